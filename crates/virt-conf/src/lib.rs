@@ -1,0 +1,2 @@
+//! Formats.
+#![forbid(unsafe_code)]

@@ -1,0 +1,15 @@
+//! Tools that any part of Ferrovirt may use and that know nothing of domains, networks or pools.
+//!
+//! | module | for |
+//! |---|---|
+//! | [`error`] | [`VirtError`], the one error value, with libvirt's codes, domains and lead texts |
+//! | [`xdr`] | the RFC 4506 codec |
+//! | [`typed_param`] | libvirt's typed parameters |
+//!
+//! `unsafe` is allowed only in modules that wrap system calls; each says so at its top.
+
+pub mod error;
+pub mod typed_param;
+pub mod xdr;
+
+pub use error::{ErrorCode, ErrorDomain, Result, VirtError};
