@@ -2,6 +2,7 @@
 //!
 //! | module | for |
 //! |---|---|
+//! | [`time`] | deadlines, cancellation, clocks |
 //! | [`error`] | [`VirtError`], the one error value, with libvirt's codes, domains and lead texts |
 //! | [`xdr`] | the RFC 4506 codec |
 //! | [`typed_param`] | libvirt's typed parameters |
@@ -9,6 +10,7 @@
 //! `unsafe` is allowed only in modules that wrap system calls; each says so at its top.
 
 pub mod error;
+pub mod time;
 pub mod typed_param;
 pub mod xdr;
 
