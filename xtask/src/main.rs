@@ -1,2 +1,41 @@
-//! Build tasks: `cargo xtask NAME`.
-fn main() {}
+//! Ferrovirt's build tasks: `cargo xtask NAME`.
+//!
+//! Each task is a module with a `run` function and, where it takes options, an `Options` struct next to it;
+//! this file holds the command line and nothing else. xtask depends on no room of the workspace, so that it
+//! still runs (and can repair generated code) when the workspace does not build.
+#![forbid(unsafe_code)]
+
+use clap::{Parser, Subcommand};
+use std::process::ExitCode;
+
+mod codegen;
+mod task;
+
+use task::Outcome;
+
+#[derive(Parser)]
+#[command(name = "cargo xtask", about = "Ferrovirt's build tasks", max_term_width = 100)]
+struct CommandLine {
+    #[command(subcommand)]
+    task: Task,
+}
+
+#[derive(Subcommand)]
+enum Task {
+    /// Write the generated sources, or with --check only compare them
+    Codegen(codegen::Options),
+}
+
+fn main() -> ExitCode {
+    let outcome = match CommandLine::parse().task {
+        Task::Codegen(options) => codegen::run(&options),
+    };
+    match outcome {
+        Ok(Outcome::Passed) => ExitCode::SUCCESS,
+        Ok(Outcome::Failed) => ExitCode::FAILURE,
+        Err(failure) => {
+            eprintln!("xtask: {failure}");
+            ExitCode::FAILURE
+        }
+    }
+}
