@@ -9,6 +9,7 @@ use clap::{Parser, Subcommand};
 use std::process::ExitCode;
 
 mod codegen;
+mod conformance;
 mod task;
 
 use task::Outcome;
@@ -24,11 +25,15 @@ struct CommandLine {
 enum Task {
     /// Write the generated sources, or with --check only compare them
     Codegen(codegen::Options),
+    /// Compare with a corpus of recorded inputs and results (--help lists the options)
+    #[command(disable_help_flag = true)]
+    Conformance(conformance::Options),
 }
 
 fn main() -> ExitCode {
     let outcome = match CommandLine::parse().task {
         Task::Codegen(options) => codegen::run(&options),
+        Task::Conformance(options) => conformance::run(&options),
     };
     match outcome {
         Ok(Outcome::Passed) => ExitCode::SUCCESS,
