@@ -6,12 +6,14 @@
 //! | [`error`] | [`VirtError`], the one error value, with libvirt's codes, domains and lead texts |
 //! | [`xdr`] | the RFC 4506 codec |
 //! | [`typed_param`] | libvirt's typed parameters |
+//! | [`types`] | every public enum, flag set and typed-parameter name |
 //!
 //! `unsafe` is allowed only in modules that wrap system calls; each says so at its top.
 
 pub mod error;
 pub mod time;
 pub mod typed_param;
+pub mod types;
 pub mod xdr;
 
 pub use error::{ErrorCode, ErrorDomain, Result, VirtError};

@@ -8,6 +8,8 @@ use crate::task::{self, Context, Outcome, Result};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
+mod types;
+
 /// One generator: a name for messages, and the function.
 struct Generator {
     name: &'static str,
@@ -15,7 +17,10 @@ struct Generator {
 }
 
 /// Every generator, in the order they run.
-const GENERATORS: &[Generator] = &[];
+const GENERATORS: &[Generator] = &[Generator {
+    name: "types",
+    generate: types::generate,
+}];
 
 /// Options of `codegen`.
 #[derive(clap::Args)]
