@@ -2,6 +2,8 @@
 //!
 //! | module | for |
 //! |---|---|
+//! | [`reactor`] | the poll loop: descriptors, timers, child exits, posted work |
+//! | [`sys`] | named system call modules: processes by descriptor, socket credentials and cargo, memory files |
 //! | [`time`] | deadlines, cancellation, clocks |
 //! | [`error`] | [`VirtError`], the one error value, with libvirt's codes, domains and lead texts |
 //! | [`xdr`] | the RFC 4506 codec |
@@ -11,6 +13,8 @@
 //! `unsafe` is allowed only in modules that wrap system calls; each says so at its top.
 
 pub mod error;
+pub mod reactor;
+pub mod sys;
 pub mod time;
 pub mod typed_param;
 pub mod types;

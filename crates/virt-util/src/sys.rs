@@ -1,0 +1,12 @@
+//! System calls that neither the standard library nor nix offers as safe functions. The only modules of this crate
+//! that may hold `unsafe`; everything they export is safe.
+//!
+//! | module | holds |
+//! |---|---|
+//! | [`process`] | processes by descriptor: open, signal, wait, collect |
+//! | [`socket`] | who is at the other end, descriptors as cargo |
+//! | [`memory`] | anonymous files, page size |
+
+pub mod memory;
+pub mod process;
+pub mod socket;
