@@ -1,1 +1,24 @@
-//! API.
+//! The API of Ferrovirt, for programs and for drivers.
+//!
+//! | module | for |
+//! |---|---|
+//! | [`call`] | one call, seen from its caller and from the driver's method |
+//! | [`driver`] | what the author of a driver implements |
+//! | [`access`] | objects, and the proof that they were checked |
+//! | [`events`] | subscriptions, and the hub a driver tells its events to |
+//! | [`stream_end`] | one end of a stream |
+//! | [`host`] | what the hosting process offers to a driver |
+//! | [`protocol`] | generated: procedures, codecs, driver traits, clients, dispatch |
+//!
+//! `unsafe` is allowed only in the modules that wrap the binary interface and the loading of plugins; each says so at
+//! its top.
+
+pub mod access;
+pub mod call;
+pub mod driver;
+pub mod events;
+pub mod host;
+pub mod protocol;
+pub mod stream_end;
+
+pub use virt_util::{ErrorCode, Result, VirtError};

@@ -1,0 +1,3 @@
+//! The protocol: what is generated from its one description.
+
+pub mod traits;
