@@ -8,6 +8,7 @@
 use clap::{Parser, Subcommand};
 use std::process::ExitCode;
 
+mod check;
 mod codegen;
 mod conformance;
 mod task;
@@ -23,6 +24,8 @@ struct CommandLine {
 
 #[derive(Subcommand)]
 enum Task {
+    /// Prove what must hold in the source tree: layering, unsafe, formats, lints, dependencies
+    Check(check::Options),
     /// Write the generated sources, or with --check only compare them
     Codegen(codegen::Options),
     /// Compare with a corpus of recorded inputs and results (--help lists the options)
@@ -32,6 +35,7 @@ enum Task {
 
 fn main() -> ExitCode {
     let outcome = match CommandLine::parse().task {
+        Task::Check(options) => check::run(&options),
         Task::Codegen(options) => codegen::run(&options),
         Task::Conformance(options) => conformance::run(&options),
     };
