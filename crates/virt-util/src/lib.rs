@@ -8,16 +8,30 @@
 //! | [`error`] | [`VirtError`], the one error value, with libvirt's codes, domains and lead texts |
 //! | [`xdr`] | the RFC 4506 codec |
 //! | [`typed_param`] | libvirt's typed parameters |
+//! | [`bitmap`] | sets of small numbers, `0-3,^2` |
+//! | [`conf_file`] | libvirt's configuration file syntax |
+//! | [`shell`] | quoting of command lines |
+//! | [`units`] | sizes with units |
+//! | [`uri`] | URIs by libvirt's rules |
+//! | [`uuid`] | UUIDs as libvirt reads them |
 //! | [`types`] | every public enum, flag set and typed-parameter name |
 //!
 //! `unsafe` is allowed only in modules that wrap system calls; each says so at its top.
 
+pub mod bitmap;
+pub mod conf_file;
 pub mod error;
+#[doc(hidden)]
+pub mod fuzz;
 pub mod reactor;
+pub mod shell;
 pub mod sys;
 pub mod time;
 pub mod typed_param;
 pub mod types;
+pub mod units;
+pub mod uri;
+pub mod uuid;
 pub mod xdr;
 
 pub use error::{ErrorCode, ErrorDomain, Result, VirtError};

@@ -6,13 +6,25 @@
 use crate::corpus::{Case, Corpus};
 use crate::outcome::Outcome;
 
+mod util_conf;
 mod util_json;
+mod util_text;
 
 /// Runs one case.
 pub type Adapter = fn(&Case, &Corpus) -> Outcome;
 
 /// Area, kind, adapter.
-const ADAPTERS: &[(&str, &str, Adapter)] = &[("util-json", "parse", util_json::parse)];
+const ADAPTERS: &[(&str, &str, Adapter)] = &[
+    ("util-conf", "roundtrip", util_conf::roundtrip),
+    ("util-conf", "values", util_conf::values),
+    ("util-json", "parse", util_json::parse),
+    ("util-text", "bitmap-op", util_text::bitmap_op),
+    ("util-text", "bitmap-parse-fail", util_text::bitmap_parse_fail),
+    ("util-text", "bitmap-string", util_text::bitmap_string),
+    ("util-text", "escape", util_text::escape),
+    ("util-text", "strip-ipv6-brackets", util_text::strip_brackets),
+    ("util-text", "uri-parse", util_text::uri_parse),
+];
 
 /// The adapter of a kind of case.
 pub fn find(area: &str, kind: &str) -> Option<Adapter> {
