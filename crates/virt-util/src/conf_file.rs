@@ -421,13 +421,13 @@ impl<'a> Parser<'a> {
         self.line += skipped.matches('\n').count();
     }
 
-    fn to_end_of_line(&mut self) -> &'a str {
+    fn take_line(&mut self) -> &'a str {
         self.take_while(|c| !matches!(c, '\n' | '\r'))
     }
 
     fn statement(&mut self) -> Result<ConfEntry> {
         if self.take("#") {
-            return Ok(ConfEntry::Comment(self.to_end_of_line().to_owned()));
+            return Ok(ConfEntry::Comment(self.take_line().to_owned()));
         }
         let name = self.name()?.to_owned();
         self.skip_blanks();
@@ -439,7 +439,7 @@ impl<'a> Parser<'a> {
         }
         let value = self.value(0)?;
         self.skip_blanks();
-        let comment = self.take("#").then(|| self.to_end_of_line().to_owned());
+        let comment = self.take("#").then(|| self.take_line().to_owned());
         Ok(ConfEntry::Setting { name, value, comment })
     }
 
@@ -464,9 +464,7 @@ impl<'a> Parser<'a> {
         self.skip_blanks();
         match self.peek() {
             Some(b'"' | b'\'') => Ok(ConfValue::String(self.quoted()?.to_owned())),
-            Some(_) if self.dialect == Dialect::Lxc => {
-                Ok(ConfValue::String(self.to_end_of_line().to_owned()))
-            }
+            Some(_) if self.dialect == Dialect::Lxc => Ok(ConfValue::String(self.take_line().to_owned())),
             Some(b'[') if self.dialect == Dialect::Vmx => Err(self.error("lists not allowed in VMX format")),
             Some(b'[') if depth >= DEPTH_MAX => {
                 Err(self.error(&format!("lists nested deeper than {DEPTH_MAX}")))

@@ -138,7 +138,7 @@ pub fn exact_unit(bytes: u64) -> (u64, &'static str) {
     let mut units = BINARY_UNITS.iter().take(6);
     let mut unit = units.next().copied().unwrap_or("B");
     for next in units {
-        if value == 0 || value % 1024 != 0 {
+        if value == 0 || !value.is_multiple_of(1024) {
             break;
         }
         value /= 1024;

@@ -63,7 +63,8 @@ fn enums_equal_the_reference() {
     let Some(data) = reference("api-enums.json") else {
         return;
     };
-    let mut ours: BTreeMap<&str, (&str, Vec<(String, i64)>)> = all_types()
+    type Members = Vec<(String, i64)>;
+    let mut ours: BTreeMap<&str, (&str, Members)> = all_types()
         .map(|info| {
             let members = info
                 .members
