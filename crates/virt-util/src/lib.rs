@@ -2,6 +2,7 @@
 //!
 //! | module | for |
 //! |---|---|
+//! | [`arch`] | processor architectures by libvirt's names |
 //! | [`reactor`] | the poll loop: descriptors, timers, child exits, posted work |
 //! | [`sys`] | named system call modules: processes by descriptor, socket credentials and cargo, memory files |
 //! | [`time`] | deadlines, cancellation, clocks |
@@ -18,6 +19,7 @@
 //!
 //! `unsafe` is allowed only in modules that wrap system calls; each says so at its top.
 
+pub mod arch;
 pub mod bitmap;
 pub mod conf_file;
 pub mod error;
@@ -34,4 +36,5 @@ pub mod uri;
 pub mod uuid;
 pub mod xdr;
 
+pub use arch::Arch;
 pub use error::{ErrorCode, ErrorDomain, Result, VirtError};

@@ -1,0 +1,14 @@
+//! The driver for QEMU and KVM guests.
+//!
+//! | module | holds |
+//! |---|---|
+//! | [`capabilities`] | what a QEMU binary can do: the flag vocabulary, probing over QMP, the cache |
+//! | [`monitor`] | the QMP client: framing, replies by id, events, deadlines, bounds against hostile peers |
+//!
+//! The middle of the driver is pure: a conversation becomes [`capabilities::QemuCaps`], a domain definition becomes a
+//! command line, without a process or a file being touched.
+
+#![forbid(unsafe_code)]
+
+pub mod capabilities;
+pub mod monitor;
