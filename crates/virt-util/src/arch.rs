@@ -156,8 +156,12 @@ impl FromStr for Arch {
     type Err = VirtError;
 
     fn from_str(text: &str) -> Result<Self, VirtError> {
-        Self::from_name(text)
-            .ok_or_else(|| VirtError::new(ErrorCode::INVALID_ARG, format_args!("unknown architecture '{text}'")))
+        Self::from_name(text).ok_or_else(|| {
+            VirtError::new(
+                ErrorCode::INVALID_ARG,
+                format_args!("unknown architecture '{text}'"),
+            )
+        })
     }
 }
 

@@ -1,13 +1,17 @@
 //! Real recordings: every conversation with a QEMU binary that the conformance corpus holds must digest to the cache
 //! file that libvirt makes of it. The corpus is found through `VIRT_CORPUS`; without it these tests say so and pass.
 
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
+
 use std::path::PathBuf;
 
 use serde_json::Value;
 use virt_driver_qemu::capabilities::{QemuCaps, cache_xml, probe, recorded::Recorded};
 
 fn corpus() -> Option<PathBuf> {
-    let found = std::env::var_os("VIRT_CORPUS").map(PathBuf::from).filter(|path| path.is_dir());
+    let found = std::env::var_os("VIRT_CORPUS")
+        .map(PathBuf::from)
+        .filter(|path| path.is_dir());
     if found.is_none() {
         println!("SKIP: VIRT_CORPUS does not name a conformance corpus");
     }
@@ -18,7 +22,10 @@ fn cases(area: &str, kind: &str) -> Vec<(PathBuf, Value)> {
     let Some(corpus) = corpus() else { return Vec::new() };
     let text = std::fs::read_to_string(corpus.join(area).join("manifest.json")).unwrap();
     let list: Vec<Value> = serde_json::from_str(&text).unwrap();
-    list.into_iter().filter(|case| case["kind"] == kind).map(|case| (corpus.clone(), case)).collect()
+    list.into_iter()
+        .filter(|case| case["kind"] == kind)
+        .map(|case| (corpus.clone(), case))
+        .collect()
 }
 
 fn probe_recorded(replies: &str, hvf: bool) -> QemuCaps {
@@ -36,7 +43,8 @@ fn recordings_digest_to_libvirts_cache_files() {
     for (corpus, case) in cases("qemu-capabilities", "probe") {
         let input = case["input"].as_str().unwrap();
         let replies = std::fs::read_to_string(corpus.join(input)).unwrap();
-        let expected = std::fs::read_to_string(corpus.join(case["expected"]["xml"].as_str().unwrap())).unwrap();
+        let expected =
+            std::fs::read_to_string(corpus.join(case["expected"]["xml"].as_str().unwrap())).unwrap();
         let mut caps = probe_recorded(&replies, input.contains("+hvf"));
         let arch = case["arch"].as_str().unwrap();
         caps.binary = format!("/usr/bin/qemu-system-{arch}");
@@ -47,7 +55,10 @@ fn recordings_digest_to_libvirts_cache_files() {
         }
         let got = cache_xml::format(&caps);
         if got != expected {
-            let line = got.lines().zip(expected.lines()).find(|(got, expected)| got != expected);
+            let line = got
+                .lines()
+                .zip(expected.lines())
+                .find(|(got, expected)| got != expected);
             failed.push(format!("{}: {line:?}", case["id"]));
         }
     }

@@ -69,12 +69,22 @@ pub fn format(caps: &QemuCaps) -> String {
         out.text("flc", yes_no(sgx.flc));
         out.text("sgx1", yes_no(sgx.sgx1));
         out.text("sgx2", yes_no(sgx.sgx2));
-        out.line(&format!("<section_size unit='KiB'>{}</section_size>", sgx.section_size));
+        out.line(&format!(
+            "<section_size unit='KiB'>{}</section_size>",
+            sgx.section_size
+        ));
         if !sgx.sections.is_empty() {
             out.open("sections");
             for (node, size) in &sgx.sections {
                 let (node, size) = (node.to_string(), size.to_string());
-                out.empty("section", &[("node", Some(&node)), ("size", Some(&size)), ("unit", Some("KiB"))]);
+                out.empty(
+                    "section",
+                    &[
+                        ("node", Some(&node)),
+                        ("size", Some(&size)),
+                        ("unit", Some("KiB")),
+                    ],
+                );
             }
             out.close("sections");
         }
@@ -146,7 +156,10 @@ fn accel(out: &mut Out, arch: Arch, accel: Accel, caps: &AccelCaps) {
         }
         out.open_with("cpu", &attributes);
         for blocker in &model.blockers {
-            out.empty("blocker", &[("name", Some(super::cpu_feature_to_qemu(arch, blocker)))]);
+            out.empty(
+                "blocker",
+                &[("name", Some(super::cpu_feature_to_qemu(arch, blocker)))],
+            );
         }
         out.close("cpu");
     }

@@ -261,10 +261,14 @@ impl QemuCaps {
 
     /// The accelerator that guests use unless they ask for another.
     pub fn preferred_accel(&self) -> Option<Accel> {
-        [(Flag::Kvm, Accel::Kvm), (Flag::Hvf, Accel::Hvf), (Flag::Tcg, Accel::Tcg)]
-            .into_iter()
-            .find(|(flag, _)| self.has(*flag))
-            .map(|(_, accel)| accel)
+        [
+            (Flag::Kvm, Accel::Kvm),
+            (Flag::Hvf, Accel::Hvf),
+            (Flag::Tcg, Accel::Tcg),
+        ]
+        .into_iter()
+        .find(|(flag, _)| self.has(*flag))
+        .map(|(_, accel)| accel)
     }
 
     /// Whether guests can run under `accel`.
@@ -307,7 +311,10 @@ impl QemuCaps {
 
     /// The machine type called `name` (its full name).
     pub fn machine(&self, accel: Accel, name: &str) -> Option<&Machine> {
-        self.accel(accel).machines.iter().find(|machine| machine.name == name)
+        self.accel(accel)
+            .machines
+            .iter()
+            .find(|machine| machine.name == name)
     }
 
     /// The full name of a machine type that may be given by its alias; an unknown name is given back.
@@ -321,7 +328,10 @@ impl QemuCaps {
 
     /// The machine type that a guest gets which names none.
     pub fn preferred_machine(&self, accel: Accel) -> Option<&str> {
-        self.accel(accel).machines.first().map(|machine| machine.name.as_str())
+        self.accel(accel)
+            .machines
+            .first()
+            .map(|machine| machine.name.as_str())
     }
 
     /// The largest number of virtual processors of a machine; 0 if unknown.
@@ -345,7 +355,11 @@ impl QemuCaps {
 
     /// The processor model called `name`.
     pub fn cpu_model(&self, accel: Accel, name: &str) -> Option<&CpuModel> {
-        self.accel(accel).cpu_models.as_deref()?.iter().find(|model| model.name == name)
+        self.accel(accel)
+            .cpu_models
+            .as_deref()?
+            .iter()
+            .find(|model| model.name == name)
     }
 
     /// Takes every alias out of the list of machine types: the alias becomes a machine of its own at the same place and
@@ -356,7 +370,10 @@ impl QemuCaps {
             let mut full = Vec::new();
             for machine in machines.iter_mut() {
                 if let Some(alias) = machine.alias.take() {
-                    full.push(Machine { qemu_default: false, ..machine.clone() });
+                    full.push(Machine {
+                        qemu_default: false,
+                        ..machine.clone()
+                    });
                     machine.name = alias;
                 }
             }
@@ -406,7 +423,10 @@ const X86_FEATURES: &[(&str, &str)] = &[
     ("perfctr_core", "perfctr-core"),
     ("perfctr_nb", "perfctr-nb"),
     ("tsc_adjust", "tsc-adjust"),
-    ("vmx-invvpid-single-context-noglobals", "vmx-invept-single-context-noglobals"),
+    (
+        "vmx-invvpid-single-context-noglobals",
+        "vmx-invept-single-context-noglobals",
+    ),
     ("hv-vendor_id", "hv-vendor-id"),
     ("hv-emsr_bitmap", "hv-emsr-bitmap"),
     ("hv-xmm_input", "hv-xmm-input"),

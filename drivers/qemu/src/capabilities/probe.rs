@@ -60,7 +60,14 @@ pub fn probe(peer: &mut dyn QmpPeer, hvf: bool) -> Result<QemuCaps> {
 
     let mut basics = Answers::ask(
         peer,
-        ["query-version", "query-target", "query-qmp-schema", "query-kvm", "qom-list-types"].map(Command::new),
+        [
+            "query-version",
+            "query-target",
+            "query-qmp-schema",
+            "query-kvm",
+            "qom-list-types",
+        ]
+        .map(Command::new),
     )?;
     read_version(&mut caps, &basics.required()?)?;
     read_target(&mut caps, &basics.required()?)?;
@@ -85,14 +92,26 @@ pub fn probe(peer: &mut dyn QmpPeer, hvf: bool) -> Result<QemuCaps> {
         .collect();
     let mut questions: Vec<Command> = Vec::new();
     let list = |command: &'static str, name: &str| Command::new(command).with("typename", name);
-    questions.extend(devices.iter().map(|row| list("device-list-properties", row.type_name)));
-    questions.extend(objects.iter().map(|row| list("qom-list-properties", row.type_name)));
+    questions.extend(
+        devices
+            .iter()
+            .map(|row| list("device-list-properties", row.type_name)),
+    );
+    questions.extend(
+        objects
+            .iter()
+            .map(|row| list("qom-list-properties", row.type_name)),
+    );
     questions.push(Command::new("query-machines"));
     let lists_models = caps.has(Flag::QueryCpuDefinitions);
     if lists_models {
         questions.push(Command::new("query-cpu-definitions"));
     }
-    for name in ["query-tpm-models", "query-command-line-options", "query-migrate-capabilities"] {
+    for name in [
+        "query-tpm-models",
+        "query-command-line-options",
+        "query-migrate-capabilities",
+    ] {
         questions.push(Command::new(name));
     }
     let has_gic = matches!(arch, Arch::Aarch64 | Arch::Armv6l | Arch::Armv7l);
@@ -110,11 +129,15 @@ pub fn probe(peer: &mut dyn QmpPeer, hvf: bool) -> Result<QemuCaps> {
 
     let mut answers = Answers::ask(peer, questions)?;
     for row in devices {
-        let Some(list) = answers.unless("DeviceNotFound")? else { continue };
+        let Some(list) = answers.unless("DeviceNotFound")? else {
+            continue;
+        };
         read_device_properties(&mut caps, row.properties, &list)?;
     }
     for row in objects {
-        let Some(list) = answers.unless("DeviceNotFound")? else { continue };
+        let Some(list) = answers.unless("DeviceNotFound")? else {
+            continue;
+        };
         let found = names(&list, "qom-list-properties", "name")?;
         set_flags(&mut caps, row.properties.iter(), &found);
     }
@@ -126,13 +149,14 @@ pub fn probe(peer: &mut dyn QmpPeer, hvf: bool) -> Result<QemuCaps> {
     read_command_line(&mut caps, &answers.required()?)?;
     let migration = names(&answers.required()?, "query-migrate-capabilities", "capability")?;
     set_flags(&mut caps, MIGRATION_CAPABILITIES.iter(), &migration);
-    if has_gic {
-        if let Some(list) = answers.unless("CommandNotFound")? {
-            caps.gic = read_gic(&list)?;
-        }
+    if has_gic && let Some(list) = answers.unless("CommandNotFound")? {
+        caps.gic = read_gic(&list)?;
     }
     if has_sev {
-        caps.sev = answers.unless("GenericError")?.map(|sev| read_sev(&sev)).transpose()?;
+        caps.sev = answers
+            .unless("GenericError")?
+            .map(|sev| read_sev(&sev))
+            .transpose()?;
         if caps.sev.is_none() {
             caps.flags.remove(Flag::SevGuest);
             caps.flags.remove(Flag::SevSnpGuest);
@@ -196,13 +220,18 @@ impl Answers {
         let commands: Vec<Command> = commands.into_iter().collect();
         let names: Vec<String> = commands.iter().map(|command| command.name.to_string()).collect();
         let replies = peer.execute_all(commands)?;
-        Ok(Self { names: names.into_iter(), replies: replies.into_iter() })
+        Ok(Self {
+            names: names.into_iter(),
+            replies: replies.into_iter(),
+        })
     }
 
     fn next(&mut self) -> Result<(String, Reply)> {
         match (self.names.next(), self.replies.next()) {
             (Some(name), Some(reply)) => Ok((name, reply)),
-            _ => Err(VirtError::internal("QEMU gave fewer replies than it got commands")),
+            _ => Err(VirtError::internal(
+                "QEMU gave fewer replies than it got commands",
+            )),
         }
     }
 
@@ -223,7 +252,11 @@ impl Answers {
     }
 }
 
-fn set_flags<'t>(caps: &mut QemuCaps, table: impl Iterator<Item = &'t (&'t str, Flag)>, found: &HashSet<String>) {
+fn set_flags<'t>(
+    caps: &mut QemuCaps,
+    table: impl Iterator<Item = &'t (&'t str, Flag)>,
+    found: &HashSet<String>,
+) {
     for (name, flag) in table {
         if found.contains(*name) {
             caps.flags.insert(*flag);
@@ -232,7 +265,9 @@ fn set_flags<'t>(caps: &mut QemuCaps, table: impl Iterator<Item = &'t (&'t str, 
 }
 
 fn bad(command: &str, what: &str) -> VirtError {
-    VirtError::internal(format_args!("QEMU's reply to {command} has a missing or malformed '{what}'"))
+    VirtError::internal(format_args!(
+        "QEMU's reply to {command} has a missing or malformed '{what}'"
+    ))
 }
 
 fn array<'v>(value: &'v Value, command: &str) -> Result<&'v [Value]> {
@@ -255,7 +290,10 @@ fn optional_string(value: &Value, key: &str, command: &str) -> Result<Option<Str
 }
 
 fn boolean(value: &Value, key: &str, command: &str) -> Result<bool> {
-    value.get(key).and_then(Value::as_bool).ok_or_else(|| bad(command, key))
+    value
+        .get(key)
+        .and_then(Value::as_bool)
+        .ok_or_else(|| bad(command, key))
 }
 
 fn optional_boolean(value: &Value, key: &str, command: &str) -> Result<Option<bool>> {
@@ -274,15 +312,24 @@ fn number<N: TryFrom<u64>>(value: &Value, key: &str, command: &str) -> Result<N>
 }
 
 fn names(list: &Value, command: &str, key: &str) -> Result<HashSet<String>> {
-    array(list, command)?.iter().map(|one| string(one, key, command)).collect()
+    array(list, command)?
+        .iter()
+        .map(|one| string(one, key, command))
+        .collect()
 }
 
 fn read_version(caps: &mut QemuCaps, reply: &Value) -> Result<()> {
     const COMMAND: &str = "query-version";
     let qemu = reply.get("qemu").ok_or_else(|| bad(COMMAND, "qemu"))?;
-    let part = |key| number::<u32>(qemu, key, COMMAND).and_then(|part| {
-        if part < 1000 { Ok(part) } else { Err(bad(COMMAND, key)) }
-    });
+    let part = |key| {
+        number::<u32>(qemu, key, COMMAND).and_then(|part| {
+            if part < 1000 {
+                Ok(part)
+            } else {
+                Err(bad(COMMAND, key))
+            }
+        })
+    };
     let (major, minor, micro) = (part("major")?, part("minor")?, part("micro")?);
     let (old_major, old_minor, old_micro) = OLDEST_QEMU;
     if (major, minor) < (old_major, old_minor) {
@@ -361,7 +408,10 @@ fn read_machines(caps: &mut QemuCaps, accel: Accel, arch: Arch, reply: &Value) -
                 Some(_) => number(one, "cpu-max", COMMAND)?,
                 None => 0,
             },
-            hotplug_cpus: one.get("hotpluggable-cpus").and_then(Value::as_bool).unwrap_or(false),
+            hotplug_cpus: one
+                .get("hotpluggable-cpus")
+                .and_then(Value::as_bool)
+                .unwrap_or(false),
             qemu_default: optional_boolean(one, "is-default", COMMAND)?.unwrap_or(false),
             default_cpu: optional_string(one, "default-cpu-type", COMMAND)?,
             numa_mem_supported: optional_boolean(one, "numa-mem-supported", COMMAND)?.unwrap_or(true),
@@ -384,7 +434,12 @@ fn read_machines(caps: &mut QemuCaps, accel: Accel, arch: Arch, reply: &Value) -
     Ok(())
 }
 
-fn read_machine_properties(caps: &mut QemuCaps, accel: Accel, arch: Arch, peer: &mut dyn QmpPeer) -> Result<()> {
+fn read_machine_properties(
+    caps: &mut QemuCaps,
+    accel: Accel,
+    arch: Arch,
+    peer: &mut dyn QmpPeer,
+) -> Result<()> {
     let mut rows = Vec::new();
     let mut questions = Vec::new();
     for row in MACHINE_PROPERTIES {
@@ -398,7 +453,9 @@ fn read_machine_properties(caps: &mut QemuCaps, accel: Accel, arch: Arch, peer: 
     }
     let mut answers = Answers::ask(peer, questions)?;
     for row in rows {
-        let Some(list) = answers.unless("DeviceNotFound")? else { continue };
+        let Some(list) = answers.unless("DeviceNotFound")? else {
+            continue;
+        };
         let found = names(&list, "qom-list-properties", "name")?;
         set_flags(caps, row.properties.iter(), &found);
     }
@@ -416,16 +473,22 @@ fn read_cpu_models(caps: &mut QemuCaps, accel: Accel, arch: Arch, reply: Option<
             deprecated: optional_boolean(one, "deprecated", COMMAND)?.unwrap_or(false),
             ..CpuModel::default()
         };
-        if arch.is_ppc64() {
-            if let Some(ours) = PPC64_MODELS.iter().find(|ours| ours.eq_ignore_ascii_case(&model.name)) {
-                model.name = (*ours).to_owned();
-            }
+        if arch.is_ppc64()
+            && let Some(ours) = PPC64_MODELS
+                .iter()
+                .find(|ours| ours.eq_ignore_ascii_case(&model.name))
+        {
+            model.name = (*ours).to_owned();
         }
         if let Some(blockers) = one.get("unavailable-features").and_then(Value::as_array) {
             model.usable = Some(blockers.is_empty());
             for blocker in blockers {
-                let blocker = blocker.as_str().ok_or_else(|| bad(COMMAND, "unavailable-features"))?;
-                model.blockers.push(super::cpu_feature_from_qemu(arch, blocker).to_owned());
+                let blocker = blocker
+                    .as_str()
+                    .ok_or_else(|| bad(COMMAND, "unavailable-features"))?;
+                model
+                    .blockers
+                    .push(super::cpu_feature_from_qemu(arch, blocker).to_owned());
             }
         }
         models.push(model);
@@ -443,12 +506,18 @@ fn read_tpm(caps: &mut QemuCaps, models: Option<Value>, peer: &mut dyn QmpPeer) 
         ("tpm-crb", Flag::DeviceTpmCrb),
         ("tpm-spapr", Flag::DeviceTpmSpapr),
     ];
-    const TYPES: &[(&str, Flag)] =
-        &[("passthrough", Flag::DeviceTpmPassthrough), ("emulator", Flag::DeviceTpmEmulator)];
+    const TYPES: &[(&str, Flag)] = &[
+        ("passthrough", Flag::DeviceTpmPassthrough),
+        ("emulator", Flag::DeviceTpmEmulator),
+    ];
     fn strings(list: &Value, command: &str) -> Result<HashSet<String>> {
         array(list, command)?
             .iter()
-            .map(|one| one.as_str().map(str::to_owned).ok_or_else(|| bad(command, "return")))
+            .map(|one| {
+                one.as_str()
+                    .map(str::to_owned)
+                    .ok_or_else(|| bad(command, "return"))
+            })
             .collect()
     }
     let Some(models) = models else { return Ok(()) };
@@ -470,7 +539,9 @@ fn read_command_line(caps: &mut QemuCaps, reply: &Value) -> Result<()> {
             .ok_or_else(|| bad(COMMAND, "parameters"))?;
         for (name, parameter, flag) in COMMAND_LINE {
             let has_parameter = |wanted: &str| {
-                parameters.iter().any(|one| one.get("name").and_then(Value::as_str) == Some(wanted))
+                parameters
+                    .iter()
+                    .any(|one| one.get("name").and_then(Value::as_str) == Some(wanted))
             };
             if *name == option && parameter.is_none_or(has_parameter) {
                 caps.flags.insert(*flag);
@@ -523,7 +594,10 @@ fn read_sgx(reply: &Value) -> Result<Option<Sgx>> {
     }
     sgx.section_size = match reply.get("section-size") {
         Some(_) => number::<u64>(reply, "section-size", COMMAND)? / 1024,
-        None => sgx.sections.iter().fold(0, |sum, (_, size)| sum.saturating_add(*size)),
+        None => sgx
+            .sections
+            .iter()
+            .fold(0, |sum, (_, size)| sum.saturating_add(*size)),
     };
     Ok(Some(sgx))
 }
@@ -562,10 +636,10 @@ fn probe_host_cpu(caps: &mut QemuCaps, accel: Accel, ask_host: bool, peer: &mut 
     }
     if caps.has(Flag::QueryCpuModelExpansionDeprecatedProps) {
         let full = expand(peer, Expansion::Full, model, &[], false)?;
-        if let (Some(info), Some(full)) = (info.as_mut(), full) {
-            if !full.deprecated.is_empty() {
-                info.deprecated = full.deprecated;
-            }
+        if let (Some(info), Some(full)) = (info.as_mut(), full)
+            && !full.deprecated.is_empty()
+        {
+            info.deprecated = full.deprecated;
         }
     }
     if ask_host && (arch.is_x86() || arch.is_arm()) {
@@ -589,8 +663,10 @@ fn expand(
     let mut description = serde_json::Map::new();
     description.insert("name".into(), model.into());
     if !switches.is_empty() {
-        let properties: serde_json::Map<String, Value> =
-            switches.iter().map(|(name, on)| ((*name).to_owned(), Value::Bool(*on))).collect();
+        let properties: serde_json::Map<String, Value> = switches
+            .iter()
+            .map(|(name, on)| ((*name).to_owned(), Value::Bool(*on)))
+            .collect();
         description.insert("props".into(), properties.into());
     }
     let mut ask = |how: &str, what: Value| {
@@ -598,16 +674,27 @@ fn expand(
         // The command exists for every target, and refuses where it is not implemented.
         Answers::ask(peer, [question])?.unless("GenericError")
     };
-    let first = if expansion == Expansion::Full { "full" } else { "static" };
-    let Some(mut reply) = ask(first, description.into())? else { return Ok(None) };
+    let first = if expansion == Expansion::Full {
+        "full"
+    } else {
+        "static"
+    };
+    let Some(mut reply) = ask(first, description.into())? else {
+        return Ok(None);
+    };
     if expansion == Expansion::StaticFull {
         let expanded = reply.get("model").cloned().ok_or_else(|| bad(COMMAND, "model"))?;
-        let Some(full) = ask("full", expanded)? else { return Ok(None) };
+        let Some(full) = ask("full", expanded)? else {
+            return Ok(None);
+        };
         reply = full;
     }
 
     let model = reply.get("model").ok_or_else(|| bad(COMMAND, "model"))?;
-    let mut info = CpuModelInfo { name: string(model, "name", COMMAND)?, ..CpuModelInfo::default() };
+    let mut info = CpuModelInfo {
+        name: string(model, "name", COMMAND)?,
+        ..CpuModelInfo::default()
+    };
     match model.get("props").and_then(Value::as_object) {
         Some(properties) => {
             for (name, value) in properties {
@@ -620,7 +707,11 @@ fn expand(
                     },
                     _ => continue,
                 };
-                info.properties.push(CpuProperty { name: name.clone(), value, migratable: None });
+                info.properties.push(CpuProperty {
+                    name: name.clone(),
+                    value,
+                    migratable: None,
+                });
             }
         }
         None if needs_properties => return Err(bad(COMMAND, "props")),
@@ -646,7 +737,8 @@ fn mark_migratability(info: &mut CpuModelInfo, not_migratable: &CpuModelInfo) {
         })
         .collect();
     for property in &mut info.properties {
-        let (CpuValue::Bool(on), Some(waived)) = (&mut property.value, waived.get(property.name.as_str())) else {
+        let (CpuValue::Bool(on), Some(waived)) = (&mut property.value, waived.get(property.name.as_str()))
+        else {
             continue;
         };
         if *on {

@@ -22,41 +22,95 @@ pub(super) const COMMANDS: &[(&str, Flag)] = &[
 
 /// Paths into the QAPI schema (syntax: [`super::qapi::Schema::query`]).
 pub(super) const SCHEMA_QUERIES: &[(&str, Flag)] = &[
-    ("blockdev-add/arg-type/+file/drop-cache", Flag::MigrationFileDropCache),
+    (
+        "blockdev-add/arg-type/+file/drop-cache",
+        Flag::MigrationFileDropCache,
+    ),
     ("blockdev-add/arg-type/+nvme", Flag::DriveNvme),
     ("blockdev-add/arg-type/+file/aio/^io_uring", Flag::AioIoUring),
     ("blockdev-add/arg-type/+rbd/encrypt", Flag::RbdEncryption),
-    ("blockdev-add/arg-type/+rbd/encrypt/parent", Flag::RbdEncryptionLayering),
-    ("blockdev-add/arg-type/+rbd/encrypt/format/^luks-any", Flag::RbdEncryptionLuksAny),
-    ("blockdev-add/arg-type/+nbd/tls-hostname", Flag::BlockdevNbdTlsHostname),
-    ("blockdev-add/arg-type/+qcow2/discard-no-unref", Flag::Qcow2DiscardNoUnref),
-    ("blockdev-add/arg-type/+virtio-blk-vhost-vdpa/$fdset", Flag::DeviceVirtioBlkVhostVdpa),
+    (
+        "blockdev-add/arg-type/+rbd/encrypt/parent",
+        Flag::RbdEncryptionLayering,
+    ),
+    (
+        "blockdev-add/arg-type/+rbd/encrypt/format/^luks-any",
+        Flag::RbdEncryptionLuksAny,
+    ),
+    (
+        "blockdev-add/arg-type/+nbd/tls-hostname",
+        Flag::BlockdevNbdTlsHostname,
+    ),
+    (
+        "blockdev-add/arg-type/+qcow2/discard-no-unref",
+        Flag::Qcow2DiscardNoUnref,
+    ),
+    (
+        "blockdev-add/arg-type/+virtio-blk-vhost-vdpa/$fdset",
+        Flag::DeviceVirtioBlkVhostVdpa,
+    ),
     ("calc-dirty-rate/arg-type/mode", Flag::DirtyrateMode),
-    ("chardev-add/arg-type/backend/+socket/data/reconnect", Flag::ChardevReconnect),
-    ("chardev-add/arg-type/backend/+socket/data/reconnect-ms", Flag::ChardevReconnectMiliseconds),
-    ("chardev-add/arg-type/backend/+qemu-vdagent", Flag::ChardevQemuVdagent),
+    (
+        "chardev-add/arg-type/backend/+socket/data/reconnect",
+        Flag::ChardevReconnect,
+    ),
+    (
+        "chardev-add/arg-type/backend/+socket/data/reconnect-ms",
+        Flag::ChardevReconnectMiliseconds,
+    ),
+    (
+        "chardev-add/arg-type/backend/+qemu-vdagent",
+        Flag::ChardevQemuVdagent,
+    ),
     ("device_add/$json-cli-hotplug", Flag::DeviceJson),
     ("nbd-server-start/arg-type/tls-creds", Flag::NbdTls),
     ("netdev_add/arg-type/+stream", Flag::NetdevStream),
-    ("netdev_add/arg-type/+stream/reconnect", Flag::NetdevStreamReconnect),
+    (
+        "netdev_add/arg-type/+stream/reconnect",
+        Flag::NetdevStreamReconnect,
+    ),
     ("netdev_add/arg-type/+vhost-vdpa", Flag::NetdevVhostVdpa),
     ("netdev_add/arg-type/type/^dgram", Flag::NetdevJson),
     ("netdev_add/arg-type/+user", Flag::NetdevUser),
-    ("netdev_add/arg-type/+stream/reconnect-ms", Flag::NetdevStreamReconnectMiliseconds),
-    ("object-add/arg-type/+sev-guest/kernel-hashes", Flag::SevGuestKernelHashes),
-    ("object-add/arg-type/+iothread/thread-pool-max", Flag::IothreadThreadPoolMax),
-    ("query-display-options/ret-type/+egl-headless/rendernode", Flag::EglHeadlessRendernode),
+    (
+        "netdev_add/arg-type/+stream/reconnect-ms",
+        Flag::NetdevStreamReconnectMiliseconds,
+    ),
+    (
+        "object-add/arg-type/+sev-guest/kernel-hashes",
+        Flag::SevGuestKernelHashes,
+    ),
+    (
+        "object-add/arg-type/+iothread/thread-pool-max",
+        Flag::IothreadThreadPoolMax,
+    ),
+    (
+        "query-display-options/ret-type/+egl-headless/rendernode",
+        Flag::EglHeadlessRendernode,
+    ),
     ("query-display-options/ret-type/+sdl", Flag::Sdl),
     ("query-display-options/ret-type/+egl-headless", Flag::EglHeadless),
     ("query-display-options/ret-type/+dbus", Flag::DisplayDbus),
     ("query-hotpluggable-cpus/ret-type/props/die-id", Flag::SmpDies),
-    ("query-hotpluggable-cpus/ret-type/props/cluster-id", Flag::SmpClusters),
-    ("query-migrate/ret-type/blocked-reasons", Flag::MigrationBlockedReasons),
+    (
+        "query-hotpluggable-cpus/ret-type/props/cluster-id",
+        Flag::SmpClusters,
+    ),
+    (
+        "query-migrate/ret-type/blocked-reasons",
+        Flag::MigrationBlockedReasons,
+    ),
     ("screendump/arg-type/device", Flag::ScreendumpDevice),
     ("screendump/arg-type/format/^png", Flag::ScreenshotFormatPng),
     ("set-numa-node/arg-type/+hmat-lb", Flag::NumaHmat),
-    ("query-cpu-model-expansion/ret-type/deprecated-props", Flag::QueryCpuModelExpansionDeprecatedProps),
-    ("migrate-incoming/arg-type/exit-on-error", Flag::MigrateIncomingExitOnError),
+    (
+        "query-cpu-model-expansion/ret-type/deprecated-props",
+        Flag::QueryCpuModelExpansionDeprecatedProps,
+    ),
+    (
+        "migrate-incoming/arg-type/exit-on-error",
+        Flag::MigrateIncomingExitOnError,
+    ),
 ];
 
 /// QOM types whose presence sets a flag.
@@ -213,9 +267,7 @@ pub(super) const OBJECT_TYPES: &[(&str, Flag)] = &[
 ];
 
 /// Migration capabilities that set a flag.
-pub(super) const MIGRATION_CAPABILITIES: &[(&str, Flag)] = &[
-    ("rdma-pin-all", Flag::MigrateRdma),
-];
+pub(super) const MIGRATION_CAPABILITIES: &[(&str, Flag)] = &[("rdma-pin-all", Flag::MigrateRdma)];
 
 /// Command line options, or parameters of options, that set a flag.
 pub(super) const COMMAND_LINE: &[(&str, Option<&str>, Flag)] = &[
@@ -238,53 +290,299 @@ pub(super) struct TypeProperties {
 
 /// Device types and the properties that set flags, in the order in which they are asked for.
 pub(super) const DEVICE_PROPERTIES: &[TypeProperties] = &[
-    TypeProperties { type_name: "virtio-blk-pci", condition: None, properties: &[("scsi", Flag::VirtioBlkScsi), ("queue-size", Flag::VirtioBlkQueueSize), ("acpi-index", Flag::AcpiIndex), ("iothread-vq-mapping", Flag::VirtioBlkIothreadMapping)] },
-    TypeProperties { type_name: "virtio-net-pci", condition: Some(Flag::DeviceVirtioNet), properties: &[("acpi-index", Flag::AcpiIndex), ("rss", Flag::VirtioNetRss)] },
-    TypeProperties { type_name: "virtio-scsi-pci", condition: Some(Flag::VirtioScsi), properties: &[("acpi-index", Flag::AcpiIndex), ("iothread-vq-mapping", Flag::VirtioScsiIothreadMapping)] },
-    TypeProperties { type_name: "virtio-blk-ccw", condition: Some(Flag::VirtioCcw), properties: &[("scsi", Flag::VirtioBlkScsi), ("queue-size", Flag::VirtioBlkQueueSize), ("acpi-index", Flag::AcpiIndex), ("iothread-vq-mapping", Flag::VirtioBlkIothreadMapping)] },
-    TypeProperties { type_name: "virtio-net-ccw", condition: Some(Flag::DeviceVirtioNet), properties: &[("acpi-index", Flag::AcpiIndex), ("rss", Flag::VirtioNetRss)] },
-    TypeProperties { type_name: "virtio-scsi-ccw", condition: Some(Flag::VirtioScsi), properties: &[("acpi-index", Flag::AcpiIndex), ("iothread-vq-mapping", Flag::VirtioScsiIothreadMapping)] },
-    TypeProperties { type_name: "vfio-pci", condition: Some(Flag::DeviceVfioPci), properties: &[] },
-    TypeProperties { type_name: "scsi-hd", condition: None, properties: &[("channel", Flag::ScsiDiskChannel), ("rotation_rate", Flag::RotationRate)] },
-    TypeProperties { type_name: "ide-hd", condition: None, properties: &[] },
-    TypeProperties { type_name: "PIIX4_PM", condition: None, properties: &[("acpi-root-pci-hotplug", Flag::Piix4AcpiRootPciHotplug)] },
-    TypeProperties { type_name: "usb-redir", condition: Some(Flag::UsbRedir), properties: &[("filter", Flag::UsbRedirFilter)] },
-    TypeProperties { type_name: "usb-storage", condition: Some(Flag::DeviceUsbStorage), properties: &[] },
-    TypeProperties { type_name: "kvm-pit", condition: None, properties: &[("lost_tick_policy", Flag::KvmPitTickPolicy)] },
-    TypeProperties { type_name: "VGA", condition: Some(Flag::DeviceVga), properties: &[("vgamem_mb", Flag::VgaVgamem)] },
-    TypeProperties { type_name: "vmware-svga", condition: Some(Flag::DeviceVmwareSvga), properties: &[("vgamem_mb", Flag::VmwareSvgaVgamem)] },
-    TypeProperties { type_name: "qxl", condition: Some(Flag::DeviceQxl), properties: &[("vgamem_mb", Flag::QxlVgamem), ("vram64_size_mb", Flag::QxlVram64)] },
-    TypeProperties { type_name: "virtio-gpu-pci", condition: Some(Flag::DeviceVirtioGpu), properties: &[("virgl", Flag::VirtioGpuVirgl), ("acpi-index", Flag::AcpiIndex), ("blob", Flag::VirtioGpuBlob)] },
-    TypeProperties { type_name: "virtio-gpu-device", condition: Some(Flag::DeviceVirtioGpu), properties: &[("virgl", Flag::VirtioGpuVirgl), ("acpi-index", Flag::AcpiIndex), ("blob", Flag::VirtioGpuBlob)] },
-    TypeProperties { type_name: "ICH9-LPC", condition: None, properties: &[] },
-    TypeProperties { type_name: "virtio-balloon-pci", condition: None, properties: &[("deflate-on-oom", Flag::VirtioBalloonAutodeflate), ("free-page-reporting", Flag::VirtioBalloonFreePageReporting), ("acpi-index", Flag::AcpiIndex)] },
-    TypeProperties { type_name: "virtio-balloon-ccw", condition: None, properties: &[("deflate-on-oom", Flag::VirtioBalloonAutodeflate), ("free-page-reporting", Flag::VirtioBalloonFreePageReporting), ("acpi-index", Flag::AcpiIndex)] },
-    TypeProperties { type_name: "virtio-balloon-device", condition: None, properties: &[("deflate-on-oom", Flag::VirtioBalloonAutodeflate), ("free-page-reporting", Flag::VirtioBalloonFreePageReporting), ("acpi-index", Flag::AcpiIndex)] },
-    TypeProperties { type_name: "intel-iommu", condition: Some(Flag::DeviceIntelIommu), properties: &[("intremap", Flag::IntelIommuIntremap), ("caching-mode", Flag::IntelIommuCachingMode), ("eim", Flag::IntelIommuEim), ("device-iotlb", Flag::IntelIommuDeviceIotlb), ("aw-bits", Flag::IntelIommuAwBits), ("dma-translation", Flag::IntelIommuDmaTranslation)] },
-    TypeProperties { type_name: "spapr-pci-host-bridge", condition: Some(Flag::DeviceSpaprPciHostBridge), properties: &[("numa_node", Flag::SpaprPciHostBridgeNumaNode)] },
-    TypeProperties { type_name: "virtio-gpu-ccw", condition: Some(Flag::DeviceVirtioGpuCcw), properties: &[("virgl", Flag::VirtioGpuVirgl), ("acpi-index", Flag::AcpiIndex), ("blob", Flag::VirtioGpuBlob)] },
-    TypeProperties { type_name: "mch", condition: Some(Flag::DeviceMch), properties: &[("extended-tseg-mbytes", Flag::MchExtendedTsegMbytes)] },
-    TypeProperties { type_name: "nvdimm", condition: Some(Flag::DeviceNvdimm), properties: &[("unarmed", Flag::DeviceNvdimmUnarmed)] },
-    TypeProperties { type_name: "pcie-root-port", condition: Some(Flag::DevicePcieRootPort), properties: &[("hotplug", Flag::PcieRootPortHotplug)] },
-    TypeProperties { type_name: "usb-host", condition: None, properties: &[("hostdevice", Flag::UsbHostHostdevice), ("guest-resets-all", Flag::UsbHostGuestsResetsAll)] },
-    TypeProperties { type_name: "vhost-user-fs-device", condition: Some(Flag::DeviceVhostUserFs), properties: &[("bootindex", Flag::VhostUserFsBootindex)] },
-    TypeProperties { type_name: "virtio-mem-pci", condition: Some(Flag::DeviceVirtioMemPci), properties: &[("prealloc", Flag::DeviceVirtioMemPciPrealloc), ("dynamic-memslots", Flag::DeviceVirtioMemPciDynamicMemslots)] },
-    TypeProperties { type_name: "virtio-iommu-pci", condition: Some(Flag::DeviceVirtioIommuPci), properties: &[("boot-bypass", Flag::VirtioIommuBootBypass)] },
-    TypeProperties { type_name: "virtio-blk-ccw", condition: Some(Flag::VirtioCcw), properties: &[("loadparm", Flag::VirtioCcwDeviceLoadparm)] },
+    TypeProperties {
+        type_name: "virtio-blk-pci",
+        condition: None,
+        properties: &[
+            ("scsi", Flag::VirtioBlkScsi),
+            ("queue-size", Flag::VirtioBlkQueueSize),
+            ("acpi-index", Flag::AcpiIndex),
+            ("iothread-vq-mapping", Flag::VirtioBlkIothreadMapping),
+        ],
+    },
+    TypeProperties {
+        type_name: "virtio-net-pci",
+        condition: Some(Flag::DeviceVirtioNet),
+        properties: &[("acpi-index", Flag::AcpiIndex), ("rss", Flag::VirtioNetRss)],
+    },
+    TypeProperties {
+        type_name: "virtio-scsi-pci",
+        condition: Some(Flag::VirtioScsi),
+        properties: &[
+            ("acpi-index", Flag::AcpiIndex),
+            ("iothread-vq-mapping", Flag::VirtioScsiIothreadMapping),
+        ],
+    },
+    TypeProperties {
+        type_name: "virtio-blk-ccw",
+        condition: Some(Flag::VirtioCcw),
+        properties: &[
+            ("scsi", Flag::VirtioBlkScsi),
+            ("queue-size", Flag::VirtioBlkQueueSize),
+            ("acpi-index", Flag::AcpiIndex),
+            ("iothread-vq-mapping", Flag::VirtioBlkIothreadMapping),
+        ],
+    },
+    TypeProperties {
+        type_name: "virtio-net-ccw",
+        condition: Some(Flag::DeviceVirtioNet),
+        properties: &[("acpi-index", Flag::AcpiIndex), ("rss", Flag::VirtioNetRss)],
+    },
+    TypeProperties {
+        type_name: "virtio-scsi-ccw",
+        condition: Some(Flag::VirtioScsi),
+        properties: &[
+            ("acpi-index", Flag::AcpiIndex),
+            ("iothread-vq-mapping", Flag::VirtioScsiIothreadMapping),
+        ],
+    },
+    TypeProperties {
+        type_name: "vfio-pci",
+        condition: Some(Flag::DeviceVfioPci),
+        properties: &[],
+    },
+    TypeProperties {
+        type_name: "scsi-hd",
+        condition: None,
+        properties: &[
+            ("channel", Flag::ScsiDiskChannel),
+            ("rotation_rate", Flag::RotationRate),
+        ],
+    },
+    TypeProperties {
+        type_name: "ide-hd",
+        condition: None,
+        properties: &[],
+    },
+    TypeProperties {
+        type_name: "PIIX4_PM",
+        condition: None,
+        properties: &[("acpi-root-pci-hotplug", Flag::Piix4AcpiRootPciHotplug)],
+    },
+    TypeProperties {
+        type_name: "usb-redir",
+        condition: Some(Flag::UsbRedir),
+        properties: &[("filter", Flag::UsbRedirFilter)],
+    },
+    TypeProperties {
+        type_name: "usb-storage",
+        condition: Some(Flag::DeviceUsbStorage),
+        properties: &[],
+    },
+    TypeProperties {
+        type_name: "kvm-pit",
+        condition: None,
+        properties: &[("lost_tick_policy", Flag::KvmPitTickPolicy)],
+    },
+    TypeProperties {
+        type_name: "VGA",
+        condition: Some(Flag::DeviceVga),
+        properties: &[("vgamem_mb", Flag::VgaVgamem)],
+    },
+    TypeProperties {
+        type_name: "vmware-svga",
+        condition: Some(Flag::DeviceVmwareSvga),
+        properties: &[("vgamem_mb", Flag::VmwareSvgaVgamem)],
+    },
+    TypeProperties {
+        type_name: "qxl",
+        condition: Some(Flag::DeviceQxl),
+        properties: &[
+            ("vgamem_mb", Flag::QxlVgamem),
+            ("vram64_size_mb", Flag::QxlVram64),
+        ],
+    },
+    TypeProperties {
+        type_name: "virtio-gpu-pci",
+        condition: Some(Flag::DeviceVirtioGpu),
+        properties: &[
+            ("virgl", Flag::VirtioGpuVirgl),
+            ("acpi-index", Flag::AcpiIndex),
+            ("blob", Flag::VirtioGpuBlob),
+        ],
+    },
+    TypeProperties {
+        type_name: "virtio-gpu-device",
+        condition: Some(Flag::DeviceVirtioGpu),
+        properties: &[
+            ("virgl", Flag::VirtioGpuVirgl),
+            ("acpi-index", Flag::AcpiIndex),
+            ("blob", Flag::VirtioGpuBlob),
+        ],
+    },
+    TypeProperties {
+        type_name: "ICH9-LPC",
+        condition: None,
+        properties: &[],
+    },
+    TypeProperties {
+        type_name: "virtio-balloon-pci",
+        condition: None,
+        properties: &[
+            ("deflate-on-oom", Flag::VirtioBalloonAutodeflate),
+            ("free-page-reporting", Flag::VirtioBalloonFreePageReporting),
+            ("acpi-index", Flag::AcpiIndex),
+        ],
+    },
+    TypeProperties {
+        type_name: "virtio-balloon-ccw",
+        condition: None,
+        properties: &[
+            ("deflate-on-oom", Flag::VirtioBalloonAutodeflate),
+            ("free-page-reporting", Flag::VirtioBalloonFreePageReporting),
+            ("acpi-index", Flag::AcpiIndex),
+        ],
+    },
+    TypeProperties {
+        type_name: "virtio-balloon-device",
+        condition: None,
+        properties: &[
+            ("deflate-on-oom", Flag::VirtioBalloonAutodeflate),
+            ("free-page-reporting", Flag::VirtioBalloonFreePageReporting),
+            ("acpi-index", Flag::AcpiIndex),
+        ],
+    },
+    TypeProperties {
+        type_name: "intel-iommu",
+        condition: Some(Flag::DeviceIntelIommu),
+        properties: &[
+            ("intremap", Flag::IntelIommuIntremap),
+            ("caching-mode", Flag::IntelIommuCachingMode),
+            ("eim", Flag::IntelIommuEim),
+            ("device-iotlb", Flag::IntelIommuDeviceIotlb),
+            ("aw-bits", Flag::IntelIommuAwBits),
+            ("dma-translation", Flag::IntelIommuDmaTranslation),
+        ],
+    },
+    TypeProperties {
+        type_name: "spapr-pci-host-bridge",
+        condition: Some(Flag::DeviceSpaprPciHostBridge),
+        properties: &[("numa_node", Flag::SpaprPciHostBridgeNumaNode)],
+    },
+    TypeProperties {
+        type_name: "virtio-gpu-ccw",
+        condition: Some(Flag::DeviceVirtioGpuCcw),
+        properties: &[
+            ("virgl", Flag::VirtioGpuVirgl),
+            ("acpi-index", Flag::AcpiIndex),
+            ("blob", Flag::VirtioGpuBlob),
+        ],
+    },
+    TypeProperties {
+        type_name: "mch",
+        condition: Some(Flag::DeviceMch),
+        properties: &[("extended-tseg-mbytes", Flag::MchExtendedTsegMbytes)],
+    },
+    TypeProperties {
+        type_name: "nvdimm",
+        condition: Some(Flag::DeviceNvdimm),
+        properties: &[("unarmed", Flag::DeviceNvdimmUnarmed)],
+    },
+    TypeProperties {
+        type_name: "pcie-root-port",
+        condition: Some(Flag::DevicePcieRootPort),
+        properties: &[("hotplug", Flag::PcieRootPortHotplug)],
+    },
+    TypeProperties {
+        type_name: "usb-host",
+        condition: None,
+        properties: &[
+            ("hostdevice", Flag::UsbHostHostdevice),
+            ("guest-resets-all", Flag::UsbHostGuestsResetsAll),
+        ],
+    },
+    TypeProperties {
+        type_name: "vhost-user-fs-device",
+        condition: Some(Flag::DeviceVhostUserFs),
+        properties: &[("bootindex", Flag::VhostUserFsBootindex)],
+    },
+    TypeProperties {
+        type_name: "virtio-mem-pci",
+        condition: Some(Flag::DeviceVirtioMemPci),
+        properties: &[
+            ("prealloc", Flag::DeviceVirtioMemPciPrealloc),
+            ("dynamic-memslots", Flag::DeviceVirtioMemPciDynamicMemslots),
+        ],
+    },
+    TypeProperties {
+        type_name: "virtio-iommu-pci",
+        condition: Some(Flag::DeviceVirtioIommuPci),
+        properties: &[("boot-bypass", Flag::VirtioIommuBootBypass)],
+    },
+    TypeProperties {
+        type_name: "virtio-blk-ccw",
+        condition: Some(Flag::VirtioCcw),
+        properties: &[("loadparm", Flag::VirtioCcwDeviceLoadparm)],
+    },
 ];
 
 /// QOM types other than devices.
 pub(super) const OBJECT_PROPERTIES: &[TypeProperties] = &[
-    TypeProperties { type_name: "memory-backend-file", condition: None, properties: &[("pmem", Flag::ObjectMemoryFilePmem), ("x-use-canonical-path-for-ramblock-id", Flag::XUseCanonicalPathForRamblockId), ("reserve", Flag::MemoryBackendReserve), ("prealloc-threads", Flag::MemoryBackendPreallocThreads)] },
-    TypeProperties { type_name: "memory-backend-memfd", condition: Some(Flag::ObjectMemoryMemfd), properties: &[("hugetlb", Flag::ObjectMemoryMemfdHugetlb)] },
-    TypeProperties { type_name: "max-x86_64-cpu", condition: Some(Flag::X86MaxCpu), properties: &[("unavailable-features", Flag::CpuUnavailableFeatures), ("kvm-no-adjvtime", Flag::CpuKvmNoAdjvtime), ("migratable", Flag::CpuMigratable)] },
-    TypeProperties { type_name: "max-arm-cpu", condition: Some(Flag::ArmMaxCpu), properties: &[("unavailable-features", Flag::CpuUnavailableFeatures), ("kvm-no-adjvtime", Flag::CpuKvmNoAdjvtime), ("migratable", Flag::CpuMigratable)] },
+    TypeProperties {
+        type_name: "memory-backend-file",
+        condition: None,
+        properties: &[
+            ("pmem", Flag::ObjectMemoryFilePmem),
+            (
+                "x-use-canonical-path-for-ramblock-id",
+                Flag::XUseCanonicalPathForRamblockId,
+            ),
+            ("reserve", Flag::MemoryBackendReserve),
+            ("prealloc-threads", Flag::MemoryBackendPreallocThreads),
+        ],
+    },
+    TypeProperties {
+        type_name: "memory-backend-memfd",
+        condition: Some(Flag::ObjectMemoryMemfd),
+        properties: &[("hugetlb", Flag::ObjectMemoryMemfdHugetlb)],
+    },
+    TypeProperties {
+        type_name: "max-x86_64-cpu",
+        condition: Some(Flag::X86MaxCpu),
+        properties: &[
+            ("unavailable-features", Flag::CpuUnavailableFeatures),
+            ("kvm-no-adjvtime", Flag::CpuKvmNoAdjvtime),
+            ("migratable", Flag::CpuMigratable),
+        ],
+    },
+    TypeProperties {
+        type_name: "max-arm-cpu",
+        condition: Some(Flag::ArmMaxCpu),
+        properties: &[
+            ("unavailable-features", Flag::CpuUnavailableFeatures),
+            ("kvm-no-adjvtime", Flag::CpuKvmNoAdjvtime),
+            ("migratable", Flag::CpuMigratable),
+        ],
+    },
 ];
 
 /// Machine types (by alias), asked for where the binary has them.
 pub(super) const MACHINE_PROPERTIES: &[TypeProperties] = &[
-    TypeProperties { type_name: "pseries", condition: None, properties: &[] },
-    TypeProperties { type_name: "virt", condition: None, properties: &[("iommu", Flag::MachineVirtIommu), ("ras", Flag::MachineVirtRas), ("aia", Flag::MachineVirtAia)] },
-    TypeProperties { type_name: "none", condition: None, properties: &[("confidential-guest-support", Flag::MachineConfidentalGuestSupport), ("shim", Flag::MachineShim)] },
-    TypeProperties { type_name: "generic-pc", condition: None, properties: &[("i8042", Flag::MachineI8042Opt)] },
+    TypeProperties {
+        type_name: "pseries",
+        condition: None,
+        properties: &[],
+    },
+    TypeProperties {
+        type_name: "virt",
+        condition: None,
+        properties: &[
+            ("iommu", Flag::MachineVirtIommu),
+            ("ras", Flag::MachineVirtRas),
+            ("aia", Flag::MachineVirtAia),
+        ],
+    },
+    TypeProperties {
+        type_name: "none",
+        condition: None,
+        properties: &[
+            ("confidential-guest-support", Flag::MachineConfidentalGuestSupport),
+            ("shim", Flag::MachineShim),
+        ],
+    },
+    TypeProperties {
+        type_name: "generic-pc",
+        condition: None,
+        properties: &[("i8042", Flag::MachineI8042Opt)],
+    },
 ];

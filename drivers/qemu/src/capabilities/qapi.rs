@@ -81,7 +81,11 @@ impl Schema {
             return Ok(Found::Nothing);
         }
         let steps: Vec<&str> = steps.collect();
-        let mut walk = Walk { schema: self, path, depth: 0 };
+        let mut walk = Walk {
+            schema: self,
+            path,
+            depth: 0,
+        };
         walk.type_named(name, &steps)
     }
 
@@ -127,7 +131,8 @@ impl<'s> Walk<'s, '_> {
         let word = if modifier.is_ascii_alphabetic() {
             step
         } else {
-            step.get(modifier.len_utf8().min(step.len())..).unwrap_or_default()
+            step.get(modifier.len_utf8().min(step.len())..)
+                .unwrap_or_default()
         };
         match entry.get("meta-type").and_then(Value::as_str) {
             Some("object") => self.object(entry, modifier, word, rest),
@@ -154,7 +159,9 @@ impl<'s> Walk<'s, '_> {
                     return Err(self.malformed(step));
                 };
                 for member in members {
-                    let Some(referenced) = member.get("type").and_then(Value::as_str) else { continue };
+                    let Some(referenced) = member.get("type").and_then(Value::as_str) else {
+                        continue;
+                    };
                     let found = self.type_named(referenced, steps)?;
                     if found.exists() {
                         return Ok(found);
@@ -215,7 +222,9 @@ impl<'s> Walk<'s, '_> {
         let Some(values) = entry.get("values").and_then(Value::as_array) else {
             return Err(self.malformed(word));
         };
-        Ok(fact(feature.is_none() && values.iter().any(|value| value.as_str() == Some(word))))
+        Ok(fact(
+            feature.is_none() && values.iter().any(|value| value.as_str() == Some(word)),
+        ))
     }
 
     fn feature(&self, entry: &Value, feature: &str, rest: &[&str]) -> Result<Found<'s>> {
@@ -282,14 +291,20 @@ mod tests {
         ] {
             assert!(!schema.query(path).unwrap().exists(), "{path}");
         }
-        for path in ["", "add/$json-cli/x", "add/arg-type/driver/^file/x", "add/arg-type/+file/size/!int/x"] {
+        for path in [
+            "",
+            "add/$json-cli/x",
+            "add/arg-type/driver/^file/x",
+            "add/arg-type/+file/size/!int/x",
+        ] {
             assert!(schema.query(path).is_err(), "{path}");
         }
     }
 
     #[test]
     fn a_schema_that_refers_to_itself_ends() {
-        let schema = Schema::from_reply(json!([{"name": "a", "meta-type": "array", "element-type": "a"}])).unwrap();
+        let schema =
+            Schema::from_reply(json!([{"name": "a", "meta-type": "array", "element-type": "a"}])).unwrap();
         assert!(schema.query("a/x").is_err());
     }
 }

@@ -25,7 +25,8 @@ impl Recorded {
     pub fn sessions(text: &str) -> Result<Vec<Self>> {
         let mut sessions: Vec<Self> = Vec::new();
         let mut objects = serde_json::Deserializer::from_str(text).into_iter::<Value>();
-        let malformed = |what: &dyn std::fmt::Display| VirtError::internal(format_args!("bad QMP recording: {what}"));
+        let malformed =
+            |what: &dyn std::fmt::Display| VirtError::internal(format_args!("bad QMP recording: {what}"));
         while let Some(command) = objects.next() {
             let command = command.map_err(|error| malformed(&error))?;
             let reply = match objects.next() {
@@ -33,7 +34,9 @@ impl Recorded {
                 None => return Err(malformed(&"a command without a reply")),
             };
             let Some(name) = command.get("execute").and_then(Value::as_str) else {
-                return Err(malformed(&"an object without 'execute' in the place of a command"));
+                return Err(malformed(
+                    &"an object without 'execute' in the place of a command",
+                ));
             };
             if name == "qmp_capabilities" || sessions.is_empty() {
                 sessions.push(Self::default());
@@ -71,9 +74,12 @@ impl QmpPeer for Recorded {
             .into_iter()
             .map(|command| {
                 let key = key(&command.name, &command.arguments);
-                self.replies.get_mut(&key).and_then(VecDeque::pop_front).ok_or_else(|| {
-                    VirtError::internal(format_args!("the QMP recording has no reply to '{key}'"))
-                })
+                self.replies
+                    .get_mut(&key)
+                    .and_then(VecDeque::pop_front)
+                    .ok_or_else(|| {
+                        VirtError::internal(format_args!("the QMP recording has no reply to '{key}'"))
+                    })
             })
             .collect()
     }

@@ -30,7 +30,12 @@ impl Command {
     pub fn new(name: impl Into<Cow<'static, str>>) -> Self {
         let name = name.into();
         let class = CommandClass::of(&name);
-        Self { name, arguments: Value::Null, class, out_of_band: false }
+        Self {
+            name,
+            arguments: Value::Null,
+            class,
+            out_of_band: false,
+        }
     }
 
     /// Sets one argument.
@@ -96,14 +101,19 @@ impl CommandClass {
     /// The class of a command by its name.
     pub fn of(name: &str) -> Self {
         match name {
-            "blockdev-add" | "blockdev-del" | "object-add" | "device_add" | "device_del" | "transaction" | "cont"
-            | "stop" | "migrate" | "migrate-incoming" | "netdev_add" | "blockdev-open-tray" | "block_resize" => {
-                Self::Long
-            }
-            "dump-guest-memory" | "human-monitor-command" | "screendump" | "savevm" | "memsave" | "pmemsave" => {
-                Self::Long
-            }
-            name if name.starts_with("query-") || name.starts_with("qom-") || name == "device-list-properties" => {
+            "blockdev-add" | "blockdev-del" | "object-add" | "device_add" | "device_del" | "transaction"
+            | "cont" | "stop" | "migrate" | "migrate-incoming" | "netdev_add" | "blockdev-open-tray"
+            | "block_resize" => Self::Long,
+            "dump-guest-memory"
+            | "human-monitor-command"
+            | "screendump"
+            | "savevm"
+            | "memsave"
+            | "pmemsave" => Self::Long,
+            name if name.starts_with("query-")
+                || name.starts_with("qom-")
+                || name == "device-list-properties" =>
+            {
                 Self::Query
             }
             _ => Self::Change,

@@ -27,7 +27,11 @@ pub struct Limits {
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { line: 10 << 20, pending: 1024, abandoned: 1024 }
+        Self {
+            line: 10 << 20,
+            pending: 1024,
+            abandoned: 1024,
+        }
     }
 }
 
@@ -162,7 +166,10 @@ impl Protocol {
         if self.pending.len().saturating_add(commands.len()) > self.limits.pending {
             return Err(VirtError::new(
                 ErrorCode::OPERATION_FAILED,
-                format_args!("more than {} commands wait for the QEMU monitor", self.limits.pending),
+                format_args!(
+                    "more than {} commands wait for the QEMU monitor",
+                    self.limits.pending
+                ),
             ));
         }
         let mut ids = Vec::with_capacity(commands.len());
@@ -172,10 +179,14 @@ impl Protocol {
             ids.push(CommandId(id));
             // QEMU keeps only the descriptors of the newest message, so each set begins a message of its own.
             if batch.is_empty() || !fds.is_empty() {
-                batch.push(Outgoing { bytes: Vec::new(), fds });
+                batch.push(Outgoing {
+                    bytes: Vec::new(),
+                    fds,
+                });
             }
             if let Some(last) = batch.last_mut() {
-                last.bytes.extend_from_slice(command.to_json(&wire_id(id)).as_bytes());
+                last.bytes
+                    .extend_from_slice(command.to_json(&wire_id(id)).as_bytes());
                 last.bytes.extend_from_slice(b"\r\n");
             }
             // … and nothing may follow it in the same message, or a later command would find it.
@@ -235,7 +246,8 @@ impl Protocol {
             let (line, rest) = bytes.split_at(end);
             bytes = rest.get(1..).unwrap_or_default();
             let result = if self.line.is_empty() {
-                self.check_length(line.len()).and_then(|()| self.message(line, now))
+                self.check_length(line.len())
+                    .and_then(|()| self.message(line, now))
             } else {
                 let whole = self.line.len().saturating_add(line.len());
                 self.check_length(whole).and_then(|()| {
@@ -284,7 +296,10 @@ impl Protocol {
             return Ok(());
         }
         let not_qmp = |what: &dyn std::fmt::Display| {
-            VirtError::internal(format_args!("cannot understand the QEMU monitor: {what}: '{}'", excerpt(line)))
+            VirtError::internal(format_args!(
+                "cannot understand the QEMU monitor: {what}: '{}'",
+                excerpt(line)
+            ))
         };
         let message: Value = serde_json::from_slice(line).map_err(|error| not_qmp(&error))?;
         if let Some(greeting) = message.get("QMP") {
@@ -305,7 +320,9 @@ impl Protocol {
         }
         let reply = reply_of(&message).ok_or_else(|| not_qmp(&"neither greeting, event nor reply"))?;
         let id = match message.get("id") {
-            Some(id) => id.as_str().and_then(|id| id.strip_prefix("libvirt-")?.parse::<u64>().ok()),
+            Some(id) => id
+                .as_str()
+                .and_then(|id| id.strip_prefix("libvirt-")?.parse::<u64>().ok()),
             // QEMU leaves the id out of its complaint about a command that it could not parse: ours are all sound, so
             // the oldest is meant.
             None => self.pending.keys().next().copied(),
@@ -325,7 +342,11 @@ impl Protocol {
         if self.pending.remove(&id).is_some() {
             self.incoming.push_back(Incoming::Reply(CommandId(id), reply));
         } else if let Some(name) = self.abandoned.remove(&id) {
-            self.incoming.push_back(Incoming::LateReply { id: CommandId(id), name, reply });
+            self.incoming.push_back(Incoming::LateReply {
+                id: CommandId(id),
+                name,
+                reply,
+            });
         } else {
             return Err(not_qmp(&"a reply to no command"));
         }
@@ -335,14 +356,18 @@ impl Protocol {
     fn greet(&mut self, greeting: &Value, now: Deadline) {
         let version = greeting.get("version");
         let part = |key: &str| {
-            let part = version.and_then(|version| version.get("qemu")?.get(key)?.as_u64()).unwrap_or(0);
+            let part = version
+                .and_then(|version| version.get("qemu")?.get(key)?.as_u64())
+                .unwrap_or(0);
             u32::try_from(part).unwrap_or(0)
         };
         let out_of_band = greeting
             .get("capabilities")
             .and_then(Value::as_array)
             .is_some_and(|list| list.iter().any(|one| one.as_str() == Some("oob")));
-        let package = version.and_then(|version| version.get("package")?.as_str()).unwrap_or_default();
+        let package = version
+            .and_then(|version| version.get("package")?.as_str())
+            .unwrap_or_default();
         self.greeting = Some(Greeting {
             version: (part("major"), part("minor"), part("micro")),
             package: package.to_owned(),
@@ -354,15 +379,22 @@ impl Protocol {
         let mut bytes = command.to_json(&wire_id(id)).into_bytes();
         bytes.extend_from_slice(b"\r\n");
         self.phase = Phase::Negotiating(id);
-        self.outgoing.push_back(Outgoing { bytes, fds: Vec::new() });
+        self.outgoing.push_back(Outgoing {
+            bytes,
+            fds: Vec::new(),
+        });
     }
 
     /// Until when the peer may stay silent; `NONE` if nothing is asked. QEMU works off commands in order, so only the
     /// oldest has a running clock, which the answer to its predecessor starts.
     pub fn deadline(&self) -> Deadline {
         let in_order = self.pending.values().find(|command| !command.out_of_band);
-        let oldest = in_order.into_iter().chain(self.pending.values().filter(|command| command.out_of_band));
-        oldest.map(|command| self.silence_ends(command)).fold(Deadline::NONE, Deadline::min)
+        let oldest = in_order
+            .into_iter()
+            .chain(self.pending.values().filter(|command| command.out_of_band));
+        oldest
+            .map(|command| self.silence_ends(command))
+            .fold(Deadline::NONE, Deadline::min)
     }
 
     fn silence_ends(&self, command: &Pending) -> Deadline {
@@ -376,7 +408,11 @@ impl Protocol {
     pub fn expire(&mut self, now: Deadline) -> Vec<(CommandId, String)> {
         let mut expired = Vec::new();
         loop {
-            let oldest_in_order = self.pending.iter().find(|(_, command)| !command.out_of_band).map(|(id, _)| *id);
+            let oldest_in_order = self
+                .pending
+                .iter()
+                .find(|(_, command)| !command.out_of_band)
+                .map(|(id, _)| *id);
             let late = self.pending.iter().find(|(id, command)| {
                 let clock_runs = command.out_of_band || Some(**id) == oldest_in_order;
                 clock_runs && self.silence_ends(command).as_nanos() <= now.as_nanos()
@@ -416,7 +452,10 @@ impl Protocol {
         self.held.clear();
         self.outgoing.clear();
         self.abandoned.clear();
-        std::mem::take(&mut self.pending).into_keys().map(CommandId).collect()
+        std::mem::take(&mut self.pending)
+            .into_keys()
+            .map(CommandId)
+            .collect()
     }
 }
 
@@ -426,7 +465,10 @@ fn wire_id(id: u64) -> String {
 
 fn timestamp(message: &Value) -> Option<(i64, u32)> {
     let timestamp = message.get("timestamp")?;
-    let seconds = timestamp.get("seconds")?.as_i64().filter(|seconds| *seconds >= 0)?;
+    let seconds = timestamp
+        .get("seconds")?
+        .as_i64()
+        .filter(|seconds| *seconds >= 0)?;
     let micros = timestamp.get("microseconds")?.as_u64()?;
     Some((seconds, u32::try_from(micros).ok()?))
 }
@@ -453,7 +495,8 @@ mod tests {
     use serde_json::json;
     use std::time::Duration;
 
-    const GREETING: &[u8] = b"{\"QMP\": {\"version\": {\"qemu\": {\"micro\": 2, \"minor\": 1, \"major\": 10}, \
+    const GREETING: &[u8] =
+        b"{\"QMP\": {\"version\": {\"qemu\": {\"micro\": 2, \"minor\": 1, \"major\": 10}, \
         \"package\": \"Debian\"}, \"capabilities\": [\"oob\"]}}\r\n";
 
     fn at(seconds: u64) -> Deadline {
@@ -471,24 +514,45 @@ mod tests {
     fn open() -> Protocol {
         let mut protocol = Protocol::new(Limits::default());
         protocol.receive(GREETING, at(0)).unwrap();
-        assert_eq!(written(&mut protocol), "{\"execute\":\"qmp_capabilities\",\"id\":\"libvirt-1\"}\r\n");
-        protocol.receive(b"{\"return\": {}, \"id\": \"libvirt-1\"}\r\n", at(0)).unwrap();
-        assert!(matches!(protocol.next_incoming(), Some(Incoming::Ready(greeting)) if greeting.version == (10, 1, 2)));
+        assert_eq!(
+            written(&mut protocol),
+            "{\"execute\":\"qmp_capabilities\",\"id\":\"libvirt-1\"}\r\n"
+        );
+        protocol
+            .receive(b"{\"return\": {}, \"id\": \"libvirt-1\"}\r\n", at(0))
+            .unwrap();
+        assert!(
+            matches!(protocol.next_incoming(), Some(Incoming::Ready(greeting)) if greeting.version == (10, 1, 2))
+        );
         protocol
     }
 
     fn send(protocol: &mut Protocol, commands: Vec<Command>, now: Deadline) -> Vec<CommandId> {
-        protocol.send(commands.into_iter().map(|command| (command, Vec::new())).collect(), now).unwrap()
+        protocol
+            .send(
+                commands
+                    .into_iter()
+                    .map(|command| (command, Vec::new()))
+                    .collect(),
+                now,
+            )
+            .unwrap()
     }
 
     #[test]
     fn commands_before_the_greeting_are_held_and_go_out_as_one_write() {
         let mut protocol = Protocol::new(Limits::default());
-        send(&mut protocol, vec![Command::new("query-status"), Command::new("cont")], at(0));
+        send(
+            &mut protocol,
+            vec![Command::new("query-status"), Command::new("cont")],
+            at(0),
+        );
         assert!(!protocol.wants_to_write());
         protocol.receive(GREETING, at(0)).unwrap();
         assert!(written(&mut protocol).contains("qmp_capabilities"));
-        protocol.receive(b"{\"return\": {}, \"id\": \"libvirt-3\"}\n", at(0)).unwrap();
+        protocol
+            .receive(b"{\"return\": {}, \"id\": \"libvirt-3\"}\n", at(0))
+            .unwrap();
         let message = protocol.next_outgoing().unwrap();
         assert_eq!(
             std::str::from_utf8(&message.bytes).unwrap(),
@@ -500,20 +564,37 @@ mod tests {
     #[test]
     fn replies_match_by_id_in_any_order_and_across_any_split() {
         let mut protocol = open();
-        let ids = send(&mut protocol, vec![Command::new("a"), Command::new("b").with("x", 1)], at(1));
+        let ids = send(
+            &mut protocol,
+            vec![Command::new("a"), Command::new("b").with("x", 1)],
+            at(1),
+        );
         let text = b"{\"return\": [1], \"id\": \"libvirt-3\"}\r\n\
             {\"timestamp\": {\"seconds\": 7, \"microseconds\": 8}, \"event\": \"STOP\"}\r\n\
             {\"id\": \"libvirt-2\", \"error\": {\"class\": \"GenericError\", \"desc\": \"no\"}}\r\n";
         for byte in text {
             protocol.receive(&[*byte], at(2)).unwrap();
         }
-        assert_eq!(protocol.next_incoming(), Some(Incoming::Reply(ids[1], Ok(json!([1])))));
         assert_eq!(
             protocol.next_incoming(),
-            Some(Incoming::Event(Event { name: "STOP".into(), data: Value::Null, timestamp: Some((7, 8)) }))
+            Some(Incoming::Reply(ids[1], Ok(json!([1]))))
         );
-        let refusal = QmpError { class: "GenericError".into(), description: "no".into() };
-        assert_eq!(protocol.next_incoming(), Some(Incoming::Reply(ids[0], Err(refusal))));
+        assert_eq!(
+            protocol.next_incoming(),
+            Some(Incoming::Event(Event {
+                name: "STOP".into(),
+                data: Value::Null,
+                timestamp: Some((7, 8))
+            }))
+        );
+        let refusal = QmpError {
+            class: "GenericError".into(),
+            description: "no".into(),
+        };
+        assert_eq!(
+            protocol.next_incoming(),
+            Some(Incoming::Reply(ids[0], Err(refusal)))
+        );
         assert_eq!(protocol.next_incoming(), None);
         assert_eq!(protocol.deadline(), Deadline::NONE);
     }
@@ -530,14 +611,23 @@ mod tests {
             at(0),
         );
         assert_eq!(protocol.deadline(), at(60));
-        assert!(protocol.expire(at(59)).is_empty(), "the query waits behind the slow command");
+        assert!(
+            protocol.expire(at(59)).is_empty(),
+            "the query waits behind the slow command"
+        );
         let expired: Vec<CommandId> = protocol.expire(at(60)).into_iter().map(|(id, _)| id).collect();
         assert_eq!(expired, ids);
         assert!(protocol.is_in_doubt());
-        protocol.receive(b"{\"return\": {}, \"id\": \"libvirt-2\"}\n", at(90)).unwrap();
+        protocol
+            .receive(b"{\"return\": {}, \"id\": \"libvirt-2\"}\n", at(90))
+            .unwrap();
         assert_eq!(
             protocol.next_incoming(),
-            Some(Incoming::LateReply { id: ids[0], name: "cont".into(), reply: Ok(json!({})) })
+            Some(Incoming::LateReply {
+                id: ids[0],
+                name: "cont".into(),
+                reply: Ok(json!({}))
+            })
         );
     }
 
@@ -552,8 +642,17 @@ mod tests {
     fn each_answer_gives_the_next_command_its_time() {
         let mut protocol = open();
         let class = CommandClassForTest::within(10);
-        send(&mut protocol, vec![Command::new("a").with_class(class), Command::new("b").with_class(class)], at(0));
-        protocol.receive(b"{\"return\": {}, \"id\": \"libvirt-2\"}\n", at(9)).unwrap();
+        send(
+            &mut protocol,
+            vec![
+                Command::new("a").with_class(class),
+                Command::new("b").with_class(class),
+            ],
+            at(0),
+        );
+        protocol
+            .receive(b"{\"return\": {}, \"id\": \"libvirt-2\"}\n", at(9))
+            .unwrap();
         assert_eq!(protocol.deadline(), at(19));
     }
 
@@ -574,7 +673,13 @@ mod tests {
             )
             .unwrap();
         let messages: Vec<Outgoing> = std::iter::from_fn(|| protocol.next_outgoing()).collect();
-        assert_eq!(messages.iter().map(|message| message.fds.len()).collect::<Vec<_>>(), [0, 1, 1, 0]);
+        assert_eq!(
+            messages
+                .iter()
+                .map(|message| message.fds.len())
+                .collect::<Vec<_>>(),
+            [0, 1, 1, 0]
+        );
     }
 
     #[test]
@@ -612,7 +717,10 @@ mod tests {
 
     #[test]
     fn too_many_commands_are_refused() {
-        let mut protocol = Protocol::new(Limits { pending: 2, ..Limits::default() });
+        let mut protocol = Protocol::new(Limits {
+            pending: 2,
+            ..Limits::default()
+        });
         send(&mut protocol, vec![Command::new("a"), Command::new("b")], at(0));
         let refused = protocol.send(vec![(Command::new("c"), Vec::new())], at(0));
         assert_eq!(refused.unwrap_err().code(), ErrorCode::OPERATION_FAILED);
