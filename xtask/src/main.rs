@@ -11,7 +11,10 @@ use std::process::ExitCode;
 mod check;
 mod codegen;
 mod conformance;
+mod manifest;
+mod plugins;
 mod task;
+mod test;
 
 use task::Outcome;
 
@@ -28,6 +31,8 @@ enum Task {
     Check(check::Options),
     /// Write the generated sources, or with --check only compare them
     Codegen(codegen::Options),
+    /// Run all tests, and count passed, failed and skipped
+    Test(test::Options),
     /// Compare with a corpus of recorded inputs and results (--help lists the options)
     #[command(disable_help_flag = true)]
     Conformance(conformance::Options),
@@ -37,6 +42,7 @@ fn main() -> ExitCode {
     let outcome = match CommandLine::parse().task {
         Task::Check(options) => check::run(&options),
         Task::Codegen(options) => codegen::run(&options),
+        Task::Test(options) => test::run(&options),
         Task::Conformance(options) => conformance::run(&options),
     };
     match outcome {

@@ -3,8 +3,6 @@
 //! | module | for |
 //! |---|---|
 //! | [`arch`] | processor architectures by libvirt's names |
-//! | [`command`] | starting programs: what a program gets as data, captured output, daemons |
-//! | [`lock`] | pid files and locks between processes |
 //! | [`reactor`] | the poll loop: descriptors, timers, child exits, posted work |
 //! | [`sys`] | named system call modules: processes by descriptor, socket credentials and cargo, memory files |
 //! | [`time`] | deadlines, cancellation, clocks |
@@ -23,12 +21,10 @@
 
 pub mod arch;
 pub mod bitmap;
-pub mod command;
 pub mod conf_file;
 pub mod error;
 #[doc(hidden)]
 pub mod fuzz;
-pub mod lock;
 pub mod reactor;
 pub mod shell;
 pub mod sys;

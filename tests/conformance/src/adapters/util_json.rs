@@ -11,12 +11,12 @@ pub fn parse(case: &Case, corpus: &Corpus) -> Outcome {
 
 fn parse_inner(case: &Case, corpus: &Corpus) -> Result<Outcome, String> {
     let input = if case.input.is_string() {
-        corpus.input(case)?
+        join_lines(&corpus.input(case)?)
     } else {
         case.text("in")?.to_owned()
     };
     let want = match corpus.expected(case, "json")? {
-        Some(text) => text.trim_end_matches('\n').to_owned(),
+        Some(text) => join_lines(&text),
         None => case.param("out").as_str().unwrap_or(&input).to_owned(),
     };
     let have = serde_json::from_str::<Value>(&input).map(|value| value.to_string());
