@@ -1,0 +1,429 @@
+//! `derive(Xml)`: structs are elements, enums are unions.
+
+use std::collections::BTreeSet;
+
+use proc_macro2::TokenStream;
+use quote::{format_ident, quote};
+use syn::{Data, DataEnum, DeriveInput, Error, Fields, Ident, LitStr, Result};
+
+use super::field::{Field, Leaf};
+use super::options::{TypeOptions, VariantOptions};
+use super::{doc_of, kebab, runtime};
+
+pub(crate) fn derive_element(input: DeriveInput) -> Result<TokenStream> {
+    if !input.generics.params.is_empty() {
+        return Err(Error::new_spanned(&input.generics, "derive(Xml) does not know generic types"));
+    }
+    let options = TypeOptions::parse(&input.attrs)?;
+    match &input.data {
+        Data::Struct(data) => derive_struct(&input, &data.fields, &options),
+        Data::Enum(data) => derive_union(&input, data, &options),
+        Data::Union(_) => Err(Error::new_spanned(&input.ident, "derive(Xml) is for structs and enums")),
+    }
+}
+
+fn element_name(input: &DeriveInput, options: &TypeOptions) -> String {
+    options.name.as_ref().map_or_else(|| kebab(&input.ident.to_string()), LitStr::value)
+}
+
+/// Statements that bind each field to a variable of its name.
+fn read_fields(fields: &[Field]) -> Result<TokenStream> {
+    let mut out = TokenStream::new();
+    // Children on the way to leaves are looked up once each, outer ones first.
+    let mut prefixes = BTreeSet::new();
+    for field in fields.iter().filter(|field| !field.options.skip) {
+        for len in 1..=field.wrappers.len() {
+            prefixes.insert((len, field.wrappers[..len].to_vec()));
+        }
+    }
+    for (len, prefix) in &prefixes {
+        let name = group_ident(prefix);
+        let parent = group_expr(&prefix[..len - 1]);
+        let step = &prefix[len - 1];
+        out.extend(quote!(let #name = #parent.child_or_ghost(#step);));
+    }
+    for field in fields {
+        let ident = &field.ident;
+        let ty = &field.full;
+        let value = field.read(&group_expr(&field.wrappers))?;
+        out.extend(quote!(let #ident: #ty = #value;));
+    }
+    Ok(out)
+}
+
+fn group_ident(prefix: &[String]) -> Ident {
+    let clean: String =
+        prefix.join("__").chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '_' }).collect();
+    format_ident!("__in_{clean}")
+}
+
+fn group_expr(prefix: &[String]) -> TokenStream {
+    if prefix.is_empty() {
+        quote!(element)
+    } else {
+        let name = group_ident(prefix);
+        quote!(#name)
+    }
+}
+
+/// Statements that write the attributes of the element at `depth` wrappers.
+fn write_attributes(fields: &[&Field], depth: usize) -> Result<TokenStream> {
+    let own = |field: &&&Field| field.wrappers.len() == depth && field.has_attribute_part();
+    let mut out = TokenStream::new();
+    for field in fields.iter().filter(own).filter(|field| field.options.first) {
+        out.extend(field.write_attribute_part()?);
+    }
+    for field in fields.iter().filter(own).filter(|field| !field.options.first) {
+        out.extend(field.write_attribute_part()?);
+    }
+    Ok(out)
+}
+
+/// Statements that write the content of the element at `depth` wrappers. Neighbours whose paths go through the same child
+/// share it.
+fn write_content(fields: &[&Field], depth: usize) -> Result<TokenStream> {
+    let mut out = TokenStream::new();
+    let mut rest = fields;
+    while let Some((&field, after)) = rest.split_first() {
+        if field.options.skip || field.wrappers.len() <= depth {
+            if field.has_content_part() {
+                out.extend(field.write_content_part()?);
+            }
+            rest = after;
+            continue;
+        }
+        let step = &field.wrappers[depth];
+        let shared = rest.iter().take_while(|other| other.wrappers.get(depth) == Some(step)).count();
+        let (group, after) = rest.split_at(shared);
+        let attributes = write_attributes(group, depth + 1)?;
+        let content = write_content(group, depth + 1)?;
+        out.extend(quote! {{
+            let mark = w.begin_optional(#step);
+            #attributes
+            #content
+            w.end_optional(#step, mark);
+        }});
+        rest = after;
+    }
+    Ok(out)
+}
+
+/// `xmlns:x='…'` for each declared namespace of which something will be written.
+fn write_declarations(fields: &[Field], options: &TypeOptions) -> Result<TokenStream> {
+    let mut out = TokenStream::new();
+    for (prefix, uri) in &options.declared {
+        let lead = format!("{prefix}:");
+        let mut written = Vec::new();
+        for field in fields {
+            if matches!(&field.leaf, Leaf::Child(name) if name.starts_with(&lead)) {
+                written.push(field.is_written().ok_or_else(|| {
+                    Error::new_spanned(&field.ident, "a child of a foreign namespace is an Option or a Vec")
+                })?);
+            }
+        }
+        if !written.is_empty() {
+            let name = format!("xmlns:{prefix}");
+            out.extend(quote!(if #(#written)||* { w.attribute(#name, #uri); }));
+        }
+    }
+    Ok(out)
+}
+
+fn derive_struct(input: &DeriveInput, fields: &Fields, options: &TypeOptions) -> Result<TokenStream> {
+    let rt = runtime();
+    if let Some(union) = &options.union {
+        return Err(Error::new(union.span(), "a union is an enum"));
+    }
+    let Fields::Named(named) = fields else {
+        return Err(Error::new_spanned(&input.ident, "derive(Xml) wants named fields; write XmlValue for a new type by hand"));
+    };
+    let fields = named
+        .named
+        .iter()
+        .map(|field| {
+            let ident = field.ident.clone().ok_or_else(|| Error::new_spanned(field, "a field has a name"))?;
+            let access = quote!((&self.#ident));
+            Field::new(field, ident, access, options)
+        })
+        .collect::<Result<Vec<_>>>()?;
+    let refs: Vec<&Field> = fields.iter().collect();
+    let reads = read_fields(&fields)?;
+    let idents = fields.iter().map(|field| &field.ident);
+    let attributes = write_attributes(&refs, 0)?;
+    let declarations = write_declarations(&fields, options)?;
+    let content = write_content(&refs, 0)?;
+    let body = options.body.then(|| quote!(w.open_body();));
+    let check = options.check.as_ref().map(|check| quote!(#check(&mut value, element, cx)?;));
+    let name = &input.ident;
+    let element = element_name(input, options);
+    let type_name = name.to_string();
+    let doc = doc_of(&input.attrs);
+    let schema = fields.iter().filter(|field| !field.options.skip).map(Field::schema);
+    Ok(quote! {
+        #[allow(unused_variables, unused_mut, clippy::all, reason = "derived code")]
+        impl #rt::XmlElement for #name {
+            const NAME: &'static str = #element;
+
+            fn read(element: #rt::Element<'_>, cx: &mut #rt::Reader) -> ::virt_util::Result<Self> {
+                #reads
+                let mut value = Self { #(#idents),* };
+                #check
+                ::core::result::Result::Ok(value)
+            }
+
+            fn write_attributes(&self, w: &mut #rt::Writer) {
+                #attributes
+                #declarations
+            }
+
+            fn write_content(&self, w: &mut #rt::Writer) {
+                #body
+                #content
+            }
+
+            fn schema() -> &'static #rt::schema::ElementSchema {
+                static SCHEMA: #rt::schema::ElementSchema = #rt::schema::ElementSchema {
+                    type_name: #type_name,
+                    name: #element,
+                    doc: #doc,
+                    content: #rt::schema::Content::Fields(&[#(#schema),*]),
+                };
+                &SCHEMA
+            }
+        }
+    })
+}
+
+/// What a union is chosen by.
+enum Tag {
+    /// `@name`
+    Own(String),
+    /// `../@name`
+    Parent(String),
+    /// `name()`
+    Name,
+}
+
+struct Variant {
+    words: Vec<String>,
+    default: bool,
+    doc: String,
+    fields: Vec<Field>,
+    /// `Self::Name { a, b }`
+    pattern: TokenStream,
+    schema_default: bool,
+}
+
+fn variant(variant: &syn::Variant, options: &TypeOptions) -> Result<Variant> {
+    let own = VariantOptions::parse(&variant.attrs)?;
+    let word = own.word.map_or_else(|| kebab(&variant.ident.to_string()), |word| word.value());
+    let words = std::iter::once(word).chain(own.aliases.iter().map(LitStr::value)).collect();
+    let ident = &variant.ident;
+    let (fields, pattern) = match &variant.fields {
+        Fields::Unit => (Vec::new(), quote!(Self::#ident)),
+        Fields::Named(named) => {
+            let fields = named
+                .named
+                .iter()
+                .map(|field| {
+                    let ident = field.ident.clone().ok_or_else(|| Error::new_spanned(field, "a field has a name"))?;
+                    Field::new(field, ident.clone(), quote!(#ident), options)
+                })
+                .collect::<Result<Vec<_>>>()?;
+            let idents = fields.iter().map(|field| &field.ident);
+            let pattern = quote!(Self::#ident { #(#idents),* });
+            (fields, pattern)
+        }
+        Fields::Unnamed(unnamed) => {
+            let mut each = unnamed.unnamed.iter();
+            let (Some(field), None) = (each.next(), each.next()) else {
+                return Err(Error::new_spanned(variant, "a variant holds one type, or named fields"));
+            };
+            let inner = format_ident!("inner");
+            let field = Field::flattened(field, inner.clone(), quote!(#inner), options)?;
+            (vec![field], quote!(Self::#ident(#inner)))
+        }
+    };
+    Ok(Variant {
+        words,
+        default: own.default,
+        schema_default: own.default,
+        doc: doc_of(&variant.attrs),
+        fields,
+        pattern,
+    })
+}
+
+fn derive_union(input: &DeriveInput, data: &DataEnum, options: &TypeOptions) -> Result<TokenStream> {
+    let rt = runtime();
+    let Some(union) = &options.union else {
+        return Err(Error::new_spanned(
+            &input.ident,
+            "say what chooses the variant: #[xml(union = \"@type\")], \"../@type\" or \"name()\"; \
+             for an enum of words use derive(XmlEnum)",
+        ));
+    };
+    let tag_text = union.value();
+    let tag = match tag_text.strip_prefix('@') {
+        Some(name) => Tag::Own(name.to_owned()),
+        None => match tag_text.strip_prefix("../@") {
+            Some(name) => Tag::Parent(name.to_owned()),
+            None if tag_text == "name()" => Tag::Name,
+            None => return Err(Error::new(union.span(), "a union is chosen by \"@name\", \"../@name\" or \"name()\"")),
+        },
+    };
+    let variants = data.variants.iter().map(|each| variant(each, options)).collect::<Result<Vec<_>>>()?;
+    if variants.is_empty() {
+        return Err(Error::new_spanned(&input.ident, "a union has variants"));
+    }
+
+    let words: Vec<&String> = variants.iter().flat_map(|variant| &variant.words).collect();
+    let default = variants.iter().position(|variant| variant.default);
+    // Index of the first word of each variant.
+    let mut first = 0;
+    let mut default_index = None;
+    let mut read_arms = Vec::new();
+    for (at, variant) in variants.iter().enumerate() {
+        let indices = (first..first + variant.words.len()).collect::<Vec<_>>();
+        if default == Some(at) {
+            default_index = Some(first);
+        }
+        first += variant.words.len();
+        let reads = read_fields(&variant.fields)?;
+        let pattern = &variant.pattern;
+        let choice = if at + 1 == variants.len() { quote!(_) } else { quote!(#(#indices)|*) };
+        read_arms.push(quote!(#choice => { #reads ::core::result::Result::Ok(#pattern) }));
+    }
+    let absent = |at: TokenStream| match default_index {
+        Some(index) => quote!(#index),
+        None => quote!(return ::core::result::Result::Err(#at)),
+    };
+    let choose = match &tag {
+        Tag::Own(name) => {
+            let absent = absent(quote!(#rt::missing(element, #rt::At::Attribute(#name))));
+            quote!(match #rt::read::tag(element, #name, WORDS)? {
+                ::core::option::Option::Some(index) => index,
+                ::core::option::Option::None => #absent,
+            })
+        }
+        Tag::Parent(name) => {
+            let absent = absent(quote!(#rt::missing(element.parent().unwrap_or(element), #rt::At::Attribute(#name))));
+            quote!(match #rt::read::parent_tag(element, #name, WORDS)? {
+                ::core::option::Option::Some(index) => index,
+                ::core::option::Option::None => #absent,
+            })
+        }
+        Tag::Name => {
+            let absent = absent(quote!(#rt::read::unknown_name(element, WORDS)));
+            quote!(match WORDS.iter().position(|word| *word == element.name()) {
+                ::core::option::Option::Some(index) => index,
+                ::core::option::Option::None => #absent,
+            })
+        }
+    };
+
+    let (mut attribute_arms, mut content_arms, mut word_arms, mut schemas) =
+        (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+    for variant in &variants {
+        let refs: Vec<&Field> = variant.fields.iter().collect();
+        let attributes = write_attributes(&refs, 0)?;
+        let content = write_content(&refs, 0)?;
+        let pattern = &variant.pattern;
+        let word = &variant.words[0];
+        attribute_arms.push(quote!(#pattern => { #attributes }));
+        content_arms.push(quote!(#pattern => { #content }));
+        word_arms.push(quote!(#pattern => #word));
+        let fields = variant.fields.iter().filter(|field| !field.options.skip).map(Field::schema);
+        let (doc, default) = (&variant.doc, variant.schema_default);
+        for word in &variant.words {
+            let fields = fields.clone();
+            schemas.push(quote!(#rt::schema::VariantSchema {
+                value: #word,
+                default: #default,
+                doc: #doc,
+                fields: &[#(#fields),*],
+            }));
+        }
+    }
+    let own_tag = match &tag {
+        Tag::Own(name) => Some(quote!(w.attribute(#name, self.xml_tag());)),
+        _ => None,
+    };
+    let special = match &tag {
+        Tag::Own(name) => quote! {
+            fn is_present(element: #rt::Element<'_>) -> bool {
+                element.has_attr(#name)
+            }
+        },
+        Tag::Parent(name) => quote! {
+            fn write_parent_attributes(&self, w: &mut #rt::Writer) {
+                w.attribute(#name, self.xml_tag());
+            }
+        },
+        Tag::Name => quote! {
+            fn write(&self, w: &mut #rt::Writer, _name: &str) {
+                let name = self.xml_tag();
+                w.start(name);
+                self.write_attributes(w);
+                self.write_content(w);
+                w.end(name);
+            }
+
+            fn knows_name(element: #rt::Element<'_>) -> bool {
+                [#(#words),*].iter().any(|word| element.is(word))
+            }
+        },
+    };
+    let name = &input.ident;
+    let element = match &tag {
+        Tag::Name => String::new(),
+        _ => element_name(input, options),
+    };
+    let type_name = name.to_string();
+    let doc = doc_of(&input.attrs);
+    let check = options.check.as_ref().map(|check| quote!(#check(&mut value, element, cx)?;));
+    Ok(quote! {
+        #[allow(unused_variables, clippy::all, reason = "derived code")]
+        impl #name {
+            /// The word by which XML tells the variants apart.
+            pub fn xml_tag(&self) -> &'static str {
+                match self { #(#word_arms),* }
+            }
+        }
+
+        #[allow(unused_variables, unused_mut, clippy::all, reason = "derived code")]
+        impl #rt::XmlElement for #name {
+            const NAME: &'static str = #element;
+
+            fn read(element: #rt::Element<'_>, cx: &mut #rt::Reader) -> ::virt_util::Result<Self> {
+                const WORDS: &[&str] = &[#(#words),*];
+                let index: usize = #choose;
+                let read: ::virt_util::Result<Self> = match index { #(#read_arms)* };
+                let mut value = read?;
+                #check
+                ::core::result::Result::Ok(value)
+            }
+
+            fn write_attributes(&self, w: &mut #rt::Writer) {
+                #own_tag
+                match self { #(#attribute_arms)* }
+            }
+
+            fn write_content(&self, w: &mut #rt::Writer) {
+                match self { #(#content_arms)* }
+            }
+
+            #special
+
+            fn schema() -> &'static #rt::schema::ElementSchema {
+                static SCHEMA: #rt::schema::ElementSchema = #rt::schema::ElementSchema {
+                    type_name: #type_name,
+                    name: #element,
+                    doc: #doc,
+                    content: #rt::schema::Content::Union { tag: #tag_text, variants: &[#(#schemas),*] },
+                };
+                &SCHEMA
+            }
+        }
+    })
+}

@@ -1,0 +1,212 @@
+//! The language of the `xml` attribute.
+
+use proc_macro2::Span;
+use syn::parse::{Parse, ParseStream};
+use syn::punctuated::Punctuated;
+use syn::{Attribute, Error, Expr, Ident, LitInt, LitStr, Path, Result, Token};
+
+/// What may stand on a field.
+#[derive(Default)]
+pub(super) struct FieldOptions {
+    pub path: Option<LitStr>,
+    pub flatten: bool,
+    pub skip: bool,
+    /// `default` (`Some(None)`) or `default = expr`.
+    pub default: Option<Option<Expr>>,
+    pub always: bool,
+    pub with: Option<Path>,
+    pub only: Vec<Ident>,
+    pub unless: Vec<Ident>,
+    pub when: Option<Expr>,
+    pub read_when: Option<Expr>,
+    pub format: Option<LitStr>,
+    pub base: Option<LitInt>,
+    pub on_off: bool,
+    pub nonempty: bool,
+    pub keep_empty: bool,
+    pub omit_empty: bool,
+    pub ghost: bool,
+    pub union: bool,
+    pub first: bool,
+    pub opaque: bool,
+}
+
+/// What may stand on a type.
+#[derive(Default)]
+pub(super) struct TypeOptions {
+    pub name: Option<LitStr>,
+    pub union: Option<LitStr>,
+    pub check: Option<Path>,
+    pub namespaces: Vec<(Ident, Expr)>,
+    pub declared: Vec<(Ident, Expr)>,
+    pub body: bool,
+}
+
+/// What may stand on a variant.
+#[derive(Default)]
+pub(super) struct VariantOptions {
+    pub word: Option<LitStr>,
+    pub aliases: Vec<LitStr>,
+    pub default: bool,
+    pub absent: bool,
+}
+
+fn idents(input: ParseStream<'_>) -> Result<Vec<Ident>> {
+    let inner;
+    syn::parenthesized!(inner in input);
+    Ok(Punctuated::<Ident, Token![,]>::parse_terminated(&inner)?.into_iter().collect())
+}
+
+fn value<T: Parse>(input: ParseStream<'_>) -> Result<T> {
+    input.parse::<Token![=]>()?;
+    input.parse()
+}
+
+/// Calls `one` for each item of all `xml` attributes: a leading string, then `word…`.
+fn items(
+    attributes: &[Attribute],
+    mut text: impl FnMut(LitStr) -> Result<()>,
+    mut one: impl FnMut(&str, Span, ParseStream<'_>) -> Result<()>,
+) -> Result<()> {
+    for attribute in attributes.iter().filter(|attribute| attribute.path().is_ident("xml")) {
+        attribute.parse_args_with(|input: ParseStream<'_>| {
+            while !input.is_empty() {
+                if input.peek(LitStr) {
+                    text(input.parse()?)?;
+                } else {
+                    // `union`, `default` … may be keywords.
+                    let name = <Ident as syn::ext::IdentExt>::parse_any(input)?;
+                    one(&name.to_string(), name.span(), input)?;
+                }
+                if !input.is_empty() {
+                    input.parse::<Token![,]>()?;
+                }
+            }
+            Ok(())
+        })?;
+    }
+    Ok(())
+}
+
+fn unknown(name: &str, span: Span, known: &str) -> Error {
+    Error::new(span, format!("unknown option '{name}'; known here: {known}"))
+}
+
+impl FieldOptions {
+    pub(super) fn parse(attributes: &[Attribute]) -> Result<Self> {
+        let mut options = Self::default();
+        let mut path = None;
+        items(
+            attributes,
+            |text| {
+                if path.is_some() {
+                    return Err(Error::new(text.span(), "a field has one path"));
+                }
+                path = Some(text);
+                Ok(())
+            },
+            |name, span, input| {
+                match name {
+                    "flatten" => options.flatten = true,
+                    "skip" => options.skip = true,
+                    "default" => {
+                        options.default = Some(if input.peek(Token![=]) { Some(value(input)?) } else { None });
+                    }
+                    "always" => options.always = true,
+                    "with" => options.with = Some(value(input)?),
+                    "only" => options.only.extend(idents(input)?),
+                    "unless" => options.unless.extend(idents(input)?),
+                    "when" => options.when = Some(value(input)?),
+                    "read_when" => options.read_when = Some(value(input)?),
+                    "format" => options.format = Some(value(input)?),
+                    "base" => options.base = Some(value(input)?),
+                    "on_off" => options.on_off = true,
+                    "nonempty" => options.nonempty = true,
+                    "keep_empty" => options.keep_empty = true,
+                    "omit_empty" => options.omit_empty = true,
+                    "ghost" => options.ghost = true,
+                    "union" => options.union = true,
+                    "first" => options.first = true,
+                    "opaque" => options.opaque = true,
+                    _ => {
+                        return Err(unknown(
+                            name,
+                            span,
+                            "flatten, skip, default, always, with, only, unless, when, read_when, format, base, \
+                             on_off, nonempty, keep_empty, omit_empty, ghost, union, first, opaque",
+                        ));
+                    }
+                }
+                Ok(())
+            },
+        )?;
+        options.path = path;
+        Ok(options)
+    }
+}
+
+impl TypeOptions {
+    pub(super) fn parse(attributes: &[Attribute]) -> Result<Self> {
+        let mut options = Self::default();
+        items(
+            attributes,
+            |text| Err(Error::new(text.span(), "write `name = \"…\"`")),
+            |name, span, input| {
+                match name {
+                    "name" => options.name = Some(value(input)?),
+                    "union" => options.union = Some(value(input)?),
+                    "check" => options.check = Some(value(input)?),
+                    "body" => options.body = true,
+                    "ns" => options.namespaces.extend(pairs(input)?),
+                    "declare" => {
+                        let pairs = pairs(input)?;
+                        options.namespaces.extend(pairs.iter().cloned());
+                        options.declared.extend(pairs);
+                    }
+                    _ => return Err(unknown(name, span, "name, union, check, body, ns, declare")),
+                }
+                Ok(())
+            },
+        )?;
+        Ok(options)
+    }
+}
+
+fn pairs(input: ParseStream<'_>) -> Result<Vec<(Ident, Expr)>> {
+    let inner;
+    syn::parenthesized!(inner in input);
+    let mut out = Vec::new();
+    while !inner.is_empty() {
+        let prefix = <Ident as syn::ext::IdentExt>::parse_any(&inner)?;
+        out.push((prefix, value(&inner)?));
+        if !inner.is_empty() {
+            inner.parse::<Token![,]>()?;
+        }
+    }
+    Ok(out)
+}
+
+impl VariantOptions {
+    pub(super) fn parse(attributes: &[Attribute]) -> Result<Self> {
+        let mut options = Self::default();
+        let mut word = None;
+        items(
+            attributes,
+            |text| {
+                word = Some(text);
+                Ok(())
+            },
+            |name, span, input| {
+                match name {
+                    "alias" => options.aliases.push(value(input)?),
+                    "default" => options.default = true,
+                    "absent" => options.absent = true,
+                    _ => return Err(unknown(name, span, "alias, default, absent")),
+                }
+                Ok(())
+            },
+        )?;
+        options.word = word;
+        Ok(options)
+    }
+}

@@ -1,0 +1,72 @@
+//! `derive(XmlEnum)`: enums of words.
+
+use proc_macro2::TokenStream;
+use quote::quote;
+use syn::{Data, DeriveInput, Error, Fields, Result};
+
+use super::options::VariantOptions;
+use super::{kebab, runtime};
+
+pub(crate) fn derive_words(input: DeriveInput) -> Result<TokenStream> {
+    let Data::Enum(data) = &input.data else {
+        return Err(Error::new_spanned(&input.ident, "XmlEnum is for enums"));
+    };
+    let rt = runtime();
+    let name = &input.ident;
+    let (mut all, mut words, mut table, mut arms) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+    for variant in &data.variants {
+        if !matches!(variant.fields, Fields::Unit) {
+            return Err(Error::new_spanned(variant, "the variants of an XmlEnum have no fields; use derive(Xml) for a union"));
+        }
+        let options = VariantOptions::parse(&variant.attrs)?;
+        let ident = &variant.ident;
+        let word = options.word.map_or_else(|| kebab(&ident.to_string()), |word| word.value());
+        all.push(quote!(#name::#ident));
+        arms.push(quote!(#name::#ident => #word));
+        if options.absent {
+            continue;
+        }
+        table.push(quote!((#word, #name::#ident)));
+        words.push(word);
+        for alias in options.aliases {
+            table.push(quote!((#alias, #name::#ident)));
+        }
+    }
+    Ok(quote! {
+        impl #name {
+            /// All values, in the order of their declaration.
+            pub const ALL: &'static [#name] = &[#(#all),*];
+            /// The words that XML may hold.
+            pub const WORDS: &'static [&'static str] = &[#(#words),*];
+
+            /// The word for this value.
+            pub const fn as_str(self) -> &'static str {
+                match self { #(#arms),* }
+            }
+
+            /// The value for a word.
+            pub fn from_word(word: &str) -> ::core::option::Option<#name> {
+                <#name as #rt::XmlValue>::parse_value(word).ok()
+            }
+        }
+
+        impl #rt::XmlValue for #name {
+            const SCHEMA: #rt::schema::ValueSchema = #rt::schema::ValueSchema::Words(#name::WORDS);
+
+            fn parse_value(text: &str) -> ::core::result::Result<Self, #rt::ValueError> {
+                const TABLE: &[(&str, #name)] = &[#(#table),*];
+                #rt::find_word(text, TABLE, #name::WORDS)
+            }
+
+            fn format_value(&self, out: &mut ::std::string::String) {
+                #rt::escape_into(out, self.as_str());
+            }
+        }
+
+        impl ::core::fmt::Display for #name {
+            fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
+                f.pad(self.as_str())
+            }
+        }
+    })
+}

@@ -1,0 +1,114 @@
+//! Which characters XML 1.0 allows where, and what references stand for.
+
+/// May `c` appear in a document at all (production `Char`)?
+pub(super) fn is_char(c: char) -> bool {
+    matches!(c, '\t' | '\n' | '\r' | '\u{20}'..='\u{D7FF}' | '\u{E000}'..='\u{FFFD}' | '\u{10000}'..)
+}
+
+/// The four characters that count as white space in markup.
+pub(super) fn is_space(byte: u8) -> bool {
+    matches!(byte, b' ' | b'\t' | b'\n' | b'\r')
+}
+
+/// Is `text` white space only?
+pub(super) fn is_blank(text: &str) -> bool {
+    text.bytes().all(is_space)
+}
+
+fn is_name_start(c: char) -> bool {
+    matches!(c,
+        'a'..='z' | 'A'..='Z' | '_' | ':'
+        | '\u{C0}'..='\u{D6}' | '\u{D8}'..='\u{F6}' | '\u{F8}'..='\u{2FF}' | '\u{370}'..='\u{37D}'
+        | '\u{37F}'..='\u{1FFF}' | '\u{200C}'..='\u{200D}' | '\u{2070}'..='\u{218F}' | '\u{2C00}'..='\u{2FEF}'
+        | '\u{3001}'..='\u{D7FF}' | '\u{F900}'..='\u{FDCF}' | '\u{FDF0}'..='\u{FFFD}' | '\u{10000}'..='\u{EFFFF}')
+}
+
+fn is_name_char(c: char) -> bool {
+    is_name_start(c)
+        || matches!(c, '-' | '.' | '0'..='9' | '\u{B7}' | '\u{300}'..='\u{36F}' | '\u{203F}'..='\u{2040}')
+}
+
+/// What is wrong with `name` as a qualified name, if anything. `Ok` holds the length of the prefix (0 for none).
+pub(super) fn check_name(name: &str) -> Result<u16, &'static str> {
+    let mut colon = None;
+    for (at, c) in name.char_indices() {
+        let fits = if at == 0 { is_name_start(c) } else { is_name_char(c) };
+        if !fits {
+            return Err("a name holds a character that is not allowed there");
+        }
+        if c == ':' {
+            if colon.is_some() || at == 0 || at + 1 == name.len() {
+                return Err("a name holds a misplaced ':'");
+            }
+            colon = Some(at);
+        } else if colon.is_some_and(|colon| colon + 1 == at) && !is_name_start(c) {
+            return Err("a name holds a character that is not allowed there");
+        }
+    }
+    if name.is_empty() {
+        return Err("a name is missing");
+    }
+    if name.len() > MAX_NAME {
+        return Err("a name is too long");
+    }
+    Ok(colon.unwrap_or(0) as u16)
+}
+
+/// Longest element or attribute name, in bytes.
+pub(super) const MAX_NAME: usize = 4096;
+
+/// The character that the reference `&NAME;` stands for; `name` is what is between `&` and `;`.
+pub(super) fn resolve_reference(name: &str) -> Result<char, &'static str> {
+    match name {
+        "lt" => return Ok('<'),
+        "gt" => return Ok('>'),
+        "amp" => return Ok('&'),
+        "quot" => return Ok('"'),
+        "apos" => return Ok('\''),
+        _ => {}
+    }
+    let Some(number) = name.strip_prefix('#') else {
+        return Err("an entity is not defined (only lt, gt, amp, quot and apos are)");
+    };
+    let (digits, radix) = match number.strip_prefix('x') {
+        Some(digits) => (digits, 16),
+        None => (number, 10),
+    };
+    // `from_str_radix` would take a sign.
+    if digits.is_empty() || !digits.chars().all(|c| c.is_digit(radix)) {
+        return Err("a character reference is malformed");
+    }
+    u32::from_str_radix(digits, radix)
+        .ok()
+        .and_then(char::from_u32)
+        .filter(|&c| is_char(c))
+        .ok_or("a character reference names a character that XML does not allow")
+}
+
+/// The first character that may not be in a document, as a byte offset.
+pub(super) fn find_forbidden(text: &str) -> Option<usize> {
+    let bytes = text.as_bytes();
+    let mut chunks = bytes.chunks(64);
+    let mut base = 0;
+    for chunk in chunks.by_ref() {
+        // One branch for 64 bytes: control characters, and 0xEF which begins U+FFFE and U+FFFF.
+        let suspicious =
+            chunk.iter().fold(false, |seen, &byte| seen | (byte < 0x20) | (byte == 0xEF) | (byte == 0x7F));
+        if suspicious {
+            for (at, &byte) in chunk.iter().enumerate() {
+                let offset = base + at;
+                let bad = match byte {
+                    b'\t' | b'\n' | b'\r' => false,
+                    0..0x20 => true,
+                    0xEF => matches!(bytes.get(offset + 1..offset + 3), Some([0xBF, 0xBE | 0xBF])),
+                    _ => false,
+                };
+                if bad {
+                    return Some(offset);
+                }
+            }
+        }
+        base += chunk.len();
+    }
+    None
+}

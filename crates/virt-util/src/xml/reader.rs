@@ -1,0 +1,416 @@
+//! Reading declared types from elements: the context, and the functions that derived code calls.
+//!
+//! Derived code is a list of calls into [`read`] and [`write`]; the loops, lookups and errors are here, once.
+
+use super::doc::{Element, Position};
+use super::value::{ValueError, nearest};
+use super::{XmlElement, XmlFlags};
+use crate::error::{ErrorCode, ErrorDomain, Result, VirtError};
+
+/// What goes along while a document is read: flags, and what was noticed on the way.
+#[derive(Debug, Default)]
+pub struct Reader {
+    flags: XmlFlags,
+    /// Errors that were put aside; `None` stops at the first.
+    collected: Option<Vec<VirtError>>,
+    unknown: Vec<UnknownName>,
+}
+
+/// A name in a document that no declaration knows.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UnknownName {
+    /// Where it is.
+    pub position: Position,
+    /// The element that holds it.
+    pub path: String,
+    /// What is unknown: `attribute 'x'` or `element 'x'`.
+    pub what: String,
+    /// The known name that it resembles.
+    pub suggestion: Option<&'static str>,
+}
+
+/// Which part of an element is meant.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum At<'n> {
+    /// The attribute of that name.
+    Attribute(&'n str),
+    /// The text.
+    Text,
+    /// The child of that name.
+    Child(&'n str),
+}
+
+/// Most errors or unknown names that are kept.
+const MAX_COLLECTED: usize = 1000;
+
+impl Reader {
+    /// A reader that stops at the first error.
+    pub fn new(flags: XmlFlags) -> Self {
+        Self { flags, ..Self::default() }
+    }
+
+    /// A reader that puts wrong optional values aside and goes on, so that all of them can be told at once
+    /// ([`Reader::take_errors`]). A missing required part still ends reading.
+    pub fn collecting(flags: XmlFlags) -> Self {
+        Self { flags, collected: Some(Vec::new()), ..Self::default() }
+    }
+
+    /// What is being read.
+    pub fn flags(&self) -> XmlFlags {
+        self.flags
+    }
+
+    /// Are all of `flags` set?
+    pub fn has(&self, flags: XmlFlags) -> bool {
+        self.flags.contains(flags)
+    }
+
+    /// Fails with `error`, or puts it aside if this reader collects.
+    ///
+    /// # Errors
+    /// `error`, unless it was put aside.
+    #[cold]
+    pub fn fail(&mut self, error: VirtError) -> Result<()> {
+        match &mut self.collected {
+            Some(errors) if errors.len() < MAX_COLLECTED => {
+                errors.push(error);
+                Ok(())
+            }
+            _ => Err(error),
+        }
+    }
+
+    /// The errors that were put aside.
+    pub fn take_errors(&mut self) -> Vec<VirtError> {
+        self.collected.as_mut().map(std::mem::take).unwrap_or_default()
+    }
+
+    /// Notes a name that nobody knows.
+    pub fn unknown(&mut self, element: Element<'_>, at: At<'_>, known: impl Iterator<Item = &'static str>) {
+        if self.unknown.len() >= MAX_COLLECTED {
+            return;
+        }
+        let (position, what, name) = match at {
+            At::Attribute(name) => (element.attr_position(name), format!("attribute '{name}'"), name),
+            At::Child(name) => {
+                let child = element.children().find(|child| child.qualified_name() == name);
+                (child.unwrap_or(element).position(), format!("element '{name}'"), name)
+            }
+            At::Text => (element.position(), "text".to_owned(), ""),
+        };
+        self.unknown.push(UnknownName { position, path: element.path(), what, suggestion: nearest(name, known) });
+    }
+
+    /// The names that nobody knows, in document order.
+    pub fn unknown_names(&self) -> &[UnknownName] {
+        &self.unknown
+    }
+}
+
+/// An `XML_ERROR` about a part of `element`: place, path, then `what`.
+#[cold]
+pub fn error_at(element: Element<'_>, at: At<'_>, what: impl std::fmt::Display) -> VirtError {
+    let Position { line, column } = match at {
+        At::Attribute(name) => element.attr_position(name),
+        At::Text | At::Child(_) => element.position(),
+    };
+    let name = element.doc().name();
+    VirtError::new(ErrorCode::XML_ERROR, format_args!("{name}:{line}:{column}: {}: {what}", element.path()))
+        .in_domain(ErrorDomain::XML)
+}
+
+/// "invalid value …" with what was expected.
+#[cold]
+pub fn invalid_value(element: Element<'_>, at: At<'_>, found: &str, error: &ValueError) -> VirtError {
+    let expected = error.describe(found);
+    // A value may be megabytes long.
+    let shown: String = found.chars().take(80).collect();
+    let dots = if shown.len() < found.len() { "…" } else { "" };
+    match at {
+        At::Attribute(name) => {
+            error_at(element, at, format_args!("invalid value '{shown}{dots}' of attribute '{name}': {expected}"))
+        }
+        At::Text | At::Child(_) => error_at(element, at, format_args!("invalid value '{shown}{dots}': {expected}")),
+    }
+}
+
+/// "missing required attribute …".
+#[cold]
+pub fn missing(element: Element<'_>, at: At<'_>) -> VirtError {
+    match at {
+        At::Attribute(name) => error_at(element, At::Text, format_args!("missing required attribute '{name}'")),
+        At::Child(name) => error_at(element, At::Text, format_args!("missing required element '{name}'")),
+        At::Text => error_at(element, At::Text, "the element has no text"),
+    }
+}
+
+/// How a text becomes a value.
+pub type ParseFn<T> = fn(&str) -> Result<T, ValueError>;
+/// How an element becomes a value.
+pub type ReadFn<T> = fn(Element<'_>, &mut Reader) -> Result<T>;
+/// How a value is appended as text, escaped.
+pub type FormatFn<T> = fn(&T, &mut String);
+
+/// What derived code calls to read. Ordinary code may, too.
+pub mod read {
+    use super::*;
+
+    fn value<T>(
+        element: Element<'_>,
+        cx: &mut Reader,
+        at: At<'_>,
+        text: &str,
+        parse: ParseFn<T>,
+    ) -> Result<Option<T>> {
+        match parse(text) {
+            Ok(value) => Ok(Some(value)),
+            Err(error) => {
+                cx.fail(invalid_value(element, at, text, &error))?;
+                Ok(None)
+            }
+        }
+    }
+
+    /// An attribute that may be absent.
+    ///
+    /// # Errors
+    /// `XML_ERROR` for a wrong value.
+    pub fn attr<T>(element: Element<'_>, cx: &mut Reader, name: &'static str, parse: ParseFn<T>) -> Result<Option<T>> {
+        match element.attr(name) {
+            Some(text) => value(element, cx, At::Attribute(name), &text, parse),
+            None => Ok(None),
+        }
+    }
+
+    /// An attribute where an empty value counts as absent.
+    ///
+    /// # Errors
+    /// `XML_ERROR` for a wrong value.
+    pub fn attr_nonempty<T>(
+        element: Element<'_>,
+        cx: &mut Reader,
+        name: &'static str,
+        parse: ParseFn<T>,
+    ) -> Result<Option<T>> {
+        match element.attr(name) {
+            Some(text) if !text.is_empty() => value(element, cx, At::Attribute(name), &text, parse),
+            _ => Ok(None),
+        }
+    }
+
+    /// The text of the element; an empty one counts as absent.
+    ///
+    /// # Errors
+    /// `XML_ERROR` for a wrong value.
+    pub fn text<T>(element: Element<'_>, cx: &mut Reader, parse: ParseFn<T>) -> Result<Option<T>> {
+        let text = element.text();
+        if text.is_empty() { Ok(None) } else { value(element, cx, At::Text, &text, parse) }
+    }
+
+    /// A child that may be absent.
+    ///
+    /// # Errors
+    /// What reading it gives.
+    pub fn child<T: XmlElement>(element: Element<'_>, cx: &mut Reader, name: &'static str) -> Result<Option<T>> {
+        match element.child(name) {
+            Some(child) if !T::counts_as_absent(child) => T::read(child, cx).map(Some),
+            _ => Ok(None),
+        }
+    }
+
+    /// A child that may be absent, in a namespace.
+    ///
+    /// # Errors
+    /// What reading it gives.
+    pub fn child_in<T: XmlElement>(
+        element: Element<'_>,
+        cx: &mut Reader,
+        uri: &str,
+        name: &'static str,
+    ) -> Result<Option<T>> {
+        match element.child_in(uri, name) {
+            Some(child) if !T::counts_as_absent(child) => T::read(child, cx).map(Some),
+            _ => Ok(None),
+        }
+    }
+
+    /// A child that may be absent, read by a function.
+    ///
+    /// # Errors
+    /// What `read` gives.
+    pub fn child_with<T>(
+        element: Element<'_>,
+        cx: &mut Reader,
+        name: &'static str,
+        read: ReadFn<T>,
+    ) -> Result<Option<T>> {
+        element.child(name).map(|child| read(child, cx)).transpose()
+    }
+
+    /// All children of a name.
+    ///
+    /// # Errors
+    /// What reading one gives.
+    pub fn children<T: XmlElement>(element: Element<'_>, cx: &mut Reader, name: &'static str) -> Result<Vec<T>> {
+        children_with(element, cx, name, T::read)
+    }
+
+    /// All children of a name in a namespace.
+    ///
+    /// # Errors
+    /// What reading one gives.
+    pub fn children_in<T: XmlElement>(
+        element: Element<'_>,
+        cx: &mut Reader,
+        uri: &str,
+        name: &'static str,
+    ) -> Result<Vec<T>> {
+        element.children().filter(|child| child.is_in(uri, name)).map(|child| T::read(child, cx)).collect()
+    }
+
+    /// All children of a name, each read by a function.
+    ///
+    /// # Errors
+    /// What `read` gives.
+    pub fn children_with<T>(
+        element: Element<'_>,
+        cx: &mut Reader,
+        name: &'static str,
+        read: ReadFn<T>,
+    ) -> Result<Vec<T>> {
+        element.children_named(name).map(|child| read(child, cx)).collect()
+    }
+
+    /// All children that a `union = "name()"` type knows, in document order; others are passed over.
+    ///
+    /// # Errors
+    /// What reading one gives.
+    pub fn known_children<T: XmlElement>(element: Element<'_>, cx: &mut Reader) -> Result<Vec<T>> {
+        element.children().filter(|child| T::knows_name(*child)).map(|child| T::read(child, cx)).collect()
+    }
+
+    /// The first child that a `union = "name()"` type knows.
+    ///
+    /// # Errors
+    /// What reading it gives.
+    pub fn known_child<T: XmlElement>(element: Element<'_>, cx: &mut Reader) -> Result<Option<T>> {
+        element.children().find(|child| T::knows_name(*child)).map(|child| T::read(child, cx)).transpose()
+    }
+
+    /// A flattened type that may be absent.
+    ///
+    /// # Errors
+    /// What reading it gives.
+    pub fn flattened<T: XmlElement>(element: Element<'_>, cx: &mut Reader) -> Result<Option<T>> {
+        if T::is_present(element) { T::read(element, cx).map(Some) } else { Ok(None) }
+    }
+
+    /// Takes a value that must be there.
+    ///
+    /// # Errors
+    /// `XML_ERROR` naming what is missing.
+    pub fn required<T>(element: Element<'_>, at: At<'_>, value: Option<T>) -> Result<T> {
+        value.ok_or_else(|| missing(element, at))
+    }
+
+    /// The tag of a union. `None`: absent.
+    ///
+    /// # Errors
+    /// `XML_ERROR` for a word that is none of the union's.
+    pub fn tag(element: Element<'_>, attribute: &'static str, words: &'static [&'static str]) -> Result<Option<usize>> {
+        let Some(text) = element.attr(attribute) else { return Ok(None) };
+        match words.iter().position(|word| *word == text) {
+            Some(at) => Ok(Some(at)),
+            None => {
+                Err(invalid_value(element, At::Attribute(attribute), &text, &ValueError::words(words)))
+            }
+        }
+    }
+
+    /// The tag of a union that is chosen by its parent's attribute.
+    ///
+    /// # Errors
+    /// As [`tag`].
+    pub fn parent_tag(
+        element: Element<'_>,
+        attribute: &'static str,
+        words: &'static [&'static str],
+    ) -> Result<Option<usize>> {
+        match element.parent() {
+            Some(parent) => tag(parent, attribute, words),
+            None => Ok(None),
+        }
+    }
+
+    /// The error for an element that no variant of a `union = "name()"` type is for.
+    #[cold]
+    pub fn unknown_name(element: Element<'_>, words: &'static [&'static str]) -> VirtError {
+        let expected = ValueError::words(words).describe(element.name());
+        error_at(element, At::Text, format_args!("unexpected element: {expected}"))
+    }
+}
+
+/// What derived code calls to write. Ordinary code may, too.
+pub mod write {
+    use super::super::Writer;
+    use super::{FormatFn, XmlElement};
+
+    /// An attribute.
+    pub fn attr<T>(w: &mut Writer, name: &str, value: &T, format: FormatFn<T>) {
+        w.attribute_with(name, |out| format(value, out));
+    }
+
+    /// An attribute that may be absent.
+    pub fn attr_optional<T>(w: &mut Writer, name: &str, value: &Option<T>, format: FormatFn<T>) {
+        if let Some(value) = value {
+            attr(w, name, value, format);
+        }
+    }
+
+    /// The text of the open element.
+    pub fn text<T>(w: &mut Writer, value: &T, format: FormatFn<T>) {
+        w.text_with(|out| format(value, out));
+    }
+
+    /// The text of the open element, if there is one.
+    pub fn text_optional<T>(w: &mut Writer, value: &Option<T>, format: FormatFn<T>) {
+        if let Some(value) = value {
+            text(w, value, format);
+        }
+    }
+
+    /// A child that may be absent.
+    pub fn child_optional<T: XmlElement>(w: &mut Writer, name: &str, value: &Option<T>) {
+        if let Some(value) = value {
+            value.write(w, name);
+        }
+    }
+
+    /// A child that may be absent, and is left out as well if it is empty.
+    pub fn child_nonempty<T: XmlElement>(w: &mut Writer, name: &str, value: &Option<T>) {
+        if let Some(value) = value {
+            value.write_nonempty(w, name);
+        }
+    }
+
+    /// Children of one name.
+    pub fn children<T: XmlElement>(w: &mut Writer, name: &str, values: &[T]) {
+        for value in values {
+            value.write(w, name);
+        }
+    }
+
+    /// Children of one name, each written by a function.
+    pub fn children_with<T>(w: &mut Writer, name: &str, values: &[T], write: fn(&T, &mut Writer, &str)) {
+        for value in values {
+            write(value, w, name);
+        }
+    }
+
+    /// An element that is there or not.
+    pub fn flag(w: &mut Writer, name: &str, value: bool) {
+        if value {
+            w.empty_element(name);
+        }
+    }
+}

@@ -1,0 +1,202 @@
+//! The derive at work, and bad documents.
+use super::*;
+use crate::ErrorCode;
+
+#[derive(XmlEnum, Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Bus {
+    #[default]
+    Ide,
+    Scsi,
+    Virtio,
+    #[xml("usb")]
+    UniversalSerialBus,
+}
+
+#[derive(Xml, Clone, Debug, PartialEq, Default)]
+struct Address {
+    /// PCI domain.
+    #[xml("@domain", default, always, format = "0x%04x")]
+    domain: u32,
+    #[xml("@bus", format = "0x%02x")]
+    bus: u8,
+}
+
+#[derive(Xml, Clone, Debug, PartialEq)]
+#[xml(union = "@type")]
+enum Source {
+    #[xml("file", default)]
+    File {
+        #[xml("source@file")]
+        file: Option<String>,
+        #[xml("source@startupPolicy")]
+        policy: Option<String>,
+    },
+    #[xml("block")]
+    Block {
+        #[xml("source@dev")]
+        dev: String,
+    },
+    Network(NetworkSource),
+    Nothing,
+}
+
+#[derive(Xml, Clone, Debug, PartialEq)]
+struct NetworkSource {
+    #[xml("source@protocol")]
+    protocol: String,
+    #[xml("source/host")]
+    hosts: Vec<Host>,
+}
+
+#[derive(Xml, Clone, Debug, PartialEq)]
+struct Host {
+    #[xml("@name")]
+    name: String,
+    #[xml("@port")]
+    port: Option<u16>,
+}
+
+/// A disk.
+#[derive(Xml, Clone, Debug, PartialEq)]
+struct Disk {
+    #[xml("@device", default = "disk".to_owned(), always)]
+    device: String,
+    #[xml("driver@name")]
+    driver_name: Option<String>,
+    #[xml("driver@type")]
+    driver_type: Option<String>,
+    #[xml("driver/iotune/total")]
+    total: Option<u64>,
+    #[xml(flatten, first)]
+    source: Source,
+    #[xml("target@dev")]
+    target: String,
+    #[xml("target@bus", default)]
+    bus: Bus,
+    #[xml("readonly")]
+    read_only: bool,
+    #[xml("shared@on", on_off)]
+    shared: Option<bool>,
+    #[xml("serial")]
+    serial: Option<String>,
+    #[xml("secret", only(secure))]
+    secret: Option<String>,
+    #[xml("alias@name", unless(inactive))]
+    alias: Option<String>,
+    #[xml("address")]
+    address: Option<Box<Address>>,
+}
+
+#[derive(Xml, Clone, Debug, PartialEq)]
+#[xml(union = "name()")]
+enum Device {
+    Disk(Box<Disk>),
+    Watchdog {
+        #[xml("@model")]
+        model: String,
+    },
+}
+
+#[derive(Xml, Clone, Debug, PartialEq)]
+#[xml(name = "machine", declare(q = "http://example.org/q"))]
+struct Machine {
+    #[xml("name")]
+    name: String,
+    #[xml("devices/*")]
+    devices: Vec<Device>,
+    #[xml("q:arg")]
+    args: Vec<Argument>,
+}
+
+#[derive(Xml, Clone, Debug, PartialEq)]
+struct Argument {
+    #[xml("@value")]
+    value: String,
+}
+
+fn machine(source: &str) -> Result<Machine> {
+    from_str(source, XmlFlags::empty(), &DocOptions::named("m.xml"))
+}
+
+const FULL: &str = "\
+<machine xmlns:q='http://example.org/q'>
+  <name>a &amp; b</name>
+  <devices>
+    <watchdog model='i6300esb'/>
+    <disk type='network' device='disk'>
+      <driver name='qemu' type='raw'>
+        <iotune>
+          <total>5</total>
+        </iotune>
+      </driver>
+      <source protocol='nbd'>
+        <host name='h' port='10809'/>
+        <host name='i'/>
+      </source>
+      <target dev='vda' bus='virtio'/>
+      <readonly/>
+      <shared on='off'/>
+      <alias name='virtio-disk0'/>
+      <address domain='0x0000' bus='0x0a'/>
+    </disk>
+    <disk type='nothing' device='cdrom'>
+      <target dev='hda'/>
+    </disk>
+  </devices>
+  <q:arg value='-s'/>
+</machine>
+";
+
+#[test]
+fn a_canonical_document_comes_out_as_it_went_in() {
+    let machine = machine(FULL).unwrap();
+    assert_eq!(machine.name, "a & b");
+    assert_eq!(to_string(&machine, XmlFlags::empty()), FULL);
+}
+
+#[test]
+fn flags_choose_what_is_written() {
+    let machine = machine(&FULL.replace("<readonly/>", "<secret>s</secret>")).unwrap();
+    let text = to_string(&machine, XmlFlags::INACTIVE);
+    assert!(!text.contains("alias") && !text.contains("<secret>"), "{text}");
+    assert!(to_string(&machine, XmlFlags::SECURE).contains("      <secret>s</secret>\n"));
+}
+
+#[track_caller]
+fn refused(source: &str, expected: &str) {
+    let error = machine(source).expect_err("must be refused");
+    assert!(error.message().contains(expected), "{error}");
+}
+
+#[test]
+fn errors_say_where_and_what() {
+    refused(
+        &FULL.replace("'virtio'", "'virto'"),
+        "XML error: m.xml:15:32: /machine/devices/disk[1]/target: invalid value 'virto' of attribute 'bus': \
+         expected one of 'ide', 'scsi', 'virtio', 'usb'; did you mean 'virtio'?",
+    );
+    refused(&FULL.replace("<name>a &amp; b</name>", ""), "m.xml:1:1: /machine: missing required element 'name'");
+    refused(&FULL.replace("dev='hda'", ""), "/machine/devices/disk[2]/target: missing required attribute 'dev'");
+    refused(&FULL.replace("'10809'", "'70000'"), "expected a whole number from 0 to 65535");
+    refused(&FULL.replace("'network'", "'netwrk'"), "did you mean 'network'?");
+    refused("<domain/>", "expecting root element of 'machine', not 'domain'");
+}
+
+#[test]
+fn collecting_tells_all() {
+    let source = FULL.replace("'virtio'", "'virto'").replace("'10809'", "'x'");
+    let doc = Doc::parse(&source).unwrap();
+    let mut cx = Reader::collecting(XmlFlags::empty());
+    from_doc::<Machine>(&doc, &mut cx).unwrap();
+    assert_eq!(cx.take_errors().len(), 2);
+}
+
+#[test]
+fn unknown_names_are_found() {
+    let source = FULL.replace("<readonly/>", "<readonyl/>").replace("device='cdrom'", "devcie='cdrom'");
+    let doc = Doc::parse(&source).unwrap();
+    let mut cx = Reader::new(XmlFlags::empty());
+    schema::check_unknown::<Machine>(doc.root(), &mut cx);
+    let names: Vec<_> = cx.unknown_names().iter().map(|name| (name.what.as_str(), name.suggestion)).collect();
+    assert_eq!(names, [("element 'readonyl'", Some("readonly")), ("attribute 'devcie'", Some("device"))]);
+}

@@ -1,0 +1,598 @@
+//! From source text to [`Doc`]: quick-xml splits the text into tags and runs, everything it does not check is checked
+//! here. [`fill`] is the only door, so that the tokenizer can be exchanged without anybody noticing.
+
+use quick_xml::events::Event;
+
+use super::chars::{self, is_space};
+use super::doc::{Attribute, Doc, DocOptions, NONE, Node, malformed};
+use crate::error::{Result, VirtError};
+
+const XML_NAMESPACE: &str = "http://www.w3.org/XML/1998/namespace";
+const XMLNS_NAMESPACE: &str = "http://www.w3.org/2000/xmlns/";
+
+/// Reads a whole document.
+pub(super) fn fill<'s>(source: &'s str, options: &DocOptions<'_>) -> Result<Doc<'s>> {
+    let source = source.strip_prefix('\u{FEFF}').unwrap_or(source);
+    if source.len() > options.limits.bytes.min(u32::MAX as usize - 1) {
+        return Err(malformed(
+            options,
+            "",
+            0,
+            &format!("the document has {} bytes, at most {} are read", source.len(), options.limits.bytes),
+        ));
+    }
+    if let Some(offset) = chars::find_forbidden(source) {
+        return Err(malformed(options, source, offset, "the document holds a character that XML does not allow"));
+    }
+    let mut filler = Filler {
+        options,
+        has_carriage_return: source.contains('\r'),
+        doc: Doc {
+            source,
+            name: options.name.to_owned(),
+            domain: options.domain,
+            nodes: Vec::with_capacity((source.len() / 48).min(4096) + 4),
+            attributes: Vec::with_capacity((source.len() / 48).min(4096) + 4),
+            namespaces: vec![String::new(), XML_NAMESPACE.to_owned()],
+        },
+        open: Vec::with_capacity(16),
+        bindings: Vec::new(),
+    };
+    filler.run()?;
+    Ok(filler.doc)
+}
+
+struct Open {
+    node: u32,
+    last_child: u32,
+    /// How many runs of text, references, CDATA, comments and instructions the content has so far.
+    runs: u32,
+    simple: bool,
+    bindings: usize,
+}
+
+struct Binding<'s> {
+    prefix: &'s str,
+    namespace: u32,
+}
+
+struct Filler<'s, 'o, 'n> {
+    options: &'o DocOptions<'n>,
+    has_carriage_return: bool,
+    doc: Doc<'s>,
+    open: Vec<Open>,
+    bindings: Vec<Binding<'s>>,
+}
+
+impl<'s> Filler<'s, '_, '_> {
+    #[cold]
+    fn error(&self, offset: usize, what: &str) -> VirtError {
+        malformed(self.options, self.doc.source, offset, what)
+    }
+
+    fn run(&mut self) -> Result<()> {
+        let source = self.doc.source;
+        let mut reader = quick_xml::Reader::from_str(source);
+        let config = reader.config_mut();
+        // Both are checked here, against the arena.
+        config.check_end_names = false;
+        config.allow_unmatched_ends = true;
+        loop {
+            let start = reader.buffer_position() as usize;
+            let event = match reader.read_event() {
+                Ok(event) => event,
+                Err(error) => return Err(self.error(reader.error_position() as usize, &error.to_string())),
+            };
+            let end = reader.buffer_position() as usize;
+            match event {
+                Event::Start(tag) => self.start(start, end, tag.name().as_ref().len(), false)?,
+                Event::Empty(tag) => self.start(start, end, tag.name().as_ref().len(), true)?,
+                Event::End(_) => self.end(start, end)?,
+                Event::Text(_) => self.text(start, end)?,
+                Event::GeneralRef(name) => {
+                    if let Err(what) = chars::resolve_reference(&name) {
+                        return Err(self.error(start, what));
+                    }
+                    match self.open.last_mut() {
+                        Some(open) => open.simple = false,
+                        None => return Err(self.error(start, "text outside the root element")),
+                    }
+                }
+                Event::CData(_) => match self.open.last_mut() {
+                    Some(open) => open.simple = false,
+                    None => return Err(self.error(start, "text outside the root element")),
+                },
+                Event::Comment(_) => {
+                    let text = source.get(start + 4..end.saturating_sub(3)).unwrap_or_default();
+                    if text.contains("--") || text.ends_with('-') {
+                        return Err(self.error(start, "'--' is not allowed inside a comment"));
+                    }
+                    self.not_simple();
+                }
+                Event::PI(instruction) => {
+                    let target = instruction.target();
+                    if target.eq_ignore_ascii_case("xml") {
+                        return Err(self.error(start, "an XML declaration is only allowed at the very start"));
+                    }
+                    if let Err(what) = chars::check_name(target) {
+                        return Err(self.error(start, what));
+                    }
+                    self.not_simple();
+                }
+                Event::Decl(_) => {
+                    if start != 0 {
+                        return Err(self.error(start, "an XML declaration is only allowed at the very start"));
+                    }
+                    self.declaration(source.get(5..end.saturating_sub(2)).unwrap_or_default())?;
+                }
+                Event::DocType(_) => {
+                    return Err(self.error(start, "document type declarations are not allowed"));
+                }
+                Event::Eof => break,
+            }
+        }
+        if let Some(open) = self.open.last() {
+            let node = self.doc.nodes.get(open.node as usize).copied();
+            let (start, name) =
+                node.map_or((0, ""), |node| (node.start, self.doc.slice(node.start + 1, node.start + 1 + u32::from(node.name_len))));
+            let what = format!("element '{name}' is not closed before the end of the document");
+            return Err(self.error(start as usize, &what));
+        }
+        if self.doc.nodes.is_empty() {
+            return Err(self.error(source.len(), "the document has no root element"));
+        }
+        Ok(())
+    }
+
+    fn not_simple(&mut self) {
+        if let Some(open) = self.open.last_mut() {
+            open.simple = false;
+        }
+    }
+
+    fn text(&mut self, start: usize, end: usize) -> Result<()> {
+        let text = self.doc.source.get(start..end).unwrap_or_default();
+        if let Some(at) = text.find("]]>") {
+            return Err(self.error(start + at, "']]>' is not allowed in text"));
+        }
+        let carriage_return = self.has_carriage_return && text.contains('\r');
+        match self.open.last_mut() {
+            Some(open) => {
+                open.runs += 1;
+                if open.runs > 1 || carriage_return {
+                    open.simple = false;
+                }
+                Ok(())
+            }
+            None if chars::is_blank(text) => Ok(()),
+            None => {
+                let at = text.bytes().position(|byte| !is_space(byte)).unwrap_or(0);
+                Err(self.error(start + at, "text outside the root element"))
+            }
+        }
+    }
+
+    fn start(&mut self, start: usize, end: usize, name_len: usize, empty: bool) -> Result<()> {
+        let source = self.doc.source;
+        let name = source.get(start + 1..start + 1 + name_len).unwrap_or_default();
+        let prefix_len = chars::check_name(name).map_err(|what| self.error(start + 1, what))?;
+        if self.open.len() >= self.options.limits.depth {
+            let what = format!("elements are nested more than {} deep", self.options.limits.depth);
+            return Err(self.error(start, &what));
+        }
+        if self.doc.nodes.len() >= self.options.limits.elements {
+            let what = format!("the document has more than {} elements", self.options.limits.elements);
+            return Err(self.error(start, &what));
+        }
+        let index = self.doc.nodes.len() as u32;
+        let parent = match self.open.last_mut() {
+            Some(parent) => {
+                let last = std::mem::replace(&mut parent.last_child, index);
+                parent.simple = false;
+                let link = if last == NONE {
+                    self.doc.nodes.get_mut(parent.node as usize).map(|node| &mut node.first_child)
+                } else {
+                    self.doc.nodes.get_mut(last as usize).map(|node| &mut node.next_sibling)
+                };
+                if let Some(link) = link {
+                    *link = index;
+                }
+                parent.node
+            }
+            None if index == 0 => NONE,
+            None => return Err(self.error(start, "the document has a second root element")),
+        };
+        let attributes_end = if empty { end - 2 } else { end - 1 };
+        let first_attribute = self.doc.attributes.len();
+        let bindings = self.bindings.len();
+        let prefixed = self.attributes(start + 1 + name_len, attributes_end)?;
+        if self.doc.attributes.len() > first_attribute {
+            self.check_duplicates(first_attribute)?;
+        }
+        let mut namespace = 0;
+        if prefixed || prefix_len > 0 || !self.bindings.is_empty() {
+            self.declare(first_attribute)?;
+            let prefix = name.get(..usize::from(prefix_len)).unwrap_or_default();
+            namespace = self.resolve(prefix, start + 1)?;
+            self.resolve_attributes(first_attribute)?;
+        }
+        self.doc.nodes.push(Node {
+            start: start as u32,
+            end: end as u32,
+            content_start: end as u32,
+            content_end: end as u32,
+            name_len: name_len as u16,
+            prefix_len,
+            namespace,
+            parent,
+            first_child: NONE,
+            next_sibling: NONE,
+            first_attribute: first_attribute as u32,
+            attribute_count: (self.doc.attributes.len() - first_attribute) as u32,
+            plain: true,
+        });
+        if empty {
+            self.bindings.truncate(bindings);
+        } else {
+            self.open.push(Open { node: index, last_child: NONE, runs: 0, simple: true, bindings });
+        }
+        Ok(())
+    }
+
+    fn end(&mut self, start: usize, end: usize) -> Result<()> {
+        let source = self.doc.source;
+        let written = source.get(start + 2..end - 1).unwrap_or_default();
+        let name = written.trim_end_matches(|c: char| c.is_ascii() && is_space(c as u8));
+        let Some(open) = self.open.pop() else {
+            return Err(self.error(start, &format!("'</{name}>' closes nothing")));
+        };
+        self.bindings.truncate(open.bindings);
+        let Some(node) = self.doc.nodes.get_mut(open.node as usize) else { return Ok(()) };
+        let opened = source
+            .get(node.start as usize + 1..node.start as usize + 1 + usize::from(node.name_len))
+            .unwrap_or_default();
+        if opened != name {
+            let line = super::doc::Position::of(source, node.start as usize).line;
+            let what = format!("'</{name}>' does not close '<{opened}>', which was opened in line {line}");
+            return Err(self.error(start, &what));
+        }
+        node.content_end = start as u32;
+        node.end = end as u32;
+        node.plain = open.simple;
+        Ok(())
+    }
+
+    /// Reads the attributes between two offsets. Says whether any has a prefix or declares a namespace.
+    fn attributes(&mut self, mut at: usize, end: usize) -> Result<bool> {
+        let mut prefixed = false;
+        while let Some(scanned) = scan_attribute(self.doc.source, at, end).map_err(|(at, what)| self.error(at, what))? {
+            at = scanned.end;
+            if self.doc.attributes.len() >= self.options.limits.attributes {
+                let what = format!("the document has more than {} attributes", self.options.limits.attributes);
+                return Err(self.error(scanned.name_start, &what));
+            }
+            prefixed |= scanned.prefix_len > 0
+                || self.doc.source.get(scanned.name_start..scanned.name_start + scanned.name_len) == Some("xmlns");
+            self.doc.attributes.push(Attribute {
+                name_start: scanned.name_start as u32,
+                value_start: scanned.value_start as u32,
+                value_len: scanned.value_len as u32,
+                name_len: scanned.name_len as u16,
+                prefix_len: scanned.prefix_len,
+                encoded: scanned.encoded,
+                namespace: 0,
+            });
+        }
+        Ok(prefixed)
+    }
+
+    fn attribute_name(&self, attribute: &Attribute) -> &'s str {
+        let start = attribute.name_start as usize;
+        self.doc.source.get(start..start + usize::from(attribute.name_len)).unwrap_or_default()
+    }
+
+    fn check_duplicates(&self, first: usize) -> Result<()> {
+        let attributes = self.doc.attributes.get(first..).unwrap_or_default();
+        let duplicate = if attributes.len() <= 16 {
+            attributes.iter().enumerate().find_map(|(at, attribute)| {
+                let name = self.attribute_name(attribute);
+                let before = attributes.get(..at).unwrap_or_default();
+                before.iter().any(|other| self.attribute_name(other) == name).then_some(attribute)
+            })
+        } else {
+            let mut seen = std::collections::HashSet::with_capacity(attributes.len());
+            attributes.iter().find(|attribute| !seen.insert(self.attribute_name(attribute)))
+        };
+        match duplicate {
+            None => Ok(()),
+            Some(attribute) => {
+                let what = format!("attribute '{}' is given twice", self.attribute_name(attribute));
+                Err(self.error(attribute.name_start as usize, &what))
+            }
+        }
+    }
+
+    /// Enters the namespaces that an element's attributes declare.
+    fn declare(&mut self, first: usize) -> Result<()> {
+        for at in first..self.doc.attributes.len() {
+            let Some(attribute) = self.doc.attributes.get(at).copied() else { break };
+            let name = self.attribute_name(&attribute);
+            let prefix = match name.strip_prefix("xmlns") {
+                Some("") => "",
+                Some(rest) => match rest.strip_prefix(':') {
+                    Some(prefix) => prefix,
+                    None => continue,
+                },
+                None => continue,
+            };
+            let start = attribute.value_start as usize;
+            let raw = self.doc.source.get(start..start + attribute.value_len as usize).unwrap_or_default();
+            let uri = decode_attribute(raw);
+            let wrong = match prefix {
+                "xmlns" => Some("the prefix 'xmlns' cannot be declared"),
+                "xml" if uri != XML_NAMESPACE => Some("the prefix 'xml' is bound to another namespace"),
+                "xml" => None,
+                _ if uri == XML_NAMESPACE || uri == XMLNS_NAMESPACE => Some("a reserved namespace is bound to a prefix"),
+                "" => None,
+                _ if uri.is_empty() => Some("a prefix is bound to an empty namespace"),
+                _ => None,
+            };
+            if let Some(what) = wrong {
+                return Err(self.error(attribute.name_start as usize, what));
+            }
+            let namespace = match self.doc.namespaces.iter().position(|known| *known == uri) {
+                Some(known) => known as u32,
+                None if self.doc.namespaces.len() >= MAX_NAMESPACES => {
+                    return Err(self.error(start, "the document has too many namespaces"));
+                }
+                None => {
+                    self.doc.namespaces.push(uri);
+                    self.doc.namespaces.len() as u32 - 1
+                }
+            };
+            if self.bindings.len() >= MAX_NAMESPACES {
+                return Err(self.error(start, "too many namespaces are declared"));
+            }
+            self.bindings.push(Binding { prefix, namespace });
+        }
+        Ok(())
+    }
+
+    fn resolve(&self, prefix: &str, offset: usize) -> Result<u32> {
+        if prefix == "xml" {
+            return Ok(1);
+        }
+        match self.bindings.iter().rev().find(|binding| binding.prefix == prefix) {
+            Some(binding) => Ok(binding.namespace),
+            None if prefix.is_empty() => Ok(0),
+            None => Err(self.error(offset, &format!("the namespace prefix '{prefix}' is not declared"))),
+        }
+    }
+
+    fn resolve_attributes(&mut self, first: usize) -> Result<()> {
+        let mut seen: Vec<(u32, &str)> = Vec::new();
+        for at in first..self.doc.attributes.len() {
+            let Some(attribute) = self.doc.attributes.get(at).copied() else { break };
+            if attribute.prefix_len == 0 {
+                continue;
+            }
+            let name = self.attribute_name(&attribute);
+            let prefix = name.get(..usize::from(attribute.prefix_len)).unwrap_or_default();
+            if prefix == "xmlns" {
+                continue;
+            }
+            let namespace = self.resolve(prefix, attribute.name_start as usize)?;
+            let local = name.get(usize::from(attribute.prefix_len) + 1..).unwrap_or_default();
+            if seen.len() >= MAX_NAMESPACES {
+                return Err(self.error(attribute.name_start as usize, "an element has too many attributes with a prefix"));
+            }
+            if seen.contains(&(namespace, local)) {
+                let what = format!("attribute '{local}' is given twice in one namespace");
+                return Err(self.error(attribute.name_start as usize, &what));
+            }
+            seen.push((namespace, local));
+            if let Some(attribute) = self.doc.attributes.get_mut(at) {
+                attribute.namespace = namespace;
+            }
+        }
+        Ok(())
+    }
+
+    /// `version`, `encoding`, `standalone`: in this order, with these values.
+    fn declaration(&self, text: &str) -> Result<()> {
+        let mut at = 0;
+        let mut expected: &[&str] = &["version", "encoding", "standalone"];
+        while let Some(scanned) = scan_attribute(text, at, text.len()).map_err(|(at, what)| self.error(at + 5, what))? {
+            at = scanned.end;
+            let name = text.get(scanned.name_start..scanned.name_start + scanned.name_len).unwrap_or_default();
+            let value = text.get(scanned.value_start..scanned.value_start + scanned.value_len).unwrap_or_default();
+            let Some(place) = expected.iter().position(|known| *known == name) else {
+                return Err(self.error(scanned.name_start + 5, "the XML declaration holds something unexpected"));
+            };
+            if expected.len() == 3 && name != "version" {
+                return Err(self.error(scanned.name_start + 5, "the XML declaration does not begin with 'version'"));
+            }
+            expected = expected.get(place + 1..).unwrap_or_default();
+            let fits = match name {
+                "version" => value.strip_prefix("1.").is_some_and(|minor| {
+                    !minor.is_empty() && minor.bytes().all(|byte| byte.is_ascii_digit())
+                }),
+                "encoding" => ["UTF-8", "UTF8", "US-ASCII", "ASCII"].iter().any(|known| value.eq_ignore_ascii_case(known)),
+                _ => matches!(value, "yes" | "no"),
+            };
+            if !fits {
+                let what = format!("the XML declaration gives '{value}' as {name}, which is not supported");
+                return Err(self.error(scanned.value_start + 5, &what));
+            }
+        }
+        if expected.len() == 3 {
+            return Err(self.error(0, "the XML declaration has no version"));
+        }
+        Ok(())
+    }
+}
+
+/// Most different namespaces in one document, and most declarations in force at one place. They are searched one by one.
+const MAX_NAMESPACES: usize = 256;
+
+struct Scanned {
+    name_start: usize,
+    name_len: usize,
+    prefix_len: u16,
+    value_start: usize,
+    value_len: usize,
+    encoded: bool,
+    /// Just behind the closing quote.
+    end: usize,
+}
+
+/// The next ` name = "value"` of `source[at..end]`, or `None` if only white space is left.
+fn scan_attribute(source: &str, at: usize, end: usize) -> Result<Option<Scanned>, (usize, &'static str)> {
+    let bytes = source.as_bytes().get(..end).unwrap_or_default();
+    let skip = |mut at: usize| {
+        while bytes.get(at).copied().is_some_and(is_space) {
+            at += 1;
+        }
+        at
+    };
+    let name_start = skip(at);
+    if name_start >= end {
+        return Ok(None);
+    }
+    if name_start == at {
+        return Err((at, "white space is missing before an attribute"));
+    }
+    let mut name_end = name_start;
+    while bytes.get(name_end).is_some_and(|&byte| !is_space(byte) && byte != b'=') {
+        name_end += 1;
+    }
+    let name = source.get(name_start..name_end).unwrap_or_default();
+    let prefix_len = chars::check_name(name).map_err(|what| (name_start, what))?;
+    let equals = skip(name_end);
+    if bytes.get(equals) != Some(&b'=') {
+        return Err((equals, "an attribute has no value"));
+    }
+    let quote_at = skip(equals + 1);
+    let quote = match bytes.get(quote_at) {
+        Some(&quote @ (b'"' | b'\'')) => quote,
+        _ => return Err((quote_at, "the value of an attribute is not in quotes")),
+    };
+    let value_start = quote_at + 1;
+    let mut value_end = value_start;
+    let mut encoded = false;
+    loop {
+        match bytes.get(value_end) {
+            None => return Err((quote_at, "the value of an attribute is not closed")),
+            Some(&byte) if byte == quote => break,
+            Some(b'<') => return Err((value_end, "'<' is not allowed in the value of an attribute")),
+            Some(b'&') => {
+                encoded = true;
+                // The longest legal reference is short, so a far `;` need not be looked for.
+                let rest = bytes.get(value_end + 1..end.min(value_end + 64)).unwrap_or_default();
+                let Some(len) = rest.iter().position(|&byte| byte == b';') else {
+                    return Err((value_end, "'&' begins no reference (write &amp; for the character)"));
+                };
+                let name = source.get(value_end + 1..value_end + 1 + len).unwrap_or_default();
+                chars::resolve_reference(name).map_err(|what| (value_end, what))?;
+                value_end += len + 2;
+            }
+            Some(b'\t' | b'\n' | b'\r') => {
+                encoded = true;
+                value_end += 1;
+            }
+            Some(_) => value_end += 1,
+        }
+    }
+    Ok(Some(Scanned {
+        name_start,
+        name_len: name_end - name_start,
+        prefix_len,
+        value_start,
+        value_len: value_end - value_start,
+        encoded,
+        end: value_end + 1,
+    }))
+}
+
+/// Decodes the value of an attribute: references, and white space to blanks.
+pub(super) fn decode_attribute(raw: &str) -> String {
+    let mut out = String::with_capacity(raw.len());
+    let mut rest = raw;
+    while let Some(at) = rest.find(['&', '\t', '\n', '\r']) {
+        let (before, from) = rest.split_at(at);
+        out.push_str(before);
+        rest = if from.starts_with('&') {
+            push_reference(&mut out, from)
+        } else {
+            out.push(' ');
+            from.strip_prefix("\r\n").or_else(|| from.get(1..)).unwrap_or_default()
+        };
+    }
+    out.push_str(rest);
+    out
+}
+
+/// Decodes a reference at the start of `from` and gives what follows it. Sources were checked before, so a malformed
+/// reference cannot occur; it would be kept as it is.
+fn push_reference<'t>(out: &mut String, from: &'t str) -> &'t str {
+    let body = from.get(1..).unwrap_or_default();
+    if let Some((name, rest)) = body.split_once(';')
+        && let Ok(c) = chars::resolve_reference(name)
+    {
+        out.push(c);
+        return rest;
+    }
+    out.push('&');
+    body
+}
+
+fn push_text(out: &mut String, mut text: &str) {
+    while let Some(at) = text.find('\r') {
+        let (before, from) = text.split_at(at);
+        out.push_str(before);
+        out.push('\n');
+        text = from.strip_prefix("\r\n").or_else(|| from.get(1..)).unwrap_or_default();
+    }
+    out.push_str(text);
+}
+
+/// All text in well-formed content: references and CDATA decoded, tags, comments and instructions left out.
+pub(super) fn text_of(content: &str) -> String {
+    let mut out = String::new();
+    let mut rest = content;
+    while let Some(at) = rest.find(['<', '&']) {
+        let (before, from) = rest.split_at(at);
+        push_text(&mut out, before);
+        rest = if from.starts_with('&') {
+            push_reference(&mut out, from)
+        } else if let Some(data) = from.strip_prefix("<![CDATA[") {
+            let (data, rest) = data.split_once("]]>").unwrap_or((data, ""));
+            push_text(&mut out, data);
+            rest
+        } else {
+            skip_markup(from)
+        };
+    }
+    push_text(&mut out, rest);
+    out
+}
+
+/// What follows the comment, instruction or tag that `from` begins with.
+fn skip_markup(from: &str) -> &str {
+    if let Some(comment) = from.strip_prefix("<!--") {
+        return comment.split_once("-->").map_or("", |(_, rest)| rest);
+    }
+    if from.starts_with("<?") {
+        return from.split_once("?>").map_or("", |(_, rest)| rest);
+    }
+    let mut quote = None;
+    for (at, byte) in from.bytes().enumerate() {
+        match (quote, byte) {
+            (None, b'>') => return from.get(at + 1..).unwrap_or_default(),
+            (None, b'"' | b'\'') => quote = Some(byte),
+            (Some(open), byte) if open == byte => quote = None,
+            _ => {}
+        }
+    }
+    ""
+}
