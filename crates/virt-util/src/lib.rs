@@ -15,9 +15,13 @@
 //! | [`units`] | sizes with units |
 //! | [`uri`] | URIs by libvirt's rules |
 //! | [`uuid`] | UUIDs as libvirt reads them |
+//! | [`xml`] | XML: strict reading, `derive(Xml)`, libvirt's canonical layout |
 //! | [`types`] | every public enum, flag set and typed-parameter name |
 //!
 //! `unsafe` is allowed only in modules that wrap system calls; each says so at its top.
+
+// Derived code names this crate by its public name.
+extern crate self as virt_util;
 
 pub mod arch;
 pub mod bitmap;
@@ -35,6 +39,7 @@ pub mod units;
 pub mod uri;
 pub mod uuid;
 pub mod xdr;
+pub mod xml;
 
 pub use arch::Arch;
 pub use error::{ErrorCode, ErrorDomain, Result, VirtError};

@@ -7,7 +7,6 @@
 use std::borrow::Cow;
 use std::fmt::Write as _;
 
-use super::chars;
 use super::tokenize;
 use crate::error::{ErrorCode, ErrorDomain, Result, VirtError};
 
@@ -180,6 +179,11 @@ impl<'s> Doc<'s> {
     /// The root element.
     pub fn root(&self) -> Element<'_> {
         Element { doc: self, node: 0, ghost: "" }
+    }
+
+    /// Which part of the system errors belong to.
+    pub fn domain(&self) -> ErrorDomain {
+        self.domain
     }
 
     /// What errors call the source.
@@ -478,9 +482,4 @@ impl<'d> Iterator for Children<'d> {
         self.next = node.next_sibling;
         Some(element)
     }
-}
-
-/// Is `text` white space only?
-pub(super) fn is_blank(text: &str) -> bool {
-    chars::is_blank(text)
 }

@@ -1,4 +1,184 @@
-//! XML.
+//! XML: strict reading, declarations of elements, and libvirt's canonical layout.
+//!
+//! | what | for |
+//! |---|---|
+//! | [`Doc`], [`Element`] | a document that was read: an arena of offsets into the source |
+//! | [`derive(Xml)`](derive@Xml), [`derive(XmlEnum)`](derive@XmlEnum) | one declaration reads, writes and describes an element |
+//! | [`XmlElement`], [`XmlValue`] | what the derives implement; write them by hand where an element follows no rule |
+//! | [`Reader`], [`Writer`], [`XmlFlags`] | what goes along while reading and writing |
+//! | [`from_str`], [`to_string`], [`from_doc`] | whole documents |
+//! | [`schema`] | declarations as data: docs, schemas, the check for unknown names |
+//!
+//! Reading is pure: no file, host or driver is asked. Documents are UTF-8, have no document type declaration, and pass
+//! [`Limits`]. A document that is not well formed is `XML_DETAIL`; a wrong value is `XML_ERROR`; both name
+//! `file:line:column`, the second also the element's path, the value and what was allowed. What libvirt answers with
+//! `CONFIG_UNSUPPORTED` is for the code that knows what is supported.
+//!
+//! # A worked example
+//!
+//! ```
+//! use virt_util::xml::{self, DocOptions, Xml, XmlEnum, XmlFlags};
+//!
+//! #[derive(XmlEnum, Clone, Copy, Debug, Default, PartialEq, Eq)]
+//! enum Bus {
+//!     #[default]
+//!     Ide,
+//!     Virtio,
+//!     #[xml("usb")]
+//!     UniversalSerialBus,
+//! }
+//!
+//! /// Where the data of a disk come from; `type='…'` of the disk tells.
+//! #[derive(Xml, Clone, Debug, PartialEq)]
+//! #[xml(union = "@type")]
+//! enum Source {
+//!     #[xml("file", default)]
+//!     File {
+//!         #[xml("source@file")]
+//!         path: Option<String>,
+//!     },
+//!     #[xml("block")]
+//!     Block {
+//!         #[xml("source@dev")]
+//!         path: String,
+//!     },
+//! }
+//!
+//! /// A disk.
+//! #[derive(Xml, Clone, Debug, PartialEq)]
+//! struct Disk {
+//!     #[xml("@device", default = "disk".to_owned(), always)]
+//!     device: String,
+//!     #[xml("driver@name")]
+//!     driver_name: Option<String>,
+//!     #[xml("driver@discard", on_off)]
+//!     discard: Option<bool>,
+//!     #[xml(flatten, first)]
+//!     source: Source,
+//!     #[xml("target@dev")]
+//!     target: String,
+//!     #[xml("target@bus", default)]
+//!     bus: Bus,
+//!     #[xml("readonly")]
+//!     read_only: bool,
+//!     #[xml("alias@name", unless(inactive))]
+//!     alias: Option<String>,
+//! }
+//!
+//! let source = "\
+//! <disk type='file' device='disk'>
+//!   <driver name='qemu' discard='on'/>
+//!   <source file='/a'/>
+//!   <target dev='vda' bus='virtio'/>
+//!   <readonly/>
+//!   <alias name='virtio-disk0'/>
+//! </disk>
+//! ";
+//! let disk: Disk = xml::from_str(source, XmlFlags::empty(), &DocOptions::default())?;
+//! assert_eq!(disk.bus, Bus::Virtio);
+//! assert_eq!(xml::to_string(&disk, XmlFlags::empty()), source);
+//! // The definition for the next start has no alias.
+//! assert!(!xml::to_string(&disk, XmlFlags::INACTIVE).contains("alias"));
+//!
+//! let error = xml::from_str::<Disk>(&source.replace("virtio'", "virto'"), XmlFlags::empty(), &DocOptions::named("a.xml"));
+//! assert!(error.unwrap_err().message().ends_with("did you mean 'virtio'?"));
+//! # Ok::<(), virt_util::VirtError>(())
+//! ```
+//!
+//! # The language of `#[xml(…)]`
+//!
+//! **The order of fields is the order of output.** Attributes of the element are written first, in field order, then the
+//! content in field order. Names that no field mentions are passed over, as libvirt does ([`schema::check_unknown`] finds
+//! them).
+//!
+//! ## Where a field is: the path
+//!
+//! | path | means |
+//! |---|---|
+//! | `"@type"` | the attribute `type` of the element |
+//! | `"text()"` | the text of the element |
+//! | `"serial"` | the child `<serial>`: its text if the type is a value, a whole element if the type is declared |
+//! | `"target@dev"` | the attribute `dev` of the child `<target>` |
+//! | `"bandwidth/inbound"`, `"a/b@c"` | further down |
+//! | `"devices/*"`, `"*"` | the children that the field's `union = "name()"` type knows, mixed, in document order |
+//! | `flatten`, `"driver", flatten` | the fields of the field's type stand here, or in the child `<driver>` |
+//! | `"."`, `"@*"` | hand-written code (`with`) for content, for attributes |
+//! | `"qemu:commandline"` | a child in a foreign namespace, whose prefix the type names with `ns` or `declare` |
+//! | `skip` | not in XML: `Default` (or `default = …`) when read |
+//!
+//! *Neighbouring* fields whose paths go through the same child share it in the output; the child is left out if nothing is
+//! written into it. Of several children of one name the first is read.
+//!
+//! ## What the Rust type says
+//!
+//! | type | read | written |
+//! |---|---|---|
+//! | `T` | required: its absence is an error | always; a declared type as a child: unless it comes out empty (`keep_empty` to keep it) |
+//! | `T` with `default` | absent is the default | unless equal to the default (needs `PartialEq`); `always` to write it anyhow |
+//! | `Option<T>` | may be absent | if it is there, even as `<a/>` (`omit_empty` to leave that out) |
+//! | `Vec<T>` | every child of the name, or every known child (`*`) | each |
+//! | `bool` as a child | is `<readonly/>` there? | `<readonly/>` |
+//! | `bool` elsewhere, `Option<bool>` | `yes`/`no` | the same; `on_off` for `on`/`off` |
+//! | `Box<T>` inside these | as `T` | as `T` |
+//!
+//! Values are `String`, integers, `bool`, `Uuid`, [`derive(XmlEnum)`](derive@XmlEnum) types and whatever implements
+//! [`XmlValue`]. A child or text that is empty counts as absent; an empty *attribute* is a value unless `nonempty` is said.
+//!
+//! ## Options of a field
+//!
+//! | option | means |
+//! |---|---|
+//! | `default`, `default = EXPR` | see above; `EXPR` may use fields declared before |
+//! | `always` | write even if equal to the default |
+//! | `on_off` | `on`/`off` in place of `yes`/`no` |
+//! | `format = "0x%02x"` | number format: prefix, `%`, zero-filled width, `x`, `o` or `d`; read in any of C's notations |
+//! | `base = 16` | number base when read (0: C's notations) |
+//! | `nonempty` | an empty attribute counts as absent |
+//! | `keep_empty`, `omit_empty` | see above |
+//! | `only(status, …)`, `unless(inactive, …)` | read and written only with all, with none, of these [`XmlFlags`]; `secure` and `migratable` are about writing alone |
+//! | `when = EXPR` | written if `EXPR`; it sees `self` (in a union the variant's fields) and `w: &mut Writer` |
+//! | `read_when = EXPR` | read if `EXPR`; it sees `element`, `cx: &mut Reader` and fields declared before |
+//! | `first` | attributes of a flattened type come before those of fields above it |
+//! | `ghost` | a child that is read even if absent, as an element without anything in it |
+//! | `union` | the child's type is a `union = "../@x"`: its tag is written here among the attributes |
+//! | `with = MODULE` | hand-written: see below |
+//!
+//! `with` on an attribute or text (`"@x"`, `"a@x"`, `"a/text()"`) calls `MODULE::parse(&str) -> Result<T, ValueError>` and
+//! `MODULE::format(&T, &mut String)` (escape with [`escape_into`]). On a child it calls
+//! `MODULE::read(Element, &mut Reader) -> Result<T>` and `MODULE::write(&T, &mut Writer, name: &str)`. On `"."` and `"@*"`
+//! it calls `MODULE::read(Element, &mut Reader) -> Result<F>` with the element that the path leads to, and
+//! `MODULE::write(&F, &mut Writer)`, where `F` is the field's whole type. Where all of an element is special, implement
+//! [`XmlElement`] for its type.
+//!
+//! ## Options of a type
+//!
+//! | option | means |
+//! |---|---|
+//! | `name = "domain"` | the element's name; otherwise the type's in `kebab-case`. Only roots and unions need it |
+//! | `union = "@type"` | an enum: the attribute `type` chooses the variant, and is written first |
+//! | `union = "../@type"` | the attribute `type` of the parent chooses; the parent's field says `union` to have it written |
+//! | `union = "name()"` | the element's own name chooses; for `Vec`s of mixed elements |
+//! | `check = FUNCTION` | `fn(&mut T, Element, &mut Reader) -> Result<()>`, run after reading |
+//! | `body` | even if empty, the element is written as two tags |
+//! | `ns(q = "uri")` | makes the prefix `q:` known to the paths of the type |
+//! | `declare(q = "uri")` | the same, and writes `xmlns:q='uri'` behind the attributes if any `q:` child is written |
+//!
+//! A union's variant is a unit, has fields with paths of their own, or holds one declared type, whose fields are then the
+//! variant's. `#[xml("word", alias = "old", default)]` on a variant gives its word (otherwise the name in `kebab-case`),
+//! further words that are read, and the variant taken where the tag is absent (without one the tag is required).
+//! The derived method `xml_tag()` gives the word.
+//!
+//! ## Enums of words
+//!
+//! [`derive(XmlEnum)`](derive@XmlEnum) on an enum without fields gives each variant a word: `kebab-case` of its name or
+//! `#[xml("word")]`; `alias = "word"` is read as well; `absent` marks a variant that stands for "nothing said" and has no
+//! word (make it the `#[default]` and the field `default`). The type gets `ALL`, `WORDS`, `as_str`, `from_word` and
+//! `Display`; it must be `Copy`. A wrong word is answered with the list of words and the one that was probably meant.
+//!
+//! ## serde
+//!
+//! `#[derive(Serialize)]` stands beside these derives and uses the Rust names; `#[serde(rename_all = "kebab-case")]` on
+//! enums of words gives the words of XML unless they are named by hand.
 #![deny(clippy::indexing_slicing)]
 
 mod chars;

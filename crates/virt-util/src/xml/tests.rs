@@ -1,6 +1,5 @@
 //! The derive at work, and bad documents.
 use super::*;
-use crate::ErrorCode;
 
 #[derive(XmlEnum, Clone, Copy, Debug, Default, PartialEq, Eq)]
 enum Bus {
@@ -172,7 +171,7 @@ fn refused(source: &str, expected: &str) {
 fn errors_say_where_and_what() {
     refused(
         &FULL.replace("'virtio'", "'virto'"),
-        "XML error: m.xml:15:32: /machine/devices/disk[1]/target: invalid value 'virto' of attribute 'bus': \
+        "XML error: m.xml:15:30: /machine/devices/disk[1]/target: invalid value 'virto' of attribute 'bus': \
          expected one of 'ide', 'scsi', 'virtio', 'usb'; did you mean 'virtio'?",
     );
     refused(&FULL.replace("<name>a &amp; b</name>", ""), "m.xml:1:1: /machine: missing required element 'name'");

@@ -267,34 +267,14 @@ pub fn scan_integer(text: &str, base: u32) -> Option<(bool, u64)> {
 impl XmlValue for uuid::Uuid {
     const SCHEMA: ValueSchema = ValueSchema::Uuid;
 
-    /// libvirt's rule: 32 hexadecimal digits; blanks in front, and blanks or hyphens between pairs, do not matter.
     fn parse_value(text: &str) -> Result<Self, ValueError> {
-        let mut bytes = [0u8; 16];
-        let mut rest = text.trim_start().as_bytes();
-        for byte in &mut bytes {
-            while let [b'-' | b' ', after @ ..] = rest {
-                rest = after;
-            }
-            let [high, low, after @ ..] = rest else { return Err(uuid_error()) };
-            let digit = |byte: u8| char::from(byte).to_digit(16).ok_or_else(uuid_error);
-            *byte = (digit(*high)? * 16 + digit(*low)?) as u8;
-            rest = after;
-        }
-        if !rest.iter().all(u8::is_ascii_whitespace) {
-            return Err(uuid_error());
-        }
-        Ok(uuid::Uuid::from_bytes(bytes))
+        crate::uuid::parse(text).map_err(|_| ValueError::expected("a UUID: 32 hexadecimal digits, with or without hyphens"))
     }
 
     fn format_value(&self, out: &mut String) {
         let mut buffer = [0u8; uuid::fmt::Hyphenated::LENGTH];
         out.push_str(self.hyphenated().encode_lower(&mut buffer));
     }
-}
-
-#[cold]
-fn uuid_error() -> ValueError {
-    ValueError::expected("a UUID: 32 hexadecimal digits, with or without hyphens")
 }
 
 /// Looks `text` up in the table of a `#[derive(XmlEnum)]` type.
