@@ -12,18 +12,27 @@ use super::{doc_of, kebab, runtime};
 
 pub(crate) fn derive_element(input: DeriveInput) -> Result<TokenStream> {
     if !input.generics.params.is_empty() {
-        return Err(Error::new_spanned(&input.generics, "derive(Xml) does not know generic types"));
+        return Err(Error::new_spanned(
+            &input.generics,
+            "derive(Xml) does not know generic types",
+        ));
     }
     let options = TypeOptions::parse(&input.attrs)?;
     match &input.data {
         Data::Struct(data) => derive_struct(&input, &data.fields, &options),
         Data::Enum(data) => derive_union(&input, data, &options),
-        Data::Union(_) => Err(Error::new_spanned(&input.ident, "derive(Xml) is for structs and enums")),
+        Data::Union(_) => Err(Error::new_spanned(
+            &input.ident,
+            "derive(Xml) is for structs and enums",
+        )),
     }
 }
 
 fn element_name(input: &DeriveInput, options: &TypeOptions) -> String {
-    options.name.as_ref().map_or_else(|| kebab(&input.ident.to_string()), LitStr::value)
+    options
+        .name
+        .as_ref()
+        .map_or_else(|| kebab(&input.ident.to_string()), LitStr::value)
 }
 
 /// Statements that bind each field to a variable of its name.
@@ -52,8 +61,11 @@ fn read_fields(fields: &[Field]) -> Result<TokenStream> {
 }
 
 fn group_ident(prefix: &[String]) -> Ident {
-    let clean: String =
-        prefix.join("__").chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '_' }).collect();
+    let clean: String = prefix
+        .join("__")
+        .chars()
+        .map(|c| if c.is_ascii_alphanumeric() { c } else { '_' })
+        .collect();
     format_ident!("__in_{clean}")
 }
 
@@ -93,7 +105,10 @@ fn write_content(fields: &[&Field], depth: usize) -> Result<TokenStream> {
             continue;
         }
         let step = &field.wrappers[depth];
-        let shared = rest.iter().take_while(|other| other.wrappers.get(depth) == Some(step)).count();
+        let shared = rest
+            .iter()
+            .take_while(|other| other.wrappers.get(depth) == Some(step))
+            .count();
         let (group, after) = rest.split_at(shared);
         let attributes = write_attributes(group, depth + 1)?;
         let content = write_content(group, depth + 1)?;
@@ -117,7 +132,10 @@ fn write_declarations(fields: &[Field], options: &TypeOptions) -> Result<TokenSt
         for field in fields {
             if matches!(&field.leaf, Leaf::Child(name) if name.starts_with(&lead)) {
                 written.push(field.is_written().ok_or_else(|| {
-                    Error::new_spanned(&field.ident, "a child of a foreign namespace is an Option or a Vec")
+                    Error::new_spanned(
+                        &field.ident,
+                        "a child of a foreign namespace is an Option or a Vec",
+                    )
                 })?);
             }
         }
@@ -135,13 +153,19 @@ fn derive_struct(input: &DeriveInput, fields: &Fields, options: &TypeOptions) ->
         return Err(Error::new(union.span(), "a union is an enum"));
     }
     let Fields::Named(named) = fields else {
-        return Err(Error::new_spanned(&input.ident, "derive(Xml) wants named fields; write XmlValue for a new type by hand"));
+        return Err(Error::new_spanned(
+            &input.ident,
+            "derive(Xml) wants named fields; write XmlValue for a new type by hand",
+        ));
     };
     let fields = named
         .named
         .iter()
         .map(|field| {
-            let ident = field.ident.clone().ok_or_else(|| Error::new_spanned(field, "a field has a name"))?;
+            let ident = field
+                .ident
+                .clone()
+                .ok_or_else(|| Error::new_spanned(field, "a field has a name"))?;
             let access = quote!((&self.#ident));
             Field::new(field, ident, access, options)
         })
@@ -153,12 +177,18 @@ fn derive_struct(input: &DeriveInput, fields: &Fields, options: &TypeOptions) ->
     let declarations = write_declarations(&fields, options)?;
     let content = write_content(&refs, 0)?;
     let body = options.body.then(|| quote!(w.open_body();));
-    let check = options.check.as_ref().map(|check| quote!(#check(&mut value, element, cx)?;));
+    let check = options
+        .check
+        .as_ref()
+        .map(|check| quote!(#check(&mut value, element, cx)?;));
     let name = &input.ident;
     let element = element_name(input, options);
     let type_name = name.to_string();
     let doc = doc_of(&input.attrs);
-    let schema = fields.iter().filter(|field| !field.options.skip).map(Field::schema);
+    let schema = fields
+        .iter()
+        .filter(|field| !field.options.skip)
+        .map(Field::schema);
     Ok(quote! {
         #[allow(unused_variables, unused_mut, clippy::all, reason = "derived code")]
         impl #rt::XmlElement for #name {
@@ -216,8 +246,12 @@ struct Variant {
 
 fn variant(variant: &syn::Variant, options: &TypeOptions) -> Result<Variant> {
     let own = VariantOptions::parse(&variant.attrs)?;
-    let word = own.word.map_or_else(|| kebab(&variant.ident.to_string()), |word| word.value());
-    let words = std::iter::once(word).chain(own.aliases.iter().map(LitStr::value)).collect();
+    let word = own
+        .word
+        .map_or_else(|| kebab(&variant.ident.to_string()), |word| word.value());
+    let words = std::iter::once(word)
+        .chain(own.aliases.iter().map(LitStr::value))
+        .collect();
     let ident = &variant.ident;
     let (fields, pattern) = match &variant.fields {
         Fields::Unit => (Vec::new(), quote!(Self::#ident)),
@@ -226,7 +260,10 @@ fn variant(variant: &syn::Variant, options: &TypeOptions) -> Result<Variant> {
                 .named
                 .iter()
                 .map(|field| {
-                    let ident = field.ident.clone().ok_or_else(|| Error::new_spanned(field, "a field has a name"))?;
+                    let ident = field
+                        .ident
+                        .clone()
+                        .ok_or_else(|| Error::new_spanned(field, "a field has a name"))?;
                     Field::new(field, ident.clone(), quote!(#ident), options)
                 })
                 .collect::<Result<Vec<_>>>()?;
@@ -237,7 +274,10 @@ fn variant(variant: &syn::Variant, options: &TypeOptions) -> Result<Variant> {
         Fields::Unnamed(unnamed) => {
             let mut each = unnamed.unnamed.iter();
             let (Some(field), None) = (each.next(), each.next()) else {
-                return Err(Error::new_spanned(variant, "a variant holds one type, or named fields"));
+                return Err(Error::new_spanned(
+                    variant,
+                    "a variant holds one type, or named fields",
+                ));
             };
             let inner = format_ident!("inner");
             let field = Field::flattened(field, inner.clone(), quote!(#inner), options)?;
@@ -269,10 +309,19 @@ fn derive_union(input: &DeriveInput, data: &DataEnum, options: &TypeOptions) -> 
         None => match tag_text.strip_prefix("../@") {
             Some(name) => Tag::Parent(name.to_owned()),
             None if tag_text == "name()" => Tag::Name,
-            None => return Err(Error::new(union.span(), "a union is chosen by \"@name\", \"../@name\" or \"name()\"")),
+            None => {
+                return Err(Error::new(
+                    union.span(),
+                    "a union is chosen by \"@name\", \"../@name\" or \"name()\"",
+                ));
+            }
         },
     };
-    let variants = data.variants.iter().map(|each| variant(each, options)).collect::<Result<Vec<_>>>()?;
+    let variants = data
+        .variants
+        .iter()
+        .map(|each| variant(each, options))
+        .collect::<Result<Vec<_>>>()?;
     if variants.is_empty() {
         return Err(Error::new_spanned(&input.ident, "a union has variants"));
     }
@@ -291,7 +340,11 @@ fn derive_union(input: &DeriveInput, data: &DataEnum, options: &TypeOptions) -> 
         first += variant.words.len();
         let reads = read_fields(&variant.fields)?;
         let pattern = &variant.pattern;
-        let choice = if at + 1 == variants.len() { quote!(_) } else { quote!(#(#indices)|*) };
+        let choice = if at + 1 == variants.len() {
+            quote!(_)
+        } else {
+            quote!(#(#indices)|*)
+        };
         read_arms.push(quote!(#choice => { #reads ::core::result::Result::Ok(#pattern) }));
     }
     let absent = |at: TokenStream| match default_index {
@@ -307,7 +360,8 @@ fn derive_union(input: &DeriveInput, data: &DataEnum, options: &TypeOptions) -> 
             })
         }
         Tag::Parent(name) => {
-            let absent = absent(quote!(#rt::missing(element.parent().unwrap_or(element), #rt::At::Attribute(#name))));
+            let absent =
+                absent(quote!(#rt::missing(element.parent().unwrap_or(element), #rt::At::Attribute(#name))));
             quote!(match #rt::read::parent_tag(element, #name, WORDS)? {
                 ::core::option::Option::Some(index) => index,
                 ::core::option::Option::None => #absent,
@@ -333,7 +387,11 @@ fn derive_union(input: &DeriveInput, data: &DataEnum, options: &TypeOptions) -> 
         attribute_arms.push(quote!(#pattern => { #attributes }));
         content_arms.push(quote!(#pattern => { #content }));
         word_arms.push(quote!(#pattern => #word));
-        let fields = variant.fields.iter().filter(|field| !field.options.skip).map(Field::schema);
+        let fields = variant
+            .fields
+            .iter()
+            .filter(|field| !field.options.skip)
+            .map(Field::schema);
         let (doc, default) = (&variant.doc, variant.schema_default);
         for word in &variant.words {
             let fields = fields.clone();
@@ -381,7 +439,10 @@ fn derive_union(input: &DeriveInput, data: &DataEnum, options: &TypeOptions) -> 
     };
     let type_name = name.to_string();
     let doc = doc_of(&input.attrs);
-    let check = options.check.as_ref().map(|check| quote!(#check(&mut value, element, cx)?;));
+    let check = options
+        .check
+        .as_ref()
+        .map(|check| quote!(#check(&mut value, element, cx)?;));
     Ok(quote! {
         #[allow(unused_variables, clippy::all, reason = "derived code")]
         impl #name {

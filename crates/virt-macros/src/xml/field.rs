@@ -54,7 +54,9 @@ pub(super) struct Field {
 fn inside<'t>(ty: &'t Type, name: &str) -> Option<&'t Type> {
     let Type::Path(path) = ty else { return None };
     let last = path.path.segments.last().filter(|last| last.ident == name)?;
-    let PathArguments::AngleBracketed(arguments) = &last.arguments else { return None };
+    let PathArguments::AngleBracketed(arguments) = &last.arguments else {
+        return None;
+    };
     match arguments.args.first() {
         Some(GenericArgument::Type(inner)) => Some(inner),
         _ => None,
@@ -81,8 +83,13 @@ fn split_path(text: &str) -> std::result::Result<(Vec<String>, Leaf), String> {
     } else {
         steps.split('/').map(str::to_owned).collect()
     };
-    if wrappers.iter().any(|step| step.is_empty() || step.contains(['*', '(', '.', ':'])) {
-        return Err(format!("'{text}' is no path: write steps as `name/name@attribute`"));
+    if wrappers
+        .iter()
+        .any(|step| step.is_empty() || step.contains(['*', '(', '.', ':']))
+    {
+        return Err(format!(
+            "'{text}' is no path: write steps as `name/name@attribute`"
+        ));
     }
     Ok((wrappers, leaf))
 }
@@ -98,13 +105,23 @@ fn leaf_of(text: &str) -> std::result::Result<Leaf, String> {
 }
 
 impl Field {
-    pub(super) fn new(field: &syn::Field, ident: Ident, access: TokenStream, on: &TypeOptions) -> Result<Self> {
+    pub(super) fn new(
+        field: &syn::Field,
+        ident: Ident,
+        access: TokenStream,
+        on: &TypeOptions,
+    ) -> Result<Self> {
         let options = FieldOptions::parse(&field.attrs)?;
         Self::with_options(field, ident, access, on, options)
     }
 
     /// The field of a variant `Name(Type)`: the type's fields are the variant's.
-    pub(super) fn flattened(field: &syn::Field, ident: Ident, access: TokenStream, on: &TypeOptions) -> Result<Self> {
+    pub(super) fn flattened(
+        field: &syn::Field,
+        ident: Ident,
+        access: TokenStream,
+        on: &TypeOptions,
+    ) -> Result<Self> {
         let mut options = FieldOptions::parse(&field.attrs)?;
         if options.path.is_none() && !options.skip {
             options.flatten = true;
@@ -189,14 +206,20 @@ impl Field {
 
     fn flags(names: &[Ident]) -> TokenStream {
         let rt = runtime();
-        let names = names.iter().map(|name| format_ident!("{}", name.to_string().to_uppercase(), span = name.span()));
+        let names = names
+            .iter()
+            .map(|name| format_ident!("{}", name.to_string().to_uppercase(), span = name.span()));
         quote!(#rt::XmlFlags::empty() #(.union(#rt::XmlFlags::#names))*)
     }
 
     /// The condition on flags in `holder` (`cx` or `w`); SECURE and MIGRATABLE are about writing only.
     fn flag_condition(&self, holder: &TokenStream, reading: bool) -> Option<TokenStream> {
         let pick = |names: &[Ident]| -> Vec<Ident> {
-            names.iter().filter(|name| !reading || (*name != "secure" && *name != "migratable")).cloned().collect()
+            names
+                .iter()
+                .filter(|name| !reading || (*name != "secure" && *name != "migratable"))
+                .cloned()
+                .collect()
         };
         let (only, unless) = (pick(&self.options.only), pick(&self.options.unless));
         let mut conditions = Vec::new();
@@ -208,18 +231,33 @@ impl Field {
             let flags = Self::flags(&unless);
             conditions.push(quote!(!#holder.flags().intersects(#flags)));
         }
-        let own = if reading { &self.options.read_when } else { &self.options.when };
+        let own = if reading {
+            &self.options.read_when
+        } else {
+            &self.options.when
+        };
         if let Some(expr) = own {
             conditions.push(quote!((#expr)));
         }
-        if conditions.is_empty() { None } else { Some(quote!(#(#conditions)&&*)) }
+        if conditions.is_empty() {
+            None
+        } else {
+            Some(quote!(#(#conditions)&&*))
+        }
     }
 
     /// The number format `0x%02x` as (prefix, radix, width).
     fn number_format(&self) -> Result<Option<(String, u32, usize)>> {
-        let Some(format) = &self.options.format else { return Ok(None) };
+        let Some(format) = &self.options.format else {
+            return Ok(None);
+        };
         let text = format.value();
-        let wrong = || Error::new(format.span(), "a number format is written like \"0x%02x\", \"0%o\" or \"%d\"");
+        let wrong = || {
+            Error::new(
+                format.span(),
+                "a number format is written like \"0x%02x\", \"0%o\" or \"%d\"",
+            )
+        };
         let (prefix, rest) = text.split_once('%').ok_or_else(wrong)?;
         let (width, kind) = rest.split_at(rest.len().checked_sub(1).ok_or_else(wrong)?);
         let radix = match kind {
@@ -293,12 +331,20 @@ impl Field {
             (Leaf::Attributes, _) => return Err(Error::new_spanned(&self.ident, "`@*` needs `with`")),
             (Leaf::Own, Shape::Plain) => {
                 let read = quote!(<#inner as #rt::XmlElement>::read(#element, cx)?);
-                if self.boxed { quote!(::std::boxed::Box::new(#read)) } else { read }
+                if self.boxed {
+                    quote!(::std::boxed::Box::new(#read))
+                } else {
+                    read
+                }
             }
             (Leaf::Child(name), Shape::Plain) if self.is_flag() => quote!(#element.child(#name).is_some()),
             (Leaf::Child(name), Shape::Plain) if self.options.ghost => {
                 let read = quote!(<#inner as #rt::XmlElement>::read(#element.child_or_ghost(#name), cx)?);
-                if self.boxed { quote!(::std::boxed::Box::new(#read)) } else { read }
+                if self.boxed {
+                    quote!(::std::boxed::Box::new(#read))
+                } else {
+                    read
+                }
             }
             (Leaf::Child(name), Shape::Vec) => match (&self.options.with, &self.uri) {
                 (Some(with), _) => quote!(#rt::read::children_with(#element, cx, #name, #with::read)?),
@@ -311,11 +357,16 @@ impl Field {
             (Leaf::Any, Shape::Vec) => quote!(#rt::read::known_children::<#inner>(#element, cx)?),
             _ => self.read_single(element)?,
         };
-        let Some(condition) = self.flag_condition(&quote!(cx), true) else { return Ok(value) };
+        let Some(condition) = self.flag_condition(&quote!(cx), true) else {
+            return Ok(value);
+        };
         let absent = match (&self.options.default, self.shape) {
             (Some(Some(expr)), _) => quote!(#expr),
             (None, Shape::Plain) if !self.is_flag() && !matches!(self.leaf, Leaf::Own | Leaf::Attributes) => {
-                return Err(Error::new_spanned(&self.ident, "a field that is not always read is an Option or has a default"));
+                return Err(Error::new_spanned(
+                    &self.ident,
+                    "a field that is not always read is an Option or has a default",
+                ));
             }
             _ => quote!(::core::default::Default::default()),
         };
@@ -329,16 +380,28 @@ impl Field {
         let (optional, at) = match &self.leaf {
             Leaf::Attribute(name) => {
                 let parse = self.parse_function()?;
-                let function = if self.options.nonempty { quote!(attr_nonempty) } else { quote!(attr) };
-                (quote!(#rt::read::#function::<#inner>(#element, cx, #name, #parse)?), quote!(#rt::At::Attribute(#name)))
+                let function = if self.options.nonempty {
+                    quote!(attr_nonempty)
+                } else {
+                    quote!(attr)
+                };
+                (
+                    quote!(#rt::read::#function::<#inner>(#element, cx, #name, #parse)?),
+                    quote!(#rt::At::Attribute(#name)),
+                )
             }
             Leaf::Text => {
                 let parse = self.parse_function()?;
-                (quote!(#rt::read::text::<#inner>(#element, cx, #parse)?), quote!(#rt::At::Text))
+                (
+                    quote!(#rt::read::text::<#inner>(#element, cx, #parse)?),
+                    quote!(#rt::At::Text),
+                )
             }
             Leaf::Child(name) => {
                 let read = match (&self.options.with, &self.uri) {
-                    (Some(with), _) => quote!(#rt::read::child_with::<#inner>(#element, cx, #name, #with::read)?),
+                    (Some(with), _) => {
+                        quote!(#rt::read::child_with::<#inner>(#element, cx, #name, #with::read)?)
+                    }
                     (None, Some(uri)) => {
                         let local = name.split_once(':').map_or("", |(_, local)| local);
                         quote!(#rt::read::child_in::<#inner>(#element, cx, #uri, #local)?)
@@ -347,12 +410,20 @@ impl Field {
                 };
                 (read, quote!(#rt::At::Child(#name)))
             }
-            Leaf::Any => (quote!(#rt::read::known_child::<#inner>(#element, cx)?), quote!(#rt::At::Child("*"))),
-            Leaf::Own | Leaf::Attributes => {
-                (quote!(#rt::read::flattened::<#inner>(#element, cx)?), quote!(#rt::At::Text))
-            }
+            Leaf::Any => (
+                quote!(#rt::read::known_child::<#inner>(#element, cx)?),
+                quote!(#rt::At::Child("*")),
+            ),
+            Leaf::Own | Leaf::Attributes => (
+                quote!(#rt::read::flattened::<#inner>(#element, cx)?),
+                quote!(#rt::At::Text),
+            ),
         };
-        let optional = if self.boxed { quote!(#optional.map(::std::boxed::Box::new)) } else { optional };
+        let optional = if self.boxed {
+            quote!(#optional.map(::std::boxed::Box::new))
+        } else {
+            optional
+        };
         Ok(match (self.shape, &self.options.default) {
             (Shape::Plain, Some(Some(expr))) => quote!(match #optional {
                 ::core::option::Option::Some(value) => value,
@@ -407,10 +478,16 @@ impl Field {
     /// For each value there is: `body` with `value` bound to a reference.
     fn each(&self, body: TokenStream) -> TokenStream {
         let access = &self.access;
-        let value = if self.boxed { quote!(&**value) } else { quote!(value) };
+        let value = if self.boxed {
+            quote!(&**value)
+        } else {
+            quote!(value)
+        };
         match self.shape {
             Shape::Plain => quote!({ let value = #access; let value = #value; #body }),
-            Shape::Option => quote!(if let ::core::option::Option::Some(value) = #access { let value = #value; #body }),
+            Shape::Option => {
+                quote!(if let ::core::option::Option::Some(value) = #access { let value = #value; #body })
+            }
             Shape::Vec => quote!(for value in #access { let value = #value; #body }),
         }
     }
@@ -424,7 +501,9 @@ impl Field {
                 let format = self.format_function()?;
                 let inner = &self.inner;
                 match (self.shape, self.boxed) {
-                    (Shape::Option, false) => quote!(#rt::write::attr_optional::<#inner>(w, #name, #access, #format);),
+                    (Shape::Option, false) => {
+                        quote!(#rt::write::attr_optional::<#inner>(w, #name, #access, #format);)
+                    }
                     (Shape::Plain, false) => {
                         self.unless_default(quote!(#rt::write::attr::<#inner>(w, #name, #access, #format);))
                     }
@@ -451,8 +530,12 @@ impl Field {
             Leaf::Text => {
                 let format = self.format_function()?;
                 match (self.shape, self.boxed) {
-                    (Shape::Option, false) => quote!(#rt::write::text_optional::<#inner>(w, #access, #format);),
-                    _ => self.unless_default(self.each(quote!(#rt::write::text::<#inner>(w, value, #format);))),
+                    (Shape::Option, false) => {
+                        quote!(#rt::write::text_optional::<#inner>(w, #access, #format);)
+                    }
+                    _ => {
+                        self.unless_default(self.each(quote!(#rt::write::text::<#inner>(w, value, #format);)))
+                    }
                 }
             }
             Leaf::Child(name) if self.is_flag() => quote!(#rt::write::flag(w, #name, *#access);),
@@ -461,7 +544,9 @@ impl Field {
                 (None, Shape::Option, false) if self.options.omit_empty => {
                     quote!(#rt::write::child_nonempty::<#inner>(w, #name, #access);)
                 }
-                (None, Shape::Option, false) => quote!(#rt::write::child_optional::<#inner>(w, #name, #access);),
+                (None, Shape::Option, false) => {
+                    quote!(#rt::write::child_optional::<#inner>(w, #name, #access);)
+                }
                 (None, Shape::Vec, false) if !self.options.omit_empty => {
                     quote!(#rt::write::children::<#inner>(w, #name, #access);)
                 }
@@ -470,11 +555,17 @@ impl Field {
                         Shape::Plain => self.options.keep_empty,
                         _ => !self.options.omit_empty,
                     };
-                    let function = if keep { quote!(write) } else { quote!(write_nonempty) };
+                    let function = if keep {
+                        quote!(write)
+                    } else {
+                        quote!(write_nonempty)
+                    };
                     self.unless_default(self.each(quote!(#rt::XmlElement::#function(value, w, #name);)))
                 }
             },
-            Leaf::Any => self.each(quote!(#rt::XmlElement::write(value, w, <#inner as #rt::XmlElement>::NAME);)),
+            Leaf::Any => {
+                self.each(quote!(#rt::XmlElement::write(value, w, <#inner as #rt::XmlElement>::NAME);))
+            }
             Leaf::Own => match &self.options.with {
                 Some(with) => quote!(#with::write(#access, w);),
                 None => self.each(quote!(#rt::XmlElement::write_content(value, w);)),
@@ -520,7 +611,9 @@ impl Field {
         let occurs = match self.shape {
             Shape::Vec => quote!(Repeated),
             Shape::Option => quote!(Optional),
-            Shape::Plain if self.options.default.is_some() || self.options.ghost || self.is_flag() => quote!(Optional),
+            Shape::Plain if self.options.default.is_some() || self.options.ghost || self.is_flag() => {
+                quote!(Optional)
+            }
             Shape::Plain => quote!(Required),
         };
         let value_leaf = matches!(self.leaf, Leaf::Attribute(_) | Leaf::Text);

@@ -39,7 +39,10 @@ fn doc_of(attributes: &[syn::Attribute]) -> String {
     for attribute in attributes {
         if let syn::Meta::NameValue(meta) = &attribute.meta
             && meta.path.is_ident("doc")
-            && let syn::Expr::Lit(syn::ExprLit { lit: syn::Lit::Str(text), .. }) = &meta.value
+            && let syn::Expr::Lit(syn::ExprLit {
+                lit: syn::Lit::Str(text),
+                ..
+            }) = &meta.value
         {
             lines.push(text.value().trim().to_owned());
         }

@@ -54,7 +54,9 @@ pub(super) struct VariantOptions {
 fn idents(input: ParseStream<'_>) -> Result<Vec<Ident>> {
     let inner;
     syn::parenthesized!(inner in input);
-    Ok(Punctuated::<Ident, Token![,]>::parse_terminated(&inner)?.into_iter().collect())
+    Ok(Punctuated::<Ident, Token![,]>::parse_terminated(&inner)?
+        .into_iter()
+        .collect())
 }
 
 fn value<T: Parse>(input: ParseStream<'_>) -> Result<T> {
@@ -68,7 +70,10 @@ fn items(
     mut text: impl FnMut(LitStr) -> Result<()>,
     mut one: impl FnMut(&str, Span, ParseStream<'_>) -> Result<()>,
 ) -> Result<()> {
-    for attribute in attributes.iter().filter(|attribute| attribute.path().is_ident("xml")) {
+    for attribute in attributes
+        .iter()
+        .filter(|attribute| attribute.path().is_ident("xml"))
+    {
         attribute.parse_args_with(|input: ParseStream<'_>| {
             while !input.is_empty() {
                 if input.peek(LitStr) {
@@ -110,7 +115,11 @@ impl FieldOptions {
                     "flatten" => options.flatten = true,
                     "skip" => options.skip = true,
                     "default" => {
-                        options.default = Some(if input.peek(Token![=]) { Some(value(input)?) } else { None });
+                        options.default = Some(if input.peek(Token![=]) {
+                            Some(value(input)?)
+                        } else {
+                            None
+                        });
                     }
                     "always" => options.always = true,
                     "with" => options.with = Some(value(input)?),

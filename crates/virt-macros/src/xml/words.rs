@@ -16,11 +16,16 @@ pub(crate) fn derive_words(input: DeriveInput) -> Result<TokenStream> {
     let (mut all, mut words, mut table, mut arms) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
     for variant in &data.variants {
         if !matches!(variant.fields, Fields::Unit) {
-            return Err(Error::new_spanned(variant, "the variants of an XmlEnum have no fields; use derive(Xml) for a union"));
+            return Err(Error::new_spanned(
+                variant,
+                "the variants of an XmlEnum have no fields; use derive(Xml) for a union",
+            ));
         }
         let options = VariantOptions::parse(&variant.attrs)?;
         let ident = &variant.ident;
-        let word = options.word.map_or_else(|| kebab(&ident.to_string()), |word| word.value());
+        let word = options
+            .word
+            .map_or_else(|| kebab(&ident.to_string()), |word| word.value());
         all.push(quote!(#name::#ident));
         arms.push(quote!(#name::#ident => #word));
         if options.absent {

@@ -32,7 +32,11 @@ fn is_name_char(c: char) -> bool {
 pub(super) fn check_name(name: &str) -> Result<u16, &'static str> {
     let mut colon = None;
     for (at, c) in name.char_indices() {
-        let fits = if at == 0 { is_name_start(c) } else { is_name_char(c) };
+        let fits = if at == 0 {
+            is_name_start(c)
+        } else {
+            is_name_char(c)
+        };
         if !fits {
             return Err("a name holds a character that is not allowed there");
         }
@@ -92,8 +96,9 @@ pub(super) fn find_forbidden(text: &str) -> Option<usize> {
     let mut base = 0;
     for chunk in chunks.by_ref() {
         // One branch for 64 bytes: control characters, and 0xEF which begins U+FFFE and U+FFFF.
-        let suspicious =
-            chunk.iter().fold(false, |seen, &byte| seen | (byte < 0x20) | (byte == 0xEF) | (byte == 0x7F));
+        let suspicious = chunk.iter().fold(false, |seen, &byte| {
+            seen | (byte < 0x20) | (byte == 0xEF) | (byte == 0x7F)
+        });
         if suspicious {
             for (at, &byte) in chunk.iter().enumerate() {
                 let offset = base + at;

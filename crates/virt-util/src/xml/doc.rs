@@ -29,7 +29,12 @@ pub struct Limits {
 impl Default for Limits {
     /// 10 MiB, 256 levels, half a million elements, a million attributes.
     fn default() -> Self {
-        Self { bytes: 10 << 20, depth: 256, elements: 500_000, attributes: 1_000_000 }
+        Self {
+            bytes: 10 << 20,
+            depth: 256,
+            elements: 500_000,
+            attributes: 1_000_000,
+        }
     }
 }
 
@@ -46,14 +51,21 @@ pub struct DocOptions<'n> {
 
 impl Default for DocOptions<'_> {
     fn default() -> Self {
-        Self { name: "(xml)", domain: ErrorDomain::XML, limits: Limits::default() }
+        Self {
+            name: "(xml)",
+            domain: ErrorDomain::XML,
+            limits: Limits::default(),
+        }
     }
 }
 
 impl<'n> DocOptions<'n> {
     /// The usual limits, with errors that call the source `name`.
     pub fn named(name: &'n str) -> Self {
-        Self { name, ..Self::default() }
+        Self {
+            name,
+            ..Self::default()
+        }
     }
 
     /// Says which part of the system errors belong to.
@@ -77,11 +89,17 @@ impl Position {
     pub fn of(source: &str, offset: usize) -> Self {
         let before = source.as_bytes().get(..offset).unwrap_or(source.as_bytes());
         let line = before.iter().filter(|&&byte| byte == b'\n').count();
-        let start = before.iter().rposition(|&byte| byte == b'\n').map_or(0, |at| at + 1);
+        let start = before
+            .iter()
+            .rposition(|&byte| byte == b'\n')
+            .map_or(0, |at| at + 1);
         let tail = before.get(start..).unwrap_or_default();
         // A character is counted at its first byte.
         let column = tail.iter().filter(|&&byte| byte & 0xC0 != 0x80).count();
-        Self { line: line as u32 + 1, column: column as u32 + 1 }
+        Self {
+            line: line as u32 + 1,
+            column: column as u32 + 1,
+        }
     }
 }
 
@@ -171,14 +189,23 @@ impl<'s> Doc<'s> {
                     [0xFE, 0xFF, ..] | [0xFF, 0xFE, ..] => "the document is UTF-16, only UTF-8 is read",
                     _ => "the document is not UTF-8",
                 };
-                Err(malformed(options, std::str::from_utf8(valid).unwrap_or_default(), valid.len(), what))
+                Err(malformed(
+                    options,
+                    std::str::from_utf8(valid).unwrap_or_default(),
+                    valid.len(),
+                    what,
+                ))
             }
         }
     }
 
     /// The root element.
     pub fn root(&self) -> Element<'_> {
-        Element { doc: self, node: 0, ghost: "" }
+        Element {
+            doc: self,
+            node: 0,
+            ghost: "",
+        }
     }
 
     /// Which part of the system errors belong to.
@@ -209,12 +236,20 @@ impl<'s> Doc<'s> {
 #[cold]
 pub(super) fn malformed(options: &DocOptions<'_>, source: &str, offset: usize, what: &str) -> VirtError {
     let Position { line, column } = Position::of(source, offset);
-    let start = source.get(..offset).and_then(|before| before.rfind('\n')).map_or(0, |at| at + 1);
+    let start = source
+        .get(..offset)
+        .and_then(|before| before.rfind('\n'))
+        .map_or(0, |at| at + 1);
     let text = source.get(start..).unwrap_or_default();
     let text = text.split(['\n', '\r']).next().unwrap_or_default();
     // Long lines are cut around the place.
     let skip = (column as usize).saturating_sub(60);
-    let shown: String = text.chars().skip(skip).take(100).map(|c| if c == '\t' { ' ' } else { c }).collect();
+    let shown: String = text
+        .chars()
+        .skip(skip)
+        .take(100)
+        .map(|c| if c == '\t' { ' ' } else { c })
+        .collect();
     let pointer = "-".repeat((column as usize).saturating_sub(skip + 1));
     VirtError::new(
         ErrorCode::XML_DETAIL,
@@ -237,11 +272,19 @@ pub struct Element<'d> {
 
 impl<'d> Element<'d> {
     fn real(&self) -> Option<&'d Node> {
-        if self.ghost.is_empty() { self.doc.node(self.node) } else { None }
+        if self.ghost.is_empty() {
+            self.doc.node(self.node)
+        } else {
+            None
+        }
     }
 
     fn at(&self, node: u32) -> Self {
-        Self { doc: self.doc, node, ghost: "" }
+        Self {
+            doc: self.doc,
+            node,
+            ghost: "",
+        }
     }
 
     /// The document.
@@ -258,8 +301,13 @@ impl<'d> Element<'d> {
     pub fn name(&self) -> &'d str {
         match self.real() {
             Some(node) => {
-                let prefix = if node.prefix_len == 0 { 0 } else { u32::from(node.prefix_len) + 1 };
-                self.doc.slice(node.start + 1 + prefix, node.start + 1 + u32::from(node.name_len))
+                let prefix = if node.prefix_len == 0 {
+                    0
+                } else {
+                    u32::from(node.prefix_len) + 1
+                };
+                self.doc
+                    .slice(node.start + 1 + prefix, node.start + 1 + u32::from(node.name_len))
             }
             None => self.ghost,
         }
@@ -268,7 +316,9 @@ impl<'d> Element<'d> {
     /// The name as written, with its prefix.
     pub fn qualified_name(&self) -> &'d str {
         match self.real() {
-            Some(node) => self.doc.slice(node.start + 1, node.start + 1 + u32::from(node.name_len)),
+            Some(node) => self
+                .doc
+                .slice(node.start + 1, node.start + 1 + u32::from(node.name_len)),
             None => self.ghost,
         }
     }
@@ -276,7 +326,10 @@ impl<'d> Element<'d> {
     /// The URI of the element's namespace, if it has one.
     pub fn namespace(&self) -> Option<&'d str> {
         let node = self.real().filter(|node| node.namespace != 0)?;
-        self.doc.namespaces.get(node.namespace as usize).map(String::as_str)
+        self.doc
+            .namespaces
+            .get(node.namespace as usize)
+            .map(String::as_str)
     }
 
     /// Is this an element `name` without a namespace?
@@ -292,19 +345,26 @@ impl<'d> Element<'d> {
     fn attribute_slice(&self) -> &'d [Attribute] {
         let Some(node) = self.real() else { return &[] };
         let first = node.first_attribute as usize;
-        self.doc.attributes.get(first..first + node.attribute_count as usize).unwrap_or_default()
+        self.doc
+            .attributes
+            .get(first..first + node.attribute_count as usize)
+            .unwrap_or_default()
     }
 
     fn find_attribute(&self, name: &str) -> Option<&'d Attribute> {
         self.attribute_slice().iter().find(|attribute| {
             attribute.name_len as usize == name.len()
-                && self.doc.slice(attribute.name_start, attribute.name_start + u32::from(attribute.name_len)) == name
+                && self.doc.slice(
+                    attribute.name_start,
+                    attribute.name_start + u32::from(attribute.name_len),
+                ) == name
         })
     }
 
     /// The value of the attribute `name` (without a namespace), decoded.
     pub fn attr(&self, name: &str) -> Option<Cow<'d, str>> {
-        self.find_attribute(name).map(|attribute| attribute.value(self.doc))
+        self.find_attribute(name)
+            .map(|attribute| attribute.value(self.doc))
     }
 
     /// Does the element have the attribute `name`?
@@ -315,12 +375,17 @@ impl<'d> Element<'d> {
     /// All attributes in document order, those that declare namespaces included.
     pub fn attributes(&self) -> impl Iterator<Item = AttributeRef<'d>> + use<'d> {
         let doc = self.doc;
-        self.attribute_slice().iter().map(move |attribute| AttributeRef { doc, attribute })
+        self.attribute_slice()
+            .iter()
+            .map(move |attribute| AttributeRef { doc, attribute })
     }
 
     /// Child elements in document order.
     pub fn children(&self) -> Children<'d> {
-        Children { doc: self.doc, next: self.real().map_or(NONE, |node| node.first_child) }
+        Children {
+            doc: self.doc,
+            next: self.real().map_or(NONE, |node| node.first_child),
+        }
     }
 
     /// Child elements called `name`, without a namespace.
@@ -352,29 +417,42 @@ impl<'d> Element<'d> {
         if !self.exists() {
             return Some(self.at(self.node));
         }
-        self.real().filter(|node| node.parent != NONE).map(|node| self.at(node.parent))
+        self.real()
+            .filter(|node| node.parent != NONE)
+            .map(|node| self.at(node.parent))
     }
 
     /// All text inside the element and its children, decoded: what XPath's `string()` gives.
     pub fn text(&self) -> Cow<'d, str> {
-        let Some(node) = self.real() else { return Cow::Borrowed("") };
+        let Some(node) = self.real() else {
+            return Cow::Borrowed("");
+        };
         let content = self.doc.slice(node.content_start, node.content_end);
-        if node.plain { Cow::Borrowed(content) } else { Cow::Owned(tokenize::text_of(content)) }
+        if node.plain {
+            Cow::Borrowed(content)
+        } else {
+            Cow::Owned(tokenize::text_of(content))
+        }
     }
 
     /// The element as written in the source.
     pub fn outer_source(&self) -> &'d str {
-        self.real().map_or("", |node| self.doc.slice(node.start, node.end))
+        self.real()
+            .map_or("", |node| self.doc.slice(node.start, node.end))
     }
 
     /// What is between the tags, as written in the source.
     pub fn inner_source(&self) -> &'d str {
-        self.real().map_or("", |node| self.doc.slice(node.content_start, node.content_end))
+        self.real()
+            .map_or("", |node| self.doc.slice(node.content_start, node.content_end))
     }
 
     /// Where the element begins (for a ghost: where its parent does).
     pub fn position(&self) -> Position {
-        Position::of(self.doc.source, self.doc.node(self.node).map_or(0, |node| node.start as usize))
+        Position::of(
+            self.doc.source,
+            self.doc.node(self.node).map_or(0, |node| node.start as usize),
+        )
     }
 
     /// Where the value of an attribute begins; the element's place if it has no such attribute.
@@ -393,8 +471,14 @@ impl<'d> Element<'d> {
             let parent = element.parent();
             let mut step = format!("/{}", element.qualified_name());
             if let (Some(parent), true) = (parent, element.exists()) {
-                let mut same = parent.children().filter(|child| child.qualified_name() == element.qualified_name());
-                let number = same.by_ref().take_while(|child| child.node != element.node).count() + 1;
+                let mut same = parent
+                    .children()
+                    .filter(|child| child.qualified_name() == element.qualified_name());
+                let number = same
+                    .by_ref()
+                    .take_while(|child| child.node != element.node)
+                    .count()
+                    + 1;
                 if number > 1 || same.next().is_some() {
                     let _ = write!(step, "[{number}]");
                 }
@@ -409,7 +493,12 @@ impl<'d> Element<'d> {
 
 impl std::fmt::Debug for Element<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "Element({}{})", self.path(), if self.exists() { "" } else { ", absent" })
+        write!(
+            f,
+            "Element({}{})",
+            self.path(),
+            if self.exists() { "" } else { ", absent" }
+        )
     }
 }
 
@@ -423,12 +512,18 @@ pub struct AttributeRef<'d> {
 impl<'d> AttributeRef<'d> {
     /// The name as written, with its prefix.
     pub fn qualified_name(&self) -> &'d str {
-        self.doc.slice(self.attribute.name_start, self.attribute.name_start + u32::from(self.attribute.name_len))
+        self.doc.slice(
+            self.attribute.name_start,
+            self.attribute.name_start + u32::from(self.attribute.name_len),
+        )
     }
 
     /// The prefix, empty for none.
     pub fn prefix(&self) -> &'d str {
-        self.doc.slice(self.attribute.name_start, self.attribute.name_start + u32::from(self.attribute.prefix_len))
+        self.doc.slice(
+            self.attribute.name_start,
+            self.attribute.name_start + u32::from(self.attribute.prefix_len),
+        )
     }
 
     /// The name without prefix.
@@ -462,7 +557,11 @@ impl<'d> AttributeRef<'d> {
 impl Attribute {
     fn value<'d>(&self, doc: &'d Doc<'_>) -> Cow<'d, str> {
         let raw = doc.slice(self.value_start, self.value_start + self.value_len);
-        if self.encoded { Cow::Owned(tokenize::decode_attribute(raw)) } else { Cow::Borrowed(raw) }
+        if self.encoded {
+            Cow::Owned(tokenize::decode_attribute(raw))
+        } else {
+            Cow::Borrowed(raw)
+        }
     }
 }
 
@@ -478,7 +577,11 @@ impl<'d> Iterator for Children<'d> {
 
     fn next(&mut self) -> Option<Element<'d>> {
         let node = self.doc.node(self.next)?;
-        let element = Element { doc: self.doc, node: self.next, ghost: "" };
+        let element = Element {
+            doc: self.doc,
+            node: self.next,
+            ghost: "",
+        };
         self.next = node.next_sibling;
         Some(element)
     }

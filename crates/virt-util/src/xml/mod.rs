@@ -198,7 +198,8 @@ pub use reader::{
 };
 pub use schema::ElementSchema;
 pub use value::{
-    ValueError, XmlInteger, XmlValue, find_word, format_on_off, nearest, parse_integer, parse_on_off, push_formatted, scan_integer,
+    ValueError, XmlInteger, XmlValue, find_word, format_on_off, nearest, parse_integer, parse_on_off,
+    push_formatted, scan_integer,
 };
 pub use virt_macros::{Xml, XmlEnum};
 pub use writer::{Mark, Writer, escape_into, push_radix, push_signed, push_unsigned};
@@ -307,7 +308,12 @@ impl<T: XmlValue> XmlElement for T {
 
     fn schema() -> &'static ElementSchema {
         const {
-            &ElementSchema { type_name: "", name: "", doc: "", content: schema::Content::Value(T::SCHEMA) }
+            &ElementSchema {
+                type_name: "",
+                name: "",
+                doc: "",
+                content: schema::Content::Value(T::SCHEMA),
+            }
         }
     }
 

@@ -46,13 +46,20 @@ const MAX_COLLECTED: usize = 1000;
 impl Reader {
     /// A reader that stops at the first error.
     pub fn new(flags: XmlFlags) -> Self {
-        Self { flags, ..Self::default() }
+        Self {
+            flags,
+            ..Self::default()
+        }
     }
 
     /// A reader that puts wrong optional values aside and goes on, so that all of them can be told at once
     /// ([`Reader::take_errors`]). A missing required part still ends reading.
     pub fn collecting(flags: XmlFlags) -> Self {
-        Self { flags, collected: Some(Vec::new()), ..Self::default() }
+        Self {
+            flags,
+            collected: Some(Vec::new()),
+            ..Self::default()
+        }
     }
 
     /// What is being read.
@@ -94,11 +101,20 @@ impl Reader {
             At::Attribute(name) => (element.attr_position(name), format!("attribute '{name}'"), name),
             At::Child(name) => {
                 let child = element.children().find(|child| child.qualified_name() == name);
-                (child.unwrap_or(element).position(), format!("element '{name}'"), name)
+                (
+                    child.unwrap_or(element).position(),
+                    format!("element '{name}'"),
+                    name,
+                )
             }
             At::Text => (element.position(), "text".to_owned(), ""),
         };
-        self.unknown.push(UnknownName { position, path: element.path(), what, suggestion: nearest(name, known) });
+        self.unknown.push(UnknownName {
+            position,
+            path: element.path(),
+            what,
+            suggestion: nearest(name, known),
+        });
     }
 
     /// The names that nobody knows, in document order.
@@ -115,8 +131,11 @@ pub fn error_at(element: Element<'_>, at: At<'_>, what: impl std::fmt::Display) 
         At::Text | At::Child(_) => element.position(),
     };
     let name = element.doc().name();
-    VirtError::new(ErrorCode::XML_ERROR, format_args!("{name}:{line}:{column}: {}: {what}", element.path()))
-        .in_domain(ErrorDomain::XML)
+    VirtError::new(
+        ErrorCode::XML_ERROR,
+        format_args!("{name}:{line}:{column}: {}: {what}", element.path()),
+    )
+    .in_domain(ErrorDomain::XML)
 }
 
 /// "invalid value …" with what was expected.
@@ -127,10 +146,16 @@ pub fn invalid_value(element: Element<'_>, at: At<'_>, found: &str, error: &Valu
     let shown: String = found.chars().take(80).collect();
     let dots = if shown.len() < found.len() { "…" } else { "" };
     match at {
-        At::Attribute(name) => {
-            error_at(element, at, format_args!("invalid value '{shown}{dots}' of attribute '{name}': {expected}"))
-        }
-        At::Text | At::Child(_) => error_at(element, at, format_args!("invalid value '{shown}{dots}': {expected}")),
+        At::Attribute(name) => error_at(
+            element,
+            at,
+            format_args!("invalid value '{shown}{dots}' of attribute '{name}': {expected}"),
+        ),
+        At::Text | At::Child(_) => error_at(
+            element,
+            at,
+            format_args!("invalid value '{shown}{dots}': {expected}"),
+        ),
     }
 }
 
@@ -138,8 +163,16 @@ pub fn invalid_value(element: Element<'_>, at: At<'_>, found: &str, error: &Valu
 #[cold]
 pub fn missing(element: Element<'_>, at: At<'_>) -> VirtError {
     match at {
-        At::Attribute(name) => error_at(element, At::Text, format_args!("missing required attribute '{name}'")),
-        At::Child(name) => error_at(element, At::Text, format_args!("missing required element '{name}'")),
+        At::Attribute(name) => error_at(
+            element,
+            At::Text,
+            format_args!("missing required attribute '{name}'"),
+        ),
+        At::Child(name) => error_at(
+            element,
+            At::Text,
+            format_args!("missing required element '{name}'"),
+        ),
         At::Text => error_at(element, At::Text, "the element has no text"),
     }
 }
@@ -175,7 +208,12 @@ pub mod read {
     ///
     /// # Errors
     /// `XML_ERROR` for a wrong value.
-    pub fn attr<T>(element: Element<'_>, cx: &mut Reader, name: &'static str, parse: ParseFn<T>) -> Result<Option<T>> {
+    pub fn attr<T>(
+        element: Element<'_>,
+        cx: &mut Reader,
+        name: &'static str,
+        parse: ParseFn<T>,
+    ) -> Result<Option<T>> {
         match element.attr(name) {
             Some(text) => value(element, cx, At::Attribute(name), &text, parse),
             None => Ok(None),
@@ -204,14 +242,22 @@ pub mod read {
     /// `XML_ERROR` for a wrong value.
     pub fn text<T>(element: Element<'_>, cx: &mut Reader, parse: ParseFn<T>) -> Result<Option<T>> {
         let text = element.text();
-        if text.is_empty() { Ok(None) } else { value(element, cx, At::Text, &text, parse) }
+        if text.is_empty() {
+            Ok(None)
+        } else {
+            value(element, cx, At::Text, &text, parse)
+        }
     }
 
     /// A child that may be absent.
     ///
     /// # Errors
     /// What reading it gives.
-    pub fn child<T: XmlElement>(element: Element<'_>, cx: &mut Reader, name: &'static str) -> Result<Option<T>> {
+    pub fn child<T: XmlElement>(
+        element: Element<'_>,
+        cx: &mut Reader,
+        name: &'static str,
+    ) -> Result<Option<T>> {
         match element.child(name) {
             Some(child) if !T::counts_as_absent(child) => T::read(child, cx).map(Some),
             _ => Ok(None),
@@ -251,7 +297,11 @@ pub mod read {
     ///
     /// # Errors
     /// What reading one gives.
-    pub fn children<T: XmlElement>(element: Element<'_>, cx: &mut Reader, name: &'static str) -> Result<Vec<T>> {
+    pub fn children<T: XmlElement>(
+        element: Element<'_>,
+        cx: &mut Reader,
+        name: &'static str,
+    ) -> Result<Vec<T>> {
         children_with(element, cx, name, T::read)
     }
 
@@ -265,7 +315,11 @@ pub mod read {
         uri: &str,
         name: &'static str,
     ) -> Result<Vec<T>> {
-        element.children().filter(|child| child.is_in(uri, name)).map(|child| T::read(child, cx)).collect()
+        element
+            .children()
+            .filter(|child| child.is_in(uri, name))
+            .map(|child| T::read(child, cx))
+            .collect()
     }
 
     /// All children of a name, each read by a function.
@@ -278,7 +332,10 @@ pub mod read {
         name: &'static str,
         read: ReadFn<T>,
     ) -> Result<Vec<T>> {
-        element.children_named(name).map(|child| read(child, cx)).collect()
+        element
+            .children_named(name)
+            .map(|child| read(child, cx))
+            .collect()
     }
 
     /// All children that a `union = "name()"` type knows, in document order; others are passed over.
@@ -286,7 +343,11 @@ pub mod read {
     /// # Errors
     /// What reading one gives.
     pub fn known_children<T: XmlElement>(element: Element<'_>, cx: &mut Reader) -> Result<Vec<T>> {
-        element.children().filter(|child| T::knows_name(*child)).map(|child| T::read(child, cx)).collect()
+        element
+            .children()
+            .filter(|child| T::knows_name(*child))
+            .map(|child| T::read(child, cx))
+            .collect()
     }
 
     /// The first child that a `union = "name()"` type knows.
@@ -294,7 +355,11 @@ pub mod read {
     /// # Errors
     /// What reading it gives.
     pub fn known_child<T: XmlElement>(element: Element<'_>, cx: &mut Reader) -> Result<Option<T>> {
-        element.children().find(|child| T::knows_name(*child)).map(|child| T::read(child, cx)).transpose()
+        element
+            .children()
+            .find(|child| T::knows_name(*child))
+            .map(|child| T::read(child, cx))
+            .transpose()
     }
 
     /// A flattened type that may be absent.
@@ -302,7 +367,11 @@ pub mod read {
     /// # Errors
     /// What reading it gives.
     pub fn flattened<T: XmlElement>(element: Element<'_>, cx: &mut Reader) -> Result<Option<T>> {
-        if T::is_present(element) { T::read(element, cx).map(Some) } else { Ok(None) }
+        if T::is_present(element) {
+            T::read(element, cx).map(Some)
+        } else {
+            Ok(None)
+        }
     }
 
     /// Takes a value that must be there.
@@ -317,13 +386,22 @@ pub mod read {
     ///
     /// # Errors
     /// `XML_ERROR` for a word that is none of the union's.
-    pub fn tag(element: Element<'_>, attribute: &'static str, words: &'static [&'static str]) -> Result<Option<usize>> {
-        let Some(text) = element.attr(attribute) else { return Ok(None) };
+    pub fn tag(
+        element: Element<'_>,
+        attribute: &'static str,
+        words: &'static [&'static str],
+    ) -> Result<Option<usize>> {
+        let Some(text) = element.attr(attribute) else {
+            return Ok(None);
+        };
         match words.iter().position(|word| *word == text) {
             Some(at) => Ok(Some(at)),
-            None => {
-                Err(invalid_value(element, At::Attribute(attribute), &text, &ValueError::words(words)))
-            }
+            None => Err(invalid_value(
+                element,
+                At::Attribute(attribute),
+                &text,
+                &ValueError::words(words),
+            )),
         }
     }
 

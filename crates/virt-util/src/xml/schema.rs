@@ -177,7 +177,11 @@ impl Known {
 
     fn field(&mut self, path: &'static str, kind: &'static Kind, element: Element<'_>, depth: u32) {
         if let Some(name) = path.strip_prefix('@') {
-            if name == "*" { self.anything = true } else { self.attributes.push(name) }
+            if name == "*" {
+                self.anything = true
+            } else {
+                self.attributes.push(name)
+            }
             return;
         }
         let end = path.find(['/', '@']).unwrap_or(path.len());
@@ -193,7 +197,11 @@ impl Known {
             ("*", _) => match kind {
                 Kind::Element(schema) => match &schema().content {
                     Content::Union { variants, .. } => {
-                        self.children.extend(variants.iter().map(|variant| (variant.value, Inside::Element(*schema))));
+                        self.children.extend(
+                            variants
+                                .iter()
+                                .map(|variant| (variant.value, Inside::Element(*schema))),
+                        );
                     }
                     _ => self.anything = true,
                 },
@@ -237,7 +245,11 @@ impl Known {
             if found {
                 inner.report(child, cx, depth + 1);
             } else if child.namespace().is_none() {
-                cx.unknown(element, At::Child(name), self.children.iter().map(|(name, _)| *name));
+                cx.unknown(
+                    element,
+                    At::Child(name),
+                    self.children.iter().map(|(name, _)| *name),
+                );
             }
         }
     }
@@ -249,5 +261,10 @@ pub fn any_present(schema: &'static ElementSchema, element: Element<'_>) -> bool
     known.element(schema, "", element, 0);
     known.anything
         || known.attributes.iter().any(|name| element.has_attr(name))
-        || element.children().any(|child| known.children.iter().any(|(name, _)| *name == child.qualified_name()))
+        || element.children().any(|child| {
+            known
+                .children
+                .iter()
+                .any(|(name, _)| *name == child.qualified_name())
+        })
 }

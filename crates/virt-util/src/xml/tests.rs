@@ -174,9 +174,18 @@ fn errors_say_where_and_what() {
         "XML error: m.xml:15:30: /machine/devices/disk[1]/target: invalid value 'virto' of attribute 'bus': \
          expected one of 'ide', 'scsi', 'virtio', 'usb'; did you mean 'virtio'?",
     );
-    refused(&FULL.replace("<name>a &amp; b</name>", ""), "m.xml:1:1: /machine: missing required element 'name'");
-    refused(&FULL.replace("dev='hda'", ""), "/machine/devices/disk[2]/target: missing required attribute 'dev'");
-    refused(&FULL.replace("'10809'", "'70000'"), "expected a whole number from 0 to 65535");
+    refused(
+        &FULL.replace("<name>a &amp; b</name>", ""),
+        "m.xml:1:1: /machine: missing required element 'name'",
+    );
+    refused(
+        &FULL.replace("dev='hda'", ""),
+        "/machine/devices/disk[2]/target: missing required attribute 'dev'",
+    );
+    refused(
+        &FULL.replace("'10809'", "'70000'"),
+        "expected a whole number from 0 to 65535",
+    );
     refused(&FULL.replace("'network'", "'netwrk'"), "did you mean 'network'?");
     refused("<domain/>", "expecting root element of 'machine', not 'domain'");
 }
@@ -192,10 +201,22 @@ fn collecting_tells_all() {
 
 #[test]
 fn unknown_names_are_found() {
-    let source = FULL.replace("<readonly/>", "<readonyl/>").replace("device='cdrom'", "devcie='cdrom'");
+    let source = FULL
+        .replace("<readonly/>", "<readonyl/>")
+        .replace("device='cdrom'", "devcie='cdrom'");
     let doc = Doc::parse(&source).unwrap();
     let mut cx = Reader::new(XmlFlags::empty());
     schema::check_unknown::<Machine>(doc.root(), &mut cx);
-    let names: Vec<_> = cx.unknown_names().iter().map(|name| (name.what.as_str(), name.suggestion)).collect();
-    assert_eq!(names, [("element 'readonyl'", Some("readonly")), ("attribute 'devcie'", Some("device"))]);
+    let names: Vec<_> = cx
+        .unknown_names()
+        .iter()
+        .map(|name| (name.what.as_str(), name.suggestion))
+        .collect();
+    assert_eq!(
+        names,
+        [
+            ("element 'readonyl'", Some("readonly")),
+            ("attribute 'devcie'", Some("device"))
+        ]
+    );
 }

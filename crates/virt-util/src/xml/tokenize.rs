@@ -18,11 +18,20 @@ pub(super) fn fill<'s>(source: &'s str, options: &DocOptions<'_>) -> Result<Doc<
             options,
             "",
             0,
-            &format!("the document has {} bytes, at most {} are read", source.len(), options.limits.bytes),
+            &format!(
+                "the document has {} bytes, at most {} are read",
+                source.len(),
+                options.limits.bytes
+            ),
         ));
     }
     if let Some(offset) = chars::find_forbidden(source) {
-        return Err(malformed(options, source, offset, "the document holds a character that XML does not allow"));
+        return Err(malformed(
+            options,
+            source,
+            offset,
+            "the document holds a character that XML does not allow",
+        ));
     }
     let mut filler = Filler {
         options,
@@ -133,8 +142,13 @@ impl<'s> Filler<'s, '_, '_> {
         }
         if let Some(open) = self.open.last() {
             let node = self.doc.nodes.get(open.node as usize).copied();
-            let (start, name) =
-                node.map_or((0, ""), |node| (node.start, self.doc.slice(node.start + 1, node.start + 1 + u32::from(node.name_len))));
+            let (start, name) = node.map_or((0, ""), |node| {
+                (
+                    node.start,
+                    self.doc
+                        .slice(node.start + 1, node.start + 1 + u32::from(node.name_len)),
+                )
+            });
             let what = format!("element '{name}' is not closed before the end of the document");
             return Err(self.error(start as usize, &what));
         }
@@ -181,7 +195,10 @@ impl<'s> Filler<'s, '_, '_> {
             return Err(self.error(start, &what));
         }
         if self.doc.nodes.len() >= self.options.limits.elements {
-            let what = format!("the document has more than {} elements", self.options.limits.elements);
+            let what = format!(
+                "the document has more than {} elements",
+                self.options.limits.elements
+            );
             return Err(self.error(start, &what));
         }
         let index = self.doc.nodes.len() as u32;
@@ -190,9 +207,15 @@ impl<'s> Filler<'s, '_, '_> {
                 let last = std::mem::replace(&mut parent.last_child, index);
                 parent.simple = false;
                 let link = if last == NONE {
-                    self.doc.nodes.get_mut(parent.node as usize).map(|node| &mut node.first_child)
+                    self.doc
+                        .nodes
+                        .get_mut(parent.node as usize)
+                        .map(|node| &mut node.first_child)
                 } else {
-                    self.doc.nodes.get_mut(last as usize).map(|node| &mut node.next_sibling)
+                    self.doc
+                        .nodes
+                        .get_mut(last as usize)
+                        .map(|node| &mut node.next_sibling)
                 };
                 if let Some(link) = link {
                     *link = index;
@@ -234,7 +257,13 @@ impl<'s> Filler<'s, '_, '_> {
         if empty {
             self.bindings.truncate(bindings);
         } else {
-            self.open.push(Open { node: index, last_child: NONE, runs: 0, simple: true, bindings });
+            self.open.push(Open {
+                node: index,
+                last_child: NONE,
+                runs: 0,
+                simple: true,
+                bindings,
+            });
         }
         Ok(())
     }
@@ -247,7 +276,9 @@ impl<'s> Filler<'s, '_, '_> {
             return Err(self.error(start, &format!("'</{name}>' closes nothing")));
         };
         self.bindings.truncate(open.bindings);
-        let Some(node) = self.doc.nodes.get_mut(open.node as usize) else { return Ok(()) };
+        let Some(node) = self.doc.nodes.get_mut(open.node as usize) else {
+            return Ok(());
+        };
         let opened = source
             .get(node.start as usize + 1..node.start as usize + 1 + usize::from(node.name_len))
             .unwrap_or_default();
@@ -265,14 +296,23 @@ impl<'s> Filler<'s, '_, '_> {
     /// Reads the attributes between two offsets. Says whether any has a prefix or declares a namespace.
     fn attributes(&mut self, mut at: usize, end: usize) -> Result<bool> {
         let mut prefixed = false;
-        while let Some(scanned) = scan_attribute(self.doc.source, at, end).map_err(|(at, what)| self.error(at, what))? {
+        while let Some(scanned) =
+            scan_attribute(self.doc.source, at, end).map_err(|(at, what)| self.error(at, what))?
+        {
             at = scanned.end;
             if self.doc.attributes.len() >= self.options.limits.attributes {
-                let what = format!("the document has more than {} attributes", self.options.limits.attributes);
+                let what = format!(
+                    "the document has more than {} attributes",
+                    self.options.limits.attributes
+                );
                 return Err(self.error(scanned.name_start, &what));
             }
             prefixed |= scanned.prefix_len > 0
-                || self.doc.source.get(scanned.name_start..scanned.name_start + scanned.name_len) == Some("xmlns");
+                || self
+                    .doc
+                    .source
+                    .get(scanned.name_start..scanned.name_start + scanned.name_len)
+                    == Some("xmlns");
             self.doc.attributes.push(Attribute {
                 name_start: scanned.name_start as u32,
                 value_start: scanned.value_start as u32,
@@ -288,7 +328,10 @@ impl<'s> Filler<'s, '_, '_> {
 
     fn attribute_name(&self, attribute: &Attribute) -> &'s str {
         let start = attribute.name_start as usize;
-        self.doc.source.get(start..start + usize::from(attribute.name_len)).unwrap_or_default()
+        self.doc
+            .source
+            .get(start..start + usize::from(attribute.name_len))
+            .unwrap_or_default()
     }
 
     fn check_duplicates(&self, first: usize) -> Result<()> {
@@ -297,11 +340,16 @@ impl<'s> Filler<'s, '_, '_> {
             attributes.iter().enumerate().find_map(|(at, attribute)| {
                 let name = self.attribute_name(attribute);
                 let before = attributes.get(..at).unwrap_or_default();
-                before.iter().any(|other| self.attribute_name(other) == name).then_some(attribute)
+                before
+                    .iter()
+                    .any(|other| self.attribute_name(other) == name)
+                    .then_some(attribute)
             })
         } else {
             let mut seen = std::collections::HashSet::with_capacity(attributes.len());
-            attributes.iter().find(|attribute| !seen.insert(self.attribute_name(attribute)))
+            attributes
+                .iter()
+                .find(|attribute| !seen.insert(self.attribute_name(attribute)))
         };
         match duplicate {
             None => Ok(()),
@@ -315,7 +363,9 @@ impl<'s> Filler<'s, '_, '_> {
     /// Enters the namespaces that an element's attributes declare.
     fn declare(&mut self, first: usize) -> Result<()> {
         for at in first..self.doc.attributes.len() {
-            let Some(attribute) = self.doc.attributes.get(at).copied() else { break };
+            let Some(attribute) = self.doc.attributes.get(at).copied() else {
+                break;
+            };
             let name = self.attribute_name(&attribute);
             let prefix = match name.strip_prefix("xmlns") {
                 Some("") => "",
@@ -326,13 +376,19 @@ impl<'s> Filler<'s, '_, '_> {
                 None => continue,
             };
             let start = attribute.value_start as usize;
-            let raw = self.doc.source.get(start..start + attribute.value_len as usize).unwrap_or_default();
+            let raw = self
+                .doc
+                .source
+                .get(start..start + attribute.value_len as usize)
+                .unwrap_or_default();
             let uri = decode_attribute(raw);
             let wrong = match prefix {
                 "xmlns" => Some("the prefix 'xmlns' cannot be declared"),
                 "xml" if uri != XML_NAMESPACE => Some("the prefix 'xml' is bound to another namespace"),
                 "xml" => None,
-                _ if uri == XML_NAMESPACE || uri == XMLNS_NAMESPACE => Some("a reserved namespace is bound to a prefix"),
+                _ if uri == XML_NAMESPACE || uri == XMLNS_NAMESPACE => {
+                    Some("a reserved namespace is bound to a prefix")
+                }
                 "" => None,
                 _ if uri.is_empty() => Some("a prefix is bound to an empty namespace"),
                 _ => None,
@@ -362,17 +418,27 @@ impl<'s> Filler<'s, '_, '_> {
         if prefix == "xml" {
             return Ok(1);
         }
-        match self.bindings.iter().rev().find(|binding| binding.prefix == prefix) {
+        match self
+            .bindings
+            .iter()
+            .rev()
+            .find(|binding| binding.prefix == prefix)
+        {
             Some(binding) => Ok(binding.namespace),
             None if prefix.is_empty() => Ok(0),
-            None => Err(self.error(offset, &format!("the namespace prefix '{prefix}' is not declared"))),
+            None => Err(self.error(
+                offset,
+                &format!("the namespace prefix '{prefix}' is not declared"),
+            )),
         }
     }
 
     fn resolve_attributes(&mut self, first: usize) -> Result<()> {
         let mut seen: Vec<(u32, &str)> = Vec::new();
         for at in first..self.doc.attributes.len() {
-            let Some(attribute) = self.doc.attributes.get(at).copied() else { break };
+            let Some(attribute) = self.doc.attributes.get(at).copied() else {
+                break;
+            };
             if attribute.prefix_len == 0 {
                 continue;
             }
@@ -382,9 +448,14 @@ impl<'s> Filler<'s, '_, '_> {
                 continue;
             }
             let namespace = self.resolve(prefix, attribute.name_start as usize)?;
-            let local = name.get(usize::from(attribute.prefix_len) + 1..).unwrap_or_default();
+            let local = name
+                .get(usize::from(attribute.prefix_len) + 1..)
+                .unwrap_or_default();
             if seen.len() >= MAX_NAMESPACES {
-                return Err(self.error(attribute.name_start as usize, "an element has too many attributes with a prefix"));
+                return Err(self.error(
+                    attribute.name_start as usize,
+                    "an element has too many attributes with a prefix",
+                ));
             }
             if seen.contains(&(namespace, local)) {
                 let what = format!("attribute '{local}' is given twice in one namespace");
@@ -402,22 +473,36 @@ impl<'s> Filler<'s, '_, '_> {
     fn declaration(&self, text: &str) -> Result<()> {
         let mut at = 0;
         let mut expected: &[&str] = &["version", "encoding", "standalone"];
-        while let Some(scanned) = scan_attribute(text, at, text.len()).map_err(|(at, what)| self.error(at + 5, what))? {
+        while let Some(scanned) =
+            scan_attribute(text, at, text.len()).map_err(|(at, what)| self.error(at + 5, what))?
+        {
             at = scanned.end;
-            let name = text.get(scanned.name_start..scanned.name_start + scanned.name_len).unwrap_or_default();
-            let value = text.get(scanned.value_start..scanned.value_start + scanned.value_len).unwrap_or_default();
+            let name = text
+                .get(scanned.name_start..scanned.name_start + scanned.name_len)
+                .unwrap_or_default();
+            let value = text
+                .get(scanned.value_start..scanned.value_start + scanned.value_len)
+                .unwrap_or_default();
             let Some(place) = expected.iter().position(|known| *known == name) else {
-                return Err(self.error(scanned.name_start + 5, "the XML declaration holds something unexpected"));
+                return Err(self.error(
+                    scanned.name_start + 5,
+                    "the XML declaration holds something unexpected",
+                ));
             };
             if expected.len() == 3 && name != "version" {
-                return Err(self.error(scanned.name_start + 5, "the XML declaration does not begin with 'version'"));
+                return Err(self.error(
+                    scanned.name_start + 5,
+                    "the XML declaration does not begin with 'version'",
+                ));
             }
             expected = expected.get(place + 1..).unwrap_or_default();
             let fits = match name {
                 "version" => value.strip_prefix("1.").is_some_and(|minor| {
                     !minor.is_empty() && minor.bytes().all(|byte| byte.is_ascii_digit())
                 }),
-                "encoding" => ["UTF-8", "UTF8", "US-ASCII", "ASCII"].iter().any(|known| value.eq_ignore_ascii_case(known)),
+                "encoding" => ["UTF-8", "UTF8", "US-ASCII", "ASCII"]
+                    .iter()
+                    .any(|known| value.eq_ignore_ascii_case(known)),
                 _ => matches!(value, "yes" | "no"),
             };
             if !fits {
@@ -463,7 +548,10 @@ fn scan_attribute(source: &str, at: usize, end: usize) -> Result<Option<Scanned>
         return Err((at, "white space is missing before an attribute"));
     }
     let mut name_end = name_start;
-    while bytes.get(name_end).is_some_and(|&byte| !is_space(byte) && byte != b'=') {
+    while bytes
+        .get(name_end)
+        .is_some_and(|&byte| !is_space(byte) && byte != b'=')
+    {
         name_end += 1;
     }
     let name = source.get(name_start..name_end).unwrap_or_default();
@@ -488,9 +576,14 @@ fn scan_attribute(source: &str, at: usize, end: usize) -> Result<Option<Scanned>
             Some(b'&') => {
                 encoded = true;
                 // The longest legal reference is short, so a far `;` need not be looked for.
-                let rest = bytes.get(value_end + 1..end.min(value_end + 64)).unwrap_or_default();
+                let rest = bytes
+                    .get(value_end + 1..end.min(value_end + 64))
+                    .unwrap_or_default();
                 let Some(len) = rest.iter().position(|&byte| byte == b';') else {
-                    return Err((value_end, "'&' begins no reference (write &amp; for the character)"));
+                    return Err((
+                        value_end,
+                        "'&' begins no reference (write &amp; for the character)",
+                    ));
                 };
                 let name = source.get(value_end + 1..value_end + 1 + len).unwrap_or_default();
                 chars::resolve_reference(name).map_err(|what| (value_end, what))?;
@@ -525,7 +618,9 @@ pub(super) fn decode_attribute(raw: &str) -> String {
             push_reference(&mut out, from)
         } else {
             out.push(' ');
-            from.strip_prefix("\r\n").or_else(|| from.get(1..)).unwrap_or_default()
+            from.strip_prefix("\r\n")
+                .or_else(|| from.get(1..))
+                .unwrap_or_default()
         };
     }
     out.push_str(rest);
@@ -551,7 +646,10 @@ fn push_text(out: &mut String, mut text: &str) {
         let (before, from) = text.split_at(at);
         out.push_str(before);
         out.push('\n');
-        text = from.strip_prefix("\r\n").or_else(|| from.get(1..)).unwrap_or_default();
+        text = from
+            .strip_prefix("\r\n")
+            .or_else(|| from.get(1..))
+            .unwrap_or_default();
     }
     out.push_str(text);
 }

@@ -34,12 +34,18 @@ pub struct ValueError {
 impl ValueError {
     /// Expected something that a phrase describes.
     pub fn expected(what: impl Into<Cow<'static, str>>) -> Self {
-        Self { expected: what.into(), words: &[] }
+        Self {
+            expected: what.into(),
+            words: &[],
+        }
     }
 
     /// Expected one of `words`.
     pub fn words(words: &'static [&'static str]) -> Self {
-        Self { expected: Cow::Borrowed(""), words }
+        Self {
+            expected: Cow::Borrowed(""),
+            words,
+        }
     }
 
     /// "expected …", with a suggestion where one of the words is near `found`.
@@ -47,7 +53,11 @@ impl ValueError {
         if self.words.is_empty() {
             return format!("expected {}", self.expected);
         }
-        let mut text = String::from(if self.words.len() == 1 { "expected " } else { "expected one of " });
+        let mut text = String::from(if self.words.len() == 1 {
+            "expected "
+        } else {
+            "expected one of "
+        });
         for (at, word) in self.words.iter().enumerate() {
             if at > 0 {
                 text.push_str(", ");
@@ -74,7 +84,9 @@ pub fn nearest<'w>(found: &str, words: impl Iterator<Item = &'w str>) -> Option<
     words
         .filter(|word| word.len() <= 64)
         .map(|word| (distance(&found, &word.to_ascii_lowercase()), word))
-        .filter(|(distance, word)| *distance <= (word.len().max(found.len()) / 3).max(1) && *distance < word.len())
+        .filter(|(distance, word)| {
+            *distance <= (word.len().max(found.len()) / 3).max(1) && *distance < word.len()
+        })
         .min_by_key(|(distance, _)| *distance)
         .map(|(_, word)| word)
 }
@@ -89,7 +101,9 @@ fn distance(a: &str, b: &str) -> usize {
         next.push(i + 1);
         for (j, &y) in b.iter().enumerate() {
             let at = |row: &[usize], j: usize| row.get(j).copied().unwrap_or(usize::MAX / 2);
-            let mut best = (at(&row, j) + usize::from(x != y)).min(at(&row, j + 1) + 1).min(at(&next, j) + 1);
+            let mut best = (at(&row, j) + usize::from(x != y))
+                .min(at(&row, j + 1) + 1)
+                .min(at(&next, j) + 1);
             if i > 0 && j > 0 && a.get(i - 1) == Some(&y) && b.get(j - 1) == Some(&x) {
                 best = best.min(at(&before, j - 1) + 1);
             }
@@ -259,7 +273,9 @@ pub fn scan_integer(text: &str, base: u32) -> Option<(bool, u64)> {
     }
     let mut value: u64 = 0;
     for c in digits.chars() {
-        value = value.checked_mul(u64::from(radix))?.checked_add(u64::from(c.to_digit(radix)?))?;
+        value = value
+            .checked_mul(u64::from(radix))?
+            .checked_add(u64::from(c.to_digit(radix)?))?;
     }
     Some((negative, value))
 }
@@ -268,7 +284,8 @@ impl XmlValue for uuid::Uuid {
     const SCHEMA: ValueSchema = ValueSchema::Uuid;
 
     fn parse_value(text: &str) -> Result<Self, ValueError> {
-        crate::uuid::parse(text).map_err(|_| ValueError::expected("a UUID: 32 hexadecimal digits, with or without hyphens"))
+        crate::uuid::parse(text)
+            .map_err(|_| ValueError::expected("a UUID: 32 hexadecimal digits, with or without hyphens"))
     }
 
     fn format_value(&self, out: &mut String) {
@@ -281,7 +298,11 @@ impl XmlValue for uuid::Uuid {
 ///
 /// # Errors
 /// The words of the table.
-pub fn find_word<T: Copy>(text: &str, table: &[(&str, T)], words: &'static [&'static str]) -> Result<T, ValueError> {
+pub fn find_word<T: Copy>(
+    text: &str,
+    table: &[(&str, T)],
+    words: &'static [&'static str],
+) -> Result<T, ValueError> {
     match table.iter().find(|(word, _)| *word == text) {
         Some((_, value)) => Ok(*value),
         None => Err(ValueError::words(words)),

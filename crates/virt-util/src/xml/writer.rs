@@ -49,7 +49,12 @@ pub struct Mark {
 impl Writer {
     /// An empty writer. `flags` say which fields are written.
     pub fn new(flags: XmlFlags) -> Self {
-        Self { out: String::with_capacity(4096), depth: 0, state: State::Line, flags }
+        Self {
+            out: String::with_capacity(4096),
+            depth: 0,
+            state: State::Line,
+            flags,
+        }
     }
 
     /// What is being written and for whom.
@@ -145,7 +150,11 @@ impl Writer {
     pub fn begin_optional(&mut self, name: &str) -> Mark {
         let (before, state) = (self.out.len(), self.state);
         self.start(name);
-        Mark { before, state, after: self.out.len() }
+        Mark {
+            before,
+            state,
+            after: self.out.len(),
+        }
     }
 
     /// Closes an element begun with [`Writer::begin_optional`]. Says whether it stayed.
@@ -229,7 +238,11 @@ impl Writer {
     /// XML of several lines, each indented to the present depth.
     pub fn raw_lines(&mut self, xml: &str) {
         for line in xml.lines() {
-            if line.is_empty() { self.out.push('\n') } else { self.raw_line(line) }
+            if line.is_empty() {
+                self.out.push('\n')
+            } else {
+                self.raw_line(line)
+            }
         }
     }
 
@@ -248,7 +261,8 @@ impl Writer {
         self.out.push_str("<!--");
         // Neither `--` nor a `-` at the end is allowed inside.
         self.out.push_str(&text.replace("--", "- -"));
-        self.out.push_str(if text.ends_with('-') { " -->\n" } else { "-->\n" });
+        self.out
+            .push_str(if text.ends_with('-') { " -->\n" } else { "-->\n" });
     }
 }
 
@@ -314,7 +328,10 @@ pub fn push_radix(out: &mut String, mut value: u64, radix: u32, width: usize) {
     loop {
         at -= 1;
         if let Some(digit) = digits.get_mut(at) {
-            *digit = b"0123456789abcdef".get((value % radix) as usize).copied().unwrap_or(b'0');
+            *digit = b"0123456789abcdef"
+                .get((value % radix) as usize)
+                .copied()
+                .unwrap_or(b'0');
         }
         value /= radix;
         if value == 0 {
