@@ -1,2 +1,4 @@
 //! Formats.
 #![forbid(unsafe_code)]
+
+pub mod registry;
