@@ -3,6 +3,7 @@
 //! | module | holds |
 //! |---|---|
 //! | [`capabilities`] | what a QEMU binary can do: the flag vocabulary, probing over QMP, the cache |
+//! | [`firmware`] | firmware descriptors and the choice of one for a guest |
 //! | [`monitor`] | the QMP client: framing, replies by id, events, deadlines, bounds against hostile peers |
 //!
 //! The middle of the driver is pure: a conversation becomes [`capabilities::QemuCaps`], a domain definition becomes a
@@ -11,4 +12,5 @@
 #![forbid(unsafe_code)]
 
 pub mod capabilities;
+pub mod firmware;
 pub mod monitor;

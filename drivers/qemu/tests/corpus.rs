@@ -64,3 +64,68 @@ fn recordings_digest_to_libvirts_cache_files() {
     }
     assert!(failed.is_empty(), "{failed:#?}");
 }
+
+mod firmware {
+    use super::cases;
+    use virt_driver_qemu::firmware::{Descriptor, SearchPath, supported};
+
+    #[test]
+    fn descriptors_read_back() {
+        for (corpus, case) in cases("qemu-firmware", "firmware-format") {
+            let text = std::fs::read(corpus.join(case["input"].as_str().unwrap())).unwrap();
+            let expected = std::fs::read(corpus.join(case["expected"]["json"].as_str().unwrap())).unwrap();
+            let mut expected: serde_json::Value = serde_json::from_slice(&expected).unwrap();
+            for key in ["description", "tags"] {
+                expected.as_object_mut().unwrap().remove(key);
+            }
+            assert_eq!(
+                Descriptor::parse(&text).unwrap().to_json(),
+                expected,
+                "{}",
+                case["id"]
+            );
+        }
+    }
+
+    #[test]
+    fn machines_are_told_what_they_boot_with() {
+        for (corpus, case) in cases("qemu-firmware", "firmware-supported") {
+            let root = corpus.join("common/qemu-env/firmware");
+            let search = SearchPath::session("/home/user/.config").below(root);
+            let all: Vec<Descriptor> = search
+                .firmware()
+                .unwrap()
+                .into_iter()
+                .map(|(_, one)| one)
+                .collect();
+            let params = &case["params"];
+            let arch = params["arch"].as_str().unwrap().parse().unwrap();
+            let found = supported(&all, params["machine"].as_str().unwrap(), arch);
+            assert_eq!(
+                serde_json::json!(found.images.unwrap()),
+                params["images"],
+                "{}",
+                case["id"]
+            );
+            assert_eq!(
+                serde_json::json!(found.secure),
+                params["secure"],
+                "{}",
+                case["id"]
+            );
+            let interfaces = params["interfaces"].as_array().unwrap();
+            assert_eq!(
+                interfaces.iter().any(|one| one == "bios"),
+                found.bios,
+                "{}",
+                case["id"]
+            );
+            assert_eq!(
+                interfaces.iter().any(|one| one == "efi"),
+                found.efi,
+                "{}",
+                case["id"]
+            );
+        }
+    }
+}
