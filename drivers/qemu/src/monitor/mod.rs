@@ -2,7 +2,9 @@
 //!
 //! [`protocol`] is the state machine: it turns commands into bytes and bytes into replies and events, keeps no file
 //! descriptor and no thread, and bounds what a hostile peer can make it hold. [`Command`] and [`Reply`] are its words.
+//! [`client`] runs it over a socket.
 
+pub mod client;
 pub mod protocol;
 
 use std::borrow::Cow;
@@ -11,6 +13,9 @@ use std::time::Duration;
 
 use serde_json::{Map, Value};
 use virt_util::{ErrorCode, VirtError};
+
+pub use client::{BlockingQmp, MonitorObserver, QmpClient};
+pub use protocol::{CommandId, Event, Greeting};
 
 /// One QMP command.
 #[derive(Clone, Debug, PartialEq)]
