@@ -36,6 +36,7 @@ pub trait XdrDecode: Sized {
 #[derive(Debug, Default)]
 pub struct XdrEncoder {
     bytes: Vec<u8>,
+    unlimited: bool,
 }
 
 impl XdrEncoder {
@@ -46,7 +47,19 @@ impl XdrEncoder {
 
     /// Appends to `bytes`, so that a caller can leave room for a header or reuse an allocation.
     pub fn with_buffer(bytes: Vec<u8>) -> Self {
-        Self { bytes }
+        Self {
+            bytes,
+            unlimited: false,
+        }
+    }
+
+    /// An empty buffer for calls inside a process: the limits of the wire types do not apply, since the limits of
+    /// lists are the network's and libvirt has none in process. Only counts that XDR cannot express are refused.
+    pub fn without_limits() -> Self {
+        Self {
+            bytes: Vec::new(),
+            unlimited: true,
+        }
     }
 
     /// What has been written.
@@ -108,7 +121,7 @@ impl XdrEncoder {
     /// The element count of a variable array of at most `max` elements; the elements follow.
     pub fn length(&mut self, length: usize, max: usize) -> Result<()> {
         match u32::try_from(length) {
-            Ok(wire) if length <= max => {
+            Ok(wire) if length <= max || self.unlimited => {
                 self.u32(wire);
                 Ok(())
             }
@@ -123,12 +136,25 @@ impl XdrEncoder {
 #[derive(Clone, Debug)]
 pub struct XdrDecoder<'a> {
     rest: &'a [u8],
+    unlimited: bool,
 }
 
 impl<'a> XdrDecoder<'a> {
     /// Reads from the start of `bytes`.
     pub fn new(bytes: &'a [u8]) -> Self {
-        Self { rest: bytes }
+        Self {
+            rest: bytes,
+            unlimited: false,
+        }
+    }
+
+    /// Reads from the start of `bytes`, which came from inside the process: see [`XdrEncoder::without_limits`]. Counts
+    /// are still checked against the bytes at hand before anything is allocated.
+    pub fn without_limits(bytes: &'a [u8]) -> Self {
+        Self {
+            rest: bytes,
+            unlimited: true,
+        }
     }
 
     /// How many bytes are left.
@@ -208,7 +234,7 @@ impl<'a> XdrDecoder<'a> {
     /// Opaque data of variable length of at most `max` bytes.
     pub fn opaque(&mut self, max: usize) -> Result<&'a [u8]> {
         let length = self.u32()? as usize;
-        if length > max {
+        if length > max && !self.unlimited {
             return Err(rpc(format_args!("length {length} exceeds the limit of {max}")));
         }
         self.opaque_fixed(length)
@@ -227,7 +253,7 @@ impl<'a> XdrDecoder<'a> {
     /// that cannot fit in the bytes left is refused before the array is allocated.
     pub fn length(&mut self, max: usize, element_min: usize) -> Result<usize> {
         let length = self.u32()? as usize;
-        if length > max {
+        if length > max && !self.unlimited {
             return Err(rpc(format_args!("count {length} exceeds the limit of {max}")));
         }
         if length.saturating_mul(element_min.max(1)) > self.rest.len() {

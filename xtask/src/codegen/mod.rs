@@ -8,6 +8,7 @@ use crate::task::{self, Context, Outcome, Result};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
+mod protocol;
 mod types;
 
 /// One generator: a name for messages, and the function.
@@ -17,10 +18,16 @@ struct Generator {
 }
 
 /// Every generator, in the order they run.
-const GENERATORS: &[Generator] = &[Generator {
-    name: "types",
-    generate: types::generate,
-}];
+const GENERATORS: &[Generator] = &[
+    Generator {
+        name: "types",
+        generate: types::generate,
+    },
+    Generator {
+        name: "protocol",
+        generate: protocol::generate,
+    },
+];
 
 /// Options of `codegen`.
 #[derive(clap::Args)]

@@ -1,0 +1,178 @@
+//! Types of the protocol as data: what a message looks like on the wire, with its limits.
+//!
+//! Every codec type carries its [`Shape`], so that what is compared, digested or checked is what is really encoded.
+
+use virt_util::xdr::XdrDecoder;
+use virt_util::{ErrorCode, Result, VirtError};
+
+/// How a value looks on the wire.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Shape {
+    /// `int`, and enums.
+    I32,
+    /// `unsigned int`.
+    U32,
+    /// `hyper`.
+    I64,
+    /// `unsigned hyper`.
+    U64,
+    /// `double`.
+    F64,
+    /// `char`: a word of its own.
+    Char,
+    /// `unsigned char`: a word of its own.
+    Uchar,
+    /// `unsigned short`: a word of its own.
+    Ushort,
+    /// 16 opaque bytes.
+    Uuid,
+    /// A string of at most so many bytes.
+    String {
+        /// The limit.
+        max: usize,
+    },
+    /// Opaque bytes, at most so many.
+    Bytes {
+        /// The limit.
+        max: usize,
+    },
+    /// A counted list of `char`s, each a word.
+    Chars {
+        /// The limit.
+        max: usize,
+    },
+    /// So many `char`s, each a word.
+    CharsFixed {
+        /// The count.
+        length: usize,
+    },
+    /// Typed parameters.
+    Params {
+        /// The most there may be.
+        max: usize,
+    },
+    /// A value that may be missing.
+    Optional(&'static Shape),
+    /// A counted list.
+    List {
+        /// What it holds.
+        of: &'static Shape,
+        /// The most there may be.
+        max: usize,
+    },
+    /// Fields in order.
+    Struct {
+        /// The name of the type.
+        name: &'static str,
+        /// Names and types of the fields.
+        fields: &'static [(&'static str, &'static Shape)],
+    },
+}
+
+impl Shape {
+    /// The fewest bytes that a value takes.
+    pub fn min_size(&self) -> usize {
+        match self {
+            Self::I64 | Self::U64 | Self::F64 => 8,
+            Self::Uuid => 16,
+            Self::CharsFixed { length } => 4 * length,
+            Self::Struct { fields, .. } => fields.iter().map(|(_, shape)| shape.min_size()).sum(),
+            _ => 4,
+        }
+    }
+
+    /// Checks that `bytes` are exactly one value of this shape within its limits, and allocates nothing. For messages
+    /// that go to or come from the network, where inside a process no limits apply.
+    pub fn check(&self, bytes: &[u8]) -> Result<()> {
+        let mut input = XdrDecoder::new(bytes);
+        self.walk(&mut input)?;
+        input.finish()
+    }
+
+    fn walk(&self, input: &mut XdrDecoder<'_>) -> Result<()> {
+        match self {
+            Self::I32 | Self::U32 | Self::Char | Self::Uchar | Self::Ushort => input.u32().map(drop),
+            Self::I64 | Self::U64 | Self::F64 => input.u64().map(drop),
+            Self::Uuid => input.opaque_fixed(16).map(drop),
+            Self::String { max } => input.string(*max).map(drop),
+            Self::Bytes { max } => input.opaque(*max).map(drop),
+            Self::Chars { max } => {
+                let length = input.length(*max, 4)?;
+                input.opaque_fixed(4 * length).map(drop)
+            }
+            Self::CharsFixed { length } => input.opaque_fixed(4 * length).map(drop),
+            Self::Params { max } => {
+                for _ in 0..input.length(*max, 12)? {
+                    walk_param(input)?;
+                }
+                Ok(())
+            }
+            Self::Optional(inner) => {
+                if input.bool()? {
+                    inner.walk(input)?;
+                }
+                Ok(())
+            }
+            Self::List { of, max } => {
+                for _ in 0..input.length(*max, of.min_size())? {
+                    of.walk(input)?;
+                }
+                Ok(())
+            }
+            Self::Struct { fields, .. } => fields.iter().try_for_each(|(_, shape)| shape.walk(input)),
+        }
+    }
+
+    /// The type in one line, as the digest and the documentation have it.
+    pub fn describe(&self, out: &mut String) {
+        use std::fmt::Write;
+        // Writing into a string cannot fail.
+        let _ = match self {
+            Self::I32 => write!(out, "i32"),
+            Self::U32 => write!(out, "u32"),
+            Self::I64 => write!(out, "i64"),
+            Self::U64 => write!(out, "u64"),
+            Self::F64 => write!(out, "f64"),
+            Self::Char => write!(out, "char"),
+            Self::Uchar => write!(out, "uchar"),
+            Self::Ushort => write!(out, "ushort"),
+            Self::Uuid => write!(out, "uuid"),
+            Self::String { max } => write!(out, "string<{max}>"),
+            Self::Bytes { max } => write!(out, "bytes<{max}>"),
+            Self::Chars { max } => write!(out, "char<{max}>"),
+            Self::CharsFixed { length } => write!(out, "char[{length}]"),
+            Self::Params { max } => write!(out, "params<{max}>"),
+            Self::Optional(inner) => {
+                inner.describe(out);
+                write!(out, "?")
+            }
+            Self::List { of, max } => {
+                let _ = write!(out, "[");
+                of.describe(out);
+                write!(out, "; {max}]")
+            }
+            Self::Struct { fields, .. } => {
+                let _ = write!(out, "{{");
+                for (index, (name, shape)) in fields.iter().enumerate() {
+                    let _ = write!(out, "{}{name}: ", if index == 0 { "" } else { ", " });
+                    shape.describe(out);
+                }
+                write!(out, "}}")
+            }
+        };
+    }
+}
+
+fn walk_param(input: &mut XdrDecoder<'_>) -> Result<()> {
+    use virt_util::typed_param::STRING_MAX;
+    input.string(STRING_MAX)?;
+    match input.i32()? {
+        1 | 2 | 6 => input.u32().map(drop),
+        3..=5 => input.u64().map(drop),
+        7 => input.string(STRING_MAX).map(drop),
+        other => Err(VirtError::new(
+            ErrorCode::RPC,
+            format_args!("a typed parameter has the unknown type {other}, 1 to 7 expected"),
+        )),
+    }
+}

@@ -1,0 +1,599 @@
+//! Reads the `.virt` grammar. Errors name file and line; what does not make sense does not generate.
+
+use super::model::*;
+
+type Result<T> = std::result::Result<T, String>;
+
+/// Parses one program; `known` are the programs before it.
+pub fn program(file: &str, text: &str) -> Result<Program> {
+    Parser::new(file, text).program()
+}
+
+/// Parses the access model.
+pub fn access(file: &str, text: &str) -> Result<Vec<AccessObject>> {
+    Parser::new(file, text).access()
+}
+
+struct Parser<'a> {
+    file: &'a str,
+    lines: Vec<(usize, &'a str)>,
+    at: usize,
+}
+
+impl<'a> Parser<'a> {
+    fn new(file: &'a str, text: &'a str) -> Self {
+        let lines = text.lines().enumerate().map(|(n, line)| (n + 1, line)).collect();
+        Self { file, lines, at: 0 }
+    }
+
+    fn error<T>(&self, line: usize, what: impl std::fmt::Display) -> Result<T> {
+        Err(format!("{}:{line}: {what}", self.file))
+    }
+
+    fn next(&mut self) -> Option<(usize, &'a str)> {
+        let line = self.lines.get(self.at).copied();
+        self.at += 1;
+        line
+    }
+
+    fn access(mut self) -> Result<Vec<AccessObject>> {
+        let mut objects = Vec::new();
+        while let Some((line, text)) = self.next() {
+            let text = text.trim();
+            if text.is_empty() || text.starts_with('#') {
+                continue;
+            }
+            let Some(name) = text
+                .strip_prefix("object ")
+                .and_then(|rest| rest.strip_suffix(" {"))
+            else {
+                return self.error(line, "`object NAME {` expected");
+            };
+            let mut permissions = Vec::new();
+            loop {
+                let Some((line, text)) = self.next() else {
+                    return self.error(line, "the object has no end");
+                };
+                let text = text.trim();
+                if text == "}" {
+                    break;
+                }
+                let Some((permission, rest)) = text.split_once(" = ") else {
+                    return self.error(line, "`PERMISSION = NUMBER [anonymous]` expected");
+                };
+                let (value, anonymous) = match rest.strip_suffix(" anonymous") {
+                    Some(value) => (value, true),
+                    None => (rest, false),
+                };
+                permissions.push(AccessPermission {
+                    name: permission.to_owned(),
+                    value: self.number(line, value)?,
+                    anonymous,
+                });
+            }
+            objects.push(AccessObject {
+                name: name.to_owned(),
+                permissions,
+            });
+        }
+        Ok(objects)
+    }
+
+    fn program(mut self) -> Result<Program> {
+        let mut program = Program {
+            name: String::new(),
+            number: 0,
+            version: 0,
+            about: String::new(),
+            uses: Vec::new(),
+            limits: Vec::new(),
+            flags: Default::default(),
+            enums: Vec::new(),
+            structs: Vec::new(),
+            procedures: Vec::new(),
+        };
+        let mut doc = String::new();
+        while let Some((line, text)) = self.next() {
+            let text = text.trim_end();
+            let (word, rest) = text.split_once(' ').unwrap_or((text, ""));
+            match word {
+                "" if text.is_empty() => {}
+                "#" => {
+                    if program.about.is_empty() {
+                        rest.clone_into(&mut program.about);
+                    }
+                }
+                "///" => {
+                    if !doc.is_empty() {
+                        doc.push('\n');
+                    }
+                    doc.push_str(rest);
+                }
+                "program" => {
+                    let words: Vec<&str> = rest.split(' ').collect();
+                    let [name, number, "version", version] = words[..] else {
+                        return self.error(line, "`program NAME NUMBER version NUMBER` expected");
+                    };
+                    name.clone_into(&mut program.name);
+                    program.number = self.number(line, number)?;
+                    program.version = self.number(line, version)?;
+                }
+                "use" => program.uses.push(rest.to_owned()),
+                "limit" | "flag" => {
+                    let Some((name, value)) = rest.split_once(" = ") else {
+                        return self.error(line, "`NAME = NUMBER` expected");
+                    };
+                    let value = self.number(line, value)?;
+                    if word == "limit" {
+                        program.limits.push((name.to_owned(), value));
+                    } else {
+                        program.flags.insert(name.to_owned(), value);
+                    }
+                }
+                "enum" => {
+                    let name = self.block(line, rest)?;
+                    let mut members = Vec::new();
+                    for (line, text) in self.body(line)? {
+                        let Some((member, value)) = text.split_once(" = ") else {
+                            return self.error(line, "`NAME = NUMBER` expected");
+                        };
+                        members.push((member.to_owned(), self.number(line, value)? as i32));
+                    }
+                    program.enums.push(Enum {
+                        doc: self.take_doc(line, &mut doc)?,
+                        name,
+                        members,
+                    });
+                }
+                "struct" => {
+                    let name = self.block(line, rest)?;
+                    let mut fields = Vec::new();
+                    for (line, text) in self.body(line)? {
+                        fields.push(self.field(line, text)?);
+                    }
+                    program.structs.push(Struct {
+                        doc: self.take_doc(line, &mut doc)?,
+                        name,
+                        fields,
+                    });
+                }
+                "call" | "event" | "message" => {
+                    let kind = match word {
+                        "call" => Kind::Call,
+                        "event" => Kind::Event,
+                        _ => Kind::Message,
+                    };
+                    let doc = self.take_doc(line, &mut doc)?;
+                    let procedure = self.procedure(line, kind, rest, doc, &program)?;
+                    program.procedures.push(procedure);
+                }
+                _ => return self.error(line, format_args!("`{word}` is no word of the grammar")),
+            }
+        }
+        if program.name.is_empty() {
+            return self.error(1, "no `program` line");
+        }
+        self.check(&program)?;
+        Ok(program)
+    }
+
+    /// What would generate, but not mean anything.
+    fn check(&self, program: &Program) -> Result<()> {
+        for (index, procedure) in program.procedures.iter().enumerate() {
+            let line = procedure.line;
+            if procedure.number as usize != index + 1 {
+                return self.error(
+                    line,
+                    format_args!(
+                        "number {} expected: procedures are numbered without gaps",
+                        index + 1
+                    ),
+                );
+            }
+            if procedure.doc.is_empty() {
+                return self.error(line, "a sentence of documentation (`/// …`) is missing");
+            }
+            if procedure.kind != Kind::Call {
+                continue;
+            }
+            if procedure.acl.is_empty() && procedure.acl_none.is_none() {
+                return self.error(
+                    line,
+                    "`acl` is missing; where none applies say so: `acl none \"reason\"`",
+                );
+            }
+            for (what, value) in [
+                ("on", &procedure.on),
+                ("class", &procedure.class),
+                ("owner", &procedure.owner),
+            ] {
+                if value.is_empty() {
+                    return self.error(line, format_args!("`{what}` is missing"));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn procedure(
+        &mut self,
+        line: usize,
+        kind: Kind,
+        head: &str,
+        doc: String,
+        program: &Program,
+    ) -> Result<Procedure> {
+        let Some((number, rest)) = head.split_once(' ') else {
+            return self.error(line, "`NUMBER NAME(ARGUMENTS)` expected");
+        };
+        let number = self.number(line, number)?;
+        let Some((name, rest)) = rest.split_once('(') else {
+            return self.error(line, "`(` expected");
+        };
+        let Some((args, rest)) = rest.split_once(')') else {
+            return self.error(line, "`)` expected");
+        };
+        let args = self.fields(line, args)?;
+        let reply = match rest.strip_prefix(" -> (").and_then(|rest| rest.strip_suffix(')')) {
+            Some(reply) => self.fields(line, reply)?,
+            None if rest.is_empty() => Vec::new(),
+            None => return self.error(line, "` -> (ANSWER)` expected"),
+        };
+        let mut procedure = Procedure {
+            line,
+            kind,
+            number,
+            name: name.to_owned(),
+            doc,
+            args,
+            reply,
+            apis: Vec::new(),
+            on: String::new(),
+            owner: String::new(),
+            class: String::new(),
+            high: false,
+            inline: false,
+            before_auth: false,
+            read_only: None,
+            acl: Vec::new(),
+            acl_none: None,
+            filter: Vec::new(),
+            object: None,
+            rules: Vec::new(),
+            stream: None,
+            fds_in: None,
+            fds_out: None,
+        };
+        while let Some((line, text)) = self.lines.get(self.at).copied() {
+            let Some(text) = text.strip_prefix("    ") else {
+                break;
+            };
+            self.at += 1;
+            let (word, rest) = text.split_once(' ').unwrap_or((text, ""));
+            self.attribute(line, word, rest, &mut procedure, program)?;
+        }
+        Ok(procedure)
+    }
+
+    fn attribute(
+        &self,
+        line: usize,
+        word: &str,
+        rest: &str,
+        procedure: &mut Procedure,
+        program: &Program,
+    ) -> Result<()> {
+        let one_of = |value: &str, allowed: &[&str]| -> Result<String> {
+            if allowed.contains(&value) {
+                Ok(value.to_owned())
+            } else {
+                self.error(
+                    line,
+                    format_args!("`{word} {value}`: one of {} expected", allowed.join(", ")),
+                )
+            }
+        };
+        match word {
+            "api" => procedure.apis = rest.split(' ').map(str::to_owned).collect(),
+            "on" => {
+                procedure.on = one_of(
+                    rest,
+                    &[
+                        "hypervisor",
+                        "network",
+                        "interface",
+                        "storage",
+                        "node_device",
+                        "nwfilter",
+                        "secret",
+                        "admin",
+                    ],
+                )?;
+            }
+            "owner" => procedure.owner = one_of(rest, &["daemon", "driver", "events"])?,
+            "class" => {
+                procedure.class = one_of(
+                    rest,
+                    &["query", "change", "long", "agent", "control", "event", "session"],
+                )?;
+            }
+            "priority" => procedure.high = one_of(rest, &["high", "low"])? == "high",
+            "inline" => procedure.inline = true,
+            "before_auth" => procedure.before_auth = true,
+            "read_only" => {
+                let (rest, reason) = self.reason(line, rest)?;
+                let when = match rest {
+                    "deny" => None,
+                    _ => match rest.strip_prefix("deny if ") {
+                        Some(condition) => Some(self.condition(line, condition, program)?),
+                        None => return self.error(line, "`deny` or `deny if CONDITION` expected"),
+                    },
+                };
+                procedure.read_only = Some(ReadOnly { when, reason });
+            }
+            "acl" => match rest.strip_prefix("none ") {
+                Some(reason) => procedure.acl_none = Some(self.quoted(line, reason)?),
+                None => procedure.acl.push(self.acl(line, rest, program)?),
+            },
+            "filter" => procedure.filter.push(self.acl(line, rest, program)?),
+            "object" => {
+                procedure.object = Some(one_of(
+                    rest,
+                    &["xml", "key", "file", "name", "params", "process", "foreign"],
+                )?);
+            }
+            "stream" => {
+                let mut words = rest.split(' ');
+                let direction = one_of(words.next().unwrap_or_default(), &["in", "out"])?;
+                let (mut both, mut sparse) = (false, None);
+                while let Some(word) = words.next() {
+                    match word {
+                        "both" => both = true,
+                        "sparse" => {
+                            let name = words.next().unwrap_or_default();
+                            sparse = Some((name.to_owned(), self.flag(line, name, program)?));
+                        }
+                        _ => return self.error(line, "`stream in|out [both] [sparse FLAG]` expected"),
+                    }
+                }
+                procedure.stream = Some(StreamUse {
+                    direction,
+                    both,
+                    sparse,
+                });
+            }
+            "fds" => {
+                let Some((direction, count)) = rest.split_once(' ') else {
+                    return self.error(line, "`fds in|out COUNT` expected");
+                };
+                let count = match count.strip_suffix("..") {
+                    Some(min) => (self.number(line, min)?, None),
+                    None => {
+                        let exactly = self.number(line, count)?;
+                        (exactly, Some(exactly))
+                    }
+                };
+                match one_of(direction, &["in", "out"])?.as_str() {
+                    "in" => procedure.fds_in = Some(count),
+                    _ => procedure.fds_out = Some(count),
+                }
+            }
+            "rule" => procedure.rules.push(self.rule(line, rest, procedure, program)?),
+            _ => return self.error(line, format_args!("`{word}` is no attribute")),
+        }
+        Ok(())
+    }
+
+    fn rule(&self, line: usize, text: &str, procedure: &Procedure, program: &Program) -> Result<Rule> {
+        let Some((name, rest)) = text.split_once('(') else {
+            return self.error(line, "`RULE(ARGUMENT)` expected");
+        };
+        let Some(inside) = rest.strip_suffix(')') else {
+            return self.error(line, "`)` expected");
+        };
+        let argument = |name: &str| -> Result<String> {
+            if procedure.args.iter().any(|field| field.name == name) {
+                Ok(name.to_owned())
+            } else {
+                self.error(line, format_args!("there is no argument `{name}`"))
+            }
+        };
+        let pair = || -> Result<((String, u32), (String, u32))> {
+            let Some((a, b)) = inside.split_once(", ") else {
+                return self.error(line, "two flags expected");
+            };
+            Ok((
+                (a.to_owned(), self.flag(line, a, program)?),
+                (b.to_owned(), self.flag(line, b, program)?),
+            ))
+        };
+        Ok(match name {
+            "non_empty" => Rule::NonEmpty(argument(inside)?),
+            "positive" => Rule::Positive(argument(inside)?),
+            "non_negative" => Rule::NonNegative(argument(inside)?),
+            "non_zero" => Rule::NonZero(argument(inside)?),
+            "below" => {
+                let Some((name, limit)) = inside.split_once(", ") else {
+                    return self.error(line, "`below(ARGUMENT, CONSTANT)` expected");
+                };
+                Rule::Below(
+                    argument(name)?,
+                    limit.to_owned(),
+                    self.flag(line, limit, program)?,
+                )
+            }
+            "exclusive" => {
+                let (a, b) = pair()?;
+                Rule::Exclusive(a, b)
+            }
+            "requires" => {
+                let (a, b) = pair()?;
+                Rule::Requires(a, b)
+            }
+            _ => return self.error(line, format_args!("`{name}` is no rule")),
+        })
+    }
+
+    fn acl(&self, line: usize, text: &str, program: &Program) -> Result<AclRule> {
+        let (text, reason) = self.reason(line, text)?;
+        let (subject, when) = match text.split_once(" if ") {
+            Some((subject, condition)) => (subject, Some(self.condition(line, condition, program)?)),
+            None => (text, None),
+        };
+        let Some((object, permission)) = subject.split_once(':') else {
+            return self.error(line, "`OBJECT:PERMISSION` expected");
+        };
+        Ok(AclRule {
+            object: object.to_owned(),
+            permission: permission.to_owned(),
+            when,
+            reason,
+        })
+    }
+
+    /// `all(A|B)`, `any(…)`, `none(…)` on `flags`, or `argument == CONSTANT`.
+    fn condition(&self, line: usize, text: &str, program: &Program) -> Result<Condition> {
+        if let Some((argument, name)) = text.split_once(" == ") {
+            return Ok(Condition {
+                argument: argument.to_owned(),
+                test: Test::Equal,
+                names: vec![name.to_owned()],
+                value: self.flag(line, name, program)?,
+            });
+        }
+        let Some((test, names)) = text.strip_suffix(')').and_then(|text| text.split_once('(')) else {
+            return self.error(line, format_args!("`{text}` is no condition"));
+        };
+        let test = match test {
+            "any" => Test::Any,
+            "all" => Test::All,
+            "none" => Test::None,
+            _ => return self.error(line, format_args!("`{test}` is no test of flags")),
+        };
+        let names: Vec<String> = names.split('|').map(str::to_owned).collect();
+        let mut value = 0;
+        for name in &names {
+            value |= self.flag(line, name, program)?;
+        }
+        Ok(Condition {
+            argument: "flags".to_owned(),
+            test,
+            names,
+            value,
+        })
+    }
+
+    fn flag(&self, line: usize, name: &str, program: &Program) -> Result<u32> {
+        match program.flags.get(name) {
+            Some(value) => Ok(*value),
+            None => self.error(line, format_args!("`{name}` is not declared: `flag {name} = …`")),
+        }
+    }
+
+    /// Cuts ` override "reason"` off.
+    fn reason<'t>(&self, line: usize, text: &'t str) -> Result<(&'t str, Option<String>)> {
+        match text.split_once(" override ") {
+            Some((rest, reason)) => Ok((rest, Some(self.quoted(line, reason)?))),
+            None => Ok((text, None)),
+        }
+    }
+
+    fn quoted(&self, line: usize, text: &str) -> Result<String> {
+        match text.strip_prefix('"').and_then(|text| text.strip_suffix('"')) {
+            Some(inside) if !inside.is_empty() => Ok(inside.to_owned()),
+            _ => self.error(line, "a reason in double quotes expected"),
+        }
+    }
+
+    fn block(&self, line: usize, rest: &str) -> Result<String> {
+        match rest.strip_suffix(" {") {
+            Some(name) => Ok(name.to_owned()),
+            None => self.error(line, "`NAME {` expected"),
+        }
+    }
+
+    fn body(&mut self, line: usize) -> Result<Vec<(usize, &'a str)>> {
+        let mut body = Vec::new();
+        loop {
+            match self.next() {
+                Some((_, "}")) => return Ok(body),
+                Some((line, text)) => body.push((line, text.trim())),
+                None => return self.error(line, "the block has no end"),
+            }
+        }
+    }
+
+    fn take_doc(&self, line: usize, doc: &mut String) -> Result<String> {
+        if doc.is_empty() {
+            return self.error(line, "a sentence of documentation (`/// …`) is missing");
+        }
+        Ok(std::mem::take(doc))
+    }
+
+    fn fields(&self, line: usize, text: &str) -> Result<Vec<Field>> {
+        if text.is_empty() {
+            return Ok(Vec::new());
+        }
+        text.split(", ").map(|field| self.field(line, field)).collect()
+    }
+
+    fn field(&self, line: usize, text: &str) -> Result<Field> {
+        let Some((name, ty)) = text.split_once(": ") else {
+            return self.error(line, format_args!("`{text}`: `NAME: TYPE` expected"));
+        };
+        Ok(Field {
+            name: name.to_owned(),
+            ty: self.ty(line, ty)?,
+        })
+    }
+
+    fn ty(&self, line: usize, text: &str) -> Result<Type> {
+        if let Some(inner) = text.strip_suffix('?') {
+            return Ok(Type::Optional(Box::new(self.ty(line, inner)?)));
+        }
+        if let Some(inner) = text.strip_prefix('[').and_then(|text| text.strip_suffix(']')) {
+            let Some((item, limit)) = inner.split_once("; ") else {
+                return self.error(line, "`[TYPE; LIMIT]` expected");
+            };
+            return Ok(Type::List(Box::new(self.ty(line, item)?), limit.to_owned()));
+        }
+        if let Some(length) = text.strip_prefix("text[").and_then(|text| text.strip_suffix(']')) {
+            return Ok(Type::TextFixed(self.number(line, length)?));
+        }
+        if let Some((name, limit)) = text.strip_suffix('>').and_then(|text| text.split_once('<')) {
+            let limit = limit.to_owned();
+            return Ok(match name {
+                "bytes" => Type::Bytes(limit),
+                "chars" => Type::Chars(limit),
+                "text" => Type::Text(limit),
+                "params" => Type::Params(limit),
+                _ => return self.error(line, format_args!("`{name}` is no type with a limit")),
+            });
+        }
+        Ok(match text {
+            "i32" => Type::I32,
+            "u32" => Type::U32,
+            "i64" => Type::I64,
+            "u64" => Type::U64,
+            "f64" => Type::F64,
+            "char" => Type::Char,
+            "uchar" => Type::Uchar,
+            "ushort" => Type::Ushort,
+            "uuid" => Type::Uuid,
+            "string" => Type::String,
+            _ if text.starts_with(|first: char| first.is_ascii_uppercase()) => Type::Named(text.to_owned()),
+            _ => return self.error(line, format_args!("`{text}` is no type")),
+        })
+    }
+
+    fn number(&self, line: usize, text: &str) -> Result<u32> {
+        let number = match text.strip_prefix("0x") {
+            Some(hex) => u32::from_str_radix(hex, 16),
+            None => text.parse(),
+        };
+        match number {
+            Ok(number) => Ok(number),
+            Err(_) => self.error(line, format_args!("`{text}` is no number")),
+        }
+    }
+}
