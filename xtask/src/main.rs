@@ -8,9 +8,12 @@
 use clap::{Parser, Subcommand};
 use std::process::ExitCode;
 
+mod apt;
 mod check;
 mod codegen;
 mod conformance;
+mod demo;
+mod doctor;
 mod manifest;
 mod plugins;
 mod task;
@@ -31,6 +34,8 @@ enum Task {
     Check(check::Options),
     /// Write the generated sources, or with --check only compare them
     Codegen(codegen::Options),
+    /// List what this machine has of the things Ferrovirt can use, and which packages bring the rest
+    Doctor(doctor::Options),
     /// Run all tests, and count passed, failed and skipped
     Test(test::Options),
     /// Compare with a corpus of recorded inputs and results (--help lists the options)
@@ -42,6 +47,7 @@ fn main() -> ExitCode {
     let outcome = match CommandLine::parse().task {
         Task::Check(options) => check::run(&options),
         Task::Codegen(options) => codegen::run(&options),
+        Task::Doctor(options) => doctor::run(&options),
         Task::Test(options) => test::run(&options),
         Task::Conformance(options) => conformance::run(&options),
     };

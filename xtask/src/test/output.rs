@@ -96,7 +96,10 @@ impl Tally {
         let mut reasons: BTreeMap<&str, &str> =
             skips.lines().filter_map(|line| line.split_once('\t')).collect();
         for (name, output) in &printed {
-            if let Some(reason) = output.lines().find_map(|line| line.strip_prefix("skipped: ")) {
+            if let Some(reason) = output.lines().find_map(|line| {
+                line.strip_prefix("skipped: ")
+                    .or_else(|| line.strip_prefix("SKIP: "))
+            }) {
                 reasons.entry(name).or_insert(reason);
             }
         }
