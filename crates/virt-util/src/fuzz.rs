@@ -11,6 +11,7 @@ pub const TARGETS: &[Target] = &[
     ("units", fuzz_units),
     ("conf_file", fuzz_conf_file),
     ("uuid", fuzz_uuid),
+    ("json_lines", fuzz_json_lines),
 ];
 
 /// URIs: what is accepted formats to something that is accepted.
@@ -32,6 +33,25 @@ pub fn fuzz_bitmap(data: &[u8]) {
         );
     }
     let _ = crate::bitmap::Bitmap::from_hex(&text);
+}
+
+/// JSON lines from a peer: memory stays bounded, and nothing comes after an error.
+pub fn fuzz_json_lines(data: &[u8]) {
+    let mut lines = crate::json_lines::JsonLines::new(256);
+    for piece in data.chunks(7) {
+        let fed = lines.feed(piece);
+        loop {
+            match lines.next_object() {
+                Ok(Some(_)) => assert!(fed.is_ok()),
+                Ok(None) => break,
+                Err(_) => {
+                    assert!(lines.next_line().is_err());
+                    return;
+                }
+            }
+        }
+        assert!(lines.unfinished() <= 256);
+    }
 }
 
 /// Sizes with units.
@@ -76,6 +96,8 @@ mod tests {
         b"a=\"\"\"\"\"\"\"",
         b"c7a5fdbd-edaf-9455-926a-d65c16db1809",
         b"\xff\xfe\x00",
+        b"{\"return\": {}}\r\nnoise\xff{\"event\": [1e999]}\n\n[1]\n{}\n",
+        &[b'{'; 300],
     ];
 
     #[test]

@@ -3,6 +3,11 @@
 //! | module | for |
 //! |---|---|
 //! | [`arch`] | processor architectures by libvirt's names |
+//! | [`command`] | starting programs: what a program gets as data, captured output, daemons |
+//! | [`durable`] | files that hold their old or their new content, and stay |
+//! | [`fail_point`] | named places where tests make the code fail or die |
+//! | [`json_lines`] | JSON one message a line, in bounded memory |
+//! | [`lock`] | pid files and locks between processes |
 //! | [`reactor`] | the poll loop: descriptors, timers, child exits, posted work |
 //! | [`sys`] | named system call modules: processes by descriptor, socket credentials and cargo, memory files |
 //! | [`time`] | deadlines, cancellation, clocks |
@@ -26,9 +31,13 @@ extern crate self as virt_util;
 pub mod arch;
 pub mod bitmap;
 pub mod conf_file;
+pub mod durable;
 pub mod error;
+pub mod fail_point;
 #[doc(hidden)]
 pub mod fuzz;
+pub mod json_lines;
+pub mod lock;
 pub mod reactor;
 pub mod shell;
 pub mod sys;
