@@ -30,6 +30,7 @@ extern crate self as virt_util;
 
 pub mod arch;
 pub mod bitmap;
+pub mod command;
 pub mod conf_file;
 pub mod durable;
 pub mod error;

@@ -4,9 +4,11 @@
 //! | module | holds |
 //! |---|---|
 //! | [`process`] | processes by descriptor: open, signal, wait, collect |
+//! | `spawn` | fork and exec for [`crate::command`] |
 //! | [`socket`] | who is at the other end, descriptors as cargo |
 //! | [`memory`] | anonymous files, page size |
 
 pub mod memory;
 pub mod process;
 pub mod socket;
+pub(crate) mod spawn;

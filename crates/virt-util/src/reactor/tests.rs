@@ -154,6 +154,7 @@ fn a_panic_removes_its_callback_and_nothing_else() {
 }
 
 #[test]
+#[allow(clippy::zombie_processes, reason = "the reactor collects the child")]
 fn the_end_of_a_process_is_reported_with_its_status() {
     let reactor = reactor();
     let (sender, receiver) = channel();

@@ -148,6 +148,10 @@ impl AsFd for PidFd {
 }
 
 #[cfg(test)]
+#[allow(
+    clippy::zombie_processes,
+    reason = "children are collected through their descriptors here"
+)]
 mod tests {
     use super::*;
     use std::process::{Command, Stdio};
