@@ -267,7 +267,7 @@ impl Authority {
             let Some(attributes) = object.access_attributes(permission.object) else {
                 continue;
             };
-            if !cx.host.check_acl(cx, *permission, &attributes)? {
+            if !cx.host.check_call(cx, *permission, &attributes)? {
                 return Err(access_denied(permission.object, permission.name));
             }
             *checked = true;
@@ -290,7 +290,7 @@ impl Authority {
             let allowed = match self.seen.get(&key) {
                 Some(allowed) => *allowed,
                 None => {
-                    let allowed = cx.host.check_acl(cx, permission, &attributes)?;
+                    let allowed = cx.host.check_call(cx, permission, &attributes)?;
                     self.seen.insert(key, allowed);
                     allowed
                 }

@@ -119,7 +119,7 @@ pub struct CallContext<'a> {
     pub(crate) fds: &'a [BorrowedFd<'a>],
     pub(crate) stream_mode: StreamMode,
     pub(crate) ext: TypedParams,
-    pub(crate) identity: Identity,
+    pub(crate) identity: Arc<Identity>,
     pub(crate) read_only: bool,
     pub(crate) host: HostServices,
     pub(crate) events: Arc<EventRegistry>,

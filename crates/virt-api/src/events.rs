@@ -110,11 +110,21 @@ pub struct NameFilter {
 impl EventRegistry {
     /// A registry whose events go to `sink`.
     pub fn new(sink: Arc<dyn EventSink>) -> Self {
+        Self::with_access(sink, None)
+    }
+
+    /// A registry whose subscribers hear only of what `access` lets them.
+    pub(crate) fn with_access(sink: Arc<dyn EventSink>, access: Option<EventAccess>) -> Self {
         Self {
             sink,
-            access: None,
+            access,
             state: Mutex::default(),
         }
+    }
+
+    /// Ends all subscriptions.
+    pub(crate) fn clear(&self) {
+        self.state.lock().subscriptions.clear();
     }
 
     /// Subscribes. Answers the callback id, unique on this connection.

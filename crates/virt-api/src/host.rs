@@ -13,6 +13,7 @@ use virt_util::typed_param::TypedParams;
 
 use crate::access::Permission;
 use crate::call::{CallContext, CallReply, Caller, Identity, OutgoingCall};
+use crate::events::EventSink;
 
 /// One line of a log on its way to the host.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -147,6 +148,23 @@ pub trait OpenedConnection: Caller {
 
     /// Calls back once with the reason (`virConnectCloseReason`) when the connection ends by itself.
     fn on_closed(&self, callback: Box<dyn FnOnce(i32) + Send>) -> Result<()>;
+
+    /// Where events of the connection go. Once, before the first registration.
+    fn set_event_sink(&self, sink: Arc<dyn EventSink>) -> Result<()>;
+
+    /// What is known of a procedure without calling it.
+    fn supports(&self, program: u32, procedure: u32) -> Supports;
+}
+
+bitflags::bitflags! {
+    /// What a driver can do about a procedure.
+    #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+    pub struct Supports: u32 {
+        /// The driver wrote the method.
+        const IMPLEMENTED = 1;
+        /// The method answers from a snapshot and may run on an I/O thread.
+        const INLINE = 2;
+    }
 }
 
 /// What the hosting side implements.
@@ -197,6 +215,14 @@ pub trait Host: Send + Sync {
 
     /// Keeps the daemon from exiting for lack of work while a driver has something running.
     fn inhibit(&self, inhibited: bool);
+
+    /// Asks the user of an open that runs now. Drivers use [`CredentialSource`]; hosts leave this alone, since the
+    /// waist knows the sources of running opens itself.
+    #[doc(hidden)]
+    fn request_credentials(&self, auth: u64, questions: &[CredentialRequest]) -> Result<Vec<String>> {
+        let _ = (auth, questions);
+        Err(virt_util::VirtError::no_support("credentials by number"))
+    }
 }
 
 /// Where the answers to credential questions come from; one per open (`virConnectAuth`).
@@ -224,7 +250,7 @@ impl HostServices {
     }
 
     /// [`Host::check_acl`] for the running call.
-    pub(crate) fn check_acl(
+    pub(crate) fn check_call(
         &self,
         cx: &CallContext<'_>,
         permission: Permission,
@@ -268,6 +294,16 @@ impl NestedConnection {
     /// [`OpenedConnection::set_keepalive`].
     pub fn set_keepalive(&self, interval: i32, count: u32) -> Result<bool> {
         self.0.set_keepalive(interval, count)
+    }
+
+    /// [`OpenedConnection::set_event_sink`].
+    pub fn set_event_sink(&self, sink: Arc<dyn EventSink>) -> Result<()> {
+        self.0.set_event_sink(sink)
+    }
+
+    /// [`OpenedConnection::supports`].
+    pub fn supports(&self, program: u32, procedure: u32) -> Supports {
+        self.0.supports(program, procedure)
     }
 
     /// [`OpenedConnection::on_closed`].

@@ -13,12 +13,15 @@
 //! `unsafe` is allowed only in the modules that wrap the binary interface and the loading of plugins; each says so at
 //! its top.
 
+pub mod abi;
 pub mod access;
 pub mod call;
 pub mod driver;
 pub mod events;
 pub mod host;
+pub(crate) mod log_bridge;
 pub mod protocol;
+mod serve;
 pub mod stream_end;
 
 pub use virt_util::{ErrorCode, Result, VirtError};

@@ -212,6 +212,11 @@ impl Cancel {
         }
     }
 
+    /// Whether this was made by [`Cancel::never`].
+    pub fn is_never(&self) -> bool {
+        matches!(self.0, Repr::Never)
+    }
+
     /// Cancels. Has no effect the second time, nor on [`Cancel::never`].
     pub fn set(&self) {
         match &self.0 {

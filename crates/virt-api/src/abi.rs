@@ -1,0 +1,103 @@
+//! The waist: the only module that names `abi_stable`, and the only way a driver is reached.
+//!
+//! [`v1`] is the binary interface itself. [`export`] puts our Rust traits behind it (a driver inside its plugin, the
+//! host inside the process), catching every unwind on the side where it happened; [`import`] makes what came from the
+//! other side look like Rust again. A built-in driver goes through the same two modules as a loaded one.
+//!
+//! Nothing here decides anything: it translates.
+#![allow(
+    unsafe_code,
+    reason = "descriptors cross as numbers, and the handshake is a plain C structure"
+)]
+
+pub(crate) mod convert;
+pub(crate) mod export;
+pub mod import;
+mod panics;
+pub mod v1;
+
+use abi_stable::StableAbi;
+use abi_stable::abi_stability::abi_checking::check_layout_compatibility;
+use abi_stable::std_types::RSlice;
+use abi_stable::type_layout::TypeLayout;
+
+pub use import::{ConnectionHandle, DriverHandle, OpenRequest};
+pub use v1::{ABI_MAJOR, ABI_MINOR};
+
+use crate::driver::Driver;
+
+/// What the handshake of a plugin starts with: `VIRTDRV1` in ASCII.
+pub const HANDSHAKE_MAGIC: u64 = 0x5649_5254_4452_5631;
+
+/// Makes the driver. Called once per process.
+pub type RootFn = extern "C" fn(v1::HostServicesBox, RSlice<'_, u8>) -> v1::AbiResult<v1::DriverBox>;
+/// Answers the layout of [`v1::Everything`] as the plugin was compiled.
+pub type LayoutFn = extern "C" fn() -> &'static TypeLayout;
+
+/// What a plugin exports under `virt_driver_handshake_v1_<name>`: plain C, so that it can be read before anything is
+/// known of the other side. Grows only at its end; `size` tells how much is there.
+#[repr(C)]
+pub struct Handshake {
+    /// [`HANDSHAKE_MAGIC`].
+    pub magic: u64,
+    /// Bytes of this structure as the plugin was compiled.
+    pub size: u32,
+    /// [`ABI_MAJOR`] as the plugin was compiled.
+    pub abi_major: u32,
+    /// [`ABI_MINOR`] as the plugin was compiled.
+    pub abi_minor: u32,
+    /// Bytes in `manifest`.
+    pub manifest_length: u32,
+    /// The manifest, UTF-8 without NUL, the same as in the ELF note.
+    pub manifest: *const u8,
+    /// See [`LayoutFn`].
+    pub layout: LayoutFn,
+    /// See [`RootFn`].
+    pub root: RootFn,
+}
+
+// SAFETY: everything behind the pointers is constant.
+unsafe impl Sync for Handshake {}
+
+impl Handshake {
+    /// The handshake of the driver that `E` enters.
+    pub const fn of<E: Entry>() -> Self {
+        Self {
+            magic: HANDSHAKE_MAGIC,
+            size: size_of::<Self>() as u32,
+            abi_major: ABI_MAJOR,
+            abi_minor: ABI_MINOR,
+            manifest_length: E::MANIFEST.len() as u32,
+            manifest: E::MANIFEST.as_ptr(),
+            layout: layout_of_this_side,
+            root: export::root::<E>,
+        }
+    }
+}
+
+/// What `driver!` says of a driver.
+pub trait Entry: 'static {
+    /// The driver's name.
+    const NAME: &'static str;
+    /// Its manifest in TOML.
+    const MANIFEST: &'static str;
+
+    /// Makes the driver.
+    fn create() -> Box<dyn Driver>;
+}
+
+extern "C" fn layout_of_this_side() -> &'static TypeLayout {
+    v1::Everything::LAYOUT
+}
+
+/// Checks that a plugin was compiled against a binary interface that this one can talk to: the older side is the
+/// interface, the newer one has to provide at least that. The error says what differs.
+pub(crate) fn check_layout(plugin: &'static TypeLayout, plugin_minor: u32) -> Result<(), String> {
+    let ours = v1::Everything::LAYOUT;
+    let (interface, implementation) = if plugin_minor < ABI_MINOR {
+        (plugin, ours)
+    } else {
+        (ours, plugin)
+    };
+    check_layout_compatibility(interface, implementation).map_err(|error| error.to_string())
+}
