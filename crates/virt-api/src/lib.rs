@@ -20,6 +20,7 @@ pub mod driver;
 pub mod events;
 pub mod host;
 pub(crate) mod log_bridge;
+pub mod plugin;
 pub mod protocol;
 mod serve;
 pub mod stream_end;

@@ -44,9 +44,14 @@ pub(super) extern "C" fn root<E: Entry>(host: HostServicesBox, _ext: RSlice<'_, 
     )
 }
 
-/// Puts a built-in driver behind the interface.
-pub(crate) fn builtin(name: &'static str, driver: Box<dyn Driver>, host: HostServicesBox) -> DriverBox {
-    export_driver(name, driver, HostServices::new(Arc::new(ForeignHost::new(host))))
+/// Puts a built-in driver behind the interface. The panic hook and the log stay the application's.
+pub(super) fn builtin<E: Entry>(host: HostServicesBox) -> AbiResult<DriverBox> {
+    let host = HostServices::new(Arc::new(ForeignHost::new(host)));
+    guarded(
+        E::NAME,
+        || "its constructor".into(),
+        || Ok(export_driver(E::NAME, E::create(), host)),
+    )
 }
 
 fn export_driver(who: &'static str, driver: Box<dyn Driver>, host: HostServices) -> DriverBox {

@@ -17,9 +17,9 @@ use super::v1::{
     self, AbiResult, CallIn, CallbackBox, CancelBox, ConnectionBox, DriverBox, EventSinkBox, HostServicesBox,
     OpenIn, StreamEndBox,
 };
-use super::{Handshake, RootFn};
+use super::{Entry, Handshake, RootFn};
 use crate::call::{CallReply, Caller, Identity, OutgoingCall, StreamMode};
-use crate::driver::{Driver, InitContext};
+use crate::driver::InitContext;
 use crate::events::EventSink;
 use crate::host::{
     AuthMode, Claim, ClaimKind, CredentialRequest, CredentialSource, HandleCallback, HandleEvents, Host,
@@ -70,13 +70,14 @@ pub struct DriverHandle {
 
 impl DriverHandle {
     /// Makes a built-in driver, behind the same shim as a loaded one.
-    pub fn builtin(name: &'static str, driver: Box<dyn Driver>, host: Arc<dyn Host>) -> Self {
+    pub fn builtin<E: Entry>(host: Arc<dyn Host>) -> Result<Self> {
         let credentials = Arc::new(Credentials::default());
-        Self {
-            name: name.to_owned(),
-            driver: builtin(name, driver, export_host(host, Arc::clone(&credentials))),
+        let driver = builtin::<E>(export_host(host, Arc::clone(&credentials)));
+        Ok(Self {
+            name: E::NAME.to_owned(),
+            driver: result(driver)?,
             credentials,
-        }
+        })
     }
 
     /// Makes the driver of a plugin whose handshake was checked.
