@@ -25,4 +25,8 @@ pub mod protocol;
 mod serve;
 pub mod stream_end;
 
+// Macros write `::virt_api`, here too.
+extern crate self as virt_api;
+
+pub use virt_macros::implements;
 pub use virt_util::{ErrorCode, Result, VirtError};

@@ -1,10 +1,12 @@
-//! Answers one call inside the plugin: bytes for drivers that take bytes, registration of events, the generated
-//! dispatch for everything else, and the refusal of an answer whose access nobody checked.
+//! Answers one call inside the plugin: the generated dispatch, and around it what holds for drivers that take bytes.
 
 use virt_util::Result;
 
+use crate::access::Permission;
 use crate::call::CallContext;
-use crate::driver::DriverConnection;
+use crate::driver::{DriverConnection, MethodEntry};
+use crate::host::Supports;
+use crate::protocol::table::{self, DriverKind, Owner, Procedure};
 
 /// Answers the call of `cx`.
 pub(crate) fn answer(
@@ -12,20 +14,57 @@ pub(crate) fn answer(
     cx: &mut CallContext<'_>,
     args: &[u8],
 ) -> Result<Vec<u8>> {
-    let reply = match connection.passthrough() {
-        Some(passthrough) => passthrough.call(cx, args),
-        None => crate::protocol::dispatch(connection, cx, args),
-    }?;
+    let passes_through = connection.passthrough().is_some();
+    if passes_through
+        && cx.authority.enforced
+        && let Some(procedure) = table::procedure(cx.program(), cx.procedure())
+    {
+        // Nobody here reads the arguments, so every rule that may apply does. The driver has to see to them.
+        let needed: Vec<Permission> = procedure.acl.iter().map(|rule| rule.permission).collect();
+        cx.require(&needed);
+    }
+    let reply = crate::protocol::dispatch(connection, cx, args)?;
     cx.refuse_unauthorized()?;
     Ok(reply)
 }
 
 /// What to call a procedure in messages.
 pub(crate) fn procedure_name(program: u32, procedure: u32) -> String {
-    format!("procedure {procedure} of program {program:#x}")
+    match table::procedure(program, procedure) {
+        Some(procedure) => format!("procedure {}", procedure.method),
+        None => format!("procedure {procedure} of program {program:#x}"),
+    }
 }
 
-/// The `SUPPORTS_` bits of a procedure.
-pub(crate) fn supports(_connection: &dyn DriverConnection, _program: u32, _procedure: u32) -> u32 {
-    0
+/// What a connection can do about a procedure.
+pub(crate) fn supports(connection: &dyn DriverConnection, program: u32, procedure: u32) -> Supports {
+    if connection.passthrough().is_some() {
+        return Supports::IMPLEMENTED;
+    }
+    let Some(procedure) = table::procedure(program, procedure) else {
+        return Supports::empty();
+    };
+    match (procedure.owner, methods(connection, procedure)) {
+        (_, None) | (Owner::Daemon, _) => Supports::empty(),
+        (Owner::Events, Some(_)) => Supports::IMPLEMENTED,
+        (Owner::Driver, Some(methods)) => match methods.iter().find(|entry| entry.name == procedure.method) {
+            None => Supports::empty(),
+            Some(entry) if entry.inline_safe && procedure.inline => Supports::IMPLEMENTED | Supports::INLINE,
+            Some(_) => Supports::IMPLEMENTED,
+        },
+    }
+}
+
+/// The methods that were written of the trait a procedure is in; `None` if the connection has no such trait.
+fn methods(connection: &dyn DriverConnection, procedure: &Procedure) -> Option<&'static [MethodEntry]> {
+    Some(match procedure.on {
+        DriverKind::Hypervisor => connection.hypervisor()?.implemented_methods(),
+        DriverKind::Network => connection.network()?.implemented_methods(),
+        DriverKind::Interface => connection.interface()?.implemented_methods(),
+        DriverKind::Storage => connection.storage()?.implemented_methods(),
+        DriverKind::NodeDevice => connection.node_device()?.implemented_methods(),
+        DriverKind::Nwfilter => connection.nwfilter()?.implemented_methods(),
+        DriverKind::Secret => connection.secret()?.implemented_methods(),
+        DriverKind::Admin => return None,
+    })
 }

@@ -21,3 +21,15 @@ pub fn derive_xml_enum(input: TokenStream) -> TokenStream {
         .unwrap_or_else(|error| error.to_compile_error())
         .into()
 }
+
+mod implements;
+
+/// Stands before `impl HypervisorDriver for X` (or another driver trait): records which methods were written, and which
+/// of them are marked `#[inline_safe]`: answered from a snapshot, without I/O, lock or spawn.
+#[proc_macro_attribute]
+pub fn implements(
+    arguments: proc_macro::TokenStream,
+    item: proc_macro::TokenStream,
+) -> proc_macro::TokenStream {
+    implements::expand(arguments.into(), item.into()).into()
+}

@@ -305,13 +305,7 @@ impl v1::Connection for ConnectionShim {
         let bits: AbiResult<u32> = guarded(
             self.who,
             || "supports".into(),
-            || {
-                Ok(crate::serve::supports(
-                    self.open_connection()?,
-                    program,
-                    procedure,
-                ))
-            },
+            || Ok(crate::serve::supports(self.open_connection()?, program, procedure).bits()),
         );
         bits.unwrap_or(0)
     }
