@@ -65,6 +65,16 @@ fn recordings_digest_to_libvirts_cache_files() {
     assert!(failed.is_empty(), "{failed:#?}");
 }
 
+#[test]
+fn cache_files_read_back_as_they_were_written() {
+    for (corpus, case) in cases("qemu-capabilities", "probe") {
+        let path = case["expected"]["xml"].as_str().unwrap();
+        let text = std::fs::read_to_string(corpus.join(path)).unwrap();
+        let caps = cache_xml::parse(&text, path).unwrap();
+        assert_eq!(cache_xml::format(&caps), text, "{path}");
+    }
+}
+
 mod firmware {
     use super::cases;
     use virt_driver_qemu::firmware::{Descriptor, SearchPath, supported};
