@@ -6,6 +6,9 @@
 use crate::corpus::{Case, Corpus};
 use crate::outcome::Outcome;
 
+mod qemu_capabilities;
+mod qemu_firmware;
+mod qemu_monitor;
 mod util_conf;
 mod util_json;
 mod util_text;
@@ -15,6 +18,16 @@ pub type Adapter = fn(&Case, &Corpus) -> Outcome;
 
 /// Area, kind, adapter.
 const ADAPTERS: &[(&str, &str, Adapter)] = &[
+    ("qemu-capabilities", "probe", qemu_capabilities::probe),
+    ("qemu-firmware", "firmware-format", qemu_firmware::format),
+    ("qemu-firmware", "firmware-precedence", qemu_firmware::precedence),
+    ("qemu-firmware", "firmware-supported", qemu_firmware::machine),
+    (
+        "qemu-firmware",
+        "vhostuser-precedence",
+        qemu_firmware::vhost_user_precedence,
+    ),
+    ("qemu-monitor", "schema-query", qemu_monitor::schema_query),
     ("util-conf", "roundtrip", util_conf::roundtrip),
     ("util-conf", "values", util_conf::values),
     ("util-json", "parse", util_json::parse),
