@@ -5,6 +5,22 @@
 //!
 //! | part | for |
 //! |---|---|
+//! | [`Kind`], [`Definition`] | what the kit must know of a kind |
+//! | [`Registry`] | all objects of a kind by name, UUID and further keys; collisions |
+//! | [`Object`], [`Snapshot`], [`Life`] | one object: live and next definition, published as snapshots |
 //! | [`job`] | who may change an object now, who waits, what runs beside |
+//! | [`OrderedEvents`] | what happened to an object, told in order |
+//!
+//! A change goes: take the lane ([`Registry::enter`] or [`job::JobLane::begin`]), make it durable, commit and publish,
+//! let the lane go, tell the events. Reading takes a snapshot and no lock.
 
+mod events;
+mod index;
 pub mod job;
+mod kind;
+mod object;
+
+pub use events::OrderedEvents;
+pub use index::{Entered, NameReservation, Purpose, Registry};
+pub use kind::{Definition, Kind};
+pub use object::{Life, Object, Snapshot};
