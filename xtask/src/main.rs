@@ -14,8 +14,11 @@ mod codegen;
 mod conformance;
 mod demo;
 mod doctor;
+mod fuzz;
+mod install;
 mod manifest;
 mod plugins;
+mod run;
 mod task;
 mod test;
 
@@ -34,6 +37,12 @@ enum Task {
     Check(check::Options),
     /// Write the generated sources, or with --check only compare them
     Codegen(codegen::Options),
+    /// Run a program of this tree with its plugins: run -- virsh -c test:///default list
+    Run(run::Options),
+    /// Install programs, plugins and manifests under a prefix
+    Install(install::Options),
+    /// Run a fuzz target, or list them
+    Fuzz(fuzz::Options),
     /// List what this machine has of the things Ferrovirt can use, and which packages bring the rest
     Doctor(doctor::Options),
     /// Run all tests, and count passed, failed and skipped
@@ -47,6 +56,9 @@ fn main() -> ExitCode {
     let outcome = match CommandLine::parse().task {
         Task::Check(options) => check::run(&options),
         Task::Codegen(options) => codegen::run(&options),
+        Task::Run(options) => run::run(&options),
+        Task::Install(options) => install::run(&options),
+        Task::Fuzz(options) => fuzz::run(&options),
         Task::Doctor(options) => doctor::run(&options),
         Task::Test(options) => test::run(&options),
         Task::Conformance(options) => conformance::run(&options),

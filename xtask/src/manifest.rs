@@ -7,6 +7,9 @@ use crate::task::{Context, Failure, Result};
 use object::{Object, ObjectSection};
 use std::path::Path;
 
+/// The owner's name of the note that holds a manifest.
+const OWNER: &[u8] = b"Ferrovirt";
+
 /// A manifest.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Manifest {
@@ -27,7 +30,10 @@ pub fn read(object: &Path) -> Result<Manifest> {
         } else {
             &[]
         };
-        if let Some(manifest) = notes(data).into_iter().find_map(manifest) {
+        if let Some(manifest) = notes(data)
+            .into_iter()
+            .find_map(|(owner, text)| manifest(owner, text))
+        {
             return Ok(manifest);
         }
     }
@@ -37,9 +43,9 @@ pub fn read(object: &Path) -> Result<Manifest> {
     )))
 }
 
-/// The descriptors of the notes in a section: each note is three numbers of four bytes (length of the owner's name,
+/// The notes in a section, owner and descriptor: each note is three numbers of four bytes (length of the owner's name,
 /// of the descriptor, the type), then both, each padded to four bytes.
-fn notes(mut data: &[u8]) -> Vec<&[u8]> {
+fn notes(mut data: &[u8]) -> Vec<(&[u8], &[u8])> {
     let mut found = Vec::new();
     let padded = |length: usize| length.checked_next_multiple_of(4);
     while let Some((head, rest)) = data.split_first_chunk::<12>() {
@@ -52,7 +58,7 @@ fn notes(mut data: &[u8]) -> Vec<&[u8]> {
         let Some(descriptor) = padded(name).and_then(|skip| rest.get(skip..)) else {
             break;
         };
-        found.extend(descriptor.get(..length));
+        found.extend(rest.get(..name).zip(descriptor.get(..length)));
         match padded(length).and_then(|skip| descriptor.get(skip..)) {
             Some(next) => data = next,
             None => break,
@@ -61,8 +67,11 @@ fn notes(mut data: &[u8]) -> Vec<&[u8]> {
     found
 }
 
-/// A descriptor as a manifest, if it is one.
-fn manifest(descriptor: &[u8]) -> Option<Manifest> {
+/// A note as a manifest, if it is one.
+fn manifest(owner: &[u8], descriptor: &[u8]) -> Option<Manifest> {
+    if owner.strip_suffix(b"\0").unwrap_or(owner) != OWNER {
+        return None;
+    }
     let text = std::str::from_utf8(descriptor).ok()?.trim_end_matches('\0');
     let table: toml::Table = text.parse().ok()?;
     table.get("abi")?;
@@ -97,8 +106,16 @@ mod tests {
     #[test]
     fn the_manifest_is_found_among_other_notes() {
         let text = b"name = \"toy\"\nabi = \"1.0\"\n";
-        let data = [note(b"GNU\0", &[1, 2, 3, 4, 5]), note(b"Odd\0", text)].concat();
-        let found: Vec<_> = notes(&data).into_iter().filter_map(manifest).collect();
+        let data = [
+            note(b"GNU\0", &[1, 2, 3, 4, 5]),
+            note(b"Odd\0", text),
+            note(b"Ferrovirt\0", text),
+        ]
+        .concat();
+        let found: Vec<_> = notes(&data)
+            .into_iter()
+            .filter_map(|(owner, text)| manifest(owner, text))
+            .collect();
         assert_eq!(found.len(), 1);
         assert_eq!(found.first().map(|m| m.name.as_str()), Some("toy"));
     }
@@ -111,7 +128,10 @@ mod tests {
             &[4, 0, 0, 0, 255, 255, 255, 127, 1, 0, 0, 0, 1],
         ] {
             assert!(
-                notes(data).into_iter().filter_map(manifest).next().is_none(),
+                notes(data)
+                    .into_iter()
+                    .find_map(|(owner, text)| manifest(owner, text))
+                    .is_none(),
                 "{data:?}"
             );
         }
@@ -119,7 +139,7 @@ mod tests {
 
     #[test]
     fn a_name_that_is_no_file_name_is_refused() {
-        assert!(manifest(b"name = \"../x\"\nabi = \"1.0\"").is_none());
-        assert!(manifest(b"name = \"x\"").is_none(), "no abi");
+        assert!(manifest(b"Ferrovirt\0", b"name = \"../x\"\nabi = \"1.0\"").is_none());
+        assert!(manifest(b"Ferrovirt\0", b"name = \"x\"").is_none(), "no abi");
     }
 }

@@ -7,6 +7,7 @@ use crate::manifest;
 use crate::task::{self, Context, Failure, Result};
 use cargo_metadata::{Artifact, CrateType, Message};
 use std::collections::BTreeSet;
+use std::ffi::OsStr;
 use std::io::BufReader;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
@@ -53,8 +54,8 @@ pub struct Build {
 }
 
 /// Builds the whole workspace at once, so that everything that will meet at run time shares one set of features.
-pub fn build(profile: Profile) -> Result<Build> {
-    let artifacts = artifacts(profile)?;
+pub fn build(profile: Profile, environment: Option<(&str, &OsStr)>) -> Result<Build> {
+    let artifacts = artifacts(profile, environment)?;
     let root = task::root();
     let is_in = |artifact: &Artifact, folders: &[&str]| {
         folders.iter().any(|folder| {
@@ -113,9 +114,10 @@ pub fn build(profile: Profile) -> Result<Build> {
 }
 
 /// Runs cargo and collects what it reports.
-fn artifacts(profile: Profile) -> Result<Vec<Artifact>> {
+fn artifacts(profile: Profile, environment: Option<(&str, &OsStr)>) -> Result<Vec<Artifact>> {
     let mut command = task::cargo();
     command.args(["build", "--workspace", "--message-format=json-render-diagnostics"]);
+    command.envs(environment);
     if profile == Profile::Release {
         command.arg("--release");
     }
@@ -144,7 +146,7 @@ pub fn folder() -> PathBuf {
 
 /// Builds, and makes [`folder`] hold exactly what was built.
 pub fn fill() -> Result<Build> {
-    let build = build(Profile::Dev)?;
+    let build = build(Profile::Dev, None)?;
     let folder = folder();
     std::fs::create_dir_all(&folder).context(|| folder.display().to_string())?;
     let mut kept = BTreeSet::new();

@@ -1,0 +1,152 @@
+//! `install`: programs, plugins and their manifests, under a prefix.
+//!
+//! Programs look for plugins in the `lib` beside the `bin` they were started from, so a prefix can be any folder, also
+//! one below a home. For packagers each driver has a list of its own files, so that each can be a package of its own;
+//! with `--destdir` everything goes below another root, and lists and paths are those without it.
+
+use crate::plugins::{self, Plugin, Profile};
+use crate::task::{self, Context, Outcome, Result};
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+
+/// Options of `install`.
+#[derive(clap::Args)]
+pub struct Options {
+    /// Where to install, for example /usr/local or a folder in your home
+    #[arg(long, value_name = "DIR")]
+    prefix: PathBuf,
+    /// Put everything below this root, for packages
+    #[arg(long, value_name = "DIR")]
+    destdir: Option<PathBuf>,
+    /// The folder for plugins' `virt/drivers`, if it is not PREFIX/lib
+    #[arg(long, value_name = "DIR")]
+    libdir: Option<PathBuf>,
+    /// Write the lists of files there, one for the base and one for each driver
+    #[arg(long, value_name = "DIR", default_value = "target/install")]
+    lists: PathBuf,
+    /// Install what a build for work in the tree gives
+    #[arg(long)]
+    debug: bool,
+}
+
+/// What is put where.
+struct Installation<'a> {
+    options: &'a Options,
+    /// Paths in the list being written, without destdir.
+    list: Vec<PathBuf>,
+}
+
+/// Builds and installs.
+pub fn run(options: &Options) -> Result<Outcome> {
+    let prefix = std::path::absolute(&options.prefix).context(|| options.prefix.display().to_string())?;
+    let libdir = match &options.libdir {
+        Some(libdir) => std::path::absolute(libdir).context(|| libdir.display().to_string())?,
+        None => prefix.join("lib"),
+    };
+    let profile = if options.debug {
+        Profile::Dev
+    } else {
+        Profile::Release
+    };
+    // A library folder that is not beside the programs has to be known to them.
+    let environment = options
+        .libdir
+        .is_some()
+        .then(|| ("VIRT_LIBDIR", libdir.as_os_str()));
+    let build = plugins::build(profile, environment)?;
+
+    let mut installation = Installation {
+        options,
+        list: Vec::new(),
+    };
+    for program in &build.programs {
+        let name = program.file_name().unwrap_or_default();
+        // Daemons are for the administrator.
+        let folder = if name.to_string_lossy().ends_with('d') {
+            "sbin"
+        } else {
+            "bin"
+        };
+        installation.place(program, &prefix.join(folder).join(name), 0o755)?;
+    }
+    for document in ["LICENSE", "README.md", "CHANGELOG.md"] {
+        installation.place(
+            &task::root().join(document),
+            &prefix.join("share/doc/ferrovirt").join(document),
+            0o644,
+        )?;
+    }
+    installation.finish("base")?;
+    for plugin in &build.plugins {
+        installation.plugin(plugin, &prefix, &libdir)?;
+    }
+    println!("file lists: {}", options.lists.display());
+    Ok(Outcome::Passed)
+}
+
+impl Installation<'_> {
+    /// A plugin, its manifest and its programs.
+    fn plugin(&mut self, plugin: &Plugin, prefix: &Path, libdir: &Path) -> Result<()> {
+        let drivers = libdir.join("virt/drivers");
+        // The manifest last: a plugin exists for others once its manifest does.
+        self.place(&plugin.object, &drivers.join(plugin.object_name()), 0o644)?;
+        for helper in &plugin.helpers {
+            self.place(
+                helper,
+                &prefix
+                    .join("libexec/virt")
+                    .join(helper.file_name().unwrap_or_default()),
+                0o755,
+            )?;
+        }
+        let manifest = drivers.join(plugin.manifest_name());
+        task::write(&self.staged(&manifest), &plugin.manifest)?;
+        set_mode(&self.staged(&manifest), 0o644)?;
+        self.list.push(manifest);
+        self.finish(&format!("driver-{}", plugin.name))
+    }
+
+    /// Where a path really goes.
+    fn staged(&self, path: &Path) -> PathBuf {
+        match &self.options.destdir {
+            Some(root) => root.join(path.strip_prefix("/").unwrap_or(path)),
+            None => path.to_owned(),
+        }
+    }
+
+    /// Copies a file. A program that runs keeps the old one: the new file takes its name in one step.
+    fn place(&mut self, from: &Path, to: &Path, mode: u32) -> Result<()> {
+        let staged = self.staged(to);
+        let content = std::fs::read(from).context(|| from.display().to_string())?;
+        let mut fresh = staged.clone().into_os_string();
+        fresh.push(".new");
+        let fresh = PathBuf::from(fresh);
+        task::write(&fresh, content)?;
+        set_mode(&fresh, mode)?;
+        std::fs::rename(&fresh, &staged).context(|| format!("renaming {}", fresh.display()))?;
+        println!("{}", staged.display());
+        self.list.push(to.to_owned());
+        Ok(())
+    }
+
+    /// Writes the list of what was placed since the last one.
+    fn finish(&mut self, name: &str) -> Result<()> {
+        let text: String = self
+            .list
+            .drain(..)
+            .map(|path| format!("{}\n", path.display()))
+            .collect();
+        task::write(
+            &task::root()
+                .join(&self.options.lists)
+                .join(format!("{name}.files")),
+            text,
+        )
+    }
+}
+
+/// The mode of a file, whatever the umask: the loader refuses plugins that others can write.
+fn set_mode(path: &Path, mode: u32) -> Result<()> {
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode))
+        .context(|| path.display().to_string())
+}
