@@ -1,6 +1,8 @@
 //! Entry points for fuzzing, one per parser of outside bytes: plain functions that must return, whatever they get.
 //! Tests replay a small corpus of seeds through them.
 
+pub use crate::xml::fuzz::{fuzz_xml, fuzz_xml_model};
+
 /// A named entry point.
 pub type Target = (&'static str, fn(&[u8]));
 
@@ -12,6 +14,8 @@ pub const TARGETS: &[Target] = &[
     ("conf_file", fuzz_conf_file),
     ("uuid", fuzz_uuid),
     ("json_lines", fuzz_json_lines),
+    ("xml", fuzz_xml),
+    ("xml_model", fuzz_xml_model),
 ];
 
 /// URIs: what is accepted formats to something that is accepted.

@@ -446,21 +446,26 @@ impl ErrorCode {
             ("", _) if self.name().is_none() => format!("unknown error code {}", self.0),
             ("", _) => self.bare().into(),
             (_, code) if self.name().is_none() => format!("error code {code}: {detail}"),
+            // These codes have no lead text.
+            _ if self.format() == "%s" => detail.into(),
             _ => self.format().replacen("%1$s", detail, 1),
         }
     }
 
     /// `message` without this code's lead text; all of it where it does not begin with the lead.
     pub fn strip_lead(self, message: &str) -> &str {
-        let (before, after) = self.format().split_once("%1$s").unwrap_or((self.bare(), ""));
-        match message
+        let (before, after) = match self.format().split_once("%1$s") {
+            Some(parts) => parts,
+            None if self.format() == "%s" => ("", ""),
+            None => (self.bare(), ""),
+        };
+        if message == self.bare() {
+            return "";
+        }
+        message
             .strip_prefix(before)
             .and_then(|rest| rest.strip_suffix(after))
-        {
-            Some(detail) => detail,
-            None if message == self.bare() => "",
-            None => message,
-        }
+            .unwrap_or(message)
     }
 }
 

@@ -7,6 +7,9 @@
 //! | [`XmlElement`], [`XmlValue`] | what the derives implement; write them by hand where an element follows no rule |
 //! | [`Reader`], [`Writer`], [`XmlFlags`] | what goes along while reading and writing |
 //! | [`from_str`], [`to_string`], [`from_doc`] | whole documents |
+//! | [`RawElement`], [`metadata`] | subtrees that are kept as they are |
+//! | [`identity`] | root, type, name and UUID of a definition, without a model |
+//! | [`kib`], [`bytes`] | sizes with units, for `with` |
 //! | [`schema`] | declarations as data: docs, schemas, the check for unknown names |
 //!
 //! Reading is pure: no file, host or driver is asked. Documents are UTF-8, have no document type declaration, and pass
@@ -150,6 +153,9 @@
 //! `MODULE::write(&F, &mut Writer)`, where `F` is the field's whole type. Where all of an element is special, implement
 //! [`XmlElement`] for its type.
 //!
+//! Ready-made modules: `with = virt_util::xml::kib` and `bytes` for `u64` children with a unit, `metadata` for an
+//! `Option<RawElement>`. A child of type [`RawElement`] needs no `with`: it is kept whole, and written by libxml2's rules.
+//!
 //! ## Options of a type
 //!
 //! | option | means |
@@ -183,7 +189,11 @@
 
 mod chars;
 mod doc;
+pub(crate) mod fuzz;
+mod identity;
+mod raw;
 mod reader;
+mod scaled;
 pub mod schema;
 mod tokenize;
 mod value;
@@ -193,9 +203,12 @@ mod writer;
 mod tests;
 
 pub use doc::{AttributeRef, Children, Doc, DocOptions, Element, Limits, Position};
+pub use identity::{Identity, identity};
+pub use raw::{RawAttribute, RawElement, RawNode, expect_root, metadata};
 pub use reader::{
     At, FormatFn, ParseFn, ReadFn, Reader, UnknownName, error_at, invalid_value, missing, read, write,
 };
+pub use scaled::{bytes, kib, read_scaled};
 pub use schema::ElementSchema;
 pub use value::{
     ValueError, XmlInteger, XmlValue, find_word, format_on_off, nearest, parse_integer, parse_on_off,

@@ -654,6 +654,16 @@ fn push_text(out: &mut String, mut text: &str) {
     out.push_str(text);
 }
 
+/// One run of text: line ends normalized and, with `references`, references decoded.
+pub(super) fn text_of_run(run: &str, references: bool) -> String {
+    if references {
+        return text_of(run);
+    }
+    let mut out = String::with_capacity(run.len());
+    push_text(&mut out, run);
+    out
+}
+
 /// All text in well-formed content: references and CDATA decoded, tags, comments and instructions left out.
 pub(super) fn text_of(content: &str) -> String {
     let mut out = String::new();

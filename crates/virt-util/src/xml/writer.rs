@@ -255,6 +255,13 @@ impl Writer {
         self.out.push_str(xml);
     }
 
+    /// A kept element, at the present depth.
+    pub fn raw_element(&mut self, element: &super::RawElement) {
+        self.line();
+        element.dump(&mut self.out, self.depth);
+        self.out.push('\n');
+    }
+
     /// `<!-- … -->` is not written by libvirt inside definitions, but files carry one in front.
     pub fn comment(&mut self, text: &str) {
         self.line();

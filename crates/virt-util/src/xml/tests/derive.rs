@@ -1,5 +1,6 @@
-//! The derive at work, and bad documents.
-use super::*;
+//! The derive at work.
+use crate::Result;
+use crate::xml::*;
 
 #[derive(XmlEnum, Clone, Copy, Debug, Default, PartialEq, Eq)]
 enum Bus {
@@ -8,7 +9,7 @@ enum Bus {
     Scsi,
     Virtio,
     #[xml("usb")]
-    UniversalSerialBus,
+    Universal,
 }
 
 #[derive(Xml, Clone, Debug, PartialEq, Default)]

@@ -1,0 +1,5 @@
+//! Tests of the module, by subject.
+mod derive;
+mod documents;
+mod properties;
+mod raw;

@@ -1,0 +1,79 @@
+//! Kept elements. The expected texts were printed by libvirt 11.3 (libxml2 2.9.14) for the same definitions.
+use crate::xml::{Doc, DocOptions, RawElement, Reader, Writer, XmlElement, XmlFlags, metadata};
+
+const DEFINITION: &str = r#"<domain type='test' xmlns:z="http://z">
+  <name>meta</name><memory>1024</memory><os><type>hvm</type></os>
+  <metadata>
+    <!-- c1 -->
+    <z:a é="ü &quot; ' &gt; &#9;t" b='x'>  <z:b/>
+      <c></c><d> </d><e>  text <f/> </e> <!-- in --> <?pi x  y?>
+      <g><![CDATA[ <raw> ]]></g><h>é &gt; " '</h>
+      <i>&#13;</i>
+      <z:j xml:space="preserve"> <k/> </z:j>
+    </z:a>
+    <q:r xmlns:q="http://q" xmlns="http://def" q:at="1"><inner xmlns=""/><two/></q:r>
+    <q:dup xmlns:q="http://q"/>
+    <none/>
+    text
+  </metadata>
+</domain>
+"#;
+
+const PRINTED: &str = r#"<domain>
+  <metadata xmlns:z="http://z">
+    <z:a é="&#xFC; &quot; ' &gt; &#9;t" b="x">
+      <z:b/>
+      <c/>
+      <d> </d>
+      <e>  text <f/> </e>
+      <!-- in -->
+      <?pi x  y?>
+      <g><![CDATA[ <raw> ]]></g>
+      <h>é &gt; " '</h>
+      <i>&#13;</i>
+      <z:j xml:space="preserve"> <k/> </z:j>
+    </z:a>
+    <q:r xmlns:q="http://q" xmlns="http://def" q:at="1">
+      <inner xmlns=""/>
+      <two/>
+    </q:r>
+  </metadata>
+</domain>
+"#;
+
+#[test]
+fn metadata_is_printed_as_libxml2_does() {
+    let doc = Doc::parse(DEFINITION).unwrap();
+    let element = doc.root().child("metadata").unwrap();
+    let kept = metadata::read(element, &mut Reader::new(XmlFlags::empty())).unwrap();
+    let mut w = Writer::new(XmlFlags::empty());
+    w.start("domain");
+    metadata::write(&kept, &mut w, "metadata");
+    w.end("domain");
+    let text = w.finish();
+    assert_eq!(text, PRINTED);
+    // And is stable.
+    let doc = Doc::parse(&text).unwrap();
+    assert_eq!(RawElement::copy(doc.root().child("metadata").unwrap()), kept);
+}
+
+#[test]
+fn a_namespace_can_be_set_taken_and_removed() {
+    let mut metadata = RawElement::new("metadata");
+    let element = RawElement::parse("<app><x at='1'/></app>", &DocOptions::named("(metadata_xml)")).unwrap();
+    metadata.replace("http://a", "a", element.clone()).unwrap();
+    metadata.replace("http://a", "a", element.clone()).unwrap();
+    let mut w = Writer::new(XmlFlags::empty());
+    metadata.write(&mut w, "metadata");
+    assert_eq!(
+        w.finish(),
+        "<metadata>\n  <a:app xmlns:a=\"http://a\">\n    <a:x at=\"1\"/>\n  </a:app>\n</metadata>\n"
+    );
+    assert_eq!(
+        metadata.extract("http://a").as_deref(),
+        Some("<app>\n  <x at=\"1\"/>\n</app>")
+    );
+    assert_eq!(metadata.extract("http://b"), None);
+    assert!(metadata.replace("http://a", "a:b", element).is_err());
+    assert!(metadata.remove("http://a") && !metadata.remove("http://a"));
+}
