@@ -2,6 +2,7 @@
 //!
 //! | module | holds |
 //! |---|---|
+//! | [`address`] | PCI and USB addresses: what is taken, what comes next |
 //! | [`capabilities`] | what a QEMU binary can do: the flag vocabulary, probing over QMP, the cache |
 //! | [`firmware`] | firmware descriptors and the choice of one for a guest |
 //! | [`monitor`] | the QMP client: framing, replies by id, events, deadlines, bounds against hostile peers |
@@ -11,6 +12,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod address;
 pub mod capabilities;
 pub mod firmware;
 pub mod monitor;
