@@ -207,15 +207,24 @@ impl fmt::Display for Uri {
             f.write_str("@")?;
         }
         match &self.server {
-            Some(server) if server.contains(':') => write!(f, "[{server}]")?,
-            Some(server) => f.write_str(server)?,
+            Some(server) if server.contains(':') && server.chars().all(|c| is_unreserved(c) || c == ':') => {
+                write!(f, "[{server}]")?;
+            }
+            // Decoded when read, so what no host name has must be encoded again.
+            Some(server) => f.write_str(&encode(server, |c| {
+                is_unreserved(c) || matches!(c, ';' | '&' | '=' | '+' | '$' | ',')
+            }))?,
             None => {}
         }
         if self.port != 0 {
             write!(f, ":{}", self.port)?;
         }
+        // A colon in the first part of a path that nothing stands before would end a scheme.
+        let may_have_colon = self.scheme.is_some() || has_authority || self.path.starts_with('/');
         f.write_str(&encode(&self.path, |c| {
-            is_unreserved(c) || matches!(c, '/' | ';' | '@' | '&' | '=' | '+' | '$' | ',' | ':')
+            is_unreserved(c)
+                || matches!(c, '/' | ';' | '@' | '&' | '=' | '+' | '$' | ',')
+                || (c == ':' && may_have_colon)
         }))?;
         if let Some(query) = &self.query {
             write!(f, "?{query}")?;
