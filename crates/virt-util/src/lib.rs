@@ -6,6 +6,7 @@
 //! | [`command`] | starting programs: what a program gets as data, captured output, daemons |
 //! | [`durable`] | files that hold their old or their new content, and stay |
 //! | [`fail_point`] | named places where tests make the code fail or die |
+//! | [`host`] | the machine: CPUs, memory, NUMA cells, caches |
 //! | [`json_lines`] | JSON one message a line, in bounded memory |
 //! | [`lock`] | pid files and locks between processes |
 //! | [`reactor`] | the poll loop: descriptors, timers, child exits, posted work |
@@ -37,6 +38,7 @@ pub mod error;
 pub mod fail_point;
 #[doc(hidden)]
 pub mod fuzz;
+pub mod host;
 pub mod json_lines;
 pub mod lock;
 pub mod reactor;

@@ -7,8 +7,12 @@
 //! | `spawn` | fork and exec for [`crate::command`] |
 //! | [`socket`] | who is at the other end, descriptors as cargo |
 //! | [`memory`] | anonymous files, page size |
+//! | [`name`] | the machine's name |
+//! | [`kvm`] | questions to the KVM kernel module |
 
+pub mod kvm;
 pub mod memory;
+pub mod name;
 pub mod process;
 pub mod socket;
 pub(crate) mod spawn;
