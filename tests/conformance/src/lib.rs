@@ -16,3 +16,4 @@ pub mod adapters;
 pub mod corpus;
 pub mod outcome;
 pub mod run;
+pub mod tree;

@@ -184,7 +184,10 @@ impl Host {
             }
             if !online.contains(number) {
                 // A secondary thread belongs to its primary: the kernel brings it up inside guests.
-                if subcore > 0 && number % subcore != 0 && online.contains(number - number % subcore) {
+                if subcore > 0
+                    && !number.is_multiple_of(subcore)
+                    && online.contains(number - number % subcore)
+                {
                     counted.processors += 1;
                 } else {
                     counted.offline += 1;
@@ -268,11 +271,7 @@ impl Host {
             return None;
         };
         let info = self.cpu_info().ok()?;
-        let (_, value) = info
-            .lines()
-            .filter_map(field)
-            .filter(|(name, _)| *name == key)
-            .next_back()?;
+        let (_, value) = info.lines().filter_map(field).rfind(|(name, _)| *name == key)?;
         let digits = value.split(|c: char| !c.is_ascii_digit()).next()?;
         digits.parse().ok()
     }

@@ -6,6 +6,7 @@
 use crate::corpus::{Case, Corpus};
 use crate::outcome::Outcome;
 
+mod host_cpu_topology;
 mod qemu_capabilities;
 mod qemu_firmware;
 mod qemu_monitor;
@@ -28,6 +29,13 @@ const ADAPTERS: &[(&str, &str, Adapter)] = &[
         qemu_firmware::vhost_user_precedence,
     ),
     ("qemu-monitor", "schema-query", qemu_monitor::schema_query),
+    (
+        "host-cpu-topology",
+        "cpu-signature",
+        host_cpu_topology::cpu_signature,
+    ),
+    ("host-cpu-topology", "cpu-stats", host_cpu_topology::cpu_stats),
+    ("host-cpu-topology", "node-info", host_cpu_topology::node_info),
     ("util-conf", "roundtrip", util_conf::roundtrip),
     ("util-conf", "values", util_conf::values),
     ("util-json", "parse", util_json::parse),
