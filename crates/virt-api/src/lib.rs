@@ -24,6 +24,8 @@ pub mod plugin;
 pub mod protocol;
 mod serve;
 pub mod stream_end;
+#[cfg(feature = "testkit")]
+pub mod testkit;
 
 // Macros write `::virt_api`, here too.
 extern crate self as virt_api;

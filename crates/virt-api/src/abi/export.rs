@@ -45,12 +45,16 @@ pub(super) extern "C" fn root<E: Entry>(host: HostServicesBox, _ext: RSlice<'_, 
 }
 
 /// Puts a built-in driver behind the interface. The panic hook and the log stay the application's.
-pub(super) fn builtin<E: Entry>(host: HostServicesBox) -> AbiResult<DriverBox> {
+pub(super) fn builtin(
+    name: &'static str,
+    create: impl FnOnce() -> Box<dyn Driver>,
+    host: HostServicesBox,
+) -> AbiResult<DriverBox> {
     let host = HostServices::new(Arc::new(ForeignHost::new(host)));
     guarded(
-        E::NAME,
+        name,
         || "its constructor".into(),
-        || Ok(export_driver(E::NAME, E::create(), host)),
+        || Ok(export_driver(name, create(), host)),
     )
 }
 

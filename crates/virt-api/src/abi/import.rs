@@ -17,9 +17,9 @@ use super::v1::{
     self, AbiResult, CallIn, CallbackBox, CancelBox, ConnectionBox, DriverBox, EventSinkBox, HostServicesBox,
     OpenIn, StreamEndBox,
 };
-use super::{Entry, Handshake, RootFn};
+use super::{Handshake, RootFn};
 use crate::call::{CallReply, Caller, Identity, OutgoingCall, StreamMode};
-use crate::driver::InitContext;
+use crate::driver::{Driver, InitContext};
 use crate::events::EventSink;
 use crate::host::{
     AuthMode, Claim, ClaimKind, CredentialRequest, CredentialSource, HandleCallback, HandleEvents, Host,
@@ -70,11 +70,15 @@ pub struct DriverHandle {
 
 impl DriverHandle {
     /// Makes a built-in driver, behind the same shim as a loaded one.
-    pub fn builtin<E: Entry>(host: Arc<dyn Host>) -> Result<Self> {
+    pub fn builtin(
+        name: &'static str,
+        create: impl FnOnce() -> Box<dyn Driver>,
+        host: Arc<dyn Host>,
+    ) -> Result<Self> {
         let credentials = Arc::new(Credentials::default());
-        let driver = builtin::<E>(export_host(host, Arc::clone(&credentials)));
+        let driver = builtin(name, create, export_host(host, Arc::clone(&credentials)));
         Ok(Self {
-            name: E::NAME.to_owned(),
+            name: name.to_owned(),
             driver: result(driver)?,
             credentials,
         })

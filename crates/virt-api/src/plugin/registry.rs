@@ -9,8 +9,8 @@ use parking_lot::RwLock;
 use virt_util::{ErrorCode, Result, VirtError};
 
 use super::manifest::{Manifest, Role};
-use super::{DriverHandle, Entry, load};
-use crate::driver::InitContext;
+use super::{ABI_MAJOR, ABI_MINOR, DriverHandle, Entry, load};
+use crate::driver::{Driver, InitContext};
 use crate::host::Host;
 
 /// A manifest file longer than this is none.
@@ -97,7 +97,7 @@ pub struct DriverInfo {
 
 enum Source {
     File(PathBuf),
-    BuiltIn(fn(Arc<dyn Host>) -> Result<DriverHandle>),
+    BuiltIn(&'static str, fn() -> Box<dyn Driver>),
 }
 
 struct Slot {
@@ -131,16 +131,35 @@ impl Registry {
         registry
     }
 
-    /// Adds a driver that is part of the program. It takes precedence over a plugin of its name that nobody has loaded.
+    /// Adds a driver that is part of the program, by its `PluginEntry`. It takes precedence over a plugin of its name
+    /// that nobody has loaded.
     pub fn add_builtin<E: Entry>(&self) -> Result<()> {
         let manifest = Manifest::parse(E::MANIFEST, E::NAME)?;
+        self.add(manifest, Source::BuiltIn(E::NAME, E::create));
+        Ok(())
+    }
+
+    /// [`Registry::add_builtin`] for a driver without `driver!`: a hypervisor driver for URIs whose scheme is its name.
+    pub fn add_builtin_as(&self, name: &'static str, create: fn() -> Box<dyn Driver>) {
+        let manifest = Manifest {
+            name: name.to_owned(),
+            kind: "hypervisor".to_owned(),
+            role: Role::Client,
+            schemes: vec![name.to_owned()],
+            abi: format!("{ABI_MAJOR}.{ABI_MINOR}"),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+        };
+        self.add(manifest, Source::BuiltIn(name, create));
+    }
+
+    fn add(&self, manifest: Manifest, source: Source) {
+        let name = manifest.name.clone();
         let slot = Slot {
             manifest,
-            source: Source::BuiltIn(DriverHandle::builtin::<E>),
+            source,
             driver: OnceCell::new(),
         };
-        self.slots.write().insert(E::NAME.to_owned(), Arc::new(slot));
-        Ok(())
+        self.slots.write().insert(name, Arc::new(slot));
     }
 
     fn read_directory(&self, directory: &Path) {
@@ -188,7 +207,7 @@ impl Registry {
                 manifest: slot.manifest.clone(),
                 path: match &slot.source {
                     Source::File(path) => Some(path.clone()),
-                    Source::BuiltIn(_) => None,
+                    Source::BuiltIn(..) => None,
                 },
                 state: match slot.driver.get() {
                     None => DriverState::Known,
@@ -236,7 +255,7 @@ impl Registry {
     fn start(&self, slot: &Slot) -> Result<Arc<DriverHandle>> {
         let name = slot.manifest.name.as_str();
         let driver = match &slot.source {
-            Source::BuiltIn(create) => create(Arc::clone(&self.host))?,
+            Source::BuiltIn(name, create) => DriverHandle::builtin(name, create, Arc::clone(&self.host))?,
             Source::File(path) => {
                 let (own, driver) = load::load(name, path, Arc::clone(&self.host))?;
                 if own.schemes != slot.manifest.schemes
