@@ -3,7 +3,6 @@
 //! | module | for |
 //! |---|---|
 //! | [`arch`] | processor architectures by libvirt's names |
-//! | [`cgroup`] | control groups v1, v2 and both |
 //! | [`command`] | starting programs: what a program gets as data, captured output, daemons |
 //! | [`durable`] | files that hold their old or their new content, and stay |
 //! | [`fail_point`] | named places where tests make the code fail or die |
@@ -32,7 +31,6 @@ extern crate self as virt_util;
 
 pub mod arch;
 pub mod bitmap;
-pub mod cgroup;
 pub mod command;
 pub mod conf_file;
 pub mod durable;

@@ -16,3 +16,4 @@ pub mod address;
 pub mod capabilities;
 pub mod firmware;
 pub mod monitor;
+pub mod plan;

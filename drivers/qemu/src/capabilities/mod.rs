@@ -11,10 +11,15 @@ pub mod probe;
 mod probe_tables;
 pub mod qapi;
 pub mod recorded;
+pub mod store;
 
 use virt_util::Arch;
 
 pub use flags::{Flag, FlagSet};
+pub use store::{Store, find_emulator};
+
+/// The libvirt release whose behaviour this driver has, as libvirt counts versions.
+pub const SELF_VERSION: u32 = 11_003_000;
 
 /// The oldest QEMU that can be driven, as major, minor, micro.
 pub const OLDEST_QEMU: (u32, u32, u32) = (6, 2, 0);

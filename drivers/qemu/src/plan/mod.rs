@@ -1,0 +1,3 @@
+//! The command line of a guest.
+
+pub mod args;
