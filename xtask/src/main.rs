@@ -17,6 +17,7 @@ mod doctor;
 mod fuzz;
 mod install;
 mod manifest;
+mod new_driver;
 mod plugins;
 mod run;
 mod task;
@@ -43,6 +44,8 @@ enum Task {
     Install(install::Options),
     /// Run a fuzz target, or list them
     Fuzz(fuzz::Options),
+    /// Write the skeleton of a driver
+    NewDriver(new_driver::Options),
     /// List what this machine has of the things Ferrovirt can use, and which packages bring the rest
     Doctor(doctor::Options),
     /// Run all tests, and count passed, failed and skipped
@@ -59,6 +62,7 @@ fn main() -> ExitCode {
         Task::Run(options) => run::run(&options),
         Task::Install(options) => install::run(&options),
         Task::Fuzz(options) => fuzz::run(&options),
+        Task::NewDriver(options) => new_driver::run(&options),
         Task::Doctor(options) => doctor::run(&options),
         Task::Test(options) => test::run(&options),
         Task::Conformance(options) => conformance::run(&options),
