@@ -34,6 +34,8 @@ struct CommandLine {
 
 #[derive(Subcommand)]
 enum Task {
+    /// Boot a tiny guest through the plugins and show what happens
+    Demo(demo::Options),
     /// Prove what must hold in the source tree: layering, unsafe, formats, lints, dependencies
     Check(check::Options),
     /// Write the generated sources, or with --check only compare them
@@ -63,6 +65,7 @@ fn main() -> ExitCode {
         Task::Install(options) => install::run(&options),
         Task::Fuzz(options) => fuzz::run(&options),
         Task::NewDriver(options) => new_driver::run(&options),
+        Task::Demo(options) => demo::run(&options),
         Task::Doctor(options) => doctor::run(&options),
         Task::Test(options) => test::run(&options),
         Task::Conformance(options) => conformance::run(&options),

@@ -1,5 +1,4 @@
 //! What all tasks share: their result, running programs, and finding the workspace.
-#![allow(dead_code, reason = "the tasks that use the rest are being written")]
 
 use std::fmt;
 use std::path::{Path, PathBuf};
