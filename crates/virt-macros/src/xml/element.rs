@@ -241,7 +241,8 @@ struct Variant {
     fields: Vec<Field>,
     /// `Self::Name { a, b }`
     pattern: TokenStream,
-    schema_default: bool,
+    /// Takes the elements that no other variant is for.
+    other: bool,
 }
 
 fn variant(variant: &syn::Variant, options: &TypeOptions) -> Result<Variant> {
@@ -284,10 +285,23 @@ fn variant(variant: &syn::Variant, options: &TypeOptions) -> Result<Variant> {
             (vec![field], quote!(Self::#ident(#inner)))
         }
     };
+    let newtype = matches!(&variant.fields, Fields::Unnamed(_));
+    if own.other
+        && !(newtype
+            && options
+                .union
+                .as_ref()
+                .is_some_and(|union| union.value() == "name()"))
+    {
+        return Err(Error::new_spanned(
+            variant,
+            "`other` is for a variant that holds one type, in a union by name()",
+        ));
+    }
     Ok(Variant {
         words,
         default: own.default,
-        schema_default: own.default,
+        other: own.other,
         doc: doc_of(&variant.attrs),
         fields,
         pattern,
@@ -327,12 +341,20 @@ fn derive_union(input: &DeriveInput, data: &DataEnum, options: &TypeOptions) -> 
     }
 
     let words: Vec<&String> = variants.iter().flat_map(|variant| &variant.words).collect();
-    let default = variants.iter().position(|variant| variant.default);
+    let default = variants
+        .iter()
+        .filter(|variant| !variant.other)
+        .position(|variant| variant.default);
+    let other = variants.iter().find(|variant| variant.other);
     // Index of the first word of each variant.
     let mut first = 0;
     let mut default_index = None;
     let mut read_arms = Vec::new();
-    for (at, variant) in variants.iter().enumerate() {
+    let known: Vec<&Variant> = variants.iter().filter(|variant| !variant.other).collect();
+    if known.is_empty() {
+        return Err(Error::new_spanned(&input.ident, "a union has variants"));
+    }
+    for (at, &variant) in known.iter().enumerate() {
         let indices = (first..first + variant.words.len()).collect::<Vec<_>>();
         if default == Some(at) {
             default_index = Some(first);
@@ -340,7 +362,7 @@ fn derive_union(input: &DeriveInput, data: &DataEnum, options: &TypeOptions) -> 
         first += variant.words.len();
         let reads = read_fields(&variant.fields)?;
         let pattern = &variant.pattern;
-        let choice = if at + 1 == variants.len() {
+        let choice = if at + 1 == known.len() {
             quote!(_)
         } else {
             quote!(#(#indices)|*)
@@ -368,7 +390,13 @@ fn derive_union(input: &DeriveInput, data: &DataEnum, options: &TypeOptions) -> 
             })
         }
         Tag::Name => {
-            let absent = absent(quote!(#rt::read::unknown_name(element, WORDS)));
+            let absent = match other {
+                Some(variant) => {
+                    let (pattern, reads) = (&variant.pattern, read_fields(&variant.fields)?);
+                    quote!({ #reads return ::core::result::Result::Ok(#pattern) })
+                }
+                None => absent(quote!(#rt::read::unknown_name(element, WORDS))),
+            };
             quote!(match WORDS.iter().position(|word| *word == element.name()) {
                 ::core::option::Option::Some(index) => index,
                 ::core::option::Option::None => #absent,
@@ -383,7 +411,7 @@ fn derive_union(input: &DeriveInput, data: &DataEnum, options: &TypeOptions) -> 
         let attributes = write_attributes(&refs, 0)?;
         let content = write_content(&refs, 0)?;
         let pattern = &variant.pattern;
-        let word = &variant.words[0];
+        let word = variant.words.first().map_or("", String::as_str);
         attribute_arms.push(quote!(#pattern => { #attributes }));
         content_arms.push(quote!(#pattern => { #content }));
         word_arms.push(quote!(#pattern => #word));
@@ -392,8 +420,14 @@ fn derive_union(input: &DeriveInput, data: &DataEnum, options: &TypeOptions) -> 
             .iter()
             .filter(|field| !field.options.skip)
             .map(Field::schema);
-        let (doc, default) = (&variant.doc, variant.schema_default);
-        for word in &variant.words {
+        let (doc, default) = (&variant.doc, variant.default);
+        let any = "*".to_owned();
+        let schema_words = if variant.other {
+            std::slice::from_ref(&any)
+        } else {
+            &variant.words[..]
+        };
+        for word in schema_words {
             let fields = fields.clone();
             schemas.push(quote!(#rt::schema::VariantSchema {
                 value: #word,
@@ -418,19 +452,29 @@ fn derive_union(input: &DeriveInput, data: &DataEnum, options: &TypeOptions) -> 
                 w.attribute(#name, self.xml_tag());
             }
         },
-        Tag::Name => quote! {
-            fn write(&self, w: &mut #rt::Writer, _name: &str) {
-                let name = self.xml_tag();
-                w.start(name);
-                self.write_attributes(w);
-                self.write_content(w);
-                w.end(name);
-            }
+        Tag::Name => {
+            let write_other = other.map(|variant| {
+                let pattern = &variant.pattern;
+                quote!(if let #pattern = self {
+                    return #rt::XmlElement::write(inner, w, "");
+                })
+            });
+            let any = other.is_some();
+            quote! {
+              fn write(&self, w: &mut #rt::Writer, _name: &str) {
+                  #write_other
+                  let name = self.xml_tag();
+                  w.start(name);
+                  self.write_attributes(w);
+                  self.write_content(w);
+                  w.end(name);
+              }
 
-            fn knows_name(element: #rt::Element<'_>) -> bool {
-                [#(#words),*].iter().any(|word| element.is(word))
+              fn knows_name(element: #rt::Element<'_>) -> bool {
+                  #any || [#(#words),*].iter().any(|word| element.is(word))
+              }
             }
-        },
+        }
     };
     let name = &input.ident;
     let element = match &tag {

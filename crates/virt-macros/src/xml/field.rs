@@ -136,6 +136,11 @@ impl Field {
         on: &TypeOptions,
         options: FieldOptions,
     ) -> Result<Self> {
+        let access = if options.write_as.is_some() {
+            quote!((&written))
+        } else {
+            access
+        };
         let (mut wrappers, mut leaf) = match &options.path {
             None if options.flatten || options.skip => (Vec::new(), Leaf::Own),
             None => {
@@ -150,8 +155,11 @@ impl Field {
             }
             Some(path) => split_path(&path.value()).map_err(|what| Error::new(path.span(), what))?,
         };
-        let value_options =
-            options.on_off || options.format.is_some() || options.base.is_some() || options.nonempty;
+        let value_options = options.on_off
+            || options.format.is_some()
+            || options.base.is_some()
+            || options.nonempty
+            || options.has_range();
         if value_options && let Leaf::Child(name) = &leaf {
             // A child that holds a value of a special form: its text.
             wrappers.push(name.clone());
@@ -290,10 +298,32 @@ impl Field {
             (None, Some((_, radix, _))) => Some(radix),
             (None, None) => None,
         };
+        if self.options.has_range() {
+            let base = base.unwrap_or(10);
+            let (min, max) = self.range();
+            let zero = !self.options.nonzero;
+            return Ok(
+                quote!(|text| #rt::parse_integer_in::<#inner>(text, #base, (#min) as i128, (#max) as i128, #zero)),
+            );
+        }
         Ok(match base {
             Some(base) => quote!(|text| #rt::parse_integer::<#inner>(text, #base)),
             None => quote!(<#inner as #rt::XmlValue>::parse_value),
         })
+    }
+
+    fn range(&self) -> (TokenStream, TokenStream) {
+        let rt = runtime();
+        let inner = &self.inner;
+        let min = match &self.options.min {
+            Some(min) => quote!(#min),
+            None => quote!(<#inner as #rt::XmlInteger>::MIN),
+        };
+        let max = match &self.options.max {
+            Some(max) => quote!(#max),
+            None => quote!(<#inner as #rt::XmlInteger>::MAX),
+        };
+        (min, max)
     }
 
     fn format_function(&self) -> Result<TokenStream> {
@@ -457,6 +487,11 @@ impl Field {
     }
 
     fn guarded(&self, write: TokenStream) -> TokenStream {
+        let full = &self.full;
+        let write = match &self.options.write_as {
+            Some(expr) if !write.is_empty() => quote!({ let written: #full = #expr; #write }),
+            _ => write,
+        };
         match self.flag_condition(&quote!(w), false) {
             Some(condition) => quote!(if #condition { #write }),
             None => write,
@@ -627,6 +662,12 @@ impl Field {
             }
         } else if self.options.on_off {
             quote!(#rt::schema::Kind::Value(#rt::schema::ValueSchema::Words(&["on", "off"])))
+        } else if self.options.has_range() {
+            let (min, max) = self.range();
+            quote!(#rt::schema::Kind::Value(#rt::schema::ValueSchema::Integer {
+                min: (#min) as i64,
+                max: (#max) as u64,
+            }))
         } else if value_leaf {
             quote!(#rt::schema::Kind::Value(<#inner as #rt::XmlValue>::SCHEMA))
         } else {

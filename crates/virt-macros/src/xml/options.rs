@@ -19,6 +19,10 @@ pub(super) struct FieldOptions {
     pub unless: Vec<Ident>,
     pub when: Option<Expr>,
     pub read_when: Option<Expr>,
+    pub write_as: Option<Expr>,
+    pub nonzero: bool,
+    pub min: Option<Expr>,
+    pub max: Option<Expr>,
     pub format: Option<LitStr>,
     pub base: Option<LitInt>,
     pub on_off: bool,
@@ -49,6 +53,7 @@ pub(super) struct VariantOptions {
     pub aliases: Vec<LitStr>,
     pub default: bool,
     pub absent: bool,
+    pub other: bool,
 }
 
 fn idents(input: ParseStream<'_>) -> Result<Vec<Ident>> {
@@ -98,6 +103,11 @@ fn unknown(name: &str, span: Span, known: &str) -> Error {
 }
 
 impl FieldOptions {
+    /// Are numbers restricted further than by their type?
+    pub(super) fn has_range(&self) -> bool {
+        self.nonzero || self.min.is_some() || self.max.is_some()
+    }
+
     pub(super) fn parse(attributes: &[Attribute]) -> Result<Self> {
         let mut options = Self::default();
         let mut path = None;
@@ -127,6 +137,10 @@ impl FieldOptions {
                     "unless" => options.unless.extend(idents(input)?),
                     "when" => options.when = Some(value(input)?),
                     "read_when" => options.read_when = Some(value(input)?),
+                    "write_as" => options.write_as = Some(value(input)?),
+                    "nonzero" => options.nonzero = true,
+                    "min" => options.min = Some(value(input)?),
+                    "max" => options.max = Some(value(input)?),
                     "format" => options.format = Some(value(input)?),
                     "base" => options.base = Some(value(input)?),
                     "on_off" => options.on_off = true,
@@ -141,8 +155,8 @@ impl FieldOptions {
                         return Err(unknown(
                             name,
                             span,
-                            "flatten, skip, default, always, with, only, unless, when, read_when, format, base, \
-                             on_off, nonempty, keep_empty, omit_empty, ghost, union, first, opaque",
+                            "flatten, skip, default, always, with, only, unless, when, read_when, write_as, format, base, \
+                             nonzero, min, max, on_off, nonempty, keep_empty, omit_empty, ghost, union, first, opaque",
                         ));
                     }
                 }
@@ -210,7 +224,8 @@ impl VariantOptions {
                     "alias" => options.aliases.push(value(input)?),
                     "default" => options.default = true,
                     "absent" => options.absent = true,
-                    _ => return Err(unknown(name, span, "alias, default, absent")),
+                    "other" => options.other = true,
+                    _ => return Err(unknown(name, span, "alias, default, absent, other")),
                 }
                 Ok(())
             },

@@ -30,6 +30,15 @@ fn is_name_char(c: char) -> bool {
 
 /// What is wrong with `name` as a qualified name, if anything. `Ok` holds the length of the prefix (0 for none).
 pub(super) fn check_name(name: &str) -> Result<u16, &'static str> {
+    // Nearly every name is a short word of ASCII letters and digits.
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-' | b'.');
+    let bytes = name.as_bytes();
+    if bytes.first().is_some_and(|byte| byte.is_ascii_alphabetic())
+        && bytes.len() <= MAX_NAME
+        && bytes.iter().all(|&byte| plain(byte))
+    {
+        return Ok(0);
+    }
     let mut colon = None;
     for (at, c) in name.char_indices() {
         let fits = if at == 0 {
@@ -92,20 +101,17 @@ pub(super) fn resolve_reference(name: &str) -> Result<char, &'static str> {
 /// The first character that may not be in a document, as a byte offset.
 pub(super) fn find_forbidden(text: &str) -> Option<usize> {
     let bytes = text.as_bytes();
-    let mut chunks = bytes.chunks(64);
     let mut base = 0;
-    for chunk in chunks.by_ref() {
+    for chunk in bytes.chunks(64) {
         // One branch for 64 bytes: control characters, and 0xEF which begins U+FFFE and U+FFFF.
-        let suspicious = chunk.iter().fold(false, |seen, &byte| {
-            seen | (byte < 0x20) | (byte == 0xEF) | (byte == 0x7F)
-        });
+        let suspicious = chunk
+            .iter()
+            .fold(false, |seen, &byte| seen | is_control(byte) | (byte == 0xEF));
         if suspicious {
-            for (at, &byte) in chunk.iter().enumerate() {
-                let offset = base + at;
-                let bad = match byte {
-                    b'\t' | b'\n' | b'\r' => false,
-                    0..0x20 => true,
-                    0xEF => matches!(bytes.get(offset + 1..offset + 3), Some([0xBF, 0xBE | 0xBF])),
+            for offset in base..base + chunk.len() {
+                let bad = match bytes.get(offset..) {
+                    Some([0xEF, 0xBF, 0xBE | 0xBF, ..]) => true,
+                    Some([byte, ..]) => is_control(*byte),
                     _ => false,
                 };
                 if bad {
@@ -116,4 +122,8 @@ pub(super) fn find_forbidden(text: &str) -> Option<usize> {
         base += chunk.len();
     }
     None
+}
+
+fn is_control(byte: u8) -> bool {
+    (byte < 0x20) & (byte != b'\t') & (byte != b'\n') & (byte != b'\r')
 }

@@ -1,7 +1,8 @@
 //! Entry points for fuzzing: see [`crate::fuzz`].
 
 use super::{
-    Doc, DocOptions, Element, RawElement, Reader, Xml, XmlEnum, XmlFlags, from_doc, kib, schema, to_string,
+    Doc, DocOptions, Element, KeptElement, RawElement, Reader, Xml, XmlEnum, XmlFlags, from_doc, schema,
+    to_string,
 };
 
 /// Documents: everything that can be asked of one is asked; a kept copy is stable once it was written.
@@ -83,8 +84,10 @@ struct Sample {
     items: Vec<u8>,
     #[xml("mode", default)]
     mode: Mode,
-    #[xml("limit", with = kib)]
+    #[xml("limit", nonzero, max = 100)]
     limit: Option<u64>,
+    #[xml("spare")]
+    spare: Vec<KeptElement>,
     #[xml("deep/er@x", nonempty)]
     deep: Option<String>,
     #[xml("flag")]

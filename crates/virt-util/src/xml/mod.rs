@@ -9,7 +9,6 @@
 //! | [`from_str`], [`to_string`], [`from_doc`] | whole documents |
 //! | [`RawElement`], [`metadata`] | subtrees that are kept as they are |
 //! | [`identity`] | root, type, name and UUID of a definition, without a model |
-//! | [`kib`], [`bytes`] | sizes with units, for `with` |
 //! | [`schema`] | declarations as data: docs, schemas, the check for unknown names |
 //!
 //! Reading is pure: no file, host or driver is asked. Documents are UTF-8, have no document type declaration, and pass
@@ -141,6 +140,8 @@
 //! | `only(status, …)`, `unless(inactive, …)` | read and written only with all, with none, of these [`XmlFlags`]; `secure` and `migratable` are about writing alone |
 //! | `when = EXPR` | written if `EXPR`; it sees `self` (in a union the variant's fields) and `w: &mut Writer` |
 //! | `read_when = EXPR` | read if `EXPR`; it sees `element`, `cx: &mut Reader` and fields declared before |
+//! | `write_as = EXPR` | what is written in place of the field's value; same type, sees what `when` sees |
+//! | `nonzero`, `min = N`, `max = N` | numbers that are refused otherwise |
 //! | `first` | attributes of a flattened type come before those of fields above it |
 //! | `ghost` | a child that is read even if absent, as an element without anything in it |
 //! | `union` | the child's type is a `union = "../@x"`: its tag is written here among the attributes |
@@ -153,8 +154,8 @@
 //! `MODULE::write(&F, &mut Writer)`, where `F` is the field's whole type. Where all of an element is special, implement
 //! [`XmlElement`] for its type.
 //!
-//! Ready-made modules: `with = virt_util::xml::kib` and `bytes` for `u64` children with a unit, `metadata` for an
-//! `Option<RawElement>`. A child of type [`RawElement`] needs no `with`: it is kept whole, and written by libxml2's rules.
+//! A child of type [`RawElement`] is kept whole and written by libxml2's rules; [`KeptElement`] is kept whole and written in
+//! libvirt's layout. `with = virt_util::xml::metadata` is for `<metadata>` in an `Option<RawElement>`.
 //!
 //! ## Options of a type
 //!
@@ -171,8 +172,12 @@
 //!
 //! A union's variant is a unit, has fields with paths of their own, or holds one declared type, whose fields are then the
 //! variant's. `#[xml("word", alias = "old", default)]` on a variant gives its word (otherwise the name in `kebab-case`),
-//! further words that are read, and the variant taken where the tag is absent (without one the tag is required).
+//! further words that are read, and the variant taken where the tag is absent (without one the tag is required). In a union
+//! by `name()` one variant may be `other`: it holds a type that takes all remaining elements, such as [`KeptElement`].
 //! The derived method `xml_tag()` gives the word.
+//!
+//! A type with a hand-written [`XmlElement`] says what it reads with [`describe!`](crate::describe_xml), so that the check for
+//! unknown names, docs and schemas stay complete.
 //!
 //! ## Enums of words
 //!
@@ -193,7 +198,6 @@ pub(crate) mod fuzz;
 mod identity;
 mod raw;
 mod reader;
-mod scaled;
 pub mod schema;
 mod tokenize;
 mod value;
@@ -202,17 +206,17 @@ mod writer;
 #[cfg(test)]
 mod tests;
 
+pub use crate::describe_xml as describe;
 pub use doc::{AttributeRef, Children, Doc, DocOptions, Element, Limits, Position};
 pub use identity::{Identity, identity};
-pub use raw::{RawAttribute, RawElement, RawNode, expect_root, metadata};
+pub use raw::{KeptElement, RawAttribute, RawElement, RawNode, expect_root, metadata};
 pub use reader::{
     At, FormatFn, ParseFn, ReadFn, Reader, UnknownName, error_at, invalid_value, missing, read, write,
 };
-pub use scaled::{bytes, kib, read_scaled};
-pub use schema::ElementSchema;
+pub use schema::{ElementSchema, validate};
 pub use value::{
-    ValueError, XmlInteger, XmlValue, find_word, format_on_off, nearest, parse_integer, parse_on_off,
-    push_formatted, scan_integer,
+    ValueError, XmlInteger, XmlValue, find_word, format_on_off, nearest, parse_integer, parse_integer_in,
+    parse_on_off, push_formatted, scan_integer,
 };
 pub use virt_macros::{Xml, XmlEnum};
 pub use writer::{Mark, Writer, escape_into, push_radix, push_signed, push_unsigned};

@@ -350,30 +350,7 @@ impl RawElement {
             if format {
                 push_blanks(out, level + 1);
             }
-            match node {
-                RawNode::Element(element) => element.dump_inner(out, level + 1, format),
-                RawNode::Text(text) => push_text(out, text),
-                RawNode::CData(text) => {
-                    out.push_str("<![CDATA[");
-                    // A section cannot hold its own end: it is cut in two there.
-                    out.push_str(&text.replace("]]>", "]]]]><![CDATA[>"));
-                    out.push_str("]]>");
-                }
-                RawNode::Comment(text) => {
-                    out.push_str("<!--");
-                    out.push_str(text);
-                    out.push_str("-->");
-                }
-                RawNode::Instruction(target, data) => {
-                    out.push_str("<?");
-                    out.push_str(target);
-                    if !data.is_empty() {
-                        out.push(' ');
-                        out.push_str(data);
-                    }
-                    out.push_str("?>");
-                }
-            }
+            node.dump(out, level + 1, format);
             if format {
                 out.push('\n');
             }
@@ -392,6 +369,35 @@ impl RawElement {
             out.push(':');
         }
         out.push_str(&self.name);
+    }
+}
+
+impl RawNode {
+    fn dump(&self, out: &mut String, level: usize, format: bool) {
+        match self {
+            Self::Element(element) => element.dump_inner(out, level, format),
+            Self::Text(text) => push_text(out, text),
+            Self::CData(text) => {
+                out.push_str("<![CDATA[");
+                // A section cannot hold its own end: it is cut in two there.
+                out.push_str(&text.replace("]]>", "]]]]><![CDATA[>"));
+                out.push_str("]]>");
+            }
+            Self::Comment(text) => {
+                out.push_str("<!--");
+                out.push_str(text);
+                out.push_str("-->");
+            }
+            Self::Instruction(target, data) => {
+                out.push_str("<?");
+                out.push_str(target);
+                if !data.is_empty() {
+                    out.push(' ');
+                    out.push_str(data);
+                }
+                out.push_str("?>");
+            }
+        }
     }
 }
 
@@ -423,6 +429,95 @@ impl XmlElement for RawElement {
                 content: Content::Opaque,
             }
         }
+    }
+}
+
+/// A [`RawElement`] that is written in libvirt's layout: what a document holds beyond what is known, to be given back.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct KeptElement(pub RawElement);
+
+impl XmlElement for KeptElement {
+    fn read(element: Element<'_>, _cx: &mut Reader) -> Result<Self> {
+        Ok(Self(RawElement::copy(element)))
+    }
+
+    fn write_attributes(&self, w: &mut Writer) {
+        self.0.write_canonical_attributes(w);
+    }
+
+    fn write_content(&self, w: &mut Writer) {
+        self.0.write_canonical_content(w);
+    }
+
+    fn write(&self, w: &mut Writer, _name: &str) {
+        self.0.write_canonical(w);
+    }
+
+    fn schema() -> &'static ElementSchema {
+        const {
+            &ElementSchema {
+                type_name: "KeptElement",
+                name: "",
+                doc: "Anything.",
+                content: Content::Opaque,
+            }
+        }
+    }
+}
+
+impl RawElement {
+    /// Writes the element in libvirt's layout; comments between elements are left out.
+    pub fn write_canonical(&self, w: &mut Writer) {
+        let mut name = String::new();
+        self.push_name(&mut name);
+        w.start(&name);
+        self.write_canonical_attributes(w);
+        self.write_canonical_content(w);
+        w.end(&name);
+    }
+
+    fn write_canonical_attributes(&self, w: &mut Writer) {
+        for (prefix, uri) in &self.declarations {
+            match prefix.as_str() {
+                "" => w.attribute("xmlns", uri),
+                prefix => w.attribute(&format!("xmlns:{prefix}"), uri),
+            }
+        }
+        for attribute in &self.attributes {
+            w.attribute(&attribute.name, &attribute.value);
+        }
+    }
+
+    fn write_canonical_content(&self, w: &mut Writer) {
+        let mixed = self
+            .children
+            .iter()
+            .any(|node| matches!(node, RawNode::Text(_) | RawNode::CData(_)));
+        if !mixed {
+            for element in self.elements() {
+                element.write_canonical(w);
+            }
+            return;
+        }
+        let text_only = self
+            .children
+            .iter()
+            .all(|node| matches!(node, RawNode::Text(_) | RawNode::CData(_)));
+        if text_only {
+            for node in &self.children {
+                if let RawNode::Text(text) | RawNode::CData(text) = node {
+                    w.text(text);
+                }
+            }
+            return;
+        }
+        // Mixed content has no layout.
+        let level = w.depth();
+        w.text_with(|out| {
+            for node in &self.children {
+                node.dump(out, level, false);
+            }
+        });
     }
 }
 

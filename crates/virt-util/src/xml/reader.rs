@@ -128,7 +128,8 @@ impl Reader {
 pub fn error_at(element: Element<'_>, at: At<'_>, what: impl std::fmt::Display) -> VirtError {
     let Position { line, column } = match at {
         At::Attribute(name) => element.attr_position(name),
-        At::Text | At::Child(_) => element.position(),
+        At::Child(name) => element.child(name).unwrap_or(element).position(),
+        At::Text => element.position(),
     };
     let name = element.doc().name();
     VirtError::new(

@@ -1,8 +1,9 @@
 //! What a declaration says about its XML, as data: docs, schemas and the check for unknown names are made from it.
 
-use super::doc::Element;
+use super::doc::{Doc, Element, Position};
 use super::reader::At;
-use super::{Reader, XmlElement};
+use super::{Reader, XmlElement, XmlFlags};
+use crate::error::{ErrorCode, ErrorDomain, Result, VirtError};
 
 /// One element, as declared by one Rust type.
 #[derive(Debug)]
@@ -77,7 +78,7 @@ pub enum Kind {
 /// One shape of a union.
 #[derive(Debug)]
 pub struct VariantSchema {
-    /// The value of the tag.
+    /// The value of the tag; `*` for the variant that takes all others.
     pub value: &'static str,
     /// Is this the shape where the tag is absent?
     pub default: bool,
@@ -114,6 +115,39 @@ pub fn check_unknown<T: XmlElement>(element: Element<'_>, cx: &mut Reader) {
     let mut known = Known::default();
     known.element(T::schema(), "", element, 0);
     known.report(element, cx, 0);
+}
+
+/// Refuses names in a document that `T`'s declarations do not know: what the VALIDATE flags of the API ask for.
+///
+/// # Errors
+/// `XML_INVALID_SCHEMA` with place, path and suggestion for the first few.
+pub fn validate<T: XmlElement>(doc: &Doc<'_>) -> Result<()> {
+    let mut cx = Reader::new(XmlFlags::empty());
+    check_unknown::<T>(doc.root(), &mut cx);
+    let names = cx.unknown_names();
+    if names.is_empty() {
+        return Ok(());
+    }
+    let mut text = String::new();
+    for (at, name) in names.iter().take(5).enumerate() {
+        use std::fmt::Write;
+        let Position { line, column } = name.position;
+        let lead = if at > 0 { "; " } else { "" };
+        let _ = write!(
+            text,
+            "{lead}{}:{line}:{column}: {}: unknown {}",
+            doc.name(),
+            name.path,
+            name.what
+        );
+        if let Some(word) = name.suggestion {
+            let _ = write!(text, ", did you mean '{word}'?");
+        }
+    }
+    if names.len() > 5 {
+        text.push_str("; …");
+    }
+    Err(VirtError::new(ErrorCode::XML_INVALID_SCHEMA, text).in_domain(ErrorDomain::XML))
 }
 
 /// What may stand in one element, gathered from all declarations that have a say in it.
@@ -242,6 +276,9 @@ impl Known {
                     Inside::Anything => inner.anything = true,
                 }
             }
+            if !found && self.children.iter().any(|(known, _)| *known == "*") {
+                continue;
+            }
             if found {
                 inner.report(child, cx, depth + 1);
             } else if child.namespace().is_none() {
@@ -267,4 +304,48 @@ pub fn any_present(schema: &'static ElementSchema, element: Element<'_>) -> bool
                 .iter()
                 .any(|(name, _)| *name == child.qualified_name())
         })
+}
+
+/// The [`ElementSchema`] of a type whose [`XmlElement`] is written by hand; also `virt_util::xml::describe!`.
+///
+/// ```
+/// use virt_util::xml::{ElementSchema, describe};
+///
+/// fn schema() -> &'static ElementSchema {
+///     describe!("Range", "range", "A range of numbers." => {
+///         "@from" => value(u32),
+///         "@to" => value(u32),
+///         "step" => element(u32),
+///         "hint" => opaque,
+///         "fast" => flag,
+///     })
+/// }
+/// assert_eq!(schema().name, "range");
+/// ```
+///
+/// `elements(T)` is for children that repeat, `"." => element(T)` for a type whose fields stand here.
+#[macro_export]
+macro_rules! describe_xml {
+    ($type_name:expr, $name:expr, $doc:expr => { $($path:literal => $kind:ident $(($of:ty))?),* $(,)? }) => {{
+        static SCHEMA: $crate::xml::ElementSchema = $crate::xml::ElementSchema {
+            type_name: $type_name,
+            name: $name,
+            doc: $doc,
+            content: $crate::xml::schema::Content::Fields(&[$($crate::xml::schema::FieldSchema {
+                path: $path,
+                field: "",
+                doc: "",
+                occurs: $crate::describe_xml!(@occurs $kind),
+                kind: $crate::describe_xml!(@kind $kind $($of)?),
+            }),*]),
+        };
+        &SCHEMA
+    }};
+    (@occurs elements) => { $crate::xml::schema::Occurs::Repeated };
+    (@occurs $kind:ident) => { $crate::xml::schema::Occurs::Optional };
+    (@kind value $of:ty) => { $crate::xml::schema::Kind::Value(<$of as $crate::xml::XmlValue>::SCHEMA) };
+    (@kind element $of:ty) => { $crate::xml::schema::Kind::Element(<$of as $crate::xml::XmlElement>::schema) };
+    (@kind elements $of:ty) => { $crate::xml::schema::Kind::Element(<$of as $crate::xml::XmlElement>::schema) };
+    (@kind flag) => { $crate::xml::schema::Kind::Flag };
+    (@kind opaque) => { $crate::xml::schema::Kind::Opaque };
 }

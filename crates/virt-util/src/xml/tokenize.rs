@@ -166,7 +166,9 @@ impl<'s> Filler<'s, '_, '_> {
 
     fn text(&mut self, start: usize, end: usize) -> Result<()> {
         let text = self.doc.source.get(start..end).unwrap_or_default();
-        if let Some(at) = text.find("]]>") {
+        if text.as_bytes().contains(&b'>')
+            && let Some(at) = text.find("]]>")
+        {
             return Err(self.error(start + at, "']]>' is not allowed in text"));
         }
         let carriage_return = self.has_carriage_return && text.contains('\r');

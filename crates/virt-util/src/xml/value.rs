@@ -245,6 +245,38 @@ pub fn parse_integer<T: XmlInteger>(text: &str, base: u32) -> Result<T, ValueErr
     }
 }
 
+/// [`parse_integer`] for a number between `min` and `max`, and not 0 unless `zero`: what the field options `nonzero`, `min`
+/// and `max` do.
+///
+/// # Errors
+/// Not a number, or not allowed.
+pub fn parse_integer_in<T: XmlInteger>(
+    text: &str,
+    base: u32,
+    min: i128,
+    max: i128,
+    zero: bool,
+) -> Result<T, ValueError> {
+    let found = scan_integer(text, base).and_then(|(negative, magnitude)| {
+        let value = if negative {
+            -i128::from(magnitude)
+        } else {
+            i128::from(magnitude)
+        };
+        let fits = value >= min && value <= max && (zero || value != 0);
+        if fits {
+            T::from_parts(negative, magnitude)
+        } else {
+            None
+        }
+    });
+    found.ok_or_else(|| {
+        let min = if !zero && min == 0 { 1 } else { min };
+        let except = if !zero && min < 0 { " except 0" } else { "" };
+        ValueError::expected(format!("a whole number from {min} to {max}{except}"))
+    })
+}
+
 #[cold]
 fn integer_error(min: i64, max: u64) -> ValueError {
     ValueError::expected(format!("a whole number from {min} to {max}"))

@@ -221,3 +221,104 @@ fn unknown_names_are_found() {
         ]
     );
 }
+
+#[derive(Xml, Clone, Debug, PartialEq)]
+#[xml(name = "timer")]
+struct Timer {
+    #[xml("@id", nonzero, max = 100)]
+    id: Option<u8>,
+    #[xml("@ticks", min = -5, default, format = "%d")]
+    ticks: i32,
+    #[xml("@port", write_as = if w.has(XmlFlags::INACTIVE) { None } else { self.port })]
+    port: Option<u16>,
+    #[xml("*")]
+    parts: Vec<Part>,
+}
+
+#[derive(Xml, Clone, Debug, PartialEq)]
+#[xml(union = "name()")]
+enum Part {
+    Catchup {
+        #[xml("@limit", base = 16)]
+        limit: u32,
+    },
+    Range(Range),
+    #[xml(other)]
+    Other(KeptElement),
+}
+
+#[derive(Clone, Debug, PartialEq)]
+struct Range(u32, u32);
+
+impl XmlElement for Range {
+    fn read(element: Element<'_>, cx: &mut Reader) -> Result<Self> {
+        let from = read::attr(element, cx, "from", u32::parse_value)?;
+        let to = read::attr(element, cx, "to", u32::parse_value)?;
+        Ok(Self(
+            from.unwrap_or(0),
+            read::required(element, At::Attribute("to"), to)?,
+        ))
+    }
+
+    fn write_attributes(&self, w: &mut Writer) {
+        write::attr(w, "from", &self.0, u32::format_value);
+        write::attr(w, "to", &self.1, u32::format_value);
+    }
+
+    fn write_content(&self, _w: &mut Writer) {}
+
+    fn schema() -> &'static ElementSchema {
+        describe!("Range", "range", "" => { "@from" => value(u32), "@to" => value(u32) })
+    }
+}
+
+#[test]
+fn the_rest_of_the_options() {
+    let source = "\
+<timer id='7' ticks='-3' port='80'>
+  <catchup limit='16'/>
+  <strange a='&apos;'>text</strange>
+  <range from='1' to='2'/>
+  <odd>
+    <one/>
+    <two x='1'>y</two>
+  </odd>
+</timer>
+";
+    let timer: Timer = from_str(source, XmlFlags::empty(), &DocOptions::default()).unwrap();
+    let Some(Part::Catchup { limit }) = timer.parts.first() else {
+        panic!("{timer:?}")
+    };
+    assert_eq!(*limit, 0x16);
+    assert_eq!(
+        to_string(&timer, XmlFlags::empty()),
+        source.replace("limit='16'", "limit='22'")
+    );
+    assert!(!to_string(&timer, XmlFlags::INACTIVE).contains("port"));
+
+    let refused = |from: &str, to: &str| {
+        let source = source.replace(from, to);
+        from_str::<Timer>(&source, XmlFlags::empty(), &DocOptions::default())
+            .expect_err("must be refused")
+            .to_string()
+    };
+    assert!(refused("id='7'", "id='0'").ends_with("expected a whole number from 1 to 100"));
+    assert!(refused("id='7'", "id='101'").ends_with("expected a whole number from 1 to 100"));
+    assert!(refused("'-3'", "'-6'").ends_with("expected a whole number from -5 to 2147483647"));
+    assert!(refused(" to='2'", "").ends_with("/timer/range: missing required attribute 'to'"));
+}
+
+#[test]
+fn validation_is_about_names() {
+    let doc = |source: &'static str| Doc::parse_with(source, &DocOptions::named("t.xml"));
+    let good = doc("<timer id='1'><anything x='1'/><range to='1'/></timer>").unwrap();
+    assert_eq!(validate::<Timer>(&good), Ok(()));
+    let bad = doc("<timer di='1'>\n <range too='1'/></timer>").unwrap();
+    let error = validate::<Timer>(&bad).unwrap_err();
+    assert_eq!(error.code(), crate::ErrorCode::XML_INVALID_SCHEMA);
+    assert_eq!(
+        error.detail(),
+        "t.xml:1:12: /timer: unknown attribute 'di', did you mean 'id'?; \
+         t.xml:2:14: /timer/range: unknown attribute 'too', did you mean 'to'?"
+    );
+}

@@ -1,4 +1,5 @@
 //! Tests of the module, by subject.
+mod corpus;
 mod derive;
 mod documents;
 mod properties;

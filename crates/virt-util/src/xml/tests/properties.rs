@@ -8,7 +8,7 @@ use crate::xml::{Doc, Element, Writer, XmlFlags};
 const SEEDS: &[&str] = &[
     "<a/>",
     "<sample name='x' number='-1' on='on'><item>1</item><item>2</item><mode>fast</mode><kept><b/>t</kept></sample>",
-    "<sample name='&#x10FFFF;' number='0x7f'><limit unit='MiB'>1</limit><flag/></sample>",
+    "<sample name='&#x10FFFF;' number='0x7f'><limit>1</limit><spare a='&quot;'>x<b/>&lt;</spare><spare><c/> <c>y</c></spare><flag/></sample>",
     "<sample name=''><kept xmlns='u'><a xmlns=''/><b:c xmlns:b='v' b:d='e'/> <!--x--></kept></sample>",
     "<sample name='a'><kept><![CDATA[]]>]]&gt;</kept></sample>",
     "<sample name='a'><kept>\r\n<x/>\r<![CDATA[\r]]></kept></sample>",
