@@ -249,6 +249,11 @@ impl Call<'_, '_> {
                 format!("argument '{argument}' of {name} must be zero or greater")
             }
             Some(Rule::NonZero(argument)) => format!("argument '{argument}' of {name} must not be zero"),
+            Some(Rule::Present(argument)) => format!("argument '{argument}' of {name} is missing"),
+            Some(Rule::AtMost(argument, limit)) => format!(
+                "argument '{argument}' of {name} may have at most {} items ({})",
+                limit.value, limit.name
+            ),
             Some(Rule::Below(argument, limit)) => format!(
                 "argument '{argument}' of {name} must be below {} ({})",
                 limit.value, limit.name
@@ -262,7 +267,7 @@ impl Call<'_, '_> {
             Some(Rule::Requires(one, other)) => {
                 format!("flag '{}' of {name} needs flag '{}'", one.name, other.name)
             }
-            None => format!("the arguments of {name} do not fit together"),
+            Some(Rule::Check(..)) | None => format!("the arguments of {name} do not fit together"),
         };
         Err(VirtError::invalid_arg(error))
     }
@@ -308,4 +313,5 @@ resolvers! {
     nwfilter_binding: NwfilterBindingRef => NwfilterBinding;
 }
 
+pub(crate) mod checks;
 mod events;

@@ -255,11 +255,17 @@ pub enum Rule {
     NonNegative(&'static str),
     /// A number is not zero.
     NonZero(&'static str),
+    /// An argument that may be missing on the wire is there.
+    Present(&'static str),
+    /// A list has no more items than the constant.
+    AtMost(&'static str, Flag),
+    /// A check written by hand (`dispatch/checks.rs`), and the arguments it looks at.
+    Check(&'static str, &'static [&'static str]),
     /// A number is below the constant.
     Below(&'static str, Flag),
     /// Two flags exclude each other.
     Exclusive(Flag, Flag),
-    /// The first flag needs the second.
+    /// The first flag needs the second, or one of the second where several are named.
     Requires(Flag, Flag),
 }
 

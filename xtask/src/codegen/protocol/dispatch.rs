@@ -82,6 +82,21 @@ fn rule(rule: &Rule, procedure: &Procedure, program: &Program, index: usize) -> 
             _ => bad(name),
         },
         Rule::NonZero(name) => format!("args.{name} == 0"),
+        Rule::Present(name) => match ty(name) {
+            Some(Type::Optional(_)) => format!("args.{name}.is_none()"),
+            _ => bad(name),
+        },
+        Rule::AtMost(name, _, limit) => match ty(name) {
+            Some(Type::List(..)) => format!("args.{name}.len() > {limit}"),
+            _ => bad(name),
+        },
+        Rule::Check(name, arguments) => {
+            let arguments: Vec<String> = arguments
+                .iter()
+                .map(|argument| format!("&args.{argument}"))
+                .collect();
+            return format!("    checks::{name}({})?;\n", arguments.join(", "));
+        }
         Rule::Below(name, _, limit) => format!("i64::from(args.{name}) >= {limit}"),
         Rule::Exclusive((_, a), (_, b)) => {
             format!("args.flags & {a:#x} != 0 && args.flags & {b:#x} != 0")
@@ -228,7 +243,14 @@ pub fn tree(description: &Description) -> Tree {
             }
             if any {
                 let _ = writeln!(root, "mod {module};");
-                file = file.replace("dispatch::Call;", "dispatch::{Call, Handler};");
+                file = file.replace(
+                    "dispatch::Call;",
+                    if handlers.contains("checks::") {
+                        "dispatch::{Call, Handler, checks};"
+                    } else {
+                        "dispatch::{Call, Handler};"
+                    },
+                );
                 file.push_str(&table);
                 file.push('\n');
                 file.push_str(&handlers);

@@ -170,9 +170,16 @@ pub enum Rule {
     Positive(String),
     NonNegative(String),
     NonZero(String),
+    /// An argument that may be missing on the wire is there.
+    Present(String),
+    /// A list has no more items than the constant.
+    AtMost(String, String, u32),
+    /// A check written by hand: its name and the arguments it looks at.
+    Check(String, Vec<String>),
     /// The number must be below the constant.
     Below(String, String, u32),
     Exclusive((String, u32), (String, u32)),
+    /// The first flag needs one of the others.
     Requires((String, u32), (String, u32)),
 }
 

@@ -402,9 +402,13 @@ impl<'a> Parser<'a> {
             let Some((a, b)) = inside.split_once(", ") else {
                 return self.error(line, "two flags expected");
             };
+            let mut others = 0;
+            for name in b.split('|') {
+                others |= self.flag(line, name, program)?;
+            }
             Ok((
                 (a.to_owned(), self.flag(line, a, program)?),
-                (b.to_owned(), self.flag(line, b, program)?),
+                (b.to_owned(), others),
             ))
         };
         Ok(match name {
@@ -412,15 +416,22 @@ impl<'a> Parser<'a> {
             "positive" => Rule::Positive(argument(inside)?),
             "non_negative" => Rule::NonNegative(argument(inside)?),
             "non_zero" => Rule::NonZero(argument(inside)?),
-            "below" => {
-                let Some((name, limit)) = inside.split_once(", ") else {
-                    return self.error(line, "`below(ARGUMENT, CONSTANT)` expected");
+            "present" => Rule::Present(argument(inside)?),
+            "below" | "at_most" => {
+                let Some((subject, limit)) = inside.split_once(", ") else {
+                    return self.error(line, format_args!("`{name}(ARGUMENT, CONSTANT)` expected"));
                 };
-                Rule::Below(
-                    argument(name)?,
-                    limit.to_owned(),
-                    self.flag(line, limit, program)?,
-                )
+                let (subject, value) = (argument(subject)?, self.flag(line, limit, program)?);
+                if name == "below" {
+                    Rule::Below(subject, limit.to_owned(), value)
+                } else {
+                    Rule::AtMost(subject, limit.to_owned(), value)
+                }
+            }
+            "check" => {
+                let mut words = inside.split(", ");
+                let check = words.next().unwrap_or_default().to_owned();
+                Rule::Check(check, words.map(argument).collect::<Result<_>>()?)
             }
             "exclusive" => {
                 let (a, b) = pair()?;

@@ -57,6 +57,11 @@ fn rule(rule: &Rule) -> String {
         Rule::Positive(argument) => format!("Rule::Positive({argument:?})"),
         Rule::NonNegative(argument) => format!("Rule::NonNegative({argument:?})"),
         Rule::NonZero(argument) => format!("Rule::NonZero({argument:?})"),
+        Rule::Present(argument) => format!("Rule::Present({argument:?})"),
+        Rule::AtMost(argument, name, value) => {
+            format!("Rule::AtMost({argument:?}, Flag {{ name: {name:?}, value: {value} }})")
+        }
+        Rule::Check(name, arguments) => format!("Rule::Check({name:?}, &{arguments:?})"),
         Rule::Below(argument, name, value) => {
             format!("Rule::Below({argument:?}, Flag {{ name: {name:?}, value: {value} }})")
         }

@@ -4,7 +4,7 @@
 
 use virt_util::Result;
 
-use crate::protocol::dispatch::{Call, Handler};
+use crate::protocol::dispatch::{Call, Handler, checks};
 use crate::protocol::qemu::*;
 use crate::protocol::traits::*;
 
@@ -35,6 +35,7 @@ fn qemu_domain_attach(
     if args.pid_value == 0 {
         return call.broken_rule(0);
     }
+    checks::pid_fits(&args.pid_value)?;
     call.admit()?;
     let reply = driver
         .qemu_domain_attach(

@@ -4,7 +4,7 @@
 
 use virt_util::Result;
 
-use crate::protocol::dispatch::{Call, Handler};
+use crate::protocol::dispatch::{Call, Handler, checks};
 use crate::protocol::remote::*;
 use crate::protocol::traits::*;
 
@@ -429,6 +429,12 @@ fn domain_send_key(call: &mut Call<'_, '_>, driver: &dyn HypervisorDriver, bytes
     if args.keycodes.is_empty() {
         return call.broken_rule(0);
     }
+    if i64::from(args.codeset) >= 10 {
+        return call.broken_rule(1);
+    }
+    if args.keycodes.len() > 16 {
+        return call.broken_rule(2);
+    }
     call.admit()?;
     let domain = call.domain(args.domain)?;
     driver.domain_send_key(
@@ -579,6 +585,7 @@ fn domain_block_rebase(
     bytes: &[u8],
 ) -> Result<Vec<u8>> {
     let args: DomainBlockRebaseArgs = call.decode(bytes)?;
+    checks::rebase_flags(&args.base, &args.flags)?;
     call.admit()?;
     let domain = call.domain(args.domain)?;
     driver.domain_block_rebase(call.cx, domain, args.path, args.base, args.bandwidth, args.flags)?;
@@ -775,6 +782,9 @@ fn domain_rename(call: &mut Call<'_, '_>, driver: &dyn HypervisorDriver, bytes: 
     if args.new_name.as_ref().is_some_and(|value| value.is_empty()) {
         return call.broken_rule(0);
     }
+    if args.new_name.is_none() {
+        return call.broken_rule(1);
+    }
     call.admit()?;
     let domain = call.domain(args.domain)?;
     let reply = driver.domain_rename(call.cx, domain, args.new_name, args.flags)?;
@@ -889,6 +899,9 @@ fn domain_del_throttle_group(
     bytes: &[u8],
 ) -> Result<Vec<u8>> {
     let args: DomainDelThrottleGroupArgs = call.decode(bytes)?;
+    if args.group.is_none() {
+        return call.broken_rule(0);
+    }
     call.admit_on(u64::from(args.flags))?;
     let domain = call.domain(args.domain)?;
     driver.domain_del_throttle_group(call.cx, domain, args.group, args.flags)?;

@@ -4,7 +4,7 @@
 
 use virt_util::Result;
 
-use crate::protocol::dispatch::{Call, Handler};
+use crate::protocol::dispatch::{Call, Handler, checks};
 use crate::protocol::remote::*;
 use crate::protocol::traits::*;
 
@@ -126,9 +126,10 @@ fn domain_get_vcpus(call: &mut Call<'_, '_>, driver: &dyn HypervisorDriver, byte
     if args.maxinfo <= 0 {
         return call.broken_rule(0);
     }
-    if args.maplen <= 0 {
+    if args.maplen < 0 {
         return call.broken_rule(1);
     }
+    checks::product_fits(&args.maxinfo, &args.maplen)?;
     call.admit()?;
     let domain = call.domain(args.domain)?;
     let reply = driver.domain_get_vcpus(call.cx, domain, args.maxinfo, args.maplen)?;
@@ -305,6 +306,7 @@ fn domain_get_vcpu_pin_info(
     if args.flags & 0x1 != 0 && args.flags & 0x2 != 0 {
         return call.broken_rule(2);
     }
+    checks::product_fits(&args.ncpumaps, &args.maplen)?;
     call.admit()?;
     let domain = call.domain(args.domain)?;
     let reply = driver.domain_get_vcpu_pin_info(call.cx, domain, args.ncpumaps, args.maplen, args.flags)?;
@@ -335,6 +337,7 @@ fn domain_get_block_io_tune(
     if args.flags & 0x1 != 0 && args.flags & 0x2 != 0 {
         return call.broken_rule(1);
     }
+    checks::disk_unless_counting(&args.disk, &args.nparams)?;
     call.admit()?;
     let domain = call.domain(args.domain)?;
     let reply = driver.domain_get_block_io_tune(call.cx, domain, args.disk, args.nparams, args.flags)?;
@@ -378,9 +381,7 @@ fn domain_get_cpu_stats(
     bytes: &[u8],
 ) -> Result<Vec<u8>> {
     let args: DomainGetCpuStatsArgs = call.decode(bytes)?;
-    if args.start_cpu < 0 {
-        return call.broken_rule(0);
-    }
+    checks::cpu_range(&args.start_cpu, &args.ncpus, &args.nparams)?;
     call.admit()?;
     let domain = call.domain(args.domain)?;
     let reply = driver.domain_get_cpu_stats(
@@ -415,6 +416,7 @@ fn domain_get_metadata(
     if args.flags & 0x1 != 0 && args.flags & 0x2 != 0 {
         return call.broken_rule(0);
     }
+    checks::metadata_uri(&args.kind, &args.uri)?;
     call.admit()?;
     let domain = call.domain(args.domain)?;
     let reply = driver.domain_get_metadata(call.cx, domain, args.kind, args.uri, args.flags)?;

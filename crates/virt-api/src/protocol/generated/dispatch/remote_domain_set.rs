@@ -4,7 +4,7 @@
 
 use virt_util::Result;
 
-use crate::protocol::dispatch::{Call, Handler};
+use crate::protocol::dispatch::{Call, Handler, checks};
 use crate::protocol::remote::*;
 use crate::protocol::traits::*;
 
@@ -76,6 +76,7 @@ fn domain_set_max_memory(
     if args.memory == 0 {
         return call.broken_rule(0);
     }
+    checks::memory_fits(&args.memory)?;
     call.admit()?;
     let domain = call.domain(args.domain)?;
     driver.domain_set_max_memory(call.cx, domain, args.memory)?;
@@ -91,6 +92,7 @@ fn domain_set_memory(
     if args.memory == 0 {
         return call.broken_rule(0);
     }
+    checks::memory_fits(&args.memory)?;
     call.admit()?;
     let domain = call.domain(args.domain)?;
     driver.domain_set_memory(call.cx, domain, args.memory)?;
@@ -165,6 +167,7 @@ fn domain_set_memory_flags(
     if args.memory == 0 {
         return call.broken_rule(0);
     }
+    checks::memory_fits(&args.memory)?;
     call.admit_on(u64::from(args.flags))?;
     let domain = call.domain(args.domain)?;
     driver.domain_set_memory_flags(call.cx, domain, args.memory, args.flags)?;
@@ -261,6 +264,7 @@ fn domain_set_metadata(
     bytes: &[u8],
 ) -> Result<Vec<u8>> {
     let args: DomainSetMetadataArgs = call.decode(bytes)?;
+    checks::new_metadata(&args.kind, &args.metadata, &args.key, &args.uri)?;
     call.admit_on(u64::from(args.flags))?;
     let domain = call.domain(args.domain)?;
     driver.domain_set_metadata(
@@ -334,6 +338,12 @@ fn domain_set_user_password(
     bytes: &[u8],
 ) -> Result<Vec<u8>> {
     let args: DomainSetUserPasswordArgs = call.decode(bytes)?;
+    if args.user.is_none() {
+        return call.broken_rule(0);
+    }
+    if args.password.is_none() {
+        return call.broken_rule(1);
+    }
     call.admit()?;
     let domain = call.domain(args.domain)?;
     driver.domain_set_user_password(call.cx, domain, args.user, args.password, args.flags)?;

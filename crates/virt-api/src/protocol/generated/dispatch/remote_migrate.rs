@@ -50,15 +50,6 @@ fn domain_migrate_prepare(
     bytes: &[u8],
 ) -> Result<Vec<u8>> {
     let args: DomainMigratePrepareArgs = call.decode(bytes)?;
-    if args.flags & 0x40 != 0 && args.flags & 0x80 != 0 {
-        return call.broken_rule(0);
-    }
-    if args.flags & 0x4 != 0 && args.flags & 0x20000 != 0 {
-        return call.broken_rule(1);
-    }
-    if args.flags & 0x40000 != 0 && args.flags & 0x40 == 0 {
-        return call.broken_rule(2);
-    }
     call.admit()?;
     let reply = driver
         .domain_migrate_prepare(
@@ -79,15 +70,6 @@ fn domain_migrate_perform(
     bytes: &[u8],
 ) -> Result<Vec<u8>> {
     let args: DomainMigratePerformArgs = call.decode(bytes)?;
-    if args.flags & 0x40 != 0 && args.flags & 0x80 != 0 {
-        return call.broken_rule(0);
-    }
-    if args.flags & 0x4 != 0 && args.flags & 0x20000 != 0 {
-        return call.broken_rule(1);
-    }
-    if args.flags & 0x40000 != 0 && args.flags & 0x40 == 0 {
-        return call.broken_rule(2);
-    }
     call.admit()?;
     let domain = call.domain(args.domain)?;
     driver.domain_migrate_perform(
@@ -108,15 +90,6 @@ fn domain_migrate_finish(
     bytes: &[u8],
 ) -> Result<Vec<u8>> {
     let args: DomainMigrateFinishArgs = call.decode(bytes)?;
-    if args.flags & 0x40 != 0 && args.flags & 0x80 != 0 {
-        return call.broken_rule(0);
-    }
-    if args.flags & 0x4 != 0 && args.flags & 0x20000 != 0 {
-        return call.broken_rule(1);
-    }
-    if args.flags & 0x40000 != 0 && args.flags & 0x40 == 0 {
-        return call.broken_rule(2);
-    }
     call.admit()?;
     let reply = driver
         .domain_migrate_finish(
@@ -137,15 +110,6 @@ fn domain_migrate_prepare2(
     bytes: &[u8],
 ) -> Result<Vec<u8>> {
     let args: DomainMigratePrepare2Args = call.decode(bytes)?;
-    if args.flags & 0x40 != 0 && args.flags & 0x80 != 0 {
-        return call.broken_rule(0);
-    }
-    if args.flags & 0x4 != 0 && args.flags & 0x20000 != 0 {
-        return call.broken_rule(1);
-    }
-    if args.flags & 0x40000 != 0 && args.flags & 0x40 == 0 {
-        return call.broken_rule(2);
-    }
     call.admit()?;
     let reply = driver
         .domain_migrate_prepare2(
@@ -167,15 +131,6 @@ fn domain_migrate_finish2(
     bytes: &[u8],
 ) -> Result<Vec<u8>> {
     let args: DomainMigrateFinish2Args = call.decode(bytes)?;
-    if args.flags & 0x40 != 0 && args.flags & 0x80 != 0 {
-        return call.broken_rule(0);
-    }
-    if args.flags & 0x4 != 0 && args.flags & 0x20000 != 0 {
-        return call.broken_rule(1);
-    }
-    if args.flags & 0x40000 != 0 && args.flags & 0x40 == 0 {
-        return call.broken_rule(2);
-    }
     call.admit()?;
     let reply = driver
         .domain_migrate_finish2(
@@ -241,15 +196,6 @@ fn domain_migrate_begin3(
     bytes: &[u8],
 ) -> Result<Vec<u8>> {
     let args: DomainMigrateBegin3Args = call.decode(bytes)?;
-    if args.flags & 0x40 != 0 && args.flags & 0x80 != 0 {
-        return call.broken_rule(0);
-    }
-    if args.flags & 0x4 != 0 && args.flags & 0x20000 != 0 {
-        return call.broken_rule(1);
-    }
-    if args.flags & 0x40000 != 0 && args.flags & 0x40 == 0 {
-        return call.broken_rule(2);
-    }
     call.admit()?;
     let domain = call.domain(args.domain)?;
     let reply =
@@ -263,15 +209,6 @@ fn domain_migrate_prepare3(
     bytes: &[u8],
 ) -> Result<Vec<u8>> {
     let args: DomainMigratePrepare3Args = call.decode(bytes)?;
-    if args.flags & 0x40 != 0 && args.flags & 0x80 != 0 {
-        return call.broken_rule(0);
-    }
-    if args.flags & 0x4 != 0 && args.flags & 0x20000 != 0 {
-        return call.broken_rule(1);
-    }
-    if args.flags & 0x40000 != 0 && args.flags & 0x40 == 0 {
-        return call.broken_rule(2);
-    }
     call.admit()?;
     let reply = driver
         .domain_migrate_prepare3(
@@ -315,15 +252,6 @@ fn domain_migrate_perform3(
     bytes: &[u8],
 ) -> Result<Vec<u8>> {
     let args: DomainMigratePerform3Args = call.decode(bytes)?;
-    if args.flags & 0x40 != 0 && args.flags & 0x80 != 0 {
-        return call.broken_rule(0);
-    }
-    if args.flags & 0x4 != 0 && args.flags & 0x20000 != 0 {
-        return call.broken_rule(1);
-    }
-    if args.flags & 0x40000 != 0 && args.flags & 0x40 == 0 {
-        return call.broken_rule(2);
-    }
     call.admit()?;
     let domain = call.domain(args.domain)?;
     let reply = driver.domain_migrate_perform3(
@@ -346,15 +274,6 @@ fn domain_migrate_finish3(
     bytes: &[u8],
 ) -> Result<Vec<u8>> {
     let args: DomainMigrateFinish3Args = call.decode(bytes)?;
-    if args.flags & 0x40 != 0 && args.flags & 0x80 != 0 {
-        return call.broken_rule(0);
-    }
-    if args.flags & 0x4 != 0 && args.flags & 0x20000 != 0 {
-        return call.broken_rule(1);
-    }
-    if args.flags & 0x40000 != 0 && args.flags & 0x40 == 0 {
-        return call.broken_rule(2);
-    }
     call.admit()?;
     let reply = driver
         .domain_migrate_finish3(
@@ -377,15 +296,6 @@ fn domain_migrate_confirm3(
     bytes: &[u8],
 ) -> Result<Vec<u8>> {
     let args: DomainMigrateConfirm3Args = call.decode(bytes)?;
-    if args.flags & 0x40 != 0 && args.flags & 0x80 != 0 {
-        return call.broken_rule(0);
-    }
-    if args.flags & 0x4 != 0 && args.flags & 0x20000 != 0 {
-        return call.broken_rule(1);
-    }
-    if args.flags & 0x40000 != 0 && args.flags & 0x40 == 0 {
-        return call.broken_rule(2);
-    }
     call.admit()?;
     let domain = call.domain(args.domain)?;
     driver.domain_migrate_confirm3(call.cx, domain, args.cookie_in, args.flags, args.cancelled)?;
@@ -434,15 +344,6 @@ fn domain_migrate_begin3_params(
     bytes: &[u8],
 ) -> Result<Vec<u8>> {
     let args: DomainMigrateBegin3ParamsArgs = call.decode(bytes)?;
-    if args.flags & 0x40 != 0 && args.flags & 0x80 != 0 {
-        return call.broken_rule(0);
-    }
-    if args.flags & 0x4 != 0 && args.flags & 0x20000 != 0 {
-        return call.broken_rule(1);
-    }
-    if args.flags & 0x40000 != 0 && args.flags & 0x40 == 0 {
-        return call.broken_rule(2);
-    }
     call.admit()?;
     let domain = call.domain(args.domain)?;
     let reply = driver.domain_migrate_begin3_params(call.cx, domain, args.params, args.flags)?;
@@ -455,15 +356,6 @@ fn domain_migrate_prepare3_params(
     bytes: &[u8],
 ) -> Result<Vec<u8>> {
     let args: DomainMigratePrepare3ParamsArgs = call.decode(bytes)?;
-    if args.flags & 0x40 != 0 && args.flags & 0x80 != 0 {
-        return call.broken_rule(0);
-    }
-    if args.flags & 0x4 != 0 && args.flags & 0x20000 != 0 {
-        return call.broken_rule(1);
-    }
-    if args.flags & 0x40000 != 0 && args.flags & 0x40 == 0 {
-        return call.broken_rule(2);
-    }
     call.admit()?;
     let reply = driver
         .domain_migrate_prepare3_params(
@@ -502,15 +394,6 @@ fn domain_migrate_perform3_params(
     bytes: &[u8],
 ) -> Result<Vec<u8>> {
     let args: DomainMigratePerform3ParamsArgs = call.decode(bytes)?;
-    if args.flags & 0x40 != 0 && args.flags & 0x80 != 0 {
-        return call.broken_rule(0);
-    }
-    if args.flags & 0x4 != 0 && args.flags & 0x20000 != 0 {
-        return call.broken_rule(1);
-    }
-    if args.flags & 0x40000 != 0 && args.flags & 0x40 == 0 {
-        return call.broken_rule(2);
-    }
     call.admit()?;
     let domain = call.domain(args.domain)?;
     let reply = driver.domain_migrate_perform3_params(
@@ -530,15 +413,6 @@ fn domain_migrate_finish3_params(
     bytes: &[u8],
 ) -> Result<Vec<u8>> {
     let args: DomainMigrateFinish3ParamsArgs = call.decode(bytes)?;
-    if args.flags & 0x40 != 0 && args.flags & 0x80 != 0 {
-        return call.broken_rule(0);
-    }
-    if args.flags & 0x4 != 0 && args.flags & 0x20000 != 0 {
-        return call.broken_rule(1);
-    }
-    if args.flags & 0x40000 != 0 && args.flags & 0x40 == 0 {
-        return call.broken_rule(2);
-    }
     call.admit()?;
     let reply = driver
         .domain_migrate_finish3_params(
@@ -559,15 +433,6 @@ fn domain_migrate_confirm3_params(
     bytes: &[u8],
 ) -> Result<Vec<u8>> {
     let args: DomainMigrateConfirm3ParamsArgs = call.decode(bytes)?;
-    if args.flags & 0x40 != 0 && args.flags & 0x80 != 0 {
-        return call.broken_rule(0);
-    }
-    if args.flags & 0x4 != 0 && args.flags & 0x20000 != 0 {
-        return call.broken_rule(1);
-    }
-    if args.flags & 0x40000 != 0 && args.flags & 0x40 == 0 {
-        return call.broken_rule(2);
-    }
     call.admit()?;
     let domain = call.domain(args.domain)?;
     driver.domain_migrate_confirm3_params(

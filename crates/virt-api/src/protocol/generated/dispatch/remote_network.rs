@@ -4,7 +4,7 @@
 
 use virt_util::Result;
 
-use crate::protocol::dispatch::{Call, Handler};
+use crate::protocol::dispatch::{Call, Handler, checks};
 use crate::protocol::remote::*;
 use crate::protocol::traits::*;
 
@@ -322,6 +322,7 @@ fn network_set_metadata(
     bytes: &[u8],
 ) -> Result<Vec<u8>> {
     let args: NetworkSetMetadataArgs = call.decode(bytes)?;
+    checks::new_metadata(&args.kind, &args.metadata, &args.key, &args.uri)?;
     call.admit_on(u64::from(args.flags))?;
     let network = call.network(args.network)?;
     driver.network_set_metadata(
@@ -345,6 +346,7 @@ fn network_get_metadata(
     if args.flags & 0x1 != 0 && args.flags & 0x2 != 0 {
         return call.broken_rule(0);
     }
+    checks::metadata_uri(&args.kind, &args.uri)?;
     call.admit()?;
     let network = call.network(args.network)?;
     let reply = driver.network_get_metadata(call.cx, network, args.kind, args.uri, args.flags)?;

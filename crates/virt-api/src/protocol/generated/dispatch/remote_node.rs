@@ -4,7 +4,7 @@
 
 use virt_util::Result;
 
-use crate::protocol::dispatch::{Call, Handler};
+use crate::protocol::dispatch::{Call, Handler, checks};
 use crate::protocol::remote::*;
 use crate::protocol::traits::*;
 
@@ -393,6 +393,7 @@ fn node_get_cpu_stats(
     if args.nparams < 0 {
         return call.broken_rule(0);
     }
+    checks::all_or_one(&args.cpu_num)?;
     call.admit()?;
     let reply = driver.node_get_cpu_stats(call.cx, args.cpu_num, args.nparams, args.flags)?;
     call.encode(&reply)
@@ -407,6 +408,7 @@ fn node_get_memory_stats(
     if args.nparams < 0 {
         return call.broken_rule(0);
     }
+    checks::all_or_one(&args.cell_num)?;
     call.admit()?;
     let reply = driver.node_get_memory_stats(call.cx, args.nparams, args.cell_num, args.flags)?;
     call.encode(&reply)

@@ -431,6 +431,9 @@ fn domain_core_dump_with_format(
     if args.flags & 0x2 != 0 && args.flags & 0x8 != 0 {
         return call.broken_rule(2);
     }
+    if i64::from(args.dumpformat) >= 5 {
+        return call.broken_rule(3);
+    }
     call.admit()?;
     let domain = call.domain(args.domain)?;
     driver.domain_core_dump_with_format(call.cx, domain, args.to, args.dumpformat, args.flags)?;

@@ -4,7 +4,7 @@
 
 use virt_util::Result;
 
-use crate::protocol::dispatch::{Call, Handler};
+use crate::protocol::dispatch::{Call, Handler, checks};
 use crate::protocol::remote::*;
 use crate::protocol::traits::*;
 
@@ -434,6 +434,7 @@ fn storage_vol_wipe_pattern(
 
 fn storage_vol_resize(call: &mut Call<'_, '_>, driver: &dyn StorageDriver, bytes: &[u8]) -> Result<Vec<u8>> {
     let args: StorageVolResizeArgs = call.decode(bytes)?;
+    checks::new_capacity(&args.capacity, &args.flags)?;
     call.admit()?;
     let volume = call.storage_vol(args.volume)?;
     driver.storage_vol_resize(call.cx, volume, args.capacity, args.flags)?;

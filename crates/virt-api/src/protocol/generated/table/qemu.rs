@@ -45,7 +45,10 @@ pub(super) static ROWS: [Procedure; 7] = [
             AclRule::always(ObjectKind::Domain, "write"),
         ],
         object: Some(ObjectSource::Process),
-        rules: &[Rule::NonZero("pid_value")],
+        rules: &[
+            Rule::NonZero("pid_value"),
+            Rule::Check("pid_fits", &["pid_value"]),
+        ],
         ..Procedure::call(0x20008087)
     },
     Procedure {

@@ -608,7 +608,23 @@ pub(super) static ROWS: [Procedure; 68] = [
         class: Class::Change,
         read_only: ReadOnly::Deny,
         acl: &[AclRule::always(ObjectKind::Domain, "send_input")],
-        rules: &[Rule::NonEmpty("keycodes")],
+        rules: &[
+            Rule::NonEmpty("keycodes"),
+            Rule::Below(
+                "codeset",
+                Flag {
+                    name: "VIR_KEYCODE_SET_LAST",
+                    value: 10,
+                },
+            ),
+            Rule::AtMost(
+                "keycodes",
+                Flag {
+                    name: "VIR_DOMAIN_SEND_KEY_MAX_KEYS",
+                    value: 16,
+                },
+            ),
+        ],
         ..Procedure::call(0x20008086)
     },
     Procedure {
@@ -796,6 +812,7 @@ pub(super) static ROWS: [Procedure; 68] = [
         class: Class::Change,
         read_only: ReadOnly::Deny,
         acl: &[AclRule::always(ObjectKind::Domain, "block_write")],
+        rules: &[Rule::Check("rebase_flags", &["base", "flags"])],
         ..Procedure::call(0x20008086)
     },
     Procedure {
@@ -1125,7 +1142,7 @@ pub(super) static ROWS: [Procedure; 68] = [
             AclRule::always(ObjectKind::Domain, "write"),
             AclRule::always(ObjectKind::Domain, "save"),
         ],
-        rules: &[Rule::NonEmpty("new_name")],
+        rules: &[Rule::NonEmpty("new_name"), Rule::Present("new_name")],
         ..Procedure::call(0x20008086)
     },
     Procedure {
@@ -1332,6 +1349,7 @@ pub(super) static ROWS: [Procedure; 68] = [
                 overridden: None,
             },
         ],
+        rules: &[Rule::Present("group")],
         ..Procedure::call(0x20008086)
     },
 ];

@@ -164,7 +164,11 @@ pub(super) static ROWS: [Procedure; 39] = [
         class: Class::Query,
         priority: Priority::High,
         acl: &[AclRule::always(ObjectKind::Domain, "read")],
-        rules: &[Rule::Positive("maxinfo"), Rule::Positive("maplen")],
+        rules: &[
+            Rule::Positive("maxinfo"),
+            Rule::NonNegative("maplen"),
+            Rule::Check("product_fits", &["maxinfo", "maplen"]),
+        ],
         ..Procedure::call(0x20008086)
     },
     Procedure {
@@ -429,6 +433,7 @@ pub(super) static ROWS: [Procedure; 39] = [
                     value: 0x2,
                 },
             ),
+            Rule::Check("product_fits", &["ncpumaps", "maplen"]),
         ],
         ..Procedure::call(0x20008086)
     },
@@ -470,6 +475,7 @@ pub(super) static ROWS: [Procedure; 39] = [
                     value: 0x2,
                 },
             ),
+            Rule::Check("disk_unless_counting", &["disk", "nparams"]),
         ],
         ..Procedure::call(0x20008086)
     },
@@ -515,7 +521,7 @@ pub(super) static ROWS: [Procedure; 39] = [
         owner: Owner::Driver,
         class: Class::Query,
         acl: &[AclRule::always(ObjectKind::Domain, "read")],
-        rules: &[Rule::NonNegative("start_cpu")],
+        rules: &[Rule::Check("cpu_range", &["start_cpu", "ncpus", "nparams"])],
         ..Procedure::call(0x20008086)
     },
     Procedure {
@@ -545,16 +551,19 @@ pub(super) static ROWS: [Procedure; 39] = [
         class: Class::Query,
         inline: true,
         acl: &[AclRule::always(ObjectKind::Domain, "read")],
-        rules: &[Rule::Exclusive(
-            Flag {
-                name: "VIR_DOMAIN_AFFECT_LIVE",
-                value: 0x1,
-            },
-            Flag {
-                name: "VIR_DOMAIN_AFFECT_CONFIG",
-                value: 0x2,
-            },
-        )],
+        rules: &[
+            Rule::Exclusive(
+                Flag {
+                    name: "VIR_DOMAIN_AFFECT_LIVE",
+                    value: 0x1,
+                },
+                Flag {
+                    name: "VIR_DOMAIN_AFFECT_CONFIG",
+                    value: 0x2,
+                },
+            ),
+            Rule::Check("metadata_uri", &["kind", "uri"]),
+        ],
         ..Procedure::call(0x20008086)
     },
     Procedure {

@@ -56,7 +56,7 @@ pub(super) static ROWS: [Procedure; 30] = [
         priority: Priority::High,
         read_only: ReadOnly::Deny,
         acl: &[AclRule::always(ObjectKind::Domain, "write")],
-        rules: &[Rule::NonZero("memory")],
+        rules: &[Rule::NonZero("memory"), Rule::Check("memory_fits", &["memory"])],
         ..Procedure::call(0x20008086)
     },
     Procedure {
@@ -71,7 +71,7 @@ pub(super) static ROWS: [Procedure; 30] = [
         class: Class::Change,
         read_only: ReadOnly::Deny,
         acl: &[AclRule::always(ObjectKind::Domain, "write")],
-        rules: &[Rule::NonZero("memory")],
+        rules: &[Rule::NonZero("memory"), Rule::Check("memory_fits", &["memory"])],
         ..Procedure::call(0x20008086)
     },
     Procedure {
@@ -283,7 +283,7 @@ pub(super) static ROWS: [Procedure; 30] = [
                 overridden: None,
             },
         ],
-        rules: &[Rule::NonZero("memory")],
+        rules: &[Rule::NonZero("memory"), Rule::Check("memory_fits", &["memory"])],
         ..Procedure::call(0x20008086)
     },
     Procedure {
@@ -582,6 +582,7 @@ pub(super) static ROWS: [Procedure; 30] = [
                 overridden: None,
             },
         ],
+        rules: &[Rule::Check("new_metadata", &["kind", "metadata", "key", "uri"])],
         ..Procedure::call(0x20008086)
     },
     Procedure {
@@ -739,6 +740,7 @@ pub(super) static ROWS: [Procedure; 30] = [
         class: Class::Agent,
         read_only: ReadOnly::Deny,
         acl: &[AclRule::always(ObjectKind::Domain, "set_password")],
+        rules: &[Rule::Present("user"), Rule::Present("password")],
         ..Procedure::call(0x20008086)
     },
     Procedure {

@@ -31,38 +31,6 @@ pub(super) static ROWS: [Procedure; 25] = [
             AclRule::always(ObjectKind::Domain, "write"),
         ],
         object: Some(ObjectSource::Xml),
-        rules: &[
-            Rule::Exclusive(
-                Flag {
-                    name: "VIR_MIGRATE_NON_SHARED_DISK",
-                    value: 0x40,
-                },
-                Flag {
-                    name: "VIR_MIGRATE_NON_SHARED_INC",
-                    value: 0x80,
-                },
-            ),
-            Rule::Exclusive(
-                Flag {
-                    name: "VIR_MIGRATE_TUNNELLED",
-                    value: 0x4,
-                },
-                Flag {
-                    name: "VIR_MIGRATE_PARALLEL",
-                    value: 0x20000,
-                },
-            ),
-            Rule::Requires(
-                Flag {
-                    name: "VIR_MIGRATE_NON_SHARED_SYNCHRONOUS_WRITES",
-                    value: 0x40000,
-                },
-                Flag {
-                    name: "VIR_MIGRATE_NON_SHARED_DISK",
-                    value: 0x40,
-                },
-            ),
-        ],
         ..Procedure::call(0x20008086)
     },
     Procedure {
@@ -84,38 +52,6 @@ pub(super) static ROWS: [Procedure; 25] = [
         class: Class::Long,
         read_only: ReadOnly::Deny,
         acl: &[AclRule::always(ObjectKind::Domain, "migrate")],
-        rules: &[
-            Rule::Exclusive(
-                Flag {
-                    name: "VIR_MIGRATE_NON_SHARED_DISK",
-                    value: 0x40,
-                },
-                Flag {
-                    name: "VIR_MIGRATE_NON_SHARED_INC",
-                    value: 0x80,
-                },
-            ),
-            Rule::Exclusive(
-                Flag {
-                    name: "VIR_MIGRATE_TUNNELLED",
-                    value: 0x4,
-                },
-                Flag {
-                    name: "VIR_MIGRATE_PARALLEL",
-                    value: 0x20000,
-                },
-            ),
-            Rule::Requires(
-                Flag {
-                    name: "VIR_MIGRATE_NON_SHARED_SYNCHRONOUS_WRITES",
-                    value: 0x40000,
-                },
-                Flag {
-                    name: "VIR_MIGRATE_NON_SHARED_DISK",
-                    value: 0x40,
-                },
-            ),
-        ],
         ..Procedure::call(0x20008086)
     },
     Procedure {
@@ -132,38 +68,6 @@ pub(super) static ROWS: [Procedure; 25] = [
         read_only: ReadOnly::Deny,
         acl: &[AclRule::always(ObjectKind::Domain, "migrate")],
         object: Some(ObjectSource::Name),
-        rules: &[
-            Rule::Exclusive(
-                Flag {
-                    name: "VIR_MIGRATE_NON_SHARED_DISK",
-                    value: 0x40,
-                },
-                Flag {
-                    name: "VIR_MIGRATE_NON_SHARED_INC",
-                    value: 0x80,
-                },
-            ),
-            Rule::Exclusive(
-                Flag {
-                    name: "VIR_MIGRATE_TUNNELLED",
-                    value: 0x4,
-                },
-                Flag {
-                    name: "VIR_MIGRATE_PARALLEL",
-                    value: 0x20000,
-                },
-            ),
-            Rule::Requires(
-                Flag {
-                    name: "VIR_MIGRATE_NON_SHARED_SYNCHRONOUS_WRITES",
-                    value: 0x40000,
-                },
-                Flag {
-                    name: "VIR_MIGRATE_NON_SHARED_DISK",
-                    value: 0x40,
-                },
-            ),
-        ],
         ..Procedure::call(0x20008086)
     },
     Procedure {
@@ -184,38 +88,6 @@ pub(super) static ROWS: [Procedure; 25] = [
             AclRule::always(ObjectKind::Domain, "write"),
         ],
         object: Some(ObjectSource::Xml),
-        rules: &[
-            Rule::Exclusive(
-                Flag {
-                    name: "VIR_MIGRATE_NON_SHARED_DISK",
-                    value: 0x40,
-                },
-                Flag {
-                    name: "VIR_MIGRATE_NON_SHARED_INC",
-                    value: 0x80,
-                },
-            ),
-            Rule::Exclusive(
-                Flag {
-                    name: "VIR_MIGRATE_TUNNELLED",
-                    value: 0x4,
-                },
-                Flag {
-                    name: "VIR_MIGRATE_PARALLEL",
-                    value: 0x20000,
-                },
-            ),
-            Rule::Requires(
-                Flag {
-                    name: "VIR_MIGRATE_NON_SHARED_SYNCHRONOUS_WRITES",
-                    value: 0x40000,
-                },
-                Flag {
-                    name: "VIR_MIGRATE_NON_SHARED_DISK",
-                    value: 0x40,
-                },
-            ),
-        ],
         ..Procedure::call(0x20008086)
     },
     Procedure {
@@ -232,38 +104,6 @@ pub(super) static ROWS: [Procedure; 25] = [
         read_only: ReadOnly::Deny,
         acl: &[AclRule::always(ObjectKind::Domain, "migrate")],
         object: Some(ObjectSource::Name),
-        rules: &[
-            Rule::Exclusive(
-                Flag {
-                    name: "VIR_MIGRATE_NON_SHARED_DISK",
-                    value: 0x40,
-                },
-                Flag {
-                    name: "VIR_MIGRATE_NON_SHARED_INC",
-                    value: 0x80,
-                },
-            ),
-            Rule::Exclusive(
-                Flag {
-                    name: "VIR_MIGRATE_TUNNELLED",
-                    value: 0x4,
-                },
-                Flag {
-                    name: "VIR_MIGRATE_PARALLEL",
-                    value: 0x20000,
-                },
-            ),
-            Rule::Requires(
-                Flag {
-                    name: "VIR_MIGRATE_NON_SHARED_SYNCHRONOUS_WRITES",
-                    value: 0x40000,
-                },
-                Flag {
-                    name: "VIR_MIGRATE_NON_SHARED_DISK",
-                    value: 0x40,
-                },
-            ),
-        ],
         ..Procedure::call(0x20008086)
     },
     Procedure {
@@ -330,38 +170,6 @@ pub(super) static ROWS: [Procedure; 25] = [
         class: Class::Long,
         read_only: ReadOnly::Deny,
         acl: &[AclRule::always(ObjectKind::Domain, "migrate")],
-        rules: &[
-            Rule::Exclusive(
-                Flag {
-                    name: "VIR_MIGRATE_NON_SHARED_DISK",
-                    value: 0x40,
-                },
-                Flag {
-                    name: "VIR_MIGRATE_NON_SHARED_INC",
-                    value: 0x80,
-                },
-            ),
-            Rule::Exclusive(
-                Flag {
-                    name: "VIR_MIGRATE_TUNNELLED",
-                    value: 0x4,
-                },
-                Flag {
-                    name: "VIR_MIGRATE_PARALLEL",
-                    value: 0x20000,
-                },
-            ),
-            Rule::Requires(
-                Flag {
-                    name: "VIR_MIGRATE_NON_SHARED_SYNCHRONOUS_WRITES",
-                    value: 0x40000,
-                },
-                Flag {
-                    name: "VIR_MIGRATE_NON_SHARED_DISK",
-                    value: 0x40,
-                },
-            ),
-        ],
         ..Procedure::call(0x20008086)
     },
     Procedure {
@@ -382,38 +190,6 @@ pub(super) static ROWS: [Procedure; 25] = [
             AclRule::always(ObjectKind::Domain, "write"),
         ],
         object: Some(ObjectSource::Xml),
-        rules: &[
-            Rule::Exclusive(
-                Flag {
-                    name: "VIR_MIGRATE_NON_SHARED_DISK",
-                    value: 0x40,
-                },
-                Flag {
-                    name: "VIR_MIGRATE_NON_SHARED_INC",
-                    value: 0x80,
-                },
-            ),
-            Rule::Exclusive(
-                Flag {
-                    name: "VIR_MIGRATE_TUNNELLED",
-                    value: 0x4,
-                },
-                Flag {
-                    name: "VIR_MIGRATE_PARALLEL",
-                    value: 0x20000,
-                },
-            ),
-            Rule::Requires(
-                Flag {
-                    name: "VIR_MIGRATE_NON_SHARED_SYNCHRONOUS_WRITES",
-                    value: 0x40000,
-                },
-                Flag {
-                    name: "VIR_MIGRATE_NON_SHARED_DISK",
-                    value: 0x40,
-                },
-            ),
-        ],
         ..Procedure::call(0x20008086)
     },
     Procedure {
@@ -460,38 +236,6 @@ pub(super) static ROWS: [Procedure; 25] = [
         class: Class::Long,
         read_only: ReadOnly::Deny,
         acl: &[AclRule::always(ObjectKind::Domain, "migrate")],
-        rules: &[
-            Rule::Exclusive(
-                Flag {
-                    name: "VIR_MIGRATE_NON_SHARED_DISK",
-                    value: 0x40,
-                },
-                Flag {
-                    name: "VIR_MIGRATE_NON_SHARED_INC",
-                    value: 0x80,
-                },
-            ),
-            Rule::Exclusive(
-                Flag {
-                    name: "VIR_MIGRATE_TUNNELLED",
-                    value: 0x4,
-                },
-                Flag {
-                    name: "VIR_MIGRATE_PARALLEL",
-                    value: 0x20000,
-                },
-            ),
-            Rule::Requires(
-                Flag {
-                    name: "VIR_MIGRATE_NON_SHARED_SYNCHRONOUS_WRITES",
-                    value: 0x40000,
-                },
-                Flag {
-                    name: "VIR_MIGRATE_NON_SHARED_DISK",
-                    value: 0x40,
-                },
-            ),
-        ],
         ..Procedure::call(0x20008086)
     },
     Procedure {
@@ -508,38 +252,6 @@ pub(super) static ROWS: [Procedure; 25] = [
         read_only: ReadOnly::Deny,
         acl: &[AclRule::always(ObjectKind::Domain, "migrate")],
         object: Some(ObjectSource::Name),
-        rules: &[
-            Rule::Exclusive(
-                Flag {
-                    name: "VIR_MIGRATE_NON_SHARED_DISK",
-                    value: 0x40,
-                },
-                Flag {
-                    name: "VIR_MIGRATE_NON_SHARED_INC",
-                    value: 0x80,
-                },
-            ),
-            Rule::Exclusive(
-                Flag {
-                    name: "VIR_MIGRATE_TUNNELLED",
-                    value: 0x4,
-                },
-                Flag {
-                    name: "VIR_MIGRATE_PARALLEL",
-                    value: 0x20000,
-                },
-            ),
-            Rule::Requires(
-                Flag {
-                    name: "VIR_MIGRATE_NON_SHARED_SYNCHRONOUS_WRITES",
-                    value: 0x40000,
-                },
-                Flag {
-                    name: "VIR_MIGRATE_NON_SHARED_DISK",
-                    value: 0x40,
-                },
-            ),
-        ],
         ..Procedure::call(0x20008086)
     },
     Procedure {
@@ -554,38 +266,6 @@ pub(super) static ROWS: [Procedure; 25] = [
         class: Class::Long,
         read_only: ReadOnly::Deny,
         acl: &[AclRule::always(ObjectKind::Domain, "migrate")],
-        rules: &[
-            Rule::Exclusive(
-                Flag {
-                    name: "VIR_MIGRATE_NON_SHARED_DISK",
-                    value: 0x40,
-                },
-                Flag {
-                    name: "VIR_MIGRATE_NON_SHARED_INC",
-                    value: 0x80,
-                },
-            ),
-            Rule::Exclusive(
-                Flag {
-                    name: "VIR_MIGRATE_TUNNELLED",
-                    value: 0x4,
-                },
-                Flag {
-                    name: "VIR_MIGRATE_PARALLEL",
-                    value: 0x20000,
-                },
-            ),
-            Rule::Requires(
-                Flag {
-                    name: "VIR_MIGRATE_NON_SHARED_SYNCHRONOUS_WRITES",
-                    value: 0x40000,
-                },
-                Flag {
-                    name: "VIR_MIGRATE_NON_SHARED_DISK",
-                    value: 0x40,
-                },
-            ),
-        ],
         ..Procedure::call(0x20008086)
     },
     Procedure {
@@ -644,38 +324,6 @@ pub(super) static ROWS: [Procedure; 25] = [
         class: Class::Long,
         read_only: ReadOnly::Deny,
         acl: &[AclRule::always(ObjectKind::Domain, "migrate")],
-        rules: &[
-            Rule::Exclusive(
-                Flag {
-                    name: "VIR_MIGRATE_NON_SHARED_DISK",
-                    value: 0x40,
-                },
-                Flag {
-                    name: "VIR_MIGRATE_NON_SHARED_INC",
-                    value: 0x80,
-                },
-            ),
-            Rule::Exclusive(
-                Flag {
-                    name: "VIR_MIGRATE_TUNNELLED",
-                    value: 0x4,
-                },
-                Flag {
-                    name: "VIR_MIGRATE_PARALLEL",
-                    value: 0x20000,
-                },
-            ),
-            Rule::Requires(
-                Flag {
-                    name: "VIR_MIGRATE_NON_SHARED_SYNCHRONOUS_WRITES",
-                    value: 0x40000,
-                },
-                Flag {
-                    name: "VIR_MIGRATE_NON_SHARED_DISK",
-                    value: 0x40,
-                },
-            ),
-        ],
         ..Procedure::call(0x20008086)
     },
     Procedure {
@@ -696,38 +344,6 @@ pub(super) static ROWS: [Procedure; 25] = [
             AclRule::always(ObjectKind::Domain, "write"),
         ],
         object: Some(ObjectSource::Params),
-        rules: &[
-            Rule::Exclusive(
-                Flag {
-                    name: "VIR_MIGRATE_NON_SHARED_DISK",
-                    value: 0x40,
-                },
-                Flag {
-                    name: "VIR_MIGRATE_NON_SHARED_INC",
-                    value: 0x80,
-                },
-            ),
-            Rule::Exclusive(
-                Flag {
-                    name: "VIR_MIGRATE_TUNNELLED",
-                    value: 0x4,
-                },
-                Flag {
-                    name: "VIR_MIGRATE_PARALLEL",
-                    value: 0x20000,
-                },
-            ),
-            Rule::Requires(
-                Flag {
-                    name: "VIR_MIGRATE_NON_SHARED_SYNCHRONOUS_WRITES",
-                    value: 0x40000,
-                },
-                Flag {
-                    name: "VIR_MIGRATE_NON_SHARED_DISK",
-                    value: 0x40,
-                },
-            ),
-        ],
         ..Procedure::call(0x20008086)
     },
     Procedure {
@@ -769,38 +385,6 @@ pub(super) static ROWS: [Procedure; 25] = [
         class: Class::Long,
         read_only: ReadOnly::Deny,
         acl: &[AclRule::always(ObjectKind::Domain, "migrate")],
-        rules: &[
-            Rule::Exclusive(
-                Flag {
-                    name: "VIR_MIGRATE_NON_SHARED_DISK",
-                    value: 0x40,
-                },
-                Flag {
-                    name: "VIR_MIGRATE_NON_SHARED_INC",
-                    value: 0x80,
-                },
-            ),
-            Rule::Exclusive(
-                Flag {
-                    name: "VIR_MIGRATE_TUNNELLED",
-                    value: 0x4,
-                },
-                Flag {
-                    name: "VIR_MIGRATE_PARALLEL",
-                    value: 0x20000,
-                },
-            ),
-            Rule::Requires(
-                Flag {
-                    name: "VIR_MIGRATE_NON_SHARED_SYNCHRONOUS_WRITES",
-                    value: 0x40000,
-                },
-                Flag {
-                    name: "VIR_MIGRATE_NON_SHARED_DISK",
-                    value: 0x40,
-                },
-            ),
-        ],
         ..Procedure::call(0x20008086)
     },
     Procedure {
@@ -817,38 +401,6 @@ pub(super) static ROWS: [Procedure; 25] = [
         read_only: ReadOnly::Deny,
         acl: &[AclRule::always(ObjectKind::Domain, "migrate")],
         object: Some(ObjectSource::Params),
-        rules: &[
-            Rule::Exclusive(
-                Flag {
-                    name: "VIR_MIGRATE_NON_SHARED_DISK",
-                    value: 0x40,
-                },
-                Flag {
-                    name: "VIR_MIGRATE_NON_SHARED_INC",
-                    value: 0x80,
-                },
-            ),
-            Rule::Exclusive(
-                Flag {
-                    name: "VIR_MIGRATE_TUNNELLED",
-                    value: 0x4,
-                },
-                Flag {
-                    name: "VIR_MIGRATE_PARALLEL",
-                    value: 0x20000,
-                },
-            ),
-            Rule::Requires(
-                Flag {
-                    name: "VIR_MIGRATE_NON_SHARED_SYNCHRONOUS_WRITES",
-                    value: 0x40000,
-                },
-                Flag {
-                    name: "VIR_MIGRATE_NON_SHARED_DISK",
-                    value: 0x40,
-                },
-            ),
-        ],
         ..Procedure::call(0x20008086)
     },
     Procedure {
@@ -863,38 +415,6 @@ pub(super) static ROWS: [Procedure; 25] = [
         class: Class::Long,
         read_only: ReadOnly::Deny,
         acl: &[AclRule::always(ObjectKind::Domain, "migrate")],
-        rules: &[
-            Rule::Exclusive(
-                Flag {
-                    name: "VIR_MIGRATE_NON_SHARED_DISK",
-                    value: 0x40,
-                },
-                Flag {
-                    name: "VIR_MIGRATE_NON_SHARED_INC",
-                    value: 0x80,
-                },
-            ),
-            Rule::Exclusive(
-                Flag {
-                    name: "VIR_MIGRATE_TUNNELLED",
-                    value: 0x4,
-                },
-                Flag {
-                    name: "VIR_MIGRATE_PARALLEL",
-                    value: 0x20000,
-                },
-            ),
-            Rule::Requires(
-                Flag {
-                    name: "VIR_MIGRATE_NON_SHARED_SYNCHRONOUS_WRITES",
-                    value: 0x40000,
-                },
-                Flag {
-                    name: "VIR_MIGRATE_NON_SHARED_DISK",
-                    value: 0x40,
-                },
-            ),
-        ],
         ..Procedure::call(0x20008086)
     },
     Procedure {

@@ -476,6 +476,7 @@ pub(super) static ROWS: [Procedure; 26] = [
                 overridden: None,
             },
         ],
+        rules: &[Rule::Check("new_metadata", &["kind", "metadata", "key", "uri"])],
         ..Procedure::call(0x20008086)
     },
     Procedure {
@@ -490,16 +491,19 @@ pub(super) static ROWS: [Procedure; 26] = [
         owner: Owner::Driver,
         class: Class::Query,
         acl: &[AclRule::always(ObjectKind::Network, "read")],
-        rules: &[Rule::Exclusive(
-            Flag {
-                name: "VIR_NETWORK_UPDATE_AFFECT_LIVE",
-                value: 0x1,
-            },
-            Flag {
-                name: "VIR_NETWORK_UPDATE_AFFECT_CONFIG",
-                value: 0x2,
-            },
-        )],
+        rules: &[
+            Rule::Exclusive(
+                Flag {
+                    name: "VIR_NETWORK_UPDATE_AFFECT_LIVE",
+                    value: 0x1,
+                },
+                Flag {
+                    name: "VIR_NETWORK_UPDATE_AFFECT_CONFIG",
+                    value: 0x2,
+                },
+            ),
+            Rule::Check("metadata_uri", &["kind", "uri"]),
+        ],
         ..Procedure::call(0x20008086)
     },
 ];

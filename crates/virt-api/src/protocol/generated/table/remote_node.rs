@@ -439,7 +439,10 @@ pub(super) static ROWS: [Procedure; 46] = [
         class: Class::Query,
         priority: Priority::High,
         acl: &[AclRule::always(ObjectKind::Connect, "read")],
-        rules: &[Rule::NonNegative("nparams")],
+        rules: &[
+            Rule::NonNegative("nparams"),
+            Rule::Check("all_or_one", &["cpu_num"]),
+        ],
         ..Procedure::call(0x20008086)
     },
     Procedure {
@@ -455,7 +458,10 @@ pub(super) static ROWS: [Procedure; 46] = [
         class: Class::Query,
         priority: Priority::High,
         acl: &[AclRule::always(ObjectKind::Connect, "read")],
-        rules: &[Rule::NonNegative("nparams")],
+        rules: &[
+            Rule::NonNegative("nparams"),
+            Rule::Check("all_or_one", &["cell_num"]),
+        ],
         ..Procedure::call(0x20008086)
     },
     Procedure {

@@ -619,6 +619,13 @@ pub(super) static ROWS: [Procedure; 40] = [
                     value: 0x8,
                 },
             ),
+            Rule::Below(
+                "dumpformat",
+                Flag {
+                    name: "VIR_DOMAIN_CORE_DUMP_FORMAT_LAST",
+                    value: 5,
+                },
+            ),
         ],
         ..Procedure::call(0x20008086)
     },

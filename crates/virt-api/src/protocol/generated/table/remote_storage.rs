@@ -532,6 +532,7 @@ pub(super) static ROWS: [Procedure; 36] = [
         class: Class::Long,
         read_only: ReadOnly::Deny,
         acl: &[AclRule::always(ObjectKind::StorageVol, "resize")],
+        rules: &[Rule::Check("new_capacity", &["capacity", "flags"])],
         ..Procedure::call(0x20008086)
     },
     Procedure {
