@@ -1,0 +1,102 @@
+//! Holds the protocol still: what goes over the wire, and who may call what, change only on purpose.
+//!
+//! A digest that differs prints the text it was made of, so that the difference can be found with an older build.
+
+use std::fmt::Write;
+
+use sha2::{Digest, Sha256};
+use virt_api::protocol::shape::Shape;
+use virt_api::protocol::table;
+
+/// The digest of [`wire`].
+const WIRE: &str = "f5aaca77661c7376dd6946c9f064d45de784e1563da95a8a19d1acd1beb9c9e0";
+/// The digest of [`rules`].
+const RULES: &str = "2b595320801aa8d198f58721a85330f6d139427fac8661909a350158aec854ad";
+
+/// Numbers, names, types and limits.
+fn wire() -> String {
+    let mut out = String::new();
+    for program in table::programs() {
+        let _ = writeln!(out, "{} {:#x} {}", program.name, program.number, program.version);
+        for procedure in program.procedures {
+            let _ = write!(
+                out,
+                "{} {} {:?}",
+                procedure.number, procedure.name, procedure.kind
+            );
+            for shape in [procedure.args, procedure.reply] {
+                out.push(' ');
+                shape
+                    .unwrap_or(&Shape::Struct {
+                        name: "",
+                        fields: &[],
+                    })
+                    .describe(&mut out);
+            }
+            out.push('\n');
+        }
+    }
+    out
+}
+
+/// Who may call, when, and what is checked.
+fn rules() -> String {
+    let mut out = String::new();
+    for procedure in table::programs().flat_map(|program| program.procedures) {
+        let _ = writeln!(
+            out,
+            "{:#x} {} {:?} {:?} {:?} {} {:?} {:?} {:?} {:?} {:?} {:?} {:?}",
+            procedure.program,
+            procedure.number,
+            procedure.on,
+            procedure.owner,
+            procedure.priority,
+            procedure.before_auth,
+            procedure.read_only,
+            procedure
+                .acl
+                .iter()
+                .map(|rule| (rule.permission, rule.when))
+                .collect::<Vec<_>>(),
+            procedure
+                .filter
+                .iter()
+                .map(|rule| (rule.permission, rule.when))
+                .collect::<Vec<_>>(),
+            procedure.object,
+            procedure.rules,
+            procedure.stream,
+            (procedure.fds_in, procedure.fds_out),
+        );
+    }
+    out
+}
+
+fn digest(text: &str) -> String {
+    Sha256::digest(text.as_bytes())
+        .iter()
+        .fold(String::new(), |mut out, byte| {
+            let _ = write!(out, "{byte:02x}");
+            out
+        })
+}
+
+#[test]
+fn the_wire_is_what_it_was() {
+    let text = wire();
+    assert_eq!(
+        digest(&text),
+        WIRE,
+        "the wire has changed; if that was meant, note the new digest:\n{text}"
+    );
+}
+
+#[test]
+fn the_rules_are_what_they_were() {
+    let text = rules();
+    assert_eq!(
+        digest(&text),
+        RULES,
+        "rules have changed; if that was meant, note the new digest:\n{text}"
+    );
+}
