@@ -602,7 +602,7 @@ fn argument_rules_are_the_same() {
             }
         }
     });
-    assert!(compared > 120, "only {compared} rules were compared");
+    assert!(compared >= 116, "only {compared} rules were compared");
 }
 
 #[test]
