@@ -9,6 +9,7 @@
 //! | [`stream_end`] | one end of a stream |
 //! | [`host`] | what the hosting process offers to a driver |
 //! | [`protocol`] | generated: procedures, codecs, driver traits, clients, dispatch |
+//! | [`rpc`] | libvirt's packets without I/O: framing, streams, errors, keepalive |
 //!
 //! `unsafe` is allowed only in the modules that wrap the binary interface and the loading of plugins; each says so at
 //! its top.
@@ -18,10 +19,13 @@ pub mod access;
 pub mod call;
 pub mod driver;
 pub mod events;
+#[doc(hidden)]
+pub mod fuzz;
 pub mod host;
 pub(crate) mod log_bridge;
 pub mod plugin;
 pub mod protocol;
+pub mod rpc;
 mod serve;
 pub mod stream_end;
 #[cfg(feature = "testkit")]

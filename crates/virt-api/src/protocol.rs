@@ -21,9 +21,14 @@ mod convert;
 mod dispatch;
 mod generated;
 
-pub use dispatch::{dispatch, dispatch_admin};
+pub use dispatch::{dispatch, dispatch_admin, unknown as unknown_procedure};
 pub use generated::client as clients;
 pub use generated::traits;
+
+/// Every message behind one function: program, procedure, arguments, answer.
+pub(crate) fn recode_table() -> &'static [(u32, u32, Option<wire::Recode>, Option<wire::Recode>)] {
+    generated::recode::RECODE
+}
 
 /// Numbers, limits and message types of the main program.
 pub mod remote {

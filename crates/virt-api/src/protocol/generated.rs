@@ -11,6 +11,7 @@ pub mod client;
 pub mod dispatch;
 pub mod numbers;
 pub mod permissions;
+pub mod recode;
 pub mod table;
 pub mod traits;
 pub mod types;

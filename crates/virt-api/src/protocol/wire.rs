@@ -298,6 +298,19 @@ impl<T: Wire, const MAX: usize> Wire for List<T, MAX> {
     }
 }
 
+/// Reads a message and writes it again. Limits hold both ways.
+pub type Recode = fn(&[u8]) -> Result<Vec<u8>>;
+
+/// [`Recode`] for one type.
+pub fn recode<T: Wire<Value = T>>(bytes: &[u8]) -> Result<Vec<u8>> {
+    let mut input = XdrDecoder::new(bytes);
+    let value = T::get(&mut input)?;
+    input.finish()?;
+    let mut out = XdrEncoder::new();
+    T::put(&value, &mut out)?;
+    Ok(out.into_bytes())
+}
+
 /// Declares messages: each field is `name: RustType as WireType`.
 macro_rules! wire_struct {
     ($($(#[$meta:meta])* pub struct $name:ident { $($field:ident: $value:ty as $wire:ty),* $(,)? })*) => {

@@ -98,6 +98,7 @@ fn files(description: &Description) -> Vec<(PathBuf, String)> {
         types::numbers(description),
         table::tree(description),
         table::access(description),
+        table::recode(description),
         traits::tree(description),
         dispatch::tree(description),
         client::tree(description),

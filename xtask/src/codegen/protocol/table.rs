@@ -282,3 +282,45 @@ pub fn access(description: &Description) -> Tree {
         modules: Vec::new(),
     }
 }
+
+/// `recode.rs`: every message type behind one function, for tests that go through all of them.
+pub fn recode(description: &Description) -> Tree {
+    let mut root =
+        header("Every message, decoded and encoded again: for fuzzing and for tests of the codecs.");
+    root.push_str("\nuse crate::protocol::wire::{Recode, recode};\n");
+    for program in &description.programs {
+        if program
+            .procedures
+            .iter()
+            .any(|procedure| procedure.kind != Kind::Message)
+        {
+            let _ = writeln!(root, "use crate::protocol::{}::*;", program.name);
+        }
+    }
+    root.push_str("\n/// Program, procedure, arguments, answer.\npub static RECODE: &[(u32, u32, Option<Recode>, Option<Recode>)] = &[\n");
+    for program in &description.programs {
+        for procedure in &program.procedures {
+            let of = |fields: &[Field], name: String| {
+                if fields.is_empty() {
+                    "None".to_owned()
+                } else {
+                    format!("Some(recode::<{name}>)")
+                }
+            };
+            let _ = writeln!(
+                root,
+                "    ({:#x}, {}, {}, {}),",
+                program.number,
+                procedure.number,
+                of(&procedure.args, procedure.args_type(program)),
+                of(&procedure.reply, procedure.reply_type(program))
+            );
+        }
+    }
+    root.push_str("];\n");
+    Tree {
+        name: "recode",
+        root,
+        modules: Vec::new(),
+    }
+}
