@@ -9,6 +9,7 @@
 //! | [`Registry`] | all objects of a kind by name, UUID and further keys; collisions |
 //! | [`Object`], [`Snapshot`], [`Life`] | one object: live and next definition, published as snapshots |
 //! | [`job`] | who may change an object now, who waits, what runs beside |
+//! | [`Store`], [`StatusFolder`] | definitions, autostart links and status files on disk |
 //! | [`OrderedEvents`] | what happened to an object, told in order |
 //!
 //! A change goes: take the lane ([`Registry::enter`] or [`job::JobLane::begin`]), make it durable, commit and publish,
@@ -19,8 +20,10 @@ mod index;
 pub mod job;
 mod kind;
 mod object;
+mod store;
 
 pub use events::OrderedEvents;
 pub use index::{Entered, NameReservation, Purpose, Registry};
 pub use kind::{Definition, Kind};
 pub use object::{Life, Object, Snapshot};
+pub use store::{DiskFormat, LoadResult, Loaded, StatusFolder, Store, with_header};
