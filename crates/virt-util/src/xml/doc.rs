@@ -227,6 +227,14 @@ impl<'s> Doc<'s> {
         self.source.get(start as usize..end as usize).unwrap_or_default()
     }
 
+    /// Is `node` called `name`, without prefix or namespace? Every lookup of a child goes through here.
+    fn is_plain_name(&self, node: &Node, name: &str) -> bool {
+        let start = node.start as usize + 1;
+        node.name_len as usize == name.len()
+            && node.namespace == 0
+            && self.source.as_bytes().get(start..start + name.len()) == Some(name.as_bytes())
+    }
+
     fn node(&self, index: u32) -> Option<&Node> {
         self.nodes.get(index as usize)
     }
@@ -334,7 +342,7 @@ impl<'d> Element<'d> {
 
     /// Is this an element `name` without a namespace?
     pub fn is(&self, name: &str) -> bool {
-        self.real().is_some_and(|node| node.namespace == 0) && self.name() == name
+        self.real().is_some_and(|node| self.doc.is_plain_name(node, name))
     }
 
     /// Is this the element `name` of namespace `uri`?
@@ -352,12 +360,11 @@ impl<'d> Element<'d> {
     }
 
     fn find_attribute(&self, name: &str) -> Option<&'d Attribute> {
+        let source = self.doc.source.as_bytes();
         self.attribute_slice().iter().find(|attribute| {
+            let start = attribute.name_start as usize;
             attribute.name_len as usize == name.len()
-                && self.doc.slice(
-                    attribute.name_start,
-                    attribute.name_start + u32::from(attribute.name_len),
-                ) == name
+                && source.get(start..start + name.len()) == Some(name.as_bytes())
         })
     }
 
@@ -395,7 +402,14 @@ impl<'d> Element<'d> {
 
     /// The first child called `name`, without a namespace.
     pub fn child(&self, name: &str) -> Option<Element<'d>> {
-        self.children().find(|child| child.is(name))
+        let mut next = self.real()?.first_child;
+        while let Some(node) = self.doc.node(next) {
+            if self.doc.is_plain_name(node, name) {
+                return Some(self.at(next));
+            }
+            next = node.next_sibling;
+        }
+        None
     }
 
     /// The first child `name` of namespace `uri`.
