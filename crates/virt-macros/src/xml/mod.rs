@@ -1,14 +1,16 @@
 //! `derive(Xml)` and `derive(XmlEnum)`.
 //!
-//! [`options`] reads the `xml` attributes, [`field`] makes of each field a place in the element and the code that reads
-//! and writes it, [`element`] puts structs and unions together, [`words`] is for enums of words. The code made here is
+//! [`options`] reads the `xml` attributes, [`field`] makes of each field a place in the element, [`read`] and
+//! [`write`] the code for it, [`element`] puts structs and unions together, [`words`] is for enums of words. The code made here is
 //! calls into `virt_util::xml::{read, write}` and nothing else, because there is one copy of it per field of every
 //! declaration.
 
 mod element;
 mod field;
 mod options;
+mod read;
 mod words;
+mod write;
 
 use proc_macro2::TokenStream;
 use quote::quote;

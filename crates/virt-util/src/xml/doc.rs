@@ -7,6 +7,7 @@
 use std::borrow::Cow;
 use std::fmt::Write as _;
 
+use super::scan;
 use super::tokenize;
 use crate::error::{ErrorCode, ErrorDomain, Result, VirtError};
 
@@ -445,7 +446,7 @@ impl<'d> Element<'d> {
         if node.plain {
             Cow::Borrowed(content)
         } else {
-            Cow::Owned(tokenize::text_of(content))
+            Cow::Owned(scan::text_of(content))
         }
     }
 
@@ -572,7 +573,7 @@ impl Attribute {
     fn value<'d>(&self, doc: &'d Doc<'_>) -> Cow<'d, str> {
         let raw = doc.slice(self.value_start, self.value_start + self.value_len);
         if self.encoded {
-            Cow::Owned(tokenize::decode_attribute(raw))
+            Cow::Owned(scan::decode_attribute(raw))
         } else {
             Cow::Borrowed(raw)
         }

@@ -1,0 +1,224 @@
+//! The code that writes one field, and what the schema says of it.
+
+use proc_macro2::TokenStream;
+use quote::quote;
+use syn::Result;
+
+use super::field::{Field, Leaf, Shape};
+use super::runtime;
+
+impl Field {
+    /// Is there something to write while the start tag of the leaf's element is open?
+    pub(super) fn has_attribute_part(&self) -> bool {
+        if self.options.skip {
+            return false;
+        }
+        match self.leaf {
+            Leaf::Attribute(_) | Leaf::Attributes => true,
+            Leaf::Own => self.options.with.is_none(),
+            Leaf::Child(_) => self.options.union,
+            _ => false,
+        }
+    }
+
+    /// Is there something to write between the tags of the leaf's element?
+    pub(super) fn has_content_part(&self) -> bool {
+        !self.options.skip && !matches!(self.leaf, Leaf::Attribute(_) | Leaf::Attributes)
+    }
+
+    pub(super) fn guarded(&self, write: TokenStream) -> TokenStream {
+        let full = &self.full;
+        let write = match &self.options.write_as {
+            Some(expr) if !write.is_empty() => quote!({ let written: #full = #expr; #write }),
+            _ => write,
+        };
+        match self.flag_condition(&quote!(w), false) {
+            Some(condition) => quote!(if #condition { #write }),
+            None => write,
+        }
+    }
+
+    /// Runs `write` unless the value is the default one.
+    pub(super) fn unless_default(&self, write: TokenStream) -> TokenStream {
+        let access = &self.access;
+        let full = &self.full;
+        match &self.options.default {
+            None => write,
+            Some(_) if self.options.always || self.shape != Shape::Plain => write,
+            Some(None) => quote!(if *#access != <#full as ::core::default::Default>::default() { #write }),
+            Some(Some(expr)) => quote!(if *#access != #expr { #write }),
+        }
+    }
+
+    /// For each value there is: `body` with `value` bound to a reference.
+    pub(super) fn each(&self, body: TokenStream) -> TokenStream {
+        let access = &self.access;
+        let value = if self.boxed {
+            quote!(&**value)
+        } else {
+            quote!(value)
+        };
+        match self.shape {
+            Shape::Plain => quote!({ let value = #access; let value = #value; #body }),
+            Shape::Option => {
+                quote!(if let ::core::option::Option::Some(value) = #access { let value = #value; #body })
+            }
+            Shape::Vec => quote!(for value in #access { let value = #value; #body }),
+        }
+    }
+
+    /// Statements that write attributes of the leaf's element.
+    pub(super) fn write_attribute_part(&self) -> Result<TokenStream> {
+        let rt = runtime();
+        let access = &self.access;
+        let write = match &self.leaf {
+            Leaf::Attribute(name) => {
+                let format = self.format_function()?;
+                let inner = &self.inner;
+                match (self.shape, self.boxed) {
+                    (Shape::Option, false) => {
+                        quote!(#rt::write::attr_optional::<#inner>(w, #name, #access, #format);)
+                    }
+                    (Shape::Plain, false) => {
+                        self.unless_default(quote!(#rt::write::attr::<#inner>(w, #name, #access, #format);))
+                    }
+                    _ => self.each(quote!(#rt::write::attr::<#inner>(w, #name, value, #format);)),
+                }
+            }
+            Leaf::Attributes => {
+                let with = &self.options.with;
+                quote!(#with::write(#access, w);)
+            }
+            Leaf::Own => self.each(quote!(#rt::XmlElement::write_attributes(value, w);)),
+            Leaf::Child(_) => self.each(quote!(#rt::XmlElement::write_parent_attributes(value, w);)),
+            Leaf::Text | Leaf::Any => TokenStream::new(),
+        };
+        Ok(self.guarded(write))
+    }
+
+    /// Statements that write the content of the leaf's element.
+    pub(super) fn write_content_part(&self) -> Result<TokenStream> {
+        let rt = runtime();
+        let access = &self.access;
+        let inner = &self.inner;
+        let write = match &self.leaf {
+            Leaf::Text => {
+                let format = self.format_function()?;
+                match (self.shape, self.boxed) {
+                    (Shape::Option, false) => {
+                        quote!(#rt::write::text_optional::<#inner>(w, #access, #format);)
+                    }
+                    _ => {
+                        self.unless_default(self.each(quote!(#rt::write::text::<#inner>(w, value, #format);)))
+                    }
+                }
+            }
+            Leaf::Child(name) if self.is_flag() => quote!(#rt::write::flag(w, #name, *#access);),
+            Leaf::Child(name) => match (&self.options.with, self.shape, self.boxed) {
+                (Some(with), ..) => self.unless_default(self.each(quote!(#with::write(value, w, #name);))),
+                (None, Shape::Option, false) if self.options.omit_empty => {
+                    quote!(#rt::write::child_nonempty::<#inner>(w, #name, #access);)
+                }
+                (None, Shape::Option, false) => {
+                    quote!(#rt::write::child_optional::<#inner>(w, #name, #access);)
+                }
+                (None, Shape::Vec, false) if !self.options.omit_empty => {
+                    quote!(#rt::write::children::<#inner>(w, #name, #access);)
+                }
+                (None, shape, _) => {
+                    let keep = match shape {
+                        Shape::Plain => self.options.keep_empty,
+                        _ => !self.options.omit_empty,
+                    };
+                    let function = if keep {
+                        quote!(write)
+                    } else {
+                        quote!(write_nonempty)
+                    };
+                    self.unless_default(self.each(quote!(#rt::XmlElement::#function(value, w, #name);)))
+                }
+            },
+            Leaf::Any => {
+                self.each(quote!(#rt::XmlElement::write(value, w, <#inner as #rt::XmlElement>::NAME);))
+            }
+            Leaf::Own => match &self.options.with {
+                Some(with) => quote!(#with::write(#access, w);),
+                None => self.each(quote!(#rt::XmlElement::write_content(value, w);)),
+            },
+            Leaf::Attribute(_) | Leaf::Attributes => TokenStream::new(),
+        };
+        Ok(self.guarded(write))
+    }
+
+    /// For a namespaced child: an expression that is true if something of it will be written.
+    pub(super) fn is_written(&self) -> Option<TokenStream> {
+        let access = &self.access;
+        match self.shape {
+            Shape::Plain => None,
+            Shape::Option => Some(quote!(#access.is_some())),
+            Shape::Vec => Some(quote!(!#access.is_empty())),
+        }
+    }
+
+    pub(super) fn schema(&self) -> TokenStream {
+        let rt = runtime();
+        let inner = &self.inner;
+        let name = self.ident.to_string();
+        let doc = &self.doc;
+        let mut path = self.wrappers.join("/");
+        match &self.leaf {
+            Leaf::Attribute(name) => path = format!("{path}@{name}"),
+            Leaf::Attributes => path.push_str("@*"),
+            leaf => {
+                let last = match leaf {
+                    Leaf::Text => "text()",
+                    Leaf::Any => "*",
+                    Leaf::Own => ".",
+                    Leaf::Child(name) => name,
+                    Leaf::Attribute(_) | Leaf::Attributes => "",
+                };
+                if !path.is_empty() {
+                    path.push('/');
+                }
+                path.push_str(last);
+            }
+        }
+        let occurs = match self.shape {
+            Shape::Vec => quote!(Repeated),
+            Shape::Option => quote!(Optional),
+            Shape::Plain if self.options.default.is_some() || self.options.ghost || self.is_flag() => {
+                quote!(Optional)
+            }
+            Shape::Plain => quote!(Required),
+        };
+        let value_leaf = matches!(self.leaf, Leaf::Attribute(_) | Leaf::Text);
+        let kind = if self.is_flag() {
+            quote!(#rt::schema::Kind::Flag)
+        } else if self.options.with.is_some() || self.options.opaque {
+            if value_leaf {
+                quote!(#rt::schema::Kind::Value(#rt::schema::ValueSchema::Text))
+            } else {
+                quote!(#rt::schema::Kind::Opaque)
+            }
+        } else if self.options.on_off {
+            quote!(#rt::schema::Kind::Value(#rt::schema::ValueSchema::Words(&["on", "off"])))
+        } else if self.options.has_range() {
+            let (min, max) = self.range();
+            quote!(#rt::schema::Kind::Value(#rt::schema::ValueSchema::Integer {
+                min: (#min) as i64,
+                max: (#max) as u64,
+            }))
+        } else if value_leaf {
+            quote!(#rt::schema::Kind::Value(<#inner as #rt::XmlValue>::SCHEMA))
+        } else {
+            quote!(#rt::schema::Kind::Element(<#inner as #rt::XmlElement>::schema))
+        };
+        quote!(#rt::schema::FieldSchema {
+            path: #path,
+            field: #name,
+            doc: #doc,
+            occurs: #rt::schema::Occurs::#occurs,
+            kind: #kind,
+        })
+    }
+}
