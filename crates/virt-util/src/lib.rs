@@ -17,6 +17,7 @@
 //! | [`typed_param`] | libvirt's typed parameters |
 //! | [`bitmap`] | sets of small numbers, `0-3,^2` |
 //! | [`conf_file`] | libvirt's configuration file syntax |
+//! | [`keycode`] | key codes and their sets |
 //! | [`shell`] | quoting of command lines |
 //! | [`units`] | sizes with units |
 //! | [`uri`] | URIs by libvirt's rules |
@@ -40,6 +41,7 @@ pub mod fail_point;
 pub mod fuzz;
 pub mod host;
 pub mod json_lines;
+pub mod keycode;
 pub mod lock;
 pub mod reactor;
 pub mod shell;

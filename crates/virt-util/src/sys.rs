@@ -6,11 +6,13 @@
 //! | [`process`] | processes by descriptor: open, signal, wait, collect |
 //! | `spawn` | fork and exec for [`crate::command`] |
 //! | [`socket`] | who is at the other end, descriptors as cargo |
+//! | [`inherit`] | descriptors that the user names by number |
 //! | [`memory`] | anonymous files, page size |
 //! | [`name`] | the machine's name |
 //! | [`kvm`] | questions to the KVM kernel module |
 
 pub mod kvm;
+pub mod inherit;
 pub mod memory;
 pub mod name;
 pub mod process;
