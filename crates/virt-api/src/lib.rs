@@ -2,6 +2,11 @@
 //!
 //! | module | for |
 //! |---|---|
+//! | [`objects`] | connections, domains, streams, subscriptions: what programs use |
+//! | [`config`] | the client's configuration, and what a URI means |
+//! | [`event_loop`] | where callbacks run |
+//! | [`routing`] | from a procedure to the driver that answers it |
+//! | [`process`] | this process as the host of drivers |
 //! | [`call`] | one call, seen from its caller and from the driver's method |
 //! | [`driver`] | what the author of a driver implements |
 //! | [`access`] | objects, and the proof that they were checked |
@@ -17,15 +22,20 @@
 pub mod abi;
 pub mod access;
 pub mod call;
+pub mod config;
 pub mod driver;
+pub mod event_loop;
 pub mod events;
 #[doc(hidden)]
 pub mod fuzz;
 pub mod host;
 pub(crate) mod log_bridge;
+pub mod objects;
 pub mod plugin;
+pub mod process;
 pub mod protocol;
 pub mod rpc;
+pub mod routing;
 mod serve;
 pub mod stream_end;
 #[cfg(feature = "testkit")]
@@ -34,5 +44,14 @@ pub mod testkit;
 // Macros write `::virt_api`, here too.
 extern crate self as virt_api;
 
+pub use host::CredentialRequest;
+pub use objects::{
+    Connect, ConnectBuilder, ControlInfo, Domain, DomainEvent, DomainEventKind, DomainInfo, GraphicsAddress,
+    NodeInfo, Received, SecurityLabel, SecurityModel, StoragePool, StorageVol, Stream, Subscription,
+};
+pub use stream_end::Readiness;
 pub use virt_macros::implements;
 pub use virt_util::{ErrorCode, Result, VirtError};
+
+/// The version of libvirt whose interface this is: `major * 1000000 + minor * 1000 + release`.
+pub const LIBVIRT_VERSION: u64 = 11_003_000;

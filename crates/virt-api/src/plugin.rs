@@ -32,3 +32,12 @@ pub const NOTE_NAME: &str = "Ferrovirt";
 
 /// The type of the ELF note that holds the manifest.
 pub const NOTE_TYPE: u32 = 1;
+
+/// Loads the plugin at `path` as a program would, without starting its driver, and answers what it says of itself.
+pub(crate) fn check(
+    path: &std::path::Path,
+    host: std::sync::Arc<dyn crate::host::Host>,
+) -> crate::Result<Manifest> {
+    let said = inspect(path)?;
+    load::load(&said.name, path, host).map(|(manifest, _)| manifest)
+}
