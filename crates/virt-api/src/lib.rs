@@ -34,8 +34,8 @@ pub mod objects;
 pub mod plugin;
 pub mod process;
 pub mod protocol;
-pub mod rpc;
 pub mod routing;
+pub mod rpc;
 mod serve;
 pub mod stream_end;
 #[cfg(feature = "testkit")]

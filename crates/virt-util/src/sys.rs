@@ -11,8 +11,8 @@
 //! | [`name`] | the machine's name |
 //! | [`kvm`] | questions to the KVM kernel module |
 
-pub mod kvm;
 pub mod inherit;
+pub mod kvm;
 pub mod memory;
 pub mod name;
 pub mod process;
