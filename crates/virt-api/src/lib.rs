@@ -8,7 +8,7 @@
 //! | [`routing`] | from a procedure to the driver that answers it |
 //! | [`process`] | this process as the host of drivers |
 //! | [`call`] | one call, seen from its caller and from the driver's method |
-//! | [`driver`] | what the author of a driver implements |
+//! | [`mod@driver`] | what the author of a driver implements |
 //! | [`access`] | objects, and the proof that they were checked |
 //! | [`events`] | subscriptions, and the hub a driver tells its events to |
 //! | [`stream_end`] | one end of a stream |

@@ -8,7 +8,7 @@
 //! | to … | read |
 //! |---|---|
 //! | look up a procedure | [`table::procedure`] |
-//! | answer a call with a driver | [`dispatch`] |
+//! | answer a call with a driver | [`dispatch()`] |
 //! | make a call | [`clients`] |
 //! | encode or decode a message | [`remote`], [`qemu`], [`lxc`], [`admin`], [`keepalive`] |
 

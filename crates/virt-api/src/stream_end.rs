@@ -1,6 +1,6 @@
 //! One end of a stream: console, volume upload and download, screenshot, tunnelled migration.
 //!
-//! [`Stream`] is what a driver implements (or takes ready-made: [`pipe`]), [`StreamEnd`] is what its user
+//! [`Stream`] is what a driver implements (or takes ready-made: [`pipe()`]), [`StreamEnd`] is what its user
 //! holds; between plugin and host the end goes through the waist and stays the same to both. An end carries data in
 //! both directions. Holes exist where the opening call asked for them.
 

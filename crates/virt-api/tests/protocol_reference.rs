@@ -3,6 +3,7 @@
 //!
 //! The folder of the reference is named by `VIRT_REFERENCE`; without it these tests are skipped. What must not drift
 //! in between is held by `protocol_digest.rs`.
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;

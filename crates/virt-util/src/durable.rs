@@ -33,7 +33,7 @@ crate::fail_points! {
     MOVE_SYNC_FOLDER = "durable.move.sync-folder";
 }
 
-/// How [`write`] makes the file.
+/// How [`write()`] makes the file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct WriteOptions {
     /// Permission bits, whatever the umask says.

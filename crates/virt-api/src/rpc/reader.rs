@@ -301,11 +301,8 @@ mod tests {
             while !rest.is_empty() {
                 let (mut piece, tail) = rest.split_at((*cuts.next().unwrap()).min(rest.len()));
                 rest = tail;
-                loop {
-                    match reader.feed(&mut piece).unwrap() {
-                        Some(packet) => arrived.push((packet.header, packet.payload)),
-                        None => break,
-                    }
+                while let Some(packet) = reader.feed(&mut piece).unwrap() {
+                    arrived.push((packet.header, packet.payload));
                 }
                 prop_assert!(piece.is_empty());
             }

@@ -8,7 +8,7 @@
 //! | [`Reader`], [`Writer`], [`XmlFlags`] | what goes along while reading and writing |
 //! | [`from_str`], [`to_string`], [`from_doc`] | whole documents |
 //! | [`RawElement`], [`metadata`] | subtrees that are kept as they are |
-//! | [`identity`] | root, type, name and UUID of a definition, without a model |
+//! | [`identity()`] | root, type, name and UUID of a definition, without a model |
 //! | [`schema`] | declarations as data: docs, schemas, the check for unknown names |
 //!
 //! Reading is pure: no file, host or driver is asked. Documents are UTF-8, have no document type declaration, and pass

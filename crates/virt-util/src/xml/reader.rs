@@ -1,6 +1,6 @@
 //! Reading declared types from elements: the context, and the functions that derived code calls.
 //!
-//! Derived code is a list of calls into [`read`] and [`write`]; the loops, lookups and errors are here, once.
+//! Derived code is a list of calls into [`read`] and [`mod@write`]; the loops, lookups and errors are here, once.
 
 use super::doc::{Element, Position};
 use super::value::{ValueError, nearest};

@@ -131,7 +131,12 @@ fn method(procedure: &Procedure, program: &Program) -> String {
         match values.len() {
             0 => out.push_str("        no_reply(&reply.payload)\n    }\n\n"),
             1 => {
-                let _ = writeln!(out, "        Ok({})\n    }}\n", values.join(""));
+                // One value: a fallible call is the result itself.
+                let value = values.join("");
+                let _ = match value.strip_suffix('?') {
+                    Some(call) => writeln!(out, "        {call}\n    }}\n"),
+                    None => writeln!(out, "        Ok({value})\n    }}\n"),
+                };
             }
             _ => {
                 let _ = writeln!(out, "        Ok(({}))\n    }}\n", values.join(", "));

@@ -71,7 +71,7 @@ pub fn wire(ty: &Type, program: &Program) -> String {
 
 fn declare(out: &mut String, about: &str, name: &str, fields: &[Field], program: &Program) {
     out.push_str(&doc(about, "    "));
-    let _ = write!(out, "    pub struct {name} {{\n");
+    let _ = writeln!(out, "    pub struct {name} {{");
     for field in fields {
         let _ = writeln!(
             out,

@@ -265,7 +265,7 @@ impl super::RemoteClient<'_> {
         put_opt_str(dev_name, &mut out)?;
         U32::put(&flags, &mut out)?;
         let mut reply = self.0.full(201, out, &[], stream)?;
-        Ok(take_stream(&mut reply)?)
+        take_stream(&mut reply)
     }
 
     /// Procedure domain is updated.
@@ -542,7 +542,7 @@ impl super::RemoteClient<'_> {
         put_opt_str(name, &mut out)?;
         U32::put(&flags, &mut out)?;
         let mut reply = self.0.full(296, out, &[], stream)?;
-        Ok(take_stream(&mut reply)?)
+        take_stream(&mut reply)
     }
 
     /// Procedure domain create xml with files.
@@ -556,7 +556,7 @@ impl super::RemoteClient<'_> {
         put_str(xml_desc, &mut out)?;
         U32::put(&flags, &mut out)?;
         let reply = self.0.full(309, out, fds, StreamMode::None)?;
-        Ok(decode_reply::<DomainCreateXmlWithFilesReply>(&reply.payload)?)
+        decode_reply::<DomainCreateXmlWithFilesReply>(&reply.payload)
     }
 
     /// Procedure domain create with files.
@@ -570,7 +570,7 @@ impl super::RemoteClient<'_> {
         DomainRef::put(domain, &mut out)?;
         U32::put(&flags, &mut out)?;
         let reply = self.0.full(310, out, fds, StreamMode::None)?;
-        Ok(decode_reply::<DomainCreateWithFilesReply>(&reply.payload)?)
+        decode_reply::<DomainCreateWithFilesReply>(&reply.payload)
     }
 
     /// Procedure domain fsfreeze.

@@ -125,7 +125,7 @@ impl super::RemoteClient<'_> {
         U64::put(&resource, &mut out)?;
         put_str(dom_xml, &mut out)?;
         let mut reply = self.0.full(148, out, &[], stream)?;
-        Ok(take_stream(&mut reply)?)
+        take_stream(&mut reply)
     }
 
     /// Procedure domain migrate set max downtime.

@@ -288,7 +288,7 @@ impl super::RemoteClient<'_> {
         U64::put(&length, &mut out)?;
         U32::put(&flags, &mut out)?;
         let mut reply = self.0.full(208, out, &[], stream)?;
-        Ok(take_stream(&mut reply)?)
+        take_stream(&mut reply)
     }
 
     /// Procedure storage vol download.
@@ -306,7 +306,7 @@ impl super::RemoteClient<'_> {
         U64::put(&length, &mut out)?;
         U32::put(&flags, &mut out)?;
         let mut reply = self.0.full(209, out, &[], stream)?;
-        Ok(take_stream(&mut reply)?)
+        take_stream(&mut reply)
     }
 
     /// Procedure storage vol wipe pattern.
