@@ -22,26 +22,26 @@ use crate::stream_end::StreamEnd;
     reason = "the arguments are those of the procedures"
 )]
 impl super::AdminClient<'_> {
-    /// Procedure connect open.
+    /// Opens the administration of the daemon.
     pub fn connect_open(&self, flags: u32) -> Result<()> {
         let mut out = XdrEncoder::without_limits();
         U32::put(&flags, &mut out)?;
         self.0.send(1, out)
     }
 
-    /// Procedure connect close.
+    /// Ends the administration.
     pub fn connect_close(&self) -> Result<()> {
         let out = XdrEncoder::without_limits();
         self.0.send(2, out)
     }
 
-    /// Procedure connect get lib version.
+    /// Answers the version of the interface that the daemon speaks.
     pub fn connect_get_lib_version(&self) -> Result<AdminConnectGetLibVersionReply> {
         let out = XdrEncoder::without_limits();
         self.0.ask::<AdminConnectGetLibVersionReply>(3, out)
     }
 
-    /// Procedure connect list servers.
+    /// Lists the servers inside the daemon.
     pub fn connect_list_servers(
         &self,
         need_results: u32,
@@ -53,7 +53,7 @@ impl super::AdminClient<'_> {
         self.0.ask::<AdminConnectListServersReply>(4, out)
     }
 
-    /// Procedure connect lookup server.
+    /// Finds a server inside the daemon by its name.
     pub fn connect_lookup_server(&self, name: &str, flags: u32) -> Result<AdminConnectLookupServerReply> {
         let mut out = XdrEncoder::without_limits();
         put_str(name, &mut out)?;
@@ -61,7 +61,7 @@ impl super::AdminClient<'_> {
         self.0.ask::<AdminConnectLookupServerReply>(5, out)
     }
 
-    /// Procedure server get threadpool parameters.
+    /// Answers how many workers a server has, may have, and keeps for high priority.
     pub fn server_get_threadpool_parameters(
         &self,
         server: &ServerRef,
@@ -73,7 +73,7 @@ impl super::AdminClient<'_> {
         self.0.ask::<AdminServerGetThreadpoolParametersReply>(6, out)
     }
 
-    /// Procedure server set threadpool parameters.
+    /// Changes how many workers a server may have and keeps for high priority.
     pub fn server_set_threadpool_parameters(
         &self,
         server: &ServerRef,
@@ -87,7 +87,7 @@ impl super::AdminClient<'_> {
         self.0.send(7, out)
     }
 
-    /// Procedure server list clients.
+    /// Lists the clients of a server.
     pub fn server_list_clients(
         &self,
         server: &ServerRef,
@@ -101,7 +101,7 @@ impl super::AdminClient<'_> {
         self.0.ask::<AdminServerListClientsReply>(8, out)
     }
 
-    /// Procedure server lookup client.
+    /// Finds a client of a server by its id.
     pub fn server_lookup_client(
         &self,
         server: &ServerRef,
@@ -115,7 +115,7 @@ impl super::AdminClient<'_> {
         self.0.ask::<AdminServerLookupClientReply>(9, out)
     }
 
-    /// Procedure client get info.
+    /// Answers who a client is and how it is connected.
     pub fn client_get_info(&self, client: &ClientRef, flags: u32) -> Result<AdminClientGetInfoReply> {
         let mut out = XdrEncoder::without_limits();
         ClientRef::put(client, &mut out)?;
@@ -123,7 +123,7 @@ impl super::AdminClient<'_> {
         self.0.ask::<AdminClientGetInfoReply>(10, out)
     }
 
-    /// Procedure client close.
+    /// Throws a client out.
     pub fn client_close(&self, client: &ClientRef, flags: u32) -> Result<()> {
         let mut out = XdrEncoder::without_limits();
         ClientRef::put(client, &mut out)?;
@@ -131,7 +131,7 @@ impl super::AdminClient<'_> {
         self.0.send(11, out)
     }
 
-    /// Procedure server get client limits.
+    /// Answers how many clients a server takes, and how many before they prove who they are.
     pub fn server_get_client_limits(
         &self,
         server: &ServerRef,
@@ -143,7 +143,7 @@ impl super::AdminClient<'_> {
         self.0.ask::<AdminServerGetClientLimitsReply>(12, out)
     }
 
-    /// Procedure server set client limits.
+    /// Changes how many clients a server takes.
     pub fn server_set_client_limits(
         &self,
         server: &ServerRef,
@@ -157,21 +157,21 @@ impl super::AdminClient<'_> {
         self.0.send(13, out)
     }
 
-    /// Procedure connect get logging outputs.
+    /// Answers where the daemon's log goes.
     pub fn connect_get_logging_outputs(&self, flags: u32) -> Result<AdminConnectGetLoggingOutputsReply> {
         let mut out = XdrEncoder::without_limits();
         U32::put(&flags, &mut out)?;
         self.0.ask::<AdminConnectGetLoggingOutputsReply>(14, out)
     }
 
-    /// Procedure connect get logging filters.
+    /// Answers what the daemon logs by part.
     pub fn connect_get_logging_filters(&self, flags: u32) -> Result<AdminConnectGetLoggingFiltersReply> {
         let mut out = XdrEncoder::without_limits();
         U32::put(&flags, &mut out)?;
         self.0.ask::<AdminConnectGetLoggingFiltersReply>(15, out)
     }
 
-    /// Procedure connect set logging outputs.
+    /// Changes where the daemon's log goes.
     pub fn connect_set_logging_outputs(&self, outputs: Option<&str>, flags: u32) -> Result<()> {
         let mut out = XdrEncoder::without_limits();
         put_opt_str(outputs, &mut out)?;
@@ -179,7 +179,7 @@ impl super::AdminClient<'_> {
         self.0.send(16, out)
     }
 
-    /// Procedure connect set logging filters.
+    /// Changes what the daemon logs by part.
     pub fn connect_set_logging_filters(&self, filters: Option<&str>, flags: u32) -> Result<()> {
         let mut out = XdrEncoder::without_limits();
         put_opt_str(filters, &mut out)?;
@@ -187,7 +187,7 @@ impl super::AdminClient<'_> {
         self.0.send(17, out)
     }
 
-    /// Procedure server update tls files.
+    /// Has a server read its certificates again.
     pub fn server_update_tls_files(&self, server: &ServerRef, flags: u32) -> Result<()> {
         let mut out = XdrEncoder::without_limits();
         ServerRef::put(server, &mut out)?;
@@ -195,7 +195,7 @@ impl super::AdminClient<'_> {
         self.0.send(18, out)
     }
 
-    /// Procedure connect set daemon timeout.
+    /// Sets after how many idle seconds the daemon ends.
     pub fn connect_set_daemon_timeout(&self, timeout: u32, flags: u32) -> Result<()> {
         let mut out = XdrEncoder::without_limits();
         U32::put(&timeout, &mut out)?;
@@ -203,7 +203,7 @@ impl super::AdminClient<'_> {
         self.0.send(19, out)
     }
 
-    /// Procedure connect daemon shutdown.
+    /// Ends the daemon, with or without saving its guests.
     pub fn connect_daemon_shutdown(&self, flags: u32) -> Result<()> {
         let mut out = XdrEncoder::without_limits();
         U32::put(&flags, &mut out)?;

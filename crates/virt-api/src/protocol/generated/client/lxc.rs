@@ -23,7 +23,7 @@ use crate::stream_end::StreamEnd;
     reason = "the arguments are those of the procedures"
 )]
 impl super::LxcClient<'_> {
-    /// Procedure domain open namespace.
+    /// Answers descriptors of a container's namespaces, to enter them.
     pub fn domain_open_namespace(&self, domain: &DomainRef, flags: u32) -> Result<Vec<OwnedFd>> {
         let mut out = XdrEncoder::without_limits();
         DomainRef::put(domain, &mut out)?;

@@ -23,7 +23,7 @@ use crate::stream_end::StreamEnd;
     reason = "the arguments are those of the procedures"
 )]
 impl super::QemuClient<'_> {
-    /// Procedure domain monitor command.
+    /// Sends a command to QEMU's monitor past the driver, which then marks the guest.
     pub fn domain_monitor_command(
         &self,
         domain: &DomainRef,
@@ -37,7 +37,7 @@ impl super::QemuClient<'_> {
         self.0.ask::<QemuDomainMonitorCommandReply>(1, out)
     }
 
-    /// Procedure domain attach.
+    /// Takes a running QEMU process over as a guest.
     pub fn domain_attach(&self, pid_value: u32, flags: u32) -> Result<QemuDomainAttachReply> {
         let mut out = XdrEncoder::without_limits();
         U32::put(&pid_value, &mut out)?;
@@ -45,7 +45,7 @@ impl super::QemuClient<'_> {
         self.0.ask::<QemuDomainAttachReply>(2, out)
     }
 
-    /// Procedure domain agent command.
+    /// Sends a command to the agent inside a guest.
     pub fn domain_agent_command(
         &self,
         domain: &DomainRef,
@@ -61,7 +61,7 @@ impl super::QemuClient<'_> {
         self.0.ask::<QemuDomainAgentCommandReply>(3, out)
     }
 
-    /// Procedure connect domain monitor event register.
+    /// Subscribes to events of QEMU's monitor, by name or pattern.
     pub fn connect_domain_monitor_event_register(
         &self,
         domain: Option<&DomainRef>,
@@ -75,14 +75,14 @@ impl super::QemuClient<'_> {
         self.0.ask::<QemuConnectDomainMonitorEventRegisterReply>(4, out)
     }
 
-    /// Procedure connect domain monitor event deregister.
+    /// Ends a subscription to events of QEMU's monitor.
     pub fn connect_domain_monitor_event_deregister(&self, callback_id: i32) -> Result<()> {
         let mut out = XdrEncoder::without_limits();
         I32::put(&callback_id, &mut out)?;
         self.0.send(5, out)
     }
 
-    /// Procedure domain monitor command with files.
+    /// Sends a command to QEMU's monitor together with descriptors.
     pub fn domain_monitor_command_with_files(
         &self,
         domain: &DomainRef,

@@ -22,7 +22,7 @@ use crate::stream_end::StreamEnd;
     reason = "the arguments are those of the procedures"
 )]
 impl super::RemoteClient<'_> {
-    /// Procedure connect open.
+    /// Opens the connection to the driver that the URI names; an empty name lets the daemon choose.
     pub fn connect_open(&self, name: Option<&str>, flags: u32) -> Result<()> {
         let mut out = XdrEncoder::without_limits();
         put_opt_str(name, &mut out)?;
@@ -30,115 +30,115 @@ impl super::RemoteClient<'_> {
         self.0.send(1, out)
     }
 
-    /// Procedure connect close.
+    /// Ends the session; what hangs on the connection is rolled back.
     pub fn connect_close(&self) -> Result<()> {
         let out = XdrEncoder::without_limits();
         self.0.send(2, out)
     }
 
-    /// Procedure connect get type.
+    /// Answers the driver's name as programs know it, such as QEMU.
     pub fn connect_get_type(&self) -> Result<ConnectGetTypeReply> {
         let out = XdrEncoder::without_limits();
         self.0.ask::<ConnectGetTypeReply>(3, out)
     }
 
-    /// Procedure connect get version.
+    /// Answers the hypervisor's version as major × 1,000,000 + minor × 1,000 + release.
     pub fn connect_get_version(&self) -> Result<ConnectGetVersionReply> {
         let out = XdrEncoder::without_limits();
         self.0.ask::<ConnectGetVersionReply>(4, out)
     }
 
-    /// Procedure connect get max vcpus.
+    /// Answers how many virtual CPUs a guest of the given type may have.
     pub fn connect_get_max_vcpus(&self, kind: Option<&str>) -> Result<ConnectGetMaxVcpusReply> {
         let mut out = XdrEncoder::without_limits();
         put_opt_str(kind, &mut out)?;
         self.0.ask::<ConnectGetMaxVcpusReply>(5, out)
     }
 
-    /// Procedure connect get capabilities.
+    /// Describes the host and the guests it can run, as XML.
     pub fn connect_get_capabilities(&self) -> Result<ConnectGetCapabilitiesReply> {
         let out = XdrEncoder::without_limits();
         self.0.ask::<ConnectGetCapabilitiesReply>(7, out)
     }
 
-    /// Procedure connect list defined domains.
+    /// Lists the names of guests that are defined and not running.
     pub fn connect_list_defined_domains(&self, maxnames: i32) -> Result<ConnectListDefinedDomainsReply> {
         let mut out = XdrEncoder::without_limits();
         I32::put(&maxnames, &mut out)?;
         self.0.ask::<ConnectListDefinedDomainsReply>(21, out)
     }
 
-    /// Procedure connect num of defined domains.
+    /// Counts the guests that are defined and not running.
     pub fn connect_num_of_defined_domains(&self) -> Result<ConnectNumOfDefinedDomainsReply> {
         let out = XdrEncoder::without_limits();
         self.0.ask::<ConnectNumOfDefinedDomainsReply>(25, out)
     }
 
-    /// Procedure connect list defined networks.
+    /// Lists the names of networks that are defined and not active.
     pub fn connect_list_defined_networks(&self, maxnames: i32) -> Result<ConnectListDefinedNetworksReply> {
         let mut out = XdrEncoder::without_limits();
         I32::put(&maxnames, &mut out)?;
         self.0.ask::<ConnectListDefinedNetworksReply>(36, out)
     }
 
-    /// Procedure connect list domains.
+    /// Lists the ids of running guests.
     pub fn connect_list_domains(&self, maxids: i32) -> Result<ConnectListDomainsReply> {
         let mut out = XdrEncoder::without_limits();
         I32::put(&maxids, &mut out)?;
         self.0.ask::<ConnectListDomainsReply>(37, out)
     }
 
-    /// Procedure connect list networks.
+    /// Lists the names of active networks.
     pub fn connect_list_networks(&self, maxnames: i32) -> Result<ConnectListNetworksReply> {
         let mut out = XdrEncoder::without_limits();
         I32::put(&maxnames, &mut out)?;
         self.0.ask::<ConnectListNetworksReply>(38, out)
     }
 
-    /// Procedure connect num of defined networks.
+    /// Counts the networks that are defined and not active.
     pub fn connect_num_of_defined_networks(&self) -> Result<ConnectNumOfDefinedNetworksReply> {
         let out = XdrEncoder::without_limits();
         self.0.ask::<ConnectNumOfDefinedNetworksReply>(50, out)
     }
 
-    /// Procedure connect num of domains.
+    /// Counts the running guests.
     pub fn connect_num_of_domains(&self) -> Result<ConnectNumOfDomainsReply> {
         let out = XdrEncoder::without_limits();
         self.0.ask::<ConnectNumOfDomainsReply>(51, out)
     }
 
-    /// Procedure connect num of networks.
+    /// Counts the active networks.
     pub fn connect_num_of_networks(&self) -> Result<ConnectNumOfNetworksReply> {
         let out = XdrEncoder::without_limits();
         self.0.ask::<ConnectNumOfNetworksReply>(52, out)
     }
 
-    /// Procedure connect get hostname.
+    /// Answers the name of the host that the driver runs on.
     pub fn connect_get_hostname(&self) -> Result<ConnectGetHostnameReply> {
         let out = XdrEncoder::without_limits();
         self.0.ask::<ConnectGetHostnameReply>(59, out)
     }
 
-    /// Procedure connect supports feature.
+    /// Tells whether the driver, or the way to it, has a feature.
     pub fn connect_supports_feature(&self, feature: i32) -> Result<ConnectSupportsFeatureReply> {
         let mut out = XdrEncoder::without_limits();
         I32::put(&feature, &mut out)?;
         self.0.ask::<ConnectSupportsFeatureReply>(60, out)
     }
 
-    /// Procedure auth list.
+    /// Lists the ways in which the client may prove who it is.
     pub fn auth_list(&self) -> Result<AuthListReply> {
         let out = XdrEncoder::without_limits();
         self.0.ask::<AuthListReply>(66, out)
     }
 
-    /// Procedure auth sasl init.
+    /// Begins SASL and answers the mechanisms to choose from.
     pub fn auth_sasl_init(&self) -> Result<AuthSaslInitReply> {
         let out = XdrEncoder::without_limits();
         self.0.ask::<AuthSaslInitReply>(67, out)
     }
 
-    /// Procedure auth sasl start.
+    /// Chooses a SASL mechanism and sends its first message.
     pub fn auth_sasl_start(&self, mech: &str, nil: i32, data: &[u8]) -> Result<AuthSaslStartReply> {
         let mut out = XdrEncoder::without_limits();
         put_str(mech, &mut out)?;
@@ -147,7 +147,7 @@ impl super::RemoteClient<'_> {
         self.0.ask::<AuthSaslStartReply>(68, out)
     }
 
-    /// Procedure auth sasl step.
+    /// Sends the next message of a SASL exchange.
     pub fn auth_sasl_step(&self, nil: i32, data: &[u8]) -> Result<AuthSaslStepReply> {
         let mut out = XdrEncoder::without_limits();
         I32::put(&nil, &mut out)?;
@@ -155,32 +155,32 @@ impl super::RemoteClient<'_> {
         self.0.ask::<AuthSaslStepReply>(69, out)
     }
 
-    /// Procedure auth polkit.
+    /// Has polkit decide about the client, which may ask a person.
     pub fn auth_polkit(&self) -> Result<AuthPolkitReply> {
         let out = XdrEncoder::without_limits();
         self.0.ask::<AuthPolkitReply>(70, out)
     }
 
-    /// Procedure connect num of storage pools.
+    /// Counts the active storage pools.
     pub fn connect_num_of_storage_pools(&self) -> Result<ConnectNumOfStoragePoolsReply> {
         let out = XdrEncoder::without_limits();
         self.0.ask::<ConnectNumOfStoragePoolsReply>(71, out)
     }
 
-    /// Procedure connect list storage pools.
+    /// Lists the names of active storage pools.
     pub fn connect_list_storage_pools(&self, maxnames: i32) -> Result<ConnectListStoragePoolsReply> {
         let mut out = XdrEncoder::without_limits();
         I32::put(&maxnames, &mut out)?;
         self.0.ask::<ConnectListStoragePoolsReply>(72, out)
     }
 
-    /// Procedure connect num of defined storage pools.
+    /// Counts the storage pools that are defined and not active.
     pub fn connect_num_of_defined_storage_pools(&self) -> Result<ConnectNumOfDefinedStoragePoolsReply> {
         let out = XdrEncoder::without_limits();
         self.0.ask::<ConnectNumOfDefinedStoragePoolsReply>(73, out)
     }
 
-    /// Procedure connect list defined storage pools.
+    /// Lists the names of storage pools that are defined and not active.
     pub fn connect_list_defined_storage_pools(
         &self,
         maxnames: i32,
@@ -190,7 +190,7 @@ impl super::RemoteClient<'_> {
         self.0.ask::<ConnectListDefinedStoragePoolsReply>(74, out)
     }
 
-    /// Procedure connect find storage pool sources.
+    /// Searches for what pools of a type could be made of, such as exports of a server.
     pub fn connect_find_storage_pool_sources(
         &self,
         kind: &str,
@@ -204,38 +204,38 @@ impl super::RemoteClient<'_> {
         self.0.ask::<ConnectFindStoragePoolSourcesReply>(75, out)
     }
 
-    /// Procedure connect domain event register.
+    /// Subscribes to lifecycle events of guests, in the oldest form.
     pub fn connect_domain_event_register(&self) -> Result<ConnectDomainEventRegisterReply> {
         let out = XdrEncoder::without_limits();
         self.0.ask::<ConnectDomainEventRegisterReply>(105, out)
     }
 
-    /// Procedure connect domain event deregister.
+    /// Ends the subscription to lifecycle events in the oldest form.
     pub fn connect_domain_event_deregister(&self) -> Result<ConnectDomainEventDeregisterReply> {
         let out = XdrEncoder::without_limits();
         self.0.ask::<ConnectDomainEventDeregisterReply>(106, out)
     }
 
-    /// Procedure connect get uri.
+    /// Answers the URI that leads to this driver.
     pub fn connect_get_uri(&self) -> Result<ConnectGetUriReply> {
         let out = XdrEncoder::without_limits();
         self.0.ask::<ConnectGetUriReply>(110, out)
     }
 
-    /// Procedure connect num of interfaces.
+    /// Counts the host's active interfaces.
     pub fn connect_num_of_interfaces(&self) -> Result<ConnectNumOfInterfacesReply> {
         let out = XdrEncoder::without_limits();
         self.0.ask::<ConnectNumOfInterfacesReply>(126, out)
     }
 
-    /// Procedure connect list interfaces.
+    /// Lists the names of the host's active interfaces.
     pub fn connect_list_interfaces(&self, maxnames: i32) -> Result<ConnectListInterfacesReply> {
         let mut out = XdrEncoder::without_limits();
         I32::put(&maxnames, &mut out)?;
         self.0.ask::<ConnectListInterfacesReply>(127, out)
     }
 
-    /// Procedure connect domain xml from native.
+    /// Turns a hypervisor's own configuration into a guest's XML.
     pub fn connect_domain_xml_from_native(
         &self,
         native_format: &str,
@@ -249,7 +249,7 @@ impl super::RemoteClient<'_> {
         self.0.ask::<ConnectDomainXmlFromNativeReply>(135, out)
     }
 
-    /// Procedure connect domain xml to native.
+    /// Turns a guest's XML into the hypervisor's own configuration.
     pub fn connect_domain_xml_to_native(
         &self,
         native_format: &str,
@@ -263,13 +263,13 @@ impl super::RemoteClient<'_> {
         self.0.ask::<ConnectDomainXmlToNativeReply>(136, out)
     }
 
-    /// Procedure connect num of defined interfaces.
+    /// Counts the host's interfaces that are not active.
     pub fn connect_num_of_defined_interfaces(&self) -> Result<ConnectNumOfDefinedInterfacesReply> {
         let out = XdrEncoder::without_limits();
         self.0.ask::<ConnectNumOfDefinedInterfacesReply>(137, out)
     }
 
-    /// Procedure connect list defined interfaces.
+    /// Lists the names of the host's interfaces that are not active.
     pub fn connect_list_defined_interfaces(
         &self,
         maxnames: i32,
@@ -279,32 +279,32 @@ impl super::RemoteClient<'_> {
         self.0.ask::<ConnectListDefinedInterfacesReply>(138, out)
     }
 
-    /// Procedure connect num of secrets.
+    /// Counts the secrets.
     pub fn connect_num_of_secrets(&self) -> Result<ConnectNumOfSecretsReply> {
         let out = XdrEncoder::without_limits();
         self.0.ask::<ConnectNumOfSecretsReply>(139, out)
     }
 
-    /// Procedure connect list secrets.
+    /// Lists the UUIDs of the secrets.
     pub fn connect_list_secrets(&self, maxuuids: i32) -> Result<ConnectListSecretsReply> {
         let mut out = XdrEncoder::without_limits();
         I32::put(&maxuuids, &mut out)?;
         self.0.ask::<ConnectListSecretsReply>(140, out)
     }
 
-    /// Procedure connect is secure.
+    /// Tells whether nobody can listen in on the connection.
     pub fn connect_is_secure(&self) -> Result<ConnectIsSecureReply> {
         let out = XdrEncoder::without_limits();
         self.0.ask::<ConnectIsSecureReply>(149, out)
     }
 
-    /// Procedure connect get lib version.
+    /// Answers the version of the interface that the other side speaks.
     pub fn connect_get_lib_version(&self) -> Result<ConnectGetLibVersionReply> {
         let out = XdrEncoder::without_limits();
         self.0.ask::<ConnectGetLibVersionReply>(157, out)
     }
 
-    /// Procedure connect compare cpu.
+    /// Compares a described CPU with the host's.
     pub fn connect_compare_cpu(&self, xml: &str, flags: u32) -> Result<ConnectCompareCpuReply> {
         let mut out = XdrEncoder::without_limits();
         put_str(xml, &mut out)?;
@@ -312,7 +312,7 @@ impl super::RemoteClient<'_> {
         self.0.ask::<ConnectCompareCpuReply>(158, out)
     }
 
-    /// Procedure connect baseline cpu.
+    /// Finds the richest CPU that all given CPUs can be.
     pub fn connect_baseline_cpu(&self, xml_cpus: &[String], flags: u32) -> Result<ConnectBaselineCpuReply> {
         let mut out = XdrEncoder::without_limits();
         put_list::<Str>(xml_cpus, 256, &mut out)?;
@@ -320,41 +320,41 @@ impl super::RemoteClient<'_> {
         self.0.ask::<ConnectBaselineCpuReply>(162, out)
     }
 
-    /// Procedure connect domain event register any.
+    /// Subscribes to a kind of guest events, in the form without callback ids.
     pub fn connect_domain_event_register_any(&self, event_id: i32) -> Result<()> {
         let mut out = XdrEncoder::without_limits();
         I32::put(&event_id, &mut out)?;
         self.0.send(167, out)
     }
 
-    /// Procedure connect domain event deregister any.
+    /// Ends a subscription in the form without callback ids.
     pub fn connect_domain_event_deregister_any(&self, event_id: i32) -> Result<()> {
         let mut out = XdrEncoder::without_limits();
         I32::put(&event_id, &mut out)?;
         self.0.send(168, out)
     }
 
-    /// Procedure connect num of nwfilters.
+    /// Counts the network filters.
     pub fn connect_num_of_nwfilters(&self) -> Result<ConnectNumOfNwfiltersReply> {
         let out = XdrEncoder::without_limits();
         self.0.ask::<ConnectNumOfNwfiltersReply>(178, out)
     }
 
-    /// Procedure connect list nwfilters.
+    /// Lists the names of the network filters.
     pub fn connect_list_nwfilters(&self, maxnames: i32) -> Result<ConnectListNwfiltersReply> {
         let mut out = XdrEncoder::without_limits();
         I32::put(&maxnames, &mut out)?;
         self.0.ask::<ConnectListNwfiltersReply>(179, out)
     }
 
-    /// Procedure connect get sysinfo.
+    /// Answers what the host's firmware says about the machine, as XML.
     pub fn connect_get_sysinfo(&self, flags: u32) -> Result<ConnectGetSysinfoReply> {
         let mut out = XdrEncoder::without_limits();
         U32::put(&flags, &mut out)?;
         self.0.ask::<ConnectGetSysinfoReply>(203, out)
     }
 
-    /// Procedure connect list all domains.
+    /// Lists guests, chosen by state and other traits.
     pub fn connect_list_all_domains(
         &self,
         need_results: i32,
@@ -366,7 +366,7 @@ impl super::RemoteClient<'_> {
         self.0.ask::<ConnectListAllDomainsReply>(273, out)
     }
 
-    /// Procedure connect list all storage pools.
+    /// Lists storage pools, chosen by state, type and other traits.
     pub fn connect_list_all_storage_pools(
         &self,
         need_results: i32,
@@ -378,7 +378,7 @@ impl super::RemoteClient<'_> {
         self.0.ask::<ConnectListAllStoragePoolsReply>(281, out)
     }
 
-    /// Procedure connect list all networks.
+    /// Lists networks, chosen by state and other traits.
     pub fn connect_list_all_networks(
         &self,
         need_results: i32,
@@ -390,7 +390,7 @@ impl super::RemoteClient<'_> {
         self.0.ask::<ConnectListAllNetworksReply>(283, out)
     }
 
-    /// Procedure connect list all interfaces.
+    /// Lists the host's interfaces, chosen by state.
     pub fn connect_list_all_interfaces(
         &self,
         need_results: i32,
@@ -402,7 +402,7 @@ impl super::RemoteClient<'_> {
         self.0.ask::<ConnectListAllInterfacesReply>(284, out)
     }
 
-    /// Procedure connect list all node devices.
+    /// Lists the host's devices, chosen by capability and state.
     pub fn connect_list_all_node_devices(
         &self,
         need_results: i32,
@@ -414,7 +414,7 @@ impl super::RemoteClient<'_> {
         self.0.ask::<ConnectListAllNodeDevicesReply>(285, out)
     }
 
-    /// Procedure connect list all nwfilters.
+    /// Lists the network filters.
     pub fn connect_list_all_nwfilters(
         &self,
         need_results: i32,
@@ -426,7 +426,7 @@ impl super::RemoteClient<'_> {
         self.0.ask::<ConnectListAllNwfiltersReply>(286, out)
     }
 
-    /// Procedure connect list all secrets.
+    /// Lists secrets, chosen by whether they are private or kept.
     pub fn connect_list_all_secrets(
         &self,
         need_results: i32,
@@ -438,7 +438,7 @@ impl super::RemoteClient<'_> {
         self.0.ask::<ConnectListAllSecretsReply>(287, out)
     }
 
-    /// Procedure connect get cpu model names.
+    /// Lists the CPU models that are known for an architecture.
     pub fn connect_get_cpu_model_names(
         &self,
         arch: &str,
@@ -452,7 +452,7 @@ impl super::RemoteClient<'_> {
         self.0.ask::<ConnectGetCpuModelNamesReply>(312, out)
     }
 
-    /// Procedure connect network event register any.
+    /// Subscribes to a kind of network events.
     pub fn connect_network_event_register_any(
         &self,
         event_id: i32,
@@ -464,14 +464,14 @@ impl super::RemoteClient<'_> {
         self.0.ask::<ConnectNetworkEventRegisterAnyReply>(313, out)
     }
 
-    /// Procedure connect network event deregister any.
+    /// Ends a subscription to network events.
     pub fn connect_network_event_deregister_any(&self, callback_id: i32) -> Result<()> {
         let mut out = XdrEncoder::without_limits();
         I32::put(&callback_id, &mut out)?;
         self.0.send(314, out)
     }
 
-    /// Procedure connect domain event callback register any.
+    /// Subscribes to a kind of guest events, of all guests or one.
     pub fn connect_domain_event_callback_register_any(
         &self,
         event_id: i32,
@@ -483,14 +483,14 @@ impl super::RemoteClient<'_> {
         self.0.ask::<ConnectDomainEventCallbackRegisterAnyReply>(316, out)
     }
 
-    /// Procedure connect domain event callback deregister any.
+    /// Ends a subscription to guest events.
     pub fn connect_domain_event_callback_deregister_any(&self, callback_id: i32) -> Result<()> {
         let mut out = XdrEncoder::without_limits();
         I32::put(&callback_id, &mut out)?;
         self.0.send(317, out)
     }
 
-    /// Procedure connect get domain capabilities.
+    /// Describes what a guest may have with an emulator, architecture and machine, as XML.
     pub fn connect_get_domain_capabilities(
         &self,
         emulatorbin: Option<&str>,
@@ -508,7 +508,7 @@ impl super::RemoteClient<'_> {
         self.0.ask::<ConnectGetDomainCapabilitiesReply>(342, out)
     }
 
-    /// Procedure connect get all domain stats.
+    /// Answers figures about many guests at once.
     pub fn connect_get_all_domain_stats(
         &self,
         domains: &[DomainRef],
@@ -522,19 +522,19 @@ impl super::RemoteClient<'_> {
         self.0.ask::<ConnectGetAllDomainStatsReply>(344, out)
     }
 
-    /// Procedure connect register close callback.
+    /// Asks to be told when the driver's own connection ends.
     pub fn connect_register_close_callback(&self) -> Result<()> {
         let out = XdrEncoder::without_limits();
         self.0.send(360, out)
     }
 
-    /// Procedure connect unregister close callback.
+    /// Asks no longer to be told when the driver's own connection ends.
     pub fn connect_unregister_close_callback(&self) -> Result<()> {
         let out = XdrEncoder::without_limits();
         self.0.send(361, out)
     }
 
-    /// Procedure connect storage pool event register any.
+    /// Subscribes to a kind of storage pool events.
     pub fn connect_storage_pool_event_register_any(
         &self,
         event_id: i32,
@@ -546,14 +546,14 @@ impl super::RemoteClient<'_> {
         self.0.ask::<ConnectStoragePoolEventRegisterAnyReply>(368, out)
     }
 
-    /// Procedure connect storage pool event deregister any.
+    /// Ends a subscription to storage pool events.
     pub fn connect_storage_pool_event_deregister_any(&self, callback_id: i32) -> Result<()> {
         let mut out = XdrEncoder::without_limits();
         I32::put(&callback_id, &mut out)?;
         self.0.send(369, out)
     }
 
-    /// Procedure connect node device event register any.
+    /// Subscribes to a kind of host device events.
     pub fn connect_node_device_event_register_any(
         &self,
         event_id: i32,
@@ -565,14 +565,14 @@ impl super::RemoteClient<'_> {
         self.0.ask::<ConnectNodeDeviceEventRegisterAnyReply>(374, out)
     }
 
-    /// Procedure connect node device event deregister any.
+    /// Ends a subscription to host device events.
     pub fn connect_node_device_event_deregister_any(&self, callback_id: i32) -> Result<()> {
         let mut out = XdrEncoder::without_limits();
         I32::put(&callback_id, &mut out)?;
         self.0.send(375, out)
     }
 
-    /// Procedure connect secret event register any.
+    /// Subscribes to a kind of secret events.
     pub fn connect_secret_event_register_any(
         &self,
         event_id: i32,
@@ -584,14 +584,14 @@ impl super::RemoteClient<'_> {
         self.0.ask::<ConnectSecretEventRegisterAnyReply>(380, out)
     }
 
-    /// Procedure connect secret event deregister any.
+    /// Ends a subscription to secret events.
     pub fn connect_secret_event_deregister_any(&self, callback_id: i32) -> Result<()> {
         let mut out = XdrEncoder::without_limits();
         I32::put(&callback_id, &mut out)?;
         self.0.send(381, out)
     }
 
-    /// Procedure connect compare hypervisor cpu.
+    /// Compares a described CPU with what the hypervisor can offer.
     pub fn connect_compare_hypervisor_cpu(
         &self,
         emulator: Option<&str>,
@@ -611,7 +611,7 @@ impl super::RemoteClient<'_> {
         self.0.ask::<ConnectCompareHypervisorCpuReply>(393, out)
     }
 
-    /// Procedure connect baseline hypervisor cpu.
+    /// Finds the richest CPU that the hypervisor can offer on all given hosts.
     pub fn connect_baseline_hypervisor_cpu(
         &self,
         emulator: Option<&str>,
@@ -631,7 +631,7 @@ impl super::RemoteClient<'_> {
         self.0.ask::<ConnectBaselineHypervisorCpuReply>(394, out)
     }
 
-    /// Procedure connect list all nwfilter bindings.
+    /// Lists the bindings of network filters to ports.
     pub fn connect_list_all_nwfilter_bindings(
         &self,
         need_results: i32,
@@ -643,7 +643,7 @@ impl super::RemoteClient<'_> {
         self.0.ask::<ConnectListAllNwfilterBindingsReply>(401, out)
     }
 
-    /// Procedure connect get storage pool capabilities.
+    /// Describes the types of storage pools that the driver knows, as XML.
     pub fn connect_get_storage_pool_capabilities(
         &self,
         flags: u32,
@@ -653,7 +653,7 @@ impl super::RemoteClient<'_> {
         self.0.ask::<ConnectGetStoragePoolCapabilitiesReply>(403, out)
     }
 
-    /// Procedure connect set identity.
+    /// Says for whom the client acts; only those may who can act for others.
     pub fn connect_set_identity(&self, params: &TypedParams, flags: u32) -> Result<()> {
         let mut out = XdrEncoder::without_limits();
         Params::<20>::put(params, &mut out)?;

@@ -22,7 +22,7 @@ use crate::stream_end::StreamEnd;
     reason = "the arguments are those of the procedures"
 )]
 impl super::RemoteClient<'_> {
-    /// Procedure domain attach device.
+    /// Plugs a device into a running guest.
     pub fn domain_attach_device(&self, domain: &DomainRef, xml: &str) -> Result<()> {
         let mut out = XdrEncoder::without_limits();
         DomainRef::put(domain, &mut out)?;
@@ -30,14 +30,14 @@ impl super::RemoteClient<'_> {
         self.0.send(8, out)
     }
 
-    /// Procedure domain create.
+    /// Starts a defined guest.
     pub fn domain_create(&self, domain: &DomainRef) -> Result<()> {
         let mut out = XdrEncoder::without_limits();
         DomainRef::put(domain, &mut out)?;
         self.0.send(9, out)
     }
 
-    /// Procedure domain create xml.
+    /// Starts a guest from XML without keeping its definition afterwards.
     pub fn domain_create_xml(&self, xml_desc: &str, flags: u32) -> Result<DomainCreateXmlReply> {
         let mut out = XdrEncoder::without_limits();
         put_str(xml_desc, &mut out)?;
@@ -45,21 +45,21 @@ impl super::RemoteClient<'_> {
         self.0.ask::<DomainCreateXmlReply>(10, out)
     }
 
-    /// Procedure domain define xml.
+    /// Keeps a guest's definition, new or in place of the one it has.
     pub fn domain_define_xml(&self, xml: &str) -> Result<DomainDefineXmlReply> {
         let mut out = XdrEncoder::without_limits();
         put_str(xml, &mut out)?;
         self.0.ask::<DomainDefineXmlReply>(11, out)
     }
 
-    /// Procedure domain destroy.
+    /// Ends a guest at once, as if its power were cut.
     pub fn domain_destroy(&self, domain: &DomainRef) -> Result<()> {
         let mut out = XdrEncoder::without_limits();
         DomainRef::put(domain, &mut out)?;
         self.0.send(12, out)
     }
 
-    /// Procedure domain detach device.
+    /// Unplugs a device from a running guest.
     pub fn domain_detach_device(&self, domain: &DomainRef, xml: &str) -> Result<()> {
         let mut out = XdrEncoder::without_limits();
         DomainRef::put(domain, &mut out)?;
@@ -67,28 +67,28 @@ impl super::RemoteClient<'_> {
         self.0.send(13, out)
     }
 
-    /// Procedure domain lookup by id.
+    /// Finds a running guest by its id.
     pub fn domain_lookup_by_id(&self, id: i32) -> Result<DomainLookupByIdReply> {
         let mut out = XdrEncoder::without_limits();
         I32::put(&id, &mut out)?;
         self.0.ask::<DomainLookupByIdReply>(22, out)
     }
 
-    /// Procedure domain lookup by name.
+    /// Finds a guest by its name.
     pub fn domain_lookup_by_name(&self, name: &str) -> Result<DomainLookupByNameReply> {
         let mut out = XdrEncoder::without_limits();
         put_str(name, &mut out)?;
         self.0.ask::<DomainLookupByNameReply>(23, out)
     }
 
-    /// Procedure domain lookup by uuid.
+    /// Finds a guest by its UUID.
     pub fn domain_lookup_by_uuid(&self, uuid: Uuid) -> Result<DomainLookupByUuidReply> {
         let mut out = XdrEncoder::without_limits();
         UuidBytes::put(&uuid, &mut out)?;
         self.0.ask::<DomainLookupByUuidReply>(24, out)
     }
 
-    /// Procedure domain reboot.
+    /// Asks a guest to restart its system.
     pub fn domain_reboot(&self, domain: &DomainRef, flags: u32) -> Result<()> {
         let mut out = XdrEncoder::without_limits();
         DomainRef::put(domain, &mut out)?;
@@ -96,35 +96,35 @@ impl super::RemoteClient<'_> {
         self.0.send(27, out)
     }
 
-    /// Procedure domain resume.
+    /// Lets a paused guest go on.
     pub fn domain_resume(&self, domain: &DomainRef) -> Result<()> {
         let mut out = XdrEncoder::without_limits();
         DomainRef::put(domain, &mut out)?;
         self.0.send(28, out)
     }
 
-    /// Procedure domain shutdown.
+    /// Asks a guest's system to shut down; it may take its time or ignore that.
     pub fn domain_shutdown(&self, domain: &DomainRef) -> Result<()> {
         let mut out = XdrEncoder::without_limits();
         DomainRef::put(domain, &mut out)?;
         self.0.send(33, out)
     }
 
-    /// Procedure domain suspend.
+    /// Pauses a guest; it keeps its memory and uses no CPU.
     pub fn domain_suspend(&self, domain: &DomainRef) -> Result<()> {
         let mut out = XdrEncoder::without_limits();
         DomainRef::put(domain, &mut out)?;
         self.0.send(34, out)
     }
 
-    /// Procedure domain undefine.
+    /// Forgets a guest's definition.
     pub fn domain_undefine(&self, domain: &DomainRef) -> Result<()> {
         let mut out = XdrEncoder::without_limits();
         DomainRef::put(domain, &mut out)?;
         self.0.send(35, out)
     }
 
-    /// Procedure domain block stats.
+    /// Answers what a guest's disk has read and written, in a fixed set of counters.
     pub fn domain_block_stats(&self, domain: &DomainRef, path: &str) -> Result<DomainBlockStatsReply> {
         let mut out = XdrEncoder::without_limits();
         DomainRef::put(domain, &mut out)?;
@@ -132,7 +132,7 @@ impl super::RemoteClient<'_> {
         self.0.ask::<DomainBlockStatsReply>(64, out)
     }
 
-    /// Procedure domain interface stats.
+    /// Answers what a guest's network interface has sent and received.
     pub fn domain_interface_stats(
         &self,
         domain: &DomainRef,
@@ -144,7 +144,7 @@ impl super::RemoteClient<'_> {
         self.0.ask::<DomainInterfaceStatsReply>(65, out)
     }
 
-    /// Procedure domain block peek.
+    /// Reads from a guest's disk, past the guest.
     pub fn domain_block_peek(
         &self,
         domain: &DomainRef,
@@ -162,7 +162,7 @@ impl super::RemoteClient<'_> {
         self.0.ask::<DomainBlockPeekReply>(103, out)
     }
 
-    /// Procedure domain memory peek.
+    /// Reads from a guest's memory, past the guest.
     pub fn domain_memory_peek(
         &self,
         domain: &DomainRef,
@@ -178,21 +178,21 @@ impl super::RemoteClient<'_> {
         self.0.ask::<DomainMemoryPeekReply>(104, out)
     }
 
-    /// Procedure domain is active.
+    /// Tells whether a guest is running.
     pub fn domain_is_active(&self, domain: &DomainRef) -> Result<DomainIsActiveReply> {
         let mut out = XdrEncoder::without_limits();
         DomainRef::put(domain, &mut out)?;
         self.0.ask::<DomainIsActiveReply>(150, out)
     }
 
-    /// Procedure domain is persistent.
+    /// Tells whether a guest's definition is kept when it ends.
     pub fn domain_is_persistent(&self, domain: &DomainRef) -> Result<DomainIsPersistentReply> {
         let mut out = XdrEncoder::without_limits();
         DomainRef::put(domain, &mut out)?;
         self.0.ask::<DomainIsPersistentReply>(151, out)
     }
 
-    /// Procedure domain memory stats.
+    /// Answers figures about a guest's memory, as far as its balloon tells them.
     pub fn domain_memory_stats(
         &self,
         domain: &DomainRef,
@@ -206,7 +206,7 @@ impl super::RemoteClient<'_> {
         self.0.ask::<DomainMemoryStatsReply>(159, out)
     }
 
-    /// Procedure domain attach device flags.
+    /// Plugs a device into a guest, its definition, or both.
     pub fn domain_attach_device_flags(&self, domain: &DomainRef, xml: &str, flags: u32) -> Result<()> {
         let mut out = XdrEncoder::without_limits();
         DomainRef::put(domain, &mut out)?;
@@ -215,7 +215,7 @@ impl super::RemoteClient<'_> {
         self.0.send(160, out)
     }
 
-    /// Procedure domain detach device flags.
+    /// Unplugs a device from a guest, its definition, or both.
     pub fn domain_detach_device_flags(&self, domain: &DomainRef, xml: &str, flags: u32) -> Result<()> {
         let mut out = XdrEncoder::without_limits();
         DomainRef::put(domain, &mut out)?;
@@ -224,14 +224,14 @@ impl super::RemoteClient<'_> {
         self.0.send(161, out)
     }
 
-    /// Procedure domain abort job.
+    /// Stops the job that runs on a guest.
     pub fn domain_abort_job(&self, domain: &DomainRef) -> Result<()> {
         let mut out = XdrEncoder::without_limits();
         DomainRef::put(domain, &mut out)?;
         self.0.send(164, out)
     }
 
-    /// Procedure domain update device flags.
+    /// Changes a device of a guest in place: medium, link, password.
     pub fn domain_update_device_flags(&self, domain: &DomainRef, xml: &str, flags: u32) -> Result<()> {
         let mut out = XdrEncoder::without_limits();
         DomainRef::put(domain, &mut out)?;
@@ -240,7 +240,7 @@ impl super::RemoteClient<'_> {
         self.0.send(174, out)
     }
 
-    /// Procedure domain create with flags.
+    /// Starts a defined guest in a chosen way, such as paused.
     pub fn domain_create_with_flags(
         &self,
         domain: &DomainRef,
@@ -252,7 +252,7 @@ impl super::RemoteClient<'_> {
         self.0.ask::<DomainCreateWithFlagsReply>(196, out)
     }
 
-    /// Procedure domain open console.
+    /// Opens a guest's console as a stream in both directions.
     pub fn domain_open_console(
         &self,
         domain: &DomainRef,
@@ -268,14 +268,14 @@ impl super::RemoteClient<'_> {
         take_stream(&mut reply)
     }
 
-    /// Procedure domain is updated.
+    /// Tells whether a guest's definition was changed since it started.
     pub fn domain_is_updated(&self, domain: &DomainRef) -> Result<DomainIsUpdatedReply> {
         let mut out = XdrEncoder::without_limits();
         DomainRef::put(domain, &mut out)?;
         self.0.ask::<DomainIsUpdatedReply>(202, out)
     }
 
-    /// Procedure domain inject nmi.
+    /// Sends a non-maskable interrupt into a guest.
     pub fn domain_inject_nmi(&self, domain: &DomainRef, flags: u32) -> Result<()> {
         let mut out = XdrEncoder::without_limits();
         DomainRef::put(domain, &mut out)?;
@@ -283,7 +283,7 @@ impl super::RemoteClient<'_> {
         self.0.send(210, out)
     }
 
-    /// Procedure domain screenshot.
+    /// Takes a picture of a guest's screen and sends it through a stream.
     pub fn domain_screenshot(
         &self,
         domain: &DomainRef,
@@ -302,7 +302,7 @@ impl super::RemoteClient<'_> {
         ))
     }
 
-    /// Procedure domain send key.
+    /// Presses keys on a guest's keyboard together and lets go after a time.
     pub fn domain_send_key(
         &self,
         domain: &DomainRef,
@@ -320,7 +320,7 @@ impl super::RemoteClient<'_> {
         self.0.send(226, out)
     }
 
-    /// Procedure domain undefine flags.
+    /// Forgets a guest's definition and chosen things beside it: saved memory, snapshots, variables.
     pub fn domain_undefine_flags(&self, domain: &DomainRef, flags: u32) -> Result<()> {
         let mut out = XdrEncoder::without_limits();
         DomainRef::put(domain, &mut out)?;
@@ -328,7 +328,7 @@ impl super::RemoteClient<'_> {
         self.0.send(231, out)
     }
 
-    /// Procedure domain destroy flags.
+    /// Ends a guest at once, with or without giving it a moment.
     pub fn domain_destroy_flags(&self, domain: &DomainRef, flags: u32) -> Result<()> {
         let mut out = XdrEncoder::without_limits();
         DomainRef::put(domain, &mut out)?;
@@ -336,7 +336,7 @@ impl super::RemoteClient<'_> {
         self.0.send(234, out)
     }
 
-    /// Procedure domain block job abort.
+    /// Ends the job on a guest's disk, or completes it by switching over.
     pub fn domain_block_job_abort(&self, domain: &DomainRef, path: &str, flags: u32) -> Result<()> {
         let mut out = XdrEncoder::without_limits();
         DomainRef::put(domain, &mut out)?;
@@ -345,7 +345,7 @@ impl super::RemoteClient<'_> {
         self.0.send(237, out)
     }
 
-    /// Procedure domain block job set speed.
+    /// Limits the speed of the job on a guest's disk.
     pub fn domain_block_job_set_speed(
         &self,
         domain: &DomainRef,
@@ -361,7 +361,7 @@ impl super::RemoteClient<'_> {
         self.0.send(239, out)
     }
 
-    /// Procedure domain block pull.
+    /// Copies what lies below a guest's disk up into it.
     pub fn domain_block_pull(
         &self,
         domain: &DomainRef,
@@ -377,7 +377,7 @@ impl super::RemoteClient<'_> {
         self.0.send(240, out)
     }
 
-    /// Procedure domain block stats flags.
+    /// Answers what a guest's disk has read and written, as typed parameters.
     pub fn domain_block_stats_flags(
         &self,
         domain: &DomainRef,
@@ -393,7 +393,7 @@ impl super::RemoteClient<'_> {
         self.0.ask::<DomainBlockStatsFlagsReply>(243, out)
     }
 
-    /// Procedure domain reset.
+    /// Presses a guest's reset button.
     pub fn domain_reset(&self, domain: &DomainRef, flags: u32) -> Result<()> {
         let mut out = XdrEncoder::without_limits();
         DomainRef::put(domain, &mut out)?;
@@ -401,7 +401,7 @@ impl super::RemoteClient<'_> {
         self.0.send(245, out)
     }
 
-    /// Procedure domain open graphics.
+    /// Connects a passed socket to a guest's screen.
     pub fn domain_open_graphics(
         &self,
         domain: &DomainRef,
@@ -417,7 +417,7 @@ impl super::RemoteClient<'_> {
         no_reply(&reply.payload)
     }
 
-    /// Procedure domain block resize.
+    /// Changes the size of a guest's disk while the guest runs.
     pub fn domain_block_resize(&self, domain: &DomainRef, disk: &str, size: u64, flags: u32) -> Result<()> {
         let mut out = XdrEncoder::without_limits();
         DomainRef::put(domain, &mut out)?;
@@ -427,7 +427,7 @@ impl super::RemoteClient<'_> {
         self.0.send(251, out)
     }
 
-    /// Procedure domain shutdown flags.
+    /// Asks a guest's system to shut down in chosen ways: power button, agent, signal.
     pub fn domain_shutdown_flags(&self, domain: &DomainRef, flags: u32) -> Result<()> {
         let mut out = XdrEncoder::without_limits();
         DomainRef::put(domain, &mut out)?;
@@ -435,7 +435,7 @@ impl super::RemoteClient<'_> {
         self.0.send(258, out)
     }
 
-    /// Procedure domain pm suspend for duration.
+    /// Asks a guest's system to put itself to sleep.
     pub fn domain_pm_suspend_for_duration(
         &self,
         domain: &DomainRef,
@@ -451,7 +451,7 @@ impl super::RemoteClient<'_> {
         self.0.send(261, out)
     }
 
-    /// Procedure domain block rebase.
+    /// Gives a guest's disk another base by copying into it, or copies the disk elsewhere.
     pub fn domain_block_rebase(
         &self,
         domain: &DomainRef,
@@ -469,7 +469,7 @@ impl super::RemoteClient<'_> {
         self.0.send(266, out)
     }
 
-    /// Procedure domain pm wakeup.
+    /// Wakes a guest whose system put itself to sleep.
     pub fn domain_pm_wakeup(&self, domain: &DomainRef, flags: u32) -> Result<()> {
         let mut out = XdrEncoder::without_limits();
         DomainRef::put(domain, &mut out)?;
@@ -477,7 +477,7 @@ impl super::RemoteClient<'_> {
         self.0.send(267, out)
     }
 
-    /// Procedure domain block commit.
+    /// Writes the changes of a guest's disk down into an image below it.
     pub fn domain_block_commit(
         &self,
         domain: &DomainRef,
@@ -497,7 +497,7 @@ impl super::RemoteClient<'_> {
         self.0.send(290, out)
     }
 
-    /// Procedure domain fstrim.
+    /// Asks a guest's system to tell which blocks of its file systems are free.
     pub fn domain_fstrim(
         &self,
         domain: &DomainRef,
@@ -513,7 +513,7 @@ impl super::RemoteClient<'_> {
         self.0.send(294, out)
     }
 
-    /// Procedure domain send process signal.
+    /// Sends a signal to a process inside a guest.
     pub fn domain_send_process_signal(
         &self,
         domain: &DomainRef,
@@ -529,7 +529,7 @@ impl super::RemoteClient<'_> {
         self.0.send(295, out)
     }
 
-    /// Procedure domain open channel.
+    /// Opens a guest's channel as a stream in both directions.
     pub fn domain_open_channel(
         &self,
         domain: &DomainRef,
@@ -545,7 +545,7 @@ impl super::RemoteClient<'_> {
         take_stream(&mut reply)
     }
 
-    /// Procedure domain create xml with files.
+    /// Starts a guest from XML with passed descriptors, without keeping its definition.
     pub fn domain_create_xml_with_files(
         &self,
         xml_desc: &str,
@@ -559,7 +559,7 @@ impl super::RemoteClient<'_> {
         decode_reply::<DomainCreateXmlWithFilesReply>(&reply.payload)
     }
 
-    /// Procedure domain create with files.
+    /// Starts a defined guest with passed descriptors.
     pub fn domain_create_with_files(
         &self,
         domain: &DomainRef,
@@ -573,7 +573,7 @@ impl super::RemoteClient<'_> {
         decode_reply::<DomainCreateWithFilesReply>(&reply.payload)
     }
 
-    /// Procedure domain fsfreeze.
+    /// Has a guest's system hold its file systems still, for a consistent backup.
     pub fn domain_fsfreeze(
         &self,
         domain: &DomainRef,
@@ -587,7 +587,7 @@ impl super::RemoteClient<'_> {
         self.0.ask::<DomainFsfreezeReply>(335, out)
     }
 
-    /// Procedure domain fsthaw.
+    /// Lets a guest's file systems go on.
     pub fn domain_fsthaw(
         &self,
         domain: &DomainRef,
@@ -601,7 +601,7 @@ impl super::RemoteClient<'_> {
         self.0.ask::<DomainFsthawReply>(336, out)
     }
 
-    /// Procedure domain open graphics fd.
+    /// Answers a socket that is connected to a guest's screen.
     pub fn domain_open_graphics_fd(&self, domain: &DomainRef, idx: u32, flags: u32) -> Result<Vec<OwnedFd>> {
         let mut out = XdrEncoder::without_limits();
         DomainRef::put(domain, &mut out)?;
@@ -611,7 +611,7 @@ impl super::RemoteClient<'_> {
         Ok(reply.fds)
     }
 
-    /// Procedure domain block copy.
+    /// Copies a guest's disk to a place described in XML while the guest runs.
     pub fn domain_block_copy(
         &self,
         domain: &DomainRef,
@@ -629,7 +629,7 @@ impl super::RemoteClient<'_> {
         self.0.send(345, out)
     }
 
-    /// Procedure domain define xml flags.
+    /// Keeps a guest's definition, checked as the flags say.
     pub fn domain_define_xml_flags(&self, xml: &str, flags: u32) -> Result<DomainDefineXmlFlagsReply> {
         let mut out = XdrEncoder::without_limits();
         put_str(xml, &mut out)?;
@@ -637,7 +637,7 @@ impl super::RemoteClient<'_> {
         self.0.ask::<DomainDefineXmlFlagsReply>(350, out)
     }
 
-    /// Procedure domain interface addresses.
+    /// Lists the addresses of a guest's network interfaces, from leases, the agent or the host.
     pub fn domain_interface_addresses(
         &self,
         domain: &DomainRef,
@@ -651,7 +651,7 @@ impl super::RemoteClient<'_> {
         self.0.ask::<DomainInterfaceAddressesReply>(353, out)
     }
 
-    /// Procedure domain add iothread.
+    /// Adds an I/O thread to a guest.
     pub fn domain_add_iothread(&self, domain: &DomainRef, iothread_id: u32, flags: u32) -> Result<()> {
         let mut out = XdrEncoder::without_limits();
         DomainRef::put(domain, &mut out)?;
@@ -660,7 +660,7 @@ impl super::RemoteClient<'_> {
         self.0.send(355, out)
     }
 
-    /// Procedure domain del iothread.
+    /// Removes an I/O thread from a guest.
     pub fn domain_del_iothread(&self, domain: &DomainRef, iothread_id: u32, flags: u32) -> Result<()> {
         let mut out = XdrEncoder::without_limits();
         DomainRef::put(domain, &mut out)?;
@@ -669,7 +669,7 @@ impl super::RemoteClient<'_> {
         self.0.send(356, out)
     }
 
-    /// Procedure domain rename.
+    /// Gives a guest that is not running another name.
     pub fn domain_rename(
         &self,
         domain: &DomainRef,
@@ -683,7 +683,7 @@ impl super::RemoteClient<'_> {
         self.0.ask::<DomainRenameReply>(358, out)
     }
 
-    /// Procedure domain detach device alias.
+    /// Unplugs the device of a guest that has this alias.
     pub fn domain_detach_device_alias(&self, domain: &DomainRef, alias: &str, flags: u32) -> Result<()> {
         let mut out = XdrEncoder::without_limits();
         DomainRef::put(domain, &mut out)?;
@@ -692,7 +692,7 @@ impl super::RemoteClient<'_> {
         self.0.send(392, out)
     }
 
-    /// Procedure domain agent set response timeout.
+    /// Sets how long the agent inside a guest may take to answer, in seconds.
     pub fn domain_agent_set_response_timeout(
         &self,
         domain: &DomainRef,
@@ -706,7 +706,7 @@ impl super::RemoteClient<'_> {
         self.0.ask::<DomainAgentSetResponseTimeoutReply>(420, out)
     }
 
-    /// Procedure domain authorized ssh keys get.
+    /// Lists the keys that may log in as a user of a guest.
     pub fn domain_authorized_ssh_keys_get(
         &self,
         domain: &DomainRef,
@@ -720,7 +720,7 @@ impl super::RemoteClient<'_> {
         self.0.ask::<DomainAuthorizedSshKeysGetReply>(424, out)
     }
 
-    /// Procedure domain authorized ssh keys set.
+    /// Changes the keys that may log in as a user of a guest.
     pub fn domain_authorized_ssh_keys_set(
         &self,
         domain: &DomainRef,
@@ -736,7 +736,7 @@ impl super::RemoteClient<'_> {
         self.0.send(425, out)
     }
 
-    /// Procedure domain start dirty rate calc.
+    /// Begins to measure how fast a guest changes its memory, for so many seconds.
     pub fn domain_start_dirty_rate_calc(&self, domain: &DomainRef, seconds: i32, flags: u32) -> Result<()> {
         let mut out = XdrEncoder::without_limits();
         DomainRef::put(domain, &mut out)?;
@@ -745,7 +745,7 @@ impl super::RemoteClient<'_> {
         self.0.send(427, out)
     }
 
-    /// Procedure domain abort job flags.
+    /// Stops the job that runs on a guest, in a chosen way.
     pub fn domain_abort_job_flags(&self, domain: &DomainRef, flags: u32) -> Result<()> {
         let mut out = XdrEncoder::without_limits();
         DomainRef::put(domain, &mut out)?;
@@ -753,7 +753,7 @@ impl super::RemoteClient<'_> {
         self.0.send(442, out)
     }
 
-    /// Procedure domain fd associate.
+    /// Gives passed descriptors a name by which a guest's definition can use them, while the connection lasts.
     pub fn domain_fd_associate(
         &self,
         domain: &DomainRef,
@@ -769,7 +769,7 @@ impl super::RemoteClient<'_> {
         no_reply(&reply.payload)
     }
 
-    /// Procedure domain graphics reload.
+    /// Has a guest's screen read its certificates again.
     pub fn domain_graphics_reload(&self, domain: &DomainRef, kind: u32, flags: u32) -> Result<()> {
         let mut out = XdrEncoder::without_limits();
         DomainRef::put(domain, &mut out)?;
@@ -778,7 +778,7 @@ impl super::RemoteClient<'_> {
         self.0.send(448, out)
     }
 
-    /// Procedure domain del throttle group.
+    /// Removes a group of shared speed limits from a guest.
     pub fn domain_del_throttle_group(
         &self,
         domain: &DomainRef,

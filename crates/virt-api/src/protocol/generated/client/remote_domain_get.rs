@@ -22,7 +22,7 @@ use crate::stream_end::StreamEnd;
     reason = "the arguments are those of the procedures"
 )]
 impl super::RemoteClient<'_> {
-    /// Procedure domain get xml desc.
+    /// Answers a guest's definition as XML, live or for its next start.
     pub fn domain_get_xml_desc(&self, domain: &DomainRef, flags: u32) -> Result<DomainGetXmlDescReply> {
         let mut out = XdrEncoder::without_limits();
         DomainRef::put(domain, &mut out)?;
@@ -30,42 +30,42 @@ impl super::RemoteClient<'_> {
         self.0.ask::<DomainGetXmlDescReply>(14, out)
     }
 
-    /// Procedure domain get autostart.
+    /// Tells whether a guest starts together with the host.
     pub fn domain_get_autostart(&self, domain: &DomainRef) -> Result<DomainGetAutostartReply> {
         let mut out = XdrEncoder::without_limits();
         DomainRef::put(domain, &mut out)?;
         self.0.ask::<DomainGetAutostartReply>(15, out)
     }
 
-    /// Procedure domain get info.
+    /// Answers a guest's state, memory, CPU count and CPU time used.
     pub fn domain_get_info(&self, domain: &DomainRef) -> Result<DomainGetInfoReply> {
         let mut out = XdrEncoder::without_limits();
         DomainRef::put(domain, &mut out)?;
         self.0.ask::<DomainGetInfoReply>(16, out)
     }
 
-    /// Procedure domain get max memory.
+    /// Answers the most memory a guest may be given, in KiB.
     pub fn domain_get_max_memory(&self, domain: &DomainRef) -> Result<DomainGetMaxMemoryReply> {
         let mut out = XdrEncoder::without_limits();
         DomainRef::put(domain, &mut out)?;
         self.0.ask::<DomainGetMaxMemoryReply>(17, out)
     }
 
-    /// Procedure domain get max vcpus.
+    /// Answers the most virtual CPUs a guest may be given.
     pub fn domain_get_max_vcpus(&self, domain: &DomainRef) -> Result<DomainGetMaxVcpusReply> {
         let mut out = XdrEncoder::without_limits();
         DomainRef::put(domain, &mut out)?;
         self.0.ask::<DomainGetMaxVcpusReply>(18, out)
     }
 
-    /// Procedure domain get os type.
+    /// Answers what kind of system a guest boots, such as hvm.
     pub fn domain_get_os_type(&self, domain: &DomainRef) -> Result<DomainGetOsTypeReply> {
         let mut out = XdrEncoder::without_limits();
         DomainRef::put(domain, &mut out)?;
         self.0.ask::<DomainGetOsTypeReply>(19, out)
     }
 
-    /// Procedure domain get vcpus.
+    /// Tells for each virtual CPU its state, its CPU time, and the host CPUs it may use.
     pub fn domain_get_vcpus(
         &self,
         domain: &DomainRef,
@@ -79,14 +79,14 @@ impl super::RemoteClient<'_> {
         self.0.ask::<DomainGetVcpusReply>(20, out)
     }
 
-    /// Procedure domain get scheduler type.
+    /// Answers the name of the scheduler that runs a guest, and how many parameters it has.
     pub fn domain_get_scheduler_type(&self, domain: &DomainRef) -> Result<DomainGetSchedulerTypeReply> {
         let mut out = XdrEncoder::without_limits();
         DomainRef::put(domain, &mut out)?;
         self.0.ask::<DomainGetSchedulerTypeReply>(56, out)
     }
 
-    /// Procedure domain get scheduler parameters.
+    /// Answers the parameters of a guest's scheduler.
     pub fn domain_get_scheduler_parameters(
         &self,
         domain: &DomainRef,
@@ -98,21 +98,21 @@ impl super::RemoteClient<'_> {
         self.0.ask::<DomainGetSchedulerParametersReply>(57, out)
     }
 
-    /// Procedure domain get security label.
+    /// Answers the label that confines a running guest.
     pub fn domain_get_security_label(&self, domain: &DomainRef) -> Result<DomainGetSecurityLabelReply> {
         let mut out = XdrEncoder::without_limits();
         DomainRef::put(domain, &mut out)?;
         self.0.ask::<DomainGetSecurityLabelReply>(121, out)
     }
 
-    /// Procedure domain get job info.
+    /// Answers how far the job on a guest is.
     pub fn domain_get_job_info(&self, domain: &DomainRef) -> Result<DomainGetJobInfoReply> {
         let mut out = XdrEncoder::without_limits();
         DomainRef::put(domain, &mut out)?;
         self.0.ask::<DomainGetJobInfoReply>(163, out)
     }
 
-    /// Procedure domain get block info.
+    /// Answers the size of a guest's disk, and how much of it is used.
     pub fn domain_get_block_info(
         &self,
         domain: &DomainRef,
@@ -126,7 +126,7 @@ impl super::RemoteClient<'_> {
         self.0.ask::<DomainGetBlockInfoReply>(194, out)
     }
 
-    /// Procedure domain get memory parameters.
+    /// Answers the limits on a guest's memory.
     pub fn domain_get_memory_parameters(
         &self,
         domain: &DomainRef,
@@ -140,7 +140,7 @@ impl super::RemoteClient<'_> {
         self.0.ask::<DomainGetMemoryParametersReply>(198, out)
     }
 
-    /// Procedure domain get vcpus flags.
+    /// Answers how many virtual CPUs a guest has, now, at its next start, or at most.
     pub fn domain_get_vcpus_flags(&self, domain: &DomainRef, flags: u32) -> Result<DomainGetVcpusFlagsReply> {
         let mut out = XdrEncoder::without_limits();
         DomainRef::put(domain, &mut out)?;
@@ -148,7 +148,7 @@ impl super::RemoteClient<'_> {
         self.0.ask::<DomainGetVcpusFlagsReply>(200, out)
     }
 
-    /// Procedure domain get blkio parameters.
+    /// Answers the shares and limits of a guest's disk traffic.
     pub fn domain_get_blkio_parameters(
         &self,
         domain: &DomainRef,
@@ -162,7 +162,7 @@ impl super::RemoteClient<'_> {
         self.0.ask::<DomainGetBlkioParametersReply>(206, out)
     }
 
-    /// Procedure domain get state.
+    /// Answers a guest's state and how it came to it.
     pub fn domain_get_state(&self, domain: &DomainRef, flags: u32) -> Result<DomainGetStateReply> {
         let mut out = XdrEncoder::without_limits();
         DomainRef::put(domain, &mut out)?;
@@ -170,7 +170,7 @@ impl super::RemoteClient<'_> {
         self.0.ask::<DomainGetStateReply>(212, out)
     }
 
-    /// Procedure domain get scheduler parameters flags.
+    /// Answers the parameters of a guest's scheduler, now or at its next start.
     pub fn domain_get_scheduler_parameters_flags(
         &self,
         domain: &DomainRef,
@@ -184,7 +184,7 @@ impl super::RemoteClient<'_> {
         self.0.ask::<DomainGetSchedulerParametersFlagsReply>(223, out)
     }
 
-    /// Procedure domain get control info.
+    /// Tells whether the way to control a guest is free, busy or broken, and since when.
     pub fn domain_get_control_info(
         &self,
         domain: &DomainRef,
@@ -196,7 +196,7 @@ impl super::RemoteClient<'_> {
         self.0.ask::<DomainGetControlInfoReply>(229, out)
     }
 
-    /// Procedure domain get vcpu pin info.
+    /// Answers the host CPUs that each virtual CPU may use.
     pub fn domain_get_vcpu_pin_info(
         &self,
         domain: &DomainRef,
@@ -212,7 +212,7 @@ impl super::RemoteClient<'_> {
         self.0.ask::<DomainGetVcpuPinInfoReply>(230, out)
     }
 
-    /// Procedure domain get block job info.
+    /// Answers how far the job on a guest's disk is.
     pub fn domain_get_block_job_info(
         &self,
         domain: &DomainRef,
@@ -226,7 +226,7 @@ impl super::RemoteClient<'_> {
         self.0.ask::<DomainGetBlockJobInfoReply>(238, out)
     }
 
-    /// Procedure domain get block io tune.
+    /// Answers the limits on the speed of a guest's disk.
     pub fn domain_get_block_io_tune(
         &self,
         domain: &DomainRef,
@@ -242,7 +242,7 @@ impl super::RemoteClient<'_> {
         self.0.ask::<DomainGetBlockIoTuneReply>(253, out)
     }
 
-    /// Procedure domain get numa parameters.
+    /// Answers which NUMA nodes a guest's memory comes from.
     pub fn domain_get_numa_parameters(
         &self,
         domain: &DomainRef,
@@ -256,7 +256,7 @@ impl super::RemoteClient<'_> {
         self.0.ask::<DomainGetNumaParametersReply>(255, out)
     }
 
-    /// Procedure domain get interface parameters.
+    /// Answers the limits on the bandwidth of a guest's network interface.
     pub fn domain_get_interface_parameters(
         &self,
         domain: &DomainRef,
@@ -272,7 +272,7 @@ impl super::RemoteClient<'_> {
         self.0.ask::<DomainGetInterfaceParametersReply>(257, out)
     }
 
-    /// Procedure domain get cpu stats.
+    /// Answers the CPU time that a guest used, in all or by host CPU.
     pub fn domain_get_cpu_stats(
         &self,
         domain: &DomainRef,
@@ -290,7 +290,7 @@ impl super::RemoteClient<'_> {
         self.0.ask::<DomainGetCpuStatsReply>(262, out)
     }
 
-    /// Procedure domain get disk errors.
+    /// Lists the disks of a guest that have failed.
     pub fn domain_get_disk_errors(
         &self,
         domain: &DomainRef,
@@ -304,7 +304,7 @@ impl super::RemoteClient<'_> {
         self.0.ask::<DomainGetDiskErrorsReply>(263, out)
     }
 
-    /// Procedure domain get metadata.
+    /// Answers a guest's title, description, or an element that an application keeps with it.
     pub fn domain_get_metadata(
         &self,
         domain: &DomainRef,
@@ -320,7 +320,7 @@ impl super::RemoteClient<'_> {
         self.0.ask::<DomainGetMetadataReply>(265, out)
     }
 
-    /// Procedure domain get hostname.
+    /// Answers the name that a guest's system gives itself.
     pub fn domain_get_hostname(&self, domain: &DomainRef, flags: u32) -> Result<DomainGetHostnameReply> {
         let mut out = XdrEncoder::without_limits();
         DomainRef::put(domain, &mut out)?;
@@ -328,7 +328,7 @@ impl super::RemoteClient<'_> {
         self.0.ask::<DomainGetHostnameReply>(277, out)
     }
 
-    /// Procedure domain get security label list.
+    /// Answers the labels of all security models that confine a running guest.
     pub fn domain_get_security_label_list(
         &self,
         domain: &DomainRef,
@@ -338,7 +338,7 @@ impl super::RemoteClient<'_> {
         self.0.ask::<DomainGetSecurityLabelListReply>(278, out)
     }
 
-    /// Procedure domain get emulator pin info.
+    /// Answers the host CPUs that the threads of a guest's emulator may use.
     pub fn domain_get_emulator_pin_info(
         &self,
         domain: &DomainRef,
@@ -352,7 +352,7 @@ impl super::RemoteClient<'_> {
         self.0.ask::<DomainGetEmulatorPinInfoReply>(280, out)
     }
 
-    /// Procedure domain get job stats.
+    /// Answers figures about the job on a guest, running or just ended.
     pub fn domain_get_job_stats(&self, domain: &DomainRef, flags: u32) -> Result<DomainGetJobStatsReply> {
         let mut out = XdrEncoder::without_limits();
         DomainRef::put(domain, &mut out)?;
@@ -360,7 +360,7 @@ impl super::RemoteClient<'_> {
         self.0.ask::<DomainGetJobStatsReply>(298, out)
     }
 
-    /// Procedure domain get time.
+    /// Answers the time that a guest's system believes it is.
     pub fn domain_get_time(&self, domain: &DomainRef, flags: u32) -> Result<DomainGetTimeReply> {
         let mut out = XdrEncoder::without_limits();
         DomainRef::put(domain, &mut out)?;
@@ -368,7 +368,7 @@ impl super::RemoteClient<'_> {
         self.0.ask::<DomainGetTimeReply>(337, out)
     }
 
-    /// Procedure domain get fsinfo.
+    /// Lists the file systems that a guest's system has mounted.
     pub fn domain_get_fsinfo(&self, domain: &DomainRef, flags: u32) -> Result<DomainGetFsinfoReply> {
         let mut out = XdrEncoder::without_limits();
         DomainRef::put(domain, &mut out)?;
@@ -376,7 +376,7 @@ impl super::RemoteClient<'_> {
         self.0.ask::<DomainGetFsinfoReply>(349, out)
     }
 
-    /// Procedure domain get iothread info.
+    /// Lists a guest's I/O threads and the host CPUs each may use.
     pub fn domain_get_iothread_info(
         &self,
         domain: &DomainRef,
@@ -388,7 +388,7 @@ impl super::RemoteClient<'_> {
         self.0.ask::<DomainGetIothreadInfoReply>(351, out)
     }
 
-    /// Procedure domain get perf events.
+    /// Tells which performance counters of a guest are on.
     pub fn domain_get_perf_events(&self, domain: &DomainRef, flags: u32) -> Result<DomainGetPerfEventsReply> {
         let mut out = XdrEncoder::without_limits();
         DomainRef::put(domain, &mut out)?;
@@ -396,7 +396,7 @@ impl super::RemoteClient<'_> {
         self.0.ask::<DomainGetPerfEventsReply>(365, out)
     }
 
-    /// Procedure domain get guest vcpus.
+    /// Answers which virtual CPUs a guest's system uses and could put online.
     pub fn domain_get_guest_vcpus(&self, domain: &DomainRef, flags: u32) -> Result<DomainGetGuestVcpusReply> {
         let mut out = XdrEncoder::without_limits();
         DomainRef::put(domain, &mut out)?;
@@ -404,7 +404,7 @@ impl super::RemoteClient<'_> {
         self.0.ask::<DomainGetGuestVcpusReply>(371, out)
     }
 
-    /// Procedure domain get launch security info.
+    /// Answers how an encrypted guest was measured at its start.
     pub fn domain_get_launch_security_info(
         &self,
         domain: &DomainRef,
@@ -416,7 +416,7 @@ impl super::RemoteClient<'_> {
         self.0.ask::<DomainGetLaunchSecurityInfoReply>(396, out)
     }
 
-    /// Procedure domain get guest info.
+    /// Answers what a guest's system says about itself: users, system, time zone, disks and more.
     pub fn domain_get_guest_info(
         &self,
         domain: &DomainRef,
@@ -430,7 +430,7 @@ impl super::RemoteClient<'_> {
         self.0.ask::<DomainGetGuestInfoReply>(418, out)
     }
 
-    /// Procedure domain get messages.
+    /// Lists what is odd about a guest: deprecated settings, taints, a silent monitor.
     pub fn domain_get_messages(&self, domain: &DomainRef, flags: u32) -> Result<DomainGetMessagesReply> {
         let mut out = XdrEncoder::without_limits();
         DomainRef::put(domain, &mut out)?;
@@ -438,7 +438,7 @@ impl super::RemoteClient<'_> {
         self.0.ask::<DomainGetMessagesReply>(426, out)
     }
 
-    /// Procedure domain get autostart once.
+    /// Tells whether a guest starts at the host's next start alone.
     pub fn domain_get_autostart_once(&self, domain: &DomainRef) -> Result<DomainGetAutostartOnceReply> {
         let mut out = XdrEncoder::without_limits();
         DomainRef::put(domain, &mut out)?;

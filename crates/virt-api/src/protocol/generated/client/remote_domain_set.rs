@@ -22,7 +22,7 @@ use crate::stream_end::StreamEnd;
     reason = "the arguments are those of the procedures"
 )]
 impl super::RemoteClient<'_> {
-    /// Procedure domain pin vcpu.
+    /// Binds a virtual CPU of a running guest to host CPUs.
     pub fn domain_pin_vcpu(&self, domain: &DomainRef, vcpu: u32, cpumap: &[u8]) -> Result<()> {
         let mut out = XdrEncoder::without_limits();
         DomainRef::put(domain, &mut out)?;
@@ -31,7 +31,7 @@ impl super::RemoteClient<'_> {
         self.0.send(26, out)
     }
 
-    /// Procedure domain set autostart.
+    /// Chooses whether a guest starts together with the host.
     pub fn domain_set_autostart(&self, domain: &DomainRef, autostart: i32) -> Result<()> {
         let mut out = XdrEncoder::without_limits();
         DomainRef::put(domain, &mut out)?;
@@ -39,7 +39,7 @@ impl super::RemoteClient<'_> {
         self.0.send(29, out)
     }
 
-    /// Procedure domain set max memory.
+    /// Sets the most memory a guest may be given, in KiB.
     pub fn domain_set_max_memory(&self, domain: &DomainRef, memory: u64) -> Result<()> {
         let mut out = XdrEncoder::without_limits();
         DomainRef::put(domain, &mut out)?;
@@ -47,7 +47,7 @@ impl super::RemoteClient<'_> {
         self.0.send(30, out)
     }
 
-    /// Procedure domain set memory.
+    /// Sets the memory that a running guest may use now, in KiB.
     pub fn domain_set_memory(&self, domain: &DomainRef, memory: u64) -> Result<()> {
         let mut out = XdrEncoder::without_limits();
         DomainRef::put(domain, &mut out)?;
@@ -55,7 +55,7 @@ impl super::RemoteClient<'_> {
         self.0.send(31, out)
     }
 
-    /// Procedure domain set vcpus.
+    /// Sets how many virtual CPUs a running guest uses.
     pub fn domain_set_vcpus(&self, domain: &DomainRef, nvcpus: u32) -> Result<()> {
         let mut out = XdrEncoder::without_limits();
         DomainRef::put(domain, &mut out)?;
@@ -63,7 +63,7 @@ impl super::RemoteClient<'_> {
         self.0.send(32, out)
     }
 
-    /// Procedure domain set scheduler parameters.
+    /// Changes parameters of a guest's scheduler.
     pub fn domain_set_scheduler_parameters(&self, domain: &DomainRef, params: &TypedParams) -> Result<()> {
         let mut out = XdrEncoder::without_limits();
         DomainRef::put(domain, &mut out)?;
@@ -71,7 +71,7 @@ impl super::RemoteClient<'_> {
         self.0.send(58, out)
     }
 
-    /// Procedure domain set memory parameters.
+    /// Changes the limits on a guest's memory.
     pub fn domain_set_memory_parameters(
         &self,
         domain: &DomainRef,
@@ -85,7 +85,7 @@ impl super::RemoteClient<'_> {
         self.0.send(197, out)
     }
 
-    /// Procedure domain set vcpus flags.
+    /// Sets how many virtual CPUs a guest has, now, at its next start, or at most.
     pub fn domain_set_vcpus_flags(&self, domain: &DomainRef, nvcpus: u32, flags: u32) -> Result<()> {
         let mut out = XdrEncoder::without_limits();
         DomainRef::put(domain, &mut out)?;
@@ -94,7 +94,7 @@ impl super::RemoteClient<'_> {
         self.0.send(199, out)
     }
 
-    /// Procedure domain set memory flags.
+    /// Sets a guest's memory, now, at its next start, or at most, in KiB.
     pub fn domain_set_memory_flags(&self, domain: &DomainRef, memory: u64, flags: u32) -> Result<()> {
         let mut out = XdrEncoder::without_limits();
         DomainRef::put(domain, &mut out)?;
@@ -103,7 +103,7 @@ impl super::RemoteClient<'_> {
         self.0.send(204, out)
     }
 
-    /// Procedure domain set blkio parameters.
+    /// Changes the shares and limits of a guest's disk traffic.
     pub fn domain_set_blkio_parameters(
         &self,
         domain: &DomainRef,
@@ -117,7 +117,7 @@ impl super::RemoteClient<'_> {
         self.0.send(205, out)
     }
 
-    /// Procedure domain set scheduler parameters flags.
+    /// Changes parameters of a guest's scheduler, now or at its next start.
     pub fn domain_set_scheduler_parameters_flags(
         &self,
         domain: &DomainRef,
@@ -131,7 +131,7 @@ impl super::RemoteClient<'_> {
         self.0.send(219, out)
     }
 
-    /// Procedure domain pin vcpu flags.
+    /// Binds a virtual CPU to host CPUs, now or at the next start.
     pub fn domain_pin_vcpu_flags(
         &self,
         domain: &DomainRef,
@@ -147,7 +147,7 @@ impl super::RemoteClient<'_> {
         self.0.send(225, out)
     }
 
-    /// Procedure domain set block io tune.
+    /// Limits the speed of a guest's disk.
     pub fn domain_set_block_io_tune(
         &self,
         domain: &DomainRef,
@@ -163,7 +163,7 @@ impl super::RemoteClient<'_> {
         self.0.send(252, out)
     }
 
-    /// Procedure domain set numa parameters.
+    /// Changes which NUMA nodes a guest's memory comes from.
     pub fn domain_set_numa_parameters(
         &self,
         domain: &DomainRef,
@@ -177,7 +177,7 @@ impl super::RemoteClient<'_> {
         self.0.send(254, out)
     }
 
-    /// Procedure domain set interface parameters.
+    /// Limits the bandwidth of a guest's network interface.
     pub fn domain_set_interface_parameters(
         &self,
         domain: &DomainRef,
@@ -193,7 +193,7 @@ impl super::RemoteClient<'_> {
         self.0.send(256, out)
     }
 
-    /// Procedure domain set metadata.
+    /// Sets a guest's title, description, or an element that an application keeps with it.
     pub fn domain_set_metadata(
         &self,
         domain: &DomainRef,
@@ -213,7 +213,7 @@ impl super::RemoteClient<'_> {
         self.0.send(264, out)
     }
 
-    /// Procedure domain pin emulator.
+    /// Binds the threads of a guest's emulator to host CPUs.
     pub fn domain_pin_emulator(&self, domain: &DomainRef, cpumap: &[u8], flags: u32) -> Result<()> {
         let mut out = XdrEncoder::without_limits();
         DomainRef::put(domain, &mut out)?;
@@ -222,7 +222,7 @@ impl super::RemoteClient<'_> {
         self.0.send(279, out)
     }
 
-    /// Procedure domain set memory stats period.
+    /// Sets how often a guest tells figures about its memory, in seconds.
     pub fn domain_set_memory_stats_period(&self, domain: &DomainRef, period: i32, flags: u32) -> Result<()> {
         let mut out = XdrEncoder::without_limits();
         DomainRef::put(domain, &mut out)?;
@@ -231,7 +231,7 @@ impl super::RemoteClient<'_> {
         self.0.send(308, out)
     }
 
-    /// Procedure domain set time.
+    /// Sets the time of a guest's system.
     pub fn domain_set_time(&self, domain: &DomainRef, seconds: i64, nseconds: u32, flags: u32) -> Result<()> {
         let mut out = XdrEncoder::without_limits();
         DomainRef::put(domain, &mut out)?;
@@ -241,7 +241,7 @@ impl super::RemoteClient<'_> {
         self.0.send(338, out)
     }
 
-    /// Procedure domain pin iothread.
+    /// Binds an I/O thread of a guest to host CPUs.
     pub fn domain_pin_iothread(
         &self,
         domain: &DomainRef,
@@ -257,7 +257,7 @@ impl super::RemoteClient<'_> {
         self.0.send(352, out)
     }
 
-    /// Procedure domain set user password.
+    /// Sets the password of a user inside a guest.
     pub fn domain_set_user_password(
         &self,
         domain: &DomainRef,
@@ -273,7 +273,7 @@ impl super::RemoteClient<'_> {
         self.0.send(357, out)
     }
 
-    /// Procedure domain set perf events.
+    /// Turns performance counters of a guest on or off.
     pub fn domain_set_perf_events(&self, domain: &DomainRef, params: &TypedParams, flags: u32) -> Result<()> {
         let mut out = XdrEncoder::without_limits();
         DomainRef::put(domain, &mut out)?;
@@ -282,7 +282,7 @@ impl super::RemoteClient<'_> {
         self.0.send(366, out)
     }
 
-    /// Procedure domain set guest vcpus.
+    /// Has a guest's system put virtual CPUs online or offline.
     pub fn domain_set_guest_vcpus(
         &self,
         domain: &DomainRef,
@@ -298,7 +298,7 @@ impl super::RemoteClient<'_> {
         self.0.send(372, out)
     }
 
-    /// Procedure domain set vcpu.
+    /// Plugs single virtual CPUs into a guest, or unplugs them.
     pub fn domain_set_vcpu(&self, domain: &DomainRef, cpumap: &str, state: i32, flags: u32) -> Result<()> {
         let mut out = XdrEncoder::without_limits();
         DomainRef::put(domain, &mut out)?;
@@ -308,7 +308,7 @@ impl super::RemoteClient<'_> {
         self.0.send(384, out)
     }
 
-    /// Procedure domain set block threshold.
+    /// Sets an offset of a guest's disk; a write beyond it is told once.
     pub fn domain_set_block_threshold(
         &self,
         domain: &DomainRef,
@@ -324,7 +324,7 @@ impl super::RemoteClient<'_> {
         self.0.send(386, out)
     }
 
-    /// Procedure domain set lifecycle action.
+    /// Chooses what happens when a guest shuts down, restarts or crashes.
     pub fn domain_set_lifecycle_action(
         &self,
         domain: &DomainRef,
@@ -340,7 +340,7 @@ impl super::RemoteClient<'_> {
         self.0.send(390, out)
     }
 
-    /// Procedure domain set iothread params.
+    /// Changes how an I/O thread of a guest polls and how many workers it has.
     pub fn domain_set_iothread_params(
         &self,
         domain: &DomainRef,
@@ -356,7 +356,7 @@ impl super::RemoteClient<'_> {
         self.0.send(402, out)
     }
 
-    /// Procedure domain set launch security state.
+    /// Gives an encrypted guest its secret before it starts to run.
     pub fn domain_set_launch_security_state(
         &self,
         domain: &DomainRef,
@@ -370,7 +370,7 @@ impl super::RemoteClient<'_> {
         self.0.send(439, out)
     }
 
-    /// Procedure domain set autostart once.
+    /// Chooses whether a guest starts at the host's next start alone.
     pub fn domain_set_autostart_once(&self, domain: &DomainRef, autostart: i32) -> Result<()> {
         let mut out = XdrEncoder::without_limits();
         DomainRef::put(domain, &mut out)?;
@@ -378,7 +378,7 @@ impl super::RemoteClient<'_> {
         self.0.send(450, out)
     }
 
-    /// Procedure domain set throttle group.
+    /// Sets the speed limits that a group of a guest's disks shares.
     pub fn domain_set_throttle_group(
         &self,
         domain: &DomainRef,

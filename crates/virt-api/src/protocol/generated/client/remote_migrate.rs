@@ -22,7 +22,7 @@ use crate::stream_end::StreamEnd;
     reason = "the arguments are those of the procedures"
 )]
 impl super::RemoteClient<'_> {
-    /// Procedure domain migrate prepare.
+    /// Makes the destination ready to receive a guest, in the oldest form of migration.
     pub fn domain_migrate_prepare(
         &self,
         uri_in: Option<&str>,
@@ -38,7 +38,7 @@ impl super::RemoteClient<'_> {
         self.0.ask::<DomainMigratePrepareReply>(61, out)
     }
 
-    /// Procedure domain migrate perform.
+    /// Sends a guest to its destination, in the first two forms of migration.
     pub fn domain_migrate_perform(
         &self,
         domain: &DomainRef,
@@ -58,7 +58,7 @@ impl super::RemoteClient<'_> {
         self.0.send(62, out)
     }
 
-    /// Procedure domain migrate finish.
+    /// Ends a migration at its destination, in its oldest form.
     pub fn domain_migrate_finish(
         &self,
         dname: &str,
@@ -74,7 +74,7 @@ impl super::RemoteClient<'_> {
         self.0.ask::<DomainMigrateFinishReply>(63, out)
     }
 
-    /// Procedure domain migrate prepare2.
+    /// Makes the destination ready to receive a guest whose definition is sent ahead.
     pub fn domain_migrate_prepare2(
         &self,
         uri_in: Option<&str>,
@@ -92,7 +92,7 @@ impl super::RemoteClient<'_> {
         self.0.ask::<DomainMigratePrepare2Reply>(108, out)
     }
 
-    /// Procedure domain migrate finish2.
+    /// Ends a migration at its destination and learns how the source fared.
     pub fn domain_migrate_finish2(
         &self,
         dname: &str,
@@ -110,7 +110,7 @@ impl super::RemoteClient<'_> {
         self.0.ask::<DomainMigrateFinish2Reply>(109, out)
     }
 
-    /// Procedure domain migrate prepare tunnel.
+    /// Makes the destination ready to receive a guest through this connection.
     pub fn domain_migrate_prepare_tunnel(
         &self,
         flags: u64,
@@ -128,7 +128,7 @@ impl super::RemoteClient<'_> {
         take_stream(&mut reply)
     }
 
-    /// Procedure domain migrate set max downtime.
+    /// Sets how long a guest may stand still at the end of its migration, in milliseconds.
     pub fn domain_migrate_set_max_downtime(
         &self,
         domain: &DomainRef,
@@ -142,7 +142,7 @@ impl super::RemoteClient<'_> {
         self.0.send(166, out)
     }
 
-    /// Procedure domain migrate set max speed.
+    /// Sets how fast a guest's migration may be, in MiB a second.
     pub fn domain_migrate_set_max_speed(&self, domain: &DomainRef, bandwidth: u64, flags: u32) -> Result<()> {
         let mut out = XdrEncoder::without_limits();
         DomainRef::put(domain, &mut out)?;
@@ -151,7 +151,7 @@ impl super::RemoteClient<'_> {
         self.0.send(207, out)
     }
 
-    /// Procedure domain migrate begin3.
+    /// Begins a migration at its source and answers what the destination must know.
     pub fn domain_migrate_begin3(
         &self,
         domain: &DomainRef,
@@ -169,7 +169,7 @@ impl super::RemoteClient<'_> {
         self.0.ask::<DomainMigrateBegin3Reply>(213, out)
     }
 
-    /// Procedure domain migrate prepare3.
+    /// Makes the destination ready, with what the source said.
     pub fn domain_migrate_prepare3(
         &self,
         cookie_in: &[u8],
@@ -189,7 +189,7 @@ impl super::RemoteClient<'_> {
         self.0.ask::<DomainMigratePrepare3Reply>(214, out)
     }
 
-    /// Procedure domain migrate prepare tunnel3.
+    /// Makes the destination ready to receive through this connection, with what the source said.
     pub fn domain_migrate_prepare_tunnel3(
         &self,
         cookie_in: &[u8],
@@ -212,7 +212,7 @@ impl super::RemoteClient<'_> {
         ))
     }
 
-    /// Procedure domain migrate perform3.
+    /// Sends a guest to its destination.
     pub fn domain_migrate_perform3(
         &self,
         domain: &DomainRef,
@@ -236,7 +236,7 @@ impl super::RemoteClient<'_> {
         self.0.ask::<DomainMigratePerform3Reply>(216, out)
     }
 
-    /// Procedure domain migrate finish3.
+    /// Starts the guest at its destination, or throws it away if the source failed.
     pub fn domain_migrate_finish3(
         &self,
         dname: &str,
@@ -256,7 +256,7 @@ impl super::RemoteClient<'_> {
         self.0.ask::<DomainMigrateFinish3Reply>(217, out)
     }
 
-    /// Procedure domain migrate confirm3.
+    /// Ends the guest at its source, or lets it go on there if the destination failed.
     pub fn domain_migrate_confirm3(
         &self,
         domain: &DomainRef,
@@ -272,7 +272,7 @@ impl super::RemoteClient<'_> {
         self.0.send(218, out)
     }
 
-    /// Procedure domain migrate get max speed.
+    /// Answers how fast a guest's migration may be, in MiB a second.
     pub fn domain_migrate_get_max_speed(
         &self,
         domain: &DomainRef,
@@ -284,7 +284,7 @@ impl super::RemoteClient<'_> {
         self.0.ask::<DomainMigrateGetMaxSpeedReply>(242, out)
     }
 
-    /// Procedure domain migrate get compression cache.
+    /// Answers how large the cache for a compressed migration is, in bytes.
     pub fn domain_migrate_get_compression_cache(
         &self,
         domain: &DomainRef,
@@ -296,7 +296,7 @@ impl super::RemoteClient<'_> {
         self.0.ask::<DomainMigrateGetCompressionCacheReply>(299, out)
     }
 
-    /// Procedure domain migrate set compression cache.
+    /// Sets how large the cache for a compressed migration is, in bytes.
     pub fn domain_migrate_set_compression_cache(
         &self,
         domain: &DomainRef,
@@ -310,7 +310,7 @@ impl super::RemoteClient<'_> {
         self.0.send(300, out)
     }
 
-    /// Procedure domain migrate begin3 params.
+    /// Begins a migration at its source; what is wanted comes as typed parameters.
     pub fn domain_migrate_begin3_params(
         &self,
         domain: &DomainRef,
@@ -324,7 +324,7 @@ impl super::RemoteClient<'_> {
         self.0.ask::<DomainMigrateBegin3ParamsReply>(302, out)
     }
 
-    /// Procedure domain migrate prepare3 params.
+    /// Makes the destination ready; what is wanted comes as typed parameters.
     pub fn domain_migrate_prepare3_params(
         &self,
         params: &TypedParams,
@@ -338,7 +338,7 @@ impl super::RemoteClient<'_> {
         self.0.ask::<DomainMigratePrepare3ParamsReply>(303, out)
     }
 
-    /// Procedure domain migrate prepare tunnel3 params.
+    /// Makes the destination ready to receive through this connection; what is wanted comes as typed parameters.
     pub fn domain_migrate_prepare_tunnel3_params(
         &self,
         params: &TypedParams,
@@ -352,7 +352,7 @@ impl super::RemoteClient<'_> {
         self.0.ask::<DomainMigratePrepareTunnel3ParamsReply>(304, out)
     }
 
-    /// Procedure domain migrate perform3 params.
+    /// Sends a guest to its destination; what is wanted comes as typed parameters.
     pub fn domain_migrate_perform3_params(
         &self,
         domain: &DomainRef,
@@ -370,7 +370,7 @@ impl super::RemoteClient<'_> {
         self.0.ask::<DomainMigratePerform3ParamsReply>(305, out)
     }
 
-    /// Procedure domain migrate finish3 params.
+    /// Starts the guest at its destination or throws it away; what is wanted comes as typed parameters.
     pub fn domain_migrate_finish3_params(
         &self,
         params: &TypedParams,
@@ -386,7 +386,7 @@ impl super::RemoteClient<'_> {
         self.0.ask::<DomainMigrateFinish3ParamsReply>(306, out)
     }
 
-    /// Procedure domain migrate confirm3 params.
+    /// Ends the guest at its source or lets it go on; what is wanted comes as typed parameters.
     pub fn domain_migrate_confirm3_params(
         &self,
         domain: &DomainRef,
@@ -404,7 +404,7 @@ impl super::RemoteClient<'_> {
         self.0.send(307, out)
     }
 
-    /// Procedure domain migrate start post copy.
+    /// Switches a running migration over: the guest goes on at its destination and fetches what is missing.
     pub fn domain_migrate_start_post_copy(&self, domain: &DomainRef, flags: u32) -> Result<()> {
         let mut out = XdrEncoder::without_limits();
         DomainRef::put(domain, &mut out)?;
@@ -412,7 +412,7 @@ impl super::RemoteClient<'_> {
         self.0.send(364, out)
     }
 
-    /// Procedure domain migrate get max downtime.
+    /// Answers how long a guest may stand still at the end of its migration, in milliseconds.
     pub fn domain_migrate_get_max_downtime(
         &self,
         domain: &DomainRef,

@@ -22,35 +22,35 @@ use crate::stream_end::StreamEnd;
     reason = "the arguments are those of the procedures"
 )]
 impl super::RemoteClient<'_> {
-    /// Procedure network create.
+    /// Starts a defined network.
     pub fn network_create(&self, network: &NetworkRef) -> Result<()> {
         let mut out = XdrEncoder::without_limits();
         NetworkRef::put(network, &mut out)?;
         self.0.send(39, out)
     }
 
-    /// Procedure network create xml.
+    /// Starts a network from XML without keeping its definition afterwards.
     pub fn network_create_xml(&self, xml: &str) -> Result<NetworkCreateXmlReply> {
         let mut out = XdrEncoder::without_limits();
         put_str(xml, &mut out)?;
         self.0.ask::<NetworkCreateXmlReply>(40, out)
     }
 
-    /// Procedure network define xml.
+    /// Keeps a network's definition, new or in place of the one it has.
     pub fn network_define_xml(&self, xml: &str) -> Result<NetworkDefineXmlReply> {
         let mut out = XdrEncoder::without_limits();
         put_str(xml, &mut out)?;
         self.0.ask::<NetworkDefineXmlReply>(41, out)
     }
 
-    /// Procedure network destroy.
+    /// Stops a network; guests on it lose their link.
     pub fn network_destroy(&self, network: &NetworkRef) -> Result<()> {
         let mut out = XdrEncoder::without_limits();
         NetworkRef::put(network, &mut out)?;
         self.0.send(42, out)
     }
 
-    /// Procedure network get xml desc.
+    /// Answers a network's definition as XML.
     pub fn network_get_xml_desc(&self, network: &NetworkRef, flags: u32) -> Result<NetworkGetXmlDescReply> {
         let mut out = XdrEncoder::without_limits();
         NetworkRef::put(network, &mut out)?;
@@ -58,35 +58,35 @@ impl super::RemoteClient<'_> {
         self.0.ask::<NetworkGetXmlDescReply>(43, out)
     }
 
-    /// Procedure network get autostart.
+    /// Tells whether a network starts together with the host.
     pub fn network_get_autostart(&self, network: &NetworkRef) -> Result<NetworkGetAutostartReply> {
         let mut out = XdrEncoder::without_limits();
         NetworkRef::put(network, &mut out)?;
         self.0.ask::<NetworkGetAutostartReply>(44, out)
     }
 
-    /// Procedure network get bridge name.
+    /// Answers the host bridge that a network uses.
     pub fn network_get_bridge_name(&self, network: &NetworkRef) -> Result<NetworkGetBridgeNameReply> {
         let mut out = XdrEncoder::without_limits();
         NetworkRef::put(network, &mut out)?;
         self.0.ask::<NetworkGetBridgeNameReply>(45, out)
     }
 
-    /// Procedure network lookup by name.
+    /// Finds a network by its name.
     pub fn network_lookup_by_name(&self, name: &str) -> Result<NetworkLookupByNameReply> {
         let mut out = XdrEncoder::without_limits();
         put_str(name, &mut out)?;
         self.0.ask::<NetworkLookupByNameReply>(46, out)
     }
 
-    /// Procedure network lookup by uuid.
+    /// Finds a network by its UUID.
     pub fn network_lookup_by_uuid(&self, uuid: Uuid) -> Result<NetworkLookupByUuidReply> {
         let mut out = XdrEncoder::without_limits();
         UuidBytes::put(&uuid, &mut out)?;
         self.0.ask::<NetworkLookupByUuidReply>(47, out)
     }
 
-    /// Procedure network set autostart.
+    /// Chooses whether a network starts together with the host.
     pub fn network_set_autostart(&self, network: &NetworkRef, autostart: i32) -> Result<()> {
         let mut out = XdrEncoder::without_limits();
         NetworkRef::put(network, &mut out)?;
@@ -94,28 +94,28 @@ impl super::RemoteClient<'_> {
         self.0.send(48, out)
     }
 
-    /// Procedure network undefine.
+    /// Forgets a network's definition.
     pub fn network_undefine(&self, network: &NetworkRef) -> Result<()> {
         let mut out = XdrEncoder::without_limits();
         NetworkRef::put(network, &mut out)?;
         self.0.send(49, out)
     }
 
-    /// Procedure network is active.
+    /// Tells whether a network is active.
     pub fn network_is_active(&self, network: &NetworkRef) -> Result<NetworkIsActiveReply> {
         let mut out = XdrEncoder::without_limits();
         NetworkRef::put(network, &mut out)?;
         self.0.ask::<NetworkIsActiveReply>(152, out)
     }
 
-    /// Procedure network is persistent.
+    /// Tells whether a network's definition is kept when it stops.
     pub fn network_is_persistent(&self, network: &NetworkRef) -> Result<NetworkIsPersistentReply> {
         let mut out = XdrEncoder::without_limits();
         NetworkRef::put(network, &mut out)?;
         self.0.ask::<NetworkIsPersistentReply>(153, out)
     }
 
-    /// Procedure network update.
+    /// Changes one part of a network: a host, a range, a record.
     pub fn network_update(
         &self,
         network: &NetworkRef,
@@ -135,7 +135,7 @@ impl super::RemoteClient<'_> {
         self.0.send(291, out)
     }
 
-    /// Procedure network get dhcp leases.
+    /// Lists the addresses that a network has given out.
     pub fn network_get_dhcp_leases(
         &self,
         network: &NetworkRef,
@@ -151,7 +151,7 @@ impl super::RemoteClient<'_> {
         self.0.ask::<NetworkGetDhcpLeasesReply>(341, out)
     }
 
-    /// Procedure network list all ports.
+    /// Lists the ports of a network.
     pub fn network_list_all_ports(
         &self,
         network: &NetworkRef,
@@ -165,7 +165,7 @@ impl super::RemoteClient<'_> {
         self.0.ask::<NetworkListAllPortsReply>(404, out)
     }
 
-    /// Procedure network port lookup by uuid.
+    /// Finds a port of a network by its UUID.
     pub fn network_port_lookup_by_uuid(
         &self,
         network: &NetworkRef,
@@ -177,7 +177,7 @@ impl super::RemoteClient<'_> {
         self.0.ask::<NetworkPortLookupByUuidReply>(405, out)
     }
 
-    /// Procedure network port create xml.
+    /// Makes a port of a network for a guest's interface.
     pub fn network_port_create_xml(
         &self,
         network: &NetworkRef,
@@ -191,7 +191,7 @@ impl super::RemoteClient<'_> {
         self.0.ask::<NetworkPortCreateXmlReply>(406, out)
     }
 
-    /// Procedure network port get parameters.
+    /// Answers the bandwidth limits of a network's port.
     pub fn network_port_get_parameters(
         &self,
         port: &NetworkPortRef,
@@ -205,7 +205,7 @@ impl super::RemoteClient<'_> {
         self.0.ask::<NetworkPortGetParametersReply>(407, out)
     }
 
-    /// Procedure network port set parameters.
+    /// Changes the bandwidth limits of a network's port.
     pub fn network_port_set_parameters(
         &self,
         port: &NetworkPortRef,
@@ -219,7 +219,7 @@ impl super::RemoteClient<'_> {
         self.0.send(408, out)
     }
 
-    /// Procedure network port get xml desc.
+    /// Describes a network's port as XML.
     pub fn network_port_get_xml_desc(
         &self,
         port: &NetworkPortRef,
@@ -231,7 +231,7 @@ impl super::RemoteClient<'_> {
         self.0.ask::<NetworkPortGetXmlDescReply>(409, out)
     }
 
-    /// Procedure network port delete.
+    /// Removes a port from its network.
     pub fn network_port_delete(&self, port: &NetworkPortRef, flags: u32) -> Result<()> {
         let mut out = XdrEncoder::without_limits();
         NetworkPortRef::put(port, &mut out)?;
@@ -239,7 +239,7 @@ impl super::RemoteClient<'_> {
         self.0.send(410, out)
     }
 
-    /// Procedure network define xml flags.
+    /// Keeps a network's definition, checked as the flags say.
     pub fn network_define_xml_flags(&self, xml: &str, flags: u32) -> Result<NetworkDefineXmlFlagsReply> {
         let mut out = XdrEncoder::without_limits();
         put_str(xml, &mut out)?;
@@ -247,7 +247,7 @@ impl super::RemoteClient<'_> {
         self.0.ask::<NetworkDefineXmlFlagsReply>(432, out)
     }
 
-    /// Procedure network create xml flags.
+    /// Starts a network from XML, checked as the flags say, without keeping its definition.
     pub fn network_create_xml_flags(&self, xml: &str, flags: u32) -> Result<NetworkCreateXmlFlagsReply> {
         let mut out = XdrEncoder::without_limits();
         put_str(xml, &mut out)?;
@@ -255,7 +255,7 @@ impl super::RemoteClient<'_> {
         self.0.ask::<NetworkCreateXmlFlagsReply>(437, out)
     }
 
-    /// Procedure network set metadata.
+    /// Sets a network's title, description, or an element that an application keeps with it.
     pub fn network_set_metadata(
         &self,
         network: &NetworkRef,
@@ -275,7 +275,7 @@ impl super::RemoteClient<'_> {
         self.0.send(444, out)
     }
 
-    /// Procedure network get metadata.
+    /// Answers a network's title, description, or an element that an application keeps with it.
     pub fn network_get_metadata(
         &self,
         network: &NetworkRef,

@@ -22,13 +22,13 @@ use crate::stream_end::StreamEnd;
     reason = "the arguments are those of the procedures"
 )]
 impl super::RemoteClient<'_> {
-    /// Procedure node get info.
+    /// Describes the host's processors and memory in numbers.
     pub fn node_get_info(&self) -> Result<NodeGetInfoReply> {
         let out = XdrEncoder::without_limits();
         self.0.ask::<NodeGetInfoReply>(6, out)
     }
 
-    /// Procedure node get cells free memory.
+    /// Answers the free memory of NUMA nodes in a row, in bytes.
     pub fn node_get_cells_free_memory(
         &self,
         start_cell: i32,
@@ -40,13 +40,13 @@ impl super::RemoteClient<'_> {
         self.0.ask::<NodeGetCellsFreeMemoryReply>(101, out)
     }
 
-    /// Procedure node get free memory.
+    /// Answers the host's free memory in bytes.
     pub fn node_get_free_memory(&self) -> Result<NodeGetFreeMemoryReply> {
         let out = XdrEncoder::without_limits();
         self.0.ask::<NodeGetFreeMemoryReply>(102, out)
     }
 
-    /// Procedure node num of devices.
+    /// Counts the host's devices, all or those with a capability.
     pub fn node_num_of_devices(&self, cap: Option<&str>, flags: u32) -> Result<NodeNumOfDevicesReply> {
         let mut out = XdrEncoder::without_limits();
         put_opt_str(cap, &mut out)?;
@@ -54,7 +54,7 @@ impl super::RemoteClient<'_> {
         self.0.ask::<NodeNumOfDevicesReply>(111, out)
     }
 
-    /// Procedure node list devices.
+    /// Lists the names of the host's devices, all or those with a capability.
     pub fn node_list_devices(
         &self,
         cap: Option<&str>,
@@ -68,14 +68,14 @@ impl super::RemoteClient<'_> {
         self.0.ask::<NodeListDevicesReply>(112, out)
     }
 
-    /// Procedure node device lookup by name.
+    /// Finds a host device by its name.
     pub fn node_device_lookup_by_name(&self, name: &str) -> Result<NodeDeviceLookupByNameReply> {
         let mut out = XdrEncoder::without_limits();
         put_str(name, &mut out)?;
         self.0.ask::<NodeDeviceLookupByNameReply>(113, out)
     }
 
-    /// Procedure node device get xml desc.
+    /// Describes a host device as XML.
     pub fn node_device_get_xml_desc(
         &self,
         device: &NodeDeviceRef,
@@ -87,21 +87,21 @@ impl super::RemoteClient<'_> {
         self.0.ask::<NodeDeviceGetXmlDescReply>(114, out)
     }
 
-    /// Procedure node device get parent.
+    /// Answers the device that a host device hangs on.
     pub fn node_device_get_parent(&self, device: &NodeDeviceRef) -> Result<NodeDeviceGetParentReply> {
         let mut out = XdrEncoder::without_limits();
         NodeDeviceRef::put(device, &mut out)?;
         self.0.ask::<NodeDeviceGetParentReply>(115, out)
     }
 
-    /// Procedure node device num of caps.
+    /// Counts the capabilities of a host device.
     pub fn node_device_num_of_caps(&self, device: &NodeDeviceRef) -> Result<NodeDeviceNumOfCapsReply> {
         let mut out = XdrEncoder::without_limits();
         NodeDeviceRef::put(device, &mut out)?;
         self.0.ask::<NodeDeviceNumOfCapsReply>(116, out)
     }
 
-    /// Procedure node device list caps.
+    /// Lists the capabilities of a host device.
     pub fn node_device_list_caps(
         &self,
         device: &NodeDeviceRef,
@@ -113,34 +113,34 @@ impl super::RemoteClient<'_> {
         self.0.ask::<NodeDeviceListCapsReply>(117, out)
     }
 
-    /// Procedure node device dettach.
+    /// Takes a host device from its driver so that a guest can have it.
     pub fn node_device_dettach(&self, device: &NodeDeviceRef) -> Result<()> {
         let mut out = XdrEncoder::without_limits();
         NodeDeviceRef::put(device, &mut out)?;
         self.0.send(118, out)
     }
 
-    /// Procedure node device re attach.
+    /// Gives a host device back to the host's driver.
     pub fn node_device_re_attach(&self, device: &NodeDeviceRef) -> Result<()> {
         let mut out = XdrEncoder::without_limits();
         NodeDeviceRef::put(device, &mut out)?;
         self.0.send(119, out)
     }
 
-    /// Procedure node device reset.
+    /// Resets a host device before or after a guest has it.
     pub fn node_device_reset(&self, device: &NodeDeviceRef) -> Result<()> {
         let mut out = XdrEncoder::without_limits();
         NodeDeviceRef::put(device, &mut out)?;
         self.0.send(120, out)
     }
 
-    /// Procedure node get security model.
+    /// Answers which security model the driver confines guests with.
     pub fn node_get_security_model(&self) -> Result<NodeGetSecurityModelReply> {
         let out = XdrEncoder::without_limits();
         self.0.ask::<NodeGetSecurityModelReply>(122, out)
     }
 
-    /// Procedure node device create xml.
+    /// Makes a virtual host device from XML, until it is destroyed.
     pub fn node_device_create_xml(&self, xml_desc: &str, flags: u32) -> Result<NodeDeviceCreateXmlReply> {
         let mut out = XdrEncoder::without_limits();
         put_str(xml_desc, &mut out)?;
@@ -148,28 +148,28 @@ impl super::RemoteClient<'_> {
         self.0.ask::<NodeDeviceCreateXmlReply>(123, out)
     }
 
-    /// Procedure node device destroy.
+    /// Removes a virtual host device.
     pub fn node_device_destroy(&self, device: &NodeDeviceRef) -> Result<()> {
         let mut out = XdrEncoder::without_limits();
         NodeDeviceRef::put(device, &mut out)?;
         self.0.send(124, out)
     }
 
-    /// Procedure interface lookup by name.
+    /// Finds a host interface by its name.
     pub fn interface_lookup_by_name(&self, name: &str) -> Result<InterfaceLookupByNameReply> {
         let mut out = XdrEncoder::without_limits();
         put_str(name, &mut out)?;
         self.0.ask::<InterfaceLookupByNameReply>(128, out)
     }
 
-    /// Procedure interface lookup by mac string.
+    /// Finds a host interface by its MAC address.
     pub fn interface_lookup_by_mac_string(&self, mac: &str) -> Result<InterfaceLookupByMacStringReply> {
         let mut out = XdrEncoder::without_limits();
         put_str(mac, &mut out)?;
         self.0.ask::<InterfaceLookupByMacStringReply>(129, out)
     }
 
-    /// Procedure interface get xml desc.
+    /// Describes a host interface as XML.
     pub fn interface_get_xml_desc(
         &self,
         interface: &InterfaceRef,
@@ -181,7 +181,7 @@ impl super::RemoteClient<'_> {
         self.0.ask::<InterfaceGetXmlDescReply>(130, out)
     }
 
-    /// Procedure interface define xml.
+    /// Keeps a host interface's configuration, new or changed.
     pub fn interface_define_xml(&self, xml: &str, flags: u32) -> Result<InterfaceDefineXmlReply> {
         let mut out = XdrEncoder::without_limits();
         put_str(xml, &mut out)?;
@@ -189,14 +189,14 @@ impl super::RemoteClient<'_> {
         self.0.ask::<InterfaceDefineXmlReply>(131, out)
     }
 
-    /// Procedure interface undefine.
+    /// Removes a host interface's configuration.
     pub fn interface_undefine(&self, interface: &InterfaceRef) -> Result<()> {
         let mut out = XdrEncoder::without_limits();
         InterfaceRef::put(interface, &mut out)?;
         self.0.send(132, out)
     }
 
-    /// Procedure interface create.
+    /// Brings a host interface up.
     pub fn interface_create(&self, interface: &InterfaceRef, flags: u32) -> Result<()> {
         let mut out = XdrEncoder::without_limits();
         InterfaceRef::put(interface, &mut out)?;
@@ -204,7 +204,7 @@ impl super::RemoteClient<'_> {
         self.0.send(133, out)
     }
 
-    /// Procedure interface destroy.
+    /// Takes a host interface down.
     pub fn interface_destroy(&self, interface: &InterfaceRef, flags: u32) -> Result<()> {
         let mut out = XdrEncoder::without_limits();
         InterfaceRef::put(interface, &mut out)?;
@@ -212,35 +212,35 @@ impl super::RemoteClient<'_> {
         self.0.send(134, out)
     }
 
-    /// Procedure interface is active.
+    /// Tells whether a host interface is up.
     pub fn interface_is_active(&self, interface: &InterfaceRef) -> Result<InterfaceIsActiveReply> {
         let mut out = XdrEncoder::without_limits();
         InterfaceRef::put(interface, &mut out)?;
         self.0.ask::<InterfaceIsActiveReply>(156, out)
     }
 
-    /// Procedure interface change begin.
+    /// Begins a change of the host's interfaces that can be taken back.
     pub fn interface_change_begin(&self, flags: u32) -> Result<()> {
         let mut out = XdrEncoder::without_limits();
         U32::put(&flags, &mut out)?;
         self.0.send(220, out)
     }
 
-    /// Procedure interface change commit.
+    /// Keeps the changes of the host's interfaces.
     pub fn interface_change_commit(&self, flags: u32) -> Result<()> {
         let mut out = XdrEncoder::without_limits();
         U32::put(&flags, &mut out)?;
         self.0.send(221, out)
     }
 
-    /// Procedure interface change rollback.
+    /// Takes the changes of the host's interfaces back.
     pub fn interface_change_rollback(&self, flags: u32) -> Result<()> {
         let mut out = XdrEncoder::without_limits();
         U32::put(&flags, &mut out)?;
         self.0.send(222, out)
     }
 
-    /// Procedure node get cpu stats.
+    /// Answers how the host's CPU time was spent.
     pub fn node_get_cpu_stats(&self, cpu_num: i32, nparams: i32, flags: u32) -> Result<NodeGetCpuStatsReply> {
         let mut out = XdrEncoder::without_limits();
         I32::put(&cpu_num, &mut out)?;
@@ -249,7 +249,7 @@ impl super::RemoteClient<'_> {
         self.0.ask::<NodeGetCpuStatsReply>(227, out)
     }
 
-    /// Procedure node get memory stats.
+    /// Answers how the host's memory is used.
     pub fn node_get_memory_stats(
         &self,
         nparams: i32,
@@ -263,7 +263,7 @@ impl super::RemoteClient<'_> {
         self.0.ask::<NodeGetMemoryStatsReply>(228, out)
     }
 
-    /// Procedure node suspend for duration.
+    /// Puts the host to sleep and wakes it after a time, in seconds.
     pub fn node_suspend_for_duration(&self, target: u32, duration: u64, flags: u32) -> Result<()> {
         let mut out = XdrEncoder::without_limits();
         U32::put(&target, &mut out)?;
@@ -272,7 +272,7 @@ impl super::RemoteClient<'_> {
         self.0.send(250, out)
     }
 
-    /// Procedure node set memory parameters.
+    /// Changes how the host merges equal pages of memory.
     pub fn node_set_memory_parameters(&self, params: &TypedParams, flags: u32) -> Result<()> {
         let mut out = XdrEncoder::without_limits();
         Params::<64>::put(params, &mut out)?;
@@ -280,7 +280,7 @@ impl super::RemoteClient<'_> {
         self.0.send(288, out)
     }
 
-    /// Procedure node get memory parameters.
+    /// Answers how the host merges equal pages of memory.
     pub fn node_get_memory_parameters(
         &self,
         nparams: i32,
@@ -292,7 +292,7 @@ impl super::RemoteClient<'_> {
         self.0.ask::<NodeGetMemoryParametersReply>(289, out)
     }
 
-    /// Procedure node get cpu map.
+    /// Answers which CPUs the host has and which of them are online.
     pub fn node_get_cpu_map(
         &self,
         need_map: i32,
@@ -306,7 +306,7 @@ impl super::RemoteClient<'_> {
         self.0.ask::<NodeGetCpuMapReply>(293, out)
     }
 
-    /// Procedure node device lookup scsi host by wwn.
+    /// Finds a host adapter by its world-wide names.
     pub fn node_device_lookup_scsi_host_by_wwn(
         &self,
         wwnn: &str,
@@ -320,7 +320,7 @@ impl super::RemoteClient<'_> {
         self.0.ask::<NodeDeviceLookupScsiHostByWwnReply>(297, out)
     }
 
-    /// Procedure node device detach flags.
+    /// Takes a host device from its driver, giving it to a named one.
     pub fn node_device_detach_flags(
         &self,
         device: &NodeDeviceRef,
@@ -334,7 +334,7 @@ impl super::RemoteClient<'_> {
         self.0.send(301, out)
     }
 
-    /// Procedure node get free pages.
+    /// Answers how many huge pages of each size are free on NUMA nodes in a row.
     pub fn node_get_free_pages(
         &self,
         pages: &[u32],
@@ -350,7 +350,7 @@ impl super::RemoteClient<'_> {
         self.0.ask::<NodeGetFreePagesReply>(340, out)
     }
 
-    /// Procedure node alloc pages.
+    /// Sets aside huge pages on NUMA nodes, or gives them back.
     pub fn node_alloc_pages(
         &self,
         page_sizes: &[u32],
@@ -368,7 +368,7 @@ impl super::RemoteClient<'_> {
         self.0.ask::<NodeAllocPagesReply>(347, out)
     }
 
-    /// Procedure node get sev info.
+    /// Answers what the host offers for encrypted guests of the AMD kind.
     pub fn node_get_sev_info(&self, nparams: i32, flags: u32) -> Result<NodeGetSevInfoReply> {
         let mut out = XdrEncoder::without_limits();
         I32::put(&nparams, &mut out)?;
@@ -376,7 +376,7 @@ impl super::RemoteClient<'_> {
         self.0.ask::<NodeGetSevInfoReply>(395, out)
     }
 
-    /// Procedure node device define xml.
+    /// Keeps the definition of a virtual host device, new or changed.
     pub fn node_device_define_xml(&self, xml_desc: &str, flags: u32) -> Result<NodeDeviceDefineXmlReply> {
         let mut out = XdrEncoder::without_limits();
         put_str(xml_desc, &mut out)?;
@@ -384,7 +384,7 @@ impl super::RemoteClient<'_> {
         self.0.ask::<NodeDeviceDefineXmlReply>(428, out)
     }
 
-    /// Procedure node device undefine.
+    /// Forgets the definition of a virtual host device.
     pub fn node_device_undefine(&self, device: &NodeDeviceRef, flags: u32) -> Result<()> {
         let mut out = XdrEncoder::without_limits();
         NodeDeviceRef::put(device, &mut out)?;
@@ -392,7 +392,7 @@ impl super::RemoteClient<'_> {
         self.0.send(429, out)
     }
 
-    /// Procedure node device create.
+    /// Makes the virtual host device of a definition.
     pub fn node_device_create(&self, device: &NodeDeviceRef, flags: u32) -> Result<()> {
         let mut out = XdrEncoder::without_limits();
         NodeDeviceRef::put(device, &mut out)?;
@@ -400,14 +400,14 @@ impl super::RemoteClient<'_> {
         self.0.send(430, out)
     }
 
-    /// Procedure node device get autostart.
+    /// Tells whether a virtual host device is made when its parent appears.
     pub fn node_device_get_autostart(&self, device: &NodeDeviceRef) -> Result<NodeDeviceGetAutostartReply> {
         let mut out = XdrEncoder::without_limits();
         NodeDeviceRef::put(device, &mut out)?;
         self.0.ask::<NodeDeviceGetAutostartReply>(433, out)
     }
 
-    /// Procedure node device set autostart.
+    /// Chooses whether a virtual host device is made when its parent appears.
     pub fn node_device_set_autostart(&self, device: &NodeDeviceRef, autostart: i32) -> Result<()> {
         let mut out = XdrEncoder::without_limits();
         NodeDeviceRef::put(device, &mut out)?;
@@ -415,21 +415,21 @@ impl super::RemoteClient<'_> {
         self.0.send(434, out)
     }
 
-    /// Procedure node device is persistent.
+    /// Tells whether a host device has a definition that is kept.
     pub fn node_device_is_persistent(&self, device: &NodeDeviceRef) -> Result<NodeDeviceIsPersistentReply> {
         let mut out = XdrEncoder::without_limits();
         NodeDeviceRef::put(device, &mut out)?;
         self.0.ask::<NodeDeviceIsPersistentReply>(435, out)
     }
 
-    /// Procedure node device is active.
+    /// Tells whether a host device exists now.
     pub fn node_device_is_active(&self, device: &NodeDeviceRef) -> Result<NodeDeviceIsActiveReply> {
         let mut out = XdrEncoder::without_limits();
         NodeDeviceRef::put(device, &mut out)?;
         self.0.ask::<NodeDeviceIsActiveReply>(436, out)
     }
 
-    /// Procedure node device update.
+    /// Changes a host device or its definition in place.
     pub fn node_device_update(&self, device: &NodeDeviceRef, xml_desc: &str, flags: u32) -> Result<()> {
         let mut out = XdrEncoder::without_limits();
         NodeDeviceRef::put(device, &mut out)?;

@@ -22,7 +22,7 @@ use crate::stream_end::StreamEnd;
     reason = "the arguments are those of the procedures"
 )]
 impl super::RemoteClient<'_> {
-    /// Procedure domain core dump.
+    /// Writes a guest's memory to a file on the host, for debugging.
     pub fn domain_core_dump(&self, domain: &DomainRef, to: &str, flags: u32) -> Result<()> {
         let mut out = XdrEncoder::without_limits();
         DomainRef::put(domain, &mut out)?;
@@ -31,14 +31,14 @@ impl super::RemoteClient<'_> {
         self.0.send(53, out)
     }
 
-    /// Procedure domain restore.
+    /// Starts a guest from a file that it was saved to.
     pub fn domain_restore(&self, from: &str) -> Result<()> {
         let mut out = XdrEncoder::without_limits();
         put_str(from, &mut out)?;
         self.0.send(54, out)
     }
 
-    /// Procedure domain save.
+    /// Saves a guest's memory to a file and ends it.
     pub fn domain_save(&self, domain: &DomainRef, to: &str) -> Result<()> {
         let mut out = XdrEncoder::without_limits();
         DomainRef::put(domain, &mut out)?;
@@ -46,7 +46,7 @@ impl super::RemoteClient<'_> {
         self.0.send(55, out)
     }
 
-    /// Procedure domain managed save.
+    /// Saves a guest's memory where the driver keeps it and ends the guest.
     pub fn domain_managed_save(&self, domain: &DomainRef, flags: u32) -> Result<()> {
         let mut out = XdrEncoder::without_limits();
         DomainRef::put(domain, &mut out)?;
@@ -54,7 +54,7 @@ impl super::RemoteClient<'_> {
         self.0.send(182, out)
     }
 
-    /// Procedure domain has managed save image.
+    /// Tells whether the driver keeps saved memory of a guest.
     pub fn domain_has_managed_save_image(
         &self,
         domain: &DomainRef,
@@ -66,7 +66,7 @@ impl super::RemoteClient<'_> {
         self.0.ask::<DomainHasManagedSaveImageReply>(183, out)
     }
 
-    /// Procedure domain managed save remove.
+    /// Throws away the saved memory that the driver keeps of a guest.
     pub fn domain_managed_save_remove(&self, domain: &DomainRef, flags: u32) -> Result<()> {
         let mut out = XdrEncoder::without_limits();
         DomainRef::put(domain, &mut out)?;
@@ -74,7 +74,7 @@ impl super::RemoteClient<'_> {
         self.0.send(184, out)
     }
 
-    /// Procedure domain snapshot create xml.
+    /// Takes a snapshot of a guest: disks, memory, or both.
     pub fn domain_snapshot_create_xml(
         &self,
         domain: &DomainRef,
@@ -88,7 +88,7 @@ impl super::RemoteClient<'_> {
         self.0.ask::<DomainSnapshotCreateXmlReply>(185, out)
     }
 
-    /// Procedure domain snapshot get xml desc.
+    /// Answers a snapshot's description as XML.
     pub fn domain_snapshot_get_xml_desc(
         &self,
         snapshot: &DomainSnapshotRef,
@@ -100,7 +100,7 @@ impl super::RemoteClient<'_> {
         self.0.ask::<DomainSnapshotGetXmlDescReply>(186, out)
     }
 
-    /// Procedure domain snapshot num.
+    /// Counts a guest's snapshots.
     pub fn domain_snapshot_num(&self, domain: &DomainRef, flags: u32) -> Result<DomainSnapshotNumReply> {
         let mut out = XdrEncoder::without_limits();
         DomainRef::put(domain, &mut out)?;
@@ -108,7 +108,7 @@ impl super::RemoteClient<'_> {
         self.0.ask::<DomainSnapshotNumReply>(187, out)
     }
 
-    /// Procedure domain snapshot list names.
+    /// Lists the names of a guest's snapshots.
     pub fn domain_snapshot_list_names(
         &self,
         domain: &DomainRef,
@@ -122,7 +122,7 @@ impl super::RemoteClient<'_> {
         self.0.ask::<DomainSnapshotListNamesReply>(188, out)
     }
 
-    /// Procedure domain snapshot lookup by name.
+    /// Finds a snapshot of a guest by its name.
     pub fn domain_snapshot_lookup_by_name(
         &self,
         domain: &DomainRef,
@@ -136,7 +136,7 @@ impl super::RemoteClient<'_> {
         self.0.ask::<DomainSnapshotLookupByNameReply>(189, out)
     }
 
-    /// Procedure domain has current snapshot.
+    /// Tells whether a guest has a current snapshot.
     pub fn domain_has_current_snapshot(
         &self,
         domain: &DomainRef,
@@ -148,7 +148,7 @@ impl super::RemoteClient<'_> {
         self.0.ask::<DomainHasCurrentSnapshotReply>(190, out)
     }
 
-    /// Procedure domain snapshot current.
+    /// Answers the snapshot that a guest's state is based on.
     pub fn domain_snapshot_current(
         &self,
         domain: &DomainRef,
@@ -160,7 +160,7 @@ impl super::RemoteClient<'_> {
         self.0.ask::<DomainSnapshotCurrentReply>(191, out)
     }
 
-    /// Procedure domain revert to snapshot.
+    /// Takes a guest back to a snapshot.
     pub fn domain_revert_to_snapshot(&self, snapshot: &DomainSnapshotRef, flags: u32) -> Result<()> {
         let mut out = XdrEncoder::without_limits();
         DomainSnapshotRef::put(snapshot, &mut out)?;
@@ -168,7 +168,7 @@ impl super::RemoteClient<'_> {
         self.0.send(192, out)
     }
 
-    /// Procedure domain snapshot delete.
+    /// Deletes a snapshot, with or without those below it.
     pub fn domain_snapshot_delete(&self, snapshot: &DomainSnapshotRef, flags: u32) -> Result<()> {
         let mut out = XdrEncoder::without_limits();
         DomainSnapshotRef::put(snapshot, &mut out)?;
@@ -176,7 +176,7 @@ impl super::RemoteClient<'_> {
         self.0.send(193, out)
     }
 
-    /// Procedure domain save flags.
+    /// Saves a guest's memory to a file in a chosen way and ends it.
     pub fn domain_save_flags(
         &self,
         domain: &DomainRef,
@@ -192,7 +192,7 @@ impl super::RemoteClient<'_> {
         self.0.send(232, out)
     }
 
-    /// Procedure domain restore flags.
+    /// Starts a guest from a saved file in a chosen way.
     pub fn domain_restore_flags(&self, from: &str, dxml: Option<&str>, flags: u32) -> Result<()> {
         let mut out = XdrEncoder::without_limits();
         put_str(from, &mut out)?;
@@ -201,7 +201,7 @@ impl super::RemoteClient<'_> {
         self.0.send(233, out)
     }
 
-    /// Procedure domain save image get xml desc.
+    /// Answers the definition that lies in a saved file.
     pub fn domain_save_image_get_xml_desc(
         &self,
         file: &str,
@@ -213,7 +213,7 @@ impl super::RemoteClient<'_> {
         self.0.ask::<DomainSaveImageGetXmlDescReply>(235, out)
     }
 
-    /// Procedure domain save image define xml.
+    /// Changes the definition that lies in a saved file.
     pub fn domain_save_image_define_xml(&self, file: &str, dxml: &str, flags: u32) -> Result<()> {
         let mut out = XdrEncoder::without_limits();
         put_str(file, &mut out)?;
@@ -222,7 +222,7 @@ impl super::RemoteClient<'_> {
         self.0.send(236, out)
     }
 
-    /// Procedure domain snapshot get parent.
+    /// Answers the snapshot that a snapshot was taken from.
     pub fn domain_snapshot_get_parent(
         &self,
         snapshot: &DomainSnapshotRef,
@@ -234,7 +234,7 @@ impl super::RemoteClient<'_> {
         self.0.ask::<DomainSnapshotGetParentReply>(244, out)
     }
 
-    /// Procedure domain snapshot num children.
+    /// Counts the snapshots below a snapshot.
     pub fn domain_snapshot_num_children(
         &self,
         snapshot: &DomainSnapshotRef,
@@ -246,7 +246,7 @@ impl super::RemoteClient<'_> {
         self.0.ask::<DomainSnapshotNumChildrenReply>(246, out)
     }
 
-    /// Procedure domain snapshot list children names.
+    /// Lists the names of the snapshots below a snapshot.
     pub fn domain_snapshot_list_children_names(
         &self,
         snapshot: &DomainSnapshotRef,
@@ -260,7 +260,7 @@ impl super::RemoteClient<'_> {
         self.0.ask::<DomainSnapshotListChildrenNamesReply>(247, out)
     }
 
-    /// Procedure domain snapshot is current.
+    /// Tells whether a guest's state is based on a snapshot.
     pub fn domain_snapshot_is_current(
         &self,
         snapshot: &DomainSnapshotRef,
@@ -272,7 +272,7 @@ impl super::RemoteClient<'_> {
         self.0.ask::<DomainSnapshotIsCurrentReply>(271, out)
     }
 
-    /// Procedure domain snapshot has metadata.
+    /// Tells whether the driver keeps a description of a snapshot that must be forgotten first.
     pub fn domain_snapshot_has_metadata(
         &self,
         snapshot: &DomainSnapshotRef,
@@ -284,7 +284,7 @@ impl super::RemoteClient<'_> {
         self.0.ask::<DomainSnapshotHasMetadataReply>(272, out)
     }
 
-    /// Procedure domain list all snapshots.
+    /// Lists a guest's snapshots, chosen by their traits.
     pub fn domain_list_all_snapshots(
         &self,
         domain: &DomainRef,
@@ -298,7 +298,7 @@ impl super::RemoteClient<'_> {
         self.0.ask::<DomainListAllSnapshotsReply>(274, out)
     }
 
-    /// Procedure domain snapshot list all children.
+    /// Lists the snapshots below a snapshot, chosen by their traits.
     pub fn domain_snapshot_list_all_children(
         &self,
         snapshot: &DomainSnapshotRef,
@@ -312,7 +312,7 @@ impl super::RemoteClient<'_> {
         self.0.ask::<DomainSnapshotListAllChildrenReply>(275, out)
     }
 
-    /// Procedure domain core dump with format.
+    /// Writes a guest's memory to a file on the host in a chosen format.
     pub fn domain_core_dump_with_format(
         &self,
         domain: &DomainRef,
@@ -328,7 +328,7 @@ impl super::RemoteClient<'_> {
         self.0.send(334, out)
     }
 
-    /// Procedure domain managed save get xml desc.
+    /// Answers the definition that lies with a guest's saved memory.
     pub fn domain_managed_save_get_xml_desc(
         &self,
         domain: &DomainRef,
@@ -340,7 +340,7 @@ impl super::RemoteClient<'_> {
         self.0.ask::<DomainManagedSaveGetXmlDescReply>(388, out)
     }
 
-    /// Procedure domain managed save define xml.
+    /// Changes the definition that lies with a guest's saved memory.
     pub fn domain_managed_save_define_xml(
         &self,
         domain: &DomainRef,
@@ -354,7 +354,7 @@ impl super::RemoteClient<'_> {
         self.0.send(389, out)
     }
 
-    /// Procedure domain checkpoint create xml.
+    /// Marks a point in time from which a guest's disk changes are tracked.
     pub fn domain_checkpoint_create_xml(
         &self,
         domain: &DomainRef,
@@ -368,7 +368,7 @@ impl super::RemoteClient<'_> {
         self.0.ask::<DomainCheckpointCreateXmlReply>(411, out)
     }
 
-    /// Procedure domain checkpoint get xml desc.
+    /// Answers a checkpoint's description as XML.
     pub fn domain_checkpoint_get_xml_desc(
         &self,
         checkpoint: &DomainCheckpointRef,
@@ -380,7 +380,7 @@ impl super::RemoteClient<'_> {
         self.0.ask::<DomainCheckpointGetXmlDescReply>(412, out)
     }
 
-    /// Procedure domain list all checkpoints.
+    /// Lists a guest's checkpoints, chosen by their traits.
     pub fn domain_list_all_checkpoints(
         &self,
         domain: &DomainRef,
@@ -394,7 +394,7 @@ impl super::RemoteClient<'_> {
         self.0.ask::<DomainListAllCheckpointsReply>(413, out)
     }
 
-    /// Procedure domain checkpoint list all children.
+    /// Lists the checkpoints below a checkpoint, chosen by their traits.
     pub fn domain_checkpoint_list_all_children(
         &self,
         checkpoint: &DomainCheckpointRef,
@@ -408,7 +408,7 @@ impl super::RemoteClient<'_> {
         self.0.ask::<DomainCheckpointListAllChildrenReply>(414, out)
     }
 
-    /// Procedure domain checkpoint lookup by name.
+    /// Finds a checkpoint of a guest by its name.
     pub fn domain_checkpoint_lookup_by_name(
         &self,
         domain: &DomainRef,
@@ -422,7 +422,7 @@ impl super::RemoteClient<'_> {
         self.0.ask::<DomainCheckpointLookupByNameReply>(415, out)
     }
 
-    /// Procedure domain checkpoint get parent.
+    /// Answers the checkpoint before a checkpoint.
     pub fn domain_checkpoint_get_parent(
         &self,
         checkpoint: &DomainCheckpointRef,
@@ -434,7 +434,7 @@ impl super::RemoteClient<'_> {
         self.0.ask::<DomainCheckpointGetParentReply>(416, out)
     }
 
-    /// Procedure domain checkpoint delete.
+    /// Deletes a checkpoint, with or without those below it.
     pub fn domain_checkpoint_delete(&self, checkpoint: &DomainCheckpointRef, flags: u32) -> Result<()> {
         let mut out = XdrEncoder::without_limits();
         DomainCheckpointRef::put(checkpoint, &mut out)?;
@@ -442,7 +442,7 @@ impl super::RemoteClient<'_> {
         self.0.send(417, out)
     }
 
-    /// Procedure domain backup begin.
+    /// Begins to copy a guest's disks out, all or what changed since a checkpoint.
     pub fn domain_backup_begin(
         &self,
         domain: &DomainRef,
@@ -458,7 +458,7 @@ impl super::RemoteClient<'_> {
         self.0.send(421, out)
     }
 
-    /// Procedure domain backup get xml desc.
+    /// Describes the backup of a guest that is running, as XML.
     pub fn domain_backup_get_xml_desc(
         &self,
         domain: &DomainRef,
@@ -470,7 +470,7 @@ impl super::RemoteClient<'_> {
         self.0.ask::<DomainBackupGetXmlDescReply>(422, out)
     }
 
-    /// Procedure domain save params.
+    /// Saves a guest's memory as the typed parameters say and ends it.
     pub fn domain_save_params(&self, domain: &DomainRef, params: &TypedParams, flags: u32) -> Result<()> {
         let mut out = XdrEncoder::without_limits();
         DomainRef::put(domain, &mut out)?;
@@ -479,7 +479,7 @@ impl super::RemoteClient<'_> {
         self.0.send(440, out)
     }
 
-    /// Procedure domain restore params.
+    /// Starts a guest from a saved file as the typed parameters say.
     pub fn domain_restore_params(&self, params: &TypedParams, flags: u32) -> Result<()> {
         let mut out = XdrEncoder::without_limits();
         Params::<64>::put(params, &mut out)?;

@@ -22,14 +22,14 @@ use crate::stream_end::StreamEnd;
     reason = "the arguments are those of the procedures"
 )]
 impl super::RemoteClient<'_> {
-    /// Procedure secret lookup by uuid.
+    /// Finds a secret by its UUID.
     pub fn secret_lookup_by_uuid(&self, uuid: Uuid) -> Result<SecretLookupByUuidReply> {
         let mut out = XdrEncoder::without_limits();
         UuidBytes::put(&uuid, &mut out)?;
         self.0.ask::<SecretLookupByUuidReply>(141, out)
     }
 
-    /// Procedure secret define xml.
+    /// Keeps a secret's definition; its value is set apart from it.
     pub fn secret_define_xml(&self, xml: &str, flags: u32) -> Result<SecretDefineXmlReply> {
         let mut out = XdrEncoder::without_limits();
         put_str(xml, &mut out)?;
@@ -37,7 +37,7 @@ impl super::RemoteClient<'_> {
         self.0.ask::<SecretDefineXmlReply>(142, out)
     }
 
-    /// Procedure secret get xml desc.
+    /// Answers a secret's definition as XML, without its value.
     pub fn secret_get_xml_desc(&self, secret: &SecretRef, flags: u32) -> Result<SecretGetXmlDescReply> {
         let mut out = XdrEncoder::without_limits();
         SecretRef::put(secret, &mut out)?;
@@ -45,7 +45,7 @@ impl super::RemoteClient<'_> {
         self.0.ask::<SecretGetXmlDescReply>(143, out)
     }
 
-    /// Procedure secret set value.
+    /// Sets the value of a secret.
     pub fn secret_set_value(&self, secret: &SecretRef, value: &[u8], flags: u32) -> Result<()> {
         let mut out = XdrEncoder::without_limits();
         SecretRef::put(secret, &mut out)?;
@@ -54,7 +54,7 @@ impl super::RemoteClient<'_> {
         self.0.send(144, out)
     }
 
-    /// Procedure secret get value.
+    /// Answers the value of a secret that is not private.
     pub fn secret_get_value(&self, secret: &SecretRef, flags: u32) -> Result<SecretGetValueReply> {
         let mut out = XdrEncoder::without_limits();
         SecretRef::put(secret, &mut out)?;
@@ -62,14 +62,14 @@ impl super::RemoteClient<'_> {
         self.0.ask::<SecretGetValueReply>(145, out)
     }
 
-    /// Procedure secret undefine.
+    /// Forgets a secret and its value.
     pub fn secret_undefine(&self, secret: &SecretRef) -> Result<()> {
         let mut out = XdrEncoder::without_limits();
         SecretRef::put(secret, &mut out)?;
         self.0.send(146, out)
     }
 
-    /// Procedure secret lookup by usage.
+    /// Finds a secret by what it is for.
     pub fn secret_lookup_by_usage(
         &self,
         usage_type: i32,
@@ -81,21 +81,21 @@ impl super::RemoteClient<'_> {
         self.0.ask::<SecretLookupByUsageReply>(147, out)
     }
 
-    /// Procedure nwfilter lookup by name.
+    /// Finds a network filter by its name.
     pub fn nwfilter_lookup_by_name(&self, name: &str) -> Result<NwfilterLookupByNameReply> {
         let mut out = XdrEncoder::without_limits();
         put_str(name, &mut out)?;
         self.0.ask::<NwfilterLookupByNameReply>(175, out)
     }
 
-    /// Procedure nwfilter lookup by uuid.
+    /// Finds a network filter by its UUID.
     pub fn nwfilter_lookup_by_uuid(&self, uuid: Uuid) -> Result<NwfilterLookupByUuidReply> {
         let mut out = XdrEncoder::without_limits();
         UuidBytes::put(&uuid, &mut out)?;
         self.0.ask::<NwfilterLookupByUuidReply>(176, out)
     }
 
-    /// Procedure nwfilter get xml desc.
+    /// Answers a network filter's definition as XML.
     pub fn nwfilter_get_xml_desc(
         &self,
         nwfilter: &NwfilterRef,
@@ -107,21 +107,21 @@ impl super::RemoteClient<'_> {
         self.0.ask::<NwfilterGetXmlDescReply>(177, out)
     }
 
-    /// Procedure nwfilter define xml.
+    /// Keeps a network filter's definition; what uses it changes at once.
     pub fn nwfilter_define_xml(&self, xml: &str) -> Result<NwfilterDefineXmlReply> {
         let mut out = XdrEncoder::without_limits();
         put_str(xml, &mut out)?;
         self.0.ask::<NwfilterDefineXmlReply>(180, out)
     }
 
-    /// Procedure nwfilter undefine.
+    /// Forgets a network filter that nothing uses.
     pub fn nwfilter_undefine(&self, nwfilter: &NwfilterRef) -> Result<()> {
         let mut out = XdrEncoder::without_limits();
         NwfilterRef::put(nwfilter, &mut out)?;
         self.0.send(181, out)
     }
 
-    /// Procedure nwfilter binding lookup by port dev.
+    /// Finds the filter binding of a port.
     pub fn nwfilter_binding_lookup_by_port_dev(
         &self,
         name: &str,
@@ -131,7 +131,7 @@ impl super::RemoteClient<'_> {
         self.0.ask::<NwfilterBindingLookupByPortDevReply>(397, out)
     }
 
-    /// Procedure nwfilter binding get xml desc.
+    /// Describes a filter binding as XML.
     pub fn nwfilter_binding_get_xml_desc(
         &self,
         nwfilter: &NwfilterBindingRef,
@@ -143,7 +143,7 @@ impl super::RemoteClient<'_> {
         self.0.ask::<NwfilterBindingGetXmlDescReply>(398, out)
     }
 
-    /// Procedure nwfilter binding create xml.
+    /// Binds a network filter to a port.
     pub fn nwfilter_binding_create_xml(
         &self,
         xml: &str,
@@ -155,14 +155,14 @@ impl super::RemoteClient<'_> {
         self.0.ask::<NwfilterBindingCreateXmlReply>(399, out)
     }
 
-    /// Procedure nwfilter binding delete.
+    /// Takes the filter off a port.
     pub fn nwfilter_binding_delete(&self, nwfilter: &NwfilterBindingRef) -> Result<()> {
         let mut out = XdrEncoder::without_limits();
         NwfilterBindingRef::put(nwfilter, &mut out)?;
         self.0.send(400, out)
     }
 
-    /// Procedure nwfilter define xml flags.
+    /// Keeps a network filter's definition, checked as the flags say.
     pub fn nwfilter_define_xml_flags(&self, xml: &str, flags: u32) -> Result<NwfilterDefineXmlFlagsReply> {
         let mut out = XdrEncoder::without_limits();
         put_str(xml, &mut out)?;

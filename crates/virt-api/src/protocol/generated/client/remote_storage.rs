@@ -22,7 +22,7 @@ use crate::stream_end::StreamEnd;
     reason = "the arguments are those of the procedures"
 )]
 impl super::RemoteClient<'_> {
-    /// Procedure storage pool create xml.
+    /// Starts a storage pool from XML without keeping its definition afterwards.
     pub fn storage_pool_create_xml(&self, xml: &str, flags: u32) -> Result<StoragePoolCreateXmlReply> {
         let mut out = XdrEncoder::without_limits();
         put_str(xml, &mut out)?;
@@ -30,7 +30,7 @@ impl super::RemoteClient<'_> {
         self.0.ask::<StoragePoolCreateXmlReply>(76, out)
     }
 
-    /// Procedure storage pool define xml.
+    /// Keeps a storage pool's definition, new or in place of the one it has.
     pub fn storage_pool_define_xml(&self, xml: &str, flags: u32) -> Result<StoragePoolDefineXmlReply> {
         let mut out = XdrEncoder::without_limits();
         put_str(xml, &mut out)?;
@@ -38,7 +38,7 @@ impl super::RemoteClient<'_> {
         self.0.ask::<StoragePoolDefineXmlReply>(77, out)
     }
 
-    /// Procedure storage pool create.
+    /// Starts a defined storage pool.
     pub fn storage_pool_create(&self, pool: &StoragePoolRef, flags: u32) -> Result<()> {
         let mut out = XdrEncoder::without_limits();
         StoragePoolRef::put(pool, &mut out)?;
@@ -46,7 +46,7 @@ impl super::RemoteClient<'_> {
         self.0.send(78, out)
     }
 
-    /// Procedure storage pool build.
+    /// Makes the storage behind a pool: directory, file system, volume group.
     pub fn storage_pool_build(&self, pool: &StoragePoolRef, flags: u32) -> Result<()> {
         let mut out = XdrEncoder::without_limits();
         StoragePoolRef::put(pool, &mut out)?;
@@ -54,14 +54,14 @@ impl super::RemoteClient<'_> {
         self.0.send(79, out)
     }
 
-    /// Procedure storage pool destroy.
+    /// Stops a storage pool; its data stays.
     pub fn storage_pool_destroy(&self, pool: &StoragePoolRef) -> Result<()> {
         let mut out = XdrEncoder::without_limits();
         StoragePoolRef::put(pool, &mut out)?;
         self.0.send(80, out)
     }
 
-    /// Procedure storage pool delete.
+    /// Destroys the storage behind a stopped pool, data and all.
     pub fn storage_pool_delete(&self, pool: &StoragePoolRef, flags: u32) -> Result<()> {
         let mut out = XdrEncoder::without_limits();
         StoragePoolRef::put(pool, &mut out)?;
@@ -69,14 +69,14 @@ impl super::RemoteClient<'_> {
         self.0.send(81, out)
     }
 
-    /// Procedure storage pool undefine.
+    /// Forgets a storage pool's definition.
     pub fn storage_pool_undefine(&self, pool: &StoragePoolRef) -> Result<()> {
         let mut out = XdrEncoder::without_limits();
         StoragePoolRef::put(pool, &mut out)?;
         self.0.send(82, out)
     }
 
-    /// Procedure storage pool refresh.
+    /// Reads again which volumes a pool has.
     pub fn storage_pool_refresh(&self, pool: &StoragePoolRef, flags: u32) -> Result<()> {
         let mut out = XdrEncoder::without_limits();
         StoragePoolRef::put(pool, &mut out)?;
@@ -84,21 +84,21 @@ impl super::RemoteClient<'_> {
         self.0.send(83, out)
     }
 
-    /// Procedure storage pool lookup by name.
+    /// Finds a storage pool by its name.
     pub fn storage_pool_lookup_by_name(&self, name: &str) -> Result<StoragePoolLookupByNameReply> {
         let mut out = XdrEncoder::without_limits();
         put_str(name, &mut out)?;
         self.0.ask::<StoragePoolLookupByNameReply>(84, out)
     }
 
-    /// Procedure storage pool lookup by uuid.
+    /// Finds a storage pool by its UUID.
     pub fn storage_pool_lookup_by_uuid(&self, uuid: Uuid) -> Result<StoragePoolLookupByUuidReply> {
         let mut out = XdrEncoder::without_limits();
         UuidBytes::put(&uuid, &mut out)?;
         self.0.ask::<StoragePoolLookupByUuidReply>(85, out)
     }
 
-    /// Procedure storage pool lookup by volume.
+    /// Finds the storage pool that a volume lies in.
     pub fn storage_pool_lookup_by_volume(
         &self,
         volume: &StorageVolRef,
@@ -108,14 +108,14 @@ impl super::RemoteClient<'_> {
         self.0.ask::<StoragePoolLookupByVolumeReply>(86, out)
     }
 
-    /// Procedure storage pool get info.
+    /// Answers a storage pool's state, size and free space.
     pub fn storage_pool_get_info(&self, pool: &StoragePoolRef) -> Result<StoragePoolGetInfoReply> {
         let mut out = XdrEncoder::without_limits();
         StoragePoolRef::put(pool, &mut out)?;
         self.0.ask::<StoragePoolGetInfoReply>(87, out)
     }
 
-    /// Procedure storage pool get xml desc.
+    /// Answers a storage pool's definition as XML.
     pub fn storage_pool_get_xml_desc(
         &self,
         pool: &StoragePoolRef,
@@ -127,14 +127,14 @@ impl super::RemoteClient<'_> {
         self.0.ask::<StoragePoolGetXmlDescReply>(88, out)
     }
 
-    /// Procedure storage pool get autostart.
+    /// Tells whether a storage pool starts together with the host.
     pub fn storage_pool_get_autostart(&self, pool: &StoragePoolRef) -> Result<StoragePoolGetAutostartReply> {
         let mut out = XdrEncoder::without_limits();
         StoragePoolRef::put(pool, &mut out)?;
         self.0.ask::<StoragePoolGetAutostartReply>(89, out)
     }
 
-    /// Procedure storage pool set autostart.
+    /// Chooses whether a storage pool starts together with the host.
     pub fn storage_pool_set_autostart(&self, pool: &StoragePoolRef, autostart: i32) -> Result<()> {
         let mut out = XdrEncoder::without_limits();
         StoragePoolRef::put(pool, &mut out)?;
@@ -142,14 +142,14 @@ impl super::RemoteClient<'_> {
         self.0.send(90, out)
     }
 
-    /// Procedure storage pool num of volumes.
+    /// Counts the volumes of a storage pool.
     pub fn storage_pool_num_of_volumes(&self, pool: &StoragePoolRef) -> Result<StoragePoolNumOfVolumesReply> {
         let mut out = XdrEncoder::without_limits();
         StoragePoolRef::put(pool, &mut out)?;
         self.0.ask::<StoragePoolNumOfVolumesReply>(91, out)
     }
 
-    /// Procedure storage pool list volumes.
+    /// Lists the names of a storage pool's volumes.
     pub fn storage_pool_list_volumes(
         &self,
         pool: &StoragePoolRef,
@@ -161,7 +161,7 @@ impl super::RemoteClient<'_> {
         self.0.ask::<StoragePoolListVolumesReply>(92, out)
     }
 
-    /// Procedure storage vol create xml.
+    /// Makes a volume in a pool from XML.
     pub fn storage_vol_create_xml(
         &self,
         pool: &StoragePoolRef,
@@ -175,7 +175,7 @@ impl super::RemoteClient<'_> {
         self.0.ask::<StorageVolCreateXmlReply>(93, out)
     }
 
-    /// Procedure storage vol delete.
+    /// Deletes a volume and its data.
     pub fn storage_vol_delete(&self, volume: &StorageVolRef, flags: u32) -> Result<()> {
         let mut out = XdrEncoder::without_limits();
         StorageVolRef::put(volume, &mut out)?;
@@ -183,7 +183,7 @@ impl super::RemoteClient<'_> {
         self.0.send(94, out)
     }
 
-    /// Procedure storage vol lookup by name.
+    /// Finds a volume by its name in a pool.
     pub fn storage_vol_lookup_by_name(
         &self,
         pool: &StoragePoolRef,
@@ -195,28 +195,28 @@ impl super::RemoteClient<'_> {
         self.0.ask::<StorageVolLookupByNameReply>(95, out)
     }
 
-    /// Procedure storage vol lookup by key.
+    /// Finds a volume by its key, which is unique on the host.
     pub fn storage_vol_lookup_by_key(&self, key: &str) -> Result<StorageVolLookupByKeyReply> {
         let mut out = XdrEncoder::without_limits();
         put_str(key, &mut out)?;
         self.0.ask::<StorageVolLookupByKeyReply>(96, out)
     }
 
-    /// Procedure storage vol lookup by path.
+    /// Finds a volume by its path on the host.
     pub fn storage_vol_lookup_by_path(&self, path: &str) -> Result<StorageVolLookupByPathReply> {
         let mut out = XdrEncoder::without_limits();
         put_str(path, &mut out)?;
         self.0.ask::<StorageVolLookupByPathReply>(97, out)
     }
 
-    /// Procedure storage vol get info.
+    /// Answers a volume's type and size.
     pub fn storage_vol_get_info(&self, volume: &StorageVolRef) -> Result<StorageVolGetInfoReply> {
         let mut out = XdrEncoder::without_limits();
         StorageVolRef::put(volume, &mut out)?;
         self.0.ask::<StorageVolGetInfoReply>(98, out)
     }
 
-    /// Procedure storage vol get xml desc.
+    /// Answers a volume's description as XML.
     pub fn storage_vol_get_xml_desc(
         &self,
         volume: &StorageVolRef,
@@ -228,14 +228,14 @@ impl super::RemoteClient<'_> {
         self.0.ask::<StorageVolGetXmlDescReply>(99, out)
     }
 
-    /// Procedure storage vol get path.
+    /// Answers a volume's path on the host.
     pub fn storage_vol_get_path(&self, volume: &StorageVolRef) -> Result<StorageVolGetPathReply> {
         let mut out = XdrEncoder::without_limits();
         StorageVolRef::put(volume, &mut out)?;
         self.0.ask::<StorageVolGetPathReply>(100, out)
     }
 
-    /// Procedure storage vol create xml from.
+    /// Makes a volume in a pool from XML with the data of another volume.
     pub fn storage_vol_create_xml_from(
         &self,
         pool: &StoragePoolRef,
@@ -251,21 +251,21 @@ impl super::RemoteClient<'_> {
         self.0.ask::<StorageVolCreateXmlFromReply>(125, out)
     }
 
-    /// Procedure storage pool is active.
+    /// Tells whether a storage pool is active.
     pub fn storage_pool_is_active(&self, pool: &StoragePoolRef) -> Result<StoragePoolIsActiveReply> {
         let mut out = XdrEncoder::without_limits();
         StoragePoolRef::put(pool, &mut out)?;
         self.0.ask::<StoragePoolIsActiveReply>(154, out)
     }
 
-    /// Procedure storage pool is persistent.
+    /// Tells whether a storage pool's definition is kept when it stops.
     pub fn storage_pool_is_persistent(&self, pool: &StoragePoolRef) -> Result<StoragePoolIsPersistentReply> {
         let mut out = XdrEncoder::without_limits();
         StoragePoolRef::put(pool, &mut out)?;
         self.0.ask::<StoragePoolIsPersistentReply>(155, out)
     }
 
-    /// Procedure storage vol wipe.
+    /// Overwrites a volume so that its old data cannot be read.
     pub fn storage_vol_wipe(&self, volume: &StorageVolRef, flags: u32) -> Result<()> {
         let mut out = XdrEncoder::without_limits();
         StorageVolRef::put(volume, &mut out)?;
@@ -273,7 +273,7 @@ impl super::RemoteClient<'_> {
         self.0.send(165, out)
     }
 
-    /// Procedure storage vol upload.
+    /// Writes a stream's data into a volume.
     pub fn storage_vol_upload(
         &self,
         volume: &StorageVolRef,
@@ -291,7 +291,7 @@ impl super::RemoteClient<'_> {
         take_stream(&mut reply)
     }
 
-    /// Procedure storage vol download.
+    /// Reads a volume's data out through a stream.
     pub fn storage_vol_download(
         &self,
         volume: &StorageVolRef,
@@ -309,7 +309,7 @@ impl super::RemoteClient<'_> {
         take_stream(&mut reply)
     }
 
-    /// Procedure storage vol wipe pattern.
+    /// Overwrites a volume with a chosen pattern.
     pub fn storage_vol_wipe_pattern(&self, volume: &StorageVolRef, algorithm: u32, flags: u32) -> Result<()> {
         let mut out = XdrEncoder::without_limits();
         StorageVolRef::put(volume, &mut out)?;
@@ -318,7 +318,7 @@ impl super::RemoteClient<'_> {
         self.0.send(259, out)
     }
 
-    /// Procedure storage vol resize.
+    /// Changes the size of a volume.
     pub fn storage_vol_resize(&self, volume: &StorageVolRef, capacity: u64, flags: u32) -> Result<()> {
         let mut out = XdrEncoder::without_limits();
         StorageVolRef::put(volume, &mut out)?;
@@ -327,7 +327,7 @@ impl super::RemoteClient<'_> {
         self.0.send(260, out)
     }
 
-    /// Procedure storage pool list all volumes.
+    /// Lists the volumes of a storage pool.
     pub fn storage_pool_list_all_volumes(
         &self,
         pool: &StoragePoolRef,
@@ -341,7 +341,7 @@ impl super::RemoteClient<'_> {
         self.0.ask::<StoragePoolListAllVolumesReply>(282, out)
     }
 
-    /// Procedure storage vol get info flags.
+    /// Answers a volume's type and size; the flags choose what is counted as used.
     pub fn storage_vol_get_info_flags(
         &self,
         volume: &StorageVolRef,
@@ -353,7 +353,7 @@ impl super::RemoteClient<'_> {
         self.0.ask::<StorageVolGetInfoFlagsReply>(378, out)
     }
 
-    /// Procedure storage pool lookup by target path.
+    /// Finds a storage pool by the path that it is reached at.
     pub fn storage_pool_lookup_by_target_path(
         &self,
         path: &str,

@@ -16,14 +16,14 @@ pub(super) static ROWS: [Procedure; 2] = [
         number: 1,
         name: "ping",
         method: "ping",
-        doc: "Procedure ping.",
+        doc: "Asks whether the other side lives.",
         ..Procedure::message(0x6b656570)
     },
     Procedure {
         number: 2,
         name: "pong",
         method: "pong",
-        doc: "Procedure pong.",
+        doc: "Answers that this side lives.",
         ..Procedure::message(0x6b656570)
     },
 ];

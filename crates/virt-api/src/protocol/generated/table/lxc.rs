@@ -16,7 +16,7 @@ pub(super) static ROWS: [Procedure; 1] = [Procedure {
     number: 1,
     name: "domain_open_namespace",
     method: "lxc_domain_open_namespace",
-    doc: "Procedure domain open namespace.",
+    doc: "Answers descriptors of a container's namespaces, to enter them.",
     args: Some(<LxcDomainOpenNamespaceArgs as Wire>::SHAPE),
     apis: &["virDomainLxcOpenNamespace"],
     on: DriverKind::Hypervisor,

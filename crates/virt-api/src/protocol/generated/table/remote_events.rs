@@ -17,7 +17,7 @@ pub(super) static ROWS: [Procedure; 53] = [
         number: 107,
         name: "domain_event_lifecycle",
         method: "domain_event_lifecycle",
-        doc: "Procedure domain event lifecycle.",
+        doc: "A guest was defined, undefined, started, paused, resumed or ended.",
         args: Some(<DomainEventLifecycleMessage as Wire>::SHAPE),
         ..Procedure::event(0x20008086)
     },
@@ -25,7 +25,7 @@ pub(super) static ROWS: [Procedure; 53] = [
         number: 169,
         name: "domain_event_reboot",
         method: "domain_event_reboot",
-        doc: "Procedure domain event reboot.",
+        doc: "A guest restarted its system.",
         args: Some(<DomainEventRebootMessage as Wire>::SHAPE),
         ..Procedure::event(0x20008086)
     },
@@ -33,7 +33,7 @@ pub(super) static ROWS: [Procedure; 53] = [
         number: 170,
         name: "domain_event_rtc_change",
         method: "domain_event_rtc_change",
-        doc: "Procedure domain event rtc change.",
+        doc: "A guest set its clock; the offset to the host's is in seconds.",
         args: Some(<DomainEventRtcChangeMessage as Wire>::SHAPE),
         ..Procedure::event(0x20008086)
     },
@@ -41,7 +41,7 @@ pub(super) static ROWS: [Procedure; 53] = [
         number: 171,
         name: "domain_event_watchdog",
         method: "domain_event_watchdog",
-        doc: "Procedure domain event watchdog.",
+        doc: "A guest's watchdog went off, and this was done about it.",
         args: Some(<DomainEventWatchdogMessage as Wire>::SHAPE),
         ..Procedure::event(0x20008086)
     },
@@ -49,7 +49,7 @@ pub(super) static ROWS: [Procedure; 53] = [
         number: 172,
         name: "domain_event_io_error",
         method: "domain_event_io_error",
-        doc: "Procedure domain event io error.",
+        doc: "A guest's disk could not be read or written, and this was done about it.",
         args: Some(<DomainEventIoErrorMessage as Wire>::SHAPE),
         ..Procedure::event(0x20008086)
     },
@@ -57,7 +57,7 @@ pub(super) static ROWS: [Procedure; 53] = [
         number: 173,
         name: "domain_event_graphics",
         method: "domain_event_graphics",
-        doc: "Procedure domain event graphics.",
+        doc: "A client of a guest's screen connected, proved who it is, or left.",
         args: Some(<DomainEventGraphicsMessage as Wire>::SHAPE),
         ..Procedure::event(0x20008086)
     },
@@ -65,7 +65,7 @@ pub(super) static ROWS: [Procedure; 53] = [
         number: 195,
         name: "domain_event_io_error_reason",
         method: "domain_event_io_error_reason",
-        doc: "Procedure domain event io error reason.",
+        doc: "A guest's disk could not be read or written; the reason is told too.",
         args: Some(<DomainEventIoErrorReasonMessage as Wire>::SHAPE),
         ..Procedure::event(0x20008086)
     },
@@ -73,7 +73,7 @@ pub(super) static ROWS: [Procedure; 53] = [
         number: 224,
         name: "domain_event_control_error",
         method: "domain_event_control_error",
-        doc: "Procedure domain event control error.",
+        doc: "The way to control a guest broke.",
         args: Some(<DomainEventControlErrorMessage as Wire>::SHAPE),
         ..Procedure::event(0x20008086)
     },
@@ -81,7 +81,7 @@ pub(super) static ROWS: [Procedure; 53] = [
         number: 241,
         name: "domain_event_block_job",
         method: "domain_event_block_job",
-        doc: "Procedure domain event block job.",
+        doc: "A job on a guest's disk changed; the disk is named by its source.",
         args: Some(<DomainEventBlockJobMessage as Wire>::SHAPE),
         ..Procedure::event(0x20008086)
     },
@@ -89,7 +89,7 @@ pub(super) static ROWS: [Procedure; 53] = [
         number: 248,
         name: "domain_event_disk_change",
         method: "domain_event_disk_change",
-        doc: "Procedure domain event disk change.",
+        doc: "The medium of a guest's disk is another one.",
         args: Some(<DomainEventDiskChangeMessage as Wire>::SHAPE),
         ..Procedure::event(0x20008086)
     },
@@ -97,7 +97,7 @@ pub(super) static ROWS: [Procedure; 53] = [
         number: 268,
         name: "domain_event_tray_change",
         method: "domain_event_tray_change",
-        doc: "Procedure domain event tray change.",
+        doc: "The tray of a guest's drive was opened or closed.",
         args: Some(<DomainEventTrayChangeMessage as Wire>::SHAPE),
         ..Procedure::event(0x20008086)
     },
@@ -105,7 +105,7 @@ pub(super) static ROWS: [Procedure; 53] = [
         number: 269,
         name: "domain_event_pmwakeup",
         method: "domain_event_pmwakeup",
-        doc: "Procedure domain event pmwakeup.",
+        doc: "A guest woke from sleep.",
         args: Some(<DomainEventPmwakeupMessage as Wire>::SHAPE),
         ..Procedure::event(0x20008086)
     },
@@ -113,7 +113,7 @@ pub(super) static ROWS: [Procedure; 53] = [
         number: 270,
         name: "domain_event_pmsuspend",
         method: "domain_event_pmsuspend",
-        doc: "Procedure domain event pmsuspend.",
+        doc: "A guest put itself to sleep with its state in memory.",
         args: Some(<DomainEventPmsuspendMessage as Wire>::SHAPE),
         ..Procedure::event(0x20008086)
     },
@@ -121,7 +121,7 @@ pub(super) static ROWS: [Procedure; 53] = [
         number: 276,
         name: "domain_event_balloon_change",
         method: "domain_event_balloon_change",
-        doc: "Procedure domain event balloon change.",
+        doc: "A guest's memory is now this much, in KiB.",
         args: Some(<DomainEventBalloonChangeMessage as Wire>::SHAPE),
         ..Procedure::event(0x20008086)
     },
@@ -129,7 +129,7 @@ pub(super) static ROWS: [Procedure; 53] = [
         number: 292,
         name: "domain_event_pmsuspend_disk",
         method: "domain_event_pmsuspend_disk",
-        doc: "Procedure domain event pmsuspend disk.",
+        doc: "A guest put itself to sleep with its state on disk.",
         args: Some(<DomainEventPmsuspendDiskMessage as Wire>::SHAPE),
         ..Procedure::event(0x20008086)
     },
@@ -137,7 +137,7 @@ pub(super) static ROWS: [Procedure; 53] = [
         number: 311,
         name: "domain_event_device_removed",
         method: "domain_event_device_removed",
-        doc: "Procedure domain event device removed.",
+        doc: "A device was unplugged from a guest.",
         args: Some(<DomainEventDeviceRemovedMessage as Wire>::SHAPE),
         ..Procedure::event(0x20008086)
     },
@@ -145,7 +145,7 @@ pub(super) static ROWS: [Procedure; 53] = [
         number: 315,
         name: "network_event_lifecycle",
         method: "network_event_lifecycle",
-        doc: "Procedure network event lifecycle.",
+        doc: "A network was defined, undefined, started or stopped.",
         args: Some(<NetworkEventLifecycleMessage as Wire>::SHAPE),
         ..Procedure::event(0x20008086)
     },
@@ -153,7 +153,7 @@ pub(super) static ROWS: [Procedure; 53] = [
         number: 318,
         name: "domain_event_callback_lifecycle",
         method: "domain_event_callback_lifecycle",
-        doc: "Procedure domain event callback lifecycle.",
+        doc: "For one subscription: a guest was defined, undefined, started, paused, resumed or ended.",
         args: Some(<DomainEventCallbackLifecycleMessage as Wire>::SHAPE),
         ..Procedure::event(0x20008086)
     },
@@ -161,7 +161,7 @@ pub(super) static ROWS: [Procedure; 53] = [
         number: 319,
         name: "domain_event_callback_reboot",
         method: "domain_event_callback_reboot",
-        doc: "Procedure domain event callback reboot.",
+        doc: "For one subscription: a guest restarted its system.",
         args: Some(<DomainEventCallbackRebootMessage as Wire>::SHAPE),
         ..Procedure::event(0x20008086)
     },
@@ -169,7 +169,7 @@ pub(super) static ROWS: [Procedure; 53] = [
         number: 320,
         name: "domain_event_callback_rtc_change",
         method: "domain_event_callback_rtc_change",
-        doc: "Procedure domain event callback rtc change.",
+        doc: "For one subscription: a guest set its clock.",
         args: Some(<DomainEventCallbackRtcChangeMessage as Wire>::SHAPE),
         ..Procedure::event(0x20008086)
     },
@@ -177,7 +177,7 @@ pub(super) static ROWS: [Procedure; 53] = [
         number: 321,
         name: "domain_event_callback_watchdog",
         method: "domain_event_callback_watchdog",
-        doc: "Procedure domain event callback watchdog.",
+        doc: "For one subscription: a guest's watchdog went off.",
         args: Some(<DomainEventCallbackWatchdogMessage as Wire>::SHAPE),
         ..Procedure::event(0x20008086)
     },
@@ -185,7 +185,7 @@ pub(super) static ROWS: [Procedure; 53] = [
         number: 322,
         name: "domain_event_callback_io_error",
         method: "domain_event_callback_io_error",
-        doc: "Procedure domain event callback io error.",
+        doc: "For one subscription: a guest's disk could not be read or written.",
         args: Some(<DomainEventCallbackIoErrorMessage as Wire>::SHAPE),
         ..Procedure::event(0x20008086)
     },
@@ -193,7 +193,7 @@ pub(super) static ROWS: [Procedure; 53] = [
         number: 323,
         name: "domain_event_callback_graphics",
         method: "domain_event_callback_graphics",
-        doc: "Procedure domain event callback graphics.",
+        doc: "For one subscription: a client of a guest's screen came, proved itself or left.",
         args: Some(<DomainEventCallbackGraphicsMessage as Wire>::SHAPE),
         ..Procedure::event(0x20008086)
     },
@@ -201,7 +201,7 @@ pub(super) static ROWS: [Procedure; 53] = [
         number: 324,
         name: "domain_event_callback_io_error_reason",
         method: "domain_event_callback_io_error_reason",
-        doc: "Procedure domain event callback io error reason.",
+        doc: "For one subscription: a guest's disk could not be read or written, and why.",
         args: Some(<DomainEventCallbackIoErrorReasonMessage as Wire>::SHAPE),
         ..Procedure::event(0x20008086)
     },
@@ -209,7 +209,7 @@ pub(super) static ROWS: [Procedure; 53] = [
         number: 325,
         name: "domain_event_callback_control_error",
         method: "domain_event_callback_control_error",
-        doc: "Procedure domain event callback control error.",
+        doc: "For one subscription: the way to control a guest broke.",
         args: Some(<DomainEventCallbackControlErrorMessage as Wire>::SHAPE),
         ..Procedure::event(0x20008086)
     },
@@ -217,7 +217,7 @@ pub(super) static ROWS: [Procedure; 53] = [
         number: 326,
         name: "domain_event_callback_block_job",
         method: "domain_event_callback_block_job",
-        doc: "Procedure domain event callback block job.",
+        doc: "For one subscription: a job on a guest's disk changed.",
         args: Some(<DomainEventCallbackBlockJobMessage as Wire>::SHAPE),
         ..Procedure::event(0x20008086)
     },
@@ -225,7 +225,7 @@ pub(super) static ROWS: [Procedure; 53] = [
         number: 327,
         name: "domain_event_callback_disk_change",
         method: "domain_event_callback_disk_change",
-        doc: "Procedure domain event callback disk change.",
+        doc: "For one subscription: the medium of a guest's disk is another one.",
         args: Some(<DomainEventCallbackDiskChangeMessage as Wire>::SHAPE),
         ..Procedure::event(0x20008086)
     },
@@ -233,7 +233,7 @@ pub(super) static ROWS: [Procedure; 53] = [
         number: 328,
         name: "domain_event_callback_tray_change",
         method: "domain_event_callback_tray_change",
-        doc: "Procedure domain event callback tray change.",
+        doc: "For one subscription: the tray of a guest's drive was opened or closed.",
         args: Some(<DomainEventCallbackTrayChangeMessage as Wire>::SHAPE),
         ..Procedure::event(0x20008086)
     },
@@ -241,7 +241,7 @@ pub(super) static ROWS: [Procedure; 53] = [
         number: 329,
         name: "domain_event_callback_pmwakeup",
         method: "domain_event_callback_pmwakeup",
-        doc: "Procedure domain event callback pmwakeup.",
+        doc: "For one subscription: a guest woke from sleep.",
         args: Some(<DomainEventCallbackPmwakeupMessage as Wire>::SHAPE),
         ..Procedure::event(0x20008086)
     },
@@ -249,7 +249,7 @@ pub(super) static ROWS: [Procedure; 53] = [
         number: 330,
         name: "domain_event_callback_pmsuspend",
         method: "domain_event_callback_pmsuspend",
-        doc: "Procedure domain event callback pmsuspend.",
+        doc: "For one subscription: a guest put itself to sleep in memory.",
         args: Some(<DomainEventCallbackPmsuspendMessage as Wire>::SHAPE),
         ..Procedure::event(0x20008086)
     },
@@ -257,7 +257,7 @@ pub(super) static ROWS: [Procedure; 53] = [
         number: 331,
         name: "domain_event_callback_balloon_change",
         method: "domain_event_callback_balloon_change",
-        doc: "Procedure domain event callback balloon change.",
+        doc: "For one subscription: a guest's memory changed.",
         args: Some(<DomainEventCallbackBalloonChangeMessage as Wire>::SHAPE),
         ..Procedure::event(0x20008086)
     },
@@ -265,7 +265,7 @@ pub(super) static ROWS: [Procedure; 53] = [
         number: 332,
         name: "domain_event_callback_pmsuspend_disk",
         method: "domain_event_callback_pmsuspend_disk",
-        doc: "Procedure domain event callback pmsuspend disk.",
+        doc: "For one subscription: a guest put itself to sleep on disk.",
         args: Some(<DomainEventCallbackPmsuspendDiskMessage as Wire>::SHAPE),
         ..Procedure::event(0x20008086)
     },
@@ -273,7 +273,7 @@ pub(super) static ROWS: [Procedure; 53] = [
         number: 333,
         name: "domain_event_callback_device_removed",
         method: "domain_event_callback_device_removed",
-        doc: "Procedure domain event callback device removed.",
+        doc: "For one subscription: a device was unplugged from a guest.",
         args: Some(<DomainEventCallbackDeviceRemovedMessage as Wire>::SHAPE),
         ..Procedure::event(0x20008086)
     },
@@ -281,7 +281,7 @@ pub(super) static ROWS: [Procedure; 53] = [
         number: 339,
         name: "domain_event_block_job_2",
         method: "domain_event_block_job_2",
-        doc: "Procedure domain event block job 2.",
+        doc: "A job on a guest's disk changed; the disk is named by its target.",
         args: Some(<DomainEventBlockJob2Message as Wire>::SHAPE),
         ..Procedure::event(0x20008086)
     },
@@ -289,7 +289,7 @@ pub(super) static ROWS: [Procedure; 53] = [
         number: 346,
         name: "domain_event_callback_tunable",
         method: "domain_event_callback_tunable",
-        doc: "Procedure domain event callback tunable.",
+        doc: "Parameters of a guest were changed.",
         args: Some(<DomainEventCallbackTunableMessage as Wire>::SHAPE),
         ..Procedure::event(0x20008086)
     },
@@ -297,7 +297,7 @@ pub(super) static ROWS: [Procedure; 53] = [
         number: 348,
         name: "domain_event_callback_agent_lifecycle",
         method: "domain_event_callback_agent_lifecycle",
-        doc: "Procedure domain event callback agent lifecycle.",
+        doc: "The agent inside a guest came or went.",
         args: Some(<DomainEventCallbackAgentLifecycleMessage as Wire>::SHAPE),
         ..Procedure::event(0x20008086)
     },
@@ -305,7 +305,7 @@ pub(super) static ROWS: [Procedure; 53] = [
         number: 354,
         name: "domain_event_callback_device_added",
         method: "domain_event_callback_device_added",
-        doc: "Procedure domain event callback device added.",
+        doc: "A device was plugged into a guest.",
         args: Some(<DomainEventCallbackDeviceAddedMessage as Wire>::SHAPE),
         ..Procedure::event(0x20008086)
     },
@@ -313,7 +313,7 @@ pub(super) static ROWS: [Procedure; 53] = [
         number: 359,
         name: "domain_event_callback_migration_iteration",
         method: "domain_event_callback_migration_iteration",
-        doc: "Procedure domain event callback migration iteration.",
+        doc: "A guest's migration began another pass over its memory.",
         args: Some(<DomainEventCallbackMigrationIterationMessage as Wire>::SHAPE),
         ..Procedure::event(0x20008086)
     },
@@ -321,7 +321,7 @@ pub(super) static ROWS: [Procedure; 53] = [
         number: 362,
         name: "connect_event_connection_closed",
         method: "connect_event_connection_closed",
-        doc: "Procedure connect event connection closed.",
+        doc: "The driver's own connection ended.",
         args: Some(<ConnectEventConnectionClosedMessage as Wire>::SHAPE),
         ..Procedure::event(0x20008086)
     },
@@ -329,7 +329,7 @@ pub(super) static ROWS: [Procedure; 53] = [
         number: 363,
         name: "domain_event_callback_job_completed",
         method: "domain_event_callback_job_completed",
-        doc: "Procedure domain event callback job completed.",
+        doc: "A job on a guest ended, with figures about it.",
         args: Some(<DomainEventCallbackJobCompletedMessage as Wire>::SHAPE),
         ..Procedure::event(0x20008086)
     },
@@ -337,7 +337,7 @@ pub(super) static ROWS: [Procedure; 53] = [
         number: 367,
         name: "domain_event_callback_device_removal_failed",
         method: "domain_event_callback_device_removal_failed",
-        doc: "Procedure domain event callback device removal failed.",
+        doc: "A guest refused to let a device go.",
         args: Some(<DomainEventCallbackDeviceRemovalFailedMessage as Wire>::SHAPE),
         ..Procedure::event(0x20008086)
     },
@@ -345,7 +345,7 @@ pub(super) static ROWS: [Procedure; 53] = [
         number: 370,
         name: "storage_pool_event_lifecycle",
         method: "storage_pool_event_lifecycle",
-        doc: "Procedure storage pool event lifecycle.",
+        doc: "A storage pool was defined, undefined, started, stopped, made or deleted.",
         args: Some(<StoragePoolEventLifecycleMessage as Wire>::SHAPE),
         ..Procedure::event(0x20008086)
     },
@@ -353,7 +353,7 @@ pub(super) static ROWS: [Procedure; 53] = [
         number: 373,
         name: "storage_pool_event_refresh",
         method: "storage_pool_event_refresh",
-        doc: "Procedure storage pool event refresh.",
+        doc: "The volumes of a storage pool were read again.",
         args: Some(<StoragePoolEventRefreshMessage as Wire>::SHAPE),
         ..Procedure::event(0x20008086)
     },
@@ -361,7 +361,7 @@ pub(super) static ROWS: [Procedure; 53] = [
         number: 376,
         name: "node_device_event_lifecycle",
         method: "node_device_event_lifecycle",
-        doc: "Procedure node device event lifecycle.",
+        doc: "A host device came, went, or its definition did.",
         args: Some(<NodeDeviceEventLifecycleMessage as Wire>::SHAPE),
         ..Procedure::event(0x20008086)
     },
@@ -369,7 +369,7 @@ pub(super) static ROWS: [Procedure; 53] = [
         number: 377,
         name: "node_device_event_update",
         method: "node_device_event_update",
-        doc: "Procedure node device event update.",
+        doc: "A host device's description changed.",
         args: Some(<NodeDeviceEventUpdateMessage as Wire>::SHAPE),
         ..Procedure::event(0x20008086)
     },
@@ -377,7 +377,7 @@ pub(super) static ROWS: [Procedure; 53] = [
         number: 379,
         name: "domain_event_callback_metadata_change",
         method: "domain_event_callback_metadata_change",
-        doc: "Procedure domain event callback metadata change.",
+        doc: "A guest's title, description or an application's element changed.",
         args: Some(<DomainEventCallbackMetadataChangeMessage as Wire>::SHAPE),
         ..Procedure::event(0x20008086)
     },
@@ -385,7 +385,7 @@ pub(super) static ROWS: [Procedure; 53] = [
         number: 382,
         name: "secret_event_lifecycle",
         method: "secret_event_lifecycle",
-        doc: "Procedure secret event lifecycle.",
+        doc: "A secret was defined or undefined.",
         args: Some(<SecretEventLifecycleMessage as Wire>::SHAPE),
         ..Procedure::event(0x20008086)
     },
@@ -393,7 +393,7 @@ pub(super) static ROWS: [Procedure; 53] = [
         number: 383,
         name: "secret_event_value_changed",
         method: "secret_event_value_changed",
-        doc: "Procedure secret event value changed.",
+        doc: "The value of a secret was set.",
         args: Some(<SecretEventValueChangedMessage as Wire>::SHAPE),
         ..Procedure::event(0x20008086)
     },
@@ -401,7 +401,7 @@ pub(super) static ROWS: [Procedure; 53] = [
         number: 385,
         name: "domain_event_block_threshold",
         method: "domain_event_block_threshold",
-        doc: "Procedure domain event block threshold.",
+        doc: "A guest's disk was written beyond the offset that was set to watch for.",
         args: Some(<DomainEventBlockThresholdMessage as Wire>::SHAPE),
         ..Procedure::event(0x20008086)
     },
@@ -409,7 +409,7 @@ pub(super) static ROWS: [Procedure; 53] = [
         number: 423,
         name: "domain_event_memory_failure",
         method: "domain_event_memory_failure",
-        doc: "Procedure domain event memory failure.",
+        doc: "A guest's memory had an error, and this was done about it.",
         args: Some(<DomainEventMemoryFailureMessage as Wire>::SHAPE),
         ..Procedure::event(0x20008086)
     },
@@ -417,7 +417,7 @@ pub(super) static ROWS: [Procedure; 53] = [
         number: 438,
         name: "domain_event_memory_device_size_change",
         method: "domain_event_memory_device_size_change",
-        doc: "Procedure domain event memory device size change.",
+        doc: "A guest changed how much of a memory device it uses.",
         args: Some(<DomainEventMemoryDeviceSizeChangeMessage as Wire>::SHAPE),
         ..Procedure::event(0x20008086)
     },
@@ -425,7 +425,7 @@ pub(super) static ROWS: [Procedure; 53] = [
         number: 446,
         name: "network_event_callback_metadata_change",
         method: "network_event_callback_metadata_change",
-        doc: "Procedure network event callback metadata change.",
+        doc: "A network's title, description or an application's element changed.",
         args: Some(<NetworkEventCallbackMetadataChangeMessage as Wire>::SHAPE),
         ..Procedure::event(0x20008086)
     },
@@ -433,7 +433,7 @@ pub(super) static ROWS: [Procedure; 53] = [
         number: 453,
         name: "domain_event_nic_mac_change",
         method: "domain_event_nic_mac_change",
-        doc: "Procedure domain event nic mac change.",
+        doc: "A guest gave its network interface another MAC address.",
         args: Some(<DomainEventNicMacChangeMessage as Wire>::SHAPE),
         ..Procedure::event(0x20008086)
     },

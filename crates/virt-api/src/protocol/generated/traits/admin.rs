@@ -25,28 +25,28 @@ pub trait AdminService: Send + Sync {
         &[]
     }
 
-    /// Procedure connect open.
+    /// Opens the administration of the daemon.
     ///
     /// Behind `virAdmConnectOpen`.
     fn connect_open(&self, cx: &mut CallContext<'_>, flags: u32) -> Result<()> {
         Err(VirtError::no_support("virAdmConnectOpen"))
     }
 
-    /// Procedure connect close.
+    /// Ends the administration.
     ///
     /// Behind `virAdmConnectClose`.
     fn connect_close(&self, cx: &mut CallContext<'_>) -> Result<()> {
         Err(VirtError::no_support("virAdmConnectClose"))
     }
 
-    /// Procedure connect get lib version.
+    /// Answers the version of the interface that the daemon speaks.
     ///
     /// Behind `virAdmConnectGetLibVersion`.
     fn connect_get_lib_version(&self, cx: &mut CallContext<'_>) -> Result<AdminConnectGetLibVersionReply> {
         Err(VirtError::no_support("virAdmConnectGetLibVersion"))
     }
 
-    /// Procedure connect list servers.
+    /// Lists the servers inside the daemon.
     ///
     /// Behind `virAdmConnectListServers`.
     fn connect_list_servers(
@@ -58,7 +58,7 @@ pub trait AdminService: Send + Sync {
         Err(VirtError::no_support("virAdmConnectListServers"))
     }
 
-    /// Procedure connect lookup server.
+    /// Finds a server inside the daemon by its name.
     ///
     /// Behind `virAdmConnectLookupServer`.
     fn connect_lookup_server(
@@ -70,7 +70,7 @@ pub trait AdminService: Send + Sync {
         Err(VirtError::no_support("virAdmConnectLookupServer"))
     }
 
-    /// Procedure server get threadpool parameters.
+    /// Answers how many workers a server has, may have, and keeps for high priority.
     ///
     /// Behind `virAdmServerGetThreadPoolParameters`.
     fn server_get_threadpool_parameters(
@@ -82,7 +82,7 @@ pub trait AdminService: Send + Sync {
         Err(VirtError::no_support("virAdmServerGetThreadPoolParameters"))
     }
 
-    /// Procedure server set threadpool parameters.
+    /// Changes how many workers a server may have and keeps for high priority.
     ///
     /// Behind `virAdmServerSetThreadPoolParameters`.
     fn server_set_threadpool_parameters(
@@ -95,7 +95,7 @@ pub trait AdminService: Send + Sync {
         Err(VirtError::no_support("virAdmServerSetThreadPoolParameters"))
     }
 
-    /// Procedure server list clients.
+    /// Lists the clients of a server.
     ///
     /// Behind `virAdmServerListClients`.
     fn server_list_clients(
@@ -108,7 +108,7 @@ pub trait AdminService: Send + Sync {
         Err(VirtError::no_support("virAdmServerListClients"))
     }
 
-    /// Procedure server lookup client.
+    /// Finds a client of a server by its id.
     ///
     /// Behind `virAdmServerLookupClient`.
     fn server_lookup_client(
@@ -121,7 +121,7 @@ pub trait AdminService: Send + Sync {
         Err(VirtError::no_support("virAdmServerLookupClient"))
     }
 
-    /// Procedure client get info.
+    /// Answers who a client is and how it is connected.
     ///
     /// Behind `virAdmClientGetInfo`.
     fn client_get_info(
@@ -133,14 +133,14 @@ pub trait AdminService: Send + Sync {
         Err(VirtError::no_support("virAdmClientGetInfo"))
     }
 
-    /// Procedure client close.
+    /// Throws a client out.
     ///
     /// Behind `virAdmClientClose`.
     fn client_close(&self, cx: &mut CallContext<'_>, client: ClientRef, flags: u32) -> Result<()> {
         Err(VirtError::no_support("virAdmClientClose"))
     }
 
-    /// Procedure server get client limits.
+    /// Answers how many clients a server takes, and how many before they prove who they are.
     ///
     /// Behind `virAdmServerGetClientLimits`.
     fn server_get_client_limits(
@@ -152,7 +152,7 @@ pub trait AdminService: Send + Sync {
         Err(VirtError::no_support("virAdmServerGetClientLimits"))
     }
 
-    /// Procedure server set client limits.
+    /// Changes how many clients a server takes.
     ///
     /// Behind `virAdmServerSetClientLimits`.
     fn server_set_client_limits(
@@ -165,7 +165,7 @@ pub trait AdminService: Send + Sync {
         Err(VirtError::no_support("virAdmServerSetClientLimits"))
     }
 
-    /// Procedure connect get logging outputs.
+    /// Answers where the daemon's log goes.
     ///
     /// Behind `virAdmConnectGetLoggingOutputs`.
     fn connect_get_logging_outputs(
@@ -176,7 +176,7 @@ pub trait AdminService: Send + Sync {
         Err(VirtError::no_support("virAdmConnectGetLoggingOutputs"))
     }
 
-    /// Procedure connect get logging filters.
+    /// Answers what the daemon logs by part.
     ///
     /// Behind `virAdmConnectGetLoggingFilters`.
     fn connect_get_logging_filters(
@@ -187,7 +187,7 @@ pub trait AdminService: Send + Sync {
         Err(VirtError::no_support("virAdmConnectGetLoggingFilters"))
     }
 
-    /// Procedure connect set logging outputs.
+    /// Changes where the daemon's log goes.
     ///
     /// Behind `virAdmConnectSetLoggingOutputs`.
     fn connect_set_logging_outputs(
@@ -199,7 +199,7 @@ pub trait AdminService: Send + Sync {
         Err(VirtError::no_support("virAdmConnectSetLoggingOutputs"))
     }
 
-    /// Procedure connect set logging filters.
+    /// Changes what the daemon logs by part.
     ///
     /// Behind `virAdmConnectSetLoggingFilters`.
     fn connect_set_logging_filters(
@@ -211,21 +211,21 @@ pub trait AdminService: Send + Sync {
         Err(VirtError::no_support("virAdmConnectSetLoggingFilters"))
     }
 
-    /// Procedure server update tls files.
+    /// Has a server read its certificates again.
     ///
     /// Behind `virAdmServerUpdateTlsFiles`.
     fn server_update_tls_files(&self, cx: &mut CallContext<'_>, server: ServerRef, flags: u32) -> Result<()> {
         Err(VirtError::no_support("virAdmServerUpdateTlsFiles"))
     }
 
-    /// Procedure connect set daemon timeout.
+    /// Sets after how many idle seconds the daemon ends.
     ///
     /// Behind `virAdmConnectSetDaemonTimeout`.
     fn connect_set_daemon_timeout(&self, cx: &mut CallContext<'_>, timeout: u32, flags: u32) -> Result<()> {
         Err(VirtError::no_support("virAdmConnectSetDaemonTimeout"))
     }
 
-    /// Procedure connect daemon shutdown.
+    /// Ends the daemon, with or without saving its guests.
     ///
     /// Behind `virAdmConnectDaemonShutdown`.
     fn connect_daemon_shutdown(&self, cx: &mut CallContext<'_>, flags: u32) -> Result<()> {

@@ -27,21 +27,21 @@ pub trait HypervisorDriver: Send + Sync {
         &[]
     }
 
-    /// Procedure connect get type.
+    /// Answers the driver's name as programs know it, such as QEMU.
     ///
     /// Behind `virConnectGetType`.
     fn connect_get_type(&self, cx: &mut CallContext<'_>) -> Result<ConnectGetTypeReply> {
         Err(VirtError::no_support("virConnectGetType"))
     }
 
-    /// Procedure connect get version.
+    /// Answers the hypervisor's version as major × 1,000,000 + minor × 1,000 + release.
     ///
     /// Behind `virConnectGetVersion`.
     fn connect_get_version(&self, cx: &mut CallContext<'_>) -> Result<ConnectGetVersionReply> {
         Err(VirtError::no_support("virConnectGetVersion"))
     }
 
-    /// Procedure connect get max vcpus.
+    /// Answers how many virtual CPUs a guest of the given type may have.
     ///
     /// Behind `virConnectGetMaxVcpus`.
     fn connect_get_max_vcpus(
@@ -52,21 +52,21 @@ pub trait HypervisorDriver: Send + Sync {
         Err(VirtError::no_support("virConnectGetMaxVcpus"))
     }
 
-    /// Procedure node get info.
+    /// Describes the host's processors and memory in numbers.
     ///
     /// Behind `virNodeGetInfo`.
     fn node_get_info(&self, cx: &mut CallContext<'_>) -> Result<NodeGetInfoReply> {
         Err(VirtError::no_support("virNodeGetInfo"))
     }
 
-    /// Procedure connect get capabilities.
+    /// Describes the host and the guests it can run, as XML.
     ///
     /// Behind `virConnectGetCapabilities`.
     fn connect_get_capabilities(&self, cx: &mut CallContext<'_>) -> Result<ConnectGetCapabilitiesReply> {
         Err(VirtError::no_support("virConnectGetCapabilities"))
     }
 
-    /// Procedure domain attach device.
+    /// Plugs a device into a running guest.
     ///
     /// Behind `virDomainAttachDevice`.
     fn domain_attach_device(
@@ -78,14 +78,14 @@ pub trait HypervisorDriver: Send + Sync {
         Err(VirtError::no_support("virDomainAttachDevice"))
     }
 
-    /// Procedure domain create.
+    /// Starts a defined guest.
     ///
     /// Behind `virDomainCreate`.
     fn domain_create(&self, cx: &mut CallContext<'_>, domain: Resolved<Domain>) -> Result<()> {
         Err(VirtError::no_support("virDomainCreate"))
     }
 
-    /// Procedure domain create xml.
+    /// Starts a guest from XML without keeping its definition afterwards.
     ///
     /// Behind `virDomainCreateXML`, `virDomainCreateLinux`.
     /// What it is about is not in the arguments: check it with `cx.authorize`.
@@ -99,7 +99,7 @@ pub trait HypervisorDriver: Send + Sync {
         Err(VirtError::no_support("virDomainCreateXML"))
     }
 
-    /// Procedure domain define xml.
+    /// Keeps a guest's definition, new or in place of the one it has.
     ///
     /// Behind `virDomainDefineXML`.
     /// What it is about is not in the arguments: check it with `cx.authorize`.
@@ -112,14 +112,14 @@ pub trait HypervisorDriver: Send + Sync {
         Err(VirtError::no_support("virDomainDefineXML"))
     }
 
-    /// Procedure domain destroy.
+    /// Ends a guest at once, as if its power were cut.
     ///
     /// Behind `virDomainDestroy`.
     fn domain_destroy(&self, cx: &mut CallContext<'_>, domain: Resolved<Domain>) -> Result<()> {
         Err(VirtError::no_support("virDomainDestroy"))
     }
 
-    /// Procedure domain detach device.
+    /// Unplugs a device from a running guest.
     ///
     /// Behind `virDomainDetachDevice`.
     fn domain_detach_device(
@@ -131,7 +131,7 @@ pub trait HypervisorDriver: Send + Sync {
         Err(VirtError::no_support("virDomainDetachDevice"))
     }
 
-    /// Procedure domain get xml desc.
+    /// Answers a guest's definition as XML, live or for its next start.
     ///
     /// Behind `virDomainGetXMLDesc`, `virDomainMigrate`, `virDomainMigrate2`, `virDomainMigrate3`.
     fn domain_get_xml_desc(
@@ -143,7 +143,7 @@ pub trait HypervisorDriver: Send + Sync {
         Err(VirtError::no_support("virDomainGetXMLDesc"))
     }
 
-    /// Procedure domain get autostart.
+    /// Tells whether a guest starts together with the host.
     ///
     /// Behind `virDomainGetAutostart`.
     fn domain_get_autostart(
@@ -154,7 +154,7 @@ pub trait HypervisorDriver: Send + Sync {
         Err(VirtError::no_support("virDomainGetAutostart"))
     }
 
-    /// Procedure domain get info.
+    /// Answers a guest's state, memory, CPU count and CPU time used.
     ///
     /// Behind `virDomainGetInfo`, `virDomainMigrate`, `virDomainMigrate2`, `virDomainMigrate3`.
     fn domain_get_info(
@@ -165,7 +165,7 @@ pub trait HypervisorDriver: Send + Sync {
         Err(VirtError::no_support("virDomainGetInfo"))
     }
 
-    /// Procedure domain get max memory.
+    /// Answers the most memory a guest may be given, in KiB.
     ///
     /// Behind `virDomainGetMaxMemory`.
     fn domain_get_max_memory(
@@ -176,7 +176,7 @@ pub trait HypervisorDriver: Send + Sync {
         Err(VirtError::no_support("virDomainGetMaxMemory"))
     }
 
-    /// Procedure domain get max vcpus.
+    /// Answers the most virtual CPUs a guest may be given.
     ///
     /// Behind `virDomainGetMaxVcpus`.
     fn domain_get_max_vcpus(
@@ -187,7 +187,7 @@ pub trait HypervisorDriver: Send + Sync {
         Err(VirtError::no_support("virDomainGetMaxVcpus"))
     }
 
-    /// Procedure domain get os type.
+    /// Answers what kind of system a guest boots, such as hvm.
     ///
     /// Behind `virDomainGetOSType`.
     fn domain_get_os_type(
@@ -198,7 +198,7 @@ pub trait HypervisorDriver: Send + Sync {
         Err(VirtError::no_support("virDomainGetOSType"))
     }
 
-    /// Procedure domain get vcpus.
+    /// Tells for each virtual CPU its state, its CPU time, and the host CPUs it may use.
     ///
     /// Behind `virDomainGetVcpus`.
     fn domain_get_vcpus(
@@ -211,7 +211,7 @@ pub trait HypervisorDriver: Send + Sync {
         Err(VirtError::no_support("virDomainGetVcpus"))
     }
 
-    /// Procedure connect list defined domains.
+    /// Lists the names of guests that are defined and not running.
     ///
     /// Behind `virConnectListDefinedDomains`.
     fn connect_list_defined_domains(
@@ -222,7 +222,7 @@ pub trait HypervisorDriver: Send + Sync {
         Err(VirtError::no_support("virConnectListDefinedDomains"))
     }
 
-    /// Procedure domain lookup by id.
+    /// Finds a running guest by its id.
     ///
     /// Behind `virDomainLookupByID`.
     /// What it is about is not in the arguments: check it with `cx.authorize`.
@@ -235,7 +235,7 @@ pub trait HypervisorDriver: Send + Sync {
         Err(VirtError::no_support("virDomainLookupByID"))
     }
 
-    /// Procedure domain lookup by name.
+    /// Finds a guest by its name.
     ///
     /// Behind `virDomainLookupByName`, `virDomainMigrate`, `virDomainMigrate2`, `virDomainMigrate3`.
     /// What it is about is not in the arguments: check it with `cx.authorize`.
@@ -248,7 +248,7 @@ pub trait HypervisorDriver: Send + Sync {
         Err(VirtError::no_support("virDomainLookupByName"))
     }
 
-    /// Procedure domain lookup by uuid.
+    /// Finds a guest by its UUID.
     ///
     /// Behind `virDomainLookupByUUID`, `virDomainCreate`, `virDomainLookupByUUIDString`.
     /// What it is about is not in the arguments: check it with `cx.authorize`.
@@ -261,7 +261,7 @@ pub trait HypervisorDriver: Send + Sync {
         Err(VirtError::no_support("virDomainLookupByUUID"))
     }
 
-    /// Procedure connect num of defined domains.
+    /// Counts the guests that are defined and not running.
     ///
     /// Behind `virConnectNumOfDefinedDomains`.
     fn connect_num_of_defined_domains(
@@ -271,7 +271,7 @@ pub trait HypervisorDriver: Send + Sync {
         Err(VirtError::no_support("virConnectNumOfDefinedDomains"))
     }
 
-    /// Procedure domain pin vcpu.
+    /// Binds a virtual CPU of a running guest to host CPUs.
     ///
     /// Behind `virDomainPinVcpu`.
     fn domain_pin_vcpu(
@@ -284,21 +284,21 @@ pub trait HypervisorDriver: Send + Sync {
         Err(VirtError::no_support("virDomainPinVcpu"))
     }
 
-    /// Procedure domain reboot.
+    /// Asks a guest to restart its system.
     ///
     /// Behind `virDomainReboot`.
     fn domain_reboot(&self, cx: &mut CallContext<'_>, domain: Resolved<Domain>, flags: u32) -> Result<()> {
         Err(VirtError::no_support("virDomainReboot"))
     }
 
-    /// Procedure domain resume.
+    /// Lets a paused guest go on.
     ///
     /// Behind `virDomainResume`.
     fn domain_resume(&self, cx: &mut CallContext<'_>, domain: Resolved<Domain>) -> Result<()> {
         Err(VirtError::no_support("virDomainResume"))
     }
 
-    /// Procedure domain set autostart.
+    /// Chooses whether a guest starts together with the host.
     ///
     /// Behind `virDomainSetAutostart`.
     fn domain_set_autostart(
@@ -310,7 +310,7 @@ pub trait HypervisorDriver: Send + Sync {
         Err(VirtError::no_support("virDomainSetAutostart"))
     }
 
-    /// Procedure domain set max memory.
+    /// Sets the most memory a guest may be given, in KiB.
     ///
     /// Behind `virDomainSetMaxMemory`.
     fn domain_set_max_memory(
@@ -322,7 +322,7 @@ pub trait HypervisorDriver: Send + Sync {
         Err(VirtError::no_support("virDomainSetMaxMemory"))
     }
 
-    /// Procedure domain set memory.
+    /// Sets the memory that a running guest may use now, in KiB.
     ///
     /// Behind `virDomainSetMemory`.
     fn domain_set_memory(
@@ -334,7 +334,7 @@ pub trait HypervisorDriver: Send + Sync {
         Err(VirtError::no_support("virDomainSetMemory"))
     }
 
-    /// Procedure domain set vcpus.
+    /// Sets how many virtual CPUs a running guest uses.
     ///
     /// Behind `virDomainSetVcpus`.
     fn domain_set_vcpus(
@@ -346,42 +346,42 @@ pub trait HypervisorDriver: Send + Sync {
         Err(VirtError::no_support("virDomainSetVcpus"))
     }
 
-    /// Procedure domain shutdown.
+    /// Asks a guest's system to shut down; it may take its time or ignore that.
     ///
     /// Behind `virDomainShutdown`.
     fn domain_shutdown(&self, cx: &mut CallContext<'_>, domain: Resolved<Domain>) -> Result<()> {
         Err(VirtError::no_support("virDomainShutdown"))
     }
 
-    /// Procedure domain suspend.
+    /// Pauses a guest; it keeps its memory and uses no CPU.
     ///
     /// Behind `virDomainSuspend`.
     fn domain_suspend(&self, cx: &mut CallContext<'_>, domain: Resolved<Domain>) -> Result<()> {
         Err(VirtError::no_support("virDomainSuspend"))
     }
 
-    /// Procedure domain undefine.
+    /// Forgets a guest's definition.
     ///
     /// Behind `virDomainUndefine`.
     fn domain_undefine(&self, cx: &mut CallContext<'_>, domain: Resolved<Domain>) -> Result<()> {
         Err(VirtError::no_support("virDomainUndefine"))
     }
 
-    /// Procedure connect list domains.
+    /// Lists the ids of running guests.
     ///
     /// Behind `virConnectListDomains`.
     fn connect_list_domains(&self, cx: &mut CallContext<'_>, maxids: i32) -> Result<ConnectListDomainsReply> {
         Err(VirtError::no_support("virConnectListDomains"))
     }
 
-    /// Procedure connect num of domains.
+    /// Counts the running guests.
     ///
     /// Behind `virConnectNumOfDomains`.
     fn connect_num_of_domains(&self, cx: &mut CallContext<'_>) -> Result<ConnectNumOfDomainsReply> {
         Err(VirtError::no_support("virConnectNumOfDomains"))
     }
 
-    /// Procedure domain core dump.
+    /// Writes a guest's memory to a file on the host, for debugging.
     ///
     /// Behind `virDomainCoreDump`.
     fn domain_core_dump(
@@ -394,7 +394,7 @@ pub trait HypervisorDriver: Send + Sync {
         Err(VirtError::no_support("virDomainCoreDump"))
     }
 
-    /// Procedure domain restore.
+    /// Starts a guest from a file that it was saved to.
     ///
     /// Behind `virDomainRestore`.
     /// What it is about is not in the arguments: check it with `cx.authorize`.
@@ -407,14 +407,14 @@ pub trait HypervisorDriver: Send + Sync {
         Err(VirtError::no_support("virDomainRestore"))
     }
 
-    /// Procedure domain save.
+    /// Saves a guest's memory to a file and ends it.
     ///
     /// Behind `virDomainSave`.
     fn domain_save(&self, cx: &mut CallContext<'_>, domain: Resolved<Domain>, to: String) -> Result<()> {
         Err(VirtError::no_support("virDomainSave"))
     }
 
-    /// Procedure domain get scheduler type.
+    /// Answers the name of the scheduler that runs a guest, and how many parameters it has.
     ///
     /// Behind `virDomainGetSchedulerType`.
     fn domain_get_scheduler_type(
@@ -425,7 +425,7 @@ pub trait HypervisorDriver: Send + Sync {
         Err(VirtError::no_support("virDomainGetSchedulerType"))
     }
 
-    /// Procedure domain get scheduler parameters.
+    /// Answers the parameters of a guest's scheduler.
     ///
     /// Behind `virDomainGetSchedulerParameters`.
     fn domain_get_scheduler_parameters(
@@ -437,7 +437,7 @@ pub trait HypervisorDriver: Send + Sync {
         Err(VirtError::no_support("virDomainGetSchedulerParameters"))
     }
 
-    /// Procedure domain set scheduler parameters.
+    /// Changes parameters of a guest's scheduler.
     ///
     /// Behind `virDomainSetSchedulerParameters`.
     fn domain_set_scheduler_parameters(
@@ -449,14 +449,14 @@ pub trait HypervisorDriver: Send + Sync {
         Err(VirtError::no_support("virDomainSetSchedulerParameters"))
     }
 
-    /// Procedure connect get hostname.
+    /// Answers the name of the host that the driver runs on.
     ///
     /// Behind `virConnectGetHostname`.
     fn connect_get_hostname(&self, cx: &mut CallContext<'_>) -> Result<ConnectGetHostnameReply> {
         Err(VirtError::no_support("virConnectGetHostname"))
     }
 
-    /// Procedure connect supports feature.
+    /// Tells whether the driver, or the way to it, has a feature.
     ///
     /// Behind `virConnectOpen`, `virConnectOpenAuth`, `virConnectOpenReadOnly`.
     fn connect_supports_feature(
@@ -467,7 +467,7 @@ pub trait HypervisorDriver: Send + Sync {
         Err(VirtError::no_support("virConnectOpen"))
     }
 
-    /// Procedure domain migrate prepare.
+    /// Makes the destination ready to receive a guest, in the oldest form of migration.
     ///
     /// Behind `virDomainMigrate`, `virDomainMigrate2`, `virDomainMigrate3`.
     /// What it is about is not in the arguments: check it with `cx.authorize`.
@@ -483,7 +483,7 @@ pub trait HypervisorDriver: Send + Sync {
         Err(VirtError::no_support("virDomainMigrate"))
     }
 
-    /// Procedure domain migrate perform.
+    /// Sends a guest to its destination, in the first two forms of migration.
     ///
     /// Behind `virDomainMigrate`, `virDomainMigrate2`, `virDomainMigrate3`, `virDomainMigrateToURI`, `virDomainMigrateToURI2`, `virDomainMigrateToURI3`.
     fn domain_migrate_perform(
@@ -499,7 +499,7 @@ pub trait HypervisorDriver: Send + Sync {
         Err(VirtError::no_support("virDomainMigrate"))
     }
 
-    /// Procedure domain migrate finish.
+    /// Ends a migration at its destination, in its oldest form.
     ///
     /// Behind `virDomainMigrate`, `virDomainMigrate2`, `virDomainMigrate3`.
     /// What it is about is not in the arguments: check it with `cx.authorize`.
@@ -515,7 +515,7 @@ pub trait HypervisorDriver: Send + Sync {
         Err(VirtError::no_support("virDomainMigrate"))
     }
 
-    /// Procedure domain block stats.
+    /// Answers what a guest's disk has read and written, in a fixed set of counters.
     ///
     /// Behind `virDomainBlockStats`.
     fn domain_block_stats(
@@ -527,7 +527,7 @@ pub trait HypervisorDriver: Send + Sync {
         Err(VirtError::no_support("virDomainBlockStats"))
     }
 
-    /// Procedure domain interface stats.
+    /// Answers what a guest's network interface has sent and received.
     ///
     /// Behind `virDomainInterfaceStats`.
     fn domain_interface_stats(
@@ -539,7 +539,7 @@ pub trait HypervisorDriver: Send + Sync {
         Err(VirtError::no_support("virDomainInterfaceStats"))
     }
 
-    /// Procedure node get cells free memory.
+    /// Answers the free memory of NUMA nodes in a row, in bytes.
     ///
     /// Behind `virNodeGetCellsFreeMemory`.
     fn node_get_cells_free_memory(
@@ -551,14 +551,14 @@ pub trait HypervisorDriver: Send + Sync {
         Err(VirtError::no_support("virNodeGetCellsFreeMemory"))
     }
 
-    /// Procedure node get free memory.
+    /// Answers the host's free memory in bytes.
     ///
     /// Behind `virNodeGetFreeMemory`.
     fn node_get_free_memory(&self, cx: &mut CallContext<'_>) -> Result<NodeGetFreeMemoryReply> {
         Err(VirtError::no_support("virNodeGetFreeMemory"))
     }
 
-    /// Procedure domain block peek.
+    /// Reads from a guest's disk, past the guest.
     ///
     /// Behind `virDomainBlockPeek`.
     fn domain_block_peek(
@@ -573,7 +573,7 @@ pub trait HypervisorDriver: Send + Sync {
         Err(VirtError::no_support("virDomainBlockPeek"))
     }
 
-    /// Procedure domain memory peek.
+    /// Reads from a guest's memory, past the guest.
     ///
     /// Behind `virDomainMemoryPeek`.
     fn domain_memory_peek(
@@ -587,7 +587,7 @@ pub trait HypervisorDriver: Send + Sync {
         Err(VirtError::no_support("virDomainMemoryPeek"))
     }
 
-    /// Procedure domain migrate prepare2.
+    /// Makes the destination ready to receive a guest whose definition is sent ahead.
     ///
     /// Behind `virDomainMigrate`, `virDomainMigrate2`, `virDomainMigrate3`.
     /// What it is about is not in the arguments: check it with `cx.authorize`.
@@ -604,7 +604,7 @@ pub trait HypervisorDriver: Send + Sync {
         Err(VirtError::no_support("virDomainMigrate"))
     }
 
-    /// Procedure domain migrate finish2.
+    /// Ends a migration at its destination and learns how the source fared.
     ///
     /// Behind `virDomainMigrate`, `virDomainMigrate2`, `virDomainMigrate3`.
     /// What it is about is not in the arguments: check it with `cx.authorize`.
@@ -621,14 +621,14 @@ pub trait HypervisorDriver: Send + Sync {
         Err(VirtError::no_support("virDomainMigrate"))
     }
 
-    /// Procedure connect get uri.
+    /// Answers the URI that leads to this driver.
     ///
     /// Behind `virConnectOpen`, `virConnectOpenAuth`, `virConnectOpenReadOnly`.
     fn connect_get_uri(&self, cx: &mut CallContext<'_>) -> Result<ConnectGetUriReply> {
         Err(VirtError::no_support("virConnectOpen"))
     }
 
-    /// Procedure node device dettach.
+    /// Takes a host device from its driver so that a guest can have it.
     ///
     /// Behind `virNodeDeviceDettach`.
     /// What it is about is not in the arguments: check it with `cx.authorize`.
@@ -641,7 +641,7 @@ pub trait HypervisorDriver: Send + Sync {
         Err(VirtError::no_support("virNodeDeviceDettach"))
     }
 
-    /// Procedure node device re attach.
+    /// Gives a host device back to the host's driver.
     ///
     /// Behind `virNodeDeviceReAttach`.
     /// What it is about is not in the arguments: check it with `cx.authorize`.
@@ -654,7 +654,7 @@ pub trait HypervisorDriver: Send + Sync {
         Err(VirtError::no_support("virNodeDeviceReAttach"))
     }
 
-    /// Procedure node device reset.
+    /// Resets a host device before or after a guest has it.
     ///
     /// Behind `virNodeDeviceReset`.
     /// What it is about is not in the arguments: check it with `cx.authorize`.
@@ -667,7 +667,7 @@ pub trait HypervisorDriver: Send + Sync {
         Err(VirtError::no_support("virNodeDeviceReset"))
     }
 
-    /// Procedure domain get security label.
+    /// Answers the label that confines a running guest.
     ///
     /// Behind `virDomainGetSecurityLabel`.
     fn domain_get_security_label(
@@ -678,14 +678,14 @@ pub trait HypervisorDriver: Send + Sync {
         Err(VirtError::no_support("virDomainGetSecurityLabel"))
     }
 
-    /// Procedure node get security model.
+    /// Answers which security model the driver confines guests with.
     ///
     /// Behind `virNodeGetSecurityModel`.
     fn node_get_security_model(&self, cx: &mut CallContext<'_>) -> Result<NodeGetSecurityModelReply> {
         Err(VirtError::no_support("virNodeGetSecurityModel"))
     }
 
-    /// Procedure connect domain xml from native.
+    /// Turns a hypervisor's own configuration into a guest's XML.
     ///
     /// Behind `virConnectDomainXMLFromNative`.
     fn connect_domain_xml_from_native(
@@ -698,7 +698,7 @@ pub trait HypervisorDriver: Send + Sync {
         Err(VirtError::no_support("virConnectDomainXMLFromNative"))
     }
 
-    /// Procedure connect domain xml to native.
+    /// Turns a guest's XML into the hypervisor's own configuration.
     ///
     /// Behind `virConnectDomainXMLToNative`.
     fn connect_domain_xml_to_native(
@@ -711,7 +711,7 @@ pub trait HypervisorDriver: Send + Sync {
         Err(VirtError::no_support("virConnectDomainXMLToNative"))
     }
 
-    /// Procedure domain migrate prepare tunnel.
+    /// Makes the destination ready to receive a guest through this connection.
     ///
     /// What it is about is not in the arguments: check it with `cx.authorize`.
     fn domain_migrate_prepare_tunnel(
@@ -726,14 +726,14 @@ pub trait HypervisorDriver: Send + Sync {
         Err(VirtError::no_support("domain_migrate_prepare_tunnel"))
     }
 
-    /// Procedure connect is secure.
+    /// Tells whether nobody can listen in on the connection.
     ///
     /// Behind `virConnectIsSecure`, `virConnectIsEncrypted`.
     fn connect_is_secure(&self, cx: &mut CallContext<'_>) -> Result<ConnectIsSecureReply> {
         Err(VirtError::no_support("virConnectIsSecure"))
     }
 
-    /// Procedure domain is active.
+    /// Tells whether a guest is running.
     ///
     /// Behind `virDomainIsActive`.
     fn domain_is_active(
@@ -744,7 +744,7 @@ pub trait HypervisorDriver: Send + Sync {
         Err(VirtError::no_support("virDomainIsActive"))
     }
 
-    /// Procedure domain is persistent.
+    /// Tells whether a guest's definition is kept when it ends.
     ///
     /// Behind `virDomainIsPersistent`.
     fn domain_is_persistent(
@@ -755,14 +755,14 @@ pub trait HypervisorDriver: Send + Sync {
         Err(VirtError::no_support("virDomainIsPersistent"))
     }
 
-    /// Procedure connect get lib version.
+    /// Answers the version of the interface that the other side speaks.
     ///
     /// Behind `virConnectGetLibVersion`.
     fn connect_get_lib_version(&self, cx: &mut CallContext<'_>) -> Result<ConnectGetLibVersionReply> {
         Err(VirtError::no_support("virConnectGetLibVersion"))
     }
 
-    /// Procedure connect compare cpu.
+    /// Compares a described CPU with the host's.
     ///
     /// Behind `virConnectCompareCPU`.
     fn connect_compare_cpu(
@@ -774,7 +774,7 @@ pub trait HypervisorDriver: Send + Sync {
         Err(VirtError::no_support("virConnectCompareCPU"))
     }
 
-    /// Procedure domain memory stats.
+    /// Answers figures about a guest's memory, as far as its balloon tells them.
     ///
     /// Behind `virDomainMemoryStats`.
     fn domain_memory_stats(
@@ -787,7 +787,7 @@ pub trait HypervisorDriver: Send + Sync {
         Err(VirtError::no_support("virDomainMemoryStats"))
     }
 
-    /// Procedure domain attach device flags.
+    /// Plugs a device into a guest, its definition, or both.
     ///
     /// Behind `virDomainAttachDeviceFlags`.
     fn domain_attach_device_flags(
@@ -800,7 +800,7 @@ pub trait HypervisorDriver: Send + Sync {
         Err(VirtError::no_support("virDomainAttachDeviceFlags"))
     }
 
-    /// Procedure domain detach device flags.
+    /// Unplugs a device from a guest, its definition, or both.
     ///
     /// Behind `virDomainDetachDeviceFlags`.
     fn domain_detach_device_flags(
@@ -813,7 +813,7 @@ pub trait HypervisorDriver: Send + Sync {
         Err(VirtError::no_support("virDomainDetachDeviceFlags"))
     }
 
-    /// Procedure connect baseline cpu.
+    /// Finds the richest CPU that all given CPUs can be.
     ///
     /// Behind `virConnectBaselineCPU`.
     fn connect_baseline_cpu(
@@ -825,7 +825,7 @@ pub trait HypervisorDriver: Send + Sync {
         Err(VirtError::no_support("virConnectBaselineCPU"))
     }
 
-    /// Procedure domain get job info.
+    /// Answers how far the job on a guest is.
     ///
     /// Behind `virDomainGetJobInfo`.
     fn domain_get_job_info(
@@ -836,14 +836,14 @@ pub trait HypervisorDriver: Send + Sync {
         Err(VirtError::no_support("virDomainGetJobInfo"))
     }
 
-    /// Procedure domain abort job.
+    /// Stops the job that runs on a guest.
     ///
     /// Behind `virDomainAbortJob`.
     fn domain_abort_job(&self, cx: &mut CallContext<'_>, domain: Resolved<Domain>) -> Result<()> {
         Err(VirtError::no_support("virDomainAbortJob"))
     }
 
-    /// Procedure domain migrate set max downtime.
+    /// Sets how long a guest may stand still at the end of its migration, in milliseconds.
     ///
     /// Behind `virDomainMigrateSetMaxDowntime`.
     fn domain_migrate_set_max_downtime(
@@ -856,7 +856,7 @@ pub trait HypervisorDriver: Send + Sync {
         Err(VirtError::no_support("virDomainMigrateSetMaxDowntime"))
     }
 
-    /// Procedure domain update device flags.
+    /// Changes a device of a guest in place: medium, link, password.
     ///
     /// Behind `virDomainUpdateDeviceFlags`.
     fn domain_update_device_flags(
@@ -869,7 +869,7 @@ pub trait HypervisorDriver: Send + Sync {
         Err(VirtError::no_support("virDomainUpdateDeviceFlags"))
     }
 
-    /// Procedure domain managed save.
+    /// Saves a guest's memory where the driver keeps it and ends the guest.
     ///
     /// Behind `virDomainManagedSave`.
     fn domain_managed_save(
@@ -881,7 +881,7 @@ pub trait HypervisorDriver: Send + Sync {
         Err(VirtError::no_support("virDomainManagedSave"))
     }
 
-    /// Procedure domain has managed save image.
+    /// Tells whether the driver keeps saved memory of a guest.
     ///
     /// Behind `virDomainHasManagedSaveImage`.
     fn domain_has_managed_save_image(
@@ -893,7 +893,7 @@ pub trait HypervisorDriver: Send + Sync {
         Err(VirtError::no_support("virDomainHasManagedSaveImage"))
     }
 
-    /// Procedure domain managed save remove.
+    /// Throws away the saved memory that the driver keeps of a guest.
     ///
     /// Behind `virDomainManagedSaveRemove`.
     fn domain_managed_save_remove(
@@ -905,7 +905,7 @@ pub trait HypervisorDriver: Send + Sync {
         Err(VirtError::no_support("virDomainManagedSaveRemove"))
     }
 
-    /// Procedure domain snapshot create xml.
+    /// Takes a snapshot of a guest: disks, memory, or both.
     ///
     /// Behind `virDomainSnapshotCreateXML`.
     fn domain_snapshot_create_xml(
@@ -918,7 +918,7 @@ pub trait HypervisorDriver: Send + Sync {
         Err(VirtError::no_support("virDomainSnapshotCreateXML"))
     }
 
-    /// Procedure domain snapshot get xml desc.
+    /// Answers a snapshot's description as XML.
     ///
     /// Behind `virDomainSnapshotGetXMLDesc`.
     fn domain_snapshot_get_xml_desc(
@@ -930,7 +930,7 @@ pub trait HypervisorDriver: Send + Sync {
         Err(VirtError::no_support("virDomainSnapshotGetXMLDesc"))
     }
 
-    /// Procedure domain snapshot num.
+    /// Counts a guest's snapshots.
     ///
     /// Behind `virDomainSnapshotNum`.
     fn domain_snapshot_num(
@@ -942,7 +942,7 @@ pub trait HypervisorDriver: Send + Sync {
         Err(VirtError::no_support("virDomainSnapshotNum"))
     }
 
-    /// Procedure domain snapshot list names.
+    /// Lists the names of a guest's snapshots.
     ///
     /// Behind `virDomainSnapshotListNames`.
     fn domain_snapshot_list_names(
@@ -955,7 +955,7 @@ pub trait HypervisorDriver: Send + Sync {
         Err(VirtError::no_support("virDomainSnapshotListNames"))
     }
 
-    /// Procedure domain snapshot lookup by name.
+    /// Finds a snapshot of a guest by its name.
     ///
     /// Behind `virDomainSnapshotLookupByName`.
     fn domain_snapshot_lookup_by_name(
@@ -968,7 +968,7 @@ pub trait HypervisorDriver: Send + Sync {
         Err(VirtError::no_support("virDomainSnapshotLookupByName"))
     }
 
-    /// Procedure domain has current snapshot.
+    /// Tells whether a guest has a current snapshot.
     ///
     /// Behind `virDomainHasCurrentSnapshot`.
     fn domain_has_current_snapshot(
@@ -980,7 +980,7 @@ pub trait HypervisorDriver: Send + Sync {
         Err(VirtError::no_support("virDomainHasCurrentSnapshot"))
     }
 
-    /// Procedure domain snapshot current.
+    /// Answers the snapshot that a guest's state is based on.
     ///
     /// Behind `virDomainSnapshotCurrent`.
     fn domain_snapshot_current(
@@ -992,7 +992,7 @@ pub trait HypervisorDriver: Send + Sync {
         Err(VirtError::no_support("virDomainSnapshotCurrent"))
     }
 
-    /// Procedure domain revert to snapshot.
+    /// Takes a guest back to a snapshot.
     ///
     /// Behind `virDomainRevertToSnapshot`.
     fn domain_revert_to_snapshot(
@@ -1004,7 +1004,7 @@ pub trait HypervisorDriver: Send + Sync {
         Err(VirtError::no_support("virDomainRevertToSnapshot"))
     }
 
-    /// Procedure domain snapshot delete.
+    /// Deletes a snapshot, with or without those below it.
     ///
     /// Behind `virDomainSnapshotDelete`.
     fn domain_snapshot_delete(
@@ -1016,7 +1016,7 @@ pub trait HypervisorDriver: Send + Sync {
         Err(VirtError::no_support("virDomainSnapshotDelete"))
     }
 
-    /// Procedure domain get block info.
+    /// Answers the size of a guest's disk, and how much of it is used.
     ///
     /// Behind `virDomainGetBlockInfo`.
     fn domain_get_block_info(
@@ -1029,7 +1029,7 @@ pub trait HypervisorDriver: Send + Sync {
         Err(VirtError::no_support("virDomainGetBlockInfo"))
     }
 
-    /// Procedure domain create with flags.
+    /// Starts a defined guest in a chosen way, such as paused.
     ///
     /// Behind `virDomainCreateWithFlags`.
     fn domain_create_with_flags(
@@ -1041,7 +1041,7 @@ pub trait HypervisorDriver: Send + Sync {
         Err(VirtError::no_support("virDomainCreateWithFlags"))
     }
 
-    /// Procedure domain set memory parameters.
+    /// Changes the limits on a guest's memory.
     ///
     /// Behind `virDomainSetMemoryParameters`.
     fn domain_set_memory_parameters(
@@ -1054,7 +1054,7 @@ pub trait HypervisorDriver: Send + Sync {
         Err(VirtError::no_support("virDomainSetMemoryParameters"))
     }
 
-    /// Procedure domain get memory parameters.
+    /// Answers the limits on a guest's memory.
     ///
     /// Behind `virDomainGetMemoryParameters`.
     fn domain_get_memory_parameters(
@@ -1067,7 +1067,7 @@ pub trait HypervisorDriver: Send + Sync {
         Err(VirtError::no_support("virDomainGetMemoryParameters"))
     }
 
-    /// Procedure domain set vcpus flags.
+    /// Sets how many virtual CPUs a guest has, now, at its next start, or at most.
     ///
     /// Behind `virDomainSetVcpusFlags`.
     fn domain_set_vcpus_flags(
@@ -1080,7 +1080,7 @@ pub trait HypervisorDriver: Send + Sync {
         Err(VirtError::no_support("virDomainSetVcpusFlags"))
     }
 
-    /// Procedure domain get vcpus flags.
+    /// Answers how many virtual CPUs a guest has, now, at its next start, or at most.
     ///
     /// Behind `virDomainGetVcpusFlags`.
     fn domain_get_vcpus_flags(
@@ -1092,7 +1092,7 @@ pub trait HypervisorDriver: Send + Sync {
         Err(VirtError::no_support("virDomainGetVcpusFlags"))
     }
 
-    /// Procedure domain open console.
+    /// Opens a guest's console as a stream in both directions.
     ///
     /// Behind `virDomainOpenConsole`.
     fn domain_open_console(
@@ -1105,7 +1105,7 @@ pub trait HypervisorDriver: Send + Sync {
         Err(VirtError::no_support("virDomainOpenConsole"))
     }
 
-    /// Procedure domain is updated.
+    /// Tells whether a guest's definition was changed since it started.
     ///
     /// Behind `virDomainIsUpdated`.
     fn domain_is_updated(
@@ -1116,14 +1116,14 @@ pub trait HypervisorDriver: Send + Sync {
         Err(VirtError::no_support("virDomainIsUpdated"))
     }
 
-    /// Procedure connect get sysinfo.
+    /// Answers what the host's firmware says about the machine, as XML.
     ///
     /// Behind `virConnectGetSysinfo`.
     fn connect_get_sysinfo(&self, cx: &mut CallContext<'_>, flags: u32) -> Result<ConnectGetSysinfoReply> {
         Err(VirtError::no_support("virConnectGetSysinfo"))
     }
 
-    /// Procedure domain set memory flags.
+    /// Sets a guest's memory, now, at its next start, or at most, in KiB.
     ///
     /// Behind `virDomainSetMemoryFlags`.
     fn domain_set_memory_flags(
@@ -1136,7 +1136,7 @@ pub trait HypervisorDriver: Send + Sync {
         Err(VirtError::no_support("virDomainSetMemoryFlags"))
     }
 
-    /// Procedure domain set blkio parameters.
+    /// Changes the shares and limits of a guest's disk traffic.
     ///
     /// Behind `virDomainSetBlkioParameters`.
     fn domain_set_blkio_parameters(
@@ -1149,7 +1149,7 @@ pub trait HypervisorDriver: Send + Sync {
         Err(VirtError::no_support("virDomainSetBlkioParameters"))
     }
 
-    /// Procedure domain get blkio parameters.
+    /// Answers the shares and limits of a guest's disk traffic.
     ///
     /// Behind `virDomainGetBlkioParameters`.
     fn domain_get_blkio_parameters(
@@ -1162,7 +1162,7 @@ pub trait HypervisorDriver: Send + Sync {
         Err(VirtError::no_support("virDomainGetBlkioParameters"))
     }
 
-    /// Procedure domain migrate set max speed.
+    /// Sets how fast a guest's migration may be, in MiB a second.
     ///
     /// Behind `virDomainMigrateSetMaxSpeed`.
     fn domain_migrate_set_max_speed(
@@ -1175,7 +1175,7 @@ pub trait HypervisorDriver: Send + Sync {
         Err(VirtError::no_support("virDomainMigrateSetMaxSpeed"))
     }
 
-    /// Procedure domain inject nmi.
+    /// Sends a non-maskable interrupt into a guest.
     ///
     /// Behind `virDomainInjectNMI`.
     fn domain_inject_nmi(
@@ -1187,7 +1187,7 @@ pub trait HypervisorDriver: Send + Sync {
         Err(VirtError::no_support("virDomainInjectNMI"))
     }
 
-    /// Procedure domain screenshot.
+    /// Takes a picture of a guest's screen and sends it through a stream.
     ///
     /// Behind `virDomainScreenshot`.
     fn domain_screenshot(
@@ -1200,7 +1200,7 @@ pub trait HypervisorDriver: Send + Sync {
         Err(VirtError::no_support("virDomainScreenshot"))
     }
 
-    /// Procedure domain get state.
+    /// Answers a guest's state and how it came to it.
     ///
     /// Behind `virDomainGetState`, `virDomainMigrate`, `virDomainMigrate2`, `virDomainMigrate3`.
     fn domain_get_state(
@@ -1212,7 +1212,7 @@ pub trait HypervisorDriver: Send + Sync {
         Err(VirtError::no_support("virDomainGetState"))
     }
 
-    /// Procedure domain migrate begin3.
+    /// Begins a migration at its source and answers what the destination must know.
     ///
     /// Behind `virDomainMigrate`, `virDomainMigrate2`, `virDomainMigrate3`.
     fn domain_migrate_begin3(
@@ -1227,7 +1227,7 @@ pub trait HypervisorDriver: Send + Sync {
         Err(VirtError::no_support("virDomainMigrate"))
     }
 
-    /// Procedure domain migrate prepare3.
+    /// Makes the destination ready, with what the source said.
     ///
     /// Behind `virDomainMigrate`, `virDomainMigrate2`, `virDomainMigrate3`.
     /// What it is about is not in the arguments: check it with `cx.authorize`.
@@ -1245,7 +1245,7 @@ pub trait HypervisorDriver: Send + Sync {
         Err(VirtError::no_support("virDomainMigrate"))
     }
 
-    /// Procedure domain migrate prepare tunnel3.
+    /// Makes the destination ready to receive through this connection, with what the source said.
     ///
     /// What it is about is not in the arguments: check it with `cx.authorize`.
     fn domain_migrate_prepare_tunnel3(
@@ -1261,7 +1261,7 @@ pub trait HypervisorDriver: Send + Sync {
         Err(VirtError::no_support("domain_migrate_prepare_tunnel3"))
     }
 
-    /// Procedure domain migrate perform3.
+    /// Sends a guest to its destination.
     ///
     /// Behind `virDomainMigrate`, `virDomainMigrate2`, `virDomainMigrate3`, `virDomainMigrateToURI`, `virDomainMigrateToURI2`, `virDomainMigrateToURI3`.
     fn domain_migrate_perform3(
@@ -1279,7 +1279,7 @@ pub trait HypervisorDriver: Send + Sync {
         Err(VirtError::no_support("virDomainMigrate"))
     }
 
-    /// Procedure domain migrate finish3.
+    /// Starts the guest at its destination, or throws it away if the source failed.
     ///
     /// Behind `virDomainMigrate`, `virDomainMigrate2`, `virDomainMigrate3`.
     /// What it is about is not in the arguments: check it with `cx.authorize`.
@@ -1297,7 +1297,7 @@ pub trait HypervisorDriver: Send + Sync {
         Err(VirtError::no_support("virDomainMigrate"))
     }
 
-    /// Procedure domain migrate confirm3.
+    /// Ends the guest at its source, or lets it go on there if the destination failed.
     ///
     /// Behind `virDomainMigrate`, `virDomainMigrate2`, `virDomainMigrate3`.
     fn domain_migrate_confirm3(
@@ -1311,7 +1311,7 @@ pub trait HypervisorDriver: Send + Sync {
         Err(VirtError::no_support("virDomainMigrate"))
     }
 
-    /// Procedure domain set scheduler parameters flags.
+    /// Changes parameters of a guest's scheduler, now or at its next start.
     ///
     /// Behind `virDomainSetSchedulerParametersFlags`.
     fn domain_set_scheduler_parameters_flags(
@@ -1324,7 +1324,7 @@ pub trait HypervisorDriver: Send + Sync {
         Err(VirtError::no_support("virDomainSetSchedulerParametersFlags"))
     }
 
-    /// Procedure domain get scheduler parameters flags.
+    /// Answers the parameters of a guest's scheduler, now or at its next start.
     ///
     /// Behind `virDomainGetSchedulerParametersFlags`.
     fn domain_get_scheduler_parameters_flags(
@@ -1337,7 +1337,7 @@ pub trait HypervisorDriver: Send + Sync {
         Err(VirtError::no_support("virDomainGetSchedulerParametersFlags"))
     }
 
-    /// Procedure domain pin vcpu flags.
+    /// Binds a virtual CPU to host CPUs, now or at the next start.
     ///
     /// Behind `virDomainPinVcpuFlags`.
     fn domain_pin_vcpu_flags(
@@ -1351,7 +1351,7 @@ pub trait HypervisorDriver: Send + Sync {
         Err(VirtError::no_support("virDomainPinVcpuFlags"))
     }
 
-    /// Procedure domain send key.
+    /// Presses keys on a guest's keyboard together and lets go after a time.
     ///
     /// Behind `virDomainSendKey`.
     fn domain_send_key(
@@ -1366,7 +1366,7 @@ pub trait HypervisorDriver: Send + Sync {
         Err(VirtError::no_support("virDomainSendKey"))
     }
 
-    /// Procedure node get cpu stats.
+    /// Answers how the host's CPU time was spent.
     ///
     /// Behind `virNodeGetCPUStats`.
     fn node_get_cpu_stats(
@@ -1379,7 +1379,7 @@ pub trait HypervisorDriver: Send + Sync {
         Err(VirtError::no_support("virNodeGetCPUStats"))
     }
 
-    /// Procedure node get memory stats.
+    /// Answers how the host's memory is used.
     ///
     /// Behind `virNodeGetMemoryStats`.
     fn node_get_memory_stats(
@@ -1392,7 +1392,7 @@ pub trait HypervisorDriver: Send + Sync {
         Err(VirtError::no_support("virNodeGetMemoryStats"))
     }
 
-    /// Procedure domain get control info.
+    /// Tells whether the way to control a guest is free, busy or broken, and since when.
     ///
     /// Behind `virDomainGetControlInfo`.
     fn domain_get_control_info(
@@ -1404,7 +1404,7 @@ pub trait HypervisorDriver: Send + Sync {
         Err(VirtError::no_support("virDomainGetControlInfo"))
     }
 
-    /// Procedure domain get vcpu pin info.
+    /// Answers the host CPUs that each virtual CPU may use.
     ///
     /// Behind `virDomainGetVcpuPinInfo`.
     fn domain_get_vcpu_pin_info(
@@ -1418,7 +1418,7 @@ pub trait HypervisorDriver: Send + Sync {
         Err(VirtError::no_support("virDomainGetVcpuPinInfo"))
     }
 
-    /// Procedure domain undefine flags.
+    /// Forgets a guest's definition and chosen things beside it: saved memory, snapshots, variables.
     ///
     /// Behind `virDomainUndefineFlags`.
     fn domain_undefine_flags(
@@ -1430,7 +1430,7 @@ pub trait HypervisorDriver: Send + Sync {
         Err(VirtError::no_support("virDomainUndefineFlags"))
     }
 
-    /// Procedure domain save flags.
+    /// Saves a guest's memory to a file in a chosen way and ends it.
     ///
     /// Behind `virDomainSaveFlags`.
     fn domain_save_flags(
@@ -1444,7 +1444,7 @@ pub trait HypervisorDriver: Send + Sync {
         Err(VirtError::no_support("virDomainSaveFlags"))
     }
 
-    /// Procedure domain restore flags.
+    /// Starts a guest from a saved file in a chosen way.
     ///
     /// Behind `virDomainRestoreFlags`.
     /// What it is about is not in the arguments: check it with `cx.authorize`.
@@ -1459,7 +1459,7 @@ pub trait HypervisorDriver: Send + Sync {
         Err(VirtError::no_support("virDomainRestoreFlags"))
     }
 
-    /// Procedure domain destroy flags.
+    /// Ends a guest at once, with or without giving it a moment.
     ///
     /// Behind `virDomainDestroyFlags`.
     fn domain_destroy_flags(
@@ -1471,7 +1471,7 @@ pub trait HypervisorDriver: Send + Sync {
         Err(VirtError::no_support("virDomainDestroyFlags"))
     }
 
-    /// Procedure domain save image get xml desc.
+    /// Answers the definition that lies in a saved file.
     ///
     /// Behind `virDomainSaveImageGetXMLDesc`.
     /// What it is about is not in the arguments: check it with `cx.authorize`.
@@ -1485,7 +1485,7 @@ pub trait HypervisorDriver: Send + Sync {
         Err(VirtError::no_support("virDomainSaveImageGetXMLDesc"))
     }
 
-    /// Procedure domain save image define xml.
+    /// Changes the definition that lies in a saved file.
     ///
     /// Behind `virDomainSaveImageDefineXML`.
     /// What it is about is not in the arguments: check it with `cx.authorize`.
@@ -1500,7 +1500,7 @@ pub trait HypervisorDriver: Send + Sync {
         Err(VirtError::no_support("virDomainSaveImageDefineXML"))
     }
 
-    /// Procedure domain block job abort.
+    /// Ends the job on a guest's disk, or completes it by switching over.
     ///
     /// Behind `virDomainBlockJobAbort`.
     fn domain_block_job_abort(
@@ -1513,7 +1513,7 @@ pub trait HypervisorDriver: Send + Sync {
         Err(VirtError::no_support("virDomainBlockJobAbort"))
     }
 
-    /// Procedure domain get block job info.
+    /// Answers how far the job on a guest's disk is.
     ///
     /// Behind `virDomainGetBlockJobInfo`.
     fn domain_get_block_job_info(
@@ -1526,7 +1526,7 @@ pub trait HypervisorDriver: Send + Sync {
         Err(VirtError::no_support("virDomainGetBlockJobInfo"))
     }
 
-    /// Procedure domain block job set speed.
+    /// Limits the speed of the job on a guest's disk.
     ///
     /// Behind `virDomainBlockJobSetSpeed`.
     fn domain_block_job_set_speed(
@@ -1540,7 +1540,7 @@ pub trait HypervisorDriver: Send + Sync {
         Err(VirtError::no_support("virDomainBlockJobSetSpeed"))
     }
 
-    /// Procedure domain block pull.
+    /// Copies what lies below a guest's disk up into it.
     ///
     /// Behind `virDomainBlockPull`.
     fn domain_block_pull(
@@ -1554,7 +1554,7 @@ pub trait HypervisorDriver: Send + Sync {
         Err(VirtError::no_support("virDomainBlockPull"))
     }
 
-    /// Procedure domain migrate get max speed.
+    /// Answers how fast a guest's migration may be, in MiB a second.
     ///
     /// Behind `virDomainMigrateGetMaxSpeed`.
     fn domain_migrate_get_max_speed(
@@ -1566,7 +1566,7 @@ pub trait HypervisorDriver: Send + Sync {
         Err(VirtError::no_support("virDomainMigrateGetMaxSpeed"))
     }
 
-    /// Procedure domain block stats flags.
+    /// Answers what a guest's disk has read and written, as typed parameters.
     ///
     /// Behind `virDomainBlockStatsFlags`.
     fn domain_block_stats_flags(
@@ -1580,7 +1580,7 @@ pub trait HypervisorDriver: Send + Sync {
         Err(VirtError::no_support("virDomainBlockStatsFlags"))
     }
 
-    /// Procedure domain snapshot get parent.
+    /// Answers the snapshot that a snapshot was taken from.
     ///
     /// Behind `virDomainSnapshotGetParent`.
     fn domain_snapshot_get_parent(
@@ -1592,14 +1592,14 @@ pub trait HypervisorDriver: Send + Sync {
         Err(VirtError::no_support("virDomainSnapshotGetParent"))
     }
 
-    /// Procedure domain reset.
+    /// Presses a guest's reset button.
     ///
     /// Behind `virDomainReset`.
     fn domain_reset(&self, cx: &mut CallContext<'_>, domain: Resolved<Domain>, flags: u32) -> Result<()> {
         Err(VirtError::no_support("virDomainReset"))
     }
 
-    /// Procedure domain snapshot num children.
+    /// Counts the snapshots below a snapshot.
     ///
     /// Behind `virDomainSnapshotNumChildren`.
     fn domain_snapshot_num_children(
@@ -1611,7 +1611,7 @@ pub trait HypervisorDriver: Send + Sync {
         Err(VirtError::no_support("virDomainSnapshotNumChildren"))
     }
 
-    /// Procedure domain snapshot list children names.
+    /// Lists the names of the snapshots below a snapshot.
     ///
     /// Behind `virDomainSnapshotListChildrenNames`.
     fn domain_snapshot_list_children_names(
@@ -1624,7 +1624,7 @@ pub trait HypervisorDriver: Send + Sync {
         Err(VirtError::no_support("virDomainSnapshotListChildrenNames"))
     }
 
-    /// Procedure domain open graphics.
+    /// Connects a passed socket to a guest's screen.
     ///
     /// Behind `virDomainOpenGraphics`.
     fn domain_open_graphics(
@@ -1637,7 +1637,7 @@ pub trait HypervisorDriver: Send + Sync {
         Err(VirtError::no_support("virDomainOpenGraphics"))
     }
 
-    /// Procedure node suspend for duration.
+    /// Puts the host to sleep and wakes it after a time, in seconds.
     ///
     /// Behind `virNodeSuspendForDuration`.
     fn node_suspend_for_duration(
@@ -1650,7 +1650,7 @@ pub trait HypervisorDriver: Send + Sync {
         Err(VirtError::no_support("virNodeSuspendForDuration"))
     }
 
-    /// Procedure domain block resize.
+    /// Changes the size of a guest's disk while the guest runs.
     ///
     /// Behind `virDomainBlockResize`.
     fn domain_block_resize(
@@ -1664,7 +1664,7 @@ pub trait HypervisorDriver: Send + Sync {
         Err(VirtError::no_support("virDomainBlockResize"))
     }
 
-    /// Procedure domain set block io tune.
+    /// Limits the speed of a guest's disk.
     ///
     /// Behind `virDomainSetBlockIoTune`.
     fn domain_set_block_io_tune(
@@ -1678,7 +1678,7 @@ pub trait HypervisorDriver: Send + Sync {
         Err(VirtError::no_support("virDomainSetBlockIoTune"))
     }
 
-    /// Procedure domain get block io tune.
+    /// Answers the limits on the speed of a guest's disk.
     ///
     /// Behind `virDomainGetBlockIoTune`.
     fn domain_get_block_io_tune(
@@ -1692,7 +1692,7 @@ pub trait HypervisorDriver: Send + Sync {
         Err(VirtError::no_support("virDomainGetBlockIoTune"))
     }
 
-    /// Procedure domain set numa parameters.
+    /// Changes which NUMA nodes a guest's memory comes from.
     ///
     /// Behind `virDomainSetNumaParameters`.
     fn domain_set_numa_parameters(
@@ -1705,7 +1705,7 @@ pub trait HypervisorDriver: Send + Sync {
         Err(VirtError::no_support("virDomainSetNumaParameters"))
     }
 
-    /// Procedure domain get numa parameters.
+    /// Answers which NUMA nodes a guest's memory comes from.
     ///
     /// Behind `virDomainGetNumaParameters`.
     fn domain_get_numa_parameters(
@@ -1718,7 +1718,7 @@ pub trait HypervisorDriver: Send + Sync {
         Err(VirtError::no_support("virDomainGetNumaParameters"))
     }
 
-    /// Procedure domain set interface parameters.
+    /// Limits the bandwidth of a guest's network interface.
     ///
     /// Behind `virDomainSetInterfaceParameters`.
     fn domain_set_interface_parameters(
@@ -1732,7 +1732,7 @@ pub trait HypervisorDriver: Send + Sync {
         Err(VirtError::no_support("virDomainSetInterfaceParameters"))
     }
 
-    /// Procedure domain get interface parameters.
+    /// Answers the limits on the bandwidth of a guest's network interface.
     ///
     /// Behind `virDomainGetInterfaceParameters`.
     fn domain_get_interface_parameters(
@@ -1746,7 +1746,7 @@ pub trait HypervisorDriver: Send + Sync {
         Err(VirtError::no_support("virDomainGetInterfaceParameters"))
     }
 
-    /// Procedure domain shutdown flags.
+    /// Asks a guest's system to shut down in chosen ways: power button, agent, signal.
     ///
     /// Behind `virDomainShutdownFlags`.
     fn domain_shutdown_flags(
@@ -1758,7 +1758,7 @@ pub trait HypervisorDriver: Send + Sync {
         Err(VirtError::no_support("virDomainShutdownFlags"))
     }
 
-    /// Procedure domain pm suspend for duration.
+    /// Asks a guest's system to put itself to sleep.
     ///
     /// Behind `virDomainPMSuspendForDuration`.
     fn domain_pm_suspend_for_duration(
@@ -1772,7 +1772,7 @@ pub trait HypervisorDriver: Send + Sync {
         Err(VirtError::no_support("virDomainPMSuspendForDuration"))
     }
 
-    /// Procedure domain get cpu stats.
+    /// Answers the CPU time that a guest used, in all or by host CPU.
     ///
     /// Behind `virDomainGetCPUStats`.
     fn domain_get_cpu_stats(
@@ -1787,7 +1787,7 @@ pub trait HypervisorDriver: Send + Sync {
         Err(VirtError::no_support("virDomainGetCPUStats"))
     }
 
-    /// Procedure domain get disk errors.
+    /// Lists the disks of a guest that have failed.
     ///
     /// Behind `virDomainGetDiskErrors`.
     fn domain_get_disk_errors(
@@ -1800,7 +1800,7 @@ pub trait HypervisorDriver: Send + Sync {
         Err(VirtError::no_support("virDomainGetDiskErrors"))
     }
 
-    /// Procedure domain set metadata.
+    /// Sets a guest's title, description, or an element that an application keeps with it.
     ///
     /// Behind `virDomainSetMetadata`.
     fn domain_set_metadata(
@@ -1816,7 +1816,7 @@ pub trait HypervisorDriver: Send + Sync {
         Err(VirtError::no_support("virDomainSetMetadata"))
     }
 
-    /// Procedure domain get metadata.
+    /// Answers a guest's title, description, or an element that an application keeps with it.
     ///
     /// Behind `virDomainGetMetadata`.
     fn domain_get_metadata(
@@ -1830,7 +1830,7 @@ pub trait HypervisorDriver: Send + Sync {
         Err(VirtError::no_support("virDomainGetMetadata"))
     }
 
-    /// Procedure domain block rebase.
+    /// Gives a guest's disk another base by copying into it, or copies the disk elsewhere.
     ///
     /// Behind `virDomainBlockRebase`.
     fn domain_block_rebase(
@@ -1845,14 +1845,14 @@ pub trait HypervisorDriver: Send + Sync {
         Err(VirtError::no_support("virDomainBlockRebase"))
     }
 
-    /// Procedure domain pm wakeup.
+    /// Wakes a guest whose system put itself to sleep.
     ///
     /// Behind `virDomainPMWakeup`.
     fn domain_pm_wakeup(&self, cx: &mut CallContext<'_>, domain: Resolved<Domain>, flags: u32) -> Result<()> {
         Err(VirtError::no_support("virDomainPMWakeup"))
     }
 
-    /// Procedure domain snapshot is current.
+    /// Tells whether a guest's state is based on a snapshot.
     ///
     /// Behind `virDomainSnapshotIsCurrent`.
     fn domain_snapshot_is_current(
@@ -1864,7 +1864,7 @@ pub trait HypervisorDriver: Send + Sync {
         Err(VirtError::no_support("virDomainSnapshotIsCurrent"))
     }
 
-    /// Procedure domain snapshot has metadata.
+    /// Tells whether the driver keeps a description of a snapshot that must be forgotten first.
     ///
     /// Behind `virDomainSnapshotHasMetadata`.
     fn domain_snapshot_has_metadata(
@@ -1876,7 +1876,7 @@ pub trait HypervisorDriver: Send + Sync {
         Err(VirtError::no_support("virDomainSnapshotHasMetadata"))
     }
 
-    /// Procedure connect list all domains.
+    /// Lists guests, chosen by state and other traits.
     ///
     /// Behind `virConnectListAllDomains`.
     fn connect_list_all_domains(
@@ -1888,7 +1888,7 @@ pub trait HypervisorDriver: Send + Sync {
         Err(VirtError::no_support("virConnectListAllDomains"))
     }
 
-    /// Procedure domain list all snapshots.
+    /// Lists a guest's snapshots, chosen by their traits.
     ///
     /// Behind `virDomainListAllSnapshots`.
     fn domain_list_all_snapshots(
@@ -1901,7 +1901,7 @@ pub trait HypervisorDriver: Send + Sync {
         Err(VirtError::no_support("virDomainListAllSnapshots"))
     }
 
-    /// Procedure domain snapshot list all children.
+    /// Lists the snapshots below a snapshot, chosen by their traits.
     ///
     /// Behind `virDomainSnapshotListAllChildren`.
     fn domain_snapshot_list_all_children(
@@ -1914,7 +1914,7 @@ pub trait HypervisorDriver: Send + Sync {
         Err(VirtError::no_support("virDomainSnapshotListAllChildren"))
     }
 
-    /// Procedure domain get hostname.
+    /// Answers the name that a guest's system gives itself.
     ///
     /// Behind `virDomainGetHostname`.
     fn domain_get_hostname(
@@ -1926,7 +1926,7 @@ pub trait HypervisorDriver: Send + Sync {
         Err(VirtError::no_support("virDomainGetHostname"))
     }
 
-    /// Procedure domain get security label list.
+    /// Answers the labels of all security models that confine a running guest.
     ///
     /// Behind `virDomainGetSecurityLabelList`.
     fn domain_get_security_label_list(
@@ -1937,7 +1937,7 @@ pub trait HypervisorDriver: Send + Sync {
         Err(VirtError::no_support("virDomainGetSecurityLabelList"))
     }
 
-    /// Procedure domain pin emulator.
+    /// Binds the threads of a guest's emulator to host CPUs.
     ///
     /// Behind `virDomainPinEmulator`.
     fn domain_pin_emulator(
@@ -1950,7 +1950,7 @@ pub trait HypervisorDriver: Send + Sync {
         Err(VirtError::no_support("virDomainPinEmulator"))
     }
 
-    /// Procedure domain get emulator pin info.
+    /// Answers the host CPUs that the threads of a guest's emulator may use.
     ///
     /// Behind `virDomainGetEmulatorPinInfo`.
     fn domain_get_emulator_pin_info(
@@ -1963,7 +1963,7 @@ pub trait HypervisorDriver: Send + Sync {
         Err(VirtError::no_support("virDomainGetEmulatorPinInfo"))
     }
 
-    /// Procedure node set memory parameters.
+    /// Changes how the host merges equal pages of memory.
     ///
     /// Behind `virNodeSetMemoryParameters`.
     fn node_set_memory_parameters(
@@ -1975,7 +1975,7 @@ pub trait HypervisorDriver: Send + Sync {
         Err(VirtError::no_support("virNodeSetMemoryParameters"))
     }
 
-    /// Procedure node get memory parameters.
+    /// Answers how the host merges equal pages of memory.
     ///
     /// Behind `virNodeGetMemoryParameters`.
     fn node_get_memory_parameters(
@@ -1987,7 +1987,7 @@ pub trait HypervisorDriver: Send + Sync {
         Err(VirtError::no_support("virNodeGetMemoryParameters"))
     }
 
-    /// Procedure domain block commit.
+    /// Writes the changes of a guest's disk down into an image below it.
     ///
     /// Behind `virDomainBlockCommit`.
     fn domain_block_commit(
@@ -2003,7 +2003,7 @@ pub trait HypervisorDriver: Send + Sync {
         Err(VirtError::no_support("virDomainBlockCommit"))
     }
 
-    /// Procedure node get cpu map.
+    /// Answers which CPUs the host has and which of them are online.
     ///
     /// Behind `virNodeGetCPUMap`.
     fn node_get_cpu_map(
@@ -2016,7 +2016,7 @@ pub trait HypervisorDriver: Send + Sync {
         Err(VirtError::no_support("virNodeGetCPUMap"))
     }
 
-    /// Procedure domain fstrim.
+    /// Asks a guest's system to tell which blocks of its file systems are free.
     ///
     /// Behind `virDomainFSTrim`.
     fn domain_fstrim(
@@ -2030,7 +2030,7 @@ pub trait HypervisorDriver: Send + Sync {
         Err(VirtError::no_support("virDomainFSTrim"))
     }
 
-    /// Procedure domain send process signal.
+    /// Sends a signal to a process inside a guest.
     ///
     /// Behind `virDomainSendProcessSignal`.
     fn domain_send_process_signal(
@@ -2044,7 +2044,7 @@ pub trait HypervisorDriver: Send + Sync {
         Err(VirtError::no_support("virDomainSendProcessSignal"))
     }
 
-    /// Procedure domain open channel.
+    /// Opens a guest's channel as a stream in both directions.
     ///
     /// Behind `virDomainOpenChannel`.
     fn domain_open_channel(
@@ -2057,7 +2057,7 @@ pub trait HypervisorDriver: Send + Sync {
         Err(VirtError::no_support("virDomainOpenChannel"))
     }
 
-    /// Procedure domain get job stats.
+    /// Answers figures about the job on a guest, running or just ended.
     ///
     /// Behind `virDomainGetJobStats`.
     fn domain_get_job_stats(
@@ -2069,7 +2069,7 @@ pub trait HypervisorDriver: Send + Sync {
         Err(VirtError::no_support("virDomainGetJobStats"))
     }
 
-    /// Procedure domain migrate get compression cache.
+    /// Answers how large the cache for a compressed migration is, in bytes.
     ///
     /// Behind `virDomainMigrateGetCompressionCache`.
     fn domain_migrate_get_compression_cache(
@@ -2081,7 +2081,7 @@ pub trait HypervisorDriver: Send + Sync {
         Err(VirtError::no_support("virDomainMigrateGetCompressionCache"))
     }
 
-    /// Procedure domain migrate set compression cache.
+    /// Sets how large the cache for a compressed migration is, in bytes.
     ///
     /// Behind `virDomainMigrateSetCompressionCache`.
     fn domain_migrate_set_compression_cache(
@@ -2094,7 +2094,7 @@ pub trait HypervisorDriver: Send + Sync {
         Err(VirtError::no_support("virDomainMigrateSetCompressionCache"))
     }
 
-    /// Procedure node device detach flags.
+    /// Takes a host device from its driver, giving it to a named one.
     ///
     /// Behind `virNodeDeviceDetachFlags`.
     /// What it is about is not in the arguments: check it with `cx.authorize`.
@@ -2109,7 +2109,7 @@ pub trait HypervisorDriver: Send + Sync {
         Err(VirtError::no_support("virNodeDeviceDetachFlags"))
     }
 
-    /// Procedure domain migrate begin3 params.
+    /// Begins a migration at its source; what is wanted comes as typed parameters.
     ///
     /// Behind `virDomainMigrate`, `virDomainMigrate2`, `virDomainMigrate3`.
     fn domain_migrate_begin3_params(
@@ -2122,7 +2122,7 @@ pub trait HypervisorDriver: Send + Sync {
         Err(VirtError::no_support("virDomainMigrate"))
     }
 
-    /// Procedure domain migrate prepare3 params.
+    /// Makes the destination ready; what is wanted comes as typed parameters.
     ///
     /// Behind `virDomainMigrate`, `virDomainMigrate2`, `virDomainMigrate3`.
     /// What it is about is not in the arguments: check it with `cx.authorize`.
@@ -2137,7 +2137,7 @@ pub trait HypervisorDriver: Send + Sync {
         Err(VirtError::no_support("virDomainMigrate"))
     }
 
-    /// Procedure domain migrate prepare tunnel3 params.
+    /// Makes the destination ready to receive through this connection; what is wanted comes as typed parameters.
     ///
     /// What it is about is not in the arguments: check it with `cx.authorize`.
     fn domain_migrate_prepare_tunnel3_params(
@@ -2151,7 +2151,7 @@ pub trait HypervisorDriver: Send + Sync {
         Err(VirtError::no_support("domain_migrate_prepare_tunnel3_params"))
     }
 
-    /// Procedure domain migrate perform3 params.
+    /// Sends a guest to its destination; what is wanted comes as typed parameters.
     ///
     /// Behind `virDomainMigrate`, `virDomainMigrate2`, `virDomainMigrate3`, `virDomainMigrateToURI`, `virDomainMigrateToURI2`, `virDomainMigrateToURI3`.
     fn domain_migrate_perform3_params(
@@ -2166,7 +2166,7 @@ pub trait HypervisorDriver: Send + Sync {
         Err(VirtError::no_support("virDomainMigrate"))
     }
 
-    /// Procedure domain migrate finish3 params.
+    /// Starts the guest at its destination or throws it away; what is wanted comes as typed parameters.
     ///
     /// Behind `virDomainMigrate`, `virDomainMigrate2`, `virDomainMigrate3`.
     /// What it is about is not in the arguments: check it with `cx.authorize`.
@@ -2182,7 +2182,7 @@ pub trait HypervisorDriver: Send + Sync {
         Err(VirtError::no_support("virDomainMigrate"))
     }
 
-    /// Procedure domain migrate confirm3 params.
+    /// Ends the guest at its source or lets it go on; what is wanted comes as typed parameters.
     ///
     /// Behind `virDomainMigrate`, `virDomainMigrate2`, `virDomainMigrate3`.
     fn domain_migrate_confirm3_params(
@@ -2197,7 +2197,7 @@ pub trait HypervisorDriver: Send + Sync {
         Err(VirtError::no_support("virDomainMigrate"))
     }
 
-    /// Procedure domain set memory stats period.
+    /// Sets how often a guest tells figures about its memory, in seconds.
     ///
     /// Behind `virDomainSetMemoryStatsPeriod`.
     fn domain_set_memory_stats_period(
@@ -2210,7 +2210,7 @@ pub trait HypervisorDriver: Send + Sync {
         Err(VirtError::no_support("virDomainSetMemoryStatsPeriod"))
     }
 
-    /// Procedure domain create xml with files.
+    /// Starts a guest from XML with passed descriptors, without keeping its definition.
     ///
     /// Behind `virDomainCreateXMLWithFiles`.
     /// What it is about is not in the arguments: check it with `cx.authorize`.
@@ -2224,7 +2224,7 @@ pub trait HypervisorDriver: Send + Sync {
         Err(VirtError::no_support("virDomainCreateXMLWithFiles"))
     }
 
-    /// Procedure domain create with files.
+    /// Starts a defined guest with passed descriptors.
     ///
     /// Behind `virDomainCreateWithFiles`.
     fn domain_create_with_files(
@@ -2236,7 +2236,7 @@ pub trait HypervisorDriver: Send + Sync {
         Err(VirtError::no_support("virDomainCreateWithFiles"))
     }
 
-    /// Procedure connect get cpu model names.
+    /// Lists the CPU models that are known for an architecture.
     ///
     /// Behind `virConnectGetCPUModelNames`.
     fn connect_get_cpu_model_names(
@@ -2249,7 +2249,7 @@ pub trait HypervisorDriver: Send + Sync {
         Err(VirtError::no_support("virConnectGetCPUModelNames"))
     }
 
-    /// Procedure domain core dump with format.
+    /// Writes a guest's memory to a file on the host in a chosen format.
     ///
     /// Behind `virDomainCoreDumpWithFormat`.
     fn domain_core_dump_with_format(
@@ -2263,7 +2263,7 @@ pub trait HypervisorDriver: Send + Sync {
         Err(VirtError::no_support("virDomainCoreDumpWithFormat"))
     }
 
-    /// Procedure domain fsfreeze.
+    /// Has a guest's system hold its file systems still, for a consistent backup.
     ///
     /// Behind `virDomainFSFreeze`.
     fn domain_fsfreeze(
@@ -2276,7 +2276,7 @@ pub trait HypervisorDriver: Send + Sync {
         Err(VirtError::no_support("virDomainFSFreeze"))
     }
 
-    /// Procedure domain fsthaw.
+    /// Lets a guest's file systems go on.
     ///
     /// Behind `virDomainFSThaw`.
     fn domain_fsthaw(
@@ -2289,7 +2289,7 @@ pub trait HypervisorDriver: Send + Sync {
         Err(VirtError::no_support("virDomainFSThaw"))
     }
 
-    /// Procedure domain get time.
+    /// Answers the time that a guest's system believes it is.
     ///
     /// Behind `virDomainGetTime`.
     fn domain_get_time(
@@ -2301,7 +2301,7 @@ pub trait HypervisorDriver: Send + Sync {
         Err(VirtError::no_support("virDomainGetTime"))
     }
 
-    /// Procedure domain set time.
+    /// Sets the time of a guest's system.
     ///
     /// Behind `virDomainSetTime`.
     fn domain_set_time(
@@ -2315,7 +2315,7 @@ pub trait HypervisorDriver: Send + Sync {
         Err(VirtError::no_support("virDomainSetTime"))
     }
 
-    /// Procedure node get free pages.
+    /// Answers how many huge pages of each size are free on NUMA nodes in a row.
     ///
     /// Behind `virNodeGetFreePages`.
     fn node_get_free_pages(
@@ -2329,7 +2329,7 @@ pub trait HypervisorDriver: Send + Sync {
         Err(VirtError::no_support("virNodeGetFreePages"))
     }
 
-    /// Procedure connect get domain capabilities.
+    /// Describes what a guest may have with an emulator, architecture and machine, as XML.
     ///
     /// Behind `virConnectGetDomainCapabilities`.
     fn connect_get_domain_capabilities(
@@ -2344,7 +2344,7 @@ pub trait HypervisorDriver: Send + Sync {
         Err(VirtError::no_support("virConnectGetDomainCapabilities"))
     }
 
-    /// Procedure domain open graphics fd.
+    /// Answers a socket that is connected to a guest's screen.
     ///
     /// Behind `virDomainOpenGraphicsFD`.
     fn domain_open_graphics_fd(
@@ -2357,7 +2357,7 @@ pub trait HypervisorDriver: Send + Sync {
         Err(VirtError::no_support("virDomainOpenGraphicsFD"))
     }
 
-    /// Procedure connect get all domain stats.
+    /// Answers figures about many guests at once.
     ///
     /// Behind `virConnectGetAllDomainStats`, `virDomainListGetStats`.
     fn connect_get_all_domain_stats(
@@ -2370,7 +2370,7 @@ pub trait HypervisorDriver: Send + Sync {
         Err(VirtError::no_support("virConnectGetAllDomainStats"))
     }
 
-    /// Procedure domain block copy.
+    /// Copies a guest's disk to a place described in XML while the guest runs.
     ///
     /// Behind `virDomainBlockCopy`.
     fn domain_block_copy(
@@ -2385,7 +2385,7 @@ pub trait HypervisorDriver: Send + Sync {
         Err(VirtError::no_support("virDomainBlockCopy"))
     }
 
-    /// Procedure node alloc pages.
+    /// Sets aside huge pages on NUMA nodes, or gives them back.
     ///
     /// Behind `virNodeAllocPages`.
     fn node_alloc_pages(
@@ -2400,7 +2400,7 @@ pub trait HypervisorDriver: Send + Sync {
         Err(VirtError::no_support("virNodeAllocPages"))
     }
 
-    /// Procedure domain get fsinfo.
+    /// Lists the file systems that a guest's system has mounted.
     ///
     /// Behind `virDomainGetFSInfo`.
     fn domain_get_fsinfo(
@@ -2412,7 +2412,7 @@ pub trait HypervisorDriver: Send + Sync {
         Err(VirtError::no_support("virDomainGetFSInfo"))
     }
 
-    /// Procedure domain define xml flags.
+    /// Keeps a guest's definition, checked as the flags say.
     ///
     /// Behind `virDomainDefineXMLFlags`.
     /// What it is about is not in the arguments: check it with `cx.authorize`.
@@ -2426,7 +2426,7 @@ pub trait HypervisorDriver: Send + Sync {
         Err(VirtError::no_support("virDomainDefineXMLFlags"))
     }
 
-    /// Procedure domain get iothread info.
+    /// Lists a guest's I/O threads and the host CPUs each may use.
     ///
     /// Behind `virDomainGetIOThreadInfo`.
     fn domain_get_iothread_info(
@@ -2438,7 +2438,7 @@ pub trait HypervisorDriver: Send + Sync {
         Err(VirtError::no_support("virDomainGetIOThreadInfo"))
     }
 
-    /// Procedure domain pin iothread.
+    /// Binds an I/O thread of a guest to host CPUs.
     ///
     /// Behind `virDomainPinIOThread`.
     fn domain_pin_iothread(
@@ -2452,7 +2452,7 @@ pub trait HypervisorDriver: Send + Sync {
         Err(VirtError::no_support("virDomainPinIOThread"))
     }
 
-    /// Procedure domain interface addresses.
+    /// Lists the addresses of a guest's network interfaces, from leases, the agent or the host.
     ///
     /// Behind `virDomainInterfaceAddresses`.
     fn domain_interface_addresses(
@@ -2465,7 +2465,7 @@ pub trait HypervisorDriver: Send + Sync {
         Err(VirtError::no_support("virDomainInterfaceAddresses"))
     }
 
-    /// Procedure domain add iothread.
+    /// Adds an I/O thread to a guest.
     ///
     /// Behind `virDomainAddIOThread`.
     fn domain_add_iothread(
@@ -2478,7 +2478,7 @@ pub trait HypervisorDriver: Send + Sync {
         Err(VirtError::no_support("virDomainAddIOThread"))
     }
 
-    /// Procedure domain del iothread.
+    /// Removes an I/O thread from a guest.
     ///
     /// Behind `virDomainDelIOThread`.
     fn domain_del_iothread(
@@ -2491,7 +2491,7 @@ pub trait HypervisorDriver: Send + Sync {
         Err(VirtError::no_support("virDomainDelIOThread"))
     }
 
-    /// Procedure domain set user password.
+    /// Sets the password of a user inside a guest.
     ///
     /// Behind `virDomainSetUserPassword`.
     fn domain_set_user_password(
@@ -2505,7 +2505,7 @@ pub trait HypervisorDriver: Send + Sync {
         Err(VirtError::no_support("virDomainSetUserPassword"))
     }
 
-    /// Procedure domain rename.
+    /// Gives a guest that is not running another name.
     ///
     /// Behind `virDomainRename`.
     fn domain_rename(
@@ -2518,7 +2518,7 @@ pub trait HypervisorDriver: Send + Sync {
         Err(VirtError::no_support("virDomainRename"))
     }
 
-    /// Procedure domain migrate start post copy.
+    /// Switches a running migration over: the guest goes on at its destination and fetches what is missing.
     ///
     /// Behind `virDomainMigrateStartPostCopy`.
     fn domain_migrate_start_post_copy(
@@ -2530,7 +2530,7 @@ pub trait HypervisorDriver: Send + Sync {
         Err(VirtError::no_support("virDomainMigrateStartPostCopy"))
     }
 
-    /// Procedure domain get perf events.
+    /// Tells which performance counters of a guest are on.
     ///
     /// Behind `virDomainGetPerfEvents`.
     fn domain_get_perf_events(
@@ -2542,7 +2542,7 @@ pub trait HypervisorDriver: Send + Sync {
         Err(VirtError::no_support("virDomainGetPerfEvents"))
     }
 
-    /// Procedure domain set perf events.
+    /// Turns performance counters of a guest on or off.
     ///
     /// Behind `virDomainSetPerfEvents`.
     fn domain_set_perf_events(
@@ -2555,7 +2555,7 @@ pub trait HypervisorDriver: Send + Sync {
         Err(VirtError::no_support("virDomainSetPerfEvents"))
     }
 
-    /// Procedure domain get guest vcpus.
+    /// Answers which virtual CPUs a guest's system uses and could put online.
     ///
     /// Behind `virDomainGetGuestVcpus`.
     fn domain_get_guest_vcpus(
@@ -2567,7 +2567,7 @@ pub trait HypervisorDriver: Send + Sync {
         Err(VirtError::no_support("virDomainGetGuestVcpus"))
     }
 
-    /// Procedure domain set guest vcpus.
+    /// Has a guest's system put virtual CPUs online or offline.
     ///
     /// Behind `virDomainSetGuestVcpus`.
     fn domain_set_guest_vcpus(
@@ -2581,7 +2581,7 @@ pub trait HypervisorDriver: Send + Sync {
         Err(VirtError::no_support("virDomainSetGuestVcpus"))
     }
 
-    /// Procedure domain set vcpu.
+    /// Plugs single virtual CPUs into a guest, or unplugs them.
     ///
     /// Behind `virDomainSetVcpu`.
     fn domain_set_vcpu(
@@ -2595,7 +2595,7 @@ pub trait HypervisorDriver: Send + Sync {
         Err(VirtError::no_support("virDomainSetVcpu"))
     }
 
-    /// Procedure domain set block threshold.
+    /// Sets an offset of a guest's disk; a write beyond it is told once.
     ///
     /// Behind `virDomainSetBlockThreshold`.
     fn domain_set_block_threshold(
@@ -2609,7 +2609,7 @@ pub trait HypervisorDriver: Send + Sync {
         Err(VirtError::no_support("virDomainSetBlockThreshold"))
     }
 
-    /// Procedure domain migrate get max downtime.
+    /// Answers how long a guest may stand still at the end of its migration, in milliseconds.
     ///
     /// Behind `virDomainMigrateGetMaxDowntime`.
     fn domain_migrate_get_max_downtime(
@@ -2621,7 +2621,7 @@ pub trait HypervisorDriver: Send + Sync {
         Err(VirtError::no_support("virDomainMigrateGetMaxDowntime"))
     }
 
-    /// Procedure domain managed save get xml desc.
+    /// Answers the definition that lies with a guest's saved memory.
     ///
     /// Behind `virDomainManagedSaveGetXMLDesc`.
     fn domain_managed_save_get_xml_desc(
@@ -2633,7 +2633,7 @@ pub trait HypervisorDriver: Send + Sync {
         Err(VirtError::no_support("virDomainManagedSaveGetXMLDesc"))
     }
 
-    /// Procedure domain managed save define xml.
+    /// Changes the definition that lies with a guest's saved memory.
     ///
     /// Behind `virDomainManagedSaveDefineXML`.
     fn domain_managed_save_define_xml(
@@ -2646,7 +2646,7 @@ pub trait HypervisorDriver: Send + Sync {
         Err(VirtError::no_support("virDomainManagedSaveDefineXML"))
     }
 
-    /// Procedure domain set lifecycle action.
+    /// Chooses what happens when a guest shuts down, restarts or crashes.
     ///
     /// Behind `virDomainSetLifecycleAction`.
     fn domain_set_lifecycle_action(
@@ -2660,7 +2660,7 @@ pub trait HypervisorDriver: Send + Sync {
         Err(VirtError::no_support("virDomainSetLifecycleAction"))
     }
 
-    /// Procedure domain detach device alias.
+    /// Unplugs the device of a guest that has this alias.
     ///
     /// Behind `virDomainDetachDeviceAlias`.
     fn domain_detach_device_alias(
@@ -2673,7 +2673,7 @@ pub trait HypervisorDriver: Send + Sync {
         Err(VirtError::no_support("virDomainDetachDeviceAlias"))
     }
 
-    /// Procedure connect compare hypervisor cpu.
+    /// Compares a described CPU with what the hypervisor can offer.
     ///
     /// Behind `virConnectCompareHypervisorCPU`.
     fn connect_compare_hypervisor_cpu(
@@ -2689,7 +2689,7 @@ pub trait HypervisorDriver: Send + Sync {
         Err(VirtError::no_support("virConnectCompareHypervisorCPU"))
     }
 
-    /// Procedure connect baseline hypervisor cpu.
+    /// Finds the richest CPU that the hypervisor can offer on all given hosts.
     ///
     /// Behind `virConnectBaselineHypervisorCPU`.
     fn connect_baseline_hypervisor_cpu(
@@ -2705,7 +2705,7 @@ pub trait HypervisorDriver: Send + Sync {
         Err(VirtError::no_support("virConnectBaselineHypervisorCPU"))
     }
 
-    /// Procedure node get sev info.
+    /// Answers what the host offers for encrypted guests of the AMD kind.
     ///
     /// Behind `virNodeGetSEVInfo`.
     fn node_get_sev_info(
@@ -2717,7 +2717,7 @@ pub trait HypervisorDriver: Send + Sync {
         Err(VirtError::no_support("virNodeGetSEVInfo"))
     }
 
-    /// Procedure domain get launch security info.
+    /// Answers how an encrypted guest was measured at its start.
     ///
     /// Behind `virDomainGetLaunchSecurityInfo`.
     fn domain_get_launch_security_info(
@@ -2729,7 +2729,7 @@ pub trait HypervisorDriver: Send + Sync {
         Err(VirtError::no_support("virDomainGetLaunchSecurityInfo"))
     }
 
-    /// Procedure domain set iothread params.
+    /// Changes how an I/O thread of a guest polls and how many workers it has.
     ///
     /// Behind `virDomainSetIOThreadParams`.
     fn domain_set_iothread_params(
@@ -2743,7 +2743,7 @@ pub trait HypervisorDriver: Send + Sync {
         Err(VirtError::no_support("virDomainSetIOThreadParams"))
     }
 
-    /// Procedure domain checkpoint create xml.
+    /// Marks a point in time from which a guest's disk changes are tracked.
     ///
     /// Behind `virDomainCheckpointCreateXML`.
     fn domain_checkpoint_create_xml(
@@ -2756,7 +2756,7 @@ pub trait HypervisorDriver: Send + Sync {
         Err(VirtError::no_support("virDomainCheckpointCreateXML"))
     }
 
-    /// Procedure domain checkpoint get xml desc.
+    /// Answers a checkpoint's description as XML.
     ///
     /// Behind `virDomainCheckpointGetXMLDesc`.
     fn domain_checkpoint_get_xml_desc(
@@ -2768,7 +2768,7 @@ pub trait HypervisorDriver: Send + Sync {
         Err(VirtError::no_support("virDomainCheckpointGetXMLDesc"))
     }
 
-    /// Procedure domain list all checkpoints.
+    /// Lists a guest's checkpoints, chosen by their traits.
     ///
     /// Behind `virDomainListAllCheckpoints`.
     fn domain_list_all_checkpoints(
@@ -2781,7 +2781,7 @@ pub trait HypervisorDriver: Send + Sync {
         Err(VirtError::no_support("virDomainListAllCheckpoints"))
     }
 
-    /// Procedure domain checkpoint list all children.
+    /// Lists the checkpoints below a checkpoint, chosen by their traits.
     ///
     /// Behind `virDomainCheckpointListAllChildren`.
     fn domain_checkpoint_list_all_children(
@@ -2794,7 +2794,7 @@ pub trait HypervisorDriver: Send + Sync {
         Err(VirtError::no_support("virDomainCheckpointListAllChildren"))
     }
 
-    /// Procedure domain checkpoint lookup by name.
+    /// Finds a checkpoint of a guest by its name.
     ///
     /// Behind `virDomainCheckpointLookupByName`.
     fn domain_checkpoint_lookup_by_name(
@@ -2807,7 +2807,7 @@ pub trait HypervisorDriver: Send + Sync {
         Err(VirtError::no_support("virDomainCheckpointLookupByName"))
     }
 
-    /// Procedure domain checkpoint get parent.
+    /// Answers the checkpoint before a checkpoint.
     ///
     /// Behind `virDomainCheckpointGetParent`.
     fn domain_checkpoint_get_parent(
@@ -2819,7 +2819,7 @@ pub trait HypervisorDriver: Send + Sync {
         Err(VirtError::no_support("virDomainCheckpointGetParent"))
     }
 
-    /// Procedure domain checkpoint delete.
+    /// Deletes a checkpoint, with or without those below it.
     ///
     /// Behind `virDomainCheckpointDelete`.
     fn domain_checkpoint_delete(
@@ -2831,7 +2831,7 @@ pub trait HypervisorDriver: Send + Sync {
         Err(VirtError::no_support("virDomainCheckpointDelete"))
     }
 
-    /// Procedure domain get guest info.
+    /// Answers what a guest's system says about itself: users, system, time zone, disks and more.
     ///
     /// Behind `virDomainGetGuestInfo`.
     fn domain_get_guest_info(
@@ -2844,7 +2844,7 @@ pub trait HypervisorDriver: Send + Sync {
         Err(VirtError::no_support("virDomainGetGuestInfo"))
     }
 
-    /// Procedure domain agent set response timeout.
+    /// Sets how long the agent inside a guest may take to answer, in seconds.
     ///
     /// Behind `virDomainAgentSetResponseTimeout`.
     fn domain_agent_set_response_timeout(
@@ -2857,7 +2857,7 @@ pub trait HypervisorDriver: Send + Sync {
         Err(VirtError::no_support("virDomainAgentSetResponseTimeout"))
     }
 
-    /// Procedure domain backup begin.
+    /// Begins to copy a guest's disks out, all or what changed since a checkpoint.
     ///
     /// Behind `virDomainBackupBegin`.
     fn domain_backup_begin(
@@ -2871,7 +2871,7 @@ pub trait HypervisorDriver: Send + Sync {
         Err(VirtError::no_support("virDomainBackupBegin"))
     }
 
-    /// Procedure domain backup get xml desc.
+    /// Describes the backup of a guest that is running, as XML.
     ///
     /// Behind `virDomainBackupGetXMLDesc`.
     fn domain_backup_get_xml_desc(
@@ -2883,7 +2883,7 @@ pub trait HypervisorDriver: Send + Sync {
         Err(VirtError::no_support("virDomainBackupGetXMLDesc"))
     }
 
-    /// Procedure domain authorized ssh keys get.
+    /// Lists the keys that may log in as a user of a guest.
     ///
     /// Behind `virDomainAuthorizedSSHKeysGet`.
     fn domain_authorized_ssh_keys_get(
@@ -2896,7 +2896,7 @@ pub trait HypervisorDriver: Send + Sync {
         Err(VirtError::no_support("virDomainAuthorizedSSHKeysGet"))
     }
 
-    /// Procedure domain authorized ssh keys set.
+    /// Changes the keys that may log in as a user of a guest.
     ///
     /// Behind `virDomainAuthorizedSSHKeysSet`.
     fn domain_authorized_ssh_keys_set(
@@ -2910,7 +2910,7 @@ pub trait HypervisorDriver: Send + Sync {
         Err(VirtError::no_support("virDomainAuthorizedSSHKeysSet"))
     }
 
-    /// Procedure domain get messages.
+    /// Lists what is odd about a guest: deprecated settings, taints, a silent monitor.
     ///
     /// Behind `virDomainGetMessages`.
     fn domain_get_messages(
@@ -2922,7 +2922,7 @@ pub trait HypervisorDriver: Send + Sync {
         Err(VirtError::no_support("virDomainGetMessages"))
     }
 
-    /// Procedure domain start dirty rate calc.
+    /// Begins to measure how fast a guest changes its memory, for so many seconds.
     ///
     /// Behind `virDomainStartDirtyRateCalc`.
     fn domain_start_dirty_rate_calc(
@@ -2935,7 +2935,7 @@ pub trait HypervisorDriver: Send + Sync {
         Err(VirtError::no_support("virDomainStartDirtyRateCalc"))
     }
 
-    /// Procedure domain set launch security state.
+    /// Gives an encrypted guest its secret before it starts to run.
     ///
     /// Behind `virDomainSetLaunchSecurityState`.
     fn domain_set_launch_security_state(
@@ -2948,7 +2948,7 @@ pub trait HypervisorDriver: Send + Sync {
         Err(VirtError::no_support("virDomainSetLaunchSecurityState"))
     }
 
-    /// Procedure domain save params.
+    /// Saves a guest's memory as the typed parameters say and ends it.
     ///
     /// Behind `virDomainSaveParams`.
     fn domain_save_params(
@@ -2961,7 +2961,7 @@ pub trait HypervisorDriver: Send + Sync {
         Err(VirtError::no_support("virDomainSaveParams"))
     }
 
-    /// Procedure domain restore params.
+    /// Starts a guest from a saved file as the typed parameters say.
     ///
     /// Behind `virDomainRestoreParams`.
     /// What it is about is not in the arguments: check it with `cx.authorize`.
@@ -2975,7 +2975,7 @@ pub trait HypervisorDriver: Send + Sync {
         Err(VirtError::no_support("virDomainRestoreParams"))
     }
 
-    /// Procedure domain abort job flags.
+    /// Stops the job that runs on a guest, in a chosen way.
     ///
     /// Behind `virDomainAbortJobFlags`.
     fn domain_abort_job_flags(
@@ -2987,7 +2987,7 @@ pub trait HypervisorDriver: Send + Sync {
         Err(VirtError::no_support("virDomainAbortJobFlags"))
     }
 
-    /// Procedure domain fd associate.
+    /// Gives passed descriptors a name by which a guest's definition can use them, while the connection lasts.
     ///
     /// Behind `virDomainFDAssociate`.
     fn domain_fd_associate(
@@ -3000,7 +3000,7 @@ pub trait HypervisorDriver: Send + Sync {
         Err(VirtError::no_support("virDomainFDAssociate"))
     }
 
-    /// Procedure domain graphics reload.
+    /// Has a guest's screen read its certificates again.
     ///
     /// Behind `virDomainGraphicsReload`.
     fn domain_graphics_reload(
@@ -3013,7 +3013,7 @@ pub trait HypervisorDriver: Send + Sync {
         Err(VirtError::no_support("virDomainGraphicsReload"))
     }
 
-    /// Procedure domain get autostart once.
+    /// Tells whether a guest starts at the host's next start alone.
     ///
     /// Behind `virDomainGetAutostartOnce`.
     fn domain_get_autostart_once(
@@ -3024,7 +3024,7 @@ pub trait HypervisorDriver: Send + Sync {
         Err(VirtError::no_support("virDomainGetAutostartOnce"))
     }
 
-    /// Procedure domain set autostart once.
+    /// Chooses whether a guest starts at the host's next start alone.
     ///
     /// Behind `virDomainSetAutostartOnce`.
     fn domain_set_autostart_once(
@@ -3036,7 +3036,7 @@ pub trait HypervisorDriver: Send + Sync {
         Err(VirtError::no_support("virDomainSetAutostartOnce"))
     }
 
-    /// Procedure domain set throttle group.
+    /// Sets the speed limits that a group of a guest's disks shares.
     ///
     /// Behind `virDomainSetThrottleGroup`.
     fn domain_set_throttle_group(
@@ -3050,7 +3050,7 @@ pub trait HypervisorDriver: Send + Sync {
         Err(VirtError::no_support("virDomainSetThrottleGroup"))
     }
 
-    /// Procedure domain del throttle group.
+    /// Removes a group of shared speed limits from a guest.
     ///
     /// Behind `virDomainDelThrottleGroup`.
     fn domain_del_throttle_group(
@@ -3063,7 +3063,7 @@ pub trait HypervisorDriver: Send + Sync {
         Err(VirtError::no_support("virDomainDelThrottleGroup"))
     }
 
-    /// Procedure domain monitor command.
+    /// Sends a command to QEMU's monitor past the driver, which then marks the guest.
     ///
     /// Behind `virDomainQemuMonitorCommand`.
     fn qemu_domain_monitor_command(
@@ -3076,7 +3076,7 @@ pub trait HypervisorDriver: Send + Sync {
         Err(VirtError::no_support("virDomainQemuMonitorCommand"))
     }
 
-    /// Procedure domain attach.
+    /// Takes a running QEMU process over as a guest.
     ///
     /// Behind `virDomainQemuAttach`.
     /// What it is about is not in the arguments: check it with `cx.authorize`.
@@ -3090,7 +3090,7 @@ pub trait HypervisorDriver: Send + Sync {
         Err(VirtError::no_support("virDomainQemuAttach"))
     }
 
-    /// Procedure domain agent command.
+    /// Sends a command to the agent inside a guest.
     ///
     /// Behind `virDomainQemuAgentCommand`.
     fn qemu_domain_agent_command(
@@ -3104,7 +3104,7 @@ pub trait HypervisorDriver: Send + Sync {
         Err(VirtError::no_support("virDomainQemuAgentCommand"))
     }
 
-    /// Procedure domain monitor command with files.
+    /// Sends a command to QEMU's monitor together with descriptors.
     ///
     /// Behind `virDomainQemuMonitorCommandWithFiles`.
     fn qemu_domain_monitor_command_with_files(
@@ -3117,7 +3117,7 @@ pub trait HypervisorDriver: Send + Sync {
         Err(VirtError::no_support("virDomainQemuMonitorCommandWithFiles"))
     }
 
-    /// Procedure domain open namespace.
+    /// Answers descriptors of a container's namespaces, to enter them.
     ///
     /// Behind `virDomainLxcOpenNamespace`.
     fn lxc_domain_open_namespace(

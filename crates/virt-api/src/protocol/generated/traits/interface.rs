@@ -25,14 +25,14 @@ pub trait InterfaceDriver: Send + Sync {
         &[]
     }
 
-    /// Procedure connect num of interfaces.
+    /// Counts the host's active interfaces.
     ///
     /// Behind `virConnectNumOfInterfaces`.
     fn connect_num_of_interfaces(&self, cx: &mut CallContext<'_>) -> Result<ConnectNumOfInterfacesReply> {
         Err(VirtError::no_support("virConnectNumOfInterfaces"))
     }
 
-    /// Procedure connect list interfaces.
+    /// Lists the names of the host's active interfaces.
     ///
     /// Behind `virConnectListInterfaces`.
     fn connect_list_interfaces(
@@ -43,7 +43,7 @@ pub trait InterfaceDriver: Send + Sync {
         Err(VirtError::no_support("virConnectListInterfaces"))
     }
 
-    /// Procedure interface lookup by name.
+    /// Finds a host interface by its name.
     ///
     /// Behind `virInterfaceLookupByName`.
     /// What it is about is not in the arguments: check it with `cx.authorize`.
@@ -56,7 +56,7 @@ pub trait InterfaceDriver: Send + Sync {
         Err(VirtError::no_support("virInterfaceLookupByName"))
     }
 
-    /// Procedure interface lookup by mac string.
+    /// Finds a host interface by its MAC address.
     ///
     /// Behind `virInterfaceLookupByMACString`.
     /// What it is about is not in the arguments: check it with `cx.authorize`.
@@ -69,7 +69,7 @@ pub trait InterfaceDriver: Send + Sync {
         Err(VirtError::no_support("virInterfaceLookupByMACString"))
     }
 
-    /// Procedure interface get xml desc.
+    /// Describes a host interface as XML.
     ///
     /// Behind `virInterfaceGetXMLDesc`.
     fn interface_get_xml_desc(
@@ -81,7 +81,7 @@ pub trait InterfaceDriver: Send + Sync {
         Err(VirtError::no_support("virInterfaceGetXMLDesc"))
     }
 
-    /// Procedure interface define xml.
+    /// Keeps a host interface's configuration, new or changed.
     ///
     /// Behind `virInterfaceDefineXML`.
     /// What it is about is not in the arguments: check it with `cx.authorize`.
@@ -95,14 +95,14 @@ pub trait InterfaceDriver: Send + Sync {
         Err(VirtError::no_support("virInterfaceDefineXML"))
     }
 
-    /// Procedure interface undefine.
+    /// Removes a host interface's configuration.
     ///
     /// Behind `virInterfaceUndefine`.
     fn interface_undefine(&self, cx: &mut CallContext<'_>, interface: Resolved<Interface>) -> Result<()> {
         Err(VirtError::no_support("virInterfaceUndefine"))
     }
 
-    /// Procedure interface create.
+    /// Brings a host interface up.
     ///
     /// Behind `virInterfaceCreate`.
     fn interface_create(
@@ -114,7 +114,7 @@ pub trait InterfaceDriver: Send + Sync {
         Err(VirtError::no_support("virInterfaceCreate"))
     }
 
-    /// Procedure interface destroy.
+    /// Takes a host interface down.
     ///
     /// Behind `virInterfaceDestroy`.
     fn interface_destroy(
@@ -126,7 +126,7 @@ pub trait InterfaceDriver: Send + Sync {
         Err(VirtError::no_support("virInterfaceDestroy"))
     }
 
-    /// Procedure connect num of defined interfaces.
+    /// Counts the host's interfaces that are not active.
     ///
     /// Behind `virConnectNumOfDefinedInterfaces`.
     fn connect_num_of_defined_interfaces(
@@ -136,7 +136,7 @@ pub trait InterfaceDriver: Send + Sync {
         Err(VirtError::no_support("virConnectNumOfDefinedInterfaces"))
     }
 
-    /// Procedure connect list defined interfaces.
+    /// Lists the names of the host's interfaces that are not active.
     ///
     /// Behind `virConnectListDefinedInterfaces`.
     fn connect_list_defined_interfaces(
@@ -147,7 +147,7 @@ pub trait InterfaceDriver: Send + Sync {
         Err(VirtError::no_support("virConnectListDefinedInterfaces"))
     }
 
-    /// Procedure interface is active.
+    /// Tells whether a host interface is up.
     ///
     /// Behind `virInterfaceIsActive`.
     fn interface_is_active(
@@ -158,28 +158,28 @@ pub trait InterfaceDriver: Send + Sync {
         Err(VirtError::no_support("virInterfaceIsActive"))
     }
 
-    /// Procedure interface change begin.
+    /// Begins a change of the host's interfaces that can be taken back.
     ///
     /// Behind `virInterfaceChangeBegin`.
     fn interface_change_begin(&self, cx: &mut CallContext<'_>, flags: u32) -> Result<()> {
         Err(VirtError::no_support("virInterfaceChangeBegin"))
     }
 
-    /// Procedure interface change commit.
+    /// Keeps the changes of the host's interfaces.
     ///
     /// Behind `virInterfaceChangeCommit`.
     fn interface_change_commit(&self, cx: &mut CallContext<'_>, flags: u32) -> Result<()> {
         Err(VirtError::no_support("virInterfaceChangeCommit"))
     }
 
-    /// Procedure interface change rollback.
+    /// Takes the changes of the host's interfaces back.
     ///
     /// Behind `virInterfaceChangeRollback`.
     fn interface_change_rollback(&self, cx: &mut CallContext<'_>, flags: u32) -> Result<()> {
         Err(VirtError::no_support("virInterfaceChangeRollback"))
     }
 
-    /// Procedure connect list all interfaces.
+    /// Lists the host's interfaces, chosen by state.
     ///
     /// Behind `virConnectListAllInterfaces`.
     fn connect_list_all_interfaces(

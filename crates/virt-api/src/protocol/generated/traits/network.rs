@@ -25,7 +25,7 @@ pub trait NetworkDriver: Send + Sync {
         &[]
     }
 
-    /// Procedure connect list defined networks.
+    /// Lists the names of networks that are defined and not active.
     ///
     /// Behind `virConnectListDefinedNetworks`.
     fn connect_list_defined_networks(
@@ -36,7 +36,7 @@ pub trait NetworkDriver: Send + Sync {
         Err(VirtError::no_support("virConnectListDefinedNetworks"))
     }
 
-    /// Procedure connect list networks.
+    /// Lists the names of active networks.
     ///
     /// Behind `virConnectListNetworks`.
     fn connect_list_networks(
@@ -47,14 +47,14 @@ pub trait NetworkDriver: Send + Sync {
         Err(VirtError::no_support("virConnectListNetworks"))
     }
 
-    /// Procedure network create.
+    /// Starts a defined network.
     ///
     /// Behind `virNetworkCreate`.
     fn network_create(&self, cx: &mut CallContext<'_>, network: Resolved<Network>) -> Result<()> {
         Err(VirtError::no_support("virNetworkCreate"))
     }
 
-    /// Procedure network create xml.
+    /// Starts a network from XML without keeping its definition afterwards.
     ///
     /// Behind `virNetworkCreateXML`.
     /// What it is about is not in the arguments: check it with `cx.authorize`.
@@ -67,7 +67,7 @@ pub trait NetworkDriver: Send + Sync {
         Err(VirtError::no_support("virNetworkCreateXML"))
     }
 
-    /// Procedure network define xml.
+    /// Keeps a network's definition, new or in place of the one it has.
     ///
     /// Behind `virNetworkDefineXML`.
     /// What it is about is not in the arguments: check it with `cx.authorize`.
@@ -80,14 +80,14 @@ pub trait NetworkDriver: Send + Sync {
         Err(VirtError::no_support("virNetworkDefineXML"))
     }
 
-    /// Procedure network destroy.
+    /// Stops a network; guests on it lose their link.
     ///
     /// Behind `virNetworkDestroy`.
     fn network_destroy(&self, cx: &mut CallContext<'_>, network: Resolved<Network>) -> Result<()> {
         Err(VirtError::no_support("virNetworkDestroy"))
     }
 
-    /// Procedure network get xml desc.
+    /// Answers a network's definition as XML.
     ///
     /// Behind `virNetworkGetXMLDesc`.
     fn network_get_xml_desc(
@@ -99,7 +99,7 @@ pub trait NetworkDriver: Send + Sync {
         Err(VirtError::no_support("virNetworkGetXMLDesc"))
     }
 
-    /// Procedure network get autostart.
+    /// Tells whether a network starts together with the host.
     ///
     /// Behind `virNetworkGetAutostart`.
     fn network_get_autostart(
@@ -110,7 +110,7 @@ pub trait NetworkDriver: Send + Sync {
         Err(VirtError::no_support("virNetworkGetAutostart"))
     }
 
-    /// Procedure network get bridge name.
+    /// Answers the host bridge that a network uses.
     ///
     /// Behind `virNetworkGetBridgeName`.
     fn network_get_bridge_name(
@@ -121,7 +121,7 @@ pub trait NetworkDriver: Send + Sync {
         Err(VirtError::no_support("virNetworkGetBridgeName"))
     }
 
-    /// Procedure network lookup by name.
+    /// Finds a network by its name.
     ///
     /// Behind `virNetworkLookupByName`.
     /// What it is about is not in the arguments: check it with `cx.authorize`.
@@ -134,7 +134,7 @@ pub trait NetworkDriver: Send + Sync {
         Err(VirtError::no_support("virNetworkLookupByName"))
     }
 
-    /// Procedure network lookup by uuid.
+    /// Finds a network by its UUID.
     ///
     /// Behind `virNetworkLookupByUUID`, `virNetworkLookupByUUIDString`.
     /// What it is about is not in the arguments: check it with `cx.authorize`.
@@ -147,7 +147,7 @@ pub trait NetworkDriver: Send + Sync {
         Err(VirtError::no_support("virNetworkLookupByUUID"))
     }
 
-    /// Procedure network set autostart.
+    /// Chooses whether a network starts together with the host.
     ///
     /// Behind `virNetworkSetAutostart`.
     fn network_set_autostart(
@@ -159,14 +159,14 @@ pub trait NetworkDriver: Send + Sync {
         Err(VirtError::no_support("virNetworkSetAutostart"))
     }
 
-    /// Procedure network undefine.
+    /// Forgets a network's definition.
     ///
     /// Behind `virNetworkUndefine`.
     fn network_undefine(&self, cx: &mut CallContext<'_>, network: Resolved<Network>) -> Result<()> {
         Err(VirtError::no_support("virNetworkUndefine"))
     }
 
-    /// Procedure connect num of defined networks.
+    /// Counts the networks that are defined and not active.
     ///
     /// Behind `virConnectNumOfDefinedNetworks`.
     fn connect_num_of_defined_networks(
@@ -176,14 +176,14 @@ pub trait NetworkDriver: Send + Sync {
         Err(VirtError::no_support("virConnectNumOfDefinedNetworks"))
     }
 
-    /// Procedure connect num of networks.
+    /// Counts the active networks.
     ///
     /// Behind `virConnectNumOfNetworks`.
     fn connect_num_of_networks(&self, cx: &mut CallContext<'_>) -> Result<ConnectNumOfNetworksReply> {
         Err(VirtError::no_support("virConnectNumOfNetworks"))
     }
 
-    /// Procedure network is active.
+    /// Tells whether a network is active.
     ///
     /// Behind `virNetworkIsActive`.
     fn network_is_active(
@@ -194,7 +194,7 @@ pub trait NetworkDriver: Send + Sync {
         Err(VirtError::no_support("virNetworkIsActive"))
     }
 
-    /// Procedure network is persistent.
+    /// Tells whether a network's definition is kept when it stops.
     ///
     /// Behind `virNetworkIsPersistent`.
     fn network_is_persistent(
@@ -205,7 +205,7 @@ pub trait NetworkDriver: Send + Sync {
         Err(VirtError::no_support("virNetworkIsPersistent"))
     }
 
-    /// Procedure connect list all networks.
+    /// Lists networks, chosen by state and other traits.
     ///
     /// Behind `virConnectListAllNetworks`.
     fn connect_list_all_networks(
@@ -217,7 +217,7 @@ pub trait NetworkDriver: Send + Sync {
         Err(VirtError::no_support("virConnectListAllNetworks"))
     }
 
-    /// Procedure network update.
+    /// Changes one part of a network: a host, a range, a record.
     ///
     /// Behind `virNetworkUpdate`.
     fn network_update(
@@ -233,7 +233,7 @@ pub trait NetworkDriver: Send + Sync {
         Err(VirtError::no_support("virNetworkUpdate"))
     }
 
-    /// Procedure network get dhcp leases.
+    /// Lists the addresses that a network has given out.
     ///
     /// Behind `virNetworkGetDHCPLeases`.
     fn network_get_dhcp_leases(
@@ -247,7 +247,7 @@ pub trait NetworkDriver: Send + Sync {
         Err(VirtError::no_support("virNetworkGetDHCPLeases"))
     }
 
-    /// Procedure network list all ports.
+    /// Lists the ports of a network.
     ///
     /// Behind `virNetworkListAllPorts`.
     fn network_list_all_ports(
@@ -260,7 +260,7 @@ pub trait NetworkDriver: Send + Sync {
         Err(VirtError::no_support("virNetworkListAllPorts"))
     }
 
-    /// Procedure network port lookup by uuid.
+    /// Finds a port of a network by its UUID.
     ///
     /// Behind `virNetworkPortLookupByUUID`, `virNetworkPortLookupByUUIDString`.
     /// What it is about is not in the arguments: check it with `cx.authorize`.
@@ -274,7 +274,7 @@ pub trait NetworkDriver: Send + Sync {
         Err(VirtError::no_support("virNetworkPortLookupByUUID"))
     }
 
-    /// Procedure network port create xml.
+    /// Makes a port of a network for a guest's interface.
     ///
     /// Behind `virNetworkPortCreateXML`.
     /// What it is about is not in the arguments: check it with `cx.authorize`.
@@ -289,7 +289,7 @@ pub trait NetworkDriver: Send + Sync {
         Err(VirtError::no_support("virNetworkPortCreateXML"))
     }
 
-    /// Procedure network port get parameters.
+    /// Answers the bandwidth limits of a network's port.
     ///
     /// Behind `virNetworkPortGetParameters`.
     fn network_port_get_parameters(
@@ -302,7 +302,7 @@ pub trait NetworkDriver: Send + Sync {
         Err(VirtError::no_support("virNetworkPortGetParameters"))
     }
 
-    /// Procedure network port set parameters.
+    /// Changes the bandwidth limits of a network's port.
     ///
     /// Behind `virNetworkPortSetParameters`.
     fn network_port_set_parameters(
@@ -315,7 +315,7 @@ pub trait NetworkDriver: Send + Sync {
         Err(VirtError::no_support("virNetworkPortSetParameters"))
     }
 
-    /// Procedure network port get xml desc.
+    /// Describes a network's port as XML.
     ///
     /// Behind `virNetworkPortGetXMLDesc`.
     fn network_port_get_xml_desc(
@@ -327,7 +327,7 @@ pub trait NetworkDriver: Send + Sync {
         Err(VirtError::no_support("virNetworkPortGetXMLDesc"))
     }
 
-    /// Procedure network port delete.
+    /// Removes a port from its network.
     ///
     /// Behind `virNetworkPortDelete`.
     fn network_port_delete(
@@ -339,7 +339,7 @@ pub trait NetworkDriver: Send + Sync {
         Err(VirtError::no_support("virNetworkPortDelete"))
     }
 
-    /// Procedure network define xml flags.
+    /// Keeps a network's definition, checked as the flags say.
     ///
     /// Behind `virNetworkDefineXMLFlags`.
     /// What it is about is not in the arguments: check it with `cx.authorize`.
@@ -353,7 +353,7 @@ pub trait NetworkDriver: Send + Sync {
         Err(VirtError::no_support("virNetworkDefineXMLFlags"))
     }
 
-    /// Procedure network create xml flags.
+    /// Starts a network from XML, checked as the flags say, without keeping its definition.
     ///
     /// Behind `virNetworkCreateXMLFlags`.
     /// What it is about is not in the arguments: check it with `cx.authorize`.
@@ -367,7 +367,7 @@ pub trait NetworkDriver: Send + Sync {
         Err(VirtError::no_support("virNetworkCreateXMLFlags"))
     }
 
-    /// Procedure network set metadata.
+    /// Sets a network's title, description, or an element that an application keeps with it.
     ///
     /// Behind `virNetworkSetMetadata`.
     fn network_set_metadata(
@@ -383,7 +383,7 @@ pub trait NetworkDriver: Send + Sync {
         Err(VirtError::no_support("virNetworkSetMetadata"))
     }
 
-    /// Procedure network get metadata.
+    /// Answers a network's title, description, or an element that an application keeps with it.
     ///
     /// Behind `virNetworkGetMetadata`.
     fn network_get_metadata(

@@ -25,7 +25,7 @@ pub trait NodeDeviceDriver: Send + Sync {
         &[]
     }
 
-    /// Procedure node num of devices.
+    /// Counts the host's devices, all or those with a capability.
     ///
     /// Behind `virNodeNumOfDevices`.
     fn node_num_of_devices(
@@ -37,7 +37,7 @@ pub trait NodeDeviceDriver: Send + Sync {
         Err(VirtError::no_support("virNodeNumOfDevices"))
     }
 
-    /// Procedure node list devices.
+    /// Lists the names of the host's devices, all or those with a capability.
     ///
     /// Behind `virNodeListDevices`.
     fn node_list_devices(
@@ -50,7 +50,7 @@ pub trait NodeDeviceDriver: Send + Sync {
         Err(VirtError::no_support("virNodeListDevices"))
     }
 
-    /// Procedure node device lookup by name.
+    /// Finds a host device by its name.
     ///
     /// Behind `virNodeDeviceLookupByName`.
     /// What it is about is not in the arguments: check it with `cx.authorize`.
@@ -63,7 +63,7 @@ pub trait NodeDeviceDriver: Send + Sync {
         Err(VirtError::no_support("virNodeDeviceLookupByName"))
     }
 
-    /// Procedure node device get xml desc.
+    /// Describes a host device as XML.
     ///
     /// Behind `virNodeDeviceGetXMLDesc`.
     fn node_device_get_xml_desc(
@@ -75,7 +75,7 @@ pub trait NodeDeviceDriver: Send + Sync {
         Err(VirtError::no_support("virNodeDeviceGetXMLDesc"))
     }
 
-    /// Procedure node device get parent.
+    /// Answers the device that a host device hangs on.
     ///
     /// Behind `virNodeDeviceGetParent`.
     fn node_device_get_parent(
@@ -86,7 +86,7 @@ pub trait NodeDeviceDriver: Send + Sync {
         Err(VirtError::no_support("virNodeDeviceGetParent"))
     }
 
-    /// Procedure node device num of caps.
+    /// Counts the capabilities of a host device.
     ///
     /// Behind `virNodeDeviceNumOfCaps`.
     fn node_device_num_of_caps(
@@ -97,7 +97,7 @@ pub trait NodeDeviceDriver: Send + Sync {
         Err(VirtError::no_support("virNodeDeviceNumOfCaps"))
     }
 
-    /// Procedure node device list caps.
+    /// Lists the capabilities of a host device.
     ///
     /// Behind `virNodeDeviceListCaps`.
     fn node_device_list_caps(
@@ -109,7 +109,7 @@ pub trait NodeDeviceDriver: Send + Sync {
         Err(VirtError::no_support("virNodeDeviceListCaps"))
     }
 
-    /// Procedure node device create xml.
+    /// Makes a virtual host device from XML, until it is destroyed.
     ///
     /// Behind `virNodeDeviceCreateXML`.
     /// What it is about is not in the arguments: check it with `cx.authorize`.
@@ -123,14 +123,14 @@ pub trait NodeDeviceDriver: Send + Sync {
         Err(VirtError::no_support("virNodeDeviceCreateXML"))
     }
 
-    /// Procedure node device destroy.
+    /// Removes a virtual host device.
     ///
     /// Behind `virNodeDeviceDestroy`.
     fn node_device_destroy(&self, cx: &mut CallContext<'_>, device: Resolved<NodeDevice>) -> Result<()> {
         Err(VirtError::no_support("virNodeDeviceDestroy"))
     }
 
-    /// Procedure connect list all node devices.
+    /// Lists the host's devices, chosen by capability and state.
     ///
     /// Behind `virConnectListAllNodeDevices`.
     fn connect_list_all_node_devices(
@@ -142,7 +142,7 @@ pub trait NodeDeviceDriver: Send + Sync {
         Err(VirtError::no_support("virConnectListAllNodeDevices"))
     }
 
-    /// Procedure node device lookup scsi host by wwn.
+    /// Finds a host adapter by its world-wide names.
     ///
     /// Behind `virNodeDeviceLookupSCSIHostByWWN`.
     /// What it is about is not in the arguments: check it with `cx.authorize`.
@@ -157,7 +157,7 @@ pub trait NodeDeviceDriver: Send + Sync {
         Err(VirtError::no_support("virNodeDeviceLookupSCSIHostByWWN"))
     }
 
-    /// Procedure node device define xml.
+    /// Keeps the definition of a virtual host device, new or changed.
     ///
     /// Behind `virNodeDeviceDefineXML`.
     /// What it is about is not in the arguments: check it with `cx.authorize`.
@@ -171,7 +171,7 @@ pub trait NodeDeviceDriver: Send + Sync {
         Err(VirtError::no_support("virNodeDeviceDefineXML"))
     }
 
-    /// Procedure node device undefine.
+    /// Forgets the definition of a virtual host device.
     ///
     /// Behind `virNodeDeviceUndefine`.
     fn node_device_undefine(
@@ -183,7 +183,7 @@ pub trait NodeDeviceDriver: Send + Sync {
         Err(VirtError::no_support("virNodeDeviceUndefine"))
     }
 
-    /// Procedure node device create.
+    /// Makes the virtual host device of a definition.
     ///
     /// Behind `virNodeDeviceCreate`.
     fn node_device_create(
@@ -195,7 +195,7 @@ pub trait NodeDeviceDriver: Send + Sync {
         Err(VirtError::no_support("virNodeDeviceCreate"))
     }
 
-    /// Procedure node device get autostart.
+    /// Tells whether a virtual host device is made when its parent appears.
     ///
     /// Behind `virNodeDeviceGetAutostart`.
     fn node_device_get_autostart(
@@ -206,7 +206,7 @@ pub trait NodeDeviceDriver: Send + Sync {
         Err(VirtError::no_support("virNodeDeviceGetAutostart"))
     }
 
-    /// Procedure node device set autostart.
+    /// Chooses whether a virtual host device is made when its parent appears.
     ///
     /// Behind `virNodeDeviceSetAutostart`.
     fn node_device_set_autostart(
@@ -218,7 +218,7 @@ pub trait NodeDeviceDriver: Send + Sync {
         Err(VirtError::no_support("virNodeDeviceSetAutostart"))
     }
 
-    /// Procedure node device is persistent.
+    /// Tells whether a host device has a definition that is kept.
     ///
     /// Behind `virNodeDeviceIsPersistent`.
     fn node_device_is_persistent(
@@ -229,7 +229,7 @@ pub trait NodeDeviceDriver: Send + Sync {
         Err(VirtError::no_support("virNodeDeviceIsPersistent"))
     }
 
-    /// Procedure node device is active.
+    /// Tells whether a host device exists now.
     ///
     /// Behind `virNodeDeviceIsActive`.
     fn node_device_is_active(
@@ -240,7 +240,7 @@ pub trait NodeDeviceDriver: Send + Sync {
         Err(VirtError::no_support("virNodeDeviceIsActive"))
     }
 
-    /// Procedure node device update.
+    /// Changes a host device or its definition in place.
     ///
     /// Behind `virNodeDeviceUpdate`.
     fn node_device_update(

@@ -25,7 +25,7 @@ pub trait NwfilterDriver: Send + Sync {
         &[]
     }
 
-    /// Procedure nwfilter lookup by name.
+    /// Finds a network filter by its name.
     ///
     /// Behind `virNWFilterLookupByName`.
     /// What it is about is not in the arguments: check it with `cx.authorize`.
@@ -38,7 +38,7 @@ pub trait NwfilterDriver: Send + Sync {
         Err(VirtError::no_support("virNWFilterLookupByName"))
     }
 
-    /// Procedure nwfilter lookup by uuid.
+    /// Finds a network filter by its UUID.
     ///
     /// Behind `virNWFilterLookupByUUID`, `virNWFilterLookupByUUIDString`.
     /// What it is about is not in the arguments: check it with `cx.authorize`.
@@ -51,7 +51,7 @@ pub trait NwfilterDriver: Send + Sync {
         Err(VirtError::no_support("virNWFilterLookupByUUID"))
     }
 
-    /// Procedure nwfilter get xml desc.
+    /// Answers a network filter's definition as XML.
     ///
     /// Behind `virNWFilterGetXMLDesc`.
     fn nwfilter_get_xml_desc(
@@ -63,14 +63,14 @@ pub trait NwfilterDriver: Send + Sync {
         Err(VirtError::no_support("virNWFilterGetXMLDesc"))
     }
 
-    /// Procedure connect num of nwfilters.
+    /// Counts the network filters.
     ///
     /// Behind `virConnectNumOfNWFilters`.
     fn connect_num_of_nwfilters(&self, cx: &mut CallContext<'_>) -> Result<ConnectNumOfNwfiltersReply> {
         Err(VirtError::no_support("virConnectNumOfNWFilters"))
     }
 
-    /// Procedure connect list nwfilters.
+    /// Lists the names of the network filters.
     ///
     /// Behind `virConnectListNWFilters`.
     fn connect_list_nwfilters(
@@ -81,7 +81,7 @@ pub trait NwfilterDriver: Send + Sync {
         Err(VirtError::no_support("virConnectListNWFilters"))
     }
 
-    /// Procedure nwfilter define xml.
+    /// Keeps a network filter's definition; what uses it changes at once.
     ///
     /// Behind `virNWFilterDefineXML`.
     /// What it is about is not in the arguments: check it with `cx.authorize`.
@@ -94,14 +94,14 @@ pub trait NwfilterDriver: Send + Sync {
         Err(VirtError::no_support("virNWFilterDefineXML"))
     }
 
-    /// Procedure nwfilter undefine.
+    /// Forgets a network filter that nothing uses.
     ///
     /// Behind `virNWFilterUndefine`.
     fn nwfilter_undefine(&self, cx: &mut CallContext<'_>, nwfilter: Resolved<Nwfilter>) -> Result<()> {
         Err(VirtError::no_support("virNWFilterUndefine"))
     }
 
-    /// Procedure connect list all nwfilters.
+    /// Lists the network filters.
     ///
     /// Behind `virConnectListAllNWFilters`.
     fn connect_list_all_nwfilters(
@@ -113,7 +113,7 @@ pub trait NwfilterDriver: Send + Sync {
         Err(VirtError::no_support("virConnectListAllNWFilters"))
     }
 
-    /// Procedure nwfilter binding lookup by port dev.
+    /// Finds the filter binding of a port.
     ///
     /// Behind `virNWFilterBindingLookupByPortDev`.
     /// What it is about is not in the arguments: check it with `cx.authorize`.
@@ -126,7 +126,7 @@ pub trait NwfilterDriver: Send + Sync {
         Err(VirtError::no_support("virNWFilterBindingLookupByPortDev"))
     }
 
-    /// Procedure nwfilter binding get xml desc.
+    /// Describes a filter binding as XML.
     ///
     /// Behind `virNWFilterBindingGetXMLDesc`.
     fn nwfilter_binding_get_xml_desc(
@@ -138,7 +138,7 @@ pub trait NwfilterDriver: Send + Sync {
         Err(VirtError::no_support("virNWFilterBindingGetXMLDesc"))
     }
 
-    /// Procedure nwfilter binding create xml.
+    /// Binds a network filter to a port.
     ///
     /// Behind `virNWFilterBindingCreateXML`.
     /// What it is about is not in the arguments: check it with `cx.authorize`.
@@ -152,7 +152,7 @@ pub trait NwfilterDriver: Send + Sync {
         Err(VirtError::no_support("virNWFilterBindingCreateXML"))
     }
 
-    /// Procedure nwfilter binding delete.
+    /// Takes the filter off a port.
     ///
     /// Behind `virNWFilterBindingDelete`.
     fn nwfilter_binding_delete(
@@ -163,7 +163,7 @@ pub trait NwfilterDriver: Send + Sync {
         Err(VirtError::no_support("virNWFilterBindingDelete"))
     }
 
-    /// Procedure connect list all nwfilter bindings.
+    /// Lists the bindings of network filters to ports.
     ///
     /// Behind `virConnectListAllNWFilterBindings`.
     fn connect_list_all_nwfilter_bindings(
@@ -175,7 +175,7 @@ pub trait NwfilterDriver: Send + Sync {
         Err(VirtError::no_support("virConnectListAllNWFilterBindings"))
     }
 
-    /// Procedure nwfilter define xml flags.
+    /// Keeps a network filter's definition, checked as the flags say.
     ///
     /// Behind `virNWFilterDefineXMLFlags`.
     /// What it is about is not in the arguments: check it with `cx.authorize`.

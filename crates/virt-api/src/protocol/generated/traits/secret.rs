@@ -25,14 +25,14 @@ pub trait SecretDriver: Send + Sync {
         &[]
     }
 
-    /// Procedure connect num of secrets.
+    /// Counts the secrets.
     ///
     /// Behind `virConnectNumOfSecrets`.
     fn connect_num_of_secrets(&self, cx: &mut CallContext<'_>) -> Result<ConnectNumOfSecretsReply> {
         Err(VirtError::no_support("virConnectNumOfSecrets"))
     }
 
-    /// Procedure connect list secrets.
+    /// Lists the UUIDs of the secrets.
     ///
     /// Behind `virConnectListSecrets`.
     fn connect_list_secrets(
@@ -43,7 +43,7 @@ pub trait SecretDriver: Send + Sync {
         Err(VirtError::no_support("virConnectListSecrets"))
     }
 
-    /// Procedure secret lookup by uuid.
+    /// Finds a secret by its UUID.
     ///
     /// Behind `virSecretLookupByUUID`, `virSecretLookupByUUIDString`.
     /// What it is about is not in the arguments: check it with `cx.authorize`.
@@ -56,7 +56,7 @@ pub trait SecretDriver: Send + Sync {
         Err(VirtError::no_support("virSecretLookupByUUID"))
     }
 
-    /// Procedure secret define xml.
+    /// Keeps a secret's definition; its value is set apart from it.
     ///
     /// Behind `virSecretDefineXML`.
     /// What it is about is not in the arguments: check it with `cx.authorize`.
@@ -70,7 +70,7 @@ pub trait SecretDriver: Send + Sync {
         Err(VirtError::no_support("virSecretDefineXML"))
     }
 
-    /// Procedure secret get xml desc.
+    /// Answers a secret's definition as XML, without its value.
     ///
     /// Behind `virSecretGetXMLDesc`.
     fn secret_get_xml_desc(
@@ -82,7 +82,7 @@ pub trait SecretDriver: Send + Sync {
         Err(VirtError::no_support("virSecretGetXMLDesc"))
     }
 
-    /// Procedure secret set value.
+    /// Sets the value of a secret.
     ///
     /// Behind `virSecretSetValue`.
     fn secret_set_value(
@@ -95,7 +95,7 @@ pub trait SecretDriver: Send + Sync {
         Err(VirtError::no_support("virSecretSetValue"))
     }
 
-    /// Procedure secret get value.
+    /// Answers the value of a secret that is not private.
     ///
     /// Behind `virSecretGetValue`.
     fn secret_get_value(
@@ -107,14 +107,14 @@ pub trait SecretDriver: Send + Sync {
         Err(VirtError::no_support("virSecretGetValue"))
     }
 
-    /// Procedure secret undefine.
+    /// Forgets a secret and its value.
     ///
     /// Behind `virSecretUndefine`.
     fn secret_undefine(&self, cx: &mut CallContext<'_>, secret: Resolved<Secret>) -> Result<()> {
         Err(VirtError::no_support("virSecretUndefine"))
     }
 
-    /// Procedure secret lookup by usage.
+    /// Finds a secret by what it is for.
     ///
     /// Behind `virSecretLookupByUsage`.
     /// What it is about is not in the arguments: check it with `cx.authorize`.
@@ -128,7 +128,7 @@ pub trait SecretDriver: Send + Sync {
         Err(VirtError::no_support("virSecretLookupByUsage"))
     }
 
-    /// Procedure connect list all secrets.
+    /// Lists secrets, chosen by whether they are private or kept.
     ///
     /// Behind `virConnectListAllSecrets`.
     fn connect_list_all_secrets(

@@ -25,7 +25,7 @@ pub trait StorageDriver: Send + Sync {
         &[]
     }
 
-    /// Procedure connect num of storage pools.
+    /// Counts the active storage pools.
     ///
     /// Behind `virConnectNumOfStoragePools`.
     fn connect_num_of_storage_pools(
@@ -35,7 +35,7 @@ pub trait StorageDriver: Send + Sync {
         Err(VirtError::no_support("virConnectNumOfStoragePools"))
     }
 
-    /// Procedure connect list storage pools.
+    /// Lists the names of active storage pools.
     ///
     /// Behind `virConnectListStoragePools`.
     fn connect_list_storage_pools(
@@ -46,7 +46,7 @@ pub trait StorageDriver: Send + Sync {
         Err(VirtError::no_support("virConnectListStoragePools"))
     }
 
-    /// Procedure connect num of defined storage pools.
+    /// Counts the storage pools that are defined and not active.
     ///
     /// Behind `virConnectNumOfDefinedStoragePools`.
     fn connect_num_of_defined_storage_pools(
@@ -56,7 +56,7 @@ pub trait StorageDriver: Send + Sync {
         Err(VirtError::no_support("virConnectNumOfDefinedStoragePools"))
     }
 
-    /// Procedure connect list defined storage pools.
+    /// Lists the names of storage pools that are defined and not active.
     ///
     /// Behind `virConnectListDefinedStoragePools`.
     fn connect_list_defined_storage_pools(
@@ -67,7 +67,7 @@ pub trait StorageDriver: Send + Sync {
         Err(VirtError::no_support("virConnectListDefinedStoragePools"))
     }
 
-    /// Procedure connect find storage pool sources.
+    /// Searches for what pools of a type could be made of, such as exports of a server.
     ///
     /// Behind `virConnectFindStoragePoolSources`.
     fn connect_find_storage_pool_sources(
@@ -80,7 +80,7 @@ pub trait StorageDriver: Send + Sync {
         Err(VirtError::no_support("virConnectFindStoragePoolSources"))
     }
 
-    /// Procedure storage pool create xml.
+    /// Starts a storage pool from XML without keeping its definition afterwards.
     ///
     /// Behind `virStoragePoolCreateXML`.
     /// What it is about is not in the arguments: check it with `cx.authorize`.
@@ -94,7 +94,7 @@ pub trait StorageDriver: Send + Sync {
         Err(VirtError::no_support("virStoragePoolCreateXML"))
     }
 
-    /// Procedure storage pool define xml.
+    /// Keeps a storage pool's definition, new or in place of the one it has.
     ///
     /// Behind `virStoragePoolDefineXML`.
     /// What it is about is not in the arguments: check it with `cx.authorize`.
@@ -108,7 +108,7 @@ pub trait StorageDriver: Send + Sync {
         Err(VirtError::no_support("virStoragePoolDefineXML"))
     }
 
-    /// Procedure storage pool create.
+    /// Starts a defined storage pool.
     ///
     /// Behind `virStoragePoolCreate`.
     fn storage_pool_create(
@@ -120,7 +120,7 @@ pub trait StorageDriver: Send + Sync {
         Err(VirtError::no_support("virStoragePoolCreate"))
     }
 
-    /// Procedure storage pool build.
+    /// Makes the storage behind a pool: directory, file system, volume group.
     ///
     /// Behind `virStoragePoolBuild`.
     fn storage_pool_build(
@@ -132,14 +132,14 @@ pub trait StorageDriver: Send + Sync {
         Err(VirtError::no_support("virStoragePoolBuild"))
     }
 
-    /// Procedure storage pool destroy.
+    /// Stops a storage pool; its data stays.
     ///
     /// Behind `virStoragePoolDestroy`.
     fn storage_pool_destroy(&self, cx: &mut CallContext<'_>, pool: Resolved<StoragePool>) -> Result<()> {
         Err(VirtError::no_support("virStoragePoolDestroy"))
     }
 
-    /// Procedure storage pool delete.
+    /// Destroys the storage behind a stopped pool, data and all.
     ///
     /// Behind `virStoragePoolDelete`.
     fn storage_pool_delete(
@@ -151,14 +151,14 @@ pub trait StorageDriver: Send + Sync {
         Err(VirtError::no_support("virStoragePoolDelete"))
     }
 
-    /// Procedure storage pool undefine.
+    /// Forgets a storage pool's definition.
     ///
     /// Behind `virStoragePoolUndefine`.
     fn storage_pool_undefine(&self, cx: &mut CallContext<'_>, pool: Resolved<StoragePool>) -> Result<()> {
         Err(VirtError::no_support("virStoragePoolUndefine"))
     }
 
-    /// Procedure storage pool refresh.
+    /// Reads again which volumes a pool has.
     ///
     /// Behind `virStoragePoolRefresh`.
     fn storage_pool_refresh(
@@ -170,7 +170,7 @@ pub trait StorageDriver: Send + Sync {
         Err(VirtError::no_support("virStoragePoolRefresh"))
     }
 
-    /// Procedure storage pool lookup by name.
+    /// Finds a storage pool by its name.
     ///
     /// Behind `virStoragePoolLookupByName`.
     /// What it is about is not in the arguments: check it with `cx.authorize`.
@@ -183,7 +183,7 @@ pub trait StorageDriver: Send + Sync {
         Err(VirtError::no_support("virStoragePoolLookupByName"))
     }
 
-    /// Procedure storage pool lookup by uuid.
+    /// Finds a storage pool by its UUID.
     ///
     /// Behind `virStoragePoolLookupByUUID`, `virStoragePoolLookupByUUIDString`.
     /// What it is about is not in the arguments: check it with `cx.authorize`.
@@ -196,7 +196,7 @@ pub trait StorageDriver: Send + Sync {
         Err(VirtError::no_support("virStoragePoolLookupByUUID"))
     }
 
-    /// Procedure storage pool lookup by volume.
+    /// Finds the storage pool that a volume lies in.
     ///
     /// Behind `virStoragePoolLookupByVolume`.
     /// What it is about is not in the arguments: check it with `cx.authorize`.
@@ -209,7 +209,7 @@ pub trait StorageDriver: Send + Sync {
         Err(VirtError::no_support("virStoragePoolLookupByVolume"))
     }
 
-    /// Procedure storage pool get info.
+    /// Answers a storage pool's state, size and free space.
     ///
     /// Behind `virStoragePoolGetInfo`.
     fn storage_pool_get_info(
@@ -220,7 +220,7 @@ pub trait StorageDriver: Send + Sync {
         Err(VirtError::no_support("virStoragePoolGetInfo"))
     }
 
-    /// Procedure storage pool get xml desc.
+    /// Answers a storage pool's definition as XML.
     ///
     /// Behind `virStoragePoolGetXMLDesc`.
     fn storage_pool_get_xml_desc(
@@ -232,7 +232,7 @@ pub trait StorageDriver: Send + Sync {
         Err(VirtError::no_support("virStoragePoolGetXMLDesc"))
     }
 
-    /// Procedure storage pool get autostart.
+    /// Tells whether a storage pool starts together with the host.
     ///
     /// Behind `virStoragePoolGetAutostart`.
     fn storage_pool_get_autostart(
@@ -243,7 +243,7 @@ pub trait StorageDriver: Send + Sync {
         Err(VirtError::no_support("virStoragePoolGetAutostart"))
     }
 
-    /// Procedure storage pool set autostart.
+    /// Chooses whether a storage pool starts together with the host.
     ///
     /// Behind `virStoragePoolSetAutostart`.
     fn storage_pool_set_autostart(
@@ -255,7 +255,7 @@ pub trait StorageDriver: Send + Sync {
         Err(VirtError::no_support("virStoragePoolSetAutostart"))
     }
 
-    /// Procedure storage pool num of volumes.
+    /// Counts the volumes of a storage pool.
     ///
     /// Behind `virStoragePoolNumOfVolumes`.
     fn storage_pool_num_of_volumes(
@@ -266,7 +266,7 @@ pub trait StorageDriver: Send + Sync {
         Err(VirtError::no_support("virStoragePoolNumOfVolumes"))
     }
 
-    /// Procedure storage pool list volumes.
+    /// Lists the names of a storage pool's volumes.
     ///
     /// Behind `virStoragePoolListVolumes`.
     fn storage_pool_list_volumes(
@@ -278,7 +278,7 @@ pub trait StorageDriver: Send + Sync {
         Err(VirtError::no_support("virStoragePoolListVolumes"))
     }
 
-    /// Procedure storage vol create xml.
+    /// Makes a volume in a pool from XML.
     ///
     /// Behind `virStorageVolCreateXML`.
     /// What it is about is not in the arguments: check it with `cx.authorize`.
@@ -293,7 +293,7 @@ pub trait StorageDriver: Send + Sync {
         Err(VirtError::no_support("virStorageVolCreateXML"))
     }
 
-    /// Procedure storage vol delete.
+    /// Deletes a volume and its data.
     ///
     /// Behind `virStorageVolDelete`.
     fn storage_vol_delete(
@@ -305,7 +305,7 @@ pub trait StorageDriver: Send + Sync {
         Err(VirtError::no_support("virStorageVolDelete"))
     }
 
-    /// Procedure storage vol lookup by name.
+    /// Finds a volume by its name in a pool.
     ///
     /// Behind `virStorageVolLookupByName`.
     /// What it is about is not in the arguments: check it with `cx.authorize`.
@@ -319,7 +319,7 @@ pub trait StorageDriver: Send + Sync {
         Err(VirtError::no_support("virStorageVolLookupByName"))
     }
 
-    /// Procedure storage vol lookup by key.
+    /// Finds a volume by its key, which is unique on the host.
     ///
     /// Behind `virStorageVolLookupByKey`.
     /// What it is about is not in the arguments: check it with `cx.authorize`.
@@ -332,7 +332,7 @@ pub trait StorageDriver: Send + Sync {
         Err(VirtError::no_support("virStorageVolLookupByKey"))
     }
 
-    /// Procedure storage vol lookup by path.
+    /// Finds a volume by its path on the host.
     ///
     /// Behind `virStorageVolLookupByPath`.
     /// What it is about is not in the arguments: check it with `cx.authorize`.
@@ -345,7 +345,7 @@ pub trait StorageDriver: Send + Sync {
         Err(VirtError::no_support("virStorageVolLookupByPath"))
     }
 
-    /// Procedure storage vol get info.
+    /// Answers a volume's type and size.
     ///
     /// Behind `virStorageVolGetInfo`.
     fn storage_vol_get_info(
@@ -356,7 +356,7 @@ pub trait StorageDriver: Send + Sync {
         Err(VirtError::no_support("virStorageVolGetInfo"))
     }
 
-    /// Procedure storage vol get xml desc.
+    /// Answers a volume's description as XML.
     ///
     /// Behind `virStorageVolGetXMLDesc`.
     fn storage_vol_get_xml_desc(
@@ -368,7 +368,7 @@ pub trait StorageDriver: Send + Sync {
         Err(VirtError::no_support("virStorageVolGetXMLDesc"))
     }
 
-    /// Procedure storage vol get path.
+    /// Answers a volume's path on the host.
     ///
     /// Behind `virStorageVolGetPath`.
     fn storage_vol_get_path(
@@ -379,7 +379,7 @@ pub trait StorageDriver: Send + Sync {
         Err(VirtError::no_support("virStorageVolGetPath"))
     }
 
-    /// Procedure storage vol create xml from.
+    /// Makes a volume in a pool from XML with the data of another volume.
     ///
     /// Behind `virStorageVolCreateXMLFrom`.
     /// What it is about is not in the arguments: check it with `cx.authorize`.
@@ -395,7 +395,7 @@ pub trait StorageDriver: Send + Sync {
         Err(VirtError::no_support("virStorageVolCreateXMLFrom"))
     }
 
-    /// Procedure storage pool is active.
+    /// Tells whether a storage pool is active.
     ///
     /// Behind `virStoragePoolIsActive`.
     fn storage_pool_is_active(
@@ -406,7 +406,7 @@ pub trait StorageDriver: Send + Sync {
         Err(VirtError::no_support("virStoragePoolIsActive"))
     }
 
-    /// Procedure storage pool is persistent.
+    /// Tells whether a storage pool's definition is kept when it stops.
     ///
     /// Behind `virStoragePoolIsPersistent`.
     fn storage_pool_is_persistent(
@@ -417,7 +417,7 @@ pub trait StorageDriver: Send + Sync {
         Err(VirtError::no_support("virStoragePoolIsPersistent"))
     }
 
-    /// Procedure storage vol wipe.
+    /// Overwrites a volume so that its old data cannot be read.
     ///
     /// Behind `virStorageVolWipe`.
     fn storage_vol_wipe(
@@ -429,7 +429,7 @@ pub trait StorageDriver: Send + Sync {
         Err(VirtError::no_support("virStorageVolWipe"))
     }
 
-    /// Procedure storage vol upload.
+    /// Writes a stream's data into a volume.
     ///
     /// Behind `virStorageVolUpload`.
     fn storage_vol_upload(
@@ -443,7 +443,7 @@ pub trait StorageDriver: Send + Sync {
         Err(VirtError::no_support("virStorageVolUpload"))
     }
 
-    /// Procedure storage vol download.
+    /// Reads a volume's data out through a stream.
     ///
     /// Behind `virStorageVolDownload`.
     fn storage_vol_download(
@@ -457,7 +457,7 @@ pub trait StorageDriver: Send + Sync {
         Err(VirtError::no_support("virStorageVolDownload"))
     }
 
-    /// Procedure storage vol wipe pattern.
+    /// Overwrites a volume with a chosen pattern.
     ///
     /// Behind `virStorageVolWipePattern`.
     fn storage_vol_wipe_pattern(
@@ -470,7 +470,7 @@ pub trait StorageDriver: Send + Sync {
         Err(VirtError::no_support("virStorageVolWipePattern"))
     }
 
-    /// Procedure storage vol resize.
+    /// Changes the size of a volume.
     ///
     /// Behind `virStorageVolResize`.
     fn storage_vol_resize(
@@ -483,7 +483,7 @@ pub trait StorageDriver: Send + Sync {
         Err(VirtError::no_support("virStorageVolResize"))
     }
 
-    /// Procedure connect list all storage pools.
+    /// Lists storage pools, chosen by state, type and other traits.
     ///
     /// Behind `virConnectListAllStoragePools`.
     fn connect_list_all_storage_pools(
@@ -495,7 +495,7 @@ pub trait StorageDriver: Send + Sync {
         Err(VirtError::no_support("virConnectListAllStoragePools"))
     }
 
-    /// Procedure storage pool list all volumes.
+    /// Lists the volumes of a storage pool.
     ///
     /// Behind `virStoragePoolListAllVolumes`.
     fn storage_pool_list_all_volumes(
@@ -508,7 +508,7 @@ pub trait StorageDriver: Send + Sync {
         Err(VirtError::no_support("virStoragePoolListAllVolumes"))
     }
 
-    /// Procedure storage vol get info flags.
+    /// Answers a volume's type and size; the flags choose what is counted as used.
     ///
     /// Behind `virStorageVolGetInfoFlags`.
     fn storage_vol_get_info_flags(
@@ -520,7 +520,7 @@ pub trait StorageDriver: Send + Sync {
         Err(VirtError::no_support("virStorageVolGetInfoFlags"))
     }
 
-    /// Procedure storage pool lookup by target path.
+    /// Finds a storage pool by the path that it is reached at.
     ///
     /// Behind `virStoragePoolLookupByTargetPath`.
     /// What it is about is not in the arguments: check it with `cx.authorize`.
@@ -533,7 +533,7 @@ pub trait StorageDriver: Send + Sync {
         Err(VirtError::no_support("virStoragePoolLookupByTargetPath"))
     }
 
-    /// Procedure connect get storage pool capabilities.
+    /// Describes the types of storage pools that the driver knows, as XML.
     ///
     /// Behind `virConnectGetStoragePoolCapabilities`.
     fn connect_get_storage_pool_capabilities(

@@ -10,11 +10,11 @@ use virt_util::typed_param::TypedParams;
 use crate::protocol::wire::*;
 
 wire_struct! {
-    /// A value of the protocol.
+    /// A server inside the daemon.
     pub struct ServerRef {
         name: String as Str,
     }
-    /// A value of the protocol.
+    /// A client of a server: its id, since when, and how it is connected.
     pub struct ClientRef {
         server: ServerRef as ServerRef,
         id: u64 as U64,

@@ -55,7 +55,7 @@ wire_struct! {
     pub struct QemuConnectDomainMonitorEventDeregisterArgs {
         callback_id: i32 as I32,
     }
-    /// Procedure domain monitor event.
+    /// QEMU's monitor told an event.
     pub struct QemuDomainMonitorEventMessage {
         callback_id: i32 as I32,
         domain: DomainRef as DomainRef,

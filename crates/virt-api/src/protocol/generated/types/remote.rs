@@ -41,112 +41,112 @@ wire_enum! {
 }
 
 wire_struct! {
-    /// A value of the protocol.
+    /// A guest as messages name it. The id is -1 where it does not run.
     pub struct DomainRef {
         name: String as Str,
         uuid: Uuid as UuidBytes,
         id: i32 as I32,
     }
-    /// A value of the protocol.
+    /// A network as messages name it.
     pub struct NetworkRef {
         name: String as Str,
         uuid: Uuid as UuidBytes,
     }
-    /// A value of the protocol.
+    /// A port of a network as messages name it.
     pub struct NetworkPortRef {
         network: NetworkRef as NetworkRef,
         uuid: Uuid as UuidBytes,
     }
-    /// A value of the protocol.
+    /// A network filter as messages name it.
     pub struct NwfilterRef {
         name: String as Str,
         uuid: Uuid as UuidBytes,
     }
-    /// A value of the protocol.
+    /// The filter on a port as messages name it.
     pub struct NwfilterBindingRef {
         portdev: String as Str,
         filtername: String as Str,
     }
-    /// A value of the protocol.
+    /// A host interface as messages name it.
     pub struct InterfaceRef {
         name: String as Str,
         mac: String as Str,
     }
-    /// A value of the protocol.
+    /// A storage pool as messages name it.
     pub struct StoragePoolRef {
         name: String as Str,
         uuid: Uuid as UuidBytes,
     }
-    /// A value of the protocol.
+    /// A volume as messages name it: its pool, its name there, its key on the host.
     pub struct StorageVolRef {
         pool: String as Str,
         name: String as Str,
         key: String as Str,
     }
-    /// A value of the protocol.
+    /// A host device as messages name it.
     pub struct NodeDeviceRef {
         name: String as Str,
     }
-    /// A value of the protocol.
+    /// A secret as messages name it: its UUID and what it is for.
     pub struct SecretRef {
         uuid: Uuid as UuidBytes,
         usage_type: i32 as I32,
         usage_id: String as Str,
     }
-    /// A value of the protocol.
+    /// A checkpoint of a guest as messages name it.
     pub struct DomainCheckpointRef {
         name: String as Str,
         domain: DomainRef as DomainRef,
     }
-    /// A value of the protocol.
+    /// A snapshot of a guest as messages name it.
     pub struct DomainSnapshotRef {
         name: String as Str,
         domain: DomainRef as DomainRef,
     }
-    /// A value of the protocol.
+    /// A virtual CPU: its state, the time it used in nanoseconds, and the host CPU it is on.
     pub struct VcpuInfo {
         number: u32 as U32,
         state: i32 as I32,
         cpu_time: u64 as U64,
         cpu: i32 as I32,
     }
-    /// A value of the protocol.
+    /// One figure about the host's CPU time.
     pub struct NodeCpuStat {
         field: String as Str,
         value: u64 as U64,
     }
-    /// A value of the protocol.
+    /// One figure about the host's memory.
     pub struct NodeMemoryStat {
         field: String as Str,
         value: u64 as U64,
     }
-    /// A value of the protocol.
+    /// A disk of a guest and what is wrong with it.
     pub struct DomainDiskError {
         disk: String as Str,
         error: i32 as I32,
     }
-    /// A value of the protocol.
+    /// One figure about a guest's memory.
     pub struct DomainMemoryStat {
         tag: i32 as I32,
         val: u64 as U64,
     }
-    /// A value of the protocol.
+    /// An I/O thread of a guest and the host CPUs it may use.
     pub struct DomainIoThreadInfo {
         iothread_id: u32 as U32,
         cpumap: Vec<u8> as Bytes<2048>,
     }
-    /// A value of the protocol.
+    /// One end of a connection to a guest's screen.
     pub struct DomainEventGraphicsAddress {
         family: i32 as I32,
         node: String as Str,
         service: String as Str,
     }
-    /// A value of the protocol.
+    /// One thing by which the client of a guest's screen proved who it is.
     pub struct DomainEventGraphicsIdentity {
         kind: String as Str,
         name: String as Str,
     }
-    /// A value of the protocol.
+    /// An address that a network gave out, and until when.
     pub struct NetworkDhcpLease {
         interface: String as Str,
         expirytime: i64 as I64,
@@ -158,25 +158,25 @@ wire_struct! {
         hostname: Option<String> as Opt<Str>,
         clientid: Option<String> as Opt<Str>,
     }
-    /// A value of the protocol.
+    /// A guest and figures about it.
     pub struct DomainStatsRecord {
         domain: DomainRef as DomainRef,
         params: TypedParams as Params<262144>,
     }
-    /// A value of the protocol.
+    /// A file system that a guest has mounted.
     pub struct DomainFsInfo {
         mountpoint: String as Str,
         name: String as Str,
         fstype: String as Str,
         dev_aliases: Vec<String> as List<Str, 256>,
     }
-    /// A value of the protocol.
+    /// An address of a guest's interface.
     pub struct DomainIpAddr {
         kind: i32 as I32,
         addr: String as Str,
         prefix: u32 as U32,
     }
-    /// A value of the protocol.
+    /// A network interface as a guest sees it.
     pub struct DomainInterface {
         name: String as Str,
         hwaddr: Option<String> as Opt<Str>,

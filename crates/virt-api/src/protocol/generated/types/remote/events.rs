@@ -11,34 +11,34 @@ use super::*;
 use crate::protocol::wire::*;
 
 wire_struct! {
-    /// Procedure domain event lifecycle.
+    /// A guest was defined, undefined, started, paused, resumed or ended.
     pub struct DomainEventLifecycleMessage {
         domain: DomainRef as DomainRef,
         event: i32 as I32,
         detail: i32 as I32,
     }
-    /// Procedure domain event reboot.
+    /// A guest restarted its system.
     pub struct DomainEventRebootMessage {
         domain: DomainRef as DomainRef,
     }
-    /// Procedure domain event rtc change.
+    /// A guest set its clock; the offset to the host's is in seconds.
     pub struct DomainEventRtcChangeMessage {
         domain: DomainRef as DomainRef,
         offset: i64 as I64,
     }
-    /// Procedure domain event watchdog.
+    /// A guest's watchdog went off, and this was done about it.
     pub struct DomainEventWatchdogMessage {
         domain: DomainRef as DomainRef,
         action: i32 as I32,
     }
-    /// Procedure domain event io error.
+    /// A guest's disk could not be read or written, and this was done about it.
     pub struct DomainEventIoErrorMessage {
         domain: DomainRef as DomainRef,
         src_path: String as Str,
         dev_alias: String as Str,
         action: i32 as I32,
     }
-    /// Procedure domain event graphics.
+    /// A client of a guest's screen connected, proved who it is, or left.
     pub struct DomainEventGraphicsMessage {
         domain: DomainRef as DomainRef,
         phase: i32 as I32,
@@ -47,7 +47,7 @@ wire_struct! {
         auth_scheme: String as Str,
         subject: Vec<DomainEventGraphicsIdentity> as List<DomainEventGraphicsIdentity, 20>,
     }
-    /// Procedure domain event io error reason.
+    /// A guest's disk could not be read or written; the reason is told too.
     pub struct DomainEventIoErrorReasonMessage {
         domain: DomainRef as DomainRef,
         src_path: String as Str,
@@ -55,18 +55,18 @@ wire_struct! {
         action: i32 as I32,
         reason: String as Str,
     }
-    /// Procedure domain event control error.
+    /// The way to control a guest broke.
     pub struct DomainEventControlErrorMessage {
         domain: DomainRef as DomainRef,
     }
-    /// Procedure domain event block job.
+    /// A job on a guest's disk changed; the disk is named by its source.
     pub struct DomainEventBlockJobMessage {
         domain: DomainRef as DomainRef,
         path: String as Str,
         kind: i32 as I32,
         status: i32 as I32,
     }
-    /// Procedure domain event disk change.
+    /// The medium of a guest's disk is another one.
     pub struct DomainEventDiskChangeMessage {
         domain: DomainRef as DomainRef,
         old_src_path: Option<String> as Opt<Str>,
@@ -74,125 +74,125 @@ wire_struct! {
         dev_alias: String as Str,
         reason: i32 as I32,
     }
-    /// Procedure domain event tray change.
+    /// The tray of a guest's drive was opened or closed.
     pub struct DomainEventTrayChangeMessage {
         domain: DomainRef as DomainRef,
         dev_alias: String as Str,
         reason: i32 as I32,
     }
-    /// Procedure domain event pmwakeup.
+    /// A guest woke from sleep.
     pub struct DomainEventPmwakeupMessage {
         domain: DomainRef as DomainRef,
     }
-    /// Procedure domain event pmsuspend.
+    /// A guest put itself to sleep with its state in memory.
     pub struct DomainEventPmsuspendMessage {
         domain: DomainRef as DomainRef,
     }
-    /// Procedure domain event balloon change.
+    /// A guest's memory is now this much, in KiB.
     pub struct DomainEventBalloonChangeMessage {
         domain: DomainRef as DomainRef,
         actual: u64 as U64,
     }
-    /// Procedure domain event pmsuspend disk.
+    /// A guest put itself to sleep with its state on disk.
     pub struct DomainEventPmsuspendDiskMessage {
         domain: DomainRef as DomainRef,
     }
-    /// Procedure domain event device removed.
+    /// A device was unplugged from a guest.
     pub struct DomainEventDeviceRemovedMessage {
         domain: DomainRef as DomainRef,
         dev_alias: String as Str,
     }
-    /// Procedure network event lifecycle.
+    /// A network was defined, undefined, started or stopped.
     pub struct NetworkEventLifecycleMessage {
         callback_id: i32 as I32,
         network: NetworkRef as NetworkRef,
         event: i32 as I32,
         detail: i32 as I32,
     }
-    /// Procedure domain event callback lifecycle.
+    /// For one subscription: a guest was defined, undefined, started, paused, resumed or ended.
     pub struct DomainEventCallbackLifecycleMessage {
         callback_id: i32 as I32,
         msg: DomainEventLifecycleMessage as DomainEventLifecycleMessage,
     }
-    /// Procedure domain event callback reboot.
+    /// For one subscription: a guest restarted its system.
     pub struct DomainEventCallbackRebootMessage {
         callback_id: i32 as I32,
         msg: DomainEventRebootMessage as DomainEventRebootMessage,
     }
-    /// Procedure domain event callback rtc change.
+    /// For one subscription: a guest set its clock.
     pub struct DomainEventCallbackRtcChangeMessage {
         callback_id: i32 as I32,
         msg: DomainEventRtcChangeMessage as DomainEventRtcChangeMessage,
     }
-    /// Procedure domain event callback watchdog.
+    /// For one subscription: a guest's watchdog went off.
     pub struct DomainEventCallbackWatchdogMessage {
         callback_id: i32 as I32,
         msg: DomainEventWatchdogMessage as DomainEventWatchdogMessage,
     }
-    /// Procedure domain event callback io error.
+    /// For one subscription: a guest's disk could not be read or written.
     pub struct DomainEventCallbackIoErrorMessage {
         callback_id: i32 as I32,
         msg: DomainEventIoErrorMessage as DomainEventIoErrorMessage,
     }
-    /// Procedure domain event callback graphics.
+    /// For one subscription: a client of a guest's screen came, proved itself or left.
     pub struct DomainEventCallbackGraphicsMessage {
         callback_id: i32 as I32,
         msg: DomainEventGraphicsMessage as DomainEventGraphicsMessage,
     }
-    /// Procedure domain event callback io error reason.
+    /// For one subscription: a guest's disk could not be read or written, and why.
     pub struct DomainEventCallbackIoErrorReasonMessage {
         callback_id: i32 as I32,
         msg: DomainEventIoErrorReasonMessage as DomainEventIoErrorReasonMessage,
     }
-    /// Procedure domain event callback control error.
+    /// For one subscription: the way to control a guest broke.
     pub struct DomainEventCallbackControlErrorMessage {
         callback_id: i32 as I32,
         msg: DomainEventControlErrorMessage as DomainEventControlErrorMessage,
     }
-    /// Procedure domain event callback block job.
+    /// For one subscription: a job on a guest's disk changed.
     pub struct DomainEventCallbackBlockJobMessage {
         callback_id: i32 as I32,
         msg: DomainEventBlockJobMessage as DomainEventBlockJobMessage,
     }
-    /// Procedure domain event callback disk change.
+    /// For one subscription: the medium of a guest's disk is another one.
     pub struct DomainEventCallbackDiskChangeMessage {
         callback_id: i32 as I32,
         msg: DomainEventDiskChangeMessage as DomainEventDiskChangeMessage,
     }
-    /// Procedure domain event callback tray change.
+    /// For one subscription: the tray of a guest's drive was opened or closed.
     pub struct DomainEventCallbackTrayChangeMessage {
         callback_id: i32 as I32,
         msg: DomainEventTrayChangeMessage as DomainEventTrayChangeMessage,
     }
-    /// Procedure domain event callback pmwakeup.
+    /// For one subscription: a guest woke from sleep.
     pub struct DomainEventCallbackPmwakeupMessage {
         callback_id: i32 as I32,
         reason: i32 as I32,
         msg: DomainEventPmwakeupMessage as DomainEventPmwakeupMessage,
     }
-    /// Procedure domain event callback pmsuspend.
+    /// For one subscription: a guest put itself to sleep in memory.
     pub struct DomainEventCallbackPmsuspendMessage {
         callback_id: i32 as I32,
         reason: i32 as I32,
         msg: DomainEventPmsuspendMessage as DomainEventPmsuspendMessage,
     }
-    /// Procedure domain event callback balloon change.
+    /// For one subscription: a guest's memory changed.
     pub struct DomainEventCallbackBalloonChangeMessage {
         callback_id: i32 as I32,
         msg: DomainEventBalloonChangeMessage as DomainEventBalloonChangeMessage,
     }
-    /// Procedure domain event callback pmsuspend disk.
+    /// For one subscription: a guest put itself to sleep on disk.
     pub struct DomainEventCallbackPmsuspendDiskMessage {
         callback_id: i32 as I32,
         reason: i32 as I32,
         msg: DomainEventPmsuspendDiskMessage as DomainEventPmsuspendDiskMessage,
     }
-    /// Procedure domain event callback device removed.
+    /// For one subscription: a device was unplugged from a guest.
     pub struct DomainEventCallbackDeviceRemovedMessage {
         callback_id: i32 as I32,
         msg: DomainEventDeviceRemovedMessage as DomainEventDeviceRemovedMessage,
     }
-    /// Procedure domain event block job 2.
+    /// A job on a guest's disk changed; the disk is named by its target.
     pub struct DomainEventBlockJob2Message {
         callback_id: i32 as I32,
         domain: DomainRef as DomainRef,
@@ -200,91 +200,91 @@ wire_struct! {
         kind: i32 as I32,
         status: i32 as I32,
     }
-    /// Procedure domain event callback tunable.
+    /// Parameters of a guest were changed.
     pub struct DomainEventCallbackTunableMessage {
         callback_id: i32 as I32,
         domain: DomainRef as DomainRef,
         params: TypedParams as Params<2048>,
     }
-    /// Procedure domain event callback agent lifecycle.
+    /// The agent inside a guest came or went.
     pub struct DomainEventCallbackAgentLifecycleMessage {
         callback_id: i32 as I32,
         domain: DomainRef as DomainRef,
         state: i32 as I32,
         reason: i32 as I32,
     }
-    /// Procedure domain event callback device added.
+    /// A device was plugged into a guest.
     pub struct DomainEventCallbackDeviceAddedMessage {
         callback_id: i32 as I32,
         domain: DomainRef as DomainRef,
         dev_alias: String as Str,
     }
-    /// Procedure domain event callback migration iteration.
+    /// A guest's migration began another pass over its memory.
     pub struct DomainEventCallbackMigrationIterationMessage {
         callback_id: i32 as I32,
         domain: DomainRef as DomainRef,
         iteration: i32 as I32,
     }
-    /// Procedure connect event connection closed.
+    /// The driver's own connection ended.
     pub struct ConnectEventConnectionClosedMessage {
         reason: i32 as I32,
     }
-    /// Procedure domain event callback job completed.
+    /// A job on a guest ended, with figures about it.
     pub struct DomainEventCallbackJobCompletedMessage {
         callback_id: i32 as I32,
         domain: DomainRef as DomainRef,
         params: TypedParams as Params<64>,
     }
-    /// Procedure domain event callback device removal failed.
+    /// A guest refused to let a device go.
     pub struct DomainEventCallbackDeviceRemovalFailedMessage {
         callback_id: i32 as I32,
         domain: DomainRef as DomainRef,
         dev_alias: String as Str,
     }
-    /// Procedure storage pool event lifecycle.
+    /// A storage pool was defined, undefined, started, stopped, made or deleted.
     pub struct StoragePoolEventLifecycleMessage {
         callback_id: i32 as I32,
         pool: StoragePoolRef as StoragePoolRef,
         event: i32 as I32,
         detail: i32 as I32,
     }
-    /// Procedure storage pool event refresh.
+    /// The volumes of a storage pool were read again.
     pub struct StoragePoolEventRefreshMessage {
         callback_id: i32 as I32,
         pool: StoragePoolRef as StoragePoolRef,
     }
-    /// Procedure node device event lifecycle.
+    /// A host device came, went, or its definition did.
     pub struct NodeDeviceEventLifecycleMessage {
         callback_id: i32 as I32,
         device: NodeDeviceRef as NodeDeviceRef,
         event: i32 as I32,
         detail: i32 as I32,
     }
-    /// Procedure node device event update.
+    /// A host device's description changed.
     pub struct NodeDeviceEventUpdateMessage {
         callback_id: i32 as I32,
         device: NodeDeviceRef as NodeDeviceRef,
     }
-    /// Procedure domain event callback metadata change.
+    /// A guest's title, description or an application's element changed.
     pub struct DomainEventCallbackMetadataChangeMessage {
         callback_id: i32 as I32,
         domain: DomainRef as DomainRef,
         kind: i32 as I32,
         nsuri: Option<String> as Opt<Str>,
     }
-    /// Procedure secret event lifecycle.
+    /// A secret was defined or undefined.
     pub struct SecretEventLifecycleMessage {
         callback_id: i32 as I32,
         secret: SecretRef as SecretRef,
         event: i32 as I32,
         detail: i32 as I32,
     }
-    /// Procedure secret event value changed.
+    /// The value of a secret was set.
     pub struct SecretEventValueChangedMessage {
         callback_id: i32 as I32,
         secret: SecretRef as SecretRef,
     }
-    /// Procedure domain event block threshold.
+    /// A guest's disk was written beyond the offset that was set to watch for.
     pub struct DomainEventBlockThresholdMessage {
         callback_id: i32 as I32,
         domain: DomainRef as DomainRef,
@@ -293,7 +293,7 @@ wire_struct! {
         threshold: u64 as U64,
         excess: u64 as U64,
     }
-    /// Procedure domain event memory failure.
+    /// A guest's memory had an error, and this was done about it.
     pub struct DomainEventMemoryFailureMessage {
         callback_id: i32 as I32,
         domain: DomainRef as DomainRef,
@@ -301,21 +301,21 @@ wire_struct! {
         action: i32 as I32,
         flags: u32 as U32,
     }
-    /// Procedure domain event memory device size change.
+    /// A guest changed how much of a memory device it uses.
     pub struct DomainEventMemoryDeviceSizeChangeMessage {
         callback_id: i32 as I32,
         domain: DomainRef as DomainRef,
         alias: String as Str,
         size: u64 as U64,
     }
-    /// Procedure network event callback metadata change.
+    /// A network's title, description or an application's element changed.
     pub struct NetworkEventCallbackMetadataChangeMessage {
         callback_id: i32 as I32,
         network: NetworkRef as NetworkRef,
         kind: i32 as I32,
         nsuri: Option<String> as Opt<Str>,
     }
-    /// Procedure domain event nic mac change.
+    /// A guest gave its network interface another MAC address.
     pub struct DomainEventNicMacChangeMessage {
         callback_id: i32 as I32,
         domain: DomainRef as DomainRef,
