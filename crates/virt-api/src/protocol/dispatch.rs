@@ -97,6 +97,10 @@ fn missing_registration(procedure: &Procedure) -> VirtError {
 
 /// What answers a procedure.
 #[derive(Clone, Copy)]
+#[allow(
+    clippy::type_complexity,
+    reason = "an alias over the trait would make its objects 'static"
+)]
 pub(crate) enum Handler {
     Hypervisor(fn(&mut Call<'_, '_>, &dyn HypervisorDriver, &[u8]) -> Result<Vec<u8>>),
     Network(fn(&mut Call<'_, '_>, &dyn NetworkDriver, &[u8]) -> Result<Vec<u8>>),
