@@ -217,7 +217,9 @@ mod tests {
             .add_handle(
                 reader.as_fd(),
                 READABLE,
-                Box::new(move |events| drop(tell.send(events))),
+                Box::new(move |events| {
+                    let _ = tell.send(events);
+                }),
             )
             .unwrap();
         writer.write_all(b"x").unwrap();
@@ -229,7 +231,9 @@ mod tests {
         let timer = event_loop
             .add_timeout(
                 Some(Duration::from_millis(1)),
-                Box::new(move || drop(tell.send(100))),
+                Box::new(move || {
+                    let _ = tell.send(100);
+                }),
             )
             .unwrap();
         while receiver.recv_timeout(WAIT).unwrap() != 100 {}
@@ -237,7 +241,7 @@ mod tests {
 
         let inner = Arc::clone(&event_loop);
         event_loop.post(Box::new(move || {
-            drop(sender.send(200 + u32::from(inner.is_loop_thread())))
+            let _ = sender.send(200 + u32::from(inner.is_loop_thread()));
         }));
         while receiver.recv_timeout(WAIT).unwrap() != 201 {}
         assert!(!event_loop.is_loop_thread());

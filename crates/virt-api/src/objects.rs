@@ -4,15 +4,22 @@
 //! on the client's side (which procedure serves a set of flags, what an old peer gets instead) is decided here. Objects
 //! are cheap to clone, `Send` and `Sync`.
 //!
-//! ```no_run
+//! ```
 //! use virt_api::Connect;
-//! use virt_util::types::ConnectListAllDomainsFlags;
+//! use virt_util::types::{ConnectListAllDomainsFlags, DomainDestroyFlags, DomainState};
 //!
 //! # fn main() -> virt_util::Result<()> {
-//! let connection = Connect::open("test:///default")?;
-//! for domain in connection.list_all_domains(ConnectListAllDomainsFlags::empty())? {
-//!     println!("{} {}", domain.name(), domain.uuid());
+//! # #[cfg(feature = "testkit")] {
+//! # use virt_api::testkit::SampleDriver;
+//! // A driver that is part of the program; without it, the plugin that the URI's scheme needs is loaded.
+//! let connection = Connect::builder().built_in::<SampleDriver>().uri("sample:///default").open()?;
+//! for domain in connection.list_all_domains(ConnectListAllDomainsFlags::ACTIVE)? {
+//!     println!("{:?} {} {}", domain.id(), domain.name(), domain.uuid());
 //! }
+//! let web = connection.lookup_domain_by_name("web")?;
+//! web.destroy(DomainDestroyFlags::empty())?;
+//! assert_eq!(web.state()?.0, DomainState::SHUTOFF);
+//! # }
 //! # Ok(())
 //! # }
 //! ```
@@ -30,3 +37,6 @@ pub use domain::{ControlInfo, Domain, DomainInfo, SecurityLabel};
 pub use event::{DomainEvent, DomainEventKind, GraphicsAddress, Subscription};
 pub use storage::{StoragePool, StorageVol};
 pub use stream::{Received, Stream};
+
+#[cfg(all(test, feature = "testkit"))]
+mod tests;

@@ -34,6 +34,22 @@ pub fn sample_driver() -> Box<dyn Driver> {
     Box::new(SampleDriver::default())
 }
 
+/// What [`crate::driver!`] would write, without the exported symbol: the sample is only ever built in.
+impl crate::plugin::Entry for SampleDriver {
+    const NAME: &'static str = "sample";
+    const MANIFEST: &'static str = concat!(
+        "name = \"sample\"\nkind = \"hypervisor\"\nrole = \"client\"\nschemes = [\"sample\"]\nabi = \"",
+        crate::__abi_version!(),
+        "\"\nversion = \"",
+        env!("CARGO_PKG_VERSION"),
+        "\"\n"
+    );
+
+    fn create() -> Box<dyn Driver> {
+        sample_driver()
+    }
+}
+
 struct Books {
     guests: Mutex<Vec<Guest>>,
     events: EventHub,
