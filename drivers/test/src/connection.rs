@@ -1,0 +1,697 @@
+//! The procedures that the simulator answers.
+
+use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use virt_api::access::{Authorized, Domain, Found, Resolved, Resolver, Unchecked};
+use virt_api::call::CallContext;
+use virt_api::driver::{DriverConnection, OpenContext};
+use virt_api::protocol::remote::*;
+use virt_api::protocol::traits::HypervisorDriver;
+use virt_conf::registry::job::JobGuard;
+use virt_util::types::{
+    ConnectListAllDomainsFlags, DomainControlState, DomainDestroyFlags, DomainMemoryStatTags,
+    DomainModificationImpact, DomainRebootFlags, DomainSaveRestoreFlags, DomainState, DomainUndefineFlags,
+    DomainVcpuFlags,
+};
+use virt_util::uuid::Uuid;
+use virt_util::{ErrorCode, ErrorDomain, Result};
+
+use crate::domain::{self, Guest, GuestId};
+use crate::error;
+use crate::life;
+use crate::world::World;
+
+/// The version the simulated hypervisor claims: 0.0.2.
+const HYPERVISOR_VERSION: u64 = 2;
+/// The most processors a guest may have.
+const VCPUS_MAX: i32 = 32;
+/// A guest's clock at start, and the time of its last memory report: 17 November 1989, in seconds.
+const GUEST_TIME: i64 = 627_319_920;
+
+/// One client's connection to a simulated host.
+#[derive(Debug)]
+pub struct TestConnection {
+    world: Arc<World>,
+    uri: String,
+}
+
+impl TestConnection {
+    pub(crate) fn new(world: Arc<World>, cx: &OpenContext) -> Self {
+        Self {
+            world,
+            uri: cx.uri().to_owned(),
+        }
+    }
+
+    /// Does `change` with the guest's lane held, and tells what happened when it is let go.
+    fn change<T>(
+        &self,
+        cx: &CallContext<'_>,
+        domain: &Resolved<Domain>,
+        api: &'static str,
+        change: impl FnOnce(&World, &Arc<Guest>) -> Result<T>,
+    ) -> Result<T> {
+        let guest = domain.handle_arc::<Guest>()?;
+        let job: JobGuard = life::begin(&guest, cx, api)?;
+        let done = change(&self.world, &guest);
+        drop(job);
+        self.world.tell(&guest)?;
+        done
+    }
+
+    fn count(&self, cx: &mut CallContext<'_>, wanted: impl Fn(&Guest) -> bool) -> Result<i32> {
+        let count = self.visible(cx, wanted)?.len();
+        Ok(i32::try_from(count).unwrap_or(i32::MAX))
+    }
+
+    /// The guests that are wanted and that the caller may see.
+    fn visible(&self, cx: &mut CallContext<'_>, wanted: impl Fn(&Guest) -> bool) -> Result<Vec<Arc<Guest>>> {
+        let mut seen = Vec::new();
+        for guest in self.world.guests().list() {
+            if wanted(&guest) && cx.may_see(&domain::attributes(&guest))? {
+                seen.push(guest);
+            }
+        }
+        Ok(seen)
+    }
+
+    fn lookup<T>(
+        cx: &mut CallContext<'_>,
+        guest: &Guest,
+        reply: impl FnOnce(DomainRef) -> T,
+    ) -> Result<Authorized<T>> {
+        let found = domain::attributes(guest);
+        let permit = cx.authorize(&found)?;
+        Ok(permit.reply(reply(found.into())))
+    }
+}
+
+impl DriverConnection for TestConnection {
+    fn hypervisor(&self) -> Option<&dyn HypervisorDriver> {
+        Some(self)
+    }
+
+    fn resolver(&self) -> Option<&dyn Resolver> {
+        Some(self)
+    }
+}
+
+impl Resolver for TestConnection {
+    fn domain(&self, key: &Domain) -> Result<Found<Domain>> {
+        let guest = self.world.guests().find_uuid(&key.uuid, Some(&key.name))?;
+        Ok(Found::new(domain::attributes(&guest), guest))
+    }
+}
+
+/// Refuses flags that a call does not know.
+fn check_flags(call: &str, flags: u32, allowed: u32) -> Result<()> {
+    virt_util::types::check_flags(call, flags, allowed).map_err(|error| error.in_domain(ErrorDomain::TEST))
+}
+
+fn is_active(guest: &Guest) -> bool {
+    guest.snapshot().is_active()
+}
+
+#[virt_api::implements]
+impl HypervisorDriver for TestConnection {
+    #[inline_safe]
+    fn connect_get_type(&self, _: &mut CallContext<'_>) -> Result<ConnectGetTypeReply> {
+        Ok(ConnectGetTypeReply {
+            kind: "TEST".to_owned(),
+        })
+    }
+
+    #[inline_safe]
+    fn connect_get_version(&self, _: &mut CallContext<'_>) -> Result<ConnectGetVersionReply> {
+        Ok(ConnectGetVersionReply {
+            hv_ver: HYPERVISOR_VERSION,
+        })
+    }
+
+    fn connect_get_hostname(&self, _: &mut CallContext<'_>) -> Result<ConnectGetHostnameReply> {
+        let name = nix::unistd::gethostname()
+            .map_err(|errno| virt_util::VirtError::system(errno as i32, "failed to determine host name"))?;
+        Ok(ConnectGetHostnameReply {
+            hostname: name.to_string_lossy().into_owned(),
+        })
+    }
+
+    #[inline_safe]
+    fn connect_get_uri(&self, _: &mut CallContext<'_>) -> Result<ConnectGetUriReply> {
+        Ok(ConnectGetUriReply {
+            uri: self.uri.clone(),
+        })
+    }
+
+    #[inline_safe]
+    fn connect_is_secure(&self, _: &mut CallContext<'_>) -> Result<ConnectIsSecureReply> {
+        Ok(ConnectIsSecureReply { secure: 1 })
+    }
+
+    #[inline_safe]
+    fn connect_get_max_vcpus(
+        &self,
+        _: &mut CallContext<'_>,
+        _: Option<String>,
+    ) -> Result<ConnectGetMaxVcpusReply> {
+        Ok(ConnectGetMaxVcpusReply { max_vcpus: VCPUS_MAX })
+    }
+
+    #[inline_safe]
+    fn node_get_info(&self, _: &mut CallContext<'_>) -> Result<NodeGetInfoReply> {
+        let node = self.world.node();
+        let number = |value: u32| i32::try_from(value).unwrap_or(i32::MAX);
+        Ok(NodeGetInfoReply {
+            model: node.model.clone(),
+            memory: node.memory,
+            cpus: number(node.cpus),
+            mhz: number(node.mhz),
+            nodes: number(node.nodes),
+            sockets: number(node.sockets),
+            cores: number(node.cores),
+            threads: number(node.threads),
+        })
+    }
+
+    #[inline_safe]
+    fn node_get_free_memory(&self, _: &mut CallContext<'_>) -> Result<NodeGetFreeMemoryReply> {
+        // libvirt's simulator gives its cells' KiB for the bytes that the call promises.
+        Ok(NodeGetFreeMemoryReply {
+            free_mem: self.world.cells().iter().map(|cell| cell.free).sum(),
+        })
+    }
+
+    #[inline_safe]
+    fn node_get_cells_free_memory(
+        &self,
+        _: &mut CallContext<'_>,
+        start_cell: i32,
+        maxcells: i32,
+    ) -> Result<NodeGetCellsFreeMemoryReply> {
+        let cells = self.world.cells();
+        let start = usize::try_from(start_cell).unwrap_or(usize::MAX);
+        if start >= cells.len() {
+            return Err(error(
+                ErrorCode::INVALID_ARG,
+                format_args!(
+                    "start cell {start_cell} out of range, the host has {} cells",
+                    cells.len()
+                ),
+            ));
+        }
+        let count = usize::try_from(maxcells).unwrap_or(0);
+        Ok(NodeGetCellsFreeMemoryReply {
+            cells: cells
+                .iter()
+                .skip(start)
+                .take(count)
+                .map(|cell| cell.memory)
+                .collect(),
+        })
+    }
+
+    #[inline_safe]
+    fn node_get_security_model(&self, _: &mut CallContext<'_>) -> Result<NodeGetSecurityModelReply> {
+        Ok(NodeGetSecurityModelReply {
+            model: "testSecurity".to_owned(),
+            doi: String::new(),
+        })
+    }
+
+    #[inline_safe]
+    fn connect_num_of_domains(&self, cx: &mut CallContext<'_>) -> Result<ConnectNumOfDomainsReply> {
+        let num = self.count(cx, is_active)?;
+        Ok(ConnectNumOfDomainsReply { num })
+    }
+
+    #[inline_safe]
+    fn connect_list_domains(&self, cx: &mut CallContext<'_>, maxids: i32) -> Result<ConnectListDomainsReply> {
+        let guests = self.visible(cx, is_active)?;
+        let ids = guests.iter().map(|guest| guest.snapshot().state.id);
+        Ok(ConnectListDomainsReply {
+            ids: ids.take(usize::try_from(maxids).unwrap_or(0)).collect(),
+        })
+    }
+
+    #[inline_safe]
+    fn connect_num_of_defined_domains(
+        &self,
+        cx: &mut CallContext<'_>,
+    ) -> Result<ConnectNumOfDefinedDomainsReply> {
+        let num = self.count(cx, |guest| !is_active(guest))?;
+        Ok(ConnectNumOfDefinedDomainsReply { num })
+    }
+
+    #[inline_safe]
+    fn connect_list_defined_domains(
+        &self,
+        cx: &mut CallContext<'_>,
+        maxnames: i32,
+    ) -> Result<ConnectListDefinedDomainsReply> {
+        let guests = self.visible(cx, |guest| !is_active(guest))?;
+        let names = guests.iter().map(|guest| guest.snapshot().name().to_owned());
+        Ok(ConnectListDefinedDomainsReply {
+            names: names.take(usize::try_from(maxnames).unwrap_or(0)).collect(),
+        })
+    }
+
+    #[inline_safe]
+    fn connect_list_all_domains(
+        &self,
+        cx: &mut CallContext<'_>,
+        need_results: i32,
+        flags: u32,
+    ) -> Result<ConnectListAllDomainsReply> {
+        check_flags(
+            "testConnectListAllDomains",
+            flags,
+            ConnectListAllDomainsFlags::all().bits(),
+        )?;
+        let filter = ConnectListAllDomainsFlags::from(flags);
+        let guests = self.visible(cx, |guest| domain::matches(&guest.snapshot(), filter))?;
+        let ret = u32::try_from(guests.len()).unwrap_or(u32::MAX);
+        let domains = match need_results {
+            0 => Vec::new(),
+            _ => guests
+                .iter()
+                .map(|guest| domain::attributes(guest).into())
+                .collect(),
+        };
+        Ok(ConnectListAllDomainsReply { domains, ret })
+    }
+
+    #[inline_safe]
+    fn domain_lookup_by_id(
+        &self,
+        cx: &mut CallContext<'_>,
+        _: Unchecked,
+        id: i32,
+    ) -> Result<Authorized<DomainLookupByIdReply>> {
+        let guest = self.world.guests().by_key(&GuestId(id)).ok_or_else(|| {
+            error(
+                ErrorCode::NO_DOMAIN,
+                format_args!("no domain with matching id '{id}'"),
+            )
+        })?;
+        Self::lookup(cx, &guest, |domain| DomainLookupByIdReply { domain })
+    }
+
+    #[inline_safe]
+    fn domain_lookup_by_uuid(
+        &self,
+        cx: &mut CallContext<'_>,
+        _: Unchecked,
+        uuid: Uuid,
+    ) -> Result<Authorized<DomainLookupByUuidReply>> {
+        let guest = self.world.guests().find_uuid(&uuid, None)?;
+        Self::lookup(cx, &guest, |domain| DomainLookupByUuidReply { domain })
+    }
+
+    #[inline_safe]
+    fn domain_lookup_by_name(
+        &self,
+        cx: &mut CallContext<'_>,
+        _: Unchecked,
+        name: String,
+    ) -> Result<Authorized<DomainLookupByNameReply>> {
+        let guest = self.world.guests().find_name(&name)?;
+        Self::lookup(cx, &guest, |domain| DomainLookupByNameReply { domain })
+    }
+
+    #[inline_safe]
+    fn domain_get_info(
+        &self,
+        _: &mut CallContext<'_>,
+        domain: Resolved<Domain>,
+    ) -> Result<DomainGetInfoReply> {
+        let snapshot = domain.handle::<Guest>()?.snapshot();
+        let definition = snapshot.life.current();
+        // The guest has been busy since 1970, as libvirt's simulator tells it.
+        let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        Ok(DomainGetInfoReply {
+            state: u8::try_from(snapshot.state.state.0).unwrap_or(0),
+            max_mem: definition.max_memory.0,
+            memory: definition.memory.0,
+            nr_virt_cpu: definition.vcpus,
+            cpu_time: u64::try_from(since_epoch.as_nanos()).unwrap_or(u64::MAX),
+        })
+    }
+
+    #[inline_safe]
+    fn domain_get_state(
+        &self,
+        _: &mut CallContext<'_>,
+        domain: Resolved<Domain>,
+        flags: u32,
+    ) -> Result<DomainGetStateReply> {
+        check_flags("testDomainGetState", flags, 0)?;
+        let snapshot = domain.handle::<Guest>()?.snapshot();
+        Ok(DomainGetStateReply {
+            state: snapshot.state.state.0,
+            reason: snapshot.state.reason,
+        })
+    }
+
+    #[inline_safe]
+    fn domain_get_os_type(
+        &self,
+        _: &mut CallContext<'_>,
+        _: Resolved<Domain>,
+    ) -> Result<DomainGetOsTypeReply> {
+        Ok(DomainGetOsTypeReply {
+            kind: "linux".to_owned(),
+        })
+    }
+
+    #[inline_safe]
+    fn domain_get_max_memory(
+        &self,
+        _: &mut CallContext<'_>,
+        domain: Resolved<Domain>,
+    ) -> Result<DomainGetMaxMemoryReply> {
+        let snapshot = domain.handle::<Guest>()?.snapshot();
+        Ok(DomainGetMaxMemoryReply {
+            memory: snapshot.life.current().max_memory.0,
+        })
+    }
+
+    #[inline_safe]
+    fn domain_get_max_vcpus(
+        &self,
+        cx: &mut CallContext<'_>,
+        domain: Resolved<Domain>,
+    ) -> Result<DomainGetMaxVcpusReply> {
+        let flags = DomainVcpuFlags::LIVE | DomainVcpuFlags::MAXIMUM;
+        let num = self.domain_get_vcpus_flags(cx, domain, flags.bits())?.num;
+        Ok(DomainGetMaxVcpusReply { num })
+    }
+
+    #[inline_safe]
+    fn domain_get_vcpus_flags(
+        &self,
+        _: &mut CallContext<'_>,
+        domain: Resolved<Domain>,
+        flags: u32,
+    ) -> Result<DomainGetVcpusFlagsReply> {
+        let allowed = DomainVcpuFlags::LIVE | DomainVcpuFlags::CONFIG | DomainVcpuFlags::MAXIMUM;
+        check_flags("testDomainGetVcpusFlags", flags, allowed.bits())?;
+        let snapshot = domain.handle::<Guest>()?.snapshot();
+        let definition = definition_for(&snapshot, flags)?;
+        let maximum = DomainVcpuFlags::from(flags).contains(DomainVcpuFlags::MAXIMUM);
+        Ok(DomainGetVcpusFlagsReply {
+            num: if maximum {
+                definition.max_vcpus
+            } else {
+                definition.vcpus
+            }
+            .into(),
+        })
+    }
+
+    #[inline_safe]
+    fn domain_is_active(
+        &self,
+        _: &mut CallContext<'_>,
+        domain: Resolved<Domain>,
+    ) -> Result<DomainIsActiveReply> {
+        Ok(DomainIsActiveReply {
+            active: is_active(domain.handle::<Guest>()?).into(),
+        })
+    }
+
+    #[inline_safe]
+    fn domain_is_persistent(
+        &self,
+        _: &mut CallContext<'_>,
+        domain: Resolved<Domain>,
+    ) -> Result<DomainIsPersistentReply> {
+        Ok(DomainIsPersistentReply {
+            persistent: domain.handle::<Guest>()?.snapshot().is_persistent().into(),
+        })
+    }
+
+    #[inline_safe]
+    fn domain_is_updated(
+        &self,
+        _: &mut CallContext<'_>,
+        _: Resolved<Domain>,
+    ) -> Result<DomainIsUpdatedReply> {
+        Ok(DomainIsUpdatedReply { updated: 0 })
+    }
+
+    #[inline_safe]
+    fn domain_get_control_info(
+        &self,
+        _: &mut CallContext<'_>,
+        domain: Resolved<Domain>,
+        flags: u32,
+    ) -> Result<DomainGetControlInfoReply> {
+        check_flags("testDomainGetControlInfo", flags, 0)?;
+        life::active(domain.handle::<Guest>()?)?;
+        Ok(DomainGetControlInfoReply {
+            state: DomainControlState::OK.0.unsigned_abs(),
+            details: 0,
+            state_time: 0,
+        })
+    }
+
+    #[inline_safe]
+    fn domain_get_security_label(
+        &self,
+        _: &mut CallContext<'_>,
+        domain: Resolved<Domain>,
+    ) -> Result<DomainGetSecurityLabelReply> {
+        let active = is_active(domain.handle::<Guest>()?);
+        Ok(DomainGetSecurityLabelReply {
+            label: if active { "libvirt-test" } else { "" }.to_owned(),
+            enforcing: active.into(),
+        })
+    }
+
+    #[inline_safe]
+    fn domain_get_time(
+        &self,
+        _: &mut CallContext<'_>,
+        domain: Resolved<Domain>,
+        flags: u32,
+    ) -> Result<DomainGetTimeReply> {
+        check_flags("testDomainGetTime", flags, 0)?;
+        if domain.handle::<Guest>()?.snapshot().state.state != DomainState::RUNNING {
+            return Err(error(ErrorCode::OPERATION_INVALID, "domain is not running"));
+        }
+        Ok(DomainGetTimeReply {
+            seconds: GUEST_TIME,
+            nseconds: 0,
+        })
+    }
+
+    #[inline_safe]
+    fn domain_memory_stats(
+        &self,
+        _: &mut CallContext<'_>,
+        domain: Resolved<Domain>,
+        max_stats: u32,
+        flags: u32,
+    ) -> Result<DomainMemoryStatsReply> {
+        use DomainMemoryStatTags as Tag;
+        check_flags("testDomainMemoryStats", flags, 0)?;
+        let snapshot = life::active(domain.handle::<Guest>()?)?;
+        let memory = snapshot.life.current().memory.0;
+        let stats = [
+            (Tag::ACTUAL_BALLOON, memory),
+            (Tag::SWAP_IN, 0),
+            (Tag::SWAP_OUT, 0),
+            (Tag::MAJOR_FAULT, 0),
+            (Tag::MINOR_FAULT, 0),
+            (Tag::UNUSED, memory / 2),
+            (Tag::AVAILABLE, memory),
+            (Tag::USABLE, memory / 2),
+            (Tag::LAST_UPDATE, GUEST_TIME.unsigned_abs()),
+            (Tag::DISK_CACHES, memory / 8),
+            (Tag::HUGETLB_PGALLOC, 0),
+            (Tag::HUGETLB_PGFAIL, 0),
+            (Tag::RSS, memory / 2),
+        ];
+        let stats = stats.map(|(tag, val)| DomainMemoryStat { tag: tag.0, val });
+        Ok(DomainMemoryStatsReply {
+            stats: stats.into_iter().take(max_stats as usize).collect(),
+        })
+    }
+
+    #[inline_safe]
+    fn domain_get_autostart(
+        &self,
+        _: &mut CallContext<'_>,
+        domain: Resolved<Domain>,
+    ) -> Result<DomainGetAutostartReply> {
+        Ok(DomainGetAutostartReply {
+            autostart: domain.handle::<Guest>()?.snapshot().autostart.into(),
+        })
+    }
+
+    fn domain_set_autostart(
+        &self,
+        cx: &mut CallContext<'_>,
+        domain: Resolved<Domain>,
+        autostart: i32,
+    ) -> Result<()> {
+        self.change(cx, &domain, "virDomainSetAutostart", |_, guest| {
+            guest.publish(|snapshot| snapshot.autostart = autostart != 0);
+            Ok(())
+        })
+    }
+
+    fn domain_create(&self, cx: &mut CallContext<'_>, domain: Resolved<Domain>) -> Result<()> {
+        self.change(cx, &domain, "virDomainCreate", life::start)
+    }
+
+    fn domain_create_with_flags(
+        &self,
+        cx: &mut CallContext<'_>,
+        domain: Resolved<Domain>,
+        flags: u32,
+    ) -> Result<DomainCreateWithFlagsReply> {
+        check_flags("testDomainCreateWithFlags", flags, 0)?;
+        self.change(cx, &domain, "virDomainCreateWithFlags", |world, guest| {
+            life::start(world, guest)?;
+            Ok(DomainCreateWithFlagsReply {
+                domain: domain::attributes(guest).into(),
+            })
+        })
+    }
+
+    fn domain_destroy(&self, cx: &mut CallContext<'_>, domain: Resolved<Domain>) -> Result<()> {
+        self.change(cx, &domain, "virDomainDestroy", life::destroy)
+    }
+
+    fn domain_destroy_flags(
+        &self,
+        cx: &mut CallContext<'_>,
+        domain: Resolved<Domain>,
+        flags: u32,
+    ) -> Result<()> {
+        check_flags(
+            "testDomainDestroyFlags",
+            flags,
+            DomainDestroyFlags::GRACEFUL.bits(),
+        )?;
+        self.change(cx, &domain, "virDomainDestroyFlags", life::destroy)
+    }
+
+    fn domain_shutdown(&self, cx: &mut CallContext<'_>, domain: Resolved<Domain>) -> Result<()> {
+        self.change(cx, &domain, "virDomainShutdown", life::shutdown)
+    }
+
+    fn domain_shutdown_flags(
+        &self,
+        cx: &mut CallContext<'_>,
+        domain: Resolved<Domain>,
+        flags: u32,
+    ) -> Result<()> {
+        check_flags("testDomainShutdownFlags", flags, 0)?;
+        self.change(cx, &domain, "virDomainShutdownFlags", life::shutdown)
+    }
+
+    fn domain_reboot(&self, cx: &mut CallContext<'_>, domain: Resolved<Domain>, flags: u32) -> Result<()> {
+        check_flags("testDomainReboot", flags, DomainRebootFlags::all().bits())?;
+        self.change(cx, &domain, "virDomainReboot", life::reboot)
+    }
+
+    fn domain_reset(&self, cx: &mut CallContext<'_>, domain: Resolved<Domain>, flags: u32) -> Result<()> {
+        check_flags("testDomainReset", flags, 0)?;
+        self.change(cx, &domain, "virDomainReset", |_, guest| {
+            life::active(guest).map(|_| ())
+        })
+    }
+
+    fn domain_suspend(&self, cx: &mut CallContext<'_>, domain: Resolved<Domain>) -> Result<()> {
+        self.change(cx, &domain, "virDomainSuspend", |_, guest| life::suspend(guest))
+    }
+
+    fn domain_resume(&self, cx: &mut CallContext<'_>, domain: Resolved<Domain>) -> Result<()> {
+        self.change(cx, &domain, "virDomainResume", |_, guest| life::resume(guest))
+    }
+
+    fn domain_undefine(&self, cx: &mut CallContext<'_>, domain: Resolved<Domain>) -> Result<()> {
+        self.domain_undefine_flags(cx, domain, 0)
+    }
+
+    fn domain_undefine_flags(
+        &self,
+        cx: &mut CallContext<'_>,
+        domain: Resolved<Domain>,
+        flags: u32,
+    ) -> Result<()> {
+        let allowed = DomainUndefineFlags::MANAGED_SAVE | DomainUndefineFlags::SNAPSHOTS_METADATA;
+        check_flags("testDomainUndefineFlags", flags, allowed.bits())?;
+        self.change(cx, &domain, "virDomainUndefineFlags", |world, guest| {
+            life::undefine(world, guest, flags.into())
+        })
+    }
+
+    fn domain_managed_save(
+        &self,
+        cx: &mut CallContext<'_>,
+        domain: Resolved<Domain>,
+        flags: u32,
+    ) -> Result<()> {
+        let allowed = DomainSaveRestoreFlags::BYPASS_CACHE
+            | DomainSaveRestoreFlags::RUNNING
+            | DomainSaveRestoreFlags::PAUSED;
+        check_flags("testDomainManagedSave", flags, allowed.bits())?;
+        self.change(cx, &domain, "virDomainManagedSave", life::managed_save)
+    }
+
+    #[inline_safe]
+    fn domain_has_managed_save_image(
+        &self,
+        _: &mut CallContext<'_>,
+        domain: Resolved<Domain>,
+        flags: u32,
+    ) -> Result<DomainHasManagedSaveImageReply> {
+        check_flags("testDomainHasManagedSaveImage", flags, 0)?;
+        Ok(DomainHasManagedSaveImageReply {
+            result: domain.handle::<Guest>()?.snapshot().state.managed_save.into(),
+        })
+    }
+
+    fn domain_managed_save_remove(
+        &self,
+        cx: &mut CallContext<'_>,
+        domain: Resolved<Domain>,
+        flags: u32,
+    ) -> Result<()> {
+        check_flags("testDomainManagedSaveRemove", flags, 0)?;
+        self.change(cx, &domain, "virDomainManagedSaveRemove", |_, guest| {
+            guest.publish(|snapshot| snapshot.state.managed_save = false);
+            Ok(())
+        })
+    }
+}
+
+/// The one definition that `flags` (live, stored, or what the guest has now) mean.
+fn definition_for(
+    snapshot: &virt_conf::registry::Snapshot<domain::GuestKind>,
+    flags: u32,
+) -> Result<Arc<crate::definition::GuestDefinition>> {
+    let impact = DomainModificationImpact::from(flags);
+    let life = &snapshot.life;
+    let refuse = |what: &str| Err(error(ErrorCode::OPERATION_INVALID, what));
+    if impact.contains(DomainModificationImpact::LIVE | DomainModificationImpact::CONFIG) {
+        return Err(error(
+            ErrorCode::INVALID_ARG,
+            "flags 'live' and 'config' are mutually exclusive here",
+        ));
+    }
+    if impact.contains(DomainModificationImpact::LIVE) && !life.is_active() {
+        return refuse("domain is not running");
+    }
+    if impact.contains(DomainModificationImpact::CONFIG) {
+        return match life.stored() {
+            Some(stored) => Ok(Arc::clone(stored)),
+            None => refuse("transient domains do not have any persistent config"),
+        };
+    }
+    Ok(Arc::clone(life.current()))
+}

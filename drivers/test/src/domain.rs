@@ -1,0 +1,167 @@
+//! A guest in the registry.
+
+use std::sync::Arc;
+
+use virt_api::access::{AccessObject, Domain};
+use virt_api::call::PROGRAM_REMOTE;
+use virt_api::events::{Event, EventClass, EventSubject};
+use virt_api::protocol::remote::{
+    DomainEventCallbackLifecycleMessage, DomainEventLifecycleMessage, DomainRef,
+};
+use virt_api::protocol::table::EventMessage;
+use virt_conf::registry::{Kind, Object, Snapshot};
+use virt_util::types::{ConnectListAllDomainsFlags, DomainEventId, DomainEventType, DomainState};
+use virt_util::{ErrorCode, ErrorDomain, Result};
+
+use crate::definition::GuestDefinition;
+
+/// The kind of object that guests of this driver are.
+#[derive(Debug)]
+pub struct GuestKind;
+
+impl Kind for GuestKind {
+    type Definition = GuestDefinition;
+    type State = GuestState;
+    type Private = ();
+    type Key = GuestId;
+    type Event = Lifecycle;
+
+    const NOUN: &'static str = "domain";
+    const NOT_FOUND: ErrorCode = ErrorCode::NO_DOMAIN;
+    const ERROR_DOMAIN: ErrorDomain = ErrorDomain::TEST;
+}
+
+/// A guest.
+pub type Guest = Object<GuestKind>;
+
+/// The number of a guest that runs, unique in its world.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct GuestId(pub i32);
+
+/// What is published of a guest beside its definitions.
+#[derive(Clone, Debug)]
+pub struct GuestState {
+    /// The id while it runs, -1 otherwise.
+    pub id: i32,
+    /// What it is doing.
+    pub state: DomainState,
+    /// Why, in the numbers of the state's own reasons.
+    pub reason: i32,
+    /// Its memory was saved and waits for the next start.
+    pub managed_save: bool,
+}
+
+impl Default for GuestState {
+    fn default() -> Self {
+        Self {
+            id: -1,
+            state: DomainState::SHUTOFF,
+            reason: 0,
+            managed_save: false,
+        }
+    }
+}
+
+/// The guest as clients and policies know it.
+pub fn attributes(guest: &Guest) -> Domain {
+    let snapshot = guest.snapshot();
+    Domain {
+        name: snapshot.name().to_owned(),
+        uuid: guest.uuid().unwrap_or_default(),
+        id: snapshot.state.id,
+    }
+}
+
+/// Whether a guest is in the list that `filter` asks for: filters of one group add up, groups restrict each other.
+pub fn matches(snapshot: &Snapshot<GuestKind>, filter: ConnectListAllDomainsFlags) -> bool {
+    use ConnectListAllDomainsFlags as F;
+    let state = snapshot.state.state;
+    let known = [DomainState::RUNNING, DomainState::PAUSED, DomainState::SHUTOFF];
+    // Snapshots and checkpoints of guests are not simulated yet, so no guest has any.
+    let groups: [&[(F, bool)]; 7] = [
+        &[
+            (F::ACTIVE, snapshot.is_active()),
+            (F::INACTIVE, !snapshot.is_active()),
+        ],
+        &[
+            (F::PERSISTENT, snapshot.is_persistent()),
+            (F::TRANSIENT, !snapshot.is_persistent()),
+        ],
+        &[
+            (F::RUNNING, state == DomainState::RUNNING),
+            (F::PAUSED, state == DomainState::PAUSED),
+            (F::SHUTOFF, state == DomainState::SHUTOFF),
+            (F::OTHER, !known.contains(&state)),
+        ],
+        &[
+            (F::MANAGEDSAVE, snapshot.state.managed_save),
+            (F::NO_MANAGEDSAVE, !snapshot.state.managed_save),
+        ],
+        &[
+            (F::AUTOSTART, snapshot.autostart),
+            (F::NO_AUTOSTART, !snapshot.autostart),
+        ],
+        &[(F::HAS_SNAPSHOT, false), (F::NO_SNAPSHOT, true)],
+        &[(F::HAS_CHECKPOINT, false), (F::NO_CHECKPOINT, true)],
+    ];
+    groups.iter().all(|group| {
+        let mut asked = group.iter().filter(|(flag, _)| filter.contains(*flag)).peekable();
+        asked.peek().is_none() || asked.any(|(_, holds)| *holds)
+    })
+}
+
+/// Something that happened in a guest's life.
+#[derive(Clone, Debug)]
+pub struct Lifecycle {
+    /// The guest as it was then.
+    pub domain: Domain,
+    /// What happened.
+    pub event: DomainEventType,
+    /// More about it, in the numbers of the event's own details.
+    pub detail: i32,
+}
+
+impl Lifecycle {
+    /// Notes an event of `guest`, for whoever holds its lane; tell it afterwards.
+    pub fn note(guest: &Arc<Guest>, event: DomainEventType, detail: i32) {
+        guest.events().note(Self {
+            domain: attributes(guest),
+            event,
+            detail,
+        });
+    }
+}
+
+impl Event for Lifecycle {
+    fn class(&self) -> EventClass {
+        EventClass::Domain
+    }
+
+    fn event_id(&self) -> i32 {
+        DomainEventId::LIFECYCLE.0
+    }
+
+    fn subject(&self) -> EventSubject {
+        EventSubject::Uuid(self.domain.uuid)
+    }
+
+    fn object(&self) -> &dyn AccessObject {
+        &self.domain
+    }
+
+    fn procedure(&self) -> (u32, u32) {
+        (PROGRAM_REMOTE, DomainEventCallbackLifecycleMessage::PROCEDURE)
+    }
+
+    fn encode(&self) -> Result<Vec<u8>> {
+        DomainEventCallbackLifecycleMessage {
+            callback_id: 0,
+            msg: DomainEventLifecycleMessage {
+                domain: DomainRef::from(&self.domain),
+                event: self.event.0,
+                detail: self.detail,
+            },
+        }
+        .behind_callback_id()
+    }
+}

@@ -1,0 +1,237 @@
+//! A guest's life: start, stop, pause, and what else only changes its state.
+
+use std::sync::Arc;
+
+use virt_api::call::CallContext;
+use virt_conf::registry::Snapshot;
+use virt_conf::registry::job::{Asker, Job, JobGuard};
+use virt_util::types::{
+    DomainEventResumedDetail, DomainEventStartedDetail, DomainEventStoppedDetail, DomainEventSuspendedDetail,
+    DomainEventType, DomainEventUndefinedDetail, DomainLifecycleAction, DomainPausedReason,
+    DomainRunningReason, DomainShutoffReason, DomainState, DomainUndefineFlags,
+};
+use virt_util::{ErrorCode, ErrorDomain, Result};
+
+use crate::domain::{Guest, GuestId, GuestKind, GuestState, Lifecycle};
+use crate::error;
+use crate::world::World;
+
+/// Takes a guest's lane for a change on behalf of a call.
+pub fn begin(guest: &Guest, cx: &CallContext<'_>, api: &'static str) -> Result<JobGuard> {
+    let asker = Asker {
+        api,
+        deadline: cx.deadline(),
+        cancel: cx.cancel().clone(),
+    };
+    guest
+        .lane()
+        .begin(Job::Modify, &asker)
+        .map_err(|error| error.in_domain_if_none(ErrorDomain::TEST))
+}
+
+/// The snapshot of a guest that must run.
+pub fn active(guest: &Guest) -> Result<Arc<Snapshot<GuestKind>>> {
+    let snapshot = guest.snapshot();
+    if snapshot.is_active() {
+        return Ok(snapshot);
+    }
+    Err(error(ErrorCode::OPERATION_INVALID, "domain is not running"))
+}
+
+/// The simulator's own words for a guest in the wrong state, with libvirt's code.
+fn wrong_state(snapshot: &Snapshot<GuestKind>, what: &str) -> virt_util::VirtError {
+    error(
+        ErrorCode::INTERNAL_ERROR,
+        format_args!("domain '{}' {what}", snapshot.name()),
+    )
+}
+
+/// Starts a guest that is off. The caller holds its lane.
+pub fn start(world: &World, guest: &Arc<Guest>) -> Result<()> {
+    let snapshot = guest.snapshot();
+    if snapshot.state.state != DomainState::SHUTOFF {
+        return Err(error(
+            ErrorCode::INTERNAL_ERROR,
+            format_args!("Domain '{}' is already running", snapshot.name()),
+        ));
+    }
+    run(world, guest)
+}
+
+/// Makes a guest run with its current definition. The caller holds its lane.
+pub fn run(world: &World, guest: &Arc<Guest>) -> Result<()> {
+    let id = world.new_id();
+    world.guests().bind(guest, id)?;
+    guest.publish(|snapshot| {
+        snapshot.life = snapshot.life.started(Arc::clone(snapshot.life.current()));
+        snapshot.state = GuestState {
+            id: id.0,
+            state: DomainState::RUNNING,
+            reason: DomainRunningReason::BOOTED.0,
+            managed_save: false,
+        };
+    });
+    Lifecycle::note(
+        guest,
+        DomainEventType::STARTED,
+        DomainEventStartedDetail::BOOTED.0,
+    );
+    Ok(())
+}
+
+/// Ends a guest that runs; a transient one is gone then. The caller holds its lane.
+pub fn stop(
+    world: &World,
+    guest: &Arc<Guest>,
+    reason: DomainShutoffReason,
+    detail: DomainEventStoppedDetail,
+) {
+    let snapshot = guest.snapshot();
+    let managed_save = reason == DomainShutoffReason::SAVED;
+    world.guests().unbind(&GuestId(snapshot.state.id));
+    guest.publish(|snapshot| {
+        if let Some(stored) = snapshot.life.stopped() {
+            snapshot.life = stored;
+        }
+        snapshot.state = GuestState {
+            id: -1,
+            state: DomainState::SHUTOFF,
+            reason: reason.0,
+            managed_save,
+        };
+    });
+    Lifecycle::note(guest, DomainEventType::STOPPED, detail.0);
+    if !snapshot.is_persistent() {
+        world.guests().remove(guest);
+    }
+}
+
+/// `destroy`.
+pub fn destroy(world: &World, guest: &Arc<Guest>) -> Result<()> {
+    active(guest)?;
+    stop(
+        world,
+        guest,
+        DomainShutoffReason::DESTROYED,
+        DomainEventStoppedDetail::DESTROYED,
+    );
+    Ok(())
+}
+
+/// `managedsave`.
+pub fn managed_save(world: &World, guest: &Arc<Guest>) -> Result<()> {
+    if !active(guest)?.is_persistent() {
+        return Err(error(
+            ErrorCode::OPERATION_INVALID,
+            "cannot do managed save for transient domain",
+        ));
+    }
+    stop(
+        world,
+        guest,
+        DomainShutoffReason::SAVED,
+        DomainEventStoppedDetail::SAVED,
+    );
+    Ok(())
+}
+
+/// `shutdown`: the guest obeys at once, in the way its definition says.
+pub fn shutdown(world: &World, guest: &Arc<Guest>) -> Result<()> {
+    let snapshot = guest.snapshot();
+    if snapshot.state.state == DomainState::SHUTOFF {
+        return Err(wrong_state(&snapshot, "not running"));
+    }
+    end(world, guest, snapshot.life.current().on_poweroff);
+    Ok(())
+}
+
+/// `reboot`.
+pub fn reboot(world: &World, guest: &Arc<Guest>) -> Result<()> {
+    let action = active(guest)?.life.current().on_reboot;
+    end(world, guest, action);
+    Ok(())
+}
+
+/// The guest has come to its own end: off, or up again.
+fn end(world: &World, guest: &Arc<Guest>, action: DomainLifecycleAction) {
+    if [
+        DomainLifecycleAction::RESTART,
+        DomainLifecycleAction::RESTART_RENAME,
+    ]
+    .contains(&action)
+    {
+        set_state(guest, DomainState::RUNNING, DomainRunningReason::BOOTED.0);
+    } else {
+        stop(
+            world,
+            guest,
+            DomainShutoffReason::SHUTDOWN,
+            DomainEventStoppedDetail::SHUTDOWN,
+        );
+    }
+}
+
+/// `suspend`.
+pub fn suspend(guest: &Arc<Guest>) -> Result<()> {
+    let snapshot = guest.snapshot();
+    if [DomainState::SHUTOFF, DomainState::PAUSED].contains(&snapshot.state.state) {
+        return Err(wrong_state(&snapshot, "not running"));
+    }
+    set_state(guest, DomainState::PAUSED, DomainPausedReason::USER.0);
+    Lifecycle::note(
+        guest,
+        DomainEventType::SUSPENDED,
+        DomainEventSuspendedDetail::PAUSED.0,
+    );
+    Ok(())
+}
+
+/// `resume`.
+pub fn resume(guest: &Arc<Guest>) -> Result<()> {
+    let snapshot = guest.snapshot();
+    if snapshot.state.state != DomainState::PAUSED {
+        return Err(wrong_state(&snapshot, "not paused"));
+    }
+    set_state(guest, DomainState::RUNNING, DomainRunningReason::UNPAUSED.0);
+    Lifecycle::note(
+        guest,
+        DomainEventType::RESUMED,
+        DomainEventResumedDetail::UNPAUSED.0,
+    );
+    Ok(())
+}
+
+/// `undefine`: a guest that runs becomes transient, one that is off is gone.
+pub fn undefine(world: &World, guest: &Arc<Guest>, flags: DomainUndefineFlags) -> Result<()> {
+    let snapshot = guest.snapshot();
+    if snapshot.state.managed_save && !flags.contains(DomainUndefineFlags::MANAGED_SAVE) {
+        return Err(error(
+            ErrorCode::OPERATION_INVALID,
+            "Refusing to undefine while domain managed save image exists",
+        ));
+    }
+    Lifecycle::note(
+        guest,
+        DomainEventType::UNDEFINED,
+        DomainEventUndefinedDetail::REMOVED.0,
+    );
+    let left = snapshot.life.undefined();
+    let gone = left.is_none();
+    guest.publish(|snapshot| {
+        snapshot.state.managed_save = false;
+        if let Some(left) = left {
+            snapshot.life = left;
+        }
+    });
+    if gone {
+        world.guests().remove(guest);
+    }
+    Ok(())
+}
+
+fn set_state(guest: &Guest, state: DomainState, reason: i32) {
+    guest.publish(|snapshot| {
+        snapshot.state.state = state;
+        snapshot.state.reason = reason;
+    });
+}

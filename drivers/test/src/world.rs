@@ -1,0 +1,254 @@
+//! One simulated host.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI32, Ordering};
+
+use virt_api::events::EventHub;
+use virt_conf::registry::{Life, Registry, Snapshot};
+use virt_util::types::DomainState;
+use virt_util::xml::{Doc, DocOptions, Element};
+use virt_util::{ErrorCode, ErrorDomain, Result};
+
+use crate::auth::User;
+use crate::definition::{GuestDefinition, InitialState};
+use crate::domain::{Guest, GuestId, GuestKind, GuestState};
+use crate::error;
+use crate::node::{Cell, DEFAULT_CELLS, NodeInfo};
+
+/// The largest host file.
+const FILE_MAX: u64 = 64 * 1024 * 1024;
+
+/// A host with its guests.
+#[derive(Debug)]
+pub struct World {
+    node: NodeInfo,
+    cells: Vec<Cell>,
+    users: Vec<User>,
+    guests: Registry<GuestKind>,
+    next_id: AtomicI32,
+    events: EventHub,
+}
+
+impl World {
+    /// The host of `test:///default`.
+    pub fn default_host() -> Result<Arc<Self>> {
+        let text = include_str!("default_host.xml");
+        Self::read(text, "default_host.xml", None, DEFAULT_CELLS.to_vec())
+    }
+
+    /// The host that a file describes.
+    pub fn from_file(path: &Path) -> Result<Arc<Self>> {
+        let text = read_file(path)?;
+        Self::read(&text, &path.display().to_string(), path.parent(), Vec::new())
+    }
+
+    fn read(text: &str, name: &str, folder: Option<&Path>, cells: Vec<Cell>) -> Result<Arc<Self>> {
+        let doc = Doc::parse_with(text, &options(name))?;
+        let node = doc.root();
+        if node.name() != "node" {
+            return Err(error(
+                ErrorCode::XML_ERROR,
+                format_args!(
+                    "unexpected root element <{}> in '{name}', expecting <node>",
+                    node.name()
+                ),
+            ));
+        }
+        let world = Self {
+            node: NodeInfo::read(node)?,
+            cells,
+            users: users(node)?,
+            guests: Registry::new(),
+            next_id: AtomicI32::new(1),
+            events: EventHub::new(),
+        };
+        for element in node.children_named("domain") {
+            match element.attr("file") {
+                None => world.add_guest(element)?,
+                Some(file) => {
+                    let path = folder.unwrap_or(Path::new("")).join(&*file);
+                    let text = read_file(&path)?;
+                    let name = path.display().to_string();
+                    world.add_guest(Doc::parse_with(&text, &options(&name))?.root())?;
+                }
+            }
+        }
+        Ok(Arc::new(world))
+    }
+
+    fn add_guest(&self, element: Element<'_>) -> Result<()> {
+        let definition = Arc::new(GuestDefinition::read(element)?);
+        let initial = InitialState::read(element)?;
+        let stored = (!initial.transient).then(|| Arc::clone(&definition));
+        let (life, id) = if initial.state == DomainState::SHUTOFF {
+            (Life::Inactive(definition), -1)
+        } else {
+            let life = Life::Active {
+                live: definition,
+                next: stored,
+            };
+            (life, self.new_id().0)
+        };
+        let snapshot = Snapshot {
+            life,
+            state: GuestState {
+                id,
+                state: initial.state,
+                reason: 0,
+                managed_save: initial.managed_save,
+            },
+            autostart: false,
+            autostart_once: false,
+        };
+        let guest = self.guests.adopt(snapshot, ())?;
+        if id >= 0 {
+            self.guests.bind(&guest, GuestId(id))?;
+        }
+        Ok(())
+    }
+
+    /// The hardware.
+    pub fn node(&self) -> &NodeInfo {
+        &self.node
+    }
+
+    /// The memory nodes.
+    pub fn cells(&self) -> &[Cell] {
+        &self.cells
+    }
+
+    /// Who may connect; everybody if it is empty.
+    pub fn users(&self) -> &[User] {
+        &self.users
+    }
+
+    /// The guests.
+    pub fn guests(&self) -> &Registry<GuestKind> {
+        &self.guests
+    }
+
+    /// Who is told what happens.
+    pub fn events(&self) -> &EventHub {
+        &self.events
+    }
+
+    /// The id of the next guest to run.
+    pub fn new_id(&self) -> GuestId {
+        GuestId(self.next_id.fetch_add(1, Ordering::Relaxed))
+    }
+
+    /// Tells what has been noted of a guest; call it with its lane let go.
+    pub fn tell(&self, guest: &Guest) -> Result<()> {
+        let mut result = Ok(());
+        guest.events().tell(|_, event| {
+            if let Err(error) = self.events.emit(&event) {
+                result = Err(error);
+            }
+        });
+        result
+    }
+}
+
+fn options(name: &str) -> DocOptions<'_> {
+    DocOptions::named(name).in_domain(ErrorDomain::TEST)
+}
+
+fn read_file(path: &Path) -> Result<String> {
+    let shown = path.display();
+    let content = virt_util::durable::read(path, FILE_MAX)?.ok_or_else(|| {
+        error(
+            ErrorCode::XML_ERROR,
+            format_args!("host file '{shown}' does not exist"),
+        )
+    })?;
+    String::from_utf8(content).map_err(|_| {
+        error(
+            ErrorCode::XML_ERROR,
+            format_args!("host file '{shown}' is not UTF-8"),
+        )
+    })
+}
+
+fn users(node: Element<'_>) -> Result<Vec<User>> {
+    let auth = node.children_named("auth");
+    auth.flat_map(|auth| auth.children_named("user"))
+        .map(|user| match user.text().into_owned() {
+            name if name.is_empty() => Err(error(
+                ErrorCode::XML_ERROR,
+                "missing username in /node/auth/user field",
+            )),
+            name => Ok(User {
+                name,
+                password: user.attr("password").map(std::borrow::Cow::into_owned),
+            }),
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_default_host_has_one_guest() {
+        let world = World::default_host().unwrap();
+        let guest = world.guests().find_name("test").unwrap();
+        let snapshot = guest.snapshot();
+        assert_eq!(snapshot.state.id, 1);
+        assert!(snapshot.is_active() && snapshot.is_persistent());
+        assert_eq!(snapshot.life.current().memory.0, 2_097_152);
+        assert!(world.guests().by_key(&GuestId(1)).is_some());
+    }
+
+    #[test]
+    fn a_file_may_name_other_files_and_states() {
+        let folder = tempfile::tempdir().unwrap();
+        let guest = |name: &str, more: &str| {
+            format!(
+                "<domain type='test' xmlns:test='http://libvirt.org/schemas/domain/test/1.0'>\
+                 <name>{name}</name><memory unit='MiB'>8</memory>{more}</domain>"
+            )
+        };
+        std::fs::write(folder.path().join("b.xml"), guest("b", "<test:transient/>")).unwrap();
+        let off = guest("a", "<test:runstate>5</test:runstate><test:hasmanagedsave/>");
+        let host =
+            format!("<node><auth><user password='p'>u</user></auth>{off}<domain file='b.xml'/></node>");
+        let path = folder.path().join("host.xml");
+        std::fs::write(&path, host).unwrap();
+        let world = World::from_file(&path).unwrap();
+        let a = world.guests().find_name("a").unwrap().snapshot();
+        assert!(!a.is_active() && a.state.managed_save);
+        let b = world.guests().find_name("b").unwrap().snapshot();
+        assert!(b.is_active() && !b.is_persistent());
+        assert_eq!(b.life.current().memory.0, 8192);
+        assert_eq!(world.users().len(), 1);
+        assert!(world.cells().is_empty());
+    }
+
+    #[test]
+    fn bad_files_are_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("host.xml");
+        assert!(World::from_file(&path).is_err());
+        let domain = |more: &str| {
+            format!(
+                "<node><domain type='test' xmlns:t='{}'><name>a</name><memory>1</memory>{more}</domain></node>",
+                crate::definition::NAMESPACE
+            )
+        };
+        for text in [
+            "<domain/>".to_owned(),
+            "<node><auth><user/></auth></node>".to_owned(),
+            domain("<t:runstate>77</t:runstate>"),
+            domain("<t:transient/><t:runstate>5</t:runstate>"),
+            domain("<t:hasmanagedsave/>"),
+            domain("<vcpu current='3'>2</vcpu>"),
+            domain("<on_poweroff>explode</on_poweroff>"),
+            "<node><domain type='kvm'><name>a</name><memory>1</memory></domain></node>".to_owned(),
+        ] {
+            std::fs::write(&path, &text).unwrap();
+            assert!(World::from_file(&path).is_err(), "{text}");
+        }
+    }
+}
