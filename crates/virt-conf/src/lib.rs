@@ -1,4 +1,5 @@
 //! Formats.
 #![forbid(unsafe_code)]
 
+pub mod capabilities;
 pub mod registry;

@@ -9,6 +9,8 @@ use virt_api::driver::{DriverConnection, OpenContext};
 use virt_api::protocol::remote::*;
 use virt_api::protocol::traits::HypervisorDriver;
 use virt_conf::registry::job::JobGuard;
+use virt_util::bitmap::Bitmap;
+use virt_util::types::params::node_cpu_stats;
 use virt_util::types::{
     ConnectListAllDomainsFlags, DomainControlState, DomainDestroyFlags, DomainMemoryStatTags,
     DomainModificationImpact, DomainRebootFlags, DomainSaveRestoreFlags, DomainState, DomainUndefineFlags,
@@ -17,6 +19,7 @@ use virt_util::types::{
 use virt_util::uuid::Uuid;
 use virt_util::{ErrorCode, ErrorDomain, Result};
 
+use crate::capabilities::capabilities;
 use crate::domain::{self, Guest, GuestId};
 use crate::error;
 use crate::life;
@@ -26,6 +29,9 @@ use crate::world::World;
 const HYPERVISOR_VERSION: u64 = 2;
 /// The most processors a guest may have.
 const VCPUS_MAX: i32 = 32;
+/// libvirt's numbers of driver features.
+const FEATURE_TYPED_PARAM_STRING: i32 = 9;
+const FEATURE_NETWORK_UPDATE_ORDER: i32 = 16;
 /// A guest's clock at start, and the time of its last memory report: 17 November 1989, in seconds.
 const GUEST_TIME: i64 = 627_319_920;
 
@@ -171,6 +177,92 @@ impl HypervisorDriver for TestConnection {
             sockets: number(node.sockets),
             cores: number(node.cores),
             threads: number(node.threads),
+        })
+    }
+
+    #[inline_safe]
+    fn connect_get_capabilities(&self, _: &mut CallContext<'_>) -> Result<ConnectGetCapabilitiesReply> {
+        Ok(ConnectGetCapabilitiesReply {
+            capabilities: capabilities(self.world.cells()).to_xml(),
+        })
+    }
+
+    #[inline_safe]
+    fn connect_supports_feature(
+        &self,
+        _: &mut CallContext<'_>,
+        feature: i32,
+    ) -> Result<ConnectSupportsFeatureReply> {
+        // Strings in typed parameters, and network updates with arguments in the right order.
+        Ok(ConnectSupportsFeatureReply {
+            supported: [FEATURE_TYPED_PARAM_STRING, FEATURE_NETWORK_UPDATE_ORDER]
+                .contains(&feature)
+                .into(),
+        })
+    }
+
+    #[inline_safe]
+    fn connect_get_sysinfo(&self, _: &mut CallContext<'_>, flags: u32) -> Result<ConnectGetSysinfoReply> {
+        check_flags("testConnectGetSysinfo", flags, 0)?;
+        Ok(ConnectGetSysinfoReply {
+            sysinfo: include_str!("sysinfo.xml").to_owned(),
+        })
+    }
+
+    #[inline_safe]
+    fn node_get_cpu_map(
+        &self,
+        _: &mut CallContext<'_>,
+        need_map: i32,
+        need_online: i32,
+        flags: u32,
+    ) -> Result<NodeGetCpuMapReply> {
+        check_flags("testNodeGetCPUMap", flags, 0)?;
+        let online: Bitmap = [0, 2, 4].into_iter().collect();
+        Ok(NodeGetCpuMapReply {
+            cpumap: if need_map == 0 {
+                Vec::new()
+            } else {
+                online.to_bytes()
+            },
+            online: if need_online == 0 { 0 } else { 3 },
+            ret: 8,
+        })
+    }
+
+    #[inline_safe]
+    fn node_get_cpu_stats(
+        &self,
+        _: &mut CallContext<'_>,
+        _: i32,
+        nparams: i32,
+        flags: u32,
+    ) -> Result<NodeGetCpuStatsReply> {
+        check_flags("testNodeGetCPUStats", flags, 0)?;
+        let stats = [
+            (node_cpu_stats::USER, 9_797_400_000),
+            (node_cpu_stats::KERNEL, 34_678_723_400_000),
+            (node_cpu_stats::IDLE, 87_264_900_000),
+            (node_cpu_stats::IOWAIT, 763_600_000),
+        ];
+        // Asked for none, the call tells how many there are.
+        if nparams == 0 {
+            return Ok(NodeGetCpuStatsReply {
+                params: Vec::new(),
+                nparams: 4,
+            });
+        }
+        let params: Vec<_> = stats
+            .into_iter()
+            .take(usize::try_from(nparams).unwrap_or(0))
+            .map(|(field, value)| NodeCpuStat {
+                field: field.to_owned(),
+                value,
+            })
+            .collect();
+        Ok(NodeGetCpuStatsReply {
+            nparams: i32::try_from(params.len()).unwrap_or(0),
+            params,
         })
     }
 

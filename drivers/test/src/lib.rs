@@ -7,7 +7,7 @@
 //! | module | holds |
 //! |---|---|
 //! | [`world`] | one simulated host: its guests, what it tells to whom |
-//! | [`node`] | the host's hardware |
+//! | [`node`], [`capabilities`] | the host's hardware, and what it says of itself |
 //! | [`definition`] | what the simulator reads of a domain's XML |
 //! | [`domain`] | a guest in the registry: its state, its events |
 //! | [`life`] | start, stop, pause |
@@ -24,6 +24,7 @@ use virt_util::uri::Uri;
 use virt_util::{ErrorCode, ErrorDomain, Result, VirtError};
 
 pub mod auth;
+pub mod capabilities;
 pub mod connection;
 pub mod definition;
 pub mod domain;
