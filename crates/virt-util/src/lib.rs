@@ -2,6 +2,7 @@
 //!
 //! | module | for |
 //! |---|---|
+//! | [`cgroup`] | control groups v1, v2 and both |
 //! | [`arch`] | processor architectures by libvirt's names |
 //! | [`command`] | starting programs: what a program gets as data, captured output, daemons |
 //! | [`durable`] | files that hold their old or their new content, and stay |
@@ -32,6 +33,7 @@ extern crate self as virt_util;
 
 pub mod arch;
 pub mod bitmap;
+pub mod cgroup;
 pub mod command;
 pub mod conf_file;
 pub mod durable;
