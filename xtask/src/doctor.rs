@@ -37,6 +37,8 @@ pub enum Group {
     Guests,
     /// Our own tests.
     Tests,
+    /// Comparing with stock libvirt.
+    Peer,
     /// The machine's own set-up: no package brings it.
     Machine,
 }
@@ -103,21 +105,21 @@ const PIECES: &[Piece] = &[
         probe: Probe::File("/usr/bin/virsh"),
         used: "tests and bench against the peer",
         package: "libvirt-clients",
-        group: Group::Tests,
+        group: Group::Peer,
     },
     Piece {
         name: "stock libvirtd",
         probe: Probe::File("/usr/sbin/libvirtd"),
         used: "tests and bench against the peer",
         package: "libvirt-daemon-system",
-        group: Group::Tests,
+        group: Group::Peer,
     },
     Piece {
         name: "libvirt for Python",
         probe: Probe::Python("libvirt"),
         used: "tests with clients that are not ours",
         package: "python3-libvirt",
-        group: Group::Tests,
+        group: Group::Peer,
     },
     Piece {
         name: "cargo-deny",
@@ -141,12 +143,19 @@ pub struct Options {
     /// Install with apt-get what is missing (as root)
     #[arg(long)]
     install: bool,
+    /// With --install: stock libvirt too, to compare with
+    #[arg(long)]
+    peer: bool,
 }
 
 /// Prints the table; with `--install`, first installs.
 pub fn run(options: &Options) -> Result<Outcome> {
     if options.install {
-        apt::install(&missing_packages(&[Group::Guests, Group::Tests]))?;
+        let groups: &[Group] = match options.peer {
+            true => &[Group::Guests, Group::Tests, Group::Peer],
+            false => &[Group::Guests, Group::Tests],
+        };
+        apt::install(&missing_packages(groups))?;
     }
     print();
     Ok(Outcome::Passed)

@@ -27,6 +27,23 @@ pub struct Options {
     /// Install what a build for work in the tree gives
     #[arg(long)]
     debug: bool,
+    /// Do not print the files
+    #[arg(long)]
+    quiet: bool,
+}
+
+/// Installs below a folder of the tree, quietly but for the files; for what needs a release build of its own.
+pub fn into(prefix: &Path, debug: bool) -> Result<()> {
+    let lists = prefix.join("lists");
+    run(&Options {
+        prefix: prefix.to_owned(),
+        destdir: None,
+        libdir: None,
+        lists,
+        debug,
+        quiet: true,
+    })
+    .map(|_| ())
 }
 
 /// What is put where.
@@ -80,7 +97,9 @@ pub fn run(options: &Options) -> Result<Outcome> {
     for plugin in &build.plugins {
         installation.plugin(plugin, &prefix, &libdir)?;
     }
-    println!("file lists: {}", options.lists.display());
+    if !options.quiet {
+        println!("file lists: {}", options.lists.display());
+    }
     Ok(Outcome::Passed)
 }
 
@@ -124,7 +143,9 @@ impl Installation<'_> {
         task::write(&fresh, content)?;
         set_mode(&fresh, mode)?;
         std::fs::rename(&fresh, &staged).context(|| format!("renaming {}", fresh.display()))?;
-        println!("{}", staged.display());
+        if !self.options.quiet {
+            println!("{}", staged.display());
+        }
         self.list.push(to.to_owned());
         Ok(())
     }

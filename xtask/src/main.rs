@@ -9,6 +9,7 @@ use clap::{Parser, Subcommand};
 use std::process::ExitCode;
 
 mod apt;
+mod bench;
 mod check;
 mod codegen;
 mod conformance;
@@ -46,6 +47,8 @@ enum Task {
     Install(install::Options),
     /// Run a fuzz target, or list them
     Fuzz(fuzz::Options),
+    /// Measure beside stock libvirt
+    Bench(bench::Options),
     /// Write the skeleton of a driver
     NewDriver(new_driver::Options),
     /// List what this machine has of the things Ferrovirt can use, and which packages bring the rest
@@ -66,6 +69,7 @@ fn main() -> ExitCode {
         Task::Fuzz(options) => fuzz::run(&options),
         Task::NewDriver(options) => new_driver::run(&options),
         Task::Demo(options) => demo::run(&options),
+        Task::Bench(options) => bench::run(&options),
         Task::Doctor(options) => doctor::run(&options),
         Task::Test(options) => test::run(&options),
         Task::Conformance(options) => conformance::run(&options),
