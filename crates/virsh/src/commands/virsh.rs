@@ -114,8 +114,11 @@ fn echo(shell: &mut Shell, call: &Invocation) -> Outcome {
     exclude("xml", as_xml, "split", split)?;
 
     let mut out = String::new();
-    if let Some(prefix) = call.text("prefix")? {
-        out = format!("{prefix} ");
+    match call.text("prefix") {
+        Ok(Some(prefix)) => out = format!("{prefix} "),
+        Ok(None) => {}
+        // Complained about and left out.
+        Err(failure) => shell.report(&failure),
     }
     for word in call.values("string") {
         if as_xml {

@@ -13,6 +13,7 @@ mod qemu_monitor;
 mod util_conf;
 mod util_json;
 mod util_text;
+mod virsh;
 
 /// Runs one case.
 pub type Adapter = fn(&Case, &Corpus) -> Outcome;
@@ -45,6 +46,8 @@ const ADAPTERS: &[(&str, &str, Adapter)] = &[
     ("util-text", "escape", util_text::escape),
     ("util-text", "strip-ipv6-brackets", util_text::strip_brackets),
     ("util-text", "uri-parse", util_text::uri_parse),
+    ("virsh", "virsh", virsh::run),
+    ("virsh-table", "table", virsh::table),
 ];
 
 /// The adapter of a kind of case.
