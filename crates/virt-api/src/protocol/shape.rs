@@ -119,7 +119,11 @@ impl Shape {
                 }
                 Ok(())
             }
-            Self::Struct { fields, .. } => fields.iter().try_for_each(|(_, shape)| shape.walk(input)),
+            Self::Struct { fields, .. } => fields.iter().try_for_each(|(name, shape)| {
+                shape
+                    .walk(input)
+                    .map_err(|error| error.context(format_args!("field '{name}'")))
+            }),
         }
     }
 
@@ -174,5 +178,27 @@ fn walk_param(input: &mut XdrDecoder<'_>) -> Result<()> {
             ErrorCode::RPC,
             format_args!("a typed parameter has the unknown type {other}, 1 to 7 expected"),
         )),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::protocol::remote::{ConnectListDomainsReply, procedure};
+    use crate::protocol::table;
+    use virt_util::xdr::{XdrEncode, XdrEncoder};
+
+    #[test]
+    fn limits_of_the_network_name_the_field_and_the_limit() {
+        let reply = ConnectListDomainsReply { ids: vec![1; 16_385] };
+        let mut out = XdrEncoder::without_limits();
+        reply.encode(&mut out).unwrap();
+        let procedure = table::procedure(0x2000_8086, procedure::CONNECT_LIST_DOMAINS).unwrap();
+        let error = procedure.check_reply(&out.into_bytes()).unwrap_err();
+        let text = error.to_string();
+        assert!(
+            text.contains("ids") && text.contains("16385") && text.contains("16384"),
+            "{text}"
+        );
+        assert!(reply.to_xdr().is_err());
     }
 }

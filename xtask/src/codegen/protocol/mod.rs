@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 
 mod client;
 mod dispatch;
+mod docs;
 mod model;
 mod parse;
 mod table;
@@ -115,6 +116,7 @@ fn files(description: &Description) -> Vec<(PathBuf, String)> {
         }
     }
     files.push((PathBuf::from(format!("{TARGET}.rs")), root));
+    files.extend(docs::files(description));
     files
 }
 
