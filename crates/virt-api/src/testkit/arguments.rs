@@ -1,6 +1,7 @@
 //! Arguments for any procedure, made from the table: the smallest that pass the checks before the driver's method.
 
 use virt_util::Result;
+use virt_util::time::Deadline;
 use virt_util::typed_param::TypedParams;
 use virt_util::xdr::{XdrEncode, XdrEncoder};
 
@@ -55,7 +56,10 @@ fn put(
 ) -> Result<()> {
     let number = u8::from(wants(procedure, field));
     match *shape {
-        Shape::I32 if field == "id" => out.i32(sample.id),
+        Shape::I32 if field == "id" => {
+            let refused = procedure.rules.contains(&Rule::NonNegative("id"));
+            out.i32(if refused { sample.id.max(0) } else { sample.id });
+        }
         Shape::I32 | Shape::Char => out.i32(number.into()),
         Shape::U32 | Shape::Uchar | Shape::Ushort => out.u32(number.into()),
         Shape::I64 => out.i64(number.into()),
@@ -90,14 +94,21 @@ fn put(
     Ok(())
 }
 
-/// Calls `procedure` on `caller` with `args` and whatever else the table says belongs to it: a stream, descriptors.
-pub fn call(caller: &dyn Caller, procedure: &Procedure, args: Vec<u8>) -> Result<CallReply> {
+/// Calls `procedure` on `caller` with `args` and whatever else the table says belongs to it (a stream, descriptors), and
+/// gives up at `deadline`.
+pub fn call(
+    caller: &dyn Caller,
+    procedure: &Procedure,
+    args: Vec<u8>,
+    deadline: Deadline,
+) -> Result<CallReply> {
     let null = std::fs::File::open("/dev/null")
         .map_err(|error| virt_util::VirtError::io(&error, "cannot open /dev/null"))?;
     let null = std::os::fd::AsFd::as_fd(&null);
     let fds = vec![null; procedure.fds_in.map_or(0, |fds| fds.min)];
     let mut call = OutgoingCall::new(procedure.program, procedure.number, args);
     call.fds = &fds;
+    call.deadline = deadline;
     if procedure.stream.is_some() {
         call.stream = StreamMode::NonBlocking;
     }

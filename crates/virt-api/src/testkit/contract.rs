@@ -1,8 +1,10 @@
 //! The rules that every driver keeps, whatever it drives.
 
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
+use virt_util::time::Deadline;
 use virt_util::{ErrorCode, VirtError};
 
 use super::arguments::{self, Sample};
@@ -86,6 +88,13 @@ pub fn check_driver(driver: &DriverHandle, uri: &str) -> Vec<Violation> {
     findings.0
 }
 
+/// How long a call about nothing may take.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+fn soon() -> Deadline {
+    Deadline::after(PATIENCE)
+}
+
 fn panicked(error: &VirtError) -> bool {
     error.code() == ErrorCode::INTERNAL_ERROR && error.message().contains(" panicked")
 }
@@ -113,7 +122,7 @@ fn every_procedure(connection: &crate::abi::ConnectionHandle, findings: &mut Fin
             continue;
         };
         if let Some(cut) = args.len().checked_sub(4).and_then(|length| args.get(..length)) {
-            match arguments::call(connection, procedure, cut.to_vec()) {
+            match arguments::call(connection, procedure, cut.to_vec(), soon()) {
                 Ok(_) => findings.add("arguments that end early are refused", procedure.name),
                 Err(error) if panicked(&error) => findings.add("no call panics", error),
                 Err(_) => {}
@@ -124,7 +133,12 @@ fn every_procedure(connection: &crate::abi::ConnectionHandle, findings: &mut Fin
         if !harmless && supports.contains(Supports::IMPLEMENTED) {
             continue;
         }
-        match arguments::call(connection, procedure, args) {
+        let began = Instant::now();
+        let answer = arguments::call(connection, procedure, args, soon());
+        if began.elapsed() > 4 * PATIENCE {
+            findings.add("a call ends at its deadline", procedure.name);
+        }
+        match answer {
             Err(error) if panicked(&error) => findings.add("no call panics", error),
             Ok(_) if !supports.contains(Supports::IMPLEMENTED) => {
                 findings.add("what was not written is not answered", procedure.name);
@@ -225,7 +239,7 @@ fn read_only(driver: &DriverHandle, request: &OpenRequest, findings: &mut Findin
         let Ok(args) = arguments::sample(procedure, &Sample::default()) else {
             continue;
         };
-        match arguments::call(&connection, procedure, args) {
+        match arguments::call(&connection, procedure, args, soon()) {
             Err(error) if error.code() == ErrorCode::OPERATION_DENIED => {}
             Err(error) => findings.add(
                 "a read-only connection refuses to write",
