@@ -1,5 +1,25 @@
-//! Formats.
+//! Ferrovirt's formats, each official XML document as one declaration per element, read, defaulted, checked and written
+//! as libvirt does; and the kit for objects that live on this host.
+//!
+//! | module | document |
+//! |---|---|
+//! | [`domain`] | a virtual machine or container |
+//! | [`cpu`], [`numa`], [`sysinfo`] | parts that several documents share |
+//! | [`capabilities`] | what a host offers |
+//! | [`values`] | CPU sets, MAC addresses |
+//! | [`registry`] | the kit: index, definitions, files, jobs, events |
+//!
+//! A declaration derives [`virt_util::xml::Xml`]; see there for its language. Reading is pure: no host, driver or file is
+//! asked.
 #![forbid(unsafe_code)]
 
+#[macro_use]
+mod macros;
+
 pub mod capabilities;
+pub mod cpu;
+pub mod domain;
+pub mod numa;
 pub mod registry;
+pub mod sysinfo;
+pub mod values;

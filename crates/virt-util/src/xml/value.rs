@@ -351,3 +351,24 @@ pub fn push_formatted<T: XmlInteger>(out: &mut String, value: T, prefix: &str, r
     out.push_str(prefix);
     super::writer::push_radix(out, magnitude, radix, width);
 }
+
+macro_rules! addresses {
+    ($($type:ty, $what:literal;)*) => {$(
+        impl XmlValue for $type {
+            const SCHEMA: ValueSchema = ValueSchema::Text;
+
+            fn parse_value(text: &str) -> Result<Self, ValueError> {
+                text.parse().map_err(|_| ValueError::expected($what))
+            }
+
+            fn format_value(&self, out: &mut String) {
+                out.push_str(&self.to_string());
+            }
+        }
+    )*};
+}
+
+addresses! {
+    std::net::Ipv4Addr, "an IPv4 address";
+    std::net::IpAddr, "an IPv4 or IPv6 address";
+}

@@ -1,0 +1,849 @@
+//! Where data lie: files, devices, volumes, network storage, and the chain of images behind an image.
+//!
+//! [`StorageSource`] is one image; disks, backing stores, mirrors, data files and firmware variables use it.
+
+use virt_util::Result;
+use virt_util::xml::{At, Element, Reader, Writer, Xml, XmlElement, XmlFlags, error_at};
+
+use super::chardev::Reconnect;
+use super::device_info::PciAddress;
+use super::seclabel::DeviceSeclabel;
+use crate::values::bytes;
+
+xml_enum! {
+    /// What kind of thing holds the data.
+    pub enum StorageType { File = "file", Block = "block", Dir = "dir", Network = "network", Volume = "volume", Nvme = "nvme", Vhostuser = "vhostuser", Vhostvdpa = "vhostvdpa" }
+}
+
+xml_enum! {
+    /// The format of an image.
+    pub enum StorageFormat { Raw = "raw", Dir = "dir", Bochs = "bochs", Cloop = "cloop", Dmg = "dmg", Iso = "iso", Vpc = "vpc", Vdi = "vdi", Fat = "fat", Vhd = "vhd", Ploop = "ploop", Cow = "cow", Qcow = "qcow", Qcow2 = "qcow2", Qed = "qed", Vmdk = "vmdk" }
+}
+
+xml_enum! {
+    /// The protocol of network storage.
+    pub enum NetProtocol { Nbd = "nbd", Rbd = "rbd", Sheepdog = "sheepdog", Gluster = "gluster", Iscsi = "iscsi", Http = "http", Https = "https", Ftp = "ftp", Ftps = "ftps", Tftp = "tftp", Ssh = "ssh", Vxhs = "vxhs", Nfs = "nfs" }
+}
+
+xml_enum! {
+    /// How a storage server is reached.
+    pub enum HostTransport { Tcp = "tcp", Unix = "unix", Rdma = "rdma", Fd = "fd" }
+}
+
+xml_enum! {
+    /// How a volume of a pool is accessed.
+    pub enum PoolMode { Host = "host", Direct = "direct" }
+}
+
+xml_enum! {
+    /// How the client authenticates to the storage server.
+    pub enum StorageAuthType { Chap = "chap", Ceph = "ceph" }
+}
+
+xml_enum! {
+    /// The format of encrypted data.
+    pub enum EncryptionFormat { Qcow = "qcow", Luks = "luks", Luks2 = "luks2", LuksAny = "luks-any" }
+}
+
+xml_enum! {
+    /// Who decrypts.
+    pub enum EncryptionEngine { Qemu = "qemu", Librbd = "librbd" }
+}
+
+xml_enum! {
+    /// The kind of secret that unlocks encrypted data.
+    pub enum EncryptionSecretType { Passphrase = "passphrase" }
+}
+
+/// One image: what holds it, how it is reached and unlocked.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct StorageSource {
+    /// What holds the data.
+    pub location: StorageLocation,
+    /// Credentials for network storage.
+    pub auth: Option<StorageAuth>,
+    /// How the data are encrypted.
+    pub encryption: Option<Encryption>,
+    /// Part of the storage that is used, in bytes.
+    pub slice: Option<StorageSlice>,
+    /// Security labels for this source alone.
+    pub seclabels: Vec<DeviceSeclabel>,
+    /// Persistent SCSI reservations.
+    pub reservations: Option<Reservations>,
+    /// External data file of a qcow2 image.
+    pub data_store: Option<Box<DataStore>>,
+    /// Number that names the image in block jobs; only live.
+    pub index: Option<u32>,
+    /// What a missing source means.
+    pub startup_policy: Option<super::disk::StartupPolicy>,
+    /// The driver's own data, as XML.
+    pub private_data: Option<RawXml>,
+}
+
+/// What holds the data of an image; the `type` attribute beside `<source>` says which.
+#[derive(Xml, Clone, Debug, PartialEq)]
+#[xml(name = "source", union = "../@type")]
+pub enum StorageLocation {
+    /// A file.
+    #[xml(default)]
+    File {
+        /// Its path; none for a drive without medium.
+        #[xml("@file", nonempty)]
+        path: Option<String>,
+        /// Name of the group of file descriptors that stands for the path.
+        #[xml("@fdgroup")]
+        fd_group: Option<String>,
+    },
+    /// A block device.
+    Block {
+        /// Its path.
+        #[xml("@dev", nonempty)]
+        path: Option<String>,
+    },
+    /// A folder that appears as a FAT file system.
+    Dir {
+        /// Its path.
+        #[xml("@dir", nonempty)]
+        path: Option<String>,
+    },
+    /// Network storage.
+    Network(Box<NetworkStorage>),
+    /// A volume of a pool.
+    Volume {
+        /// The pool.
+        #[xml("@pool")]
+        pool: String,
+        /// The volume.
+        #[xml("@volume")]
+        volume: String,
+        /// How a volume of an iSCSI pool is accessed.
+        #[xml("@mode")]
+        mode: Option<PoolMode>,
+    },
+    /// A namespace of an NVMe controller of the host.
+    Nvme {
+        /// Kind of address: always `pci`.
+        #[xml("@type")]
+        kind: NvmeAddressType,
+        /// Whether the controller is taken from the host at start and given back afterwards.
+        #[xml("@managed")]
+        managed: Option<bool>,
+        /// Number of the namespace.
+        #[xml("@namespace")]
+        namespace: u64,
+        /// The controller.
+        #[xml("address")]
+        address: PciAddress,
+    },
+    /// A process that serves the drive over a vhost-user socket.
+    Vhostuser {
+        /// Kind of socket: always `unix`.
+        #[xml("@type")]
+        kind: VhostUserType,
+        /// The socket.
+        #[xml("@path")]
+        path: String,
+        /// Whether a lost connection is made again.
+        #[xml("reconnect")]
+        reconnect: Option<Reconnect>,
+    },
+    /// A vhost-vDPA device of the host.
+    Vhostvdpa {
+        /// Its path.
+        #[xml("@dev")]
+        path: String,
+    },
+}
+
+xml_enum! {
+    /// The kind of address of an NVMe controller.
+    pub enum NvmeAddressType { Pci = "pci" }
+}
+
+xml_enum! {
+    /// The kind of socket of a vhost-user device.
+    pub enum VhostUserType { Unix = "unix" }
+}
+
+impl Default for StorageLocation {
+    fn default() -> Self {
+        Self::File {
+            path: None,
+            fd_group: None,
+        }
+    }
+}
+
+impl StorageLocation {
+    /// The kind of location.
+    pub fn storage_type(&self) -> StorageType {
+        match self {
+            Self::File { .. } => StorageType::File,
+            Self::Block { .. } => StorageType::Block,
+            Self::Dir { .. } => StorageType::Dir,
+            Self::Network(_) => StorageType::Network,
+            Self::Volume { .. } => StorageType::Volume,
+            Self::Nvme { .. } => StorageType::Nvme,
+            Self::Vhostuser { .. } => StorageType::Vhostuser,
+            Self::Vhostvdpa { .. } => StorageType::Vhostvdpa,
+        }
+    }
+
+    /// The path on this host, for files, devices and folders.
+    pub fn path(&self) -> Option<&str> {
+        match self {
+            Self::File { path, .. } | Self::Block { path } | Self::Dir { path } => path.as_deref(),
+            _ => None,
+        }
+    }
+
+    /// Whether there is nothing: a drive without a medium.
+    pub fn is_empty(&self) -> bool {
+        matches!(
+            self,
+            Self::File { path: None, .. } | Self::Block { path: None } | Self::Dir { path: None }
+        )
+    }
+}
+
+/// Storage on the network.
+#[derive(Xml, Clone, Debug, Default, PartialEq)]
+#[xml(name = "source", check = NetworkStorage::after_read)]
+pub struct NetworkStorage {
+    /// How the server is spoken to.
+    #[xml("@protocol")]
+    pub protocol: NetProtocol,
+    /// Name of the image on the server: volume and path, pool and image, export, target …
+    #[xml("@name")]
+    pub name: Option<String>,
+    /// Query string of a URL.
+    #[xml("@query")]
+    pub query: Option<String>,
+    /// Whether the connection is encrypted.
+    #[xml("@tls", when = self.tls.is_some() && !(w.has(XmlFlags::MIGRATABLE) && self.tls_from_config == Some(1)))]
+    pub tls: Option<bool>,
+    /// Name that the server's certificate must have.
+    #[xml("@tlsHostname")]
+    pub tls_hostname: Option<String>,
+    /// Whether `tls` came from the driver's configuration: 0 or 1.
+    #[xml("@tlsFromConfig", only(status))]
+    pub tls_from_config: Option<u32>,
+    /// The servers.
+    #[xml("host")]
+    pub hosts: Vec<StorageHost>,
+    /// User and group on an NFS server.
+    #[xml("identity", when = self.protocol == NetProtocol::Nfs, omit_empty)]
+    pub nfs_identity: Option<NfsIdentity>,
+    /// Seconds until a lost NBD connection is given up.
+    #[xml("reconnect@delay", default)]
+    pub reconnect_delay: u32,
+    /// Snapshot on the server.
+    #[xml("snapshot@name")]
+    pub snapshot: Option<String>,
+    /// Configuration file for the client.
+    #[xml("config@file")]
+    pub config_file: Option<String>,
+    /// iSCSI qualified name of the client.
+    #[xml("initiator/iqn@name")]
+    pub initiator: Option<String>,
+    /// Whether the server's certificate is checked.
+    #[xml("ssl@verify")]
+    pub ssl_verify: Option<bool>,
+    /// Cookies sent with each request.
+    #[xml("cookies/cookie", when = w.has(XmlFlags::SECURE))]
+    pub cookies: Vec<Cookie>,
+    /// Bytes read ahead.
+    #[xml("readahead@size", default)]
+    pub readahead: u64,
+    /// Seconds until a request fails.
+    #[xml("timeout@seconds", default)]
+    pub timeout: u64,
+    /// File with the keys of known SSH servers.
+    #[xml("knownHosts@path", when = self.protocol == NetProtocol::Ssh)]
+    pub known_hosts: Option<String>,
+    /// Who logs in to an SSH server.
+    #[xml("identity", when = self.protocol == NetProtocol::Ssh)]
+    pub ssh_identity: Option<SshIdentity>,
+}
+
+/// User and group on an NFS server.
+#[derive(Xml, Clone, Debug, Default, PartialEq, Eq)]
+#[xml(name = "identity")]
+pub struct NfsIdentity {
+    /// User name or `+uid`.
+    #[xml("@user")]
+    pub user: Option<String>,
+    /// Group name or `+gid`.
+    #[xml("@group")]
+    pub group: Option<String>,
+}
+
+/// Who logs in to an SSH server.
+#[derive(Xml, Clone, Debug, Default, PartialEq, Eq)]
+#[xml(name = "identity")]
+pub struct SshIdentity {
+    /// User name.
+    #[xml("@username")]
+    pub username: Option<String>,
+    /// File with the private key.
+    #[xml("@keyfile")]
+    pub keyfile: Option<String>,
+    /// Socket of an SSH agent.
+    #[xml("@agentsock")]
+    pub agent_socket: Option<String>,
+}
+
+/// A storage server.
+#[derive(Xml, Clone, Debug, Default, PartialEq, Eq)]
+#[xml(name = "host", check = StorageHost::after_read)]
+pub struct StorageHost {
+    /// Name or address.
+    #[xml("@name")]
+    pub name: Option<String>,
+    /// Port.
+    #[xml("@port", default)]
+    pub port: u32,
+    /// How it is reached.
+    #[xml("@transport", default)]
+    pub transport: HostTransport,
+    /// Path of a unix socket.
+    #[xml("@socket")]
+    pub socket: Option<String>,
+}
+
+/// A cookie for an HTTP server.
+#[derive(Xml, Clone, Debug, Default, PartialEq, Eq)]
+#[xml(name = "cookie")]
+pub struct Cookie {
+    /// Its name.
+    #[xml("@name")]
+    pub name: String,
+    /// Its value.
+    #[xml("text()")]
+    pub value: Option<String>,
+}
+
+/// Part of a storage.
+#[derive(Xml, Clone, Debug, Default, PartialEq, Eq)]
+#[xml(name = "slice")]
+pub struct StorageSlice {
+    /// Kind of slice: `storage`.
+    #[xml("@type")]
+    pub kind: SliceType,
+    /// First byte.
+    #[xml("@offset")]
+    pub offset: u64,
+    /// Number of bytes.
+    #[xml("@size")]
+    pub size: u64,
+}
+
+xml_enum! {
+    /// What a slice is taken from.
+    pub enum SliceType { Storage = "storage" }
+}
+
+/// Persistent SCSI reservations.
+#[derive(Xml, Clone, Debug, Default, PartialEq, Eq)]
+#[xml(name = "reservations")]
+pub struct Reservations {
+    /// Whether the driver runs the helper.
+    #[xml("@managed")]
+    pub managed: Option<bool>,
+    /// Socket of the helper.
+    #[xml("source", when = !(self.managed == Some(true) && w.has(XmlFlags::MIGRATABLE)))]
+    pub source: Option<ReservationSource>,
+}
+
+/// Socket of a reservation helper.
+#[derive(Xml, Clone, Debug, Default, PartialEq, Eq)]
+#[xml(name = "source")]
+pub struct ReservationSource {
+    /// Kind of socket.
+    #[xml("@type")]
+    pub kind: Option<String>,
+    /// Its path.
+    #[xml("@path")]
+    pub path: Option<String>,
+    /// Who connects.
+    #[xml("@mode")]
+    pub mode: Option<String>,
+}
+
+/// Credentials for network storage.
+#[derive(Xml, Clone, Debug, Default, PartialEq, Eq)]
+#[xml(name = "auth", check = StorageAuth::after_read)]
+pub struct StorageAuth {
+    /// How the client authenticates; said in storage pools only.
+    #[xml("@type", when = self.secret.as_ref().is_none_or(|secret| secret.kind.is_none()))]
+    pub kind: Option<StorageAuthType>,
+    /// User name.
+    #[xml("@username")]
+    pub username: Option<String>,
+    /// The secret that holds the password.
+    #[xml("secret")]
+    pub secret: Option<SecretReference>,
+}
+
+/// Names a secret.
+#[derive(Xml, Clone, Debug, Default, PartialEq, Eq)]
+#[xml(name = "secret")]
+pub struct SecretReference {
+    /// What the secret is for.
+    #[xml("@type")]
+    pub kind: Option<String>,
+    /// Its UUID.
+    #[xml("@uuid")]
+    pub uuid: Option<virt_util::uuid::Uuid>,
+    /// Its usage.
+    #[xml("@usage")]
+    pub usage: Option<String>,
+}
+
+/// How data are encrypted.
+#[derive(Xml, Clone, Debug, Default, PartialEq, Eq)]
+#[xml(name = "encryption")]
+pub struct Encryption {
+    /// Format.
+    #[xml("@format")]
+    pub format: EncryptionFormat,
+    /// Who decrypts.
+    #[xml("@engine")]
+    pub engine: Option<EncryptionEngine>,
+    /// What unlocks the data.
+    #[xml("secret")]
+    pub secrets: Vec<EncryptionSecret>,
+    /// Cipher for a volume that is to be created.
+    #[xml("cipher")]
+    pub cipher: Option<Cipher>,
+    /// How the initial vector is made.
+    #[xml("ivgen")]
+    pub ivgen: Option<IvGenerator>,
+}
+
+/// A secret that unlocks encrypted data.
+#[derive(Xml, Clone, Debug, Default, PartialEq, Eq)]
+#[xml(name = "secret")]
+pub struct EncryptionSecret {
+    /// Kind of secret.
+    #[xml("@type")]
+    pub kind: EncryptionSecretType,
+    /// Its UUID.
+    #[xml("@uuid")]
+    pub uuid: Option<virt_util::uuid::Uuid>,
+    /// Its usage.
+    #[xml("@usage")]
+    pub usage: Option<String>,
+}
+
+/// Cipher of encrypted data.
+#[derive(Xml, Clone, Debug, Default, PartialEq, Eq)]
+#[xml(name = "cipher")]
+pub struct Cipher {
+    /// Name.
+    #[xml("@name")]
+    pub name: String,
+    /// Key size in bits.
+    #[xml("@size")]
+    pub size: u32,
+    /// Mode of operation.
+    #[xml("@mode")]
+    pub mode: Option<String>,
+    /// Hash.
+    #[xml("@hash")]
+    pub hash: Option<String>,
+}
+
+/// How the initial vector is made.
+#[derive(Xml, Clone, Debug, Default, PartialEq, Eq)]
+#[xml(name = "ivgen")]
+pub struct IvGenerator {
+    /// Name.
+    #[xml("@name")]
+    pub name: String,
+    /// Hash.
+    #[xml("@hash")]
+    pub hash: Option<String>,
+}
+
+/// The image behind an image.
+#[derive(Clone, Debug, PartialEq)]
+pub enum BackingStore {
+    /// The chain ends here.
+    End,
+    /// Another image.
+    Image(Box<BackingImage>),
+}
+
+/// An image behind an image.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct BackingImage {
+    /// Number that names the image in block jobs; only live.
+    pub index: Option<u32>,
+    /// Format and cache.
+    pub format: ImageFormat,
+    /// Where it is.
+    pub source: StorageSource,
+    /// What is behind it.
+    pub backing: Option<BackingStore>,
+}
+
+/// Format of an image in a chain.
+#[derive(Xml, Clone, Debug, Default, PartialEq, Eq)]
+#[xml(name = "format")]
+pub struct ImageFormat {
+    /// The format.
+    #[xml("@type")]
+    pub kind: StorageFormat,
+    /// Most bytes of metadata that are cached.
+    #[xml("metadata_cache/max_size", with = bytes)]
+    pub metadata_cache: Option<u64>,
+}
+
+/// External data file of a qcow2 image.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct DataStore {
+    /// Format: raw.
+    pub format: ImageFormat,
+    /// Where it is.
+    pub source: StorageSource,
+}
+
+/// XML that belongs to somebody else and is kept as it is.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct RawXml(pub String);
+
+impl RawXml {
+    /// Keeps an element with all that is in it.
+    pub fn of(element: Element<'_>) -> Self {
+        Self(element.outer_source().to_owned())
+    }
+
+    /// Writes it back, lines indented to where it now stands.
+    pub fn write(&self, w: &mut Writer) {
+        let indent = self
+            .0
+            .lines()
+            .skip(1)
+            .filter(|line| !line.trim().is_empty())
+            .map(|line| line.len() - line.trim_start().len())
+            .min()
+            .unwrap_or(0);
+        for line in self.0.lines() {
+            let cut = line.len() - line.trim_start().len();
+            w.raw_line(line.get(cut.min(indent)..).unwrap_or_default());
+        }
+    }
+}
+
+impl NetworkStorage {
+    fn after_read(&mut self, element: Element<'_>, cx: &mut Reader) -> Result<()> {
+        use NetProtocol as P;
+        let protocol = self.protocol;
+        if self.name.is_none() && protocol != P::Nbd {
+            cx.fail(error_at(element, At::Text, "missing name for disk source"))?;
+        }
+        if matches!(protocol, P::Gluster | P::Rbd)
+            && let Some(name) = &self.name
+            && name.find('/').is_none_or(|at| at == 0)
+        {
+            let what = format!("can't split path '{name}' into pool name and image name");
+            cx.fail(error_at(element, At::Attribute("name"), what))?;
+        }
+        let web = matches!(protocol, P::Http | P::Https);
+        let files = web || matches!(protocol, P::Ftp | P::Ftps);
+        if !web {
+            self.query = None;
+            self.cookies.clear();
+        }
+        if !matches!(protocol, P::Https | P::Ftps) {
+            self.ssl_verify = None;
+        }
+        if !files {
+            (self.readahead, self.timeout) = (0, 0);
+        }
+        if protocol != P::Nbd {
+            self.reconnect_delay = 0;
+        }
+        if protocol == P::Nfs {
+            self.nfs_identity.get_or_insert_default();
+        } else {
+            self.nfs_identity = None;
+        }
+        if protocol == P::Ssh {
+            if let Some(identity) = &self.ssh_identity {
+                if identity.username.is_none() {
+                    cx.fail(error_at(
+                        element,
+                        At::Child("identity"),
+                        "missing required attribute 'username'",
+                    ))?;
+                }
+                if identity.keyfile.is_none() && identity.agent_socket.is_none() {
+                    let what = "element 'identity' requires either 'keyfile' or 'agentsock' attribute";
+                    cx.fail(error_at(element, At::Child("identity"), what))?;
+                }
+            }
+        } else {
+            (self.known_hosts, self.ssh_identity) = (None, None);
+        }
+        for host in &mut self.hosts {
+            if host.transport == HostTransport::Tcp && host.port == 0 {
+                host.port = protocol.default_port();
+            }
+        }
+        Ok(())
+    }
+}
+
+impl NetProtocol {
+    /// The port of a server that names none; 0 where the protocol has no usual one.
+    pub fn default_port(self) -> u32 {
+        match self {
+            Self::Http => 80,
+            Self::Https => 443,
+            Self::Ftp => 21,
+            Self::Ftps => 990,
+            Self::Tftp => 69,
+            Self::Sheepdog => 7000,
+            Self::Nbd => 10809,
+            Self::Ssh => 22,
+            Self::Iscsi => 3260,
+            Self::Gluster => 24007,
+            Self::Vxhs => 9999,
+            Self::Nfs => 2049,
+            Self::Rbd => 0,
+        }
+    }
+}
+
+impl StorageHost {
+    fn after_read(&mut self, element: Element<'_>, cx: &mut Reader) -> Result<()> {
+        let unix = matches!(self.transport, HostTransport::Unix);
+        if unix && self.socket.is_none() {
+            cx.fail(error_at(element, At::Text, "missing socket for unix transport"))?;
+        }
+        if !unix && self.socket.is_some() {
+            let what = format!("transport '{}' does not support socket attribute", self.transport);
+            cx.fail(error_at(element, At::Attribute("socket"), what))?;
+        }
+        if self.transport != HostTransport::Unix && self.name.is_none() && self.transport != HostTransport::Fd
+        {
+            cx.fail(error_at(element, At::Text, "missing name for host"))?;
+        }
+        Ok(())
+    }
+}
+
+impl StorageAuth {
+    fn after_read(&mut self, element: Element<'_>, cx: &mut Reader) -> Result<()> {
+        if self.username.is_none() {
+            cx.fail(error_at(
+                element,
+                At::Text,
+                "missing required attribute 'username'",
+            ))?;
+        }
+        match &self.secret {
+            None => cx.fail(error_at(element, At::Text, "missing required element 'secret'")),
+            Some(secret) if secret.uuid.is_none() && secret.usage.is_none() => cx.fail(error_at(
+                element,
+                At::Child("secret"),
+                "missing auth secret uuid or usage attribute",
+            )),
+            Some(_) => Ok(()),
+        }
+    }
+}
+
+impl StorageSource {
+    /// Reads `<source>`; the kind of location is said by its parent.
+    ///
+    /// # Errors
+    /// `XML_ERROR` for wrong values.
+    pub fn read(element: Element<'_>, cx: &mut Reader) -> Result<Self> {
+        use virt_util::xml::read;
+        let location = StorageLocation::read(element, cx)?;
+        let slices = element.child_or_ghost("slices");
+        let slice = read::child::<StorageSlice>(slices, cx, "slice")?;
+        let index = if cx.has(XmlFlags::INACTIVE) {
+            None
+        } else {
+            read::attr(element, cx, "index", |text| {
+                virt_util::xml::parse_integer(text, 10)
+            })?
+        };
+        Ok(Self {
+            location,
+            auth: read::child(element, cx, "auth")?,
+            encryption: read::child(element, cx, "encryption")?,
+            slice,
+            seclabels: read::children(element, cx, "seclabel")?,
+            reservations: read::child(element, cx, "reservations")?,
+            data_store: read::child_with(element, cx, "dataStore", DataStore::read)?.map(Box::new),
+            index,
+            startup_policy: read::attr(
+                element,
+                cx,
+                "startupPolicy",
+                virt_util::xml::XmlValue::parse_value,
+            )?,
+            private_data: element
+                .child("privateData")
+                .filter(|_| cx.has(XmlFlags::STATUS))
+                .map(RawXml::of),
+        })
+    }
+
+    /// Writes `<source>`, unless it would be empty.
+    pub fn write(&self, w: &mut Writer, index: bool) {
+        let network = matches!(self.location, StorageLocation::Network(_));
+        let mark = w.begin_optional("source");
+        self.location.write_attributes(w);
+        if let Some(policy) = self.startup_policy.filter(|_| !network) {
+            w.attribute("startupPolicy", policy.as_str());
+        }
+        if let Some(number) = self.index.filter(|number| index && *number != 0) {
+            w.attribute_with("index", |out| virt_util::xml::push_unsigned(out, number.into()));
+        }
+        self.location.write_content(w);
+        if let Some(slice) = &self.slice {
+            w.start("slices");
+            slice.write(w, "slice");
+            w.end("slices");
+        }
+        if !network {
+            for label in &self.seclabels {
+                label.write_if_said(w);
+            }
+        }
+        if let Some(auth) = self
+            .auth
+            .as_ref()
+            .filter(|_| !matches!(self.location, StorageLocation::Volume { .. }))
+        {
+            auth.write(w, "auth");
+        }
+        if let Some(encryption) = &self.encryption {
+            encryption.write(w, "encryption");
+        }
+        if let Some(reservations) = &self.reservations {
+            reservations.write(w, "reservations");
+        }
+        if let Some(store) = &self.data_store {
+            store.write(w);
+        }
+        if let Some(raw) = self.private_data.as_ref().filter(|_| w.has(XmlFlags::STATUS)) {
+            raw.write(w);
+        }
+        w.end_optional("source", mark);
+    }
+}
+
+impl DataStore {
+    fn read(element: Element<'_>, cx: &mut Reader) -> Result<Self> {
+        use virt_util::xml::read;
+        let format = read::child(element, cx, "format")?;
+        let source = read::child_with(element, cx, "source", StorageSource::read)?;
+        Ok(Self {
+            format: read::required(element, At::Child("format"), format)?,
+            source: read::required(element, At::Child("source"), source)?,
+        })
+    }
+
+    fn write(&self, w: &mut Writer) {
+        w.start("dataStore");
+        w.attribute("type", self.source.location.xml_tag());
+        w.start("format");
+        w.attribute("type", "raw");
+        w.end("format");
+        self.source.write(w, true);
+        w.end("dataStore");
+    }
+}
+
+impl BackingStore {
+    /// Reads `<backingStore>`.
+    ///
+    /// # Errors
+    /// `XML_ERROR` for wrong values.
+    pub fn read(element: Element<'_>, cx: &mut Reader) -> Result<Self> {
+        use virt_util::xml::read;
+        if !element.has_attr("type") {
+            return Ok(Self::End);
+        }
+        let index = if cx.has(XmlFlags::INACTIVE) {
+            None
+        } else {
+            read::attr(element, cx, "index", |text| {
+                virt_util::xml::parse_integer(text, 10)
+            })?
+        };
+        let format = read::child(element, cx, "format")?;
+        let source = read::child_with(element, cx, "source", StorageSource::read)?;
+        Ok(Self::Image(Box::new(BackingImage {
+            index,
+            format: read::required(element, At::Child("format"), format)?,
+            source: read::required(element, At::Child("source"), source)?,
+            backing: read::child_with(element, cx, "backingStore", Self::read)?,
+        })))
+    }
+
+    /// Writes `<backingStore>`.
+    pub fn write(&self, w: &mut Writer, name: &str) {
+        match self {
+            Self::End => w.empty_element(name),
+            Self::Image(image) => {
+                w.start(name);
+                w.attribute("type", image.source.location.xml_tag());
+                if let Some(index) = image.index.filter(|index| *index != 0) {
+                    w.attribute_with("index", |out| virt_util::xml::push_unsigned(out, index.into()));
+                }
+                image.format.write(w, "format");
+                image.source.write(w, false);
+                if let Some(backing) = &image.backing {
+                    backing.write(w, "backingStore");
+                }
+                w.end(name);
+            }
+        }
+    }
+}
+
+/// `with` for [`StorageSource`] fields.
+pub mod source_element {
+    use super::*;
+
+    pub use super::StorageSource as Source;
+
+    /// Reads `<source>`.
+    ///
+    /// # Errors
+    /// `XML_ERROR` for wrong values.
+    pub fn read(element: Element<'_>, cx: &mut Reader) -> Result<StorageSource> {
+        StorageSource::read(element, cx)
+    }
+
+    /// Writes `<source>`.
+    pub fn write(value: &StorageSource, w: &mut Writer, _name: &str) {
+        value.write(w, true);
+    }
+}
+
+/// `with` for [`BackingStore`] fields.
+pub mod backing_element {
+    use super::*;
+
+    /// Reads `<backingStore>`.
+    ///
+    /// # Errors
+    /// `XML_ERROR` for wrong values.
+    pub fn read(element: Element<'_>, cx: &mut Reader) -> Result<BackingStore> {
+        BackingStore::read(element, cx)
+    }
+
+    /// Writes `<backingStore>`.
+    pub fn write(value: &BackingStore, w: &mut Writer, name: &str) {
+        value.write(w, name);
+    }
+}
