@@ -8,7 +8,13 @@ pub mod device_info;
 pub mod disk;
 pub mod filesystem;
 pub mod graphics;
+pub mod hostdev;
+pub mod input;
+pub mod interface;
 pub mod seclabel;
+pub mod small;
+pub mod sound;
 pub mod storage;
+pub mod video;
 
 pub use device_info::*;

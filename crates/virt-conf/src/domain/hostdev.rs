@@ -1,0 +1,484 @@
+//! Devices of the host that are given to the guest.
+
+use virt_util::Result;
+use virt_util::uuid::Uuid;
+use virt_util::xml::{At, Element, Reader, Writer, Xml, XmlElement, XmlFlags, error_at, read};
+
+use super::device_info::{DeviceInfo, PciAddress};
+use super::disk::{Sgio, StartupPolicy};
+use super::interface::{IpConfig, Teaming};
+use super::storage::{RawXml, StorageAuth, StorageHost};
+
+xml_enum! {
+    /// How a host device is passed to the guest.
+    pub enum HostdevMode { Subsystem = "subsystem", Capabilities = "capabilities" }
+}
+
+xml_enum! {
+    /// The kind of host device.
+    pub enum HostdevSubsystem { Usb = "usb", Pci = "pci", Scsi = "scsi", ScsiHost = "scsi_host", Mdev = "mdev" }
+}
+
+xml_enum! {
+    /// How a SCSI device is reached.
+    pub enum ScsiHostdevProtocol { Adapter = "adapter", Iscsi = "iscsi" }
+}
+
+xml_enum! {
+    /// How a SCSI host is reached.
+    pub enum ScsiHostProtocol { Vhost = "vhost" }
+}
+
+xml_enum! {
+    /// Which variant of the virtio device is presented.
+    pub enum ScsiVhostModel { Default = "default", Virtio = "virtio", VirtioTransitional = "virtio-transitional", VirtioNonTransitional = "virtio-non-transitional" }
+}
+
+xml_enum! {
+    /// Which resets by the guest reach the USB device.
+    pub enum UsbGuestReset { Off = "off", Uninitialized = "uninitialized", On = "on" }
+}
+
+xml_enum! {
+    /// The kind of host resource given to a container.
+    pub enum HostdevCapability { Storage = "storage", Misc = "misc", Net = "net" }
+}
+
+xml_enum! {
+    /// API of a mediated device.
+    pub enum MdevModel { VfioPci = "vfio-pci", VfioCcw = "vfio-ccw", VfioAp = "vfio-ap" }
+}
+
+xml_enum! {
+    /// The host driver of a passed-through PCI device.
+    pub enum PciDriverName { Kvm = "kvm", Vfio = "vfio", Xen = "xen" }
+}
+
+/// A device of the host that is given to the guest.
+#[derive(Xml, Clone, Debug, PartialEq)]
+#[xml(name = "hostdev", body, check = Hostdev::after_read)]
+pub struct Hostdev {
+    /// How it is passed, and the device.
+    #[xml(flatten)]
+    pub mode: HostdevPass,
+    /// Part that a network device plays in a team.
+    #[xml("teaming")]
+    pub teaming: Option<Teaming>,
+    /// The guest cannot write.
+    #[xml("readonly")]
+    pub read_only: bool,
+    /// Several guests may use the device at once.
+    #[xml("shareable")]
+    pub shareable: bool,
+    /// Alias, boot order, ROM and address.
+    #[xml(flatten)]
+    pub info: DeviceInfo,
+}
+
+/// How a device is passed.
+#[derive(Xml, Clone, Debug, PartialEq)]
+#[xml(union = "@mode")]
+pub enum HostdevPass {
+    /// As a whole.
+    #[xml(default)]
+    Subsystem(Box<HostdevSubsys>),
+    /// As a capability of a container.
+    Capabilities(HostdevCaps),
+}
+
+/// A device that is passed as a whole.
+#[derive(Xml, Clone, Debug, PartialEq)]
+#[xml(union = "@type")]
+pub enum HostdevSubsys {
+    /// A USB device.
+    Usb {
+        /// Whether the device is taken from the host at start and given back afterwards.
+        #[xml("@managed", default, always)]
+        managed: bool,
+        /// The device.
+        #[xml(flatten)]
+        device: UsbHostdev,
+    },
+    /// A PCI device.
+    Pci {
+        /// Whether the device is taken from the host at start and given back afterwards.
+        #[xml("@managed", default, always)]
+        managed: bool,
+        /// Whether the guest's display is shown through it.
+        #[xml("@display", on_off)]
+        display: Option<bool>,
+        /// Whether it has a frame buffer during boot.
+        #[xml("@ramfb", on_off)]
+        ramfb: Option<bool>,
+        /// The device.
+        #[xml(flatten)]
+        device: PciHostdev,
+    },
+    /// A SCSI device.
+    Scsi {
+        /// Unused.
+        #[xml("@managed", default, always)]
+        managed: bool,
+        /// Whether commands from the guest are filtered.
+        #[xml("@sgio")]
+        sgio: Option<Sgio>,
+        /// Whether the process may send any command.
+        #[xml("@rawio")]
+        rawio: Option<bool>,
+        /// The device.
+        #[xml(flatten)]
+        device: ScsiHostdev,
+    },
+    /// A SCSI target of the host, through vhost.
+    #[xml("scsi_host")]
+    ScsiHost {
+        /// Unused.
+        #[xml("@managed", default, always)]
+        managed: bool,
+        /// Which variant of the virtio device is presented.
+        #[xml("@model", default)]
+        model: ScsiVhostModel,
+        /// How it is reached.
+        #[xml("source@protocol")]
+        protocol: ScsiHostProtocol,
+        /// World wide port name.
+        #[xml("source@wwpn")]
+        wwpn: String,
+    },
+    /// A mediated device.
+    Mdev {
+        /// Unused.
+        #[xml("@managed", default, always)]
+        managed: bool,
+        /// Its API.
+        #[xml("@model")]
+        model: MdevModel,
+        /// Whether the guest's display is shown through it.
+        #[xml("@display", on_off)]
+        display: Option<bool>,
+        /// Whether it has a frame buffer during boot.
+        #[xml("@ramfb", on_off)]
+        ramfb: Option<bool>,
+        /// Its UUID.
+        #[xml("source/address@uuid")]
+        uuid: Uuid,
+    },
+}
+
+/// A USB device of the host: named by vendor and product, by bus and device, or both.
+#[derive(Xml, Clone, Debug, Default, PartialEq, Eq)]
+#[xml(check = UsbHostdev::after_read)]
+pub struct UsbHostdev {
+    /// Whether the guest starts without it.
+    #[xml("source@startupPolicy")]
+    pub startup_policy: Option<StartupPolicy>,
+    /// The address was found by the driver.
+    #[xml("source@autoAddress", default, when = w.has(XmlFlags::MIGRATABLE))]
+    pub auto_address: bool,
+    /// The device was not there at start; only live.
+    #[xml("source@missing", default, unless(inactive))]
+    pub missing: bool,
+    /// Which resets by the guest reach the device.
+    #[xml("source@guestReset")]
+    pub guest_reset: Option<UsbGuestReset>,
+    /// Vendor.
+    #[xml("source/vendor@id", default, format = "0x%04x")]
+    pub vendor: u32,
+    /// Product.
+    #[xml("source/product@id", default, always, format = "0x%04x", when = self.vendor != 0)]
+    pub product: u32,
+    /// Kind of address, where it has to be said.
+    #[xml("source/address@type", when = self.bus != 0 || self.device != 0)]
+    pub address_type: Option<String>,
+    /// Bus.
+    #[xml("source/address@bus", default, always, when = self.bus != 0 || self.device != 0)]
+    pub bus: u32,
+    /// Number on the bus.
+    #[xml("source/address@device", default, always, when = self.bus != 0 || self.device != 0)]
+    pub device: u32,
+}
+
+impl UsbHostdev {
+    fn after_read(&mut self, element: Element<'_>, cx: &mut Reader) -> Result<()> {
+        let source = element.child_or_ghost("source");
+        if element.name() == "hostdev" {
+            self.address_type = None;
+        }
+        if !source.exists() {
+            return cx.fail(error_at(element, At::Child("source"), "missing source address type"));
+        }
+        let vendor = source.child("vendor").is_some();
+        if vendor && self.vendor == 0 {
+            cx.fail(error_at(source, At::Child("vendor"), "vendor cannot be 0."))?;
+        }
+        if vendor != source.child("product").is_some() {
+            cx.fail(error_at(source, At::Text, "missing product or vendor of the usb device"))?;
+        }
+        if !vendor && source.child("address").is_none() {
+            cx.fail(error_at(source, At::Text, "missing usb address or vendor"))?;
+        }
+        Ok(())
+    }
+}
+
+/// A PCI device of the host.
+#[derive(Xml, Clone, Debug, Default, PartialEq)]
+pub struct PciHostdev {
+    /// The host's driver for it.
+    #[xml("driver@name")]
+    pub driver: Option<PciDriverName>,
+    /// A certain VFIO variant driver.
+    #[xml("driver@model")]
+    pub driver_model: Option<String>,
+    /// Whether the guest may write any configuration register (Xen).
+    #[xml("source@writeFiltering")]
+    pub write_filtering: Option<bool>,
+    /// Kind of address, where it has to be said.
+    #[xml("source/address@type", default, when = self.typed)]
+    pub address_type: PciWord,
+    /// The device.
+    #[xml("source/address", flatten)]
+    pub address: HostPciAddress,
+    /// Whether the kind of address is written.
+    #[xml(skip)]
+    pub typed: bool,
+}
+
+xml_enum! {
+    /// The word that says that an address is on a PCI bus.
+    pub enum PciWord { Pci = "pci" }
+}
+
+/// A PCI address on the host: all four parts are written.
+#[derive(Xml, Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct HostPciAddress {
+    /// PCI domain.
+    #[xml("@domain", default, always, format = "0x%04x")]
+    pub domain: u32,
+    /// Bus.
+    #[xml("@bus", default, always, format = "0x%02x")]
+    pub bus: u32,
+    /// Slot.
+    #[xml("@slot", default, always, format = "0x%02x")]
+    pub slot: u32,
+    /// Function.
+    #[xml("@function", default, always, format = "0x%x")]
+    pub function: u32,
+}
+
+impl From<HostPciAddress> for PciAddress {
+    fn from(address: HostPciAddress) -> Self {
+        let HostPciAddress { domain, bus, slot, function } = address;
+        Self { domain, bus, slot, function, multifunction: None, zpci: None }
+    }
+}
+
+/// A SCSI device.
+#[derive(Clone, Debug, PartialEq)]
+pub enum ScsiHostdev {
+    /// On an adapter of the host.
+    Adapter {
+        /// The adapter: `scsi_host0`.
+        adapter: String,
+        /// Bus.
+        bus: u32,
+        /// Target.
+        target: u32,
+        /// Unit.
+        unit: u64,
+        /// The driver's own data, as XML.
+        private_data: Option<RawXml>,
+    },
+    /// On an iSCSI server.
+    Iscsi {
+        /// iSCSI qualified name and unit.
+        name: String,
+        /// The server.
+        host: StorageHost,
+        /// Credentials.
+        auth: Option<StorageAuth>,
+        /// iSCSI qualified name of the client.
+        initiator: Option<String>,
+        /// The driver's own data, as XML.
+        private_data: Option<RawXml>,
+    },
+}
+
+impl Default for ScsiHostdev {
+    fn default() -> Self {
+        Self::Adapter { adapter: String::new(), bus: 0, target: 0, unit: 0, private_data: None }
+    }
+}
+
+impl XmlElement for ScsiHostdev {
+    fn read(element: Element<'_>, cx: &mut Reader) -> Result<Self> {
+        let word = <ScsiHostdevProtocol as virt_util::xml::XmlValue>::parse_value;
+        let text = <String as virt_util::xml::XmlValue>::parse_value;
+        let Some(source) = element.child("source") else {
+            return Err(virt_util::xml::missing(element, At::Child("source")));
+        };
+        let private_data = source.child("privateData").filter(|_| cx.has(XmlFlags::STATUS)).map(RawXml::of);
+        let protocol = read::attr(source, cx, "protocol", word)?.unwrap_or_default();
+        if protocol == ScsiHostdevProtocol::Iscsi {
+            let name = read::attr(source, cx, "name", text)?;
+            let hosts: Vec<StorageHost> = read::children(source, cx, "host")?;
+            if hosts.len() > 1 {
+                cx.fail(error_at(source, At::Child("host"), "only one source host address may be specified for the iSCSI hostdev"))?;
+            }
+            let iqn = source.child_or_ghost("initiator").child_or_ghost("iqn");
+            return Ok(Self::Iscsi {
+                name: read::required(source, At::Attribute("name"), name)?,
+                host: read::required(source, At::Child("host"), hosts.into_iter().next())?,
+                auth: read::child(source, cx, "auth")?,
+                initiator: read::attr(iqn, cx, "name", text)?,
+                private_data,
+            });
+        }
+        let number = |name: &'static str, cx: &mut Reader| -> Result<u64> {
+            let address = source.child_or_ghost("address");
+            let value = read::attr(address, cx, name, |text| virt_util::xml::parse_integer::<u64>(text, 0))?;
+            read::required(source, At::Attribute(name), value)
+        };
+        let adapter = read::attr(source.child_or_ghost("adapter"), cx, "name", text)?;
+        Ok(Self::Adapter {
+            adapter: read::required(source, At::Child("adapter"), adapter)?,
+            bus: number("bus", cx)?.try_into().unwrap_or(u32::MAX),
+            target: number("target", cx)?.try_into().unwrap_or(u32::MAX),
+            unit: number("unit", cx)?,
+            private_data,
+        })
+    }
+
+    fn write_attributes(&self, _w: &mut Writer) {}
+
+    fn write_content(&self, w: &mut Writer) {
+        let status = w.has(XmlFlags::STATUS);
+        w.start("source");
+        match self {
+            Self::Adapter { adapter, bus, target, unit, private_data } => {
+                w.start("adapter");
+                w.attribute("name", adapter);
+                w.end("adapter");
+                w.start("address");
+                for (name, value) in [("bus", u64::from(*bus)), ("target", u64::from(*target)), ("unit", *unit)] {
+                    w.attribute_with(name, |out| virt_util::xml::push_unsigned(out, value));
+                }
+                w.end("address");
+                if let Some(raw) = private_data.as_ref().filter(|_| status) {
+                    raw.write(w);
+                }
+            }
+            Self::Iscsi { name, host, auth, initiator, private_data } => {
+                w.attribute("protocol", "iscsi");
+                w.attribute("name", name);
+                host.write(w, "host");
+                if let Some(raw) = private_data.as_ref().filter(|_| status) {
+                    raw.write(w);
+                }
+                if let Some(auth) = auth {
+                    auth.write(w, "auth");
+                }
+                if let Some(iqn) = initiator {
+                    w.start("initiator");
+                    w.start("iqn");
+                    w.attribute("name", iqn);
+                    w.end("iqn");
+                    w.end("initiator");
+                }
+            }
+        }
+        w.end("source");
+    }
+
+    fn schema() -> &'static virt_util::xml::ElementSchema {
+        StorageHost::schema()
+    }
+}
+
+/// A device of the host behind an interface of the guest.
+#[derive(Clone, Debug, PartialEq)]
+pub enum HostdevSource {
+    /// PCI.
+    Pci(PciHostdev),
+    /// USB.
+    Usb(UsbHostdev),
+}
+
+impl Default for HostdevSource {
+    fn default() -> Self {
+        Self::Pci(PciHostdev { typed: true, ..PciHostdev::default() })
+    }
+}
+
+impl XmlElement for HostdevSource {
+    fn read(element: Element<'_>, cx: &mut Reader) -> Result<Self> {
+        let source = element.child_or_ghost("source");
+        let kind = source.child_or_ghost("address").attr("type");
+        match kind.as_deref() {
+            Some("pci") => Ok(Self::Pci(PciHostdev { typed: true, ..PciHostdev::read(element, cx)? })),
+            Some("usb") => Ok(Self::Usb(UsbHostdev::read(element, cx)?)),
+            None if source.child("vendor").is_some() => Ok(Self::Usb(UsbHostdev::read(element, cx)?)),
+            other => {
+                let what = format!("unknown host device source address type '{}'", other.unwrap_or_default());
+                Err(error_at(source, At::Child("address"), what))
+            }
+        }
+    }
+
+    fn write_attributes(&self, _w: &mut Writer) {}
+
+    fn write_content(&self, w: &mut Writer) {
+        match self {
+            Self::Pci(pci) => pci.write_content(w),
+            Self::Usb(usb) => usb.write_content(w),
+        }
+    }
+
+    fn schema() -> &'static virt_util::xml::ElementSchema {
+        PciHostdev::schema()
+    }
+}
+
+/// A resource of the host given to a container.
+#[derive(Xml, Clone, Debug, PartialEq)]
+#[xml(union = "@type")]
+pub enum HostdevCaps {
+    /// A block device.
+    Storage {
+        /// Its path.
+        #[xml("source/block")]
+        block: String,
+    },
+    /// A character device.
+    Misc {
+        /// Its path.
+        #[xml("source/char")]
+        character: String,
+    },
+    /// A network device.
+    Net {
+        /// Its name.
+        #[xml("source/interface")]
+        interface: String,
+        /// Its addresses and routes.
+        #[xml(flatten)]
+        ip: IpConfig,
+    },
+}
+
+impl Hostdev {
+    fn after_read(&mut self, element: Element<'_>, cx: &mut Reader) -> Result<()> {
+        if let HostdevPass::Subsystem(subsystem) = &self.mode
+            && let HostdevSubsys::Pci { device, .. } = &**subsystem
+        {
+            let source = element.child_or_ghost("source");
+            if source.child("address").is_none() {
+                cx.fail(error_at(element, At::Child("source"), "pci hostdev without an <address> in its <source>"))?;
+            }
+            if device.address.slot > 0x1f || device.address.function > 7 || device.address.bus > 0xff {
+                cx.fail(error_at(source, At::Child("address"), "invalid PCI address of the host device"))?;
+            }
+        }
+        Ok(())
+    }
+}

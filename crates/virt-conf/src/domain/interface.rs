@@ -1,0 +1,904 @@
+//! Network interfaces of the guest.
+
+use std::collections::BTreeMap;
+
+use virt_util::Result;
+use virt_util::uuid::Uuid;
+use virt_util::xml::{At, Element, Reader, Writer, Xml, XmlElement, XmlFlags, error_at, read};
+
+use super::chardev::Reconnect;
+use super::device_info::{DeviceInfo, VirtioOptions};
+use super::hostdev::HostdevSource;
+use super::storage::RawXml;
+use crate::values::MacAddress;
+
+xml_enum! {
+    /// What a network interface is connected to.
+    pub enum InterfaceType { User = "user", Ethernet = "ethernet", Vhostuser = "vhostuser", Server = "server", Client = "client", Mcast = "mcast", Network = "network", Bridge = "bridge", Internal = "internal", Direct = "direct", Hostdev = "hostdev", Udp = "udp", Vdpa = "vdpa", Null = "null", Vds = "vds" }
+}
+
+xml_enum! {
+    /// Who implements the back end of a virtio interface.
+    pub enum InterfaceDriverName { Qemu = "qemu", Vhost = "vhost" }
+}
+
+xml_enum! {
+    /// How a virtio interface handles transmission.
+    pub enum InterfaceTxMode { Iothread = "iothread", Timer = "timer" }
+}
+
+xml_enum! {
+    /// The part an interface plays in a team.
+    pub enum TeamingType { Persistent = "persistent", Transient = "transient" }
+}
+
+xml_enum! {
+    /// State of the virtual link.
+    pub enum LinkState { Up = "up", Down = "down" }
+}
+
+xml_enum! {
+    /// Who provides user mode networking.
+    pub enum InterfaceBackendType { Default = "default", Passt = "passt" }
+}
+
+xml_enum! {
+    /// Protocol of forwarded ports.
+    pub enum PortForwardProtocol { Tcp = "tcp", Udp = "udp" }
+}
+
+xml_enum! {
+    /// Where the MAC address came from.
+    pub enum MacType { Generated = "generated", Static = "static" }
+}
+
+xml_enum! {
+    /// How a macvtap device switches frames.
+    pub enum MacvtapMode { Vepa = "vepa", Private = "private", Bridge = "bridge", Passthrough = "passthrough" }
+}
+
+xml_enum! {
+    /// The kind of virtual switch port.
+    pub enum VirtualPortType { Qbg = "802.1Qbg", Qbh = "802.1Qbh", Openvswitch = "openvswitch", Midonet = "midonet" }
+}
+
+xml_enum! {
+    /// Who maintains the forwarding table of the bridge.
+    pub enum MacTableManager { Kernel = "kernel", Libvirt = "libvirt" }
+}
+
+xml_enum! {
+    /// Which side a vhost-user interface is.
+    pub enum VhostUserMode { Client = "client", Server = "server" }
+}
+
+/// A network interface.
+#[derive(Xml, Clone, Debug, Default, PartialEq)]
+#[xml(name = "interface", body, check = Interface::after_read)]
+pub struct Interface {
+    /// What it is connected to.
+    #[xml(flatten, first)]
+    pub source: InterfaceSource,
+    /// Whether the host applies the receive filters that the guest sets.
+    #[xml("@trustGuestRxFilters")]
+    pub trust_guest_rx_filters: Option<bool>,
+    /// MAC address.
+    #[xml("mac")]
+    pub mac: InterfaceMac,
+    /// Connection, routes, filters: what stands between MAC and target.
+    #[xml(flatten)]
+    pub link: InterfaceLink,
+    /// Name of the device on the host.
+    #[xml("target", omit_empty)]
+    pub target: Option<InterfaceTarget>,
+    /// Name of the device in a container.
+    #[xml("guest@dev")]
+    pub guest_dev: Option<String>,
+    /// Name that the device in a container has; only live.
+    #[xml("guest@actual")]
+    pub guest_actual: Option<String>,
+    /// Model; none: the driver's default.
+    #[xml("model@type")]
+    pub model: Option<String>,
+    /// Settings of a virtio interface.
+    #[xml("driver", omit_empty, when = self.is_virtio())]
+    pub driver: Option<InterfaceDriver>,
+    /// What carries the packets on the host.
+    #[xml("backend", omit_empty)]
+    pub backend: Option<InterfaceBackend>,
+    /// Packet filter.
+    #[xml("filterref")]
+    pub filter: Option<FilterReference>,
+    /// Bytes of the send buffer.
+    #[xml("tune/sndbuf")]
+    pub send_buffer: Option<u64>,
+    /// Part that the interface plays in a team.
+    #[xml("teaming")]
+    pub teaming: Option<Teaming>,
+    /// State of the virtual link.
+    #[xml("link@state")]
+    pub link_state: Option<LinkState>,
+    /// Largest packet in bytes; 0: the default.
+    #[xml("mtu@size", default)]
+    pub mtu: u32,
+    /// How many packets an interrupt may wait for.
+    #[xml("coalesce/rx/frames@max", default)]
+    pub coalesce_rx_frames: u32,
+    /// Alias, boot order, ROM and address.
+    #[xml(flatten)]
+    pub info: DeviceInfo,
+    /// The driver's own data, as XML.
+    #[xml(".", with = private_data)]
+    pub private_data: Option<RawXml>,
+}
+
+/// MAC address of an interface.
+#[derive(Xml, Clone, Debug, Default, PartialEq, Eq)]
+#[xml(name = "mac")]
+pub struct InterfaceMac {
+    /// The address; none or all zero: one is made when the definition is normalized.
+    #[xml("@address")]
+    pub address: Option<MacAddress>,
+    /// Where it came from (VMware).
+    #[xml("@type")]
+    pub kind: Option<MacType>,
+    /// Whether the hypervisor checks it (VMware).
+    #[xml("@check")]
+    pub check: Option<bool>,
+    /// The address that the guest has set; only live.
+    #[xml("@currentAddress", unless(inactive))]
+    pub current: Option<MacAddress>,
+}
+
+/// What an interface is connected to.
+#[derive(Xml, Clone, Debug, PartialEq)]
+#[xml(union = "@type", check = InterfaceSource::after_read)]
+pub enum InterfaceSource {
+    /// User mode networking.
+    #[xml(default)]
+    User {
+        /// Device of the host that is used (passt).
+        #[xml("source@dev")]
+        dev: Option<String>,
+        /// Addresses and routes on the host's side.
+        #[xml("source", flatten)]
+        host: IpConfig,
+    },
+    /// A tap device that the driver or somebody else sets up.
+    Ethernet {
+        /// Addresses and routes on the host's side.
+        #[xml("source", flatten)]
+        host: IpConfig,
+    },
+    /// A process that switches packets over a vhost-user socket.
+    Vhostuser(VhostUserSource),
+    /// A listening TCP socket.
+    Server {
+        /// Address to listen on.
+        #[xml("source@address")]
+        address: Option<String>,
+        /// Port.
+        #[xml("source@port")]
+        port: i32,
+    },
+    /// A TCP connection.
+    Client {
+        /// Address of the server.
+        #[xml("source@address")]
+        address: String,
+        /// Port.
+        #[xml("source@port")]
+        port: i32,
+    },
+    /// A multicast group.
+    Mcast {
+        /// Address of the group.
+        #[xml("source@address")]
+        address: String,
+        /// Port.
+        #[xml("source@port")]
+        port: i32,
+    },
+    /// A virtual network.
+    Network {
+        /// Its name.
+        #[xml("source@network")]
+        network: String,
+        /// Port group of the network.
+        #[xml("source@portgroup")]
+        portgroup: Option<String>,
+        /// Port of the network; only live.
+        #[xml("source@portid", unless(inactive))]
+        portid: Option<Uuid>,
+        /// Addresses and routes on the host's side.
+        #[xml("source", flatten)]
+        host: IpConfig,
+    },
+    /// A bridge of the host.
+    Bridge {
+        /// Its name.
+        #[xml("source@bridge")]
+        bridge: String,
+        /// Addresses and routes on the host's side.
+        #[xml("source", flatten)]
+        host: IpConfig,
+    },
+    /// A network inside the hypervisor (VirtualBox).
+    Internal {
+        /// Its name.
+        #[xml("source@name")]
+        name: String,
+    },
+    /// A device of the host, shared through macvtap.
+    Direct {
+        /// The device.
+        #[xml("source@dev")]
+        dev: String,
+        /// How frames are switched.
+        #[xml("source@mode", default, always)]
+        mode: MacvtapMode,
+    },
+    /// A device of the host, given to the guest.
+    Hostdev(HostdevInterface),
+    /// UDP.
+    Udp {
+        /// Address of the peer.
+        #[xml("source@address")]
+        address: String,
+        /// Port of the peer.
+        #[xml("source@port")]
+        port: i32,
+        /// Own address.
+        #[xml("source/local@address")]
+        local_address: String,
+        /// Own port.
+        #[xml("source/local@port")]
+        local_port: i32,
+    },
+    /// A vDPA device of the host.
+    Vdpa {
+        /// Its path.
+        #[xml("source@dev")]
+        dev: String,
+    },
+    /// Nothing.
+    Null,
+    /// A VMware distributed switch.
+    Vds {
+        /// Its UUID.
+        #[xml("source@switchid")]
+        switch_id: Uuid,
+        /// Port.
+        #[xml("source@portid", base = 0, default, always)]
+        port_id: i64,
+        /// Port group.
+        #[xml("source@portgroupid")]
+        portgroup_id: Option<String>,
+        /// Connection.
+        #[xml("source@connectionid", base = 0, default, always)]
+        connection_id: i64,
+    },
+}
+
+impl Default for InterfaceSource {
+    fn default() -> Self {
+        Self::User { dev: None, host: IpConfig::default() }
+    }
+}
+
+/// A vhost-user connection of an interface.
+#[derive(Xml, Clone, Debug, Default, PartialEq)]
+pub struct VhostUserSource {
+    /// Kind of socket.
+    #[xml("source@type", default, always, when = self.path.is_some())]
+    pub kind: super::storage::VhostUserType,
+    /// The socket.
+    #[xml("source@path")]
+    pub path: Option<String>,
+    /// Which side the guest is.
+    #[xml("source@mode")]
+    pub mode: Option<VhostUserMode>,
+    /// Device of the host that is used (passt).
+    #[xml("source@dev")]
+    pub dev: Option<String>,
+    /// Whether a lost connection is made again.
+    #[xml("source/reconnect", omit_empty)]
+    pub reconnect: Option<Reconnect>,
+}
+
+/// A device of the host, given to the guest as its interface.
+#[derive(Xml, Clone, Debug, Default, PartialEq)]
+pub struct HostdevInterface {
+    /// Whether the device is taken from the host at start and given back afterwards.
+    #[xml("@managed", default)]
+    pub managed: bool,
+    /// The device.
+    #[xml(flatten)]
+    pub device: HostdevSource,
+}
+
+/// Addresses and routes.
+#[derive(Xml, Clone, Debug, Default, PartialEq, Eq)]
+pub struct IpConfig {
+    /// Addresses.
+    #[xml("ip")]
+    pub addresses: Vec<IpAddress>,
+    /// Routes.
+    #[xml("route")]
+    pub routes: Vec<Route>,
+}
+
+/// An address of an interface.
+#[derive(Xml, Clone, Debug, PartialEq, Eq)]
+#[xml(name = "ip")]
+pub struct IpAddress {
+    /// The address.
+    #[xml("@address")]
+    pub address: std::net::IpAddr,
+    /// Family; told by the address.
+    #[xml("@family", default = if address.is_ipv6() { IpFamily::Ipv6 } else { IpFamily::Ipv4 }, always)]
+    pub family: IpFamily,
+    /// Length of the network's prefix; 0: not said.
+    #[xml("@prefix", default)]
+    pub prefix: u32,
+    /// Address of the other end.
+    #[xml("@peer")]
+    pub peer: Option<std::net::IpAddr>,
+}
+
+xml_enum! {
+    /// A family of addresses.
+    pub enum IpFamily { Ipv4 = "ipv4", Ipv6 = "ipv6" }
+}
+
+/// A route.
+#[derive(Xml, Clone, Debug, PartialEq, Eq)]
+#[xml(name = "route")]
+pub struct Route {
+    /// Family.
+    #[xml("@family")]
+    pub family: Option<String>,
+    /// The network.
+    #[xml("@address")]
+    pub address: std::net::IpAddr,
+    /// Its mask.
+    #[xml("@netmask")]
+    pub netmask: Option<std::net::IpAddr>,
+    /// Length of its prefix.
+    #[xml("@prefix")]
+    pub prefix: Option<u32>,
+    /// Where packets go.
+    #[xml("@gateway")]
+    pub gateway: std::net::IpAddr,
+    /// Preference; 0: not said.
+    #[xml("@metric", default)]
+    pub metric: u32,
+}
+
+/// What stands between MAC and target of an interface.
+#[derive(Xml, Clone, Debug, Default, PartialEq)]
+pub struct InterfaceLink {
+    /// VLAN tags.
+    #[xml("vlan")]
+    pub vlan: Option<Vlan>,
+    /// Port of a virtual switch.
+    #[xml("virtualport")]
+    pub virtual_port: Option<VirtualPort>,
+    /// Limits on throughput.
+    #[xml("bandwidth")]
+    pub bandwidth: Option<Bandwidth>,
+    /// Whether isolated ports of a bridge reach each other.
+    #[xml("port@isolated")]
+    pub isolated: Option<bool>,
+    /// What a network's port really is; kept in status files.
+    #[xml(".", with = actual_net)]
+    pub actual: Option<RawXml>,
+    /// Addresses and routes in the guest.
+    #[xml(flatten)]
+    pub guest: IpConfig,
+    /// Ports that are forwarded to the guest (passt).
+    #[xml("portForward")]
+    pub port_forwards: Vec<PortForward>,
+    /// Program that sets the device up.
+    #[xml("script@path")]
+    pub script: Option<String>,
+    /// Program that takes the device down.
+    #[xml("downscript@path")]
+    pub down_script: Option<String>,
+    /// Xen domain that runs the back end.
+    #[xml("backenddomain@name")]
+    pub backend_domain: Option<String>,
+}
+
+/// Forwarded ports.
+#[derive(Xml, Clone, Debug, PartialEq, Eq)]
+#[xml(name = "portForward")]
+pub struct PortForward {
+    /// Protocol.
+    #[xml("@proto")]
+    pub protocol: PortForwardProtocol,
+    /// Address on the host.
+    #[xml("@address")]
+    pub address: Option<std::net::IpAddr>,
+    /// Device of the host.
+    #[xml("@dev")]
+    pub dev: Option<String>,
+    /// Which ports; none: all.
+    #[xml("range")]
+    pub ranges: Vec<PortRange>,
+}
+
+/// A range of forwarded ports.
+#[derive(Xml, Clone, Debug, Default, PartialEq, Eq)]
+#[xml(name = "range")]
+pub struct PortRange {
+    /// First port on the host.
+    #[xml("@start", default)]
+    pub start: u32,
+    /// Last port on the host.
+    #[xml("@end", default, when = self.start != 0)]
+    pub end: u32,
+    /// First port in the guest.
+    #[xml("@to", default, when = self.start != 0)]
+    pub to: u32,
+    /// Whether these are left out.
+    #[xml("@exclude")]
+    pub exclude: Option<bool>,
+}
+
+/// VLAN tags.
+#[derive(Xml, Clone, Debug, Default, PartialEq, Eq)]
+#[xml(name = "vlan", check = Vlan::after_read)]
+pub struct Vlan {
+    /// Whether the guest sees the tags.
+    #[xml("@trunk", default)]
+    pub trunk: bool,
+    /// The tags.
+    #[xml("tag")]
+    pub tags: Vec<VlanTag>,
+}
+
+/// A VLAN tag.
+#[derive(Xml, Clone, Debug, Default, PartialEq, Eq)]
+#[xml(name = "tag", check = VlanTag::after_read)]
+pub struct VlanTag {
+    /// Its number, 0 to 4095.
+    #[xml("@id")]
+    pub id: u32,
+    /// Whether untagged packets belong to it.
+    #[xml("@nativeMode")]
+    pub native: Option<NativeVlanMode>,
+}
+
+xml_enum! {
+    /// How packets of the native VLAN leave.
+    pub enum NativeVlanMode { Tagged = "tagged", Untagged = "untagged" }
+}
+
+impl VlanTag {
+    fn after_read(&mut self, element: Element<'_>, cx: &mut Reader) -> Result<()> {
+        if self.id > 4095 {
+            cx.fail(error_at(element, At::Attribute("id"), format_args!("vlan tag id {} too large (maximum 4095)", self.id)))?;
+        }
+        Ok(())
+    }
+}
+
+impl Vlan {
+    fn after_read(&mut self, element: Element<'_>, cx: &mut Reader) -> Result<()> {
+        if self.tags.is_empty() {
+            cx.fail(error_at(element, At::Text, "missing tag id - each <vlan> must have at least one <tag id='n'/> subelement"))?;
+        }
+        let native = self.tags.iter().filter(|tag| tag.native.is_some()).count();
+        if native > 1 {
+            cx.fail(error_at(element, At::Child("tag"), "duplicate native vlan setting"))?;
+        }
+        if self.tags.len() > 1 || native > 0 {
+            if element.attr("trunk").as_deref() == Some("no") {
+                let what = "invalid \"trunk='no'\": trunk='yes' is required for more than one vlan tag, and for a native one";
+                cx.fail(error_at(element, At::Attribute("trunk"), what))?;
+            }
+            self.trunk = true;
+        }
+        Ok(())
+    }
+}
+
+/// Port of a virtual switch.
+#[derive(Xml, Clone, Debug, Default, PartialEq, Eq)]
+#[xml(name = "virtualport", check = VirtualPort::after_read)]
+pub struct VirtualPort {
+    /// The kind of switch.
+    #[xml("@type")]
+    pub kind: Option<VirtualPortType>,
+    /// What the switch wants to know.
+    #[xml("parameters", omit_empty)]
+    pub parameters: Option<VirtualPortParameters>,
+}
+
+/// What a switch wants to know of a port.
+#[derive(Xml, Clone, Debug, Default, PartialEq, Eq)]
+#[xml(name = "parameters")]
+pub struct VirtualPortParameters {
+    /// VSI manager (802.1Qbg).
+    #[xml("@managerid", base = 0)]
+    pub manager_id: Option<u8>,
+    /// VSI type (802.1Qbg).
+    #[xml("@typeid", base = 0)]
+    pub type_id: Option<u32>,
+    /// Version of the VSI type (802.1Qbg).
+    #[xml("@typeidversion", base = 0)]
+    pub type_id_version: Option<u8>,
+    /// VSI instance (802.1Qbg).
+    #[xml("@instanceid")]
+    pub instance_id: Option<Uuid>,
+    /// Interface (Open vSwitch, MidoNet).
+    #[xml("@interfaceid")]
+    pub interface_id: Option<Uuid>,
+    /// Port profile (802.1Qbh, Open vSwitch).
+    #[xml("@profileid")]
+    pub profile_id: Option<String>,
+}
+
+impl VirtualPort {
+    fn after_read(&mut self, element: Element<'_>, cx: &mut Reader) -> Result<()> {
+        use VirtualPortType as T;
+        let Some(kind) = self.kind else { return Ok(()) };
+        let parameters = self.parameters.get_or_insert_default();
+        let missing = |what: &str| {
+            error_at(element, At::Child("parameters"), format_args!("missing {what} in <virtualport type='{kind}'>"))
+        };
+        match kind {
+            T::Qbg => {
+                if parameters.manager_id.is_none() || parameters.type_id.is_none() || parameters.type_id_version.is_none() {
+                    cx.fail(missing("managerid, typeid or typeidversion"))?;
+                }
+            }
+            T::Qbh => {
+                if parameters.profile_id.is_none() {
+                    cx.fail(missing("profileid"))?;
+                }
+            }
+            T::Midonet => {
+                if parameters.interface_id.is_none() {
+                    cx.fail(missing("interfaceid"))?;
+                }
+            }
+            T::Openvswitch => {}
+        }
+        Ok(())
+    }
+}
+
+/// Limits on throughput.
+#[derive(Xml, Clone, Debug, Default, PartialEq, Eq)]
+#[xml(name = "bandwidth", body)]
+pub struct Bandwidth {
+    /// Towards the guest.
+    #[xml("inbound", omit_empty)]
+    pub inbound: Option<BandwidthRate>,
+    /// From the guest.
+    #[xml("outbound", omit_empty)]
+    pub outbound: Option<BandwidthRate>,
+}
+
+/// Limits of one direction.
+#[derive(Xml, Clone, Debug, Default, PartialEq, Eq)]
+#[xml(check = BandwidthRate::after_read)]
+pub struct BandwidthRate {
+    /// KiB per second that are wanted on average.
+    #[xml("@average", default)]
+    pub average: u64,
+    /// Most KiB per second.
+    #[xml("@peak", default)]
+    pub peak: u64,
+    /// KiB per second that are guaranteed.
+    #[xml("@floor", default)]
+    pub floor: u64,
+    /// KiB that may be sent at peak speed.
+    #[xml("@burst", default)]
+    pub burst: u64,
+}
+
+impl BandwidthRate {
+    fn after_read(&mut self, element: Element<'_>, cx: &mut Reader) -> Result<()> {
+        if self.average == 0 && self.floor == 0 {
+            cx.fail(error_at(element, At::Text, "'average' or 'floor' must be given"))?;
+        }
+        if (self.peak != 0 || self.burst != 0) && self.average == 0 {
+            cx.fail(error_at(element, At::Text, "'peak' and 'burst' require 'average' attribute"))?;
+        }
+        if self.floor != 0 && element.name() == "outbound" {
+            cx.fail(error_at(element, At::Attribute("floor"), "'floor' attribute is not supported for outbound"))?;
+        }
+        Ok(())
+    }
+}
+
+/// Name of an interface on the host.
+#[derive(Xml, Clone, Debug, Default, PartialEq, Eq)]
+#[xml(name = "target")]
+pub struct InterfaceTarget {
+    /// The name.
+    #[xml("@dev", when = self.is_kept(w.flags()))]
+    pub dev: Option<String>,
+    /// Whether the driver makes the device.
+    #[xml("@managed")]
+    pub managed: Option<bool>,
+}
+
+/// Names that drivers make: they mean nothing at the next start.
+const GENERATED_PREFIXES: &[&str] = &["vnet", "macvtap", "macvlan"];
+
+impl InterfaceTarget {
+    fn is_generated(&self) -> bool {
+        self.managed != Some(false)
+            && self.dev.as_deref().is_some_and(|dev| GENERATED_PREFIXES.iter().any(|prefix| dev.starts_with(prefix)))
+    }
+
+    fn is_kept(&self, flags: XmlFlags) -> bool {
+        !(flags.contains(XmlFlags::INACTIVE) && self.is_generated())
+    }
+}
+
+/// Settings of a virtio interface.
+#[derive(Xml, Clone, Debug, Default, PartialEq, Eq)]
+#[xml(name = "driver")]
+pub struct InterfaceDriver {
+    /// Who implements the back end.
+    #[xml("@name")]
+    pub name: Option<InterfaceDriverName>,
+    /// How transmission is handled.
+    #[xml("@txmode")]
+    pub tx_mode: Option<InterfaceTxMode>,
+    /// Whether I/O is signalled by an event descriptor.
+    #[xml("@ioeventfd", on_off)]
+    pub ioeventfd: Option<bool>,
+    /// Whether the guest is spared interrupts.
+    #[xml("@event_idx", on_off)]
+    pub event_idx: Option<bool>,
+    /// Number of queue pairs.
+    #[xml("@queues", default)]
+    pub queues: u32,
+    /// Entries of the receive queue.
+    #[xml("@rx_queue_size", default)]
+    pub rx_queue_size: u32,
+    /// Entries of the transmit queue.
+    #[xml("@tx_queue_size", default)]
+    pub tx_queue_size: u32,
+    /// Whether receive side scaling is offered.
+    #[xml("@rss", on_off)]
+    pub rss: Option<bool>,
+    /// Whether the hash of packets is reported.
+    #[xml("@rss_hash_report", on_off)]
+    pub rss_hash_report: Option<bool>,
+    /// Options of virtio devices.
+    #[xml(flatten)]
+    pub virtio: VirtioOptions,
+    /// Offloads on the host's side.
+    #[xml("host")]
+    pub host: HostOffloads,
+    /// Offloads on the guest's side.
+    #[xml("guest")]
+    pub guest: GuestOffloads,
+}
+
+/// Offloads of a virtio interface on the host's side.
+#[derive(Xml, Clone, Debug, Default, PartialEq, Eq)]
+#[xml(name = "host")]
+pub struct HostOffloads {
+    /// Checksums.
+    #[xml("@csum", on_off)]
+    pub csum: Option<bool>,
+    /// Generic segmentation.
+    #[xml("@gso", on_off)]
+    pub gso: Option<bool>,
+    /// TCP segmentation over IPv4.
+    #[xml("@tso4", on_off)]
+    pub tso4: Option<bool>,
+    /// TCP segmentation over IPv6.
+    #[xml("@tso6", on_off)]
+    pub tso6: Option<bool>,
+    /// Explicit congestion notification.
+    #[xml("@ecn", on_off)]
+    pub ecn: Option<bool>,
+    /// UDP fragmentation.
+    #[xml("@ufo", on_off)]
+    pub ufo: Option<bool>,
+    /// Mergeable receive buffers.
+    #[xml("@mrg_rxbuf", on_off)]
+    pub mrg_rxbuf: Option<bool>,
+}
+
+/// Offloads of a virtio interface on the guest's side.
+#[derive(Xml, Clone, Debug, Default, PartialEq, Eq)]
+#[xml(name = "guest")]
+pub struct GuestOffloads {
+    /// Checksums.
+    #[xml("@csum", on_off)]
+    pub csum: Option<bool>,
+    /// TCP segmentation over IPv4.
+    #[xml("@tso4", on_off)]
+    pub tso4: Option<bool>,
+    /// TCP segmentation over IPv6.
+    #[xml("@tso6", on_off)]
+    pub tso6: Option<bool>,
+    /// Explicit congestion notification.
+    #[xml("@ecn", on_off)]
+    pub ecn: Option<bool>,
+    /// UDP fragmentation.
+    #[xml("@ufo", on_off)]
+    pub ufo: Option<bool>,
+}
+
+/// What carries the packets on the host.
+#[derive(Xml, Clone, Debug, Default, PartialEq, Eq)]
+#[xml(name = "backend")]
+pub struct InterfaceBackend {
+    /// Who provides user mode networking.
+    #[xml("@type", default)]
+    pub kind: InterfaceBackendType,
+    /// Device node for taps.
+    #[xml("@tap")]
+    pub tap: Option<String>,
+    /// Device node for vhost.
+    #[xml("@vhost")]
+    pub vhost: Option<String>,
+    /// Log file of passt.
+    #[xml("@logFile")]
+    pub log_file: Option<String>,
+}
+
+/// Part that an interface plays in a team.
+#[derive(Xml, Clone, Debug, Default, PartialEq, Eq)]
+#[xml(name = "teaming")]
+pub struct Teaming {
+    /// The part.
+    #[xml("@type")]
+    pub kind: TeamingType,
+    /// Alias of the persistent interface of the team.
+    #[xml("@persistent")]
+    pub persistent: Option<String>,
+}
+
+/// Names a packet filter and gives it its parameters.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct FilterReference {
+    /// The filter.
+    pub filter: String,
+    /// Parameters and their values.
+    pub parameters: BTreeMap<String, Vec<String>>,
+}
+
+impl XmlElement for FilterReference {
+    const NAME: &'static str = "filterref";
+
+    fn read(element: Element<'_>, cx: &mut Reader) -> Result<Self> {
+        let filter = read::attr(element, cx, "filter", <String as virt_util::xml::XmlValue>::parse_value)?;
+        let mut parameters: BTreeMap<String, Vec<String>> = BTreeMap::new();
+        for parameter in element.children_named("parameter") {
+            // Parameters that are no variables are passed over, as libvirt does.
+            let (Some(name), Some(value)) = (parameter.attr("name"), parameter.attr("value")) else { continue };
+            let name_ok = name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_') && !name.is_empty();
+            let value_ok = !value.is_empty()
+                && value.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_.:-, /".contains(&byte));
+            if name_ok && value_ok {
+                parameters.entry(name.into_owned()).or_default().push(value.into_owned());
+            }
+        }
+        Ok(Self { filter: read::required(element, At::Attribute("filter"), filter)?, parameters })
+    }
+
+    fn write_attributes(&self, w: &mut Writer) {
+        w.attribute("filter", &self.filter);
+    }
+
+    fn write_content(&self, w: &mut Writer) {
+        for (name, values) in &self.parameters {
+            for value in values {
+                w.start("parameter");
+                w.attribute("name", name);
+                w.attribute("value", value);
+                w.end("parameter");
+            }
+        }
+    }
+
+    fn schema() -> &'static virt_util::xml::ElementSchema {
+        Teaming::schema()
+    }
+}
+
+/// `<privateData>` of status files.
+mod private_data {
+    use super::*;
+
+    pub(super) fn read(element: Element<'_>, cx: &mut Reader) -> Result<Option<RawXml>> {
+        Ok(element.child("privateData").filter(|_| cx.has(XmlFlags::STATUS)).map(RawXml::of))
+    }
+
+    pub(super) fn write(value: &Option<RawXml>, w: &mut Writer) {
+        if let Some(raw) = value.as_ref().filter(|_| w.has(XmlFlags::STATUS)) {
+            raw.write(w);
+        }
+    }
+}
+
+/// `<actual>` of status files.
+mod actual_net {
+    use super::*;
+
+    pub(super) fn read(element: Element<'_>, cx: &mut Reader) -> Result<Option<RawXml>> {
+        Ok(element.child("actual").filter(|_| cx.has(XmlFlags::ACTUAL_NET)).map(RawXml::of))
+    }
+
+    pub(super) fn write(value: &Option<RawXml>, w: &mut Writer) {
+        if let Some(raw) = value.as_ref().filter(|_| w.has(XmlFlags::ACTUAL_NET)) {
+            raw.write(w);
+        }
+    }
+}
+
+impl Interface {
+    /// Whether the model is one of virtio's, which alone has driver settings.
+    pub fn is_virtio(&self) -> bool {
+        matches!(self.model.as_deref(), Some("virtio" | "virtio-transitional" | "virtio-non-transitional"))
+    }
+
+    /// What the interface is connected to.
+    pub fn interface_type(&self) -> InterfaceType {
+        InterfaceType::from_word(self.source.xml_tag()).unwrap_or_default()
+    }
+
+    fn after_read(&mut self, element: Element<'_>, cx: &mut Reader) -> Result<()> {
+        use InterfaceSource as S;
+        if let Some(mac) = self.mac.address
+            && mac.is_multicast()
+        {
+            let what = format!("expected unicast mac address, found multicast '{mac}'");
+            cx.fail(error_at(element, At::Child("mac"), what))?;
+        }
+        if !matches!(self.source, S::Network { .. } | S::Bridge { .. } | S::Ethernet { .. }) {
+            self.filter = None;
+        }
+        let switched = matches!(self.source, S::Network { .. } | S::Bridge { .. } | S::Direct { .. } | S::Hostdev(_));
+        if self.link.virtual_port.is_some() && !switched {
+            let what = format!("<virtualport> element unsupported for <interface type='{}'>", self.source.xml_tag());
+            cx.fail(error_at(element, At::Child("virtualport"), what))?;
+        }
+        let passt = self.backend.as_ref().is_some_and(|backend| backend.kind == InterfaceBackendType::Passt);
+        if !passt {
+            match &mut self.source {
+                S::User { dev, .. } => *dev = None,
+                S::Vhostuser(source) => source.dev = None,
+                _ => {}
+            }
+        } else if let S::Vhostuser(source) = &mut self.source {
+            // Path, mode and reconnection are passt's own.
+            (source.path, source.mode, source.reconnect) = (None, None, None);
+        }
+        if cx.has(XmlFlags::INACTIVE)
+            && let Some(target) = &mut self.target
+            && target.is_generated()
+        {
+            target.dev = None;
+        }
+        if !self.is_virtio() {
+            self.driver = None;
+        }
+        Ok(())
+    }
+}
+
+impl InterfaceSource {
+    fn after_read(&mut self, element: Element<'_>, cx: &mut Reader) -> Result<()> {
+        if let Self::Vhostuser(source) = self
+            && source.path.is_some()
+            && source.mode.is_none()
+        {
+            source.mode = Some(VhostUserMode::Client);
+        }
+        let _ = (element, cx);
+        Ok(())
+    }
+}
