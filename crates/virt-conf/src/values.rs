@@ -9,50 +9,6 @@ use virt_util::xml::{ValueError, XmlValue};
 /// The most KiB a memory size may come to (`VIR_DOMAIN_MEMORY_PARAM_UNLIMITED`); limits of this size mean "none".
 pub const MEMORY_UNLIMITED_KIB: u64 = 9_007_199_254_740_991;
 
-/// Elements that hold a size and say its unit: `<memory unit='KiB'>1048576</memory>`. Without a unit the number is in the
-/// unit of the module; a size that does not fill a whole unit is rounded up.
-macro_rules! sized_element {
-    ($(#[$meta:meta])* $module:ident, $unit:literal, $bytes:literal) => {
-        $(#[$meta])*
-        pub mod $module {
-            use virt_util::xml::{At, Element, Reader, Writer, error_at, push_unsigned};
-            use virt_util::{Result, units};
-
-            /// Reads the element.
-            ///
-            /// # Errors
-            /// `XML_ERROR` for a wrong number or unit, `OVERFLOW` for a size that is too large.
-            pub fn read(element: Element<'_>, _cx: &mut Reader) -> Result<u64> {
-                let unit = element.attr("unit").or_else(|| element.attr("units"));
-                let bytes = units::parse_number(&element.text())
-                    .and_then(|number| units::scale(number, unit.as_deref(), $bytes, u64::MAX))
-                    .map_err(|error| match error.code() {
-                        virt_util::ErrorCode::OVERFLOW => error.context(element.path()),
-                        _ => error_at(element, At::Text, error.detail()),
-                    })?;
-                Ok(bytes.div_ceil($bytes))
-            }
-
-            /// Writes the element.
-            pub fn write(value: &u64, w: &mut Writer, name: &str) {
-                w.start(name);
-                w.attribute("unit", $unit);
-                w.text_with(|out| push_unsigned(out, *value));
-                w.end(name);
-            }
-        }
-    };
-}
-
-sized_element!(
-    /// Sizes in KiB.
-    kib, "KiB", 1024
-);
-sized_element!(
-    /// Sizes in bytes.
-    bytes, "bytes", 1
-);
-
 /// A set of CPUs or NUMA nodes: `0-3,8,^2`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CpuSet(pub Bitmap);

@@ -5,7 +5,7 @@ use virt_util::xml::{At, Element, Reader, Xml, XmlFlags, error_at};
 
 use super::device_info::{DeviceInfo, VirtioOptions};
 use super::disk::IoThreadMapping;
-use crate::values::kib;
+use virt_util::xml::kib;
 
 xml_enum! {
     /// The kind of bus that a controller provides.

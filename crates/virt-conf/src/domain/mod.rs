@@ -1,20 +1,450 @@
 //! The domain: a virtual machine or container, as `<domain>` XML.
 //!
-//! [`Domain`] is the whole; each family of devices has a module of its own.
+//! [`Domain`] is the whole document. Each family of devices, and each section of the document that is more than a few
+//! values, has a module of its own:
+//!
+//! | module | holds |
+//! |---|---|
+//! | [`os`], [`features`], [`clock`], [`lifecycle`], [`memory`], [`tune`], [`security`], [`seclabel`] | sections of the document |
+//! | [`crate::cpu`], [`crate::numa`], [`crate::sysinfo`] | sections that other documents share |
+//! | [`device_info`] | what all devices share: alias, boot order, address |
+//! | [`storage`], [`disk`], [`controller`], [`filesystem`], [`interface`], [`chardev`], [`input`], [`graphics`], [`video`], [`sound`], [`hostdev`], [`small`] | devices |
+//! | [`qemu_ns`] | QEMU's own namespace |
+//!
+//! A definition goes through four steps: read (pure), normalize (defaults, controllers, addresses), validate, write.
 
 pub mod chardev;
+pub mod clock;
 pub mod controller;
 pub mod device_info;
 pub mod disk;
+pub mod features;
 pub mod filesystem;
 pub mod graphics;
 pub mod hostdev;
 pub mod input;
 pub mod interface;
+pub mod lifecycle;
+pub mod memory;
+pub mod os;
+pub mod qemu_ns;
 pub mod seclabel;
+pub mod security;
 pub mod small;
 pub mod sound;
 pub mod storage;
+pub mod tune;
 pub mod video;
 
+use virt_util::uuid::Uuid;
+use virt_util::xml::{
+    At, DocOptions, Element, RawElement, Reader, Writer, Xml, XmlElement, XmlFlags, error_at, kib, metadata,
+};
+use virt_util::{ErrorCode, Result, VirtError};
+
+use chardev::{Channel, Console, Parallel, Serial, Smartcard};
+use clock::Clock;
+use controller::Controller;
 pub use device_info::*;
+use disk::{Disk, DiskTune};
+use features::Features;
+use filesystem::{Filesystem, IdMap};
+use graphics::Graphics;
+use hostdev::Hostdev;
+use input::{Hub, Input, Redirdev, Redirfilter, input_element};
+use interface::Interface;
+use lifecycle::{LifecycleAction, LockFailureAction};
+use memory::{MaxMemory, MemoryBacking, MemoryDevice, MemorySize, MemoryTune, max_memory, memory_size};
+use os::Os;
+use qemu_ns::{QEMU_NAMESPACE, QemuCapabilitiesOverride, QemuCommandline, QemuDeprecation, QemuOverride};
+use seclabel::Seclabel;
+use security::{KeyWrap, LaunchSecurity};
+use small::{Crypto, Iommu, Lease, Memballoon, Nvram, Panic, Pstore, Rng, Shmem, Tpm, Vsock, Watchdog};
+use sound::{Audio, Sound};
+use tune::{
+    BlkioTune, CpuTune, DefaultIoThread, IoThread, PerfEvent, PowerManagement, Resource, VcpuState, Vcpus,
+};
+use video::Video;
+
+use crate::cpu::Cpu;
+use crate::numa::Numatune;
+use crate::sysinfo::Sysinfo;
+
+xml_enum! {
+    /// Which hypervisor runs the guest (`<domain type=…>`).
+    pub enum VirtType { None = "none", Qemu = "qemu", Kqemu = "kqemu", Kvm = "kvm", Xen = "xen", Lxc = "lxc", Uml = "uml", Openvz = "openvz", Test = "test", Vmware = "vmware", Hyperv = "hyperv", Vbox = "vbox", Phyp = "phyp", Parallels = "parallels", Bhyve = "bhyve", Vz = "vz", Hvf = "hvf" }
+}
+
+/// A virtual machine or container.
+#[derive(Xml, Clone, Debug, Default, PartialEq)]
+#[xml(name = "domain", body, declare(qemu = QEMU_NAMESPACE), check = Domain::after_read)]
+pub struct Domain {
+    /// Which hypervisor runs it.
+    #[xml("@type")]
+    pub virt_type: VirtType,
+    /// Number while it runs.
+    #[xml("@id", unless(inactive))]
+    pub id: Option<u32>,
+    /// Name, unique on the host.
+    #[xml("name")]
+    pub name: String,
+    /// UUID; none until the definition is normalized.
+    #[xml("uuid")]
+    pub uuid: Option<Uuid>,
+    /// Generation id: changes when the guest is set back in time.
+    #[xml(".", with = genid)]
+    pub genid: Option<Genid>,
+    /// One line for people.
+    #[xml("title")]
+    pub title: Option<String>,
+    /// Text for people.
+    #[xml("description")]
+    pub description: Option<String>,
+    /// What applications keep here.
+    #[xml("metadata", with = metadata)]
+    pub metadata: Option<RawElement>,
+    /// Most memory, with memory devices.
+    #[xml("maxMemory", with = max_memory)]
+    pub max_memory: Option<MaxMemory>,
+    /// Memory.
+    #[xml("memory", with = memory_size, default = MemorySize::default(), always)]
+    pub memory: MemorySize,
+    /// KiB that the guest has now.
+    #[xml("currentMemory", with = kib, default, always)]
+    pub current_memory: u64,
+    /// How its I/O is weighed.
+    #[xml("blkiotune", omit_empty)]
+    pub blkio_tune: Option<BlkioTune>,
+    /// Memory limits.
+    #[xml("memtune", omit_empty)]
+    pub memory_tune: Option<MemoryTune>,
+    /// What backs memory.
+    #[xml("memoryBacking", omit_empty)]
+    pub memory_backing: Option<MemoryBacking>,
+    /// CPUs.
+    #[xml("vcpu", default, always)]
+    pub vcpus: Vcpus,
+    /// State of single CPUs.
+    #[xml("vcpus/vcpu")]
+    pub vcpu_states: Vec<VcpuState>,
+    /// Number of I/O threads.
+    #[xml("iothreads", default)]
+    pub iothread_count: u32,
+    /// I/O threads whose settings or numbers were said.
+    #[xml("iothreadids/iothread")]
+    pub iothreads: Vec<IoThread>,
+    /// Pool of the thread that runs what no I/O thread does.
+    #[xml("defaultiothread", omit_empty)]
+    pub default_iothread: Option<DefaultIoThread>,
+    /// Throttle groups that drives name.
+    #[xml("throttlegroups/throttlegroup", with = throttle_group)]
+    pub throttle_groups: Vec<DiskTune>,
+    /// How host CPUs are shared out.
+    #[xml("cputune", omit_empty)]
+    pub cpu_tune: Option<CpuTune>,
+    /// Where memory comes from.
+    #[xml("numatune", omit_empty)]
+    pub numatune: Option<Numatune>,
+    /// Place among the host's control groups.
+    #[xml("resource", omit_empty)]
+    pub resource: Option<Resource>,
+    /// System information.
+    #[xml("sysinfo")]
+    pub sysinfo: Vec<Sysinfo>,
+    /// Boot loader of a paravirtual guest.
+    #[xml("bootloader")]
+    pub bootloader: Option<String>,
+    /// Its arguments.
+    #[xml("bootloader_args")]
+    pub bootloader_args: Option<String>,
+    /// What it is and what it boots from.
+    #[xml("os", with = os_element)]
+    pub os: Os,
+    /// Mapping of users and groups.
+    #[xml("idmap")]
+    pub idmap: Option<IdMap>,
+    /// Features.
+    #[xml("features", omit_empty)]
+    pub features: Option<Box<Features>>,
+    /// CPU.
+    #[xml("cpu", omit_empty)]
+    pub cpu: Option<Box<Cpu>>,
+    /// Clock.
+    #[xml("clock", default, always)]
+    pub clock: Clock,
+    /// What happens when it powers off.
+    #[xml("on_poweroff", default = LifecycleAction::Destroy, always)]
+    pub on_poweroff: LifecycleAction,
+    /// What happens when it reboots.
+    #[xml("on_reboot", default = LifecycleAction::Restart, always)]
+    pub on_reboot: LifecycleAction,
+    /// What happens when it crashes.
+    #[xml("on_crash", default = LifecycleAction::Destroy, always)]
+    pub on_crash: LifecycleAction,
+    /// What happens when a lease is lost.
+    #[xml("on_lockfailure")]
+    pub on_lockfailure: Option<LockFailureAction>,
+    /// Sleep states.
+    #[xml("pm", omit_empty)]
+    pub pm: Option<PowerManagement>,
+    /// Performance counters.
+    #[xml("perf/event")]
+    pub perf: Vec<PerfEvent>,
+    /// Devices.
+    #[xml("devices", default, keep_empty, always)]
+    pub devices: Box<Devices>,
+    /// Security labels.
+    #[xml("seclabel")]
+    pub seclabels: Vec<Seclabel>,
+    /// Key wrapping.
+    #[xml("keywrap")]
+    pub keywrap: Option<KeyWrap>,
+    /// Memory protection.
+    #[xml("launchSecurity")]
+    pub launch_security: Option<LaunchSecurity>,
+    /// QEMU: arguments and environment.
+    #[xml("qemu:commandline", omit_empty)]
+    pub qemu_commandline: Option<QemuCommandline>,
+    /// QEMU: capabilities.
+    #[xml("qemu:capabilities", omit_empty)]
+    pub qemu_capabilities: Option<QemuCapabilitiesOverride>,
+    /// QEMU: properties of devices.
+    #[xml("qemu:override", omit_empty)]
+    pub qemu_override: Option<QemuOverride>,
+    /// QEMU: what happens when something deprecated is used.
+    #[xml("qemu:deprecation")]
+    pub qemu_deprecation: Option<QemuDeprecation>,
+}
+
+/// The devices of a domain, family by family, as they are written.
+#[derive(Xml, Clone, Debug, Default, PartialEq)]
+#[xml(name = "devices", body)]
+pub struct Devices {
+    /// Program that runs the guest; none until the definition is normalized.
+    #[xml("emulator")]
+    pub emulator: Option<String>,
+    /// Disks, CD-ROMs, floppies.
+    #[xml("disk")]
+    pub disks: Vec<Disk>,
+    /// Controllers.
+    #[xml("controller")]
+    pub controllers: Vec<Controller>,
+    /// Leases of the lock manager.
+    #[xml("lease")]
+    pub leases: Vec<Lease>,
+    /// Shared file systems.
+    #[xml("filesystem")]
+    pub filesystems: Vec<Filesystem>,
+    /// Network interfaces.
+    #[xml("interface")]
+    pub interfaces: Vec<Interface>,
+    /// Smart cards.
+    #[xml("smartcard")]
+    pub smartcards: Vec<Smartcard>,
+    /// Serial ports.
+    #[xml("serial")]
+    pub serials: Vec<Serial>,
+    /// Parallel ports.
+    #[xml("parallel")]
+    pub parallels: Vec<Parallel>,
+    /// Consoles.
+    #[xml("console")]
+    pub consoles: Vec<Console>,
+    /// Channels.
+    #[xml("channel")]
+    pub channels: Vec<Channel>,
+    /// Input devices.
+    #[xml("input", with = input_element)]
+    pub inputs: Vec<Input>,
+    /// Trusted platform modules.
+    #[xml("tpm")]
+    pub tpms: Vec<Tpm>,
+    /// Ways to show the display.
+    #[xml("graphics")]
+    pub graphics: Vec<Graphics>,
+    /// Sound cards.
+    #[xml("sound")]
+    pub sounds: Vec<Sound>,
+    /// Audio back ends.
+    #[xml("audio")]
+    pub audios: Vec<Audio>,
+    /// Graphics cards.
+    #[xml("video")]
+    pub videos: Vec<Video>,
+    /// Devices of the host.
+    #[xml("hostdev")]
+    pub hostdevs: Vec<Hostdev>,
+    /// Redirected USB devices.
+    #[xml("redirdev")]
+    pub redirdevs: Vec<Redirdev>,
+    /// Which USB devices may be redirected.
+    #[xml("redirfilter", omit_empty)]
+    pub redirfilter: Option<Redirfilter>,
+    /// Hubs.
+    #[xml("hub")]
+    pub hubs: Vec<Hub>,
+    /// Watchdogs.
+    #[xml("watchdog")]
+    pub watchdogs: Vec<Watchdog>,
+    /// Memory balloon.
+    #[xml("memballoon")]
+    pub memballoon: Option<Memballoon>,
+    /// Random number generators.
+    #[xml("rng")]
+    pub rngs: Vec<Rng>,
+    /// NVRAM of pSeries guests.
+    #[xml("nvram")]
+    pub nvram: Option<Nvram>,
+    /// Panic devices.
+    #[xml("panic")]
+    pub panics: Vec<Panic>,
+    /// Shared memory.
+    #[xml("shmem")]
+    pub shmems: Vec<Shmem>,
+    /// Memory devices.
+    #[xml("memory")]
+    pub memory: Vec<MemoryDevice>,
+    /// Crypto devices.
+    #[xml("crypto")]
+    pub cryptos: Vec<Crypto>,
+    /// IOMMU.
+    #[xml("iommu")]
+    pub iommu: Option<Iommu>,
+    /// Sockets between host and guest.
+    #[xml("vsock")]
+    pub vsock: Option<Vsock>,
+    /// Persistent storage for the guest's kernel.
+    #[xml("pstore")]
+    pub pstore: Option<Pstore>,
+}
+
+/// Generation id.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Genid {
+    /// The driver makes one.
+    Wanted,
+    /// It is this.
+    Is(Uuid),
+}
+
+/// `<genid/>` or `<genid>uuid</genid>`.
+mod genid {
+    use super::*;
+    use virt_util::xml::XmlValue;
+
+    pub(super) fn read(element: Element<'_>, cx: &mut Reader) -> Result<Option<Genid>> {
+        if element.children_named("genid").count() > 1 {
+            cx.fail(error_at(element, At::Child("genid"), "element 'genid' can only appear once"))?;
+        }
+        let Some(child) = element.child("genid") else { return Ok(None) };
+        let text = child.text();
+        if text.is_empty() {
+            return Ok(Some(Genid::Wanted));
+        }
+        Uuid::parse_value(&text)
+            .map(|id| Some(Genid::Is(id)))
+            .map_err(|error| virt_util::xml::invalid_value(child, At::Text, &text, &error))
+    }
+
+    pub(super) fn write(value: &Option<Genid>, w: &mut Writer) {
+        match value {
+            None => {}
+            Some(Genid::Wanted) => w.empty_element("genid"),
+            Some(Genid::Is(id)) => w.text_element_with("genid", |out| id.format_value(out)),
+        }
+    }
+}
+
+/// A throttle group: as the limits of a drive, but the name stands last.
+mod throttle_group {
+    use super::*;
+
+    pub(super) fn read(element: Element<'_>, cx: &mut Reader) -> Result<DiskTune> {
+        let group = DiskTune::read(element, cx)?;
+        if group.group.is_none() {
+            cx.fail(virt_util::xml::missing(element, At::Child("group_name")))?;
+        }
+        Ok(group)
+    }
+
+    pub(super) fn write(value: &DiskTune, w: &mut Writer, name: &str) {
+        w.start(name);
+        DiskTune { group: None, ..value.clone() }.write_content(w);
+        if let Some(group) = &value.group {
+            w.text_element("group_name", group);
+        }
+        w.end(name);
+    }
+}
+
+/// `<os>`; a guest with a boot loader may do without.
+mod os_element {
+    use super::*;
+
+    pub(super) fn read(element: Element<'_>, cx: &mut Reader) -> Result<Os> {
+        Os::read(element, cx)
+    }
+
+    pub(super) fn write(value: &Os, w: &mut Writer, name: &str) {
+        value.write(w, name);
+    }
+}
+
+impl Domain {
+    /// Reads a domain from text.
+    ///
+    /// # Errors
+    /// `XML_DETAIL` if the text is not well formed, `XML_ERROR` and others for wrong values.
+    pub fn parse(source: &str, flags: XmlFlags, name: &str) -> Result<Self> {
+        virt_util::xml::from_str(source, flags, &DocOptions::named(name))
+    }
+
+    /// Writes the domain as libvirt does. A domain that does not run is written as its definition for the next start.
+    pub fn format(&self, flags: XmlFlags) -> String {
+        let flags = if self.id.is_none() { flags | XmlFlags::INACTIVE } else { flags };
+        virt_util::xml::to_string(self, flags)
+    }
+
+    /// The UUID of a normalized definition.
+    ///
+    /// # Errors
+    /// `INTERNAL_ERROR` if the definition was not normalized.
+    pub fn uuid(&self) -> Result<Uuid> {
+        self.uuid.ok_or_else(|| VirtError::internal(format_args!("domain '{}' has no UUID yet", self.name)))
+    }
+
+    fn after_read(&mut self, element: Element<'_>, cx: &mut Reader) -> Result<()> {
+        if self.title.as_deref().is_some_and(|title| title.contains('\n')) {
+            cx.fail(error_at(element, At::Child("title"), "domain title can't contain newlines"))?;
+        }
+        if self.metadata.as_ref().is_some_and(|metadata| metadata.elements().next().is_none()) {
+            self.metadata = None;
+        }
+        // One device of these at most.
+        let devices = element.child_or_ghost("devices");
+        for (name, code) in [
+            ("memballoon", ErrorCode::INTERNAL_ERROR),
+            ("nvram", ErrorCode::INTERNAL_ERROR),
+            ("redirfilter", ErrorCode::XML_ERROR),
+            ("iommu", ErrorCode::XML_ERROR),
+            ("vsock", ErrorCode::XML_ERROR),
+            ("pstore", ErrorCode::XML_ERROR),
+        ] {
+            if devices.children_named(name).count() > 1 {
+                let place = error_at(devices, At::Child(name), format_args!("only a single {name} device is supported"));
+                cx.fail(VirtError::new(code, place.detail()))?;
+            }
+        }
+        for name in ["resource", "numatune"] {
+            if element.children_named(name).count() > 1 {
+                cx.fail(error_at(element, At::Child(name), format_args!("only one {name} element is supported")))?;
+            }
+        }
+        // The first card is the primary one.
+        if let Some(at) = self.devices.videos.iter().rposition(|video| video.model.primary) {
+            let primary = self.devices.videos.remove(at);
+            self.devices.videos.insert(0, primary);
+        }
+        Ok(())
+    }
+}

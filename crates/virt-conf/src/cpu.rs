@@ -1,0 +1,264 @@
+//! The CPU: of a guest, as `<cpu>` in a domain.
+
+use virt_util::Result;
+use virt_util::xml::{At, Element, Reader, Xml, error_at};
+
+use crate::numa::Numa;
+
+xml_enum! {
+    /// How the CPU model of the guest is chosen.
+    pub enum CpuMode { Custom = "custom", HostModel = "host-model", HostPassthrough = "host-passthrough", Maximum = "maximum" }
+}
+
+xml_enum! {
+    /// How closely the virtual CPU must match.
+    pub enum CpuMatch { Exact = "exact", Minimum = "minimum", Strict = "strict" }
+}
+
+xml_enum! {
+    /// How the CPU is checked before the guest starts.
+    pub enum CpuCheck { None = "none", Partial = "partial", Full = "full" }
+}
+
+xml_enum! {
+    /// Whether another model may replace an unsupported one.
+    pub enum CpuFallback { Allow = "allow", Forbid = "forbid" }
+}
+
+xml_enum! {
+    /// What is wanted of a CPU feature.
+    pub enum CpuFeaturePolicy { Force = "force", Require = "require", Optional = "optional", Disable = "disable", Forbid = "forbid" }
+}
+
+xml_enum! {
+    /// Which cache information the guest sees.
+    pub enum CpuCacheMode { Emulate = "emulate", Passthrough = "passthrough", Disable = "disable" }
+}
+
+xml_enum! {
+    /// Where the number of physical address bits comes from.
+    pub enum CpuMaxPhysAddrMode { Emulate = "emulate", Passthrough = "passthrough" }
+}
+
+/// CPU of a guest.
+#[derive(Xml, Clone, Debug, Default, PartialEq)]
+#[xml(name = "cpu", check = Cpu::after_read)]
+pub struct Cpu {
+    /// How the model is chosen.
+    #[xml("@mode", default, always, when = self.says_more_than_topology())]
+    pub mode: CpuMode,
+    /// How closely the virtual CPU must match.
+    #[xml("@match", default, always, when = self.says_more_than_topology() && self.mode == CpuMode::Custom)]
+    pub matching: CpuMatch,
+    /// How the CPU is checked before the guest starts.
+    #[xml("@check", when = self.says_more_than_topology())]
+    pub check: Option<CpuCheck>,
+    /// Whether features that prevent migration are left out.
+    #[xml("@migratable", on_off)]
+    pub migratable: Option<bool>,
+    /// Whether features that the model calls deprecated are on.
+    #[xml("@deprecated_features", on_off, when = self.says_more_than_topology())]
+    pub deprecated_features: Option<bool>,
+    /// Model.
+    #[xml("model", when = self.has_model())]
+    pub model: Option<CpuModel>,
+    /// Vendor that the host's CPU must have.
+    #[xml("vendor", when = self.has_model())]
+    pub vendor: Option<String>,
+    /// Sockets, cores, threads.
+    #[xml("topology")]
+    pub topology: Option<CpuTopology>,
+    /// Cache that the guest sees.
+    #[xml("cache")]
+    pub cache: Option<CpuCache>,
+    /// Bits of physical addresses.
+    #[xml("maxphysaddr")]
+    pub max_phys_addr: Option<CpuMaxPhysAddr>,
+    /// Features.
+    #[xml("feature")]
+    pub features: Vec<CpuFeature>,
+    /// NUMA nodes of the guest.
+    #[xml("numa")]
+    pub numa: Option<Numa>,
+}
+
+/// Model of a CPU.
+#[derive(Xml, Clone, Debug, Default, PartialEq, Eq)]
+#[xml(name = "model")]
+pub struct CpuModel {
+    /// Whether another model may replace it.
+    #[xml("@fallback", default, always, when = self.name.is_some())]
+    pub fallback: CpuFallback,
+    /// Vendor that the guest sees: 12 characters.
+    #[xml("@vendor_id")]
+    pub vendor_id: Option<String>,
+    /// Its name.
+    #[xml("text()")]
+    pub name: Option<String>,
+}
+
+/// Sockets, cores, threads.
+#[derive(Xml, Clone, Copy, Debug, PartialEq, Eq)]
+#[xml(name = "topology", check = CpuTopology::after_read)]
+pub struct CpuTopology {
+    /// Sockets.
+    #[xml("@sockets")]
+    pub sockets: u32,
+    /// Dies of a socket.
+    #[xml("@dies", default = 1, always)]
+    pub dies: u32,
+    /// Clusters of a die.
+    #[xml("@clusters", default = 1, always)]
+    pub clusters: u32,
+    /// Cores of a cluster.
+    #[xml("@cores")]
+    pub cores: u32,
+    /// Threads of a core.
+    #[xml("@threads")]
+    pub threads: u32,
+}
+
+/// Cache that a guest sees.
+#[derive(Xml, Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[xml(name = "cache", check = CpuCache::after_read)]
+pub struct CpuCache {
+    /// Level, 1 to 3; none: all.
+    #[xml("@level")]
+    pub level: Option<u32>,
+    /// Where its description comes from.
+    #[xml("@mode")]
+    pub mode: CpuCacheMode,
+}
+
+/// Bits of physical addresses.
+#[derive(Xml, Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[xml(name = "maxphysaddr", check = CpuMaxPhysAddr::after_read)]
+pub struct CpuMaxPhysAddr {
+    /// Where the number comes from.
+    #[xml("@mode")]
+    pub mode: CpuMaxPhysAddrMode,
+    /// The number.
+    #[xml("@bits")]
+    pub bits: Option<u32>,
+    /// Most bits, if the number is the host's.
+    #[xml("@limit")]
+    pub limit: Option<u32>,
+}
+
+/// A CPU feature.
+#[derive(Xml, Clone, Debug, Default, PartialEq, Eq)]
+#[xml(name = "feature")]
+pub struct CpuFeature {
+    /// What is wanted of it.
+    #[xml("@policy", default = CpuFeaturePolicy::Require, always)]
+    pub policy: CpuFeaturePolicy,
+    /// Its name.
+    #[xml("@name")]
+    pub name: String,
+}
+
+impl Cpu {
+    /// The name of the model.
+    pub fn model_name(&self) -> Option<&str> {
+        self.model.as_ref().and_then(|model| model.name.as_deref())
+    }
+
+    fn says_more_than_topology(&self) -> bool {
+        self.mode != CpuMode::Custom || self.model_name().is_some()
+    }
+
+    fn has_model(&self) -> bool {
+        matches!(self.mode, CpuMode::Custom | CpuMode::HostModel)
+    }
+
+    fn after_read(&mut self, element: Element<'_>, cx: &mut Reader) -> Result<()> {
+        let host = matches!(self.mode, CpuMode::HostPassthrough | CpuMode::Maximum);
+        if self.migratable.is_some() && !host {
+            let what = "attribute 'migratable' is only allowed for 'host-passthrough' / 'maximum' CPU mode";
+            cx.fail(error_at(element, At::Attribute("migratable"), what))?;
+        }
+        if let Some(model) = &mut self.model {
+            if host {
+                (model.fallback, model.vendor_id) = (CpuFallback::default(), None);
+            }
+            if let Some(vendor) = &model.vendor_id {
+                if vendor.chars().count() != 12 {
+                    cx.fail(error_at(element, At::Child("model"), "vendor_id must be exactly 12 characters long"))?;
+                } else if vendor.contains(',') {
+                    cx.fail(error_at(element, At::Child("model"), "vendor id is invalid: it holds a comma"))?;
+                }
+            }
+            if model.name.is_none() && model.vendor_id.is_none() {
+                self.model = None;
+            }
+        }
+        if self.vendor.is_some() && self.model_name().is_none() {
+            cx.fail(error_at(element, At::Child("vendor"), "CPU vendor specified without CPU model"))?;
+        }
+        if !self.features.is_empty() && self.mode == CpuMode::Custom && self.model_name().is_none() {
+            cx.fail(error_at(element, At::Child("feature"), "non-empty feature list specified without CPU model"))?;
+        }
+        let mut names = std::collections::BTreeSet::new();
+        for feature in &self.features {
+            if feature.name.is_empty() {
+                cx.fail(error_at(element, At::Child("feature"), "invalid CPU feature name"))?;
+            } else if !names.insert(feature.name.as_str()) {
+                let what = format!("CPU feature '{}' specified more than once", feature.name);
+                cx.fail(error_at(element, At::Child("feature"), what))?;
+            }
+        }
+        if element.children_named("cache").count() > 1 {
+            cx.fail(error_at(element, At::Child("cache"), "at most one CPU cache element may be specified"))?;
+        }
+        Ok(())
+    }
+}
+
+impl CpuTopology {
+    fn after_read(&mut self, element: Element<'_>, cx: &mut Reader) -> Result<()> {
+        let parts = [
+            ("sockets", self.sockets),
+            ("dies", self.dies),
+            ("clusters", self.clusters),
+            ("cores", self.cores),
+            ("threads", self.threads),
+        ];
+        for (name, value) in parts {
+            if value == 0 {
+                let what = format!("invalid value '0' of attribute '{name}': expected a positive number");
+                cx.fail(error_at(element, At::Attribute(name), what))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Number of CPUs.
+    pub fn total(&self) -> u64 {
+        [self.sockets, self.dies, self.clusters, self.cores, self.threads]
+            .into_iter()
+            .fold(1, |product, part| u64::from(part).saturating_mul(product))
+    }
+}
+
+impl CpuCache {
+    fn after_read(&mut self, element: Element<'_>, cx: &mut Reader) -> Result<()> {
+        if self.level.is_some_and(|level| !(1..=3).contains(&level)) {
+            cx.fail(error_at(element, At::Attribute("level"), "invalid CPU cache level, must be in range [1,3]"))?;
+        }
+        Ok(())
+    }
+}
+
+impl CpuMaxPhysAddr {
+    fn after_read(&mut self, element: Element<'_>, cx: &mut Reader) -> Result<()> {
+        match self.limit {
+            None => Ok(()),
+            Some(0) => cx.fail(error_at(element, At::Attribute("limit"), "attribute 'limit' must not be 0")),
+            Some(_) if self.mode != CpuMaxPhysAddrMode::Passthrough => {
+                let what = "attribute 'limit' is only supported for maxphysaddr mode 'passthrough'";
+                cx.fail(error_at(element, At::Attribute("limit"), what))
+            }
+            Some(_) => Ok(()),
+        }
+    }
+}

@@ -1,0 +1,275 @@
+//! Memory: how much, what backs it, its limits, and memory devices.
+
+use virt_util::Result;
+use virt_util::uuid::Uuid;
+use virt_util::xml::{At, Element, Reader, Writer, Xml, XmlFlags, error_at, kib, push_unsigned};
+
+use super::device_info::DeviceInfo;
+use crate::values::{CpuSet, MEMORY_UNLIMITED_KIB};
+
+xml_enum! {
+    /// What backs guest memory.
+    pub enum MemorySource { File = "file", Anonymous = "anonymous", Memfd = "memfd" }
+}
+
+xml_enum! {
+    /// When guest memory is allocated.
+    pub enum MemoryAllocation { Immediate = "immediate", Ondemand = "ondemand" }
+}
+
+xml_enum! {
+    /// Whether guest memory is shared with other processes.
+    pub enum MemoryAccess { Shared = "shared", Private = "private" }
+}
+
+xml_enum! {
+    /// The kind of memory device.
+    pub enum MemoryModel { Dimm = "dimm", Nvdimm = "nvdimm", VirtioPmem = "virtio-pmem", VirtioMem = "virtio-mem", SgxEpc = "sgx-epc" }
+}
+
+/// `<maxMemory slots='16' unit='KiB'>…</maxMemory>`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct MaxMemory {
+    /// Slots for memory devices.
+    pub slots: u32,
+    /// KiB that the guest may have at most, memory devices included.
+    pub size: u64,
+}
+
+/// `with` for [`MaxMemory`].
+pub(super) mod max_memory {
+    use super::*;
+
+    pub(in crate::domain) fn read(element: Element<'_>, cx: &mut Reader) -> Result<MaxMemory> {
+        let slots = virt_util::xml::read::attr(element, cx, "slots", |text| virt_util::xml::parse_integer(text, 10))?;
+        Ok(MaxMemory { slots: slots.unwrap_or_default(), size: kib::read(element, cx)? })
+    }
+
+    pub(in crate::domain) fn write(value: &MaxMemory, w: &mut Writer, name: &str) {
+        w.start(name);
+        if value.slots > 0 {
+            w.attribute_with("slots", |out| push_unsigned(out, value.slots.into()));
+        }
+        w.attribute("unit", "KiB");
+        w.text_with(|out| push_unsigned(out, value.size));
+        w.end(name);
+    }
+}
+
+/// `<memory dumpCore='off' unit='KiB'>…</memory>`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct MemorySize {
+    /// Whether core dumps hold the guest's memory.
+    pub dump_core: Option<bool>,
+    /// KiB, memory devices included.
+    pub size: u64,
+}
+
+/// `with` for [`MemorySize`].
+pub(super) mod memory_size {
+    use super::*;
+
+    pub(in crate::domain) fn read(element: Element<'_>, cx: &mut Reader) -> Result<MemorySize> {
+        let dump_core = virt_util::xml::read::attr(element, cx, "dumpCore", virt_util::xml::parse_on_off)?;
+        Ok(MemorySize { dump_core, size: kib::read(element, cx)? })
+    }
+
+    pub(in crate::domain) fn write(value: &MemorySize, w: &mut Writer, name: &str) {
+        w.start(name);
+        if let Some(dump) = value.dump_core {
+            w.attribute("dumpCore", if dump { "on" } else { "off" });
+        }
+        w.attribute("unit", "KiB");
+        w.text_with(|out| push_unsigned(out, value.size));
+        w.end(name);
+    }
+}
+
+/// Limits that the kernel holds the guest to, in KiB.
+#[derive(Xml, Clone, Debug, Default, PartialEq, Eq)]
+#[xml(name = "memtune", check = MemoryTune::after_read)]
+pub struct MemoryTune {
+    /// Most memory.
+    #[xml("hard_limit", with = kib)]
+    pub hard_limit: Option<u64>,
+    /// Most memory when memory is short.
+    #[xml("soft_limit", with = kib)]
+    pub soft_limit: Option<u64>,
+    /// Least memory (VMware).
+    #[xml("min_guarantee", with = kib)]
+    pub min_guarantee: Option<u64>,
+    /// Most memory and swap.
+    #[xml("swap_hard_limit", with = kib)]
+    pub swap_hard_limit: Option<u64>,
+}
+
+impl MemoryTune {
+    fn after_read(&mut self, _element: Element<'_>, _cx: &mut Reader) -> Result<()> {
+        // So much that it is no limit.
+        for limit in [&mut self.hard_limit, &mut self.soft_limit, &mut self.swap_hard_limit] {
+            *limit = limit.filter(|limit| *limit < MEMORY_UNLIMITED_KIB);
+        }
+        self.min_guarantee = self.min_guarantee.filter(|least| *least != 0);
+        Ok(())
+    }
+}
+
+/// What backs the guest's memory.
+#[derive(Xml, Clone, Debug, Default, PartialEq)]
+#[xml(name = "memoryBacking")]
+pub struct MemoryBacking {
+    /// Huge pages.
+    #[xml("hugepages")]
+    pub huge_pages: Option<HugePages>,
+    /// Equal pages of guests are not merged.
+    #[xml("nosharepages")]
+    pub no_share_pages: bool,
+    /// Memory is never swapped out.
+    #[xml("locked")]
+    pub locked: bool,
+    /// What backs it.
+    #[xml("source@type")]
+    pub source: Option<MemorySource>,
+    /// Whether it is shared with other processes.
+    #[xml("access@mode")]
+    pub access: Option<MemoryAccess>,
+    /// When it is allocated.
+    #[xml("allocation@mode")]
+    pub allocation: Option<MemoryAllocation>,
+    /// Threads that allocate it; 0: the default.
+    #[xml("allocation@threads", default)]
+    pub allocation_threads: u32,
+    /// Its content is thrown away at the end.
+    #[xml("discard")]
+    pub discard: bool,
+}
+
+/// Huge pages.
+#[derive(Xml, Clone, Debug, Default, PartialEq)]
+#[xml(name = "hugepages")]
+pub struct HugePages {
+    /// Sizes; none: the host's default.
+    #[xml("page", with = huge_page)]
+    pub pages: Vec<HugePage>,
+}
+
+/// A size of huge pages.
+#[derive(Clone, Debug, PartialEq)]
+pub struct HugePage {
+    /// KiB.
+    pub size: u64,
+    /// NUMA nodes of the guest; none: all others.
+    pub nodeset: Option<CpuSet>,
+}
+
+mod huge_page {
+    use super::*;
+    use virt_util::units;
+
+    pub(super) fn read(element: Element<'_>, cx: &mut Reader) -> Result<HugePage> {
+        let size = element.attr("size").ok_or_else(|| virt_util::xml::missing(element, At::Attribute("size")))?;
+        let bytes = units::parse_number(&size)
+            .and_then(|number| units::scale(number, element.attr("unit").as_deref(), 1024, u64::MAX))
+            .map_err(|error| error_at(element, At::Attribute("size"), error.detail()))?;
+        if bytes == 0 {
+            cx.fail(error_at(element, At::Attribute("size"), "hugepage size can't be zero"))?;
+        }
+        let nodeset: Option<CpuSet> =
+            virt_util::xml::read::attr(element, cx, "nodeset", virt_util::xml::XmlValue::parse_value)?;
+        if nodeset.as_ref().is_some_and(CpuSet::is_empty) {
+            cx.fail(error_at(element, At::Attribute("nodeset"), "invalid value of 'nodeset': no node is in it"))?;
+        }
+        Ok(HugePage { size: bytes.div_ceil(1024), nodeset })
+    }
+
+    pub(super) fn write(value: &HugePage, w: &mut Writer, name: &str) {
+        w.start(name);
+        w.attribute_with("size", |out| push_unsigned(out, value.size));
+        w.attribute("unit", "KiB");
+        if let Some(nodeset) = &value.nodeset {
+            w.attribute_with("nodeset", |out| virt_util::xml::XmlValue::format_value(nodeset, out));
+        }
+        w.end(name);
+    }
+}
+
+/// A memory device.
+#[derive(Xml, Clone, Debug, PartialEq)]
+#[xml(name = "memory", body)]
+pub struct MemoryDevice {
+    /// The kind.
+    #[xml("@model")]
+    pub model: MemoryModel,
+    /// Whether it is shared with other processes.
+    #[xml("@access")]
+    pub access: Option<MemoryAccess>,
+    /// Whether its content is thrown away at the end.
+    #[xml("@discard")]
+    pub discard: Option<bool>,
+    /// UUID of an NVDIMM of a pSeries guest.
+    #[xml("uuid", when = self.model == MemoryModel::Nvdimm)]
+    pub uuid: Option<Uuid>,
+    /// What backs it.
+    #[xml("source", omit_empty)]
+    pub source: Option<MemoryDeviceSource>,
+    /// What the guest sees.
+    #[xml("target")]
+    pub target: MemoryDeviceTarget,
+    /// Alias and address.
+    #[xml(flatten)]
+    pub info: DeviceInfo,
+}
+
+/// What backs a memory device. Sizes in KiB.
+#[derive(Xml, Clone, Debug, Default, PartialEq)]
+#[xml(name = "source")]
+pub struct MemoryDeviceSource {
+    /// Nodes of the host.
+    #[xml("nodemask")]
+    pub nodes: Option<CpuSet>,
+    /// Size of its pages.
+    #[xml("pagesize", with = kib)]
+    pub page_size: Option<u64>,
+    /// A file.
+    #[xml("path")]
+    pub path: Option<String>,
+    /// Alignment in memory.
+    #[xml("alignsize", with = kib)]
+    pub align_size: Option<u64>,
+    /// The file is persistent memory.
+    #[xml("pmem")]
+    pub pmem: bool,
+}
+
+/// What the guest sees of a memory device. Sizes in KiB.
+#[derive(Xml, Clone, Debug, Default, PartialEq)]
+#[xml(name = "target")]
+pub struct MemoryDeviceTarget {
+    /// Whether memory slots are used as memory is needed.
+    #[xml("@dynamicMemslots")]
+    pub dynamic_memslots: Option<bool>,
+    /// Size.
+    #[xml("size", with = kib)]
+    pub size: u64,
+    /// NUMA node of the guest.
+    #[xml("node")]
+    pub node: Option<u32>,
+    /// Size of the label area (NVDIMM).
+    #[xml("label/size", with = kib)]
+    pub label_size: Option<u64>,
+    /// The guest cannot write (NVDIMM).
+    #[xml("readonly")]
+    pub read_only: bool,
+    /// Size of a block (virtio-mem).
+    #[xml("block", with = kib)]
+    pub block: Option<u64>,
+    /// Size that the guest should use (virtio-mem).
+    #[xml("requested", with = kib)]
+    pub requested: Option<u64>,
+    /// Size that the guest uses (virtio-mem); only live.
+    #[xml("current", with = kib, when = !w.has(XmlFlags::INACTIVE))]
+    pub current: Option<u64>,
+    /// Guest physical address.
+    #[xml("address@base", format = "0x%x", base = 16)]
+    pub address: Option<u64>,
+}

@@ -1,0 +1,368 @@
+//! What the guest is and what it boots from.
+
+use virt_util::Result;
+use virt_util::xml::{At, Element, Reader, Writer, Xml, XmlFlags, error_at, read};
+
+use super::storage::{StorageFormat, StorageSource, StorageType};
+
+xml_enum! {
+    /// The kind of guest operating system (`<os><type>`).
+    pub enum OsType { Hvm = "hvm", Xen = "xen", Linux = "linux", Exe = "exe", Uml = "uml", Xenpvh = "xenpvh" }
+}
+
+xml_enum! {
+    /// A class of device to boot from.
+    pub enum BootDevice { Fd = "fd", Cdrom = "cdrom", Hd = "hd", Network = "network" }
+}
+
+xml_enum! {
+    /// How the firmware image is mapped into the guest.
+    pub enum LoaderType { Rom = "rom", Pflash = "pflash" }
+}
+
+xml_enum! {
+    /// Which kind of firmware is selected automatically.
+    pub enum FirmwareType { Bios = "bios", Efi = "efi" }
+}
+
+xml_enum! {
+    /// A firmware feature that selection may require or exclude.
+    pub enum FirmwareFeatureName { EnrolledKeys = "enrolled-keys", SecureBoot = "secure-boot" }
+}
+
+xml_enum! {
+    /// How an ACPI table file is passed to the guest.
+    pub enum AcpiTableType { Raw = "raw", Rawset = "rawset", Slic = "slic", Msdm = "msdm" }
+}
+
+xml_enum! {
+    /// Where the SMBIOS data shown to the guest comes from.
+    pub enum SmbiosMode { None = "none", Emulate = "emulate", Host = "host", Sysinfo = "sysinfo" }
+}
+
+/// What the guest is and what it boots from.
+#[derive(Xml, Clone, Debug, Default, PartialEq)]
+#[xml(name = "os", body, check = Os::after_read)]
+pub struct Os {
+    /// Firmware that is selected automatically.
+    #[xml("@firmware", when = !w.has(XmlFlags::MIGRATABLE))]
+    pub firmware: Option<FirmwareType>,
+    /// Kind, architecture and machine.
+    #[xml("type")]
+    pub kind: OsKind,
+    /// Features that the firmware must or must not have.
+    #[xml("firmware/feature", when = !w.has(XmlFlags::MIGRATABLE))]
+    pub firmware_features: Vec<FirmwareFeature>,
+    /// First program of a container.
+    #[xml("init")]
+    pub init: Option<String>,
+    /// Its arguments.
+    #[xml("initarg")]
+    pub init_args: Vec<String>,
+    /// Its environment.
+    #[xml("initenv")]
+    pub init_env: Vec<InitEnv>,
+    /// Its folder.
+    #[xml("initdir")]
+    pub init_dir: Option<String>,
+    /// Its user.
+    #[xml("inituser")]
+    pub init_user: Option<String>,
+    /// Its group.
+    #[xml("initgroup")]
+    pub init_group: Option<String>,
+    /// Firmware image.
+    #[xml("loader", omit_empty)]
+    pub loader: Option<Loader>,
+    /// Variables of the firmware.
+    #[xml("nvram", with = nvram_element)]
+    pub nvram: Option<NvramImage>,
+    /// Kernel that is booted directly.
+    #[xml("kernel")]
+    pub kernel: Option<String>,
+    /// Its initial RAM disk.
+    #[xml("initrd")]
+    pub initrd: Option<String>,
+    /// Its command line.
+    #[xml("cmdline")]
+    pub cmdline: Option<String>,
+    /// Boot loader that checks its signature.
+    #[xml("shim")]
+    pub shim: Option<String>,
+    /// Device tree.
+    #[xml("dtb")]
+    pub dtb: Option<String>,
+    /// Root device of a paravirtual guest.
+    #[xml("root")]
+    pub root: Option<String>,
+    /// ACPI tables.
+    #[xml("acpi/table")]
+    pub acpi_tables: Vec<AcpiTable>,
+    /// Classes of devices to boot from, in order.
+    #[xml("boot")]
+    pub boot: Vec<BootEntry>,
+    /// Boot menu.
+    #[xml("bootmenu")]
+    pub boot_menu: Option<BootMenu>,
+    /// BIOS settings.
+    #[xml("bios", omit_empty)]
+    pub bios: Option<Bios>,
+    /// Where the SMBIOS data come from.
+    #[xml("smbios@mode", default)]
+    pub smbios: SmbiosMode,
+}
+
+/// Kind, architecture and machine of a guest.
+#[derive(Xml, Clone, Debug, Default, PartialEq, Eq)]
+#[xml(name = "type")]
+pub struct OsKind {
+    /// Architecture; none until the definition is normalized.
+    #[xml("@arch")]
+    pub arch: Option<String>,
+    /// Machine; none until the definition is normalized.
+    #[xml("@machine")]
+    pub machine: Option<String>,
+    /// Kind of guest.
+    #[xml("text()")]
+    pub os: OsType,
+}
+
+/// A feature that firmware must or must not have.
+#[derive(Xml, Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[xml(name = "feature")]
+pub struct FirmwareFeature {
+    /// Whether it must have it.
+    #[xml("@enabled")]
+    pub enabled: bool,
+    /// The feature.
+    #[xml("@name")]
+    pub name: FirmwareFeatureName,
+}
+
+/// Environment of the first program.
+#[derive(Xml, Clone, Debug, Default, PartialEq, Eq)]
+#[xml(name = "initenv")]
+pub struct InitEnv {
+    /// Name.
+    #[xml("@name")]
+    pub name: String,
+    /// Value.
+    #[xml("text()")]
+    pub value: String,
+}
+
+/// Firmware image.
+#[derive(Xml, Clone, Debug, Default, PartialEq, Eq)]
+#[xml(name = "loader")]
+pub struct Loader {
+    /// The guest cannot write it.
+    #[xml("@readonly")]
+    pub read_only: Option<bool>,
+    /// It guards its variables by system management mode.
+    #[xml("@secure")]
+    pub secure: Option<bool>,
+    /// How it is mapped.
+    #[xml("@type")]
+    pub kind: Option<LoaderType>,
+    /// It keeps no variables.
+    #[xml("@stateless")]
+    pub stateless: Option<bool>,
+    /// Format of the image.
+    #[xml("@format")]
+    pub format: Option<StorageFormat>,
+    /// Its path.
+    #[xml("text()")]
+    pub path: Option<String>,
+}
+
+/// Variables of the firmware.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct NvramImage {
+    /// Image that a new one is copied from.
+    pub template: Option<String>,
+    /// Its format.
+    pub template_format: Option<StorageFormat>,
+    /// The image, named by `<source>` and `type='…'`, or by its path alone.
+    pub source: NvramSource,
+    /// Format of the image.
+    pub format: Option<StorageFormat>,
+}
+
+/// How the image of the variables is named.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub enum NvramSource {
+    /// Not at all: the driver chooses.
+    #[default]
+    None,
+    /// By its path.
+    Path(String),
+    /// By `<source>`.
+    Source(Box<StorageSource>),
+}
+
+impl NvramImage {
+    /// Path of the image, if it is a file of this host.
+    pub fn path(&self) -> Option<&str> {
+        match &self.source {
+            NvramSource::None => None,
+            NvramSource::Path(path) => Some(path),
+            NvramSource::Source(source) => source.location.path(),
+        }
+    }
+}
+
+/// `with` for [`NvramImage`].
+mod nvram_element {
+    use super::*;
+    use virt_util::xml::XmlValue;
+
+    pub(super) fn read(element: Element<'_>, cx: &mut Reader) -> Result<NvramImage> {
+        let kind: Option<StorageType> = read::attr(element, cx, "type", XmlValue::parse_value)?;
+        let text = element.text();
+        let source = match kind {
+            Some(_) => match read::child_with(element, cx, "source", StorageSource::read)? {
+                Some(source) => NvramSource::Source(Box::new(source)),
+                None => return Err(virt_util::xml::missing(element, At::Child("source"))),
+            },
+            None if text.is_empty() => NvramSource::None,
+            None => NvramSource::Path(text.into_owned()),
+        };
+        Ok(NvramImage {
+            template: read::attr(element, cx, "template", XmlValue::parse_value)?,
+            template_format: read::attr(element, cx, "templateFormat", XmlValue::parse_value)?,
+            source,
+            format: read::attr(element, cx, "format", XmlValue::parse_value)?,
+        })
+    }
+
+    pub(super) fn write(value: &NvramImage, w: &mut Writer, name: &str) {
+        let mark = w.begin_optional(name);
+        if let Some(template) = &value.template {
+            w.attribute("template", template);
+        }
+        if let Some(format) = value.template_format {
+            w.attribute("templateFormat", format.as_str());
+        }
+        if let NvramSource::Source(source) = &value.source {
+            w.attribute("type", source.location.xml_tag());
+        }
+        if let Some(format) = value.format.filter(|_| value.source != NvramSource::None) {
+            w.attribute("format", format.as_str());
+        }
+        match &value.source {
+            NvramSource::None => {}
+            NvramSource::Path(path) => w.text(path),
+            NvramSource::Source(source) => source.write(w, false),
+        }
+        w.end_optional(name, mark);
+    }
+}
+
+/// An ACPI table.
+#[derive(Xml, Clone, Debug, Default, PartialEq, Eq)]
+#[xml(name = "table")]
+pub struct AcpiTable {
+    /// How it is passed.
+    #[xml("@type")]
+    pub kind: AcpiTableType,
+    /// Its file.
+    #[xml("text()")]
+    pub path: String,
+}
+
+/// A class of devices to boot from.
+#[derive(Xml, Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[xml(name = "boot")]
+pub struct BootEntry {
+    /// The class.
+    #[xml("@dev")]
+    pub dev: BootDevice,
+}
+
+/// Boot menu.
+#[derive(Xml, Clone, Debug, Default, PartialEq, Eq)]
+#[xml(name = "bootmenu", check = BootMenu::after_read)]
+pub struct BootMenu {
+    /// Whether it is shown.
+    #[xml("@enable")]
+    pub enable: Option<bool>,
+    /// Milliseconds, at most 65535.
+    #[xml("@timeout", when = self.enable.is_some())]
+    pub timeout: Option<u32>,
+}
+
+impl BootMenu {
+    fn after_read(&mut self, element: Element<'_>, cx: &mut Reader) -> Result<()> {
+        if self.enable != Some(true) {
+            self.timeout = None;
+        }
+        if self.timeout.is_some_and(|timeout| timeout > 65535) {
+            let what = "invalid value for boot menu timeout, must be in range [0,65535]";
+            cx.fail(error_at(element, At::Attribute("timeout"), what))?;
+        }
+        Ok(())
+    }
+}
+
+/// BIOS settings.
+#[derive(Xml, Clone, Debug, Default, PartialEq, Eq)]
+#[xml(name = "bios", check = Bios::after_read)]
+pub struct Bios {
+    /// Whether it writes to the serial port.
+    #[xml("@useserial")]
+    pub use_serial: Option<bool>,
+    /// Milliseconds until it tries again to boot, -1 to 65535.
+    #[xml("@rebootTimeout")]
+    pub reboot_timeout: Option<i32>,
+}
+
+impl Bios {
+    fn after_read(&mut self, element: Element<'_>, cx: &mut Reader) -> Result<()> {
+        if self.reboot_timeout.is_some_and(|timeout| !(-1..=65535).contains(&timeout)) {
+            let what = "invalid value for rebootTimeout, must be in range [-1,65535]";
+            cx.fail(error_at(element, At::Attribute("rebootTimeout"), what))?;
+        }
+        Ok(())
+    }
+}
+
+impl Os {
+    fn after_read(&mut self, element: Element<'_>, cx: &mut Reader) -> Result<()> {
+        let mut features: Vec<FirmwareFeature> = Vec::new();
+        for name in FirmwareFeatureName::ALL {
+            features.extend(self.firmware_features.iter().rev().find(|feature| feature.name == *name));
+        }
+        self.firmware_features = features;
+        // Each kind of guest has its own way to boot; what belongs to others means nothing.
+        if self.kind.os != OsType::Exe {
+            (self.init, self.init_dir, self.init_user, self.init_group) = (None, None, None, None);
+            self.init_args.clear();
+            self.init_env.clear();
+        }
+        if self.kind.os == OsType::Hvm {
+            if self.boot_menu.as_ref().is_some_and(|menu| menu.enable.is_none()) {
+                self.boot_menu = None;
+            }
+        } else {
+            self.boot.clear();
+            (self.boot_menu, self.bios, self.firmware) = (None, None, None);
+            self.firmware_features.clear();
+            self.acpi_tables.clear();
+        }
+        if self.kind.os == OsType::Exe {
+            (self.kernel, self.initrd, self.cmdline) = (None, None, None);
+        }
+        if self.acpi_tables.len() > 1 && self.acpi_tables.iter().any(|table| table.kind == AcpiTableType::Slic) {
+            let slics = self.acpi_tables.iter().filter(|table| table.kind == AcpiTableType::Slic).count();
+            if slics > 1 {
+                cx.fail(error_at(element, At::Child("acpi"), "ACPI table type 'slic' may only appear once"))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether the guest is a fully virtualized machine.
+    pub fn is_hvm(&self) -> bool {
+        self.kind.os == OsType::Hvm
+    }
+}

@@ -1,0 +1,100 @@
+//! What protects the guest's memory and keys from the host.
+
+use virt_util::xml::Xml;
+
+/// The technology that protects guest memory from the host, and its settings.
+#[derive(Xml, Clone, Debug, PartialEq, Eq)]
+#[xml(name = "launchSecurity", union = "@type")]
+pub enum LaunchSecurity {
+    /// AMD SEV.
+    Sev(Sev),
+    /// AMD SEV-SNP.
+    SevSnp(SevSnp),
+    /// IBM Protected Virtualization.
+    #[xml("s390-pv")]
+    S390Pv,
+}
+
+/// AMD SEV.
+#[derive(Xml, Clone, Debug, Default, PartialEq, Eq)]
+pub struct Sev {
+    /// Whether kernel, initial RAM disk and command line are measured.
+    #[xml("@kernelHashes")]
+    pub kernel_hashes: Option<bool>,
+    /// Place of the C bit.
+    #[xml("cbitpos", base = 0)]
+    pub cbitpos: Option<u32>,
+    /// Bits of physical addresses that are lost.
+    #[xml("reducedPhysBits", base = 0)]
+    pub reduced_phys_bits: Option<u32>,
+    /// Guest policy.
+    #[xml("policy", format = "0x%04x")]
+    pub policy: u32,
+    /// Diffie-Hellman certificate of the owner.
+    #[xml("dhCert")]
+    pub dh_cert: Option<String>,
+    /// Session.
+    #[xml("session")]
+    pub session: Option<String>,
+}
+
+/// AMD SEV-SNP.
+#[derive(Xml, Clone, Debug, Default, PartialEq, Eq)]
+pub struct SevSnp {
+    /// Whether kernel, initial RAM disk and command line are measured.
+    #[xml("@kernelHashes")]
+    pub kernel_hashes: Option<bool>,
+    /// Whether the identity block carries the author's key.
+    #[xml("@authorKey")]
+    pub author_key: Option<bool>,
+    /// Whether reports are signed by the VCEK.
+    #[xml("@vcek")]
+    pub vcek: Option<bool>,
+    /// Place of the C bit.
+    #[xml("cbitpos", base = 0)]
+    pub cbitpos: Option<u32>,
+    /// Bits of physical addresses that are lost.
+    #[xml("reducedPhysBits", base = 0)]
+    pub reduced_phys_bits: Option<u32>,
+    /// Guest policy.
+    #[xml("policy", format = "0x%08x")]
+    pub policy: u64,
+    /// Workarounds that the guest sees.
+    #[xml("guestVisibleWorkarounds")]
+    pub guest_visible_workarounds: Option<String>,
+    /// Identity block.
+    #[xml("idBlock")]
+    pub id_block: Option<String>,
+    /// Its signature.
+    #[xml("idAuth")]
+    pub id_auth: Option<String>,
+    /// Data of the host.
+    #[xml("hostData")]
+    pub host_data: Option<String>,
+}
+
+/// Ciphers whose keys the host wraps for the guest (s390).
+#[derive(Xml, Clone, Debug, Default, PartialEq, Eq)]
+#[xml(name = "keywrap")]
+pub struct KeyWrap {
+    /// The ciphers.
+    #[xml("cipher")]
+    pub ciphers: Vec<KeyWrapCipher>,
+}
+
+/// A cipher.
+#[derive(Xml, Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[xml(name = "cipher")]
+pub struct KeyWrapCipher {
+    /// Its name.
+    #[xml("@name")]
+    pub name: KeyWrapCipherName,
+    /// Whether its keys are wrapped.
+    #[xml("@state", on_off)]
+    pub state: bool,
+}
+
+xml_enum! {
+    /// A cipher whose keys can be wrapped.
+    pub enum KeyWrapCipherName { Aes = "aes", Dea = "dea" }
+}

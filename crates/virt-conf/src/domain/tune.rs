@@ -1,0 +1,608 @@
+//! CPUs and I/O threads of the guest, and how the host's resources are shared out to them.
+
+use std::collections::BTreeMap;
+
+use virt_util::Result;
+use virt_util::bitmap::Bitmap;
+use virt_util::units;
+use virt_util::xml::{
+    At, Element, Reader, Writer, Xml, XmlElement, XmlFlags, XmlValue, error_at, push_signed, push_unsigned, read,
+};
+
+use crate::values::CpuSet;
+
+xml_enum! {
+    /// Who decides on which host CPUs the guest runs.
+    pub enum CpuPlacement { Static = "static", Auto = "auto" }
+}
+
+xml_enum! {
+    /// A scheduling policy of the Linux kernel.
+    pub enum SchedulerPolicy { Batch = "batch", Idle = "idle", Fifo = "fifo", Rr = "rr" }
+}
+
+xml_enum! {
+    /// Which part of a cache an allocation is for.
+    pub enum CacheType { Both = "both", Code = "code", Data = "data" }
+}
+
+xml_enum! {
+    /// A performance counter.
+    pub enum PerfEventName { Cmt = "cmt", Mbmt = "mbmt", Mbml = "mbml", CpuCycles = "cpu_cycles", Instructions = "instructions", CacheReferences = "cache_references", CacheMisses = "cache_misses", BranchInstructions = "branch_instructions", BranchMisses = "branch_misses", BusCycles = "bus_cycles", StalledCyclesFrontend = "stalled_cycles_frontend", StalledCyclesBackend = "stalled_cycles_backend", RefCpuCycles = "ref_cpu_cycles", CpuClock = "cpu_clock", TaskClock = "task_clock", PageFaults = "page_faults", ContextSwitches = "context_switches", CpuMigrations = "cpu_migrations", PageFaultsMin = "page_faults_min", PageFaultsMaj = "page_faults_maj", AlignmentFaults = "alignment_faults", EmulationFaults = "emulation_faults" }
+}
+
+/// `<vcpu placement='static' cpuset='0-3' current='2'>4</vcpu>`.
+#[derive(Xml, Clone, Debug, PartialEq)]
+#[xml(name = "vcpu", check = Vcpus::after_read)]
+pub struct Vcpus {
+    /// Who decides on which host CPUs the guest runs.
+    #[xml("@placement", default, always)]
+    pub placement: CpuPlacement,
+    /// Host CPUs that the guest may run on.
+    #[xml("@cpuset")]
+    pub cpuset: Option<CpuSet>,
+    /// CPUs that are plugged in; none: all.
+    #[xml("@current")]
+    pub current: Option<u32>,
+    /// CPUs that the guest may have at most.
+    #[xml("text()", default = 1, always)]
+    pub max: u32,
+}
+
+impl Default for Vcpus {
+    fn default() -> Self {
+        Self { placement: CpuPlacement::Static, cpuset: None, current: None, max: 1 }
+    }
+}
+
+impl Vcpus {
+    fn after_read(&mut self, element: Element<'_>, cx: &mut Reader) -> Result<()> {
+        if self.placement == CpuPlacement::Auto {
+            self.cpuset = None;
+        }
+        if self.cpuset.as_ref().is_some_and(CpuSet::is_empty) {
+            cx.fail(error_at(element, At::Attribute("cpuset"), "invalid value of 'cpuset': no CPU is in it"))?;
+        }
+        if self.max == 0 {
+            cx.fail(error_at(element, At::Text, "domain config must have at least 1 vCPU"))?;
+        }
+        if self.current.is_some_and(|current| current > self.max) {
+            let what = format!("maxvcpus must not be less than current vcpus ({} < {})", self.max, self.online());
+            cx.fail(error_at(element, At::Attribute("current"), what))?;
+        }
+        if self.current == Some(self.max) {
+            self.current = None;
+        }
+        Ok(())
+    }
+
+    /// CPUs that are plugged in.
+    pub fn online(&self) -> u32 {
+        self.current.unwrap_or(self.max)
+    }
+}
+
+/// State of one CPU.
+#[derive(Xml, Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[xml(name = "vcpu")]
+pub struct VcpuState {
+    /// Its number.
+    #[xml("@id")]
+    pub id: u32,
+    /// Whether it is plugged in.
+    #[xml("@enabled")]
+    pub enabled: bool,
+    /// Whether it can be taken out.
+    #[xml("@hotpluggable")]
+    pub hotpluggable: Option<bool>,
+    /// Place in the order of plugging in; 0: none.
+    #[xml("@order", default)]
+    pub order: u32,
+}
+
+/// An I/O thread.
+#[derive(Xml, Clone, Debug, Default, PartialEq, Eq)]
+#[xml(name = "iothread", check = IoThread::after_read)]
+pub struct IoThread {
+    /// Its number, from 1.
+    #[xml("@id")]
+    pub id: u32,
+    /// Least threads of its pool.
+    #[xml("@thread_pool_min")]
+    pub thread_pool_min: Option<u32>,
+    /// Most threads of its pool.
+    #[xml("@thread_pool_max")]
+    pub thread_pool_max: Option<u32>,
+    /// Nanoseconds that it polls at most.
+    #[xml("poll@max")]
+    pub poll_max: Option<u64>,
+    /// Growth of the polling time.
+    #[xml("poll@grow")]
+    pub poll_grow: Option<u64>,
+    /// Shrinking of the polling time.
+    #[xml("poll@shrink")]
+    pub poll_shrink: Option<u64>,
+}
+
+impl IoThread {
+    fn after_read(&mut self, element: Element<'_>, cx: &mut Reader) -> Result<()> {
+        if self.id == 0 {
+            cx.fail(error_at(element, At::Attribute("id"), "the number of an I/O thread begins at 1"))?;
+        }
+        Ok(())
+    }
+}
+
+/// Pool of the thread that runs what no I/O thread does.
+#[derive(Xml, Clone, Debug, Default, PartialEq, Eq)]
+#[xml(name = "defaultiothread")]
+pub struct DefaultIoThread {
+    /// Least threads of its pool.
+    #[xml("@thread_pool_min")]
+    pub thread_pool_min: Option<u32>,
+    /// Most threads of its pool.
+    #[xml("@thread_pool_max")]
+    pub thread_pool_max: Option<u32>,
+}
+
+/// How host CPUs are shared out.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct CpuTune {
+    /// Weight of the guest.
+    pub shares: Option<u64>,
+    /// Periods in microseconds, and the time in each that may be used: of a CPU, of the guest, of the emulator, of an I/O
+    /// thread. 0: not said.
+    pub periods: CpuPeriods,
+    /// Host CPUs of each CPU of the guest.
+    pub vcpu_pin: BTreeMap<u32, CpuSet>,
+    /// Host CPUs of the emulator.
+    pub emulator_pin: Option<CpuSet>,
+    /// Host CPUs of each I/O thread.
+    pub iothread_pin: BTreeMap<u32, CpuSet>,
+    /// Scheduling of the emulator.
+    pub emulator_scheduler: Option<Scheduler>,
+    /// Scheduling of each CPU of the guest.
+    pub vcpu_scheduler: BTreeMap<u32, Scheduler>,
+    /// Scheduling of each I/O thread.
+    pub iothread_scheduler: BTreeMap<u32, Scheduler>,
+    /// Cache and memory bandwidth of groups of CPUs.
+    pub resource_groups: Vec<ResourceGroup>,
+}
+
+/// Periods and quotas.
+#[derive(Xml, Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct CpuPeriods {
+    /// Of a CPU.
+    #[xml("period", default)]
+    pub period: u64,
+    /// Of a CPU.
+    #[xml("quota", default)]
+    pub quota: i64,
+    /// Of the guest.
+    #[xml("global_period", default)]
+    pub global_period: u64,
+    /// Of the guest.
+    #[xml("global_quota", default)]
+    pub global_quota: i64,
+    /// Of the emulator.
+    #[xml("emulator_period", default)]
+    pub emulator_period: u64,
+    /// Of the emulator.
+    #[xml("emulator_quota", default)]
+    pub emulator_quota: i64,
+    /// Of an I/O thread.
+    #[xml("iothread_period", default)]
+    pub iothread_period: u64,
+    /// Of an I/O thread.
+    #[xml("iothread_quota", default)]
+    pub iothread_quota: i64,
+}
+
+/// How threads are scheduled.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Scheduler {
+    /// Policy.
+    pub policy: SchedulerPolicy,
+    /// Priority of real time policies.
+    pub priority: i32,
+}
+
+/// Cache and memory bandwidth of a group of CPUs.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ResourceGroup {
+    /// CPUs of the guest.
+    pub vcpus: Bitmap,
+    /// Name of the group in resctrl.
+    pub id: String,
+    /// Bytes of caches, by level, kind and number.
+    pub caches: BTreeMap<(u32, CacheType, u32), u64>,
+    /// Percent of memory bandwidth, by node.
+    pub bandwidths: BTreeMap<u32, u32>,
+    /// What is monitored.
+    pub monitors: Vec<ResourceMonitor>,
+}
+
+/// CPUs whose use of cache or memory bandwidth is monitored.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ResourceMonitor {
+    /// Whether cache is monitored, otherwise memory bandwidth.
+    pub cache: bool,
+    /// CPUs of the guest.
+    pub vcpus: Bitmap,
+}
+
+/// The one cache level that can be monitored.
+const MONITOR_LEVEL: u32 = 3;
+
+fn required_set(element: Element<'_>, cx: &mut Reader, name: &'static str) -> Result<CpuSet> {
+    let set: Option<CpuSet> = read::attr(element, cx, name, CpuSet::parse_value)?;
+    let set = read::required(element, At::Attribute(name), set)?;
+    if set.is_empty() {
+        cx.fail(error_at(element, At::Attribute(name), format_args!("invalid value of '{name}': no CPU is in it")))?;
+    }
+    Ok(set)
+}
+
+fn required_number(element: Element<'_>, cx: &mut Reader, name: &'static str) -> Result<u32> {
+    let number = read::attr(element, cx, name, |text| virt_util::xml::parse_integer(text, 10))?;
+    read::required(element, At::Attribute(name), number)
+}
+
+impl Scheduler {
+    fn read(element: Element<'_>, cx: &mut Reader) -> Result<Self> {
+        let policy = read::attr(element, cx, "scheduler", XmlValue::parse_value)?;
+        let policy = read::required(element, At::Attribute("scheduler"), policy)?;
+        let real_time = matches!(policy, SchedulerPolicy::Fifo | SchedulerPolicy::Rr);
+        let priority = if real_time {
+            let priority = read::attr(element, cx, "priority", |text| virt_util::xml::parse_integer(text, 10))?;
+            read::required(element, At::Attribute("priority"), priority)?
+        } else {
+            0
+        };
+        Ok(Self { policy, priority })
+    }
+
+    fn write(&self, w: &mut Writer, name: &str, ids: Option<(&str, u32)>) {
+        w.start(name);
+        if let Some((attribute, id)) = ids {
+            w.attribute_with(attribute, |out| push_unsigned(out, id.into()));
+        }
+        w.attribute("scheduler", self.policy.as_str());
+        if matches!(self.policy, SchedulerPolicy::Fifo | SchedulerPolicy::Rr) {
+            w.attribute_with("priority", |out| push_signed(out, self.priority.into()));
+        }
+        w.end(name);
+    }
+}
+
+impl CpuTune {
+    fn read_schedulers(
+        element: Element<'_>,
+        cx: &mut Reader,
+        name: &'static str,
+        attribute: &'static str,
+    ) -> Result<BTreeMap<u32, Scheduler>> {
+        let mut schedulers = BTreeMap::new();
+        for child in element.children_named(name) {
+            let ids = required_set(child, cx, attribute)?;
+            let scheduler = Scheduler::read(child, cx)?;
+            for id in ids.0.iter() {
+                if schedulers.insert(id as u32, scheduler).is_some() {
+                    let what = format!("{name} attributes '{attribute}' must not overlap");
+                    cx.fail(error_at(child, At::Attribute(attribute), what))?;
+                }
+            }
+        }
+        Ok(schedulers)
+    }
+
+    fn read_pins(
+        element: Element<'_>,
+        cx: &mut Reader,
+        name: &'static str,
+        attribute: &'static str,
+    ) -> Result<BTreeMap<u32, CpuSet>> {
+        let mut pins = BTreeMap::new();
+        for child in element.children_named(name) {
+            let id = required_number(child, cx, attribute)?;
+            let set = required_set(child, cx, "cpuset")?;
+            if pins.insert(id, set).is_some() {
+                cx.fail(error_at(child, At::Attribute(attribute), format_args!("duplicate {name} for {attribute} '{id}'")))?;
+            }
+        }
+        Ok(pins)
+    }
+
+    /// Reads cache and bandwidth groups. Which CPUs the guest has is known to the caller only: a group keeps those that
+    /// exist.
+    fn read_groups(element: Element<'_>, cx: &mut Reader) -> Result<Vec<ResourceGroup>> {
+        let mut groups: Vec<ResourceGroup> = Vec::new();
+        for child in element.children_named("cachetune") {
+            let vcpus = required_set(child, cx, "vcpus")?.0;
+            if groups.iter().any(|group| group.vcpus == vcpus) {
+                cx.fail(error_at(child, At::Attribute("vcpus"), "identical vcpus in cachetunes found"))?;
+            }
+            let mut group = ResourceGroup::new(child, cx, &groups, vcpus)?;
+            for cache in child.children_named("cache") {
+                group.read_cache(cache, cx)?;
+            }
+            group.read_monitors(child, cx, true)?;
+            if !group.caches.is_empty() || !group.monitors.is_empty() {
+                groups.push(group);
+            }
+        }
+        for child in element.children_named("memorytune") {
+            let vcpus = required_set(child, cx, "vcpus")?.0;
+            let known = groups.iter().position(|group| group.vcpus == vcpus);
+            let mut group = match known {
+                Some(at) => groups.remove(at),
+                None => ResourceGroup::new(child, cx, &groups, vcpus)?,
+            };
+            for node in child.children_named("node") {
+                let id = required_number(node, cx, "id")?;
+                let bandwidth = required_number(node, cx, "bandwidth")?;
+                if bandwidth > 100 {
+                    let what = "memory bandwidth allocation exceeds 100";
+                    cx.fail(error_at(node, At::Attribute("bandwidth"), what))?;
+                }
+                if group.bandwidths.insert(id, bandwidth).is_some() {
+                    let what = format!("memory bandwidth already defined for node {id}");
+                    cx.fail(error_at(node, At::Attribute("id"), what))?;
+                }
+            }
+            group.read_monitors(child, cx, false)?;
+            let empty = group.bandwidths.is_empty() && group.monitors.is_empty() && group.caches.is_empty();
+            match known {
+                Some(at) => groups.insert(at, group),
+                None if !empty => groups.push(group),
+                None => {}
+            }
+        }
+        Ok(groups)
+    }
+}
+
+impl ResourceGroup {
+    fn new(element: Element<'_>, cx: &mut Reader, others: &[Self], vcpus: Bitmap) -> Result<Self> {
+        if others.iter().any(|other| other.vcpus != vcpus && other.vcpus.overlaps(&vcpus)) {
+            cx.fail(error_at(element, At::Attribute("vcpus"), "overlapping vcpus in resctrls"))?;
+        }
+        let id = element.attr("id").filter(|_| !cx.has(XmlFlags::INACTIVE));
+        let id = id.map_or_else(|| format!("vcpus_{vcpus}"), |id| id.into_owned());
+        Ok(Self { vcpus, id, caches: BTreeMap::new(), bandwidths: BTreeMap::new(), monitors: Vec::new() })
+    }
+
+    fn read_cache(&mut self, element: Element<'_>, cx: &mut Reader) -> Result<()> {
+        let id = required_number(element, cx, "id")?;
+        let level = required_number(element, cx, "level")?;
+        let kind: Option<CacheType> = read::attr(element, cx, "type", XmlValue::parse_value)?;
+        let kind = read::required(element, At::Attribute("type"), kind)?;
+        let size = element.attr("size").ok_or_else(|| virt_util::xml::missing(element, At::Attribute("size")))?;
+        let size = units::parse_number(&size)
+            .and_then(|number| units::scale(number, element.attr("unit").as_deref(), 1024, u64::MAX))
+            .map_err(|error| error_at(element, At::Attribute("size"), error.detail()))?;
+        // Code and data together exclude code and data apart.
+        let collides = self.caches.keys().any(|(other_level, other, other_id)| {
+            *other_level == level
+                && *other_id == id
+                && (*other == kind || *other == CacheType::Both || kind == CacheType::Both)
+        });
+        if collides {
+            let what = format!("colliding cache allocations for cache level '{level}' id '{id}', type '{kind}'");
+            cx.fail(error_at(element, At::Attribute("type"), what))?;
+        }
+        self.caches.insert((level, kind, id), size);
+        Ok(())
+    }
+
+    fn read_monitors(&mut self, element: Element<'_>, cx: &mut Reader, cache: bool) -> Result<()> {
+        for child in element.children_named("monitor") {
+            if cache && required_number(child, cx, "level")? != MONITOR_LEVEL {
+                let what = format!("invalid monitor cache level, {MONITOR_LEVEL} expected");
+                cx.fail(error_at(child, At::Attribute("level"), what))?;
+            }
+            let vcpus = required_set(child, cx, "vcpus")?.0;
+            let outside = vcpus.iter().any(|vcpu| !self.vcpus.contains(vcpu));
+            if outside {
+                cx.fail(error_at(child, At::Attribute("vcpus"), "monitor vcpus are not all vcpus of its allocation"))?;
+            }
+            // One monitor for all of the allocation, and others for parts that do not overlap.
+            let collides = self.monitors.iter().any(|other| {
+                other.vcpus == vcpus && other.cache == cache
+                    || other.vcpus != vcpus
+                        && other.vcpus.overlaps(&vcpus)
+                        && other.vcpus != self.vcpus
+                        && vcpus != self.vcpus
+            });
+            if collides {
+                cx.fail(error_at(child, At::Attribute("vcpus"), "overlapping or identical vcpus in monitors"))?;
+            }
+            self.monitors.push(ResourceMonitor { cache, vcpus });
+        }
+        Ok(())
+    }
+
+    fn write(&self, w: &mut Writer, cache: bool) {
+        let monitored = self.monitors.iter().any(|monitor| monitor.cache == cache);
+        let allocated = if cache { !self.caches.is_empty() } else { !self.bandwidths.is_empty() };
+        if !monitored && !allocated {
+            return;
+        }
+        let name = if cache { "cachetune" } else { "memorytune" };
+        let number = |w: &mut Writer, name: &str, value: u64| w.attribute_with(name, |out| push_unsigned(out, value));
+        w.start(name);
+        w.attribute("vcpus", &self.vcpus.to_string());
+        if !w.has(XmlFlags::INACTIVE) {
+            w.attribute("id", &self.id);
+        }
+        if cache {
+            for ((level, kind, id), size) in &self.caches {
+                let (size, unit) = units::exact_unit(*size);
+                w.start("cache");
+                number(w, "id", (*id).into());
+                number(w, "level", (*level).into());
+                w.attribute("type", kind.as_str());
+                number(w, "size", size);
+                w.attribute("unit", unit);
+                w.end("cache");
+            }
+        } else {
+            for (id, bandwidth) in &self.bandwidths {
+                w.start("node");
+                number(w, "id", (*id).into());
+                number(w, "bandwidth", (*bandwidth).into());
+                w.end("node");
+            }
+        }
+        for monitor in self.monitors.iter().filter(|monitor| monitor.cache == cache) {
+            w.start("monitor");
+            if cache {
+                number(w, "level", MONITOR_LEVEL.into());
+            }
+            w.attribute("vcpus", &monitor.vcpus.to_string());
+            w.end("monitor");
+        }
+        w.end(name);
+    }
+}
+
+impl XmlElement for CpuTune {
+    const NAME: &'static str = "cputune";
+
+    fn read(element: Element<'_>, cx: &mut Reader) -> Result<Self> {
+        let emulator_pin = match element.child("emulatorpin") {
+            Some(pin) => Some(required_set(pin, cx, "cpuset")?),
+            None => None,
+        };
+        if element.children_named("emulatorpin").count() > 1 {
+            cx.fail(error_at(element, At::Child("emulatorpin"), "only one emulatorpin is supported"))?;
+        }
+        Ok(Self {
+            shares: read::child(element, cx, "shares")?,
+            periods: CpuPeriods::read(element, cx)?,
+            vcpu_pin: Self::read_pins(element, cx, "vcpupin", "vcpu")?,
+            emulator_pin,
+            iothread_pin: Self::read_pins(element, cx, "iothreadpin", "iothread")?,
+            emulator_scheduler: read::child_with(element, cx, "emulatorsched", Scheduler::read)?,
+            vcpu_scheduler: Self::read_schedulers(element, cx, "vcpusched", "vcpus")?,
+            iothread_scheduler: Self::read_schedulers(element, cx, "iothreadsched", "iothreads")?,
+            resource_groups: Self::read_groups(element, cx)?,
+        })
+    }
+
+    fn write_attributes(&self, _w: &mut Writer) {}
+
+    fn write_content(&self, w: &mut Writer) {
+        if let Some(shares) = self.shares {
+            w.text_element_with("shares", |out| push_unsigned(out, shares));
+        }
+        self.periods.write_content(w);
+        let pin = |w: &mut Writer, name: &str, id: Option<(&str, u32)>, set: &CpuSet| {
+            w.start(name);
+            if let Some((attribute, id)) = id {
+                w.attribute_with(attribute, |out| push_unsigned(out, id.into()));
+            }
+            w.attribute_with("cpuset", |out| set.format_value(out));
+            w.end(name);
+        };
+        for (id, set) in &self.vcpu_pin {
+            pin(w, "vcpupin", Some(("vcpu", *id)), set);
+        }
+        if let Some(set) = &self.emulator_pin {
+            pin(w, "emulatorpin", None, set);
+        }
+        for (id, set) in &self.iothread_pin {
+            pin(w, "iothreadpin", Some(("iothread", *id)), set);
+        }
+        if let Some(scheduler) = &self.emulator_scheduler {
+            scheduler.write(w, "emulatorsched", None);
+        }
+        for (id, scheduler) in &self.vcpu_scheduler {
+            scheduler.write(w, "vcpusched", Some(("vcpus", *id)));
+        }
+        for (id, scheduler) in &self.iothread_scheduler {
+            scheduler.write(w, "iothreadsched", Some(("iothreads", *id)));
+        }
+        for cache in [true, false] {
+            for group in &self.resource_groups {
+                group.write(w, cache);
+            }
+        }
+    }
+
+    fn schema() -> &'static virt_util::xml::ElementSchema {
+        CpuPeriods::schema()
+    }
+}
+
+/// How the guest's I/O is weighed against that of others.
+#[derive(Xml, Clone, Debug, Default, PartialEq, Eq)]
+#[xml(name = "blkiotune")]
+pub struct BlkioTune {
+    /// Weight; 0: not said.
+    #[xml("weight", default)]
+    pub weight: u32,
+    /// Single devices of the host.
+    #[xml("device")]
+    pub devices: Vec<BlkioDevice>,
+}
+
+/// How I/O to one device of the host is weighed and limited. 0: not said.
+#[derive(Xml, Clone, Debug, Default, PartialEq, Eq)]
+#[xml(name = "device")]
+pub struct BlkioDevice {
+    /// The device.
+    #[xml("path")]
+    pub path: String,
+    /// Weight.
+    #[xml("weight", default)]
+    pub weight: u32,
+    /// Requests to read per second.
+    #[xml("read_iops_sec", default)]
+    pub read_iops: u32,
+    /// Requests to write per second.
+    #[xml("write_iops_sec", default)]
+    pub write_iops: u32,
+    /// Bytes read per second.
+    #[xml("read_bytes_sec", default)]
+    pub read_bytes: u64,
+    /// Bytes written per second.
+    #[xml("write_bytes_sec", default)]
+    pub write_bytes: u64,
+}
+
+/// Where the guest is placed among the host's control groups.
+#[derive(Xml, Clone, Debug, Default, PartialEq, Eq)]
+#[xml(name = "resource")]
+pub struct Resource {
+    /// Control group.
+    #[xml("partition")]
+    pub partition: Option<String>,
+    /// Name of the guest in a Fibre Channel fabric.
+    #[xml("fibrechannel@appid")]
+    pub appid: Option<String>,
+}
+
+/// A performance counter.
+#[derive(Xml, Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[xml(name = "event")]
+pub struct PerfEvent {
+    /// The counter.
+    #[xml("@name")]
+    pub name: PerfEventName,
+    /// Whether it runs.
+    #[xml("@enabled")]
+    pub enabled: bool,
+}
+
+/// Sleep states that the guest sees.
+#[derive(Xml, Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[xml(name = "pm")]
+pub struct PowerManagement {
+    /// Suspend to memory.
+    #[xml("suspend-to-mem@enabled")]
+    pub suspend_to_mem: Option<bool>,
+    /// Suspend to disk.
+    #[xml("suspend-to-disk@enabled")]
+    pub suspend_to_disk: Option<bool>,
+}

@@ -1,0 +1,358 @@
+//! NUMA nodes of the guest, and where their memory comes from.
+
+use virt_util::Result;
+use virt_util::xml::{At, Element, Reader, Writer, Xml, XmlElement, error_at, push_unsigned, read};
+use virt_util::units;
+
+use crate::domain::memory::MemoryAccess;
+use crate::values::CpuSet;
+
+xml_enum! {
+    /// How strictly memory comes from the named host nodes.
+    pub enum NumaMemoryMode { Strict = "strict", Preferred = "preferred", Interleave = "interleave", Restrictive = "restrictive" }
+}
+
+xml_enum! {
+    /// Who chooses the host nodes.
+    pub enum NumaPlacement { Static = "static", Auto = "auto" }
+}
+
+xml_enum! {
+    /// Associativity of a memory side cache.
+    pub enum NumaCacheAssociativity { None = "none", Direct = "direct", Full = "full" }
+}
+
+xml_enum! {
+    /// Write policy of a memory side cache.
+    pub enum NumaCachePolicy { None = "none", Writeback = "writeback", Writethrough = "writethrough" }
+}
+
+xml_enum! {
+    /// What an interconnect value describes.
+    pub enum NumaInterconnectType { Access = "access", Read = "read", Write = "write" }
+}
+
+/// NUMA nodes of the guest.
+#[derive(Xml, Clone, Debug, Default, PartialEq)]
+#[xml(name = "numa", check = Numa::after_read)]
+pub struct Numa {
+    /// The nodes, by number.
+    #[xml("cell")]
+    pub cells: Vec<NumaCell>,
+    /// Latencies and bandwidths between nodes.
+    #[xml("interconnects/*")]
+    pub interconnects: Vec<NumaInterconnect>,
+}
+
+/// A NUMA node of the guest.
+#[derive(Xml, Clone, Debug, Default, PartialEq)]
+#[xml(name = "cell")]
+pub struct NumaCell {
+    /// Its number; none: its place.
+    #[xml("@id")]
+    pub id: Option<u32>,
+    /// CPUs of the guest.
+    #[xml("@cpus")]
+    pub cpus: Option<CpuSet>,
+    /// KiB.
+    #[xml("@*", with = cell_memory)]
+    pub memory: u64,
+    /// Whether the memory is shared with other processes.
+    #[xml("@memAccess")]
+    pub access: Option<MemoryAccess>,
+    /// Whether the memory is thrown away at the end.
+    #[xml("@discard")]
+    pub discard: Option<bool>,
+    /// Distances to other nodes.
+    #[xml("distances/sibling")]
+    pub distances: Vec<NumaDistance>,
+    /// Memory side caches.
+    #[xml("cache")]
+    pub caches: Vec<NumaCache>,
+}
+
+/// `memory='…' unit='KiB'`.
+mod cell_memory {
+    use super::*;
+
+    pub(super) fn read(element: Element<'_>, _cx: &mut Reader) -> Result<u64> {
+        let Some(memory) = element.attr("memory") else {
+            return Err(virt_util::xml::missing(element, At::Attribute("memory")));
+        };
+        let bytes = units::parse_number(&memory)
+            .and_then(|number| units::scale(number, element.attr("unit").as_deref(), 1024, i64::MAX as u64))
+            .map_err(|error| error_at(element, At::Attribute("memory"), error.detail()))?;
+        Ok(bytes.div_ceil(1024))
+    }
+
+    pub(super) fn write(value: &u64, w: &mut Writer) {
+        w.attribute_with("memory", |out| push_unsigned(out, *value));
+        w.attribute("unit", "KiB");
+    }
+}
+
+/// Distance to another node: 10 is the node itself.
+#[derive(Xml, Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[xml(name = "sibling")]
+pub struct NumaDistance {
+    /// The other node.
+    #[xml("@id")]
+    pub id: u32,
+    /// Distance, 10 to 255.
+    #[xml("@value")]
+    pub value: u32,
+}
+
+/// A memory side cache.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct NumaCache {
+    /// Level, 1 to 3.
+    pub level: u32,
+    /// Associativity.
+    pub associativity: NumaCacheAssociativity,
+    /// Write policy.
+    pub policy: NumaCachePolicy,
+    /// KiB.
+    pub size: u64,
+    /// Bytes of a line; 0: not said.
+    pub line: u64,
+}
+
+fn sized(element: Element<'_>, name: &'static str, scale: u64) -> Result<Option<u64>> {
+    let Some(child) = element.child(name) else { return Ok(None) };
+    let value = child.attr("value").ok_or_else(|| virt_util::xml::missing(child, At::Attribute("value")))?;
+    units::parse_number(&value)
+        .and_then(|number| units::scale(number, child.attr("unit").as_deref(), scale, u64::MAX))
+        .map(Some)
+        .map_err(|error| error_at(child, At::Attribute("value"), error.detail()))
+}
+
+impl XmlElement for NumaCache {
+    const NAME: &'static str = "cache";
+
+    fn read(element: Element<'_>, cx: &mut Reader) -> Result<Self> {
+        let level = read::attr(element, cx, "level", virt_util::xml::XmlValue::parse_value)?;
+        let associativity = read::attr(element, cx, "associativity", virt_util::xml::XmlValue::parse_value)?;
+        let policy = read::attr(element, cx, "policy", virt_util::xml::XmlValue::parse_value)?;
+        let size = read::required(element, At::Child("size"), sized(element, "size", 1024)?)?;
+        let cache = Self {
+            level: read::required(element, At::Attribute("level"), level)?,
+            associativity: read::required(element, At::Attribute("associativity"), associativity)?,
+            policy: read::required(element, At::Attribute("policy"), policy)?,
+            size: size.div_ceil(1024),
+            line: sized(element, "line", 1)?.unwrap_or_default(),
+        };
+        if cache.level == 0 {
+            cx.fail(error_at(element, At::Attribute("level"), "the level of a cache begins at 1"))?;
+        }
+        Ok(cache)
+    }
+
+    fn write_attributes(&self, w: &mut Writer) {
+        w.attribute_with("level", |out| push_unsigned(out, self.level.into()));
+        w.attribute("associativity", self.associativity.as_str());
+        w.attribute("policy", self.policy.as_str());
+    }
+
+    fn write_content(&self, w: &mut Writer) {
+        w.start("size");
+        w.attribute_with("value", |out| push_unsigned(out, self.size));
+        w.attribute("unit", "KiB");
+        w.end("size");
+        if self.line != 0 {
+            w.start("line");
+            w.attribute_with("value", |out| push_unsigned(out, self.line));
+            w.attribute("unit", "B");
+            w.end("line");
+        }
+    }
+
+    fn schema() -> &'static virt_util::xml::ElementSchema {
+        NumaDistance::schema()
+    }
+}
+
+/// Latency or bandwidth between nodes.
+#[derive(Xml, Clone, Copy, Debug, PartialEq, Eq)]
+#[xml(union = "name()")]
+pub enum NumaInterconnect {
+    /// Nanoseconds.
+    Latency(NumaLink),
+    /// KiB per second.
+    Bandwidth(NumaLink),
+}
+
+/// Two nodes and a value.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct NumaLink {
+    /// The node that reads or writes.
+    pub initiator: u32,
+    /// The node whose memory it is.
+    pub target: u32,
+    /// Cache of the target; 0: none.
+    pub cache: u32,
+    /// What the value describes.
+    pub kind: NumaInterconnectType,
+    /// Value.
+    pub value: u64,
+}
+
+impl XmlElement for NumaLink {
+    fn read(element: Element<'_>, cx: &mut Reader) -> Result<Self> {
+        let mut number = |name: &'static str| -> Result<Option<u32>> {
+            read::attr(element, cx, name, virt_util::xml::XmlValue::parse_value)
+        };
+        let (initiator, target, cache) = (number("initiator")?, number("target")?, number("cache")?);
+        let kind = read::attr(element, cx, "type", virt_util::xml::XmlValue::parse_value)?;
+        let value = element.attr("value").ok_or_else(|| virt_util::xml::missing(element, At::Attribute("value")))?;
+        let bandwidth = element.name() == "bandwidth";
+        let scale = if bandwidth { 1024 } else { 1 };
+        let value = units::parse_number(&value)
+            .and_then(|number| units::scale(number, element.attr("unit").as_deref(), scale, u64::MAX))
+            .map_err(|error| error_at(element, At::Attribute("value"), error.detail()))?;
+        Ok(Self {
+            initiator: read::required(element, At::Attribute("initiator"), initiator)?,
+            target: read::required(element, At::Attribute("target"), target)?,
+            cache: cache.unwrap_or_default(),
+            kind: read::required(element, At::Attribute("type"), kind)?,
+            value: if bandwidth { value.div_ceil(1024) } else { value },
+        })
+    }
+
+    fn write_attributes(&self, w: &mut Writer) {
+        w.attribute_with("initiator", |out| push_unsigned(out, self.initiator.into()));
+        w.attribute_with("target", |out| push_unsigned(out, self.target.into()));
+        if self.cache != 0 {
+            w.attribute_with("cache", |out| push_unsigned(out, self.cache.into()));
+        }
+        w.attribute("type", self.kind.as_str());
+        w.attribute_with("value", |out| push_unsigned(out, self.value));
+    }
+
+    fn write_content(&self, _w: &mut Writer) {}
+
+    fn schema() -> &'static virt_util::xml::ElementSchema {
+        NumaDistance::schema()
+    }
+}
+
+impl Numa {
+    /// KiB of all nodes.
+    pub fn memory(&self) -> u64 {
+        self.cells.iter().fold(0, |sum, cell| sum.saturating_add(cell.memory))
+    }
+
+    fn after_read(&mut self, element: Element<'_>, cx: &mut Reader) -> Result<()> {
+        let count = self.cells.len() as u32;
+        let mut seen = std::collections::BTreeSet::new();
+        for (place, cell) in self.cells.iter_mut().enumerate() {
+            let id = *cell.id.get_or_insert(place as u32);
+            if id >= count {
+                let what = format!("exactly one 'cell' element per guest NUMA cell allowed, non-contiguous ranges or ranges not starting from 0 are not allowed: cell {id} of {count}");
+                cx.fail(error_at(element, At::Child("cell"), what))?;
+            } else if !seen.insert(id) {
+                cx.fail(error_at(element, At::Child("cell"), format_args!("duplicate NUMA cell info for cell id '{id}'")))?;
+            }
+        }
+        self.cells.sort_by_key(|cell| cell.id);
+        for cell in &self.cells {
+            let overlapping = self.cells.iter().any(|other| {
+                other.id < cell.id
+                    && matches!((&other.cpus, &cell.cpus), (Some(a), Some(b)) if a.0.overlaps(&b.0))
+            });
+            if overlapping {
+                let what = format!("NUMA cell {} shares CPUs with another cell", cell.id.unwrap_or_default());
+                cx.fail(error_at(element, At::Child("cell"), what))?;
+            }
+        }
+        self.fill_distances(element, cx)
+    }
+
+    /// Distances hold both ways, and each node is 10 from itself: what is said for one side is filled in for the other.
+    fn fill_distances(&mut self, element: Element<'_>, cx: &mut Reader) -> Result<()> {
+        let count = self.cells.len() as u32;
+        if self.cells.iter().all(|cell| cell.distances.is_empty()) {
+            return Ok(());
+        }
+        let mut matrix = std::collections::BTreeMap::new();
+        for cell in &self.cells {
+            let own = cell.id.unwrap_or_default();
+            for distance in &cell.distances {
+                if distance.id >= count {
+                    let what = format!("'sibling_id {}' does not refer to a valid cell within NUMA 'cell id {own}'", distance.id);
+                    cx.fail(error_at(element, At::Child("cell"), what))?;
+                    continue;
+                }
+                let valid = (10..=255).contains(&distance.value) && (distance.id != own || distance.value == 10);
+                if !valid {
+                    let what = format!("distance of cells {own} and {} is {}, 10 (to itself) to 255 expected", distance.id, distance.value);
+                    cx.fail(error_at(element, At::Child("cell"), what))?;
+                }
+                matrix.insert((own, distance.id), distance.value);
+            }
+        }
+        let mut known: Vec<bool> = self.cells.iter().map(|cell| !cell.distances.is_empty()).collect();
+        let said = matrix.clone();
+        for ((from, to), value) in said {
+            matrix.entry((to, from)).or_insert(value);
+            if let Some(known) = known.get_mut(to as usize) {
+                *known = true;
+            }
+        }
+        for (cell, known) in self.cells.iter_mut().zip(known) {
+            if !known {
+                continue;
+            }
+            let own = cell.id.unwrap_or_default();
+            cell.distances = (0..count)
+                .filter_map(|id| {
+                    let value = if id == own { Some(10) } else { matrix.get(&(own, id)).copied() };
+                    value.map(|value| NumaDistance { id, value })
+                })
+                .collect();
+        }
+        Ok(())
+    }
+}
+
+/// Where the guest's memory comes from.
+#[derive(Xml, Clone, Debug, Default, PartialEq)]
+#[xml(name = "numatune")]
+pub struct Numatune {
+    /// All memory.
+    #[xml("memory")]
+    pub memory: Option<NumatuneMemory>,
+    /// Memory of single nodes of the guest.
+    #[xml("memnode")]
+    pub nodes: Vec<NumatuneNode>,
+}
+
+/// Where all memory comes from.
+#[derive(Xml, Clone, Debug, Default, PartialEq)]
+#[xml(name = "memory")]
+pub struct NumatuneMemory {
+    /// How strictly.
+    #[xml("@mode", default, always)]
+    pub mode: NumaMemoryMode,
+    /// Nodes of the host.
+    #[xml("@nodeset", when = self.placement != Some(NumaPlacement::Auto))]
+    pub nodeset: Option<CpuSet>,
+    /// Who chooses the nodes.
+    #[xml("@placement", when = self.placement == Some(NumaPlacement::Auto))]
+    pub placement: Option<NumaPlacement>,
+}
+
+/// Where the memory of a node of the guest comes from.
+#[derive(Xml, Clone, Debug, PartialEq)]
+#[xml(name = "memnode")]
+pub struct NumatuneNode {
+    /// Node of the guest.
+    #[xml("@cellid")]
+    pub cell: u32,
+    /// How strictly.
+    #[xml("@mode", default, always)]
+    pub mode: NumaMemoryMode,
+    /// Nodes of the host.
+    #[xml("@nodeset")]
+    pub nodeset: CpuSet,
+}

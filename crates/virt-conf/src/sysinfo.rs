@@ -1,0 +1,243 @@
+//! What the guest reads as system information: SMBIOS tables and firmware configuration entries.
+
+use virt_util::Result;
+use virt_util::xml::{At, Element, Reader, Writer, Xml, XmlElement, error_at};
+
+/// System information.
+#[derive(Xml, Clone, Debug, PartialEq, Eq)]
+#[xml(name = "sysinfo", union = "@type")]
+pub enum Sysinfo {
+    /// SMBIOS tables.
+    Smbios(Box<Smbios>),
+    /// Entries of the firmware configuration device.
+    Fwcfg {
+        /// The entries.
+        #[xml("entry")]
+        entries: Vec<FirmwareEntry>,
+    },
+}
+
+/// An entry of the firmware configuration device: a text or a file.
+#[derive(Xml, Clone, Debug, Default, PartialEq, Eq)]
+#[xml(name = "entry", check = FirmwareEntry::after_read)]
+pub struct FirmwareEntry {
+    /// Its name.
+    #[xml("@name")]
+    pub name: String,
+    /// The file.
+    #[xml("@file")]
+    pub file: Option<String>,
+    /// The text.
+    #[xml("text()", when = self.file.is_none())]
+    pub value: Option<String>,
+}
+
+impl FirmwareEntry {
+    fn after_read(&mut self, element: Element<'_>, cx: &mut Reader) -> Result<()> {
+        match (&self.file, &self.value) {
+            (Some(_), Some(_)) => {
+                cx.fail(error_at(element, At::Text, "a firmware entry has a text or a file, not both"))
+            }
+            (None, None) => cx.fail(error_at(element, At::Text, "a firmware entry needs a text or a file")),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// SMBIOS tables.
+#[derive(Xml, Clone, Debug, Default, PartialEq, Eq)]
+pub struct Smbios {
+    /// Type 0.
+    #[xml("bios")]
+    pub bios: Option<BiosTable>,
+    /// Type 1.
+    #[xml("system")]
+    pub system: Option<SystemTable>,
+    /// Type 2.
+    #[xml("baseBoard")]
+    pub base_boards: Vec<BaseBoardTable>,
+    /// Type 3.
+    #[xml("chassis")]
+    pub chassis: Option<ChassisTable>,
+    /// Type 4; of the host only.
+    #[xml("processor")]
+    pub processors: Vec<ProcessorTable>,
+    /// Type 17; of the host only.
+    #[xml("memory_device")]
+    pub memory: Vec<MemoryTable>,
+    /// Type 11.
+    #[xml("oemStrings")]
+    pub oem_strings: Option<OemStrings>,
+}
+
+/// OEM strings.
+#[derive(Xml, Clone, Debug, Default, PartialEq, Eq)]
+#[xml(name = "oemStrings", body)]
+pub struct OemStrings {
+    /// The strings.
+    #[xml("entry")]
+    pub entries: Vec<String>,
+}
+
+/// A table whose entries are `<entry name='…'>text</entry>`.
+macro_rules! table {
+    ($(#[$meta:meta])* $name:ident $element:literal { $($(#[$field_meta:meta])* $field:ident = $word:literal,)* }) => {
+        $(#[$meta])*
+        #[derive(Clone, Debug, Default, PartialEq, Eq)]
+        pub struct $name {
+            $($(#[$field_meta])* pub $field: Option<String>,)*
+        }
+
+        impl XmlElement for $name {
+            const NAME: &'static str = $element;
+
+            fn read(element: Element<'_>, _cx: &mut Reader) -> Result<Self> {
+                let mut table = Self::default();
+                for entry in element.children_named("entry") {
+                    let text = entry.text();
+                    if text.is_empty() {
+                        continue;
+                    }
+                    match entry.attr("name").as_deref() {
+                        $(Some($word) => table.$field = Some(text.into_owned()),)*
+                        _ => {}
+                    }
+                }
+                Ok(table)
+            }
+
+            fn write_attributes(&self, _w: &mut Writer) {}
+
+            fn write_content(&self, w: &mut Writer) {
+                w.open_body();
+                $(if let Some(value) = &self.$field {
+                    w.start("entry");
+                    w.attribute("name", $word);
+                    w.text(value);
+                    w.end("entry");
+                })*
+            }
+
+            fn schema() -> &'static virt_util::xml::ElementSchema {
+                OemStrings::schema()
+            }
+        }
+    };
+}
+
+table!(
+    /// SMBIOS type 0.
+    BiosTable "bios" {
+        /// Vendor.
+        vendor = "vendor",
+        /// Version.
+        version = "version",
+        /// Date: mm/dd/yyyy.
+        date = "date",
+        /// Release: major.minor.
+        release = "release",
+    }
+);
+table!(
+    /// SMBIOS type 1.
+    SystemTable "system" {
+        /// Manufacturer.
+        manufacturer = "manufacturer",
+        /// Product.
+        product = "product",
+        /// Version.
+        version = "version",
+        /// Serial number.
+        serial = "serial",
+        /// UUID; the guest's own.
+        uuid = "uuid",
+        /// Stock keeping unit.
+        sku = "sku",
+        /// Family.
+        family = "family",
+    }
+);
+table!(
+    /// SMBIOS type 2.
+    BaseBoardTable "baseBoard" {
+        /// Manufacturer.
+        manufacturer = "manufacturer",
+        /// Product.
+        product = "product",
+        /// Version.
+        version = "version",
+        /// Serial number.
+        serial = "serial",
+        /// Asset tag.
+        asset = "asset",
+        /// Location.
+        location = "location",
+    }
+);
+table!(
+    /// SMBIOS type 3.
+    ChassisTable "chassis" {
+        /// Manufacturer.
+        manufacturer = "manufacturer",
+        /// Version.
+        version = "version",
+        /// Serial number.
+        serial = "serial",
+        /// Asset tag.
+        asset = "asset",
+        /// Stock keeping unit.
+        sku = "sku",
+    }
+);
+table!(
+    /// SMBIOS type 4.
+    ProcessorTable "processor" {
+        /// Socket.
+        socket_destination = "socket_destination",
+        /// Kind.
+        kind = "type",
+        /// Family.
+        family = "family",
+        /// Manufacturer.
+        manufacturer = "manufacturer",
+        /// Signature.
+        signature = "signature",
+        /// Version.
+        version = "version",
+        /// External clock.
+        external_clock = "external_clock",
+        /// Greatest speed.
+        max_speed = "max_speed",
+        /// Status.
+        status = "status",
+        /// Serial number.
+        serial_number = "serial_number",
+        /// Part number.
+        part_number = "part_number",
+    }
+);
+table!(
+    /// SMBIOS type 17.
+    MemoryTable "memory_device" {
+        /// Size.
+        size = "size",
+        /// Form.
+        form_factor = "form_factor",
+        /// Socket.
+        locator = "locator",
+        /// Bank.
+        bank_locator = "bank_locator",
+        /// Kind.
+        kind = "type",
+        /// Kind in detail.
+        type_detail = "type_detail",
+        /// Speed.
+        speed = "speed",
+        /// Manufacturer.
+        manufacturer = "manufacturer",
+        /// Serial number.
+        serial_number = "serial_number",
+        /// Part number.
+        part_number = "part_number",
+    }
+);
