@@ -183,9 +183,17 @@ impl Cpu {
             }
             if let Some(vendor) = &model.vendor_id {
                 if vendor.chars().count() != 12 {
-                    cx.fail(error_at(element, At::Child("model"), "vendor_id must be exactly 12 characters long"))?;
+                    cx.fail(error_at(
+                        element,
+                        At::Child("model"),
+                        "vendor_id must be exactly 12 characters long",
+                    ))?;
                 } else if vendor.contains(',') {
-                    cx.fail(error_at(element, At::Child("model"), "vendor id is invalid: it holds a comma"))?;
+                    cx.fail(error_at(
+                        element,
+                        At::Child("model"),
+                        "vendor id is invalid: it holds a comma",
+                    ))?;
                 }
             }
             if model.name.is_none() && model.vendor_id.is_none() {
@@ -193,22 +201,38 @@ impl Cpu {
             }
         }
         if self.vendor.is_some() && self.model_name().is_none() {
-            cx.fail(error_at(element, At::Child("vendor"), "CPU vendor specified without CPU model"))?;
+            cx.fail(error_at(
+                element,
+                At::Child("vendor"),
+                "CPU vendor specified without CPU model",
+            ))?;
         }
         if !self.features.is_empty() && self.mode == CpuMode::Custom && self.model_name().is_none() {
-            cx.fail(error_at(element, At::Child("feature"), "non-empty feature list specified without CPU model"))?;
+            cx.fail(error_at(
+                element,
+                At::Child("feature"),
+                "non-empty feature list specified without CPU model",
+            ))?;
         }
         let mut names = std::collections::BTreeSet::new();
         for feature in &self.features {
             if feature.name.is_empty() {
-                cx.fail(error_at(element, At::Child("feature"), "invalid CPU feature name"))?;
+                cx.fail(error_at(
+                    element,
+                    At::Child("feature"),
+                    "invalid CPU feature name",
+                ))?;
             } else if !names.insert(feature.name.as_str()) {
                 let what = format!("CPU feature '{}' specified more than once", feature.name);
                 cx.fail(error_at(element, At::Child("feature"), what))?;
             }
         }
         if element.children_named("cache").count() > 1 {
-            cx.fail(error_at(element, At::Child("cache"), "at most one CPU cache element may be specified"))?;
+            cx.fail(error_at(
+                element,
+                At::Child("cache"),
+                "at most one CPU cache element may be specified",
+            ))?;
         }
         Ok(())
     }
@@ -243,7 +267,11 @@ impl CpuTopology {
 impl CpuCache {
     fn after_read(&mut self, element: Element<'_>, cx: &mut Reader) -> Result<()> {
         if self.level.is_some_and(|level| !(1..=3).contains(&level)) {
-            cx.fail(error_at(element, At::Attribute("level"), "invalid CPU cache level, must be in range [1,3]"))?;
+            cx.fail(error_at(
+                element,
+                At::Attribute("level"),
+                "invalid CPU cache level, must be in range [1,3]",
+            ))?;
         }
         Ok(())
     }
@@ -253,7 +281,11 @@ impl CpuMaxPhysAddr {
     fn after_read(&mut self, element: Element<'_>, cx: &mut Reader) -> Result<()> {
         match self.limit {
             None => Ok(()),
-            Some(0) => cx.fail(error_at(element, At::Attribute("limit"), "attribute 'limit' must not be 0")),
+            Some(0) => cx.fail(error_at(
+                element,
+                At::Attribute("limit"),
+                "attribute 'limit' must not be 0",
+            )),
             Some(_) if self.mode != CpuMaxPhysAddrMode::Passthrough => {
                 let what = "attribute 'limit' is only supported for maxphysaddr mode 'passthrough'";
                 cx.fail(error_at(element, At::Attribute("limit"), what))

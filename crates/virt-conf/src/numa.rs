@@ -1,8 +1,8 @@
 //! NUMA nodes of the guest, and where their memory comes from.
 
 use virt_util::Result;
-use virt_util::xml::{At, Element, Reader, Writer, Xml, XmlElement, error_at, push_unsigned, read};
 use virt_util::units;
+use virt_util::xml::{At, Element, Reader, Writer, Xml, XmlElement, error_at, push_unsigned, read};
 
 use crate::domain::memory::MemoryAccess;
 use crate::values::CpuSet;
@@ -119,8 +119,12 @@ pub struct NumaCache {
 }
 
 fn sized(element: Element<'_>, name: &'static str, scale: u64) -> Result<Option<u64>> {
-    let Some(child) = element.child(name) else { return Ok(None) };
-    let value = child.attr("value").ok_or_else(|| virt_util::xml::missing(child, At::Attribute("value")))?;
+    let Some(child) = element.child(name) else {
+        return Ok(None);
+    };
+    let value = child
+        .attr("value")
+        .ok_or_else(|| virt_util::xml::missing(child, At::Attribute("value")))?;
     units::parse_number(&value)
         .and_then(|number| units::scale(number, child.attr("unit").as_deref(), scale, u64::MAX))
         .map(Some)
@@ -132,7 +136,12 @@ impl XmlElement for NumaCache {
 
     fn read(element: Element<'_>, cx: &mut Reader) -> Result<Self> {
         let level = read::attr(element, cx, "level", virt_util::xml::XmlValue::parse_value)?;
-        let associativity = read::attr(element, cx, "associativity", virt_util::xml::XmlValue::parse_value)?;
+        let associativity = read::attr(
+            element,
+            cx,
+            "associativity",
+            virt_util::xml::XmlValue::parse_value,
+        )?;
         let policy = read::attr(element, cx, "policy", virt_util::xml::XmlValue::parse_value)?;
         let size = read::required(element, At::Child("size"), sized(element, "size", 1024)?)?;
         let cache = Self {
@@ -143,7 +152,11 @@ impl XmlElement for NumaCache {
             line: sized(element, "line", 1)?.unwrap_or_default(),
         };
         if cache.level == 0 {
-            cx.fail(error_at(element, At::Attribute("level"), "the level of a cache begins at 1"))?;
+            cx.fail(error_at(
+                element,
+                At::Attribute("level"),
+                "the level of a cache begins at 1",
+            ))?;
         }
         Ok(cache)
     }
@@ -195,6 +208,8 @@ pub struct NumaLink {
     pub kind: NumaInterconnectType,
     /// Value.
     pub value: u64,
+    /// Whether the value is a bandwidth in KiB per second.
+    pub bandwidth: bool,
 }
 
 impl XmlElement for NumaLink {
@@ -204,7 +219,9 @@ impl XmlElement for NumaLink {
         };
         let (initiator, target, cache) = (number("initiator")?, number("target")?, number("cache")?);
         let kind = read::attr(element, cx, "type", virt_util::xml::XmlValue::parse_value)?;
-        let value = element.attr("value").ok_or_else(|| virt_util::xml::missing(element, At::Attribute("value")))?;
+        let value = element
+            .attr("value")
+            .ok_or_else(|| virt_util::xml::missing(element, At::Attribute("value")))?;
         let bandwidth = element.name() == "bandwidth";
         let scale = if bandwidth { 1024 } else { 1 };
         let value = units::parse_number(&value)
@@ -216,6 +233,7 @@ impl XmlElement for NumaLink {
             cache: cache.unwrap_or_default(),
             kind: read::required(element, At::Attribute("type"), kind)?,
             value: if bandwidth { value.div_ceil(1024) } else { value },
+            bandwidth,
         })
     }
 
@@ -227,6 +245,9 @@ impl XmlElement for NumaLink {
         }
         w.attribute("type", self.kind.as_str());
         w.attribute_with("value", |out| push_unsigned(out, self.value));
+        if self.bandwidth {
+            w.attribute("unit", "KiB");
+        }
     }
 
     fn write_content(&self, _w: &mut Writer) {}
@@ -239,7 +260,9 @@ impl XmlElement for NumaLink {
 impl Numa {
     /// KiB of all nodes.
     pub fn memory(&self) -> u64 {
-        self.cells.iter().fold(0, |sum, cell| sum.saturating_add(cell.memory))
+        self.cells
+            .iter()
+            .fold(0, |sum, cell| sum.saturating_add(cell.memory))
     }
 
     fn after_read(&mut self, element: Element<'_>, cx: &mut Reader) -> Result<()> {
@@ -248,10 +271,16 @@ impl Numa {
         for (place, cell) in self.cells.iter_mut().enumerate() {
             let id = *cell.id.get_or_insert(place as u32);
             if id >= count {
-                let what = format!("exactly one 'cell' element per guest NUMA cell allowed, non-contiguous ranges or ranges not starting from 0 are not allowed: cell {id} of {count}");
+                let what = format!(
+                    "exactly one 'cell' element per guest NUMA cell allowed, non-contiguous ranges or ranges not starting from 0 are not allowed: cell {id} of {count}"
+                );
                 cx.fail(error_at(element, At::Child("cell"), what))?;
             } else if !seen.insert(id) {
-                cx.fail(error_at(element, At::Child("cell"), format_args!("duplicate NUMA cell info for cell id '{id}'")))?;
+                cx.fail(error_at(
+                    element,
+                    At::Child("cell"),
+                    format_args!("duplicate NUMA cell info for cell id '{id}'"),
+                ))?;
             }
         }
         self.cells.sort_by_key(|cell| cell.id);
@@ -261,7 +290,10 @@ impl Numa {
                     && matches!((&other.cpus, &cell.cpus), (Some(a), Some(b)) if a.0.overlaps(&b.0))
             });
             if overlapping {
-                let what = format!("NUMA cell {} shares CPUs with another cell", cell.id.unwrap_or_default());
+                let what = format!(
+                    "NUMA cell {} shares CPUs with another cell",
+                    cell.id.unwrap_or_default()
+                );
                 cx.fail(error_at(element, At::Child("cell"), what))?;
             }
         }
@@ -279,13 +311,20 @@ impl Numa {
             let own = cell.id.unwrap_or_default();
             for distance in &cell.distances {
                 if distance.id >= count {
-                    let what = format!("'sibling_id {}' does not refer to a valid cell within NUMA 'cell id {own}'", distance.id);
+                    let what = format!(
+                        "'sibling_id {}' does not refer to a valid cell within NUMA 'cell id {own}'",
+                        distance.id
+                    );
                     cx.fail(error_at(element, At::Child("cell"), what))?;
                     continue;
                 }
-                let valid = (10..=255).contains(&distance.value) && (distance.id != own || distance.value == 10);
+                let valid =
+                    (10..=255).contains(&distance.value) && (distance.id != own || distance.value == 10);
                 if !valid {
-                    let what = format!("distance of cells {own} and {} is {}, 10 (to itself) to 255 expected", distance.id, distance.value);
+                    let what = format!(
+                        "distance of cells {own} and {} is {}, 10 (to itself) to 255 expected",
+                        distance.id, distance.value
+                    );
                     cx.fail(error_at(element, At::Child("cell"), what))?;
                 }
                 matrix.insert((own, distance.id), distance.value);
@@ -306,7 +345,11 @@ impl Numa {
             let own = cell.id.unwrap_or_default();
             cell.distances = (0..count)
                 .filter_map(|id| {
-                    let value = if id == own { Some(10) } else { matrix.get(&(own, id)).copied() };
+                    let value = if id == own {
+                        Some(10)
+                    } else {
+                        matrix.get(&(own, id)).copied()
+                    };
                     value.map(|value| NumaDistance { id, value })
                 })
                 .collect();

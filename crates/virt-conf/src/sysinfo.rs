@@ -35,10 +35,16 @@ pub struct FirmwareEntry {
 impl FirmwareEntry {
     fn after_read(&mut self, element: Element<'_>, cx: &mut Reader) -> Result<()> {
         match (&self.file, &self.value) {
-            (Some(_), Some(_)) => {
-                cx.fail(error_at(element, At::Text, "a firmware entry has a text or a file, not both"))
-            }
-            (None, None) => cx.fail(error_at(element, At::Text, "a firmware entry needs a text or a file")),
+            (Some(_), Some(_)) => cx.fail(error_at(
+                element,
+                At::Text,
+                "a firmware entry has a text or a file, not both",
+            )),
+            (None, None) => cx.fail(error_at(
+                element,
+                At::Text,
+                "a firmware entry needs a text or a file",
+            )),
             _ => Ok(()),
         }
     }

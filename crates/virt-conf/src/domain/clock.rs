@@ -129,7 +129,8 @@ impl XmlElement for Clock {
 
     fn read(element: Element<'_>, cx: &mut Reader) -> Result<Self> {
         use virt_util::xml::XmlValue;
-        let offset: ClockOffset = read::attr(element, cx, "offset", XmlValue::parse_value)?.unwrap_or_default();
+        let offset: ClockOffset =
+            read::attr(element, cx, "offset", XmlValue::parse_value)?.unwrap_or_default();
         let adjustment = element.attr("adjustment");
         let number = |text: &str| virt_util::xml::parse_integer::<i64>(text, 10);
         // A clock that is not reset keeps what the guest set: it is a variable one.
@@ -141,10 +142,16 @@ impl XmlElement for Clock {
                 (Some("reset"), ClockBasis::Localtime) => Ok(ClockBase::Localtime { reset: true }),
                 (Some(text), basis) => {
                     let adjustment = number(text).map_err(|_| {
-                        let what = format!("unknown clock adjustment '{text}', 'reset' or a number of seconds expected");
+                        let what = format!(
+                            "unknown clock adjustment '{text}', 'reset' or a number of seconds expected"
+                        );
                         error_at(element, At::Attribute("adjustment"), what)
                     })?;
-                    Ok(ClockBase::Variable { adjustment, basis, adjustment0: 0 })
+                    Ok(ClockBase::Variable {
+                        adjustment,
+                        basis,
+                        adjustment0: 0,
+                    })
                 }
             }
         };
@@ -158,18 +165,28 @@ impl XmlElement for Clock {
             },
             ClockOffset::Timezone => {
                 let timezone = read::attr(element, cx, "timezone", XmlValue::parse_value)?;
-                ClockBase::Timezone { timezone: read::required(element, At::Attribute("timezone"), timezone)? }
+                ClockBase::Timezone {
+                    timezone: read::required(element, At::Attribute("timezone"), timezone)?,
+                }
             }
             ClockOffset::Absolute => {
-                let start = read::attr(element, cx, "start", |text| virt_util::xml::parse_integer(text, 10))?;
-                ClockBase::Absolute { start: read::required(element, At::Attribute("start"), start)? }
+                let start = read::attr(element, cx, "start", |text| {
+                    virt_util::xml::parse_integer(text, 10)
+                })?;
+                ClockBase::Absolute {
+                    start: read::required(element, At::Attribute("start"), start)?,
+                }
             }
         };
-        Ok(Self { base, timers: read::children(element, cx, "timer")? })
+        Ok(Self {
+            base,
+            timers: read::children(element, cx, "timer")?,
+        })
     }
 
     fn write_attributes(&self, w: &mut Writer) {
-        let number = |w: &mut Writer, name: &str, value: i64| w.attribute_with(name, |out| push_signed(out, value));
+        let number =
+            |w: &mut Writer, name: &str, value: i64| w.attribute_with(name, |out| push_signed(out, value));
         w.attribute("offset", self.base.offset().as_str());
         match &self.base {
             ClockBase::Utc { reset } | ClockBase::Localtime { reset } => {
@@ -177,7 +194,11 @@ impl XmlElement for Clock {
                     w.attribute("adjustment", "reset");
                 }
             }
-            ClockBase::Variable { adjustment, basis, adjustment0 } => {
+            ClockBase::Variable {
+                adjustment,
+                basis,
+                adjustment0,
+            } => {
                 number(w, "adjustment", *adjustment);
                 w.attribute("basis", basis.as_str());
                 if w.has(XmlFlags::CLOCK_ADJUST) && *adjustment0 != 0 {

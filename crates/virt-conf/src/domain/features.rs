@@ -2,7 +2,9 @@
 
 use virt_util::Result;
 use virt_util::units;
-use virt_util::xml::{At, Element, Reader, Writer, Xml, XmlElement, XmlValue, error_at, kib, push_unsigned, read};
+use virt_util::xml::{
+    At, Element, Reader, Writer, Xml, XmlElement, XmlValue, error_at, kib, push_unsigned, read,
+};
 
 xml_enum! {
     /// How Hyper-V enlightenments are chosen.
@@ -312,7 +314,11 @@ impl HypervSpinlocks {
             return Ok(());
         }
         match self.retries {
-            None => cx.fail(error_at(element, At::Text, "missing required attribute 'retries'")),
+            None => cx.fail(error_at(
+                element,
+                At::Text,
+                "missing required attribute 'retries'",
+            )),
             Some(0..4095) => {
                 let what = "HyperV spinlock retry count must be at least 4095";
                 cx.fail(error_at(element, At::Attribute("retries"), what))
@@ -368,14 +374,20 @@ impl HypervVendor {
             return Ok(());
         }
         match &self.value {
-            None => cx.fail(error_at(element, At::Text, "missing 'value' attribute for HyperV feature 'vendor_id'")),
+            None => cx.fail(error_at(
+                element,
+                At::Text,
+                "missing 'value' attribute for HyperV feature 'vendor_id'",
+            )),
             Some(value) if value.len() > 12 => {
                 let what = "HyperV vendor_id value must not be more than 12 characters.";
                 cx.fail(error_at(element, At::Attribute("value"), what))
             }
-            Some(value) if value.contains(',') => {
-                cx.fail(error_at(element, At::Attribute("value"), "HyperV vendor_id value is invalid: it holds a comma"))
-            }
+            Some(value) if value.contains(',') => cx.fail(error_at(
+                element,
+                At::Attribute("value"),
+                "HyperV vendor_id value is invalid: it holds a comma",
+            )),
             Some(_) => Ok(()),
         }
     }
@@ -385,7 +397,10 @@ impl Hyperv {
     fn after_read(&mut self, _element: Element<'_>, _cx: &mut Reader) -> Result<()> {
         if self.mode == HypervMode::Passthrough {
             // All that the host offers: single features mean nothing.
-            *self = Self { mode: self.mode, ..Self::default() };
+            *self = Self {
+                mode: self.mode,
+                ..Self::default()
+            };
         }
         Ok(())
     }

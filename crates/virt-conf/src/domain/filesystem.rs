@@ -67,10 +67,10 @@ pub struct Filesystem {
     #[xml("@dmode", format = "%04o")]
     pub directory_mode: Option<u32>,
     /// What implements it.
-    #[xml("driver")]
+    #[xml("driver", default)]
     pub driver: FilesystemDriverOptions,
     /// The virtiofsd program.
-    #[xml("binary")]
+    #[xml("binary", default)]
     pub binary: FilesystemBinary,
     /// Mapping of users and groups.
     #[xml("idmap")]

@@ -205,14 +205,22 @@ impl UsbHostdev {
             self.address_type = None;
         }
         if !source.exists() {
-            return cx.fail(error_at(element, At::Child("source"), "missing source address type"));
+            return cx.fail(error_at(
+                element,
+                At::Child("source"),
+                "missing source address type",
+            ));
         }
         let vendor = source.child("vendor").is_some();
         if vendor && self.vendor == 0 {
             cx.fail(error_at(source, At::Child("vendor"), "vendor cannot be 0."))?;
         }
         if vendor != source.child("product").is_some() {
-            cx.fail(error_at(source, At::Text, "missing product or vendor of the usb device"))?;
+            cx.fail(error_at(
+                source,
+                At::Text,
+                "missing product or vendor of the usb device",
+            ))?;
         }
         if !vendor && source.child("address").is_none() {
             cx.fail(error_at(source, At::Text, "missing usb address or vendor"))?;
@@ -234,7 +242,7 @@ pub struct PciHostdev {
     #[xml("source@writeFiltering")]
     pub write_filtering: Option<bool>,
     /// Kind of address, where it has to be said.
-    #[xml("source/address@type", default, when = self.typed)]
+    #[xml("source/address@type", default, always, when = self.typed)]
     pub address_type: PciWord,
     /// The device.
     #[xml("source/address", flatten)]
@@ -268,8 +276,20 @@ pub struct HostPciAddress {
 
 impl From<HostPciAddress> for PciAddress {
     fn from(address: HostPciAddress) -> Self {
-        let HostPciAddress { domain, bus, slot, function } = address;
-        Self { domain, bus, slot, function, multifunction: None, zpci: None }
+        let HostPciAddress {
+            domain,
+            bus,
+            slot,
+            function,
+        } = address;
+        Self {
+            domain,
+            bus,
+            slot,
+            function,
+            multifunction: None,
+            zpci: None,
+        }
     }
 }
 
@@ -306,7 +326,13 @@ pub enum ScsiHostdev {
 
 impl Default for ScsiHostdev {
     fn default() -> Self {
-        Self::Adapter { adapter: String::new(), bus: 0, target: 0, unit: 0, private_data: None }
+        Self::Adapter {
+            adapter: String::new(),
+            bus: 0,
+            target: 0,
+            unit: 0,
+            private_data: None,
+        }
     }
 }
 
@@ -317,13 +343,20 @@ impl XmlElement for ScsiHostdev {
         let Some(source) = element.child("source") else {
             return Err(virt_util::xml::missing(element, At::Child("source")));
         };
-        let private_data = source.child("privateData").filter(|_| cx.has(XmlFlags::STATUS)).map(RawXml::of);
+        let private_data = source
+            .child("privateData")
+            .filter(|_| cx.has(XmlFlags::STATUS))
+            .map(RawXml::of);
         let protocol = read::attr(source, cx, "protocol", word)?.unwrap_or_default();
         if protocol == ScsiHostdevProtocol::Iscsi {
             let name = read::attr(source, cx, "name", text)?;
             let hosts: Vec<StorageHost> = read::children(source, cx, "host")?;
             if hosts.len() > 1 {
-                cx.fail(error_at(source, At::Child("host"), "only one source host address may be specified for the iSCSI hostdev"))?;
+                cx.fail(error_at(
+                    source,
+                    At::Child("host"),
+                    "only one source host address may be specified for the iSCSI hostdev",
+                ))?;
             }
             let iqn = source.child_or_ghost("initiator").child_or_ghost("iqn");
             return Ok(Self::Iscsi {
@@ -336,7 +369,9 @@ impl XmlElement for ScsiHostdev {
         }
         let number = |name: &'static str, cx: &mut Reader| -> Result<u64> {
             let address = source.child_or_ghost("address");
-            let value = read::attr(address, cx, name, |text| virt_util::xml::parse_integer::<u64>(text, 0))?;
+            let value = read::attr(address, cx, name, |text| {
+                virt_util::xml::parse_integer::<u64>(text, 0)
+            })?;
             read::required(source, At::Attribute(name), value)
         };
         let adapter = read::attr(source.child_or_ghost("adapter"), cx, "name", text)?;
@@ -355,12 +390,22 @@ impl XmlElement for ScsiHostdev {
         let status = w.has(XmlFlags::STATUS);
         w.start("source");
         match self {
-            Self::Adapter { adapter, bus, target, unit, private_data } => {
+            Self::Adapter {
+                adapter,
+                bus,
+                target,
+                unit,
+                private_data,
+            } => {
                 w.start("adapter");
                 w.attribute("name", adapter);
                 w.end("adapter");
                 w.start("address");
-                for (name, value) in [("bus", u64::from(*bus)), ("target", u64::from(*target)), ("unit", *unit)] {
+                for (name, value) in [
+                    ("bus", u64::from(*bus)),
+                    ("target", u64::from(*target)),
+                    ("unit", *unit),
+                ] {
                     w.attribute_with(name, |out| virt_util::xml::push_unsigned(out, value));
                 }
                 w.end("address");
@@ -368,7 +413,13 @@ impl XmlElement for ScsiHostdev {
                     raw.write(w);
                 }
             }
-            Self::Iscsi { name, host, auth, initiator, private_data } => {
+            Self::Iscsi {
+                name,
+                host,
+                auth,
+                initiator,
+                private_data,
+            } => {
                 w.attribute("protocol", "iscsi");
                 w.attribute("name", name);
                 host.write(w, "host");
@@ -406,7 +457,10 @@ pub enum HostdevSource {
 
 impl Default for HostdevSource {
     fn default() -> Self {
-        Self::Pci(PciHostdev { typed: true, ..PciHostdev::default() })
+        Self::Pci(PciHostdev {
+            typed: true,
+            ..PciHostdev::default()
+        })
     }
 }
 
@@ -415,11 +469,17 @@ impl XmlElement for HostdevSource {
         let source = element.child_or_ghost("source");
         let kind = source.child_or_ghost("address").attr("type");
         match kind.as_deref() {
-            Some("pci") => Ok(Self::Pci(PciHostdev { typed: true, ..PciHostdev::read(element, cx)? })),
+            Some("pci") => Ok(Self::Pci(PciHostdev {
+                typed: true,
+                ..PciHostdev::read(element, cx)?
+            })),
             Some("usb") => Ok(Self::Usb(UsbHostdev::read(element, cx)?)),
             None if source.child("vendor").is_some() => Ok(Self::Usb(UsbHostdev::read(element, cx)?)),
             other => {
-                let what = format!("unknown host device source address type '{}'", other.unwrap_or_default());
+                let what = format!(
+                    "unknown host device source address type '{}'",
+                    other.unwrap_or_default()
+                );
                 Err(error_at(source, At::Child("address"), what))
             }
         }
@@ -473,10 +533,18 @@ impl Hostdev {
         {
             let source = element.child_or_ghost("source");
             if source.child("address").is_none() {
-                cx.fail(error_at(element, At::Child("source"), "pci hostdev without an <address> in its <source>"))?;
+                cx.fail(error_at(
+                    element,
+                    At::Child("source"),
+                    "pci hostdev without an <address> in its <source>",
+                ))?;
             }
             if device.address.slot > 0x1f || device.address.function > 7 || device.address.bus > 0xff {
-                cx.fail(error_at(source, At::Child("address"), "invalid PCI address of the host device"))?;
+                cx.fail(error_at(
+                    source,
+                    At::Child("address"),
+                    "invalid PCI address of the host device",
+                ))?;
             }
         }
         Ok(())

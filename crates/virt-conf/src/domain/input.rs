@@ -96,7 +96,11 @@ impl Input {
         }
         if self.kind == InputType::Passthrough {
             if self.evdev.is_none() {
-                cx.fail(error_at(source, At::Text, "missing evdev path for input device passthrough"))?;
+                cx.fail(error_at(
+                    source,
+                    At::Text,
+                    "missing evdev path for input device passthrough",
+                ))?;
             }
         } else {
             self.evdev = None;
@@ -189,7 +193,10 @@ macro_rules! upper_hex {
                 match parse_integer::<i64>(text, 0)? {
                     -1 => Ok(super::ANY),
                     value @ 0..=$max => Ok(value as u32),
-                    _ => Err(ValueError::expected(concat!("-1, or a number up to ", $max))),
+                    _ => Err(ValueError::expected(concat!(
+                        "-1, or a number up to ",
+                        $max
+                    ))),
                 }
             }
 
@@ -217,7 +224,12 @@ mod usb_version {
             return Ok(super::ANY);
         }
         let (major, minor) = text.split_once('.').ok_or_else(wrong)?;
-        let number = |text: &str| text.parse::<u32>().ok().filter(|value| *value <= 99).ok_or_else(wrong);
+        let number = |text: &str| {
+            text.parse::<u32>()
+                .ok()
+                .filter(|value| *value <= 99)
+                .ok_or_else(wrong)
+        };
         let bcd = |value: u32| (value / 10) << 4 | value % 10;
         Ok(bcd(number(major)?) << 8 | bcd(number(minor)?))
     }

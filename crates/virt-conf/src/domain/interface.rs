@@ -76,15 +76,15 @@ xml_enum! {
 #[derive(Xml, Clone, Debug, Default, PartialEq)]
 #[xml(name = "interface", body, check = Interface::after_read)]
 pub struct Interface {
-    /// What it is connected to.
-    #[xml(flatten, first)]
-    pub source: InterfaceSource,
     /// Whether the host applies the receive filters that the guest sets.
     #[xml("@trustGuestRxFilters")]
     pub trust_guest_rx_filters: Option<bool>,
     /// MAC address.
-    #[xml("mac")]
+    #[xml("mac", default, always)]
     pub mac: InterfaceMac,
+    /// What it is connected to.
+    #[xml(flatten, first)]
+    pub source: InterfaceSource,
     /// Connection, routes, filters: what stands between MAC and target.
     #[xml(flatten)]
     pub link: InterfaceLink,
@@ -282,7 +282,10 @@ pub enum InterfaceSource {
 
 impl Default for InterfaceSource {
     fn default() -> Self {
-        Self::User { dev: None, host: IpConfig::default() }
+        Self::User {
+            dev: None,
+            host: IpConfig::default(),
+        }
     }
 }
 
@@ -478,7 +481,11 @@ xml_enum! {
 impl VlanTag {
     fn after_read(&mut self, element: Element<'_>, cx: &mut Reader) -> Result<()> {
         if self.id > 4095 {
-            cx.fail(error_at(element, At::Attribute("id"), format_args!("vlan tag id {} too large (maximum 4095)", self.id)))?;
+            cx.fail(error_at(
+                element,
+                At::Attribute("id"),
+                format_args!("vlan tag id {} too large (maximum 4095)", self.id),
+            ))?;
         }
         Ok(())
     }
@@ -487,11 +494,19 @@ impl VlanTag {
 impl Vlan {
     fn after_read(&mut self, element: Element<'_>, cx: &mut Reader) -> Result<()> {
         if self.tags.is_empty() {
-            cx.fail(error_at(element, At::Text, "missing tag id - each <vlan> must have at least one <tag id='n'/> subelement"))?;
+            cx.fail(error_at(
+                element,
+                At::Text,
+                "missing tag id - each <vlan> must have at least one <tag id='n'/> subelement",
+            ))?;
         }
         let native = self.tags.iter().filter(|tag| tag.native.is_some()).count();
         if native > 1 {
-            cx.fail(error_at(element, At::Child("tag"), "duplicate native vlan setting"))?;
+            cx.fail(error_at(
+                element,
+                At::Child("tag"),
+                "duplicate native vlan setting",
+            ))?;
         }
         if self.tags.len() > 1 || native > 0 {
             if element.attr("trunk").as_deref() == Some("no") {
@@ -546,11 +561,18 @@ impl VirtualPort {
         let Some(kind) = self.kind else { return Ok(()) };
         let parameters = self.parameters.get_or_insert_default();
         let missing = |what: &str| {
-            error_at(element, At::Child("parameters"), format_args!("missing {what} in <virtualport type='{kind}'>"))
+            error_at(
+                element,
+                At::Child("parameters"),
+                format_args!("missing {what} in <virtualport type='{kind}'>"),
+            )
         };
         match kind {
             T::Qbg => {
-                if parameters.manager_id.is_none() || parameters.type_id.is_none() || parameters.type_id_version.is_none() {
+                if parameters.manager_id.is_none()
+                    || parameters.type_id.is_none()
+                    || parameters.type_id_version.is_none()
+                {
                     cx.fail(missing("managerid, typeid or typeidversion"))?;
                 }
             }
@@ -606,10 +628,18 @@ impl BandwidthRate {
             cx.fail(error_at(element, At::Text, "'average' or 'floor' must be given"))?;
         }
         if (self.peak != 0 || self.burst != 0) && self.average == 0 {
-            cx.fail(error_at(element, At::Text, "'peak' and 'burst' require 'average' attribute"))?;
+            cx.fail(error_at(
+                element,
+                At::Text,
+                "'peak' and 'burst' require 'average' attribute",
+            ))?;
         }
         if self.floor != 0 && element.name() == "outbound" {
-            cx.fail(error_at(element, At::Attribute("floor"), "'floor' attribute is not supported for outbound"))?;
+            cx.fail(error_at(
+                element,
+                At::Attribute("floor"),
+                "'floor' attribute is not supported for outbound",
+            ))?;
         }
         Ok(())
     }
@@ -633,7 +663,10 @@ const GENERATED_PREFIXES: &[&str] = &["vnet", "macvtap", "macvlan"];
 impl InterfaceTarget {
     fn is_generated(&self) -> bool {
         self.managed != Some(false)
-            && self.dev.as_deref().is_some_and(|dev| GENERATED_PREFIXES.iter().any(|prefix| dev.starts_with(prefix)))
+            && self
+                .dev
+                .as_deref()
+                .is_some_and(|dev| GENERATED_PREFIXES.iter().any(|prefix| dev.starts_with(prefix)))
     }
 
     fn is_kept(&self, flags: XmlFlags) -> bool {
@@ -676,10 +709,10 @@ pub struct InterfaceDriver {
     #[xml(flatten)]
     pub virtio: VirtioOptions,
     /// Offloads on the host's side.
-    #[xml("host")]
+    #[xml("host", default)]
     pub host: HostOffloads,
     /// Offloads on the guest's side.
-    #[xml("guest")]
+    #[xml("guest", default)]
     pub guest: GuestOffloads,
 }
 
@@ -774,19 +807,37 @@ impl XmlElement for FilterReference {
     const NAME: &'static str = "filterref";
 
     fn read(element: Element<'_>, cx: &mut Reader) -> Result<Self> {
-        let filter = read::attr(element, cx, "filter", <String as virt_util::xml::XmlValue>::parse_value)?;
+        let filter = read::attr(
+            element,
+            cx,
+            "filter",
+            <String as virt_util::xml::XmlValue>::parse_value,
+        )?;
         let mut parameters: BTreeMap<String, Vec<String>> = BTreeMap::new();
         for parameter in element.children_named("parameter") {
             // Parameters that are no variables are passed over, as libvirt does.
-            let (Some(name), Some(value)) = (parameter.attr("name"), parameter.attr("value")) else { continue };
-            let name_ok = name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_') && !name.is_empty();
+            let (Some(name), Some(value)) = (parameter.attr("name"), parameter.attr("value")) else {
+                continue;
+            };
+            let name_ok = name
+                .bytes()
+                .all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
+                && !name.is_empty();
             let value_ok = !value.is_empty()
-                && value.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_.:-, /".contains(&byte));
+                && value
+                    .bytes()
+                    .all(|byte| byte.is_ascii_alphanumeric() || b"_.:-, /".contains(&byte));
             if name_ok && value_ok {
-                parameters.entry(name.into_owned()).or_default().push(value.into_owned());
+                parameters
+                    .entry(name.into_owned())
+                    .or_default()
+                    .push(value.into_owned());
             }
         }
-        Ok(Self { filter: read::required(element, At::Attribute("filter"), filter)?, parameters })
+        Ok(Self {
+            filter: read::required(element, At::Attribute("filter"), filter)?,
+            parameters,
+        })
     }
 
     fn write_attributes(&self, w: &mut Writer) {
@@ -814,7 +865,10 @@ mod private_data {
     use super::*;
 
     pub(super) fn read(element: Element<'_>, cx: &mut Reader) -> Result<Option<RawXml>> {
-        Ok(element.child("privateData").filter(|_| cx.has(XmlFlags::STATUS)).map(RawXml::of))
+        Ok(element
+            .child("privateData")
+            .filter(|_| cx.has(XmlFlags::STATUS))
+            .map(RawXml::of))
     }
 
     pub(super) fn write(value: &Option<RawXml>, w: &mut Writer) {
@@ -829,7 +883,10 @@ mod actual_net {
     use super::*;
 
     pub(super) fn read(element: Element<'_>, cx: &mut Reader) -> Result<Option<RawXml>> {
-        Ok(element.child("actual").filter(|_| cx.has(XmlFlags::ACTUAL_NET)).map(RawXml::of))
+        Ok(element
+            .child("actual")
+            .filter(|_| cx.has(XmlFlags::ACTUAL_NET))
+            .map(RawXml::of))
     }
 
     pub(super) fn write(value: &Option<RawXml>, w: &mut Writer) {
@@ -842,7 +899,10 @@ mod actual_net {
 impl Interface {
     /// Whether the model is one of virtio's, which alone has driver settings.
     pub fn is_virtio(&self) -> bool {
-        matches!(self.model.as_deref(), Some("virtio" | "virtio-transitional" | "virtio-non-transitional"))
+        matches!(
+            self.model.as_deref(),
+            Some("virtio" | "virtio-transitional" | "virtio-non-transitional")
+        )
     }
 
     /// What the interface is connected to.
@@ -858,15 +918,27 @@ impl Interface {
             let what = format!("expected unicast mac address, found multicast '{mac}'");
             cx.fail(error_at(element, At::Child("mac"), what))?;
         }
-        if !matches!(self.source, S::Network { .. } | S::Bridge { .. } | S::Ethernet { .. }) {
+        if !matches!(
+            self.source,
+            S::Network { .. } | S::Bridge { .. } | S::Ethernet { .. }
+        ) {
             self.filter = None;
         }
-        let switched = matches!(self.source, S::Network { .. } | S::Bridge { .. } | S::Direct { .. } | S::Hostdev(_));
+        let switched = matches!(
+            self.source,
+            S::Network { .. } | S::Bridge { .. } | S::Direct { .. } | S::Hostdev(_)
+        );
         if self.link.virtual_port.is_some() && !switched {
-            let what = format!("<virtualport> element unsupported for <interface type='{}'>", self.source.xml_tag());
+            let what = format!(
+                "<virtualport> element unsupported for <interface type='{}'>",
+                self.source.xml_tag()
+            );
             cx.fail(error_at(element, At::Child("virtualport"), what))?;
         }
-        let passt = self.backend.as_ref().is_some_and(|backend| backend.kind == InterfaceBackendType::Passt);
+        let passt = self
+            .backend
+            .as_ref()
+            .is_some_and(|backend| backend.kind == InterfaceBackendType::Passt);
         if !passt {
             match &mut self.source {
                 S::User { dev, .. } => *dev = None,

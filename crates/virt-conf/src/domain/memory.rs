@@ -41,8 +41,13 @@ pub(super) mod max_memory {
     use super::*;
 
     pub(in crate::domain) fn read(element: Element<'_>, cx: &mut Reader) -> Result<MaxMemory> {
-        let slots = virt_util::xml::read::attr(element, cx, "slots", |text| virt_util::xml::parse_integer(text, 10))?;
-        Ok(MaxMemory { slots: slots.unwrap_or_default(), size: kib::read(element, cx)? })
+        let slots = virt_util::xml::read::attr(element, cx, "slots", |text| {
+            virt_util::xml::parse_integer(text, 10)
+        })?;
+        Ok(MaxMemory {
+            slots: slots.unwrap_or_default(),
+            size: kib::read(element, cx)?,
+        })
     }
 
     pub(in crate::domain) fn write(value: &MaxMemory, w: &mut Writer, name: &str) {
@@ -71,7 +76,10 @@ pub(super) mod memory_size {
 
     pub(in crate::domain) fn read(element: Element<'_>, cx: &mut Reader) -> Result<MemorySize> {
         let dump_core = virt_util::xml::read::attr(element, cx, "dumpCore", virt_util::xml::parse_on_off)?;
-        Ok(MemorySize { dump_core, size: kib::read(element, cx)? })
+        Ok(MemorySize {
+            dump_core,
+            size: kib::read(element, cx)?,
+        })
     }
 
     pub(in crate::domain) fn write(value: &MemorySize, w: &mut Writer, name: &str) {
@@ -106,7 +114,11 @@ pub struct MemoryTune {
 impl MemoryTune {
     fn after_read(&mut self, _element: Element<'_>, _cx: &mut Reader) -> Result<()> {
         // So much that it is no limit.
-        for limit in [&mut self.hard_limit, &mut self.soft_limit, &mut self.swap_hard_limit] {
+        for limit in [
+            &mut self.hard_limit,
+            &mut self.soft_limit,
+            &mut self.swap_hard_limit,
+        ] {
             *limit = limit.filter(|limit| *limit < MEMORY_UNLIMITED_KIB);
         }
         self.min_guarantee = self.min_guarantee.filter(|least| *least != 0);
@@ -167,19 +179,32 @@ mod huge_page {
     use virt_util::units;
 
     pub(super) fn read(element: Element<'_>, cx: &mut Reader) -> Result<HugePage> {
-        let size = element.attr("size").ok_or_else(|| virt_util::xml::missing(element, At::Attribute("size")))?;
+        let size = element
+            .attr("size")
+            .ok_or_else(|| virt_util::xml::missing(element, At::Attribute("size")))?;
         let bytes = units::parse_number(&size)
             .and_then(|number| units::scale(number, element.attr("unit").as_deref(), 1024, u64::MAX))
             .map_err(|error| error_at(element, At::Attribute("size"), error.detail()))?;
         if bytes == 0 {
-            cx.fail(error_at(element, At::Attribute("size"), "hugepage size can't be zero"))?;
+            cx.fail(error_at(
+                element,
+                At::Attribute("size"),
+                "hugepage size can't be zero",
+            ))?;
         }
         let nodeset: Option<CpuSet> =
             virt_util::xml::read::attr(element, cx, "nodeset", virt_util::xml::XmlValue::parse_value)?;
         if nodeset.as_ref().is_some_and(CpuSet::is_empty) {
-            cx.fail(error_at(element, At::Attribute("nodeset"), "invalid value of 'nodeset': no node is in it"))?;
+            cx.fail(error_at(
+                element,
+                At::Attribute("nodeset"),
+                "invalid value of 'nodeset': no node is in it",
+            ))?;
         }
-        Ok(HugePage { size: bytes.div_ceil(1024), nodeset })
+        Ok(HugePage {
+            size: bytes.div_ceil(1024),
+            nodeset,
+        })
     }
 
     pub(super) fn write(value: &HugePage, w: &mut Writer, name: &str) {
@@ -187,7 +212,9 @@ mod huge_page {
         w.attribute_with("size", |out| push_unsigned(out, value.size));
         w.attribute("unit", "KiB");
         if let Some(nodeset) = &value.nodeset {
-            w.attribute_with("nodeset", |out| virt_util::xml::XmlValue::format_value(nodeset, out));
+            w.attribute_with("nodeset", |out| {
+                virt_util::xml::XmlValue::format_value(nodeset, out)
+            });
         }
         w.end(name);
     }

@@ -334,9 +334,15 @@ mod genid {
 
     pub(super) fn read(element: Element<'_>, cx: &mut Reader) -> Result<Option<Genid>> {
         if element.children_named("genid").count() > 1 {
-            cx.fail(error_at(element, At::Child("genid"), "element 'genid' can only appear once"))?;
+            cx.fail(error_at(
+                element,
+                At::Child("genid"),
+                "element 'genid' can only appear once",
+            ))?;
         }
-        let Some(child) = element.child("genid") else { return Ok(None) };
+        let Some(child) = element.child("genid") else {
+            return Ok(None);
+        };
         let text = child.text();
         if text.is_empty() {
             return Ok(Some(Genid::Wanted));
@@ -369,7 +375,11 @@ mod throttle_group {
 
     pub(super) fn write(value: &DiskTune, w: &mut Writer, name: &str) {
         w.start(name);
-        DiskTune { group: None, ..value.clone() }.write_content(w);
+        DiskTune {
+            group: None,
+            ..value.clone()
+        }
+        .write_content(w);
         if let Some(group) = &value.group {
             w.text_element("group_name", group);
         }
@@ -401,7 +411,11 @@ impl Domain {
 
     /// Writes the domain as libvirt does. A domain that does not run is written as its definition for the next start.
     pub fn format(&self, flags: XmlFlags) -> String {
-        let flags = if self.id.is_none() { flags | XmlFlags::INACTIVE } else { flags };
+        let flags = if self.id.is_none() {
+            flags | XmlFlags::INACTIVE
+        } else {
+            flags
+        };
         virt_util::xml::to_string(self, flags)
     }
 
@@ -410,14 +424,23 @@ impl Domain {
     /// # Errors
     /// `INTERNAL_ERROR` if the definition was not normalized.
     pub fn uuid(&self) -> Result<Uuid> {
-        self.uuid.ok_or_else(|| VirtError::internal(format_args!("domain '{}' has no UUID yet", self.name)))
+        self.uuid
+            .ok_or_else(|| VirtError::internal(format_args!("domain '{}' has no UUID yet", self.name)))
     }
 
     fn after_read(&mut self, element: Element<'_>, cx: &mut Reader) -> Result<()> {
         if self.title.as_deref().is_some_and(|title| title.contains('\n')) {
-            cx.fail(error_at(element, At::Child("title"), "domain title can't contain newlines"))?;
+            cx.fail(error_at(
+                element,
+                At::Child("title"),
+                "domain title can't contain newlines",
+            ))?;
         }
-        if self.metadata.as_ref().is_some_and(|metadata| metadata.elements().next().is_none()) {
+        if self
+            .metadata
+            .as_ref()
+            .is_some_and(|metadata| metadata.elements().next().is_none())
+        {
             self.metadata = None;
         }
         // One device of these at most.
@@ -431,13 +454,21 @@ impl Domain {
             ("pstore", ErrorCode::XML_ERROR),
         ] {
             if devices.children_named(name).count() > 1 {
-                let place = error_at(devices, At::Child(name), format_args!("only a single {name} device is supported"));
+                let place = error_at(
+                    devices,
+                    At::Child(name),
+                    format_args!("only a single {name} device is supported"),
+                );
                 cx.fail(VirtError::new(code, place.detail()))?;
             }
         }
         for name in ["resource", "numatune"] {
             if element.children_named(name).count() > 1 {
-                cx.fail(error_at(element, At::Child(name), format_args!("only one {name} element is supported")))?;
+                cx.fail(error_at(
+                    element,
+                    At::Child(name),
+                    format_args!("only one {name} element is supported"),
+                ))?;
             }
         }
         // The first card is the primary one.

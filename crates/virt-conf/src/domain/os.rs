@@ -318,7 +318,10 @@ pub struct Bios {
 
 impl Bios {
     fn after_read(&mut self, element: Element<'_>, cx: &mut Reader) -> Result<()> {
-        if self.reboot_timeout.is_some_and(|timeout| !(-1..=65535).contains(&timeout)) {
+        if self
+            .reboot_timeout
+            .is_some_and(|timeout| !(-1..=65535).contains(&timeout))
+        {
             let what = "invalid value for rebootTimeout, must be in range [-1,65535]";
             cx.fail(error_at(element, At::Attribute("rebootTimeout"), what))?;
         }
@@ -330,7 +333,12 @@ impl Os {
     fn after_read(&mut self, element: Element<'_>, cx: &mut Reader) -> Result<()> {
         let mut features: Vec<FirmwareFeature> = Vec::new();
         for name in FirmwareFeatureName::ALL {
-            features.extend(self.firmware_features.iter().rev().find(|feature| feature.name == *name));
+            features.extend(
+                self.firmware_features
+                    .iter()
+                    .rev()
+                    .find(|feature| feature.name == *name),
+            );
         }
         self.firmware_features = features;
         // Each kind of guest has its own way to boot; what belongs to others means nothing.
@@ -352,10 +360,23 @@ impl Os {
         if self.kind.os == OsType::Exe {
             (self.kernel, self.initrd, self.cmdline) = (None, None, None);
         }
-        if self.acpi_tables.len() > 1 && self.acpi_tables.iter().any(|table| table.kind == AcpiTableType::Slic) {
-            let slics = self.acpi_tables.iter().filter(|table| table.kind == AcpiTableType::Slic).count();
+        if self.acpi_tables.len() > 1
+            && self
+                .acpi_tables
+                .iter()
+                .any(|table| table.kind == AcpiTableType::Slic)
+        {
+            let slics = self
+                .acpi_tables
+                .iter()
+                .filter(|table| table.kind == AcpiTableType::Slic)
+                .count();
             if slics > 1 {
-                cx.fail(error_at(element, At::Child("acpi"), "ACPI table type 'slic' may only appear once"))?;
+                cx.fail(error_at(
+                    element,
+                    At::Child("acpi"),
+                    "ACPI table type 'slic' may only appear once",
+                ))?;
             }
         }
         Ok(())

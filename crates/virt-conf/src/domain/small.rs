@@ -242,7 +242,10 @@ mod private_data {
     use super::*;
 
     pub(super) fn read(element: Element<'_>, cx: &mut Reader) -> Result<Option<RawXml>> {
-        Ok(element.child("privateData").filter(|_| cx.has(XmlFlags::STATUS)).map(RawXml::of))
+        Ok(element
+            .child("privateData")
+            .filter(|_| cx.has(XmlFlags::STATUS))
+            .map(RawXml::of))
     }
 
     pub(super) fn write(value: &Option<RawXml>, w: &mut Writer) {
@@ -569,6 +572,9 @@ pub struct Lease {
 impl Memballoon {
     /// A balloon of that model.
     pub fn new(model: MemballoonModel) -> Self {
-        Self { model, ..Self::default() }
+        Self {
+            model,
+            ..Self::default()
+        }
     }
 }

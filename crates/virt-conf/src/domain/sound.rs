@@ -341,7 +341,14 @@ pub enum AudioBackend {
 impl Audio {
     /// A back end that plays nothing.
     pub fn none(id: u32) -> Self {
-        Self { id, backend: AudioBackend::None { timer_period: 0, input: None, output: None } }
+        Self {
+            id,
+            backend: AudioBackend::None {
+                timer_period: 0,
+                input: None,
+                output: None,
+            },
+        }
     }
 
     /// The kind.

@@ -611,8 +611,7 @@ impl NetProtocol {
             Self::Iscsi => 3260,
             Self::Gluster => 24007,
             Self::Vxhs => 9999,
-            Self::Nfs => 2049,
-            Self::Rbd => 0,
+            Self::Nfs | Self::Rbd => 0,
         }
     }
 }

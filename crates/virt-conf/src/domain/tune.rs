@@ -6,7 +6,8 @@ use virt_util::Result;
 use virt_util::bitmap::Bitmap;
 use virt_util::units;
 use virt_util::xml::{
-    At, Element, Reader, Writer, Xml, XmlElement, XmlFlags, XmlValue, error_at, push_signed, push_unsigned, read,
+    At, Element, Reader, Writer, Xml, XmlElement, XmlFlags, XmlValue, error_at, push_signed, push_unsigned,
+    read,
 };
 
 use crate::values::CpuSet;
@@ -51,7 +52,12 @@ pub struct Vcpus {
 
 impl Default for Vcpus {
     fn default() -> Self {
-        Self { placement: CpuPlacement::Static, cpuset: None, current: None, max: 1 }
+        Self {
+            placement: CpuPlacement::Static,
+            cpuset: None,
+            current: None,
+            max: 1,
+        }
     }
 }
 
@@ -61,13 +67,25 @@ impl Vcpus {
             self.cpuset = None;
         }
         if self.cpuset.as_ref().is_some_and(CpuSet::is_empty) {
-            cx.fail(error_at(element, At::Attribute("cpuset"), "invalid value of 'cpuset': no CPU is in it"))?;
+            cx.fail(error_at(
+                element,
+                At::Attribute("cpuset"),
+                "invalid value of 'cpuset': no CPU is in it",
+            ))?;
         }
         if self.max == 0 {
-            cx.fail(error_at(element, At::Text, "domain config must have at least 1 vCPU"))?;
+            cx.fail(error_at(
+                element,
+                At::Text,
+                "domain config must have at least 1 vCPU",
+            ))?;
         }
         if self.current.is_some_and(|current| current > self.max) {
-            let what = format!("maxvcpus must not be less than current vcpus ({} < {})", self.max, self.online());
+            let what = format!(
+                "maxvcpus must not be less than current vcpus ({} < {})",
+                self.max,
+                self.online()
+            );
             cx.fail(error_at(element, At::Attribute("current"), what))?;
         }
         if self.current == Some(self.max) {
@@ -127,7 +145,11 @@ pub struct IoThread {
 impl IoThread {
     fn after_read(&mut self, element: Element<'_>, cx: &mut Reader) -> Result<()> {
         if self.id == 0 {
-            cx.fail(error_at(element, At::Attribute("id"), "the number of an I/O thread begins at 1"))?;
+            cx.fail(error_at(
+                element,
+                At::Attribute("id"),
+                "the number of an I/O thread begins at 1",
+            ))?;
         }
         Ok(())
     }
@@ -238,7 +260,11 @@ fn required_set(element: Element<'_>, cx: &mut Reader, name: &'static str) -> Re
     let set: Option<CpuSet> = read::attr(element, cx, name, CpuSet::parse_value)?;
     let set = read::required(element, At::Attribute(name), set)?;
     if set.is_empty() {
-        cx.fail(error_at(element, At::Attribute(name), format_args!("invalid value of '{name}': no CPU is in it")))?;
+        cx.fail(error_at(
+            element,
+            At::Attribute(name),
+            format_args!("invalid value of '{name}': no CPU is in it"),
+        ))?;
     }
     Ok(set)
 }
@@ -254,7 +280,9 @@ impl Scheduler {
         let policy = read::required(element, At::Attribute("scheduler"), policy)?;
         let real_time = matches!(policy, SchedulerPolicy::Fifo | SchedulerPolicy::Rr);
         let priority = if real_time {
-            let priority = read::attr(element, cx, "priority", |text| virt_util::xml::parse_integer(text, 10))?;
+            let priority = read::attr(element, cx, "priority", |text| {
+                virt_util::xml::parse_integer(text, 10)
+            })?;
             read::required(element, At::Attribute("priority"), priority)?
         } else {
             0
@@ -307,7 +335,11 @@ impl CpuTune {
             let id = required_number(child, cx, attribute)?;
             let set = required_set(child, cx, "cpuset")?;
             if pins.insert(id, set).is_some() {
-                cx.fail(error_at(child, At::Attribute(attribute), format_args!("duplicate {name} for {attribute} '{id}'")))?;
+                cx.fail(error_at(
+                    child,
+                    At::Attribute(attribute),
+                    format_args!("duplicate {name} for {attribute} '{id}'"),
+                ))?;
             }
         }
         Ok(pins)
@@ -320,7 +352,11 @@ impl CpuTune {
         for child in element.children_named("cachetune") {
             let vcpus = required_set(child, cx, "vcpus")?.0;
             if groups.iter().any(|group| group.vcpus == vcpus) {
-                cx.fail(error_at(child, At::Attribute("vcpus"), "identical vcpus in cachetunes found"))?;
+                cx.fail(error_at(
+                    child,
+                    At::Attribute("vcpus"),
+                    "identical vcpus in cachetunes found",
+                ))?;
             }
             let mut group = ResourceGroup::new(child, cx, &groups, vcpus)?;
             for cache in child.children_named("cache") {
@@ -364,12 +400,25 @@ impl CpuTune {
 
 impl ResourceGroup {
     fn new(element: Element<'_>, cx: &mut Reader, others: &[Self], vcpus: Bitmap) -> Result<Self> {
-        if others.iter().any(|other| other.vcpus != vcpus && other.vcpus.overlaps(&vcpus)) {
-            cx.fail(error_at(element, At::Attribute("vcpus"), "overlapping vcpus in resctrls"))?;
+        if others
+            .iter()
+            .any(|other| other.vcpus != vcpus && other.vcpus.overlaps(&vcpus))
+        {
+            cx.fail(error_at(
+                element,
+                At::Attribute("vcpus"),
+                "overlapping vcpus in resctrls",
+            ))?;
         }
         let id = element.attr("id").filter(|_| !cx.has(XmlFlags::INACTIVE));
         let id = id.map_or_else(|| format!("vcpus_{vcpus}"), |id| id.into_owned());
-        Ok(Self { vcpus, id, caches: BTreeMap::new(), bandwidths: BTreeMap::new(), monitors: Vec::new() })
+        Ok(Self {
+            vcpus,
+            id,
+            caches: BTreeMap::new(),
+            bandwidths: BTreeMap::new(),
+            monitors: Vec::new(),
+        })
     }
 
     fn read_cache(&mut self, element: Element<'_>, cx: &mut Reader) -> Result<()> {
@@ -377,7 +426,9 @@ impl ResourceGroup {
         let level = required_number(element, cx, "level")?;
         let kind: Option<CacheType> = read::attr(element, cx, "type", XmlValue::parse_value)?;
         let kind = read::required(element, At::Attribute("type"), kind)?;
-        let size = element.attr("size").ok_or_else(|| virt_util::xml::missing(element, At::Attribute("size")))?;
+        let size = element
+            .attr("size")
+            .ok_or_else(|| virt_util::xml::missing(element, At::Attribute("size")))?;
         let size = units::parse_number(&size)
             .and_then(|number| units::scale(number, element.attr("unit").as_deref(), 1024, u64::MAX))
             .map_err(|error| error_at(element, At::Attribute("size"), error.detail()))?;
@@ -388,7 +439,8 @@ impl ResourceGroup {
                 && (*other == kind || *other == CacheType::Both || kind == CacheType::Both)
         });
         if collides {
-            let what = format!("colliding cache allocations for cache level '{level}' id '{id}', type '{kind}'");
+            let what =
+                format!("colliding cache allocations for cache level '{level}' id '{id}', type '{kind}'");
             cx.fail(error_at(element, At::Attribute("type"), what))?;
         }
         self.caches.insert((level, kind, id), size);
@@ -404,7 +456,11 @@ impl ResourceGroup {
             let vcpus = required_set(child, cx, "vcpus")?.0;
             let outside = vcpus.iter().any(|vcpu| !self.vcpus.contains(vcpu));
             if outside {
-                cx.fail(error_at(child, At::Attribute("vcpus"), "monitor vcpus are not all vcpus of its allocation"))?;
+                cx.fail(error_at(
+                    child,
+                    At::Attribute("vcpus"),
+                    "monitor vcpus are not all vcpus of its allocation",
+                ))?;
             }
             // One monitor for all of the allocation, and others for parts that do not overlap.
             let collides = self.monitors.iter().any(|other| {
@@ -415,7 +471,11 @@ impl ResourceGroup {
                         && vcpus != self.vcpus
             });
             if collides {
-                cx.fail(error_at(child, At::Attribute("vcpus"), "overlapping or identical vcpus in monitors"))?;
+                cx.fail(error_at(
+                    child,
+                    At::Attribute("vcpus"),
+                    "overlapping or identical vcpus in monitors",
+                ))?;
             }
             self.monitors.push(ResourceMonitor { cache, vcpus });
         }
@@ -424,12 +484,17 @@ impl ResourceGroup {
 
     fn write(&self, w: &mut Writer, cache: bool) {
         let monitored = self.monitors.iter().any(|monitor| monitor.cache == cache);
-        let allocated = if cache { !self.caches.is_empty() } else { !self.bandwidths.is_empty() };
+        let allocated = if cache {
+            !self.caches.is_empty()
+        } else {
+            !self.bandwidths.is_empty()
+        };
         if !monitored && !allocated {
             return;
         }
         let name = if cache { "cachetune" } else { "memorytune" };
-        let number = |w: &mut Writer, name: &str, value: u64| w.attribute_with(name, |out| push_unsigned(out, value));
+        let number =
+            |w: &mut Writer, name: &str, value: u64| w.attribute_with(name, |out| push_unsigned(out, value));
         w.start(name);
         w.attribute("vcpus", &self.vcpus.to_string());
         if !w.has(XmlFlags::INACTIVE) {
@@ -475,7 +540,11 @@ impl XmlElement for CpuTune {
             None => None,
         };
         if element.children_named("emulatorpin").count() > 1 {
-            cx.fail(error_at(element, At::Child("emulatorpin"), "only one emulatorpin is supported"))?;
+            cx.fail(error_at(
+                element,
+                At::Child("emulatorpin"),
+                "only one emulatorpin is supported",
+            ))?;
         }
         Ok(Self {
             shares: read::child(element, cx, "shares")?,

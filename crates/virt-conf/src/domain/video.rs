@@ -106,6 +106,12 @@ pub struct VideoResolution {
 impl Video {
     /// A card of that model.
     pub fn new(kind: VideoModelType) -> Self {
-        Self { model: VideoModel { kind, ..VideoModel::default() }, ..Self::default() }
+        Self {
+            model: VideoModel {
+                kind,
+                ..VideoModel::default()
+            },
+            ..Self::default()
+        }
     }
 }
