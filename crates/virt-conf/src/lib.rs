@@ -6,7 +6,7 @@
 //! | [`domain`] | a virtual machine or container |
 //! | [`cpu`], [`numa`], [`sysinfo`] | parts that several documents share |
 //! | [`capabilities`] | what a host offers |
-//! | [`values`] | CPU sets, MAC addresses |
+//! | [`values`], [`scaled`] | CPU sets, MAC addresses, sizes with units |
 //! | [`registry`] | the kit: index, definitions, files, jobs, events |
 //!
 //! A declaration derives [`virt_util::xml::Xml`]; see there for its language. Reading is pure: no host, driver or file is
@@ -21,5 +21,6 @@ pub mod cpu;
 pub mod domain;
 pub mod numa;
 pub mod registry;
+pub mod scaled;
 pub mod sysinfo;
 pub mod values;

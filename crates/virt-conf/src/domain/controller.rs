@@ -5,7 +5,7 @@ use virt_util::xml::{At, Element, Reader, Xml, XmlFlags, error_at};
 
 use super::device_info::{DeviceInfo, VirtioOptions};
 use super::disk::IoThreadMapping;
-use virt_util::xml::kib;
+use crate::scaled::kib;
 
 xml_enum! {
     /// The kind of bus that a controller provides.

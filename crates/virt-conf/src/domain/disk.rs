@@ -8,7 +8,7 @@ use super::storage::{
     BackingStore, Encryption, RawXml, StorageAuth, StorageFormat, StorageLocation, StorageSource,
     backing_element,
 };
-use virt_util::xml::bytes;
+use crate::scaled::bytes;
 
 xml_enum! {
     /// What kind of drive the guest sees.

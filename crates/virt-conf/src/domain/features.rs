@@ -1,10 +1,9 @@
 //! Features of the virtual machine: what the hypervisor offers beside the devices.
 
+use crate::scaled::kib;
 use virt_util::Result;
 use virt_util::units;
-use virt_util::xml::{
-    At, Element, Reader, Writer, Xml, XmlElement, XmlValue, error_at, kib, push_unsigned, read,
-};
+use virt_util::xml::{At, Element, Reader, Writer, Xml, XmlElement, XmlValue, error_at, push_unsigned, read};
 
 xml_enum! {
     /// How Hyper-V enlightenments are chosen.
@@ -198,7 +197,7 @@ impl XmlElement for Smm {
     fn read(element: Element<'_>, cx: &mut Reader) -> Result<Self> {
         let on = read::attr(element, cx, "state", virt_util::xml::parse_on_off)?.unwrap_or(true);
         let tseg = match element.child("tseg") {
-            Some(tseg) => Some(virt_util::xml::read_scaled(tseg, 1 << 20, u64::MAX)?),
+            Some(tseg) => Some(crate::scaled::read_scaled(tseg, 1 << 20, u64::MAX)?),
             None => None,
         };
         Ok(Self { on, tseg })

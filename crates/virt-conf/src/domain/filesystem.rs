@@ -5,7 +5,7 @@ use virt_util::xml::{At, Element, Reader, Xml, error_at};
 
 use super::device_info::{DeviceInfo, VirtioOptions};
 use super::storage::StorageFormat;
-use virt_util::xml::bytes;
+use crate::scaled::bytes;
 
 xml_enum! {
     /// What a shared file system is made from.

@@ -1,8 +1,9 @@
 //! Memory: how much, what backs it, its limits, and memory devices.
 
+use crate::scaled::kib;
 use virt_util::Result;
 use virt_util::uuid::Uuid;
-use virt_util::xml::{At, Element, Reader, Writer, Xml, XmlFlags, error_at, kib, push_unsigned};
+use virt_util::xml::{At, Element, Reader, Writer, Xml, XmlFlags, error_at, push_unsigned};
 
 use super::device_info::DeviceInfo;
 use crate::values::{CpuSet, MEMORY_UNLIMITED_KIB};

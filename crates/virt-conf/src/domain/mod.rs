@@ -36,9 +36,10 @@ pub mod storage;
 pub mod tune;
 pub mod video;
 
+use crate::scaled::kib;
 use virt_util::uuid::Uuid;
 use virt_util::xml::{
-    At, DocOptions, Element, RawElement, Reader, Writer, Xml, XmlElement, XmlFlags, error_at, kib, metadata,
+    At, DocOptions, Element, RawElement, Reader, Writer, Xml, XmlElement, XmlFlags, error_at, metadata,
 };
 use virt_util::{ErrorCode, Result, VirtError};
 

@@ -8,7 +8,7 @@ use virt_util::xml::{At, Element, Reader, Writer, Xml, XmlFlags, error_at};
 use super::chardev::ChardevHost;
 use super::device_info::{DeviceInfo, VirtioOptions};
 use super::storage::RawXml;
-use virt_util::xml::kib;
+use crate::scaled::kib;
 
 xml_enum! {
     /// Model of a watchdog.

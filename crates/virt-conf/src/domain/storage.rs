@@ -8,7 +8,7 @@ use virt_util::xml::{At, Element, Reader, Writer, Xml, XmlElement, XmlFlags, err
 use super::chardev::Reconnect;
 use super::device_info::PciAddress;
 use super::seclabel::DeviceSeclabel;
-use virt_util::xml::bytes;
+use crate::scaled::bytes;
 
 xml_enum! {
     /// What kind of thing holds the data.

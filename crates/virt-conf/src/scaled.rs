@@ -1,0 +1,78 @@
+//! Sizes with a unit: `<memory unit='GiB'>2</memory>`.
+
+use virt_util::xml::{At, Element, Reader, Writer, error_at, invalid_value, parse_integer};
+use virt_util::{ErrorDomain, Result, units};
+
+/// Reads the text of `element` in its attribute `unit`, or in `default_scale` bytes if it has none, as bytes.
+///
+/// # Errors
+/// `XML_ERROR` for no number, `INVALID_ARG` for an unknown unit, `OVERFLOW` above `limit` bytes: libvirt's codes.
+pub fn read_scaled(element: Element<'_>, default_scale: u64, limit: u64) -> Result<u64> {
+    let text = element.text();
+    let value =
+        parse_integer::<u64>(&text, 10).map_err(|error| invalid_value(element, At::Text, &text, &error))?;
+    let unit = element.attr("unit");
+    units::scale(value, unit.as_deref(), default_scale, limit).map_err(|error| {
+        // The place comes from here, the code stays.
+        let place = error_at(element, At::Attribute("unit"), "");
+        error
+            .context(place.detail().trim_end_matches(": "))
+            .in_domain_if_none(ErrorDomain::XML)
+    })
+}
+
+/// Greatest size in bytes that libvirt takes for memory.
+const MEMORY_LIMIT: u64 = i64::MAX as u64;
+
+/// `with = virt_conf::scaled::kib`: a `u64` in KiB (rounded up), read in any unit, KiB being the default, and written with
+/// `unit='KiB'`. An empty element is an error.
+pub mod kib {
+    use super::{Element, MEMORY_LIMIT, Reader, Result, Writer, read_scaled};
+    use virt_util::xml::push_unsigned;
+    use virt_util::{ErrorCode, ErrorDomain, VirtError};
+
+    /// Reads the element.
+    ///
+    /// # Errors
+    /// As [`read_scaled`].
+    pub fn read(element: Element<'_>, _cx: &mut Reader) -> Result<u64> {
+        let kib = read_scaled(element, 1024, MEMORY_LIMIT)?.div_ceil(1024);
+        if kib >= MEMORY_LIMIT.div_ceil(1024) {
+            return Err(
+                VirtError::new(ErrorCode::OVERFLOW, "size value too large").in_domain(ErrorDomain::XML)
+            );
+        }
+        Ok(kib)
+    }
+
+    /// Writes the element.
+    pub fn write(value: &u64, w: &mut Writer, name: &str) {
+        w.start(name);
+        w.attribute_with("unit", |out| out.push_str("KiB"));
+        w.text_with(|out| push_unsigned(out, *value));
+        w.end(name);
+    }
+}
+
+/// `with = virt_conf::scaled::bytes`: a `u64` in bytes, read in any unit, bytes being the default, and written with
+/// `unit='bytes'`.
+pub mod bytes {
+    use super::{Element, Reader, Result, Writer, read_scaled};
+    use virt_util::xml::push_unsigned;
+
+    /// Reads the element.
+    ///
+    /// # Errors
+    /// As [`read_scaled`].
+    pub fn read(element: Element<'_>, _cx: &mut Reader) -> Result<u64> {
+        read_scaled(element, 1, u64::MAX)
+    }
+
+    /// Writes the element.
+    pub fn write(value: &u64, w: &mut Writer, name: &str) {
+        w.start(name);
+        w.attribute_with("unit", |out| out.push_str("bytes"));
+        w.text_with(|out| push_unsigned(out, *value));
+        w.end(name);
+    }
+}
