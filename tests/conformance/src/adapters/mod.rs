@@ -6,10 +6,13 @@
 use crate::corpus::{Case, Corpus};
 use crate::outcome::Outcome;
 
+mod error_messages;
 mod host_cpu_topology;
+mod keycodes;
 mod qemu_capabilities;
 mod qemu_firmware;
 mod qemu_monitor;
+mod rpc_message;
 mod util_conf;
 mod util_json;
 mod util_text;
@@ -20,6 +23,10 @@ pub type Adapter = fn(&Case, &Corpus) -> Outcome;
 
 /// Area, kind, adapter.
 const ADAPTERS: &[(&str, &str, Adapter)] = &[
+    ("error-messages", "error-message", error_messages::message),
+    ("rpc-message", "message", rpc_message::message),
+    ("util-text", "keycode-name", keycodes::name),
+    ("util-text", "keycode-translate", keycodes::translate),
     ("qemu-capabilities", "probe", qemu_capabilities::probe),
     ("qemu-firmware", "firmware-format", qemu_firmware::format),
     ("qemu-firmware", "firmware-precedence", qemu_firmware::precedence),
