@@ -113,6 +113,8 @@ struct State {
     /// Removed callbacks that the loop's thread has to drop.
     removed: Vec<Callback>,
     stop: bool,
+    /// The loop itself is gone: nothing is taken any more, since nobody would ever drop it.
+    gone: bool,
     thread: Option<ThreadId>,
 }
 
@@ -148,6 +150,12 @@ impl ReactorHandle {
         let fd: Arc<dyn AsFd + Send + Sync> = Arc::new(fd);
         let raw = fd.as_fd().as_raw_fd();
         let mut state = self.0.state.lock();
+        if state.gone {
+            return Err(VirtError::new(
+                crate::ErrorCode::OPERATION_INVALID,
+                "the event loop has stopped",
+            ));
+        }
         let id = state.new_id();
         let slot = match state.by_raw.get(&raw) {
             Some(slot) => *slot,
@@ -213,6 +221,10 @@ impl ReactorHandle {
     pub fn add_timer(&self, timer: Timer, callback: impl FnMut(SourceId) + Send + 'static) -> SourceId {
         let mut state = self.0.state.lock();
         let id = state.new_id();
+        if state.gone {
+            drop(state);
+            return id;
+        }
         state.sources.insert(
             id,
             Source {
@@ -304,6 +316,10 @@ impl ReactorHandle {
     /// Runs `work` on the loop's thread, in order of posting. Once the loop has stopped it is dropped unrun.
     pub fn post(&self, work: impl FnOnce() + Send + 'static) {
         let mut state = self.0.state.lock();
+        if state.gone {
+            drop(state);
+            return;
+        }
         state.posted.push_back(Box::new(work));
         self.wake(&state);
     }
@@ -683,6 +699,34 @@ impl Poller {
                 drop(state);
                 guard("drop", || drop(callback));
             }
+        }
+    }
+}
+
+impl Drop for Poller {
+    /// Nobody will call them any more, and what they own may hold on to a handle of this very loop.
+    fn drop(&mut self) {
+        let (sources, posted, removed) = {
+            let mut state = self.shared.state.lock();
+            state.stop = true;
+            state.gone = true;
+            state.slots.clear();
+            state.by_raw.clear();
+            state.timers.clear();
+            (
+                std::mem::take(&mut state.sources),
+                std::mem::take(&mut state.posted),
+                std::mem::take(&mut state.removed),
+            )
+        };
+        for source in sources.into_values() {
+            guard("drop", || drop(source));
+        }
+        for work in posted {
+            guard("drop", || drop(work));
+        }
+        for callback in removed {
+            guard("drop", || drop(callback));
         }
     }
 }

@@ -5,6 +5,7 @@
 //! | [`address`] | PCI and USB addresses: what is taken, what comes next |
 //! | [`capabilities`] | what a QEMU binary can do: the flag vocabulary, probing over QMP, the cache |
 //! | [`firmware`] | firmware descriptors and the choice of one for a guest |
+//! | [`process`] | a guest's life: start, events, end, and finding it again |
 //! | [`monitor`] | the QMP client: framing, replies by id, events, deadlines, bounds against hostile peers |
 //!
 //! The middle of the driver is pure: a conversation becomes [`capabilities::QemuCaps`], a domain definition becomes a
@@ -17,3 +18,4 @@ pub mod capabilities;
 pub mod firmware;
 pub mod monitor;
 pub mod plan;
+pub mod process;

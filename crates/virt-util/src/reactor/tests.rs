@@ -212,3 +212,29 @@ fn a_loop_run_by_hand() {
     handle.stop();
     assert!(!poller.run_once(Deadline::NONE).unwrap());
 }
+
+#[test]
+fn a_callback_that_holds_the_loop_does_not_keep_it() {
+    let (reader, mut writer) = pipe().unwrap();
+    {
+        let reactor = reactor();
+        let handle = reactor.handle();
+        let inner = handle.clone();
+        handle
+            .add_fd(reader, Readiness::READABLE, move |id, _| {
+                inner.remove(id);
+            })
+            .unwrap();
+        drop(reactor);
+        // Nothing new is taken either.
+        assert!(
+            handle
+                .add_fd(writer.try_clone().unwrap(), Readiness::empty(), |_, _| {})
+                .is_err()
+        );
+        handle.add_timer(Timer::Disabled, |_| {});
+        assert_eq!(handle.source_count(), 0);
+    }
+    // The reading end is closed: somebody has dropped the callback.
+    assert!(writer.write_all(b"x").is_err());
+}
