@@ -1,5 +1,7 @@
 //! What every call goes through before a driver's method sees it, through the binary interface and with a policy.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on says so")]
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 

@@ -5,6 +5,8 @@
 //! in between is held by `protocol_digest.rs`.
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on says so")]
+
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 

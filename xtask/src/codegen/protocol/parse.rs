@@ -608,3 +608,68 @@ impl<'a> Parser<'a> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const HEAD: &str = "program test 0x1 version 1\nlimit MAX = 4\nflag VIR_A = 0x1\nflag VIR_B = 0x2\n\n";
+    const CALL: &str = "/// Does something.\ncall 1 thing(name: string, flags: u32) -> (list: [i32; MAX])\n    on hypervisor\n    owner driver\n    class query\n    acl connect:read\n";
+
+    fn error(text: &str) -> String {
+        match program("test.virt", text) {
+            Ok(_) => panic!("this generates:\n{text}"),
+            Err(error) => error,
+        }
+    }
+
+    #[test]
+    fn a_whole_procedure_is_read() {
+        let text = format!(
+            "{HEAD}{CALL}    read_only deny if any(VIR_A|VIR_B)\n    rule non_empty(name)\n    rule exclusive(VIR_A, VIR_B)\n    fds in 1..\n"
+        );
+        let program = program("test.virt", &text).unwrap();
+        let procedure = &program.procedures[0];
+        assert_eq!(procedure.args[1].ty, Type::U32);
+        assert_eq!(procedure.reply[0].ty, Type::List(Box::new(Type::I32), "MAX".to_owned()));
+        let when = procedure.read_only.as_ref().and_then(|it| it.when.as_ref()).unwrap();
+        assert_eq!((when.argument.as_str(), when.value), ("flags", 3));
+        assert_eq!((procedure.rules.len(), procedure.fds_in), (2, Some((1, None))));
+    }
+
+    #[test]
+    fn a_procedure_without_access_rule_class_or_driver_does_not_generate() {
+        for (line, word) in [("acl connect:read", "acl"), ("class query", "class"), ("on hypervisor", "on"), ("owner driver", "owner")] {
+            let text = format!("{HEAD}{CALL}").replace(&format!("    {line}\n"), "");
+            let error = error(&text);
+            assert!(error.contains("test.virt:7") && error.contains(&format!("`{word}`")), "{error}");
+        }
+        let reasoned = format!("{HEAD}{CALL}").replace("acl connect:read", "acl none \"it asks nothing\"");
+        assert!(program("test.virt", &reasoned).is_ok());
+        let unreasoned = format!("{HEAD}{CALL}").replace("acl connect:read", "acl none \"\"");
+        assert!(error(&unreasoned).contains("reason"));
+    }
+
+    #[test]
+    fn mistakes_are_told_with_their_line() {
+        for (from, to, expected) in [
+            ("/// Does something.\n", "", "documentation"),
+            ("call 1", "call 2", "number 1 expected"),
+            ("string", "strnig", "`strnig` is no type"),
+            ("class query", "class quick", "one of query"),
+            ("class query", "clas query", "`clas` is no attribute"),
+            ("acl connect:read", "acl connect", "OBJECT:PERMISSION"),
+            ("acl connect:read", "acl connect:read if all(VIR_C)", "`VIR_C` is not declared"),
+        ] {
+            let error = error(&format!("{HEAD}{CALL}").replace(from, to));
+            assert!(error.contains(expected) && error.starts_with("test.virt:"), "{error}");
+        }
+        for (rule, expected) in [
+            ("rule non_empty(nome)", "no argument `nome`"),
+            ("rule shiny(name)", "`shiny` is no rule"),
+            ("rule exclusive(VIR_A, VIR_C)", "`VIR_C` is not declared"),
+        ] {
+            assert!(error(&format!("{HEAD}{CALL}    {rule}\n")).contains(expected));
+        }
+    }
+}
