@@ -631,18 +631,33 @@ mod tests {
         let program = program("test.virt", &text).unwrap();
         let procedure = &program.procedures[0];
         assert_eq!(procedure.args[1].ty, Type::U32);
-        assert_eq!(procedure.reply[0].ty, Type::List(Box::new(Type::I32), "MAX".to_owned()));
-        let when = procedure.read_only.as_ref().and_then(|it| it.when.as_ref()).unwrap();
+        assert_eq!(
+            procedure.reply[0].ty,
+            Type::List(Box::new(Type::I32), "MAX".to_owned())
+        );
+        let when = procedure
+            .read_only
+            .as_ref()
+            .and_then(|it| it.when.as_ref())
+            .unwrap();
         assert_eq!((when.argument.as_str(), when.value), ("flags", 3));
         assert_eq!((procedure.rules.len(), procedure.fds_in), (2, Some((1, None))));
     }
 
     #[test]
     fn a_procedure_without_access_rule_class_or_driver_does_not_generate() {
-        for (line, word) in [("acl connect:read", "acl"), ("class query", "class"), ("on hypervisor", "on"), ("owner driver", "owner")] {
+        for (line, word) in [
+            ("acl connect:read", "acl"),
+            ("class query", "class"),
+            ("on hypervisor", "on"),
+            ("owner driver", "owner"),
+        ] {
             let text = format!("{HEAD}{CALL}").replace(&format!("    {line}\n"), "");
             let error = error(&text);
-            assert!(error.contains("test.virt:7") && error.contains(&format!("`{word}`")), "{error}");
+            assert!(
+                error.contains("test.virt:7") && error.contains(&format!("`{word}`")),
+                "{error}"
+            );
         }
         let reasoned = format!("{HEAD}{CALL}").replace("acl connect:read", "acl none \"it asks nothing\"");
         assert!(program("test.virt", &reasoned).is_ok());
@@ -659,10 +674,17 @@ mod tests {
             ("class query", "class quick", "one of query"),
             ("class query", "clas query", "`clas` is no attribute"),
             ("acl connect:read", "acl connect", "OBJECT:PERMISSION"),
-            ("acl connect:read", "acl connect:read if all(VIR_C)", "`VIR_C` is not declared"),
+            (
+                "acl connect:read",
+                "acl connect:read if all(VIR_C)",
+                "`VIR_C` is not declared",
+            ),
         ] {
             let error = error(&format!("{HEAD}{CALL}").replace(from, to));
-            assert!(error.contains(expected) && error.starts_with("test.virt:"), "{error}");
+            assert!(
+                error.contains(expected) && error.starts_with("test.virt:"),
+                "{error}"
+            );
         }
         for (rule, expected) in [
             ("rule non_empty(nome)", "no argument `nome`"),
