@@ -39,5 +39,5 @@ pub(crate) fn check(
     host: std::sync::Arc<dyn crate::host::Host>,
 ) -> crate::Result<Manifest> {
     let said = inspect(path)?;
-    load::load(&said.name, path, host).map(|(manifest, _)| manifest)
+    load::load(&said, path, host).map(|_| said)
 }

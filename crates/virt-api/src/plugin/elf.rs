@@ -193,9 +193,5 @@ where
             names.push(String::from_utf8_lossy(driver).into_owned());
         }
     }
-    // Every section the linker may look at lies in a segment, whose range was checked; this finds tables cut at the end.
-    for section in sections.iter() {
-        section.data(endian, data)?;
-    }
     Ok(names)
 }

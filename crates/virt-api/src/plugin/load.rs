@@ -20,8 +20,9 @@ fn refused(path: &Path, found: impl std::fmt::Display, wanted: impl std::fmt::Di
     )
 }
 
-/// Loads the driver `name` from `path`.
-pub(super) fn load(name: &str, path: &Path, host: Arc<dyn Host>) -> Result<(Manifest, DriverHandle)> {
+/// Loads the driver that a manifest file describes from `path`.
+pub(super) fn load(described: &Manifest, path: &Path, host: Arc<dyn Host>) -> Result<DriverHandle> {
+    let name = described.name.as_str();
     let trusted = trust::open(path)?;
     let path = trusted.path.as_path();
     let inspected = elf::read(path, trusted.file, trusted.length)?;
@@ -48,6 +49,21 @@ pub(super) fn load(name: &str, path: &Path, host: Arc<dyn Host>) -> Result<(Mani
             )
         })?;
     manifest.check_abi(&path.display().to_string())?;
+    if (&manifest.kind, manifest.role, &manifest.schemes)
+        != (&described.kind, described.role, &described.schemes)
+    {
+        return Err(refused(
+            path,
+            format_args!(
+                "the plugin says it is a {:?} {} driver for {:?}",
+                manifest.role, manifest.kind, manifest.schemes
+            ),
+            format_args!(
+                "what its manifest file says ({:?}, {}, {:?})",
+                described.role, described.kind, described.schemes
+            ),
+        ));
+    }
 
     // The real path, so that the same file is never loaded twice under two names.
     let flags: c_int = RTLD_NOW | RTLD_LOCAL | libc::RTLD_NODELETE;
@@ -68,9 +84,8 @@ pub(super) fn load(name: &str, path: &Path, host: Arc<dyn Host>) -> Result<(Mani
     // Never unloaded: threads, thread-locals and callbacks of the plugin may outlive any moment we could pick.
     std::mem::forget(library);
     let handshake = handshake_of(path, name, address)?;
-    let driver = DriverHandle::create(name, handshake, host)
-        .map_err(|error| error.context(format_args!("driver '{name}' from {}", path.display())))?;
-    Ok((manifest, driver))
+    DriverHandle::create(name, handshake, host)
+        .map_err(|error| error.context(format_args!("driver '{name}' from {}", path.display())))
 }
 
 /// Reads a handshake field by field, as far as it is known to be one.

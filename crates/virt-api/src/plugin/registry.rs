@@ -253,29 +253,9 @@ impl Registry {
     }
 
     fn start(&self, slot: &Slot) -> Result<Arc<DriverHandle>> {
-        let name = slot.manifest.name.as_str();
         let driver = match &slot.source {
             Source::BuiltIn(name, create) => DriverHandle::builtin(name, create, Arc::clone(&self.host))?,
-            Source::File(path) => {
-                let (own, driver) = load::load(name, path, Arc::clone(&self.host))?;
-                if own.schemes != slot.manifest.schemes
-                    || own.kind != slot.manifest.kind
-                    || own.role != slot.manifest.role
-                {
-                    return Err(VirtError::new(
-                        ErrorCode::OPERATION_FAILED,
-                        format_args!(
-                            "{}: the plugin says it is a {} driver for {:?}, its manifest file says {} for {:?}",
-                            path.display(),
-                            own.kind,
-                            own.schemes,
-                            slot.manifest.kind,
-                            slot.manifest.schemes
-                        ),
-                    ));
-                }
-                driver
-            }
+            Source::File(path) => load::load(&slot.manifest, path, Arc::clone(&self.host))?,
         };
         driver.initialize(&self.context)?;
         Ok(Arc::new(driver))
