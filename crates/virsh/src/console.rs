@@ -10,7 +10,7 @@ use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::eventfd::{EfdFlags, EventFd};
 use nix::sys::signal::Signal;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use virt_api::{Connect, Domain, Readiness, Received, Stream};
@@ -129,8 +129,15 @@ pub fn run(
                 cause: Some(error),
             });
         }
-        None => Session::new(&stream, &signals, escape_byte(&setting))
-            .and_then(|mut session| Ok(session.run(domain))),
+        None => {
+            let (input, output) = (std::io::stdin(), std::io::stdout());
+            let terminal = Terminal {
+                input: input.as_fd(),
+                output: output.as_fd(),
+            };
+            Session::new(&stream, terminal, &signals, escape_byte(&setting))
+                .map(|mut session| session.run(domain, STATE_PATIENCE))
+        }
     };
     // The reason is known by now; what clean-up meets changes nothing.
     let _ = match &ending {
@@ -148,8 +155,19 @@ enum Event {
     End(Ending),
 }
 
+/// How long the state of a guest may lag behind the end of its console.
+const STATE_PATIENCE: Duration = Duration::from_secs(2);
+
+/// The user's side.
+#[derive(Clone, Copy)]
+struct Terminal<'a> {
+    input: BorrowedFd<'a>,
+    output: BorrowedFd<'a>,
+}
+
 struct Session<'a> {
     stream: &'a Stream,
+    terminal: Terminal<'a>,
     signals: &'a Signals,
     escape: u8,
     /// Told by the stream's watcher, from any thread.
@@ -161,11 +179,17 @@ struct Session<'a> {
 }
 
 impl<'a> Session<'a> {
-    fn new(stream: &'a Stream, signals: &'a Signals, escape: u8) -> Result<Self, VirtError> {
+    fn new(
+        stream: &'a Stream,
+        terminal: Terminal<'a>,
+        signals: &'a Signals,
+        escape: u8,
+    ) -> Result<Self, VirtError> {
         let wake = EventFd::from_flags(EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK)
             .map_err(|errno| VirtError::system(errno as i32, "cannot make an event descriptor"))?;
         Ok(Self {
             stream,
+            terminal,
             signals,
             escape,
             wake: Arc::new(wake),
@@ -175,7 +199,7 @@ impl<'a> Session<'a> {
         })
     }
 
-    fn run(&mut self, domain: &Domain) -> Ending {
+    fn run(&mut self, domain: &Domain, patience: Duration) -> Ending {
         loop {
             if let Event::End(ending) = self.step() {
                 return ending;
@@ -183,7 +207,7 @@ impl<'a> Session<'a> {
             if self.to_terminal.is_empty()
                 && let Some(ended) = self.ended.take()
             {
-                return explain(domain, ended);
+                return explain(domain, ended, patience);
             }
         }
     }
@@ -216,7 +240,6 @@ impl<'a> Session<'a> {
     }
 
     fn wait(&mut self) -> Event {
-        let (stdin, stdout) = (std::io::stdin(), std::io::stdout());
         let input = if self.to_guest.len() < PENDING_MAX {
             PollFlags::POLLIN
         } else {
@@ -228,8 +251,8 @@ impl<'a> Session<'a> {
             PollFlags::POLLOUT
         };
         let mut fds = [
-            PollFd::new(stdin.as_fd(), input),
-            PollFd::new(stdout.as_fd(), output),
+            PollFd::new(self.terminal.input, input),
+            PollFd::new(self.terminal.output, output),
             PollFd::new(self.wake.as_fd(), PollFlags::POLLIN),
             PollFd::new(self.signals.as_fd(), PollFlags::POLLIN),
         ];
@@ -295,7 +318,7 @@ impl<'a> Session<'a> {
 
     fn read_terminal(&mut self) -> Event {
         let mut buffer = [0; 1024];
-        match nix::unistd::read(std::io::stdin(), &mut buffer) {
+        match nix::unistd::read(self.terminal.input, &mut buffer) {
             Ok(0) => Event::End(Ending::TerminalClosed),
             Ok(length) => {
                 let typed = buffer.get(..length).unwrap_or_default();
@@ -317,12 +340,17 @@ impl<'a> Session<'a> {
     }
 
     fn write_terminal(&mut self) -> Event {
-        match nix::unistd::write(std::io::stdout(), &self.to_terminal) {
+        if self.to_terminal.is_empty() {
+            // Nothing was asked for, so what was told is an error or a hang-up.
+            return Event::End(Ending::TerminalClosed);
+        }
+        match nix::unistd::write(self.terminal.output, &self.to_terminal) {
             Ok(length) => {
                 self.to_terminal.drain(..length.min(self.to_terminal.len()));
                 Event::GoOn
             }
             Err(Errno::EAGAIN | Errno::EINTR) => Event::GoOn,
+            Err(Errno::EPIPE) => Event::End(Ending::TerminalClosed),
             Err(errno) => Event::End(Ending::TerminalError(VirtError::system(
                 errno as i32,
                 "cannot write to stdout",
@@ -332,7 +360,7 @@ impl<'a> Session<'a> {
 }
 
 /// The stream has ended, in order or with an error: finds out whose end it was.
-fn explain(domain: &Domain, ended: Result<(), VirtError>) -> Ending {
+fn explain(domain: &Domain, ended: Result<(), VirtError>, patience: Duration) -> Ending {
     let connection: &Connect = domain.connection();
     let lost = |error: Option<VirtError>| {
         Ending::ConnectionLost(
@@ -343,7 +371,7 @@ fn explain(domain: &Domain, ended: Result<(), VirtError>) -> Ending {
         return lost(ended.err());
     }
     // The console of a guest that stops closes before its state has changed: give the state a moment.
-    let until = Instant::now() + Duration::from_secs(2);
+    let until = Instant::now() + patience;
     loop {
         match domain.state() {
             Ok((DomainState::SHUTOFF | DomainState::CRASHED, _)) => return Ending::GuestStopped,
@@ -364,14 +392,4 @@ fn explain(domain: &Domain, ended: Result<(), VirtError>) -> Ending {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::escape_byte;
-
-    #[test]
-    fn escape_characters() {
-        assert_eq!(escape_byte("^]"), 0x1d);
-        assert_eq!(escape_byte("^a"), 0x01);
-        assert_eq!(escape_byte("^@"), 0x00);
-        assert_eq!(escape_byte("x"), b'x');
-    }
-}
+mod tests;

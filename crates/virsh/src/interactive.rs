@@ -31,14 +31,16 @@ pub fn run(shell: &mut Shell) -> bool {
             return false;
         }
     };
-    let ended_by_eof = if std::io::stdin().is_terminal() {
-        from_terminal(shell, history)
+    if std::io::stdin().is_terminal() {
+        from_terminal(shell, history);
     } else {
-        from_pipe(shell)
-    };
-    if ended_by_eof {
-        shell.print("\n");
+        from_pipe(shell);
     }
+    // Behind a prompt that got no line, and behind the last command.
+    shell.print(
+        "
+",
+    );
     shell.flush();
     true
 }
@@ -65,7 +67,7 @@ fn prompt(shell: &Shell) -> &'static str {
 }
 
 /// Lines of a script: the prompt is shown as readline shows it.
-fn from_pipe(shell: &mut Shell) -> bool {
+fn from_pipe(shell: &mut Shell) {
     let mut line = Vec::new();
     loop {
         let prompt = prompt(shell);
@@ -73,7 +75,7 @@ fn from_pipe(shell: &mut Shell) -> bool {
         shell.flush();
         line.clear();
         match std::io::stdin().lock().read_until(b'\n', &mut line) {
-            Ok(0) | Err(_) => return true,
+            Ok(0) | Err(_) => return,
             Ok(_) => {}
         }
         let text = String::from_utf8_lossy(&line);
@@ -83,7 +85,7 @@ fn from_pipe(shell: &mut Shell) -> bool {
             shell.run_line(text);
         }
         if shell.leaving {
-            return false;
+            return;
         }
     }
 }
@@ -97,7 +99,7 @@ fn history_file() -> Option<PathBuf> {
 }
 
 /// Lines of a user. The shell is lent to the completer while a line is being typed.
-fn from_terminal(shell: &mut Shell, history: usize) -> bool {
+fn from_terminal(shell: &mut Shell, history: usize) {
     let config = Config::builder()
         .completion_type(CompletionType::List)
         .max_history_size(history)
@@ -109,7 +111,7 @@ fn from_terminal(shell: &mut Shell, history: usize) -> bool {
         Ok(editor) => editor,
         Err(error) => {
             shell.error(&format!("the terminal cannot be used: {error}"));
-            return false;
+            return;
         }
     };
     let file = history_file();
@@ -119,7 +121,7 @@ fn from_terminal(shell: &mut Shell, history: usize) -> bool {
     }
     let cell = RefCell::new(shell);
     editor.set_helper(Some(Lines(&cell)));
-    let eof = loop {
+    loop {
         let prompt = {
             let mut shell = cell.borrow_mut();
             shell.flush();
@@ -132,14 +134,14 @@ fn from_terminal(shell: &mut Shell, history: usize) -> bool {
                     shell.run_line(&line);
                 }
                 if shell.leaving {
-                    break false;
+                    break;
                 }
             }
             // Ctrl-C drops the line.
             Err(ReadlineError::Interrupted) => {}
-            Err(_) => break true,
+            Err(_) => break,
         }
-    };
+    }
     if let Some(file) = &file {
         if let Some(dir) = file.parent()
             && let Err(error) = std::fs::create_dir_all(dir)
@@ -150,7 +152,6 @@ fn from_terminal(shell: &mut Shell, history: usize) -> bool {
             let _ = editor.save_history(file);
         }
     }
-    eof
 }
 
 struct Lines<'a>(&'a RefCell<&'a mut Shell>);

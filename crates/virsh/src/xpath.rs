@@ -28,7 +28,9 @@ fn run<'d>(document: &'d Document, expression: &str) -> Result<Value<'d>, VirtEr
 fn nodes(document: &Document, expression: &str) -> Result<Vec<NodeId>, VirtError> {
     match run(document, expression)? {
         Value::Nodes(nodes) => Ok(nodes),
-        _ => Err(bad(expression, "it selects no nodes")),
+        _ => Err(VirtError::internal(format_args!(
+            "Incorrect xpath '{expression}'"
+        ))),
     }
 }
 

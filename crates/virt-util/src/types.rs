@@ -19,7 +19,8 @@
 //! assert_eq!(flags.unknown(), 0x8000_0000);
 //! ```
 
-use crate::{ErrorCode, Result, VirtError};
+use crate::error::ErrorLevel;
+use crate::{ErrorCode, ErrorDomain, Result, VirtError};
 
 /// What a public type is called in C and which members it has.
 #[derive(Clone, Copy, Debug)]
@@ -66,13 +67,16 @@ pub trait PublicType: Copy {
     fn value(self) -> i64;
 }
 
-/// Refuses bits in `flags` outside of `allowed` with libvirt's code for it, naming the bits and the call.
+/// Refuses bits in `flags` outside of `allowed` with libvirt's code for it, naming the bits and the call. As in libvirt
+/// the text stands without the code's lead.
 pub fn check_flags(call: &str, flags: u32, allowed: u32) -> Result<()> {
     match flags & !allowed {
         0 => Ok(()),
-        unsupported => Err(VirtError::new(
+        unsupported => Err(VirtError::from_parts(
             ErrorCode::INVALID_ARG,
-            format_args!("unsupported flags ({unsupported:#x}) in function {call}"),
+            ErrorDomain::NONE,
+            ErrorLevel::ERROR,
+            format!("unsupported flags ({unsupported:#x}) in function {call}"),
         )),
     }
 }

@@ -406,7 +406,7 @@ impl Domain {
             flags.bits(),
             StreamMode::Blocking,
         )?;
-        Ok(Stream::new(end))
+        Ok(end.into())
     }
 
     /// A picture of a screen: its MIME type and its bytes.
@@ -418,7 +418,7 @@ impl Domain {
         let mime = reply
             .mime
             .ok_or_else(|| VirtError::internal("the driver did not tell the picture's type"))?;
-        Ok((mime, Stream::new(end)))
+        Ok((mime, end.into()))
     }
 
     /// Presses keys together for `hold` milliseconds. `codeset` is a `virKeycodeSet`.

@@ -16,11 +16,13 @@ pub enum Received {
 #[derive(Debug)]
 pub struct Stream(StreamEnd);
 
-impl Stream {
-    pub(crate) fn new(end: StreamEnd) -> Self {
+impl From<StreamEnd> for Stream {
+    fn from(end: StreamEnd) -> Self {
         Self(end)
     }
+}
 
+impl Stream {
     /// The raw end, for holes and for passing on.
     pub fn end(&self) -> &StreamEnd {
         &self.0
