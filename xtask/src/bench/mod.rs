@@ -192,7 +192,7 @@ impl Side {
             return Ok(time);
         }
         let text = String::from_utf8_lossy(&out.stderr).into_owned();
-        Err(text.lines().next().unwrap_or("virsh failed").into())
+        Err(text.lines().last().unwrap_or("virsh failed").into())
     }
 }
 

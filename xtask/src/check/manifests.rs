@@ -65,7 +65,10 @@ fn one(member: &Member<'_>, manifest: &toml::Table) -> Vec<String> {
         .targets
         .iter()
         .any(|t| t.is_lib() || t.is_rlib() || t.is_cdylib() || t.is_proc_macro());
-    let should = is_library && matches!(member.room, Room::Crate | Room::Plugin);
+    // A program in crates/ may have a library too, for its tests; it is a program all the same.
+    let is_program =
+        member.room == Room::Crate && member.package.targets.iter().any(|target| target.is_bin());
+    let should = is_library && !is_program && matches!(member.room, Room::Crate | Room::Plugin);
     match (published, should) {
         (true, false) => wrong.push("is a program or a test and lacks publish = false".to_owned()),
         (false, true) => wrong.push("is a library that others build on, and has publish = false".to_owned()),
