@@ -118,6 +118,9 @@ pub(crate) enum Handler {
     NotACall,
 }
 
+/// `VIR_TYPED_PARAM_STRING_OKAY`: see [`Procedure::typed_strings`].
+pub(crate) const TYPED_PARAM_STRING_OKAY: u32 = 4;
+
 fn handler(program: u32, number: u32) -> Option<Handler> {
     let handlers: &[Handler] = match program {
         PROGRAM_REMOTE => &handlers::REMOTE,

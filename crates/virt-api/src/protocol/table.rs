@@ -42,6 +42,9 @@ pub struct Procedure {
     pub inline: bool,
     /// Whether it is allowed before authentication.
     pub before_auth: bool,
+    /// Whether clients add a flag (4, `VIR_TYPED_PARAM_STRING_OKAY`) to say that they understand strings among typed
+    /// parameters. All that we serve do; drivers do not see the flag.
+    pub typed_strings: bool,
     /// Whether a read-only connection may call it.
     pub read_only: ReadOnly,
     /// Why `read_only` differs from libvirt's rule, where it does.
@@ -337,6 +340,7 @@ impl Procedure {
             priority: Priority::Low,
             inline: false,
             before_auth: false,
+            typed_strings: false,
             read_only: ReadOnly::Allow,
             read_only_overridden: None,
             acl: &[],

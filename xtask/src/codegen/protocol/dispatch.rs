@@ -121,9 +121,13 @@ fn handler(procedure: &Procedure, program: &Program) -> String {
     } else {
         let _ = writeln!(
             out,
-            "    let args: {} = call.decode(bytes)?;",
+            "    let {}args: {} = call.decode(bytes)?;",
+            if procedure.typed_strings { "mut " } else { "" },
             procedure.args_type(program)
         );
+        if procedure.typed_strings {
+            out.push_str("    args.flags &= !TYPED_PARAM_STRING_OKAY;\n");
+        }
     }
     for (index, item) in procedure.rules.iter().enumerate() {
         out.push_str(&rule(item, procedure, program, index));
@@ -251,6 +255,9 @@ pub fn tree(description: &Description) -> Tree {
                         "dispatch::{Call, Handler};"
                     },
                 );
+                if handlers.contains("TYPED_PARAM_STRING_OKAY") {
+                    file = file.replace("Call, Handler", "Call, Handler, TYPED_PARAM_STRING_OKAY");
+                }
                 file.push_str(&table);
                 file.push('\n');
                 file.push_str(&handlers);

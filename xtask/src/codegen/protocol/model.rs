@@ -120,6 +120,7 @@ pub struct Procedure {
     pub high: bool,
     pub inline: bool,
     pub before_auth: bool,
+    pub typed_strings: bool,
     pub read_only: Option<ReadOnly>,
     pub acl: Vec<AclRule>,
     pub acl_none: Option<String>,

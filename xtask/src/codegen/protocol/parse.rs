@@ -254,6 +254,7 @@ impl<'a> Parser<'a> {
             high: false,
             inline: false,
             before_auth: false,
+            typed_strings: false,
             read_only: None,
             acl: Vec::new(),
             acl_none: None,
@@ -320,6 +321,19 @@ impl<'a> Parser<'a> {
             "priority" => procedure.high = one_of(rest, &["high", "low"])? == "high",
             "inline" => procedure.inline = true,
             "before_auth" => procedure.before_auth = true,
+            "typed_strings" => {
+                if !procedure
+                    .args
+                    .iter()
+                    .any(|field| field.name == "flags" && field.ty == Type::U32)
+                {
+                    return self.error(
+                        line,
+                        "`typed_strings` is about the argument `flags`, which is missing",
+                    );
+                }
+                procedure.typed_strings = true;
+            }
             "read_only" => {
                 let (rest, reason) = self.reason(line, rest)?;
                 let when = match rest {

@@ -118,6 +118,9 @@ fn entry(procedure: &Procedure, program: &Program) -> String {
         if procedure.before_auth {
             out.push_str("before_auth: true, ");
         }
+        if procedure.typed_strings {
+            out.push_str("typed_strings: true, ");
+        }
         if let Some(read_only) = &procedure.read_only {
             let _ = write!(
                 out,

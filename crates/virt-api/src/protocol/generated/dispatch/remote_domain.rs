@@ -4,7 +4,7 @@
 
 use virt_util::Result;
 
-use crate::protocol::dispatch::{Call, Handler, checks};
+use crate::protocol::dispatch::{Call, Handler, TYPED_PARAM_STRING_OKAY, checks};
 use crate::protocol::remote::*;
 use crate::protocol::traits::*;
 
@@ -513,7 +513,8 @@ fn domain_block_stats_flags(
     driver: &dyn HypervisorDriver,
     bytes: &[u8],
 ) -> Result<Vec<u8>> {
-    let args: DomainBlockStatsFlagsArgs = call.decode(bytes)?;
+    let mut args: DomainBlockStatsFlagsArgs = call.decode(bytes)?;
+    args.flags &= !TYPED_PARAM_STRING_OKAY;
     if args.nparams < 0 {
         return call.broken_rule(0);
     }

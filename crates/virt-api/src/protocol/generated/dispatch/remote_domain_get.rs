@@ -4,7 +4,7 @@
 
 use virt_util::Result;
 
-use crate::protocol::dispatch::{Call, Handler, checks};
+use crate::protocol::dispatch::{Call, Handler, TYPED_PARAM_STRING_OKAY, checks};
 use crate::protocol::remote::*;
 use crate::protocol::traits::*;
 
@@ -207,7 +207,8 @@ fn domain_get_memory_parameters(
     driver: &dyn HypervisorDriver,
     bytes: &[u8],
 ) -> Result<Vec<u8>> {
-    let args: DomainGetMemoryParametersArgs = call.decode(bytes)?;
+    let mut args: DomainGetMemoryParametersArgs = call.decode(bytes)?;
+    args.flags &= !TYPED_PARAM_STRING_OKAY;
     if args.nparams < 0 {
         return call.broken_rule(0);
     }
@@ -240,7 +241,8 @@ fn domain_get_blkio_parameters(
     driver: &dyn HypervisorDriver,
     bytes: &[u8],
 ) -> Result<Vec<u8>> {
-    let args: DomainGetBlkioParametersArgs = call.decode(bytes)?;
+    let mut args: DomainGetBlkioParametersArgs = call.decode(bytes)?;
+    args.flags &= !TYPED_PARAM_STRING_OKAY;
     if args.nparams < 0 {
         return call.broken_rule(0);
     }
@@ -266,7 +268,8 @@ fn domain_get_scheduler_parameters_flags(
     driver: &dyn HypervisorDriver,
     bytes: &[u8],
 ) -> Result<Vec<u8>> {
-    let args: DomainGetSchedulerParametersFlagsArgs = call.decode(bytes)?;
+    let mut args: DomainGetSchedulerParametersFlagsArgs = call.decode(bytes)?;
+    args.flags &= !TYPED_PARAM_STRING_OKAY;
     if args.nparams <= 0 {
         return call.broken_rule(0);
     }
@@ -330,7 +333,8 @@ fn domain_get_block_io_tune(
     driver: &dyn HypervisorDriver,
     bytes: &[u8],
 ) -> Result<Vec<u8>> {
-    let args: DomainGetBlockIoTuneArgs = call.decode(bytes)?;
+    let mut args: DomainGetBlockIoTuneArgs = call.decode(bytes)?;
+    args.flags &= !TYPED_PARAM_STRING_OKAY;
     if args.nparams < 0 {
         return call.broken_rule(0);
     }
@@ -349,7 +353,8 @@ fn domain_get_numa_parameters(
     driver: &dyn HypervisorDriver,
     bytes: &[u8],
 ) -> Result<Vec<u8>> {
-    let args: DomainGetNumaParametersArgs = call.decode(bytes)?;
+    let mut args: DomainGetNumaParametersArgs = call.decode(bytes)?;
+    args.flags &= !TYPED_PARAM_STRING_OKAY;
     if args.nparams < 0 {
         return call.broken_rule(0);
     }
@@ -364,7 +369,8 @@ fn domain_get_interface_parameters(
     driver: &dyn HypervisorDriver,
     bytes: &[u8],
 ) -> Result<Vec<u8>> {
-    let args: DomainGetInterfaceParametersArgs = call.decode(bytes)?;
+    let mut args: DomainGetInterfaceParametersArgs = call.decode(bytes)?;
+    args.flags &= !TYPED_PARAM_STRING_OKAY;
     if args.nparams < 0 {
         return call.broken_rule(0);
     }
@@ -380,7 +386,8 @@ fn domain_get_cpu_stats(
     driver: &dyn HypervisorDriver,
     bytes: &[u8],
 ) -> Result<Vec<u8>> {
-    let args: DomainGetCpuStatsArgs = call.decode(bytes)?;
+    let mut args: DomainGetCpuStatsArgs = call.decode(bytes)?;
+    args.flags &= !TYPED_PARAM_STRING_OKAY;
     checks::cpu_range(&args.start_cpu, &args.ncpus, &args.nparams)?;
     call.admit()?;
     let domain = call.domain(args.domain)?;
@@ -544,7 +551,8 @@ fn domain_get_launch_security_info(
     driver: &dyn HypervisorDriver,
     bytes: &[u8],
 ) -> Result<Vec<u8>> {
-    let args: DomainGetLaunchSecurityInfoArgs = call.decode(bytes)?;
+    let mut args: DomainGetLaunchSecurityInfoArgs = call.decode(bytes)?;
+    args.flags &= !TYPED_PARAM_STRING_OKAY;
     call.admit()?;
     let domain = call.domain(args.domain)?;
     let reply = driver.domain_get_launch_security_info(call.cx, domain, args.flags)?;

@@ -4,7 +4,7 @@
 
 use virt_util::Result;
 
-use crate::protocol::dispatch::{Call, Handler, checks};
+use crate::protocol::dispatch::{Call, Handler, TYPED_PARAM_STRING_OKAY, checks};
 use crate::protocol::remote::*;
 use crate::protocol::traits::*;
 
@@ -441,7 +441,8 @@ fn node_get_memory_parameters(
     driver: &dyn HypervisorDriver,
     bytes: &[u8],
 ) -> Result<Vec<u8>> {
-    let args: NodeGetMemoryParametersArgs = call.decode(bytes)?;
+    let mut args: NodeGetMemoryParametersArgs = call.decode(bytes)?;
+    args.flags &= !TYPED_PARAM_STRING_OKAY;
     if args.nparams < 0 {
         return call.broken_rule(0);
     }
@@ -538,7 +539,8 @@ fn node_get_sev_info(
     driver: &dyn HypervisorDriver,
     bytes: &[u8],
 ) -> Result<Vec<u8>> {
-    let args: NodeGetSevInfoArgs = call.decode(bytes)?;
+    let mut args: NodeGetSevInfoArgs = call.decode(bytes)?;
+    args.flags &= !TYPED_PARAM_STRING_OKAY;
     if args.nparams < 0 {
         return call.broken_rule(0);
     }

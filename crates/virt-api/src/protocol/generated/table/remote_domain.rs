@@ -710,6 +710,7 @@ pub(super) static ROWS: [Procedure; 68] = [
         on: DriverKind::Hypervisor,
         owner: Owner::Driver,
         class: Class::Query,
+        typed_strings: true,
         acl: &[AclRule::always(ObjectKind::Domain, "read")],
         rules: &[Rule::NonNegative("nparams")],
         ..Procedure::call(0x20008086)

@@ -256,6 +256,7 @@ pub(super) static ROWS: [Procedure; 39] = [
         on: DriverKind::Hypervisor,
         owner: Owner::Driver,
         class: Class::Query,
+        typed_strings: true,
         acl: &[AclRule::always(ObjectKind::Domain, "read")],
         rules: &[
             Rule::NonNegative("nparams"),
@@ -328,6 +329,7 @@ pub(super) static ROWS: [Procedure; 39] = [
         on: DriverKind::Hypervisor,
         owner: Owner::Driver,
         class: Class::Query,
+        typed_strings: true,
         acl: &[AclRule::always(ObjectKind::Domain, "read")],
         rules: &[
             Rule::NonNegative("nparams"),
@@ -376,6 +378,7 @@ pub(super) static ROWS: [Procedure; 39] = [
         on: DriverKind::Hypervisor,
         owner: Owner::Driver,
         class: Class::Query,
+        typed_strings: true,
         acl: &[AclRule::always(ObjectKind::Domain, "read")],
         rules: &[
             Rule::Positive("nparams"),
@@ -462,6 +465,7 @@ pub(super) static ROWS: [Procedure; 39] = [
         on: DriverKind::Hypervisor,
         owner: Owner::Driver,
         class: Class::Query,
+        typed_strings: true,
         acl: &[AclRule::always(ObjectKind::Domain, "read")],
         rules: &[
             Rule::NonNegative("nparams"),
@@ -490,6 +494,7 @@ pub(super) static ROWS: [Procedure; 39] = [
         on: DriverKind::Hypervisor,
         owner: Owner::Driver,
         class: Class::Query,
+        typed_strings: true,
         acl: &[AclRule::always(ObjectKind::Domain, "read")],
         rules: &[Rule::NonNegative("nparams")],
         ..Procedure::call(0x20008086)
@@ -505,6 +510,7 @@ pub(super) static ROWS: [Procedure; 39] = [
         on: DriverKind::Hypervisor,
         owner: Owner::Driver,
         class: Class::Query,
+        typed_strings: true,
         acl: &[AclRule::always(ObjectKind::Domain, "read")],
         rules: &[Rule::NonNegative("nparams")],
         ..Procedure::call(0x20008086)
@@ -520,6 +526,7 @@ pub(super) static ROWS: [Procedure; 39] = [
         on: DriverKind::Hypervisor,
         owner: Owner::Driver,
         class: Class::Query,
+        typed_strings: true,
         acl: &[AclRule::always(ObjectKind::Domain, "read")],
         rules: &[Rule::Check("cpu_range", &["start_cpu", "ncpus", "nparams"])],
         ..Procedure::call(0x20008086)
@@ -741,6 +748,7 @@ pub(super) static ROWS: [Procedure; 39] = [
         on: DriverKind::Hypervisor,
         owner: Owner::Driver,
         class: Class::Query,
+        typed_strings: true,
         read_only: ReadOnly::Deny,
         acl: &[AclRule::always(ObjectKind::Domain, "read")],
         ..Procedure::call(0x20008086)

@@ -503,6 +503,7 @@ pub(super) static ROWS: [Procedure; 46] = [
         on: DriverKind::Hypervisor,
         owner: Owner::Driver,
         class: Class::Query,
+        typed_strings: true,
         acl: &[AclRule::always(ObjectKind::Connect, "read")],
         rules: &[Rule::NonNegative("nparams")],
         ..Procedure::call(0x20008086)
@@ -595,6 +596,7 @@ pub(super) static ROWS: [Procedure; 46] = [
         on: DriverKind::Hypervisor,
         owner: Owner::Driver,
         class: Class::Query,
+        typed_strings: true,
         read_only: ReadOnly::Deny,
         acl: &[AclRule::always(ObjectKind::Connect, "read")],
         rules: &[Rule::NonNegative("nparams")],
