@@ -456,6 +456,11 @@ impl DiskDriver {
 }
 
 impl DiskTune {
+    /// Whether anything is limited, apart from the name of a group.
+    pub fn has_limits(&self) -> bool {
+        *self != Self { group: self.group.clone(), ..Self::default() }
+    }
+
     fn after_read(&mut self, element: Element<'_>, cx: &mut Reader) -> Result<()> {
         let exclusive = [
             ("bytes", self.total_bytes, self.read_bytes, self.write_bytes),

@@ -10,8 +10,10 @@
 //! | [`device_info`] | what all devices share: alias, boot order, address |
 //! | [`storage`], [`disk`], [`controller`], [`filesystem`], [`interface`], [`chardev`], [`input`], [`graphics`], [`video`], [`sound`], [`hostdev`], [`small`] | devices |
 //! | [`qemu_ns`] | QEMU's own namespace |
+//! | [`mod@normalize`] | from what was said to what is meant: defaults, implied devices, addresses; hooks for drivers |
 //!
-//! A definition goes through four steps: read (pure), normalize (defaults, controllers, addresses), validate, write.
+//! A definition goes through four steps: read (pure), [`normalize`](normalize::normalize)
+//! (defaults, controllers, addresses), validate, write.
 
 pub mod chardev;
 pub mod clock;
@@ -26,6 +28,7 @@ pub mod input;
 pub mod interface;
 pub mod lifecycle;
 pub mod memory;
+pub mod normalize;
 pub mod os;
 pub mod qemu_ns;
 pub mod seclabel;
@@ -132,7 +135,7 @@ pub struct Domain {
     #[xml("iothreads", default)]
     pub iothread_count: u32,
     /// I/O threads whose settings or numbers were said.
-    #[xml("iothreadids/iothread")]
+    #[xml("iothreadids/iothread", when = self.iothreads.iter().any(IoThread::is_worth_listing))]
     pub iothreads: Vec<IoThread>,
     /// Pool of the thread that runs what no I/O thread does.
     #[xml("defaultiothread", omit_empty)]

@@ -140,6 +140,16 @@ pub struct IoThread {
     /// Shrinking of the polling time.
     #[xml("poll@shrink")]
     pub poll_shrink: Option<u64>,
+    /// Counted, but not listed by the user.
+    #[xml(skip)]
+    pub autofill: bool,
+}
+
+impl IoThread {
+    /// Whether the list says more of the thread than that it exists.
+    pub(super) fn is_worth_listing(&self) -> bool {
+        !self.autofill || *self != Self { id: self.id, autofill: true, ..Self::default() }
+    }
 }
 
 impl IoThread {

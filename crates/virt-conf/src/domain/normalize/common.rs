@@ -1,0 +1,363 @@
+//! What concerns the whole definition, after its devices are complete: memory, boot order, timers, implied devices.
+
+use virt_util::{ErrorCode, Result, VirtError};
+
+use super::devices::{device_refs, normalize_device};
+use super::{DeviceRef, DomainFeatures, DomainHooks, NormalizeContext, NormalizeFlags, add_controller, device_info, generate};
+use crate::cpu::CpuMode;
+use crate::domain::Domain;
+use crate::domain::chardev::{ChannelTarget, Console, ConsoleTargetType, Serial, SerialTarget, SerialTargetType};
+use crate::domain::clock::{TickPolicy, TimerName};
+use crate::domain::controller::{ControllerKind, ControllerType, ScsiControllerModel};
+use crate::domain::device_info::{Address, CcidAddress};
+use crate::domain::disk::DiskBus;
+use crate::domain::graphics::{Graphics, ListenType};
+use crate::domain::hostdev::{HostdevPass, HostdevSubsys};
+use crate::domain::os::{BootDevice, BootEntry, LoaderType, OsType};
+use crate::domain::video::{Video, VideoModelType};
+
+fn xml_error(what: impl std::fmt::Display) -> VirtError {
+    VirtError::new(ErrorCode::XML_ERROR, what)
+}
+
+fn unsupported(what: impl std::fmt::Display) -> VirtError {
+    VirtError::new(ErrorCode::CONFIG_UNSUPPORTED, what)
+}
+
+pub(super) fn normalize_common(
+    domain: &mut Domain,
+    hooks: &dyn DomainHooks,
+    cx: &NormalizeContext<'_>,
+) -> Result<()> {
+    if domain.os.kind.os == OsType::Exe && domain.os.init.is_none() {
+        return Err(xml_error("init binary must be specified"));
+    }
+    memory(domain, cx)?;
+    if let Some(loader) = &mut domain.os.loader
+        && loader.path.is_some()
+    {
+        loader.kind.get_or_insert(LoaderType::Rom);
+    }
+    huge_pages(domain);
+    refuse_duplicates(domain)?;
+    let features = hooks.features();
+    if domain.os.is_hvm() && !features.contains(DomainFeatures::NO_BOOT_ORDER) {
+        boot_order(domain)?;
+    }
+    timers(domain)?;
+    if !features.contains(DomainFeatures::NO_STUB_CONSOLE) {
+        console_for_serial(domain)?;
+    }
+    implied_controllers(domain);
+    if !domain.devices.graphics.is_empty() && domain.devices.videos.is_empty() {
+        domain.devices.videos.push(Video::default());
+    }
+    first_video(domain, hooks, cx)?;
+    if !domain.devices.serials.is_empty() {
+        normalize_device(domain, DeviceRef::Serial(0), hooks, cx)?;
+    }
+    for at in 0..domain.devices.controllers.len() {
+        let unnamed = matches!(
+            domain.devices.controllers.get(at).map(|controller| &controller.kind),
+            Some(ControllerKind::Scsi { model: None, .. })
+        );
+        if unnamed {
+            normalize_device(domain, DeviceRef::Controller(at), hooks, cx)?;
+        }
+    }
+    if let Some(metadata) = &mut domain.metadata {
+        metadata.keep_one_per_namespace();
+    }
+    silent_spice(domain);
+    match &domain.cpu {
+        Some(cpu) if cpu.mode == CpuMode::Custom && cpu.model_name().is_none() && cpu.check.is_some() => {
+            Err(unsupported("check attribute specified for CPU with no model"))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn memory(domain: &mut Domain, cx: &NormalizeContext<'_>) -> Result<()> {
+    let update = NormalizeFlags::ABI_UPDATE | NormalizeFlags::ABI_UPDATE_MIGRATION;
+    let nodes = match domain.cpu.as_ref().and_then(|cpu| cpu.numa.as_ref()) {
+        Some(numa) if domain.memory.size == 0 || cx.flags.intersects(update) => numa.memory(),
+        _ => 0,
+    };
+    let devices: u64 = domain.devices.memory.iter().fold(0, |sum, device| sum.saturating_add(device.target.size));
+    if nodes != 0 {
+        domain.memory.size = nodes.saturating_add(devices);
+    } else if devices > domain.memory.size {
+        return Err(xml_error("Total size of memory devices exceeds the total memory size"));
+    }
+    if domain.memory.size == devices {
+        return Err(xml_error("Memory size must be specified via <memory> or in the <numa> configuration"));
+    }
+    if domain.current_memory > domain.memory.size || domain.current_memory == 0 {
+        domain.current_memory = domain.memory.size;
+    }
+    if let Some(max) = domain.max_memory {
+        if max.size == 0 && max.slots > 0 {
+            return Err(xml_error("maximum memory size must be specified when specifying number of memory slots"));
+        }
+        if max.size != 0 && max.size < domain.memory.size {
+            return Err(xml_error("maximum memory size must be equal or greater than the actual memory size"));
+        }
+    }
+    Ok(())
+}
+
+/// Without NUMA nodes, pages for node 0 alone are pages for all.
+fn huge_pages(domain: &mut Domain) {
+    let nodes = domain.cpu.as_ref().and_then(|cpu| cpu.numa.as_ref()).is_some_and(|numa| !numa.cells.is_empty());
+    let Some(pages) = domain.memory_backing.as_mut().and_then(|backing| backing.huge_pages.as_mut()) else { return };
+    for page in &mut pages.pages {
+        if !nodes && page.nodeset.as_ref().is_some_and(|nodes| nodes.0.last().unwrap_or(0) == 0) {
+            page.nodeset = None;
+        }
+    }
+}
+
+fn refuse_duplicates(domain: &Domain) -> Result<()> {
+    let mut controllers = std::collections::HashSet::new();
+    for controller in &domain.devices.controllers {
+        let (kind, index) = (controller.kind.controller_type(), controller.kind.index());
+        // The functions of a USB 2 controller share a number.
+        if kind != ControllerType::Usb && !controllers.insert((kind, index)) {
+            return Err(xml_error(format_args!("Multiple '{kind}' controllers with index '{}'", index.unwrap_or_default())));
+        }
+    }
+    let mut panics = std::collections::HashSet::new();
+    for panic in &domain.devices.panics {
+        if !panics.insert(panic.model) {
+            let model = panic.model.map_or("default", |model| model.as_str());
+            return Err(xml_error(format_args!("Multiple panic devices with model '{model}'")));
+        }
+    }
+    Ok(())
+}
+
+fn boot_order(domain: &mut Domain) -> Result<()> {
+    let mut orders = std::collections::HashSet::new();
+    for device in device_refs(domain) {
+        let Some(boot) = device_info(domain, device).and_then(|info| info.boot.as_ref()) else { continue };
+        if !orders.insert(boot.order) {
+            return Err(unsupported(format_args!("boot order '{}' used for more than one device", boot.order)));
+        }
+    }
+    match (domain.os.boot.is_empty(), orders.is_empty()) {
+        (false, false) => Err(unsupported("per-device boot elements cannot be used together with os/boot elements")),
+        (true, true) => {
+            domain.os.boot.push(BootEntry { dev: BootDevice::Hd });
+            Ok(())
+        }
+        _ => Ok(()),
+    }
+}
+
+fn timers(domain: &Domain) -> Result<()> {
+    for timer in &domain.clock.timers {
+        let name = timer.name;
+        let refuse = |what: &str| Err(unsupported(format_args!("timer {name} doesn't support setting of timer {what}")));
+        if matches!(name, TimerName::Kvmclock | TimerName::Hypervclock) && timer.tick_policy.is_some() {
+            return refuse("tickpolicy");
+        }
+        let catches_up = timer.catchup.as_ref().is_some_and(|catchup| *catchup != Default::default());
+        if timer.tick_policy != Some(TickPolicy::Catchup) && catches_up {
+            return Err(xml_error("setting of timer catchup policies is only supported with tickpolicy='catchup'"));
+        }
+        if name != TimerName::Tsc {
+            if timer.frequency != 0 {
+                return refuse("frequency");
+            }
+            if timer.mode.is_some() {
+                return refuse("mode");
+            }
+        }
+        if !matches!(name, TimerName::Platform | TimerName::Rtc) && timer.track.is_some() {
+            return refuse("track");
+        }
+    }
+    Ok(())
+}
+
+/// The first console of a virtual machine has always been its first serial port: each stands for the other.
+fn console_for_serial(domain: &mut Domain) -> Result<()> {
+    let devices = &mut domain.devices;
+    if devices.consoles.iter().skip(1).any(|console| console.target_type == ConsoleTargetType::Serial) {
+        return Err(unsupported("Only the first console can be a serial port"));
+    }
+    if domain.os.kind.os != OsType::Hvm {
+        return Ok(());
+    }
+    let stub = || Console { target_type: ConsoleTargetType::Serial, ..Console::default() };
+    let serial_console =
+        |console: &Console| matches!(console.target_type, ConsoleTargetType::Serial | ConsoleTargetType::None);
+    match (devices.consoles.first_mut(), devices.serials.first()) {
+        (Some(console), serial) if serial_console(console) => {
+            match serial {
+                None => {
+                    let console = std::mem::replace(console, stub());
+                    devices.serials.push(Serial {
+                        host: console.host,
+                        target: SerialTarget { port: Some(0), ..SerialTarget::default() },
+                        info: console.info,
+                    });
+                }
+                Some(serial) if serial.host.source != console.host.source => *console = stub(),
+                Some(_) => return Ok(()),
+            }
+            generate::renumber_consoles(domain);
+        }
+        (_, Some(serial)) => {
+            use SerialTargetType as T;
+            if !matches!(serial.target.kind, T::PciSerial | T::UsbSerial | T::IsaDebug) {
+                devices.consoles.insert(0, stub());
+                generate::renumber_consoles(domain);
+            }
+        }
+        _ => {}
+    }
+    Ok(())
+}
+
+/// Controllers that devices are said to be on, or need.
+fn implied_controllers(domain: &mut Domain) {
+    for (bus, kind) in [
+        (DiskBus::Scsi, ControllerType::Scsi),
+        (DiskBus::Fdc, ControllerType::Fdc),
+        (DiskBus::Ide, ControllerType::Ide),
+        (DiskBus::Sata, ControllerType::Sata),
+    ] {
+        let most = domain
+            .devices
+            .disks
+            .iter()
+            .filter(|disk| disk.target.bus == Some(bus))
+            .filter_map(|disk| match &disk.info.address {
+                Some(Address::Drive(address)) => Some(address.controller),
+                _ => None,
+            })
+            .max();
+        add_up_to(domain, kind, most, None);
+    }
+    let virtio_serial = |address: &Option<Address>| match address {
+        Some(Address::VirtioSerial(address)) => address.controller,
+        _ => 0,
+    };
+    let channels = domain
+        .devices
+        .channels
+        .iter()
+        .filter(|channel| matches!(channel.target, ChannelTarget::Virtio { .. }))
+        .map(|channel| virtio_serial(&channel.info.address));
+    let consoles = domain
+        .devices
+        .consoles
+        .iter()
+        .filter(|console| console.target_type == ConsoleTargetType::Virtio)
+        .map(|console| virtio_serial(&console.info.address));
+    for index in channels.chain(consoles).collect::<Vec<_>>() {
+        add_controller(domain, ControllerKind::new(ControllerType::VirtioSerial, Some(index)));
+    }
+    for at in 0..domain.devices.smartcards.len() {
+        let next = domain
+            .devices
+            .smartcards
+            .iter()
+            .filter_map(|card| match &card.info.address {
+                Some(Address::Ccid(address)) if address.controller == 0 => Some(address.slot),
+                _ => None,
+            })
+            .max()
+            .map_or(0, |slot| slot.saturating_add(1));
+        let Some(card) = domain.devices.smartcards.get_mut(at) else { continue };
+        let address = card.info.address.get_or_insert(Address::Ccid(CcidAddress { controller: 0, slot: next }));
+        let index = if let Address::Ccid(address) = address { address.controller } else { 0 };
+        add_controller(domain, ControllerKind::new(ControllerType::Ccid, Some(index)));
+    }
+    let scsi = domain
+        .devices
+        .hostdevs
+        .iter()
+        .filter(|hostdev| {
+            matches!(&hostdev.mode, HostdevPass::Subsystem(device) if matches!(**device, HostdevSubsys::Scsi { .. }))
+        })
+        .filter_map(|hostdev| match &hostdev.info.address {
+            Some(Address::Drive(address)) => Some(address.controller),
+            _ => None,
+        })
+        .max();
+    // A controller that is added because the others are full is of their model.
+    let model = domain.devices.controllers.iter().find_map(|controller| match &controller.kind {
+        ControllerKind::Scsi { model: Some(model), .. } => Some(*model),
+        _ => None,
+    });
+    add_up_to(domain, ControllerType::Scsi, scsi, model);
+}
+
+fn add_up_to(domain: &mut Domain, kind: ControllerType, most: Option<u32>, model: Option<ScsiControllerModel>) {
+    /// More controllers than any hypervisor has; an address beyond is refused by the driver.
+    const MOST: u32 = 4096;
+    for index in 0..=most.unwrap_or_default().min(MOST) {
+        if most.is_none() {
+            return;
+        }
+        let mut controller = ControllerKind::new(kind, Some(index));
+        if let ControllerKind::Scsi { model: slot, .. } = &mut controller {
+            *slot = model;
+        }
+        add_controller(domain, controller);
+    }
+}
+
+fn first_video(domain: &mut Domain, hooks: &dyn DomainHooks, cx: &NormalizeContext<'_>) -> Result<()> {
+    let Some(first) = domain.devices.videos.first_mut() else { return Ok(()) };
+    if first.model.kind == VideoModelType::None {
+        // Nothing of it is written but a name that the user gave.
+        let alias = first.info.alias.take();
+        *first = Video::new(VideoModelType::None);
+        first.info.alias = alias;
+        return Ok(());
+    }
+    first.model.primary = true;
+    normalize_device(domain, DeviceRef::Video(0), hooks, cx)
+}
+
+/// A SPICE server without ports listens on nothing.
+fn silent_spice(domain: &mut Domain) {
+    for graphics in &mut domain.devices.graphics {
+        if let Graphics::Spice(spice) = graphics
+            && (spice.port, spice.tls_port, spice.autoport) == (0, 0, false)
+            && let Some(first) = spice.listens.0.first_mut()
+            && first.kind == ListenType::Address
+        {
+            first.address = None;
+            first.kind = ListenType::None;
+        }
+    }
+}
+
+/// What the driver does not support of the model.
+pub(super) fn check_features(domain: &mut Domain, hooks: &dyn DomainHooks) -> Result<()> {
+    let features = hooks.features();
+    if !features.contains(DomainFeatures::MEMORY_HOTPLUG) && domain.max_memory.is_some() {
+        return Err(unsupported("memory hotplug tunables <maxMemory> are not supported by this hypervisor driver"));
+    }
+    if !features.contains(DomainFeatures::OFFLINE_VCPUPIN) {
+        let online = domain.vcpus.online();
+        if let Some(tune) = &mut domain.cpu_tune {
+            tune.vcpu_pin.retain(|vcpu, _| *vcpu < online);
+        }
+    }
+    if let Some(tune) = &mut domain.cpu_tune {
+        // CPUs that the guest does not have cannot be pinned.
+        tune.vcpu_pin.retain(|vcpu, _| *vcpu < domain.vcpus.max);
+    }
+    if !features.contains(DomainFeatures::NAME_SLASH) && domain.name.contains('/') {
+        return Err(xml_error(format_args!("name {} cannot contain '/'", domain.name)));
+    }
+    if !features.contains(DomainFeatures::INDIVIDUAL_VCPUS) && !domain.vcpu_states.is_empty() {
+        return Err(unsupported("individual CPU state configuration is not supported"));
+    }
+    Ok(())
+}

@@ -1,0 +1,518 @@
+//! Devices: a way to name each, and the defaults that all drivers share.
+
+use virt_util::{ErrorCode, Result, VirtError};
+
+use super::{DomainFeatures, DomainHooks, NormalizeContext, controllers};
+use crate::domain::chardev::{ConsoleTargetType, SerialTargetType};
+use crate::domain::controller::{ControllerKind, ScsiControllerModel};
+use crate::domain::device_info::{Address, DeviceInfo, DriveAddress};
+use crate::domain::disk::{DiskBus, DiskDevice, SnapshotLocation};
+use crate::domain::filesystem::{FilesystemAccessMode, FilesystemSource};
+use crate::domain::hostdev::{HostdevPass, HostdevSubsys, MdevModel, ScsiHostdev};
+use crate::domain::input::InputType;
+use crate::domain::input::InputBus;
+use crate::domain::memory::{MemoryAccess, MemoryModel};
+use crate::domain::os::OsType;
+use crate::domain::small::RngSource;
+use crate::domain::storage::{NetProtocol, StorageLocation};
+use crate::domain::video::VideoModelType;
+use crate::domain::{Domain, VirtType};
+
+macro_rules! device_refs {
+    (many: $($variant:ident $field:ident,)* ; one: $($single:ident $single_field:ident,)*) => {
+        /// Names a device of a domain: its family and its place there.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+        #[allow(missing_docs, reason = "each is the family of that name")]
+        pub enum DeviceRef {
+            $($variant(usize),)*
+            $($single,)*
+            Graphics(usize),
+            Audio(usize),
+            Lease(usize),
+        }
+
+        /// All devices in the order in which libvirt goes through them.
+        pub fn device_refs(domain: &Domain) -> Vec<DeviceRef> {
+            use DeviceRef as R;
+            let devices = &domain.devices;
+            let mut refs = Vec::new();
+            let many = |refs: &mut Vec<R>, count: usize, make: fn(usize) -> R| refs.extend((0..count).map(make));
+            many(&mut refs, devices.disks.len(), R::Disk);
+            many(&mut refs, devices.interfaces.len(), R::Interface);
+            many(&mut refs, devices.sounds.len(), R::Sound);
+            many(&mut refs, devices.hostdevs.len(), R::Hostdev);
+            many(&mut refs, devices.videos.len(), R::Video);
+            many(&mut refs, devices.controllers.len(), R::Controller);
+            many(&mut refs, devices.smartcards.len(), R::Smartcard);
+            many(&mut refs, devices.serials.len(), R::Serial);
+            many(&mut refs, devices.parallels.len(), R::Parallel);
+            many(&mut refs, devices.channels.len(), R::Channel);
+            many(&mut refs, devices.consoles.len(), R::Console);
+            many(&mut refs, devices.inputs.len(), R::Input);
+            many(&mut refs, devices.filesystems.len(), R::Filesystem);
+            many(&mut refs, devices.watchdogs.len(), R::Watchdog);
+            refs.extend(devices.memballoon.as_ref().map(|_| R::Memballoon));
+            many(&mut refs, devices.rngs.len(), R::Rng);
+            refs.extend(devices.nvram.as_ref().map(|_| R::Nvram));
+            many(&mut refs, devices.hubs.len(), R::Hub);
+            many(&mut refs, devices.shmems.len(), R::Shmem);
+            many(&mut refs, devices.tpms.len(), R::Tpm);
+            many(&mut refs, devices.panics.len(), R::Panic);
+            many(&mut refs, devices.memory.len(), R::Memory);
+            many(&mut refs, devices.redirdevs.len(), R::Redirdev);
+            refs.extend(devices.iommu.as_ref().map(|_| R::Iommu));
+            refs.extend(devices.vsock.as_ref().map(|_| R::Vsock));
+            many(&mut refs, devices.cryptos.len(), R::Crypto);
+            refs.extend(devices.pstore.as_ref().map(|_| R::Pstore));
+            many(&mut refs, devices.graphics.len(), R::Graphics);
+            many(&mut refs, devices.audios.len(), R::Audio);
+            many(&mut refs, devices.leases.len(), R::Lease);
+            refs
+        }
+
+        /// The common part of a device; none for families without one.
+        pub fn device_info(domain: &Domain, device: DeviceRef) -> Option<&DeviceInfo> {
+            let devices = &domain.devices;
+            match device {
+                $(DeviceRef::$variant(at) => devices.$field.get(at).map(|device| &device.info),)*
+                $(DeviceRef::$single => devices.$single_field.as_ref().map(|device| &device.info),)*
+                DeviceRef::Graphics(_) | DeviceRef::Audio(_) | DeviceRef::Lease(_) => None,
+            }
+        }
+
+        /// [`device_info`], to change it.
+        pub fn device_info_mut(domain: &mut Domain, device: DeviceRef) -> Option<&mut DeviceInfo> {
+            let devices = &mut domain.devices;
+            match device {
+                $(DeviceRef::$variant(at) => devices.$field.get_mut(at).map(|device| &mut device.info),)*
+                $(DeviceRef::$single => devices.$single_field.as_mut().map(|device| &mut device.info),)*
+                DeviceRef::Graphics(_) | DeviceRef::Audio(_) | DeviceRef::Lease(_) => None,
+            }
+        }
+    };
+}
+
+device_refs! {
+    many:
+        Disk disks, Interface interfaces, Sound sounds, Hostdev hostdevs, Video videos, Controller controllers,
+        Smartcard smartcards, Serial serials, Parallel parallels, Channel channels, Console consoles, Input inputs,
+        Filesystem filesystems, Watchdog watchdogs, Rng rngs, Hub hubs, Shmem shmems, Tpm tpms, Panic panics,
+        Memory memory, Redirdev redirdevs, Crypto cryptos,;
+    one:
+        Memballoon memballoon, Nvram nvram, Iommu iommu, Vsock vsock, Pstore pstore,
+}
+
+fn unsupported(what: impl std::fmt::Display) -> VirtError {
+    VirtError::new(ErrorCode::CONFIG_UNSUPPORTED, what)
+}
+
+/// The number that a drive's name stands for: `vda` is 0, `sdaa1` is 26.
+pub fn disk_index(name: &str) -> Option<u32> {
+    let rest = ["fd", "hd", "vd", "sd", "xvd", "ubd"].iter().find_map(|prefix| name.strip_prefix(prefix))?;
+    let letters = rest.len() - rest.trim_start_matches(|c: char| c.is_ascii_lowercase()).len();
+    let (letters, digits) = rest.split_at(letters);
+    if letters.is_empty() || !digits.bytes().all(|byte| byte.is_ascii_digit()) {
+        return None;
+    }
+    let mut index: u32 = 0;
+    for (place, letter) in letters.bytes().enumerate() {
+        index = index.checked_add(u32::from(place > 0))?.checked_mul(26)?.checked_add(u32::from(letter - b'a'))?;
+    }
+    i32::try_from(index).ok().map(|_| index)
+}
+
+/// Drives of one bus stand together, in the order of their names.
+pub(super) fn order_disks(domain: &mut Domain) {
+    let mut buses: Vec<Option<DiskBus>> = Vec::new();
+    for disk in &domain.devices.disks {
+        if !buses.contains(&disk.target.bus) {
+            buses.push(disk.target.bus);
+        }
+    }
+    domain.devices.disks.sort_by_cached_key(|disk| {
+        let group = buses.iter().position(|bus| *bus == disk.target.bus);
+        (group, disk_index(&disk.target.dev).map_or(-1, i64::from))
+    });
+}
+
+const ISA_SERIAL_PORTS: u32 = 4;
+
+/// ISA serial ports have four fixed places.
+pub(super) fn number_isa_serials(domain: &mut Domain) -> Result<()> {
+    let mut used = std::collections::BTreeSet::new();
+    let isa = |kind: SerialTargetType| kind == SerialTargetType::IsaSerial;
+    let internal = |what: String| Err(VirtError::internal(what));
+    let mut count = 0;
+    for serial in domain.devices.serials.iter().filter(|serial| isa(serial.target.kind)) {
+        count += 1;
+        if count > ISA_SERIAL_PORTS || serial.target.port.is_some_and(|port| port >= ISA_SERIAL_PORTS) {
+            return internal(format!("Maximum supported number of ISA serial ports is '{ISA_SERIAL_PORTS}'"));
+        }
+        if let Some(port) = serial.target.port
+            && !used.insert(port)
+        {
+            return internal(format!("target port '{port}' already allocated"));
+        }
+    }
+    for serial in domain.devices.serials.iter_mut().filter(|serial| isa(serial.target.kind)) {
+        if serial.target.port.is_none() {
+            serial.target.port = (0..ISA_SERIAL_PORTS).find(|port| used.insert(*port));
+        }
+    }
+    Ok(())
+}
+
+/// Defaults of one device: the driver's, then those that all drivers share.
+pub(super) fn normalize_device(
+    domain: &mut Domain,
+    device: DeviceRef,
+    hooks: &dyn DomainHooks,
+    cx: &NormalizeContext<'_>,
+) -> Result<()> {
+    hooks.device(domain, device, cx)?;
+    common(domain, device, hooks)?;
+    check_features(domain, device, hooks)
+}
+
+fn common(domain: &mut Domain, device: DeviceRef, hooks: &dyn DomainHooks) -> Result<()> {
+    match device {
+        DeviceRef::Disk(at) => disk(domain, at, hooks)?,
+        DeviceRef::Serial(at) => {
+            let next = next_port(domain.devices.serials.iter().map(|serial| serial.target.port));
+            let x86 = is_x86(domain);
+            if let Some(serial) = domain.devices.serials.get_mut(at) {
+                if serial.target.kind == SerialTargetType::IsaDebug && !x86 {
+                    return Err(unsupported("isa-debug serial type only valid on x86 architecture"));
+                }
+                serial.target.port.get_or_insert(next);
+            }
+        }
+        DeviceRef::Parallel(at) => {
+            let next = next_port(domain.devices.parallels.iter().map(|parallel| parallel.port));
+            if let Some(parallel) = domain.devices.parallels.get_mut(at) {
+                parallel.port.get_or_insert(next);
+            }
+        }
+        DeviceRef::Console(at) => {
+            if let Some(console) = domain.devices.consoles.get_mut(at)
+                && console.target_type == ConsoleTargetType::None
+            {
+                console.target_type = ConsoleTargetType::Serial;
+            }
+        }
+        DeviceRef::Rng(at) => {
+            if let Some(rng) = domain.devices.rngs.get_mut(at)
+                && let RngSource::Random { path } = &mut rng.backend
+            {
+                path.get_or_insert_with(|| "/dev/random".to_owned());
+            }
+        }
+        DeviceRef::Video(at) => video(domain, at),
+        DeviceRef::Hostdev(at) => hostdev(domain, at, hooks)?,
+        DeviceRef::Controller(at) => {
+            if let Some(controller) = domain.devices.controllers.get(at)
+                && controller.driver.as_ref().is_some_and(|driver| driver.iothread != 0)
+                && !is_virtio_scsi(&controller.kind)
+            {
+                let what = "'iothread' attribute only supported for virtio scsi controllers";
+                return Err(VirtError::new(ErrorCode::XML_ERROR, what));
+            }
+        }
+        DeviceRef::Vsock => {
+            if let Some(vsock) = &mut domain.devices.vsock {
+                vsock.auto_cid.get_or_insert(vsock.cid == 0);
+            }
+        }
+        DeviceRef::Memory(at) => {
+            if let Some(memory) = domain.devices.memory.get_mut(at)
+                && memory.model == MemoryModel::VirtioPmem
+            {
+                memory.access.get_or_insert(MemoryAccess::Shared);
+            }
+        }
+        DeviceRef::Filesystem(at) => {
+            if let Some(filesystem) = domain.devices.filesystems.get_mut(at)
+                && !matches!(&filesystem.source, FilesystemSource::Mount { socket: Some(_), .. })
+            {
+                filesystem.access_mode.get_or_insert(FilesystemAccessMode::Passthrough);
+            }
+        }
+        DeviceRef::Input(at) => input(domain, at)?,
+        DeviceRef::Hub(_) if controllers::usb_disabled(domain) => {
+            return Err(unsupported("Can't add USB hub: USB is disabled for this domain"));
+        }
+        _ => {}
+    }
+    Ok(())
+}
+
+fn next_port(ports: impl Iterator<Item = Option<u32>>) -> u32 {
+    ports.flatten().max().map_or(0, |port| port.saturating_add(1))
+}
+
+/// Whether the guest's processor is an x86; so is one that nobody named.
+pub(super) fn is_x86(domain: &Domain) -> bool {
+    matches!(domain.os.kind.arch.as_deref(), None | Some("i686" | "x86_64"))
+}
+
+fn is_virtio_scsi(kind: &ControllerKind) -> bool {
+    use ScsiControllerModel as M;
+    matches!(
+        kind,
+        ControllerKind::Scsi { model: Some(M::VirtioScsi | M::VirtioTransitional | M::VirtioNonTransitional), .. }
+    )
+}
+
+fn disk(domain: &mut Domain, at: usize, hooks: &dyn DomainHooks) -> Result<()> {
+    let scsi_hostdevs = scsi_hostdev_addresses(domain);
+    let groups: Vec<_> = domain
+        .devices
+        .disks
+        .iter()
+        .filter_map(|disk| disk.rest.tune.clone())
+        .filter(|tune| tune.group.is_some() && tune.has_limits())
+        .collect();
+    let Some(disk) = domain.devices.disks.get_mut(at) else { return Ok(()) };
+    if let Some(rest) = disk.target.dev.strip_prefix("ioemu:") {
+        disk.target.dev = rest.to_owned();
+    }
+    if disk.device == DiskDevice::Cdrom {
+        disk.rest.read_only = true;
+    }
+    let name = disk.target.dev.as_str();
+    let bus = *disk.target.bus.get_or_insert_with(|| match disk.device {
+        DiskDevice::Floppy => DiskBus::Fdc,
+        _ if name.starts_with("sd") => DiskBus::Scsi,
+        _ if name.starts_with("vd") => DiskBus::Virtio,
+        _ if name.starts_with("xvd") => DiskBus::Xen,
+        _ if name.starts_with("ubd") => DiskBus::Uml,
+        _ => DiskBus::Ide,
+    });
+    let no_snapshot = disk.rest.read_only || matches!(disk.source.location, StorageLocation::Vhostuser { .. });
+    if no_snapshot {
+        disk.options.snapshot.get_or_insert(SnapshotLocation::No);
+    }
+    match &mut disk.source.location {
+        StorageLocation::Network(network) if network.protocol == NetProtocol::Iscsi => {
+            if let Some(name) = network.name.as_mut().filter(|name| !name.contains('/')) {
+                name.push_str("/0");
+            }
+        }
+        StorageLocation::Nvme { managed, .. } => {
+            managed.get_or_insert(true);
+        }
+        _ => {}
+    }
+    if disk.info.address.is_none() && !disk.target.dev.is_empty() {
+        let Some(index) = disk_index(&disk.target.dev) else {
+            let what = format!("Unknown disk name '{}' and no address specified", disk.target.dev);
+            return Err(VirtError::new(ErrorCode::XML_ERROR, what));
+        };
+        disk.info.address = drive_address(bus, index, hooks.features()).map(Address::Drive);
+        if let Some(Address::Drive(address)) = &disk.info.address
+            && bus == DiskBus::Scsi
+            && scsi_hostdevs.contains(address)
+        {
+            return Err(unsupported(format_args!(
+                "using disk target name '{}' conflicts with SCSI host device address controller='{}' bus='0' target='0' \
+                 unit='{}'",
+                disk.target.dev, address.controller, address.unit
+            )));
+        }
+    }
+    // A drive that names a group without limits takes those of the group.
+    if let Some(tune) = &mut disk.rest.tune
+        && tune.group.is_some()
+        && !tune.has_limits()
+        && let Some(group) = groups.iter().find(|group| group.group == tune.group)
+    {
+        *tune = group.clone();
+    }
+    Ok(())
+}
+
+/// The place on a controller that a drive's number stands for; none for buses without controllers.
+fn drive_address(bus: DiskBus, index: u32, features: DomainFeatures) -> Option<DriveAddress> {
+    let address = |controller, bus, unit| Some(DriveAddress { controller, bus, target: 0, unit });
+    match bus {
+        DiskBus::Scsi if features.contains(DomainFeatures::WIDE_SCSI) => {
+            // Unit 7 is the controller itself.
+            let unit = index % 15;
+            address(index / 15, 0, if unit >= 7 { unit + 1 } else { unit })
+        }
+        DiskBus::Scsi => address(index / 7, 0, index % 7),
+        DiskBus::Ide => address(index / 4, index % 4 / 2, index % 2),
+        DiskBus::Sata => address(index / 6, 0, index % 6),
+        DiskBus::Fdc => address(index / 2, 0, index % 2),
+        _ => None,
+    }
+}
+
+fn scsi_hostdev_addresses(domain: &Domain) -> Vec<DriveAddress> {
+    let scsi = |hostdev: &&crate::domain::hostdev::Hostdev| {
+        matches!(&hostdev.mode, HostdevPass::Subsystem(device) if matches!(**device, HostdevSubsys::Scsi { .. }))
+    };
+    domain
+        .devices
+        .hostdevs
+        .iter()
+        .filter(scsi)
+        .filter_map(|hostdev| match &hostdev.info.address {
+            Some(Address::Drive(address)) => Some(*address),
+            _ => None,
+        })
+        .collect()
+}
+
+fn scsi_disk_addresses(domain: &Domain) -> Vec<DriveAddress> {
+    domain
+        .devices
+        .disks
+        .iter()
+        .filter(|disk| disk.target.bus == Some(DiskBus::Scsi))
+        .filter_map(|disk| match &disk.info.address {
+            Some(Address::Drive(address)) => Some(*address),
+            _ => None,
+        })
+        .collect()
+}
+
+fn hostdev(domain: &mut Domain, at: usize, hooks: &dyn DomainHooks) -> Result<()> {
+    let (disks, hostdevs) = (scsi_disk_addresses(domain), scsi_hostdev_addresses(domain));
+    let no_usb = controllers::usb_disabled(domain);
+    let Some(hostdev) = domain.devices.hostdevs.get_mut(at) else { return Ok(()) };
+    let HostdevPass::Subsystem(subsystem) = &mut hostdev.mode else { return Ok(()) };
+    match &mut **subsystem {
+        HostdevSubsys::Usb { .. } if no_usb => {
+            Err(unsupported("Can't add host USB device: USB is disabled in this host"))
+        }
+        HostdevSubsys::Scsi { device, .. } => {
+            if let ScsiHostdev::Iscsi { name, .. } = device
+                && !name.contains('/')
+            {
+                name.push_str("/0");
+            }
+            let units = if hooks.features().contains(DomainFeatures::WIDE_SCSI) { 16 } else { 7 };
+            let address = match &hostdev.info.address {
+                Some(Address::Drive(address)) => *address,
+                Some(_) => return Ok(()),
+                None => {
+                    let free = |address: &DriveAddress| {
+                        address.unit != 7 && !disks.contains(address) && !hostdevs.contains(address)
+                    };
+                    let all = (0..u32::MAX).flat_map(|controller| {
+                        (0..units).map(move |unit| DriveAddress { controller, bus: 0, target: 0, unit })
+                    });
+                    let Some(address) = all.into_iter().find(free) else { return Ok(()) };
+                    hostdev.info.address = Some(Address::Drive(address));
+                    address
+                }
+            };
+            if disks.contains(&address) {
+                let DriveAddress { controller, bus, target, unit } = address;
+                let what = format!(
+                    "SCSI host address controller='{controller}' bus='{bus}' target='{target}' unit='{unit}' in use by a SCSI disk"
+                );
+                return Err(VirtError::new(ErrorCode::XML_ERROR, what));
+            }
+            Ok(())
+        }
+        HostdevSubsys::Mdev { model, .. } => {
+            let fits = match (*model, &hostdev.info.address) {
+                (_, None) => true,
+                (MdevModel::VfioPci, Some(address)) => matches!(address, Address::Pci(_)),
+                (MdevModel::VfioCcw, Some(address)) => matches!(address, Address::Ccw(_)),
+                _ => true,
+            };
+            if fits {
+                return Ok(());
+            }
+            let what = format!("Unsupported address type with mediated device model '{model}'");
+            Err(VirtError::new(ErrorCode::XML_ERROR, what))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// KiB of video memory of a card that says none.
+fn default_video_memory(virt_type: VirtType, model: VideoModelType) -> u32 {
+    use VideoModelType as M;
+    match model {
+        M::Vga | M::Cirrus | M::Vmvga => match virt_type {
+            VirtType::Vbox => 8 * 1024,
+            VirtType::Vmware => 4 * 1024,
+            _ => 16 * 1024,
+        },
+        M::Bochs => 16 * 1024,
+        M::Xen => 4 * 1024,
+        M::Qxl => 64 * 1024,
+        _ => 0,
+    }
+}
+
+fn video(domain: &mut Domain, at: usize) {
+    let virt_type = domain.virt_type;
+    let Some(video) = domain.devices.videos.get_mut(at) else { return };
+    let model = &mut video.model;
+    let default = default_video_memory(virt_type, model.kind);
+    if model.ram == 0 && model.kind == VideoModelType::Qxl {
+        model.ram = default;
+    }
+    if model.vram == 0 {
+        model.vram = default;
+    }
+    for size in [&mut model.ram, &mut model.vram] {
+        if *size != 0 {
+            *size = size.checked_next_power_of_two().unwrap_or(*size);
+        }
+    }
+}
+
+fn input(domain: &mut Domain, at: usize) -> Result<()> {
+    let (x86, os, virt_type) = (is_x86(domain), domain.os.kind.os, domain.virt_type);
+    let s390 = matches!(domain.os.kind.arch.as_deref(), Some("s390" | "s390x"));
+    let no_usb = controllers::usb_disabled(domain);
+    let Some(input) = domain.devices.inputs.get_mut(at) else { return Ok(()) };
+    if input.bus.is_none_or(|bus| bus == InputBus::Default) {
+        input.bus = match os {
+            OsType::Hvm => Some(match input.kind {
+                InputType::Mouse | InputType::Keyboard if x86 => InputBus::Ps2,
+                InputType::Passthrough => InputBus::Virtio,
+                _ if s390 => InputBus::Virtio,
+                InputType::Evdev => InputBus::None,
+                _ => InputBus::Usb,
+            }),
+            OsType::Xen | OsType::Xenpvh => Some(InputBus::Xen),
+            _ if matches!(virt_type, VirtType::Vz | VirtType::Parallels) => Some(InputBus::Parallels),
+            _ => None,
+        };
+    }
+    if input.bus == Some(InputBus::Usb) && no_usb {
+        return Err(unsupported("Can't add USB input device. USB bus is disabled"));
+    }
+    Ok(())
+}
+
+fn check_features(domain: &Domain, device: DeviceRef, hooks: &dyn DomainHooks) -> Result<()> {
+    let features = hooks.features();
+    match device {
+        DeviceRef::Memory(_) if !features.contains(DomainFeatures::MEMORY_HOTPLUG) => {
+            Err(unsupported("memory devices are not supported by this driver"))
+        }
+        DeviceRef::Interface(at) if !features.contains(DomainFeatures::NET_MODEL_STRING) => {
+            match domain.devices.interfaces.get(at).and_then(|interface| interface.model.as_deref()) {
+                Some(model) if !hooks.knows_net_model(model) => {
+                    Err(unsupported(format_args!("driver does not support net model '{model}'")))
+                }
+                _ => Ok(()),
+            }
+        }
+        DeviceRef::Disk(at) if !features.contains(DomainFeatures::DISK_FD) => match domain.devices.disks.get(at) {
+            Some(disk) if matches!(&disk.source.location, StorageLocation::File { fd_group: Some(_), .. }) => {
+                Err(unsupported(format_args!("driver does not support FD passing for disk '{}'", disk.target.dev)))
+            }
+            _ => Ok(()),
+        },
+        _ => Ok(()),
+    }
+}

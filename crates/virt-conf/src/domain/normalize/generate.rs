@@ -1,0 +1,169 @@
+//! What is made up where the definition says nothing: UUID, MAC addresses, numbers of ports, I/O threads.
+
+use virt_util::{ErrorCode, Result, VirtError};
+
+use super::{DomainHooks, NormalizeContext, is_missing};
+use crate::domain::lifecycle::LifecycleAction;
+use crate::domain::os::OsType;
+use crate::domain::sound::SoundModel;
+use crate::domain::tune::{CpuPlacement, IoThread, VcpuState};
+use crate::domain::{Domain, Genid, VirtType};
+use crate::numa::{NumaPlacement, NumatuneMemory};
+use crate::values::MacAddress;
+
+/// A MAC address with the prefix of the driver.
+pub fn generate_mac(prefix: [u8; 3], random: &dyn super::Randomness) -> MacAddress {
+    let mut tail = [0; 3];
+    random.fill(&mut tail);
+    let [a, b, c] = prefix;
+    let [d, e, f] = tail;
+    MacAddress([a, b, c, d, e, f])
+}
+
+pub(super) fn generate(domain: &mut Domain, hooks: &dyn DomainHooks, cx: &NormalizeContext<'_>) -> Result<()> {
+    if domain.name.is_empty() {
+        return Err(VirtError::new(ErrorCode::NO_NAME, "the domain has no name"));
+    }
+    super::devices::order_disks(domain);
+    super::controllers::order(domain)?;
+    if domain.uuid.is_none() {
+        domain.uuid = Some(cx.random.uuid());
+    }
+    if domain.genid == Some(Genid::Wanted) {
+        domain.genid = Some(Genid::Is(cx.random.uuid()));
+    }
+    // Xen's paravirtual guests were called "linux" once; old clients still do.
+    if domain.os.kind.os == OsType::Linux && domain.virt_type == VirtType::Xen {
+        domain.os.kind.os = OsType::Xen;
+    }
+    if domain.os.kind.arch.is_none() {
+        let arch = hooks.default_arch().unwrap_or_else(|| std::env::consts::ARCH.to_owned());
+        domain.os.kind.arch = Some(arch);
+    }
+    for interface in &mut domain.devices.interfaces {
+        if is_missing(interface.mac.address) {
+            interface.mac.address = Some(generate_mac(hooks.mac_prefix(), cx.random));
+        }
+    }
+    number_ports(domain);
+    complete_iothreads(domain)?;
+    complete_vcpus(domain)?;
+    complete_numatune(domain)?;
+    for sound in &mut domain.devices.sounds {
+        if sound.model == SoundModel::Virtio && sound.streams == 0 {
+            sound.streams = 2;
+        }
+    }
+    if domain.on_reboot == LifecycleAction::CoredumpDestroy || domain.on_reboot == LifecycleAction::CoredumpRestart {
+        let what = format!("lifecycle action '{}' is for on_crash only, not for on_reboot", domain.on_reboot);
+        return Err(VirtError::new(ErrorCode::XML_ERROR, what));
+    }
+    Ok(())
+}
+
+/// Parallel ports get the next number as they come; consoles are numbered by place whatever they say.
+fn number_ports(domain: &mut Domain) {
+    let mut next = 0;
+    for parallel in &mut domain.devices.parallels {
+        let port = *parallel.port.get_or_insert(next);
+        next = next.max(port.saturating_add(1));
+    }
+    renumber_consoles(domain);
+}
+
+pub(super) fn renumber_consoles(domain: &mut Domain) {
+    for (place, console) in (0..).zip(&mut domain.devices.consoles) {
+        console.port = Some(place);
+    }
+}
+
+/// The number of I/O threads and the list of them agree; those that were not listed get the lowest free numbers.
+fn complete_iothreads(domain: &mut Domain) -> Result<()> {
+    let mut ids = std::collections::BTreeSet::new();
+    for thread in &domain.iothreads {
+        if !ids.insert(thread.id) {
+            return Err(VirtError::new(ErrorCode::XML_ERROR, format_args!("duplicate iothread id '{}' found", thread.id)));
+        }
+    }
+    const MOST: u32 = 16_384;
+    if domain.iothread_count > MOST {
+        let what = format!("invalid iothreads count '{}': at most {MOST} are allowed", domain.iothread_count);
+        return Err(VirtError::new(ErrorCode::XML_ERROR, what));
+    }
+    domain.iothread_count = domain.iothread_count.max(domain.iothreads.len() as u32);
+    let mut id = 1;
+    while (domain.iothreads.len() as u32) < domain.iothread_count {
+        if ids.insert(id) {
+            domain.iothreads.push(IoThread { id, autofill: true, ..IoThread::default() });
+        }
+        id += 1;
+    }
+    Ok(())
+}
+
+/// Where the state of single CPUs is said, the states count, and every CPU has one.
+fn complete_vcpus(domain: &mut Domain) -> Result<()> {
+    if domain.vcpu_states.is_empty() {
+        return Ok(());
+    }
+    let unsupported = |what: String| VirtError::new(ErrorCode::CONFIG_UNSUPPORTED, what);
+    let mut states: std::collections::BTreeMap<u32, VcpuState> = std::collections::BTreeMap::new();
+    for state in &domain.vcpu_states {
+        if state.id >= domain.vcpus.max {
+            let what = format!("vcpu id '{}' is out of range of maximum vcpu count {}", state.id, domain.vcpus.max);
+            return Err(VirtError::new(ErrorCode::XML_ERROR, what));
+        }
+        states.insert(state.id, *state);
+    }
+    domain.vcpu_states = (0..domain.vcpus.max)
+        .map(|id| states.get(&id).copied().unwrap_or(VcpuState { id, ..VcpuState::default() }))
+        .collect();
+    for state in &mut domain.vcpu_states {
+        match state.hotpluggable {
+            None => state.hotpluggable = Some(!state.enabled),
+            Some(false) if !state.enabled => {
+                return Err(unsupported(format!("vcpu '{}' is both offline and not hotpluggable", state.id)));
+            }
+            Some(_) => {}
+        }
+    }
+    let online = domain.vcpu_states.iter().filter(|state| state.enabled).count() as u32;
+    domain.vcpus.current = (online != domain.vcpus.max).then_some(online);
+    Ok(())
+}
+
+/// Placement of memory and of CPUs depend on each other.
+fn complete_numatune(domain: &mut Domain) -> Result<()> {
+    let auto_cpus = domain.vcpus.placement == CpuPlacement::Auto;
+    let tune = match (&mut domain.numatune, auto_cpus) {
+        (None, false) => return Ok(()),
+        (slot, _) => slot.get_or_insert_default(),
+    };
+    if auto_cpus && tune.memory.is_none() {
+        tune.memory = Some(NumatuneMemory { placement: Some(NumaPlacement::Auto), ..NumatuneMemory::default() });
+    }
+    if let Some(memory) = &mut tune.memory {
+        let placement = memory.placement.unwrap_or(match (&memory.nodeset, auto_cpus) {
+            (Some(_), _) | (None, false) => NumaPlacement::Static,
+            (None, true) => NumaPlacement::Auto,
+        });
+        if placement == NumaPlacement::Static && memory.nodeset.is_none() {
+            let what = "nodeset for NUMA memory tuning must be set if 'placement' is 'static'";
+            return Err(VirtError::new(ErrorCode::XML_ERROR, what));
+        }
+        if placement == NumaPlacement::Auto {
+            memory.nodeset = None;
+        }
+        memory.placement = Some(placement);
+        let pinned = domain.vcpus.cpuset.is_some()
+            || domain
+                .cpu_tune
+                .as_ref()
+                .is_some_and(|tune| !tune.vcpu_pin.is_empty() || tune.emulator_pin.is_some() || !tune.iothread_pin.is_empty());
+        if placement == NumaPlacement::Auto && !pinned {
+            domain.vcpus.placement = CpuPlacement::Auto;
+        }
+    }
+    tune.nodes.sort_by_key(|node| node.cell);
+    Ok(())
+}
