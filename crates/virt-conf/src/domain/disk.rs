@@ -458,7 +458,11 @@ impl DiskDriver {
 impl DiskTune {
     /// Whether anything is limited, apart from the name of a group.
     pub fn has_limits(&self) -> bool {
-        *self != Self { group: self.group.clone(), ..Self::default() }
+        *self
+            != Self {
+                group: self.group.clone(),
+                ..Self::default()
+            }
     }
 
     fn after_read(&mut self, element: Element<'_>, cx: &mut Reader) -> Result<()> {

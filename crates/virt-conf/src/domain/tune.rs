@@ -148,7 +148,13 @@ pub struct IoThread {
 impl IoThread {
     /// Whether the list says more of the thread than that it exists.
     pub(super) fn is_worth_listing(&self) -> bool {
-        !self.autofill || *self != Self { id: self.id, autofill: true, ..Self::default() }
+        !self.autofill
+            || *self
+                != Self {
+                    id: self.id,
+                    autofill: true,
+                    ..Self::default()
+                }
     }
 }
 

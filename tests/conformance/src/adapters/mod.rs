@@ -6,6 +6,7 @@
 use crate::corpus::{Case, Corpus};
 use crate::outcome::Outcome;
 
+mod domain_generic;
 mod error_messages;
 mod host_cpu_topology;
 mod keycodes;
@@ -23,6 +24,13 @@ pub type Adapter = fn(&Case, &Corpus) -> Outcome;
 
 /// Area, kind, adapter.
 const ADAPTERS: &[(&str, &str, Adapter)] = &[
+    (
+        "domain-generic",
+        "filesystem-lookup",
+        domain_generic::filesystem_lookup,
+    ),
+    ("domain-generic", "schema-valid", domain_generic::schema_valid),
+    ("domain-generic", "xml2xml", domain_generic::xml2xml),
     ("error-messages", "error-message", error_messages::message),
     ("rpc-message", "message", rpc_message::message),
     ("util-text", "keycode-name", keycodes::name),

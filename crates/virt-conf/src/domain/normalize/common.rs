@@ -3,10 +3,15 @@
 use virt_util::{ErrorCode, Result, VirtError};
 
 use super::devices::{device_refs, normalize_device};
-use super::{DeviceRef, DomainFeatures, DomainHooks, NormalizeContext, NormalizeFlags, add_controller, device_info, generate};
+use super::{
+    DeviceRef, DomainFeatures, DomainHooks, NormalizeContext, NormalizeFlags, add_controller, device_info,
+    generate,
+};
 use crate::cpu::CpuMode;
 use crate::domain::Domain;
-use crate::domain::chardev::{ChannelTarget, Console, ConsoleTargetType, Serial, SerialTarget, SerialTargetType};
+use crate::domain::chardev::{
+    ChannelTarget, Console, ConsoleTargetType, Serial, SerialTarget, SerialTargetType,
+};
 use crate::domain::clock::{TickPolicy, TimerName};
 use crate::domain::controller::{ControllerKind, ControllerType, ScsiControllerModel};
 use crate::domain::device_info::{Address, CcidAddress};
@@ -58,7 +63,11 @@ pub(super) fn normalize_common(
     }
     for at in 0..domain.devices.controllers.len() {
         let unnamed = matches!(
-            domain.devices.controllers.get(at).map(|controller| &controller.kind),
+            domain
+                .devices
+                .controllers
+                .get(at)
+                .map(|controller| &controller.kind),
             Some(ControllerKind::Scsi { model: None, .. })
         );
         if unnamed {
@@ -83,24 +92,36 @@ fn memory(domain: &mut Domain, cx: &NormalizeContext<'_>) -> Result<()> {
         Some(numa) if domain.memory.size == 0 || cx.flags.intersects(update) => numa.memory(),
         _ => 0,
     };
-    let devices: u64 = domain.devices.memory.iter().fold(0, |sum, device| sum.saturating_add(device.target.size));
+    let devices: u64 = domain
+        .devices
+        .memory
+        .iter()
+        .fold(0, |sum, device| sum.saturating_add(device.target.size));
     if nodes != 0 {
         domain.memory.size = nodes.saturating_add(devices);
     } else if devices > domain.memory.size {
-        return Err(xml_error("Total size of memory devices exceeds the total memory size"));
+        return Err(xml_error(
+            "Total size of memory devices exceeds the total memory size",
+        ));
     }
     if domain.memory.size == devices {
-        return Err(xml_error("Memory size must be specified via <memory> or in the <numa> configuration"));
+        return Err(xml_error(
+            "Memory size must be specified via <memory> or in the <numa> configuration",
+        ));
     }
     if domain.current_memory > domain.memory.size || domain.current_memory == 0 {
         domain.current_memory = domain.memory.size;
     }
     if let Some(max) = domain.max_memory {
         if max.size == 0 && max.slots > 0 {
-            return Err(xml_error("maximum memory size must be specified when specifying number of memory slots"));
+            return Err(xml_error(
+                "maximum memory size must be specified when specifying number of memory slots",
+            ));
         }
         if max.size != 0 && max.size < domain.memory.size {
-            return Err(xml_error("maximum memory size must be equal or greater than the actual memory size"));
+            return Err(xml_error(
+                "maximum memory size must be equal or greater than the actual memory size",
+            ));
         }
     }
     Ok(())
@@ -108,10 +129,25 @@ fn memory(domain: &mut Domain, cx: &NormalizeContext<'_>) -> Result<()> {
 
 /// Without NUMA nodes, pages for node 0 alone are pages for all.
 fn huge_pages(domain: &mut Domain) {
-    let nodes = domain.cpu.as_ref().and_then(|cpu| cpu.numa.as_ref()).is_some_and(|numa| !numa.cells.is_empty());
-    let Some(pages) = domain.memory_backing.as_mut().and_then(|backing| backing.huge_pages.as_mut()) else { return };
+    let nodes = domain
+        .cpu
+        .as_ref()
+        .and_then(|cpu| cpu.numa.as_ref())
+        .is_some_and(|numa| !numa.cells.is_empty());
+    let Some(pages) = domain
+        .memory_backing
+        .as_mut()
+        .and_then(|backing| backing.huge_pages.as_mut())
+    else {
+        return;
+    };
     for page in &mut pages.pages {
-        if !nodes && page.nodeset.as_ref().is_some_and(|nodes| nodes.0.last().unwrap_or(0) == 0) {
+        if !nodes
+            && page
+                .nodeset
+                .as_ref()
+                .is_some_and(|nodes| nodes.0.last().unwrap_or(0) == 0)
+        {
             page.nodeset = None;
         }
     }
@@ -123,14 +159,19 @@ fn refuse_duplicates(domain: &Domain) -> Result<()> {
         let (kind, index) = (controller.kind.controller_type(), controller.kind.index());
         // The functions of a USB 2 controller share a number.
         if kind != ControllerType::Usb && !controllers.insert((kind, index)) {
-            return Err(xml_error(format_args!("Multiple '{kind}' controllers with index '{}'", index.unwrap_or_default())));
+            return Err(xml_error(format_args!(
+                "Multiple '{kind}' controllers with index '{}'",
+                index.unwrap_or_default()
+            )));
         }
     }
     let mut panics = std::collections::HashSet::new();
     for panic in &domain.devices.panics {
         if !panics.insert(panic.model) {
             let model = panic.model.map_or("default", |model| model.as_str());
-            return Err(xml_error(format_args!("Multiple panic devices with model '{model}'")));
+            return Err(xml_error(format_args!(
+                "Multiple panic devices with model '{model}'"
+            )));
         }
     }
     Ok(())
@@ -139,13 +180,20 @@ fn refuse_duplicates(domain: &Domain) -> Result<()> {
 fn boot_order(domain: &mut Domain) -> Result<()> {
     let mut orders = std::collections::HashSet::new();
     for device in device_refs(domain) {
-        let Some(boot) = device_info(domain, device).and_then(|info| info.boot.as_ref()) else { continue };
+        let Some(boot) = device_info(domain, device).and_then(|info| info.boot.as_ref()) else {
+            continue;
+        };
         if !orders.insert(boot.order) {
-            return Err(unsupported(format_args!("boot order '{}' used for more than one device", boot.order)));
+            return Err(unsupported(format_args!(
+                "boot order '{}' used for more than one device",
+                boot.order
+            )));
         }
     }
     match (domain.os.boot.is_empty(), orders.is_empty()) {
-        (false, false) => Err(unsupported("per-device boot elements cannot be used together with os/boot elements")),
+        (false, false) => Err(unsupported(
+            "per-device boot elements cannot be used together with os/boot elements",
+        )),
         (true, true) => {
             domain.os.boot.push(BootEntry { dev: BootDevice::Hd });
             Ok(())
@@ -157,13 +205,22 @@ fn boot_order(domain: &mut Domain) -> Result<()> {
 fn timers(domain: &Domain) -> Result<()> {
     for timer in &domain.clock.timers {
         let name = timer.name;
-        let refuse = |what: &str| Err(unsupported(format_args!("timer {name} doesn't support setting of timer {what}")));
+        let refuse = |what: &str| {
+            Err(unsupported(format_args!(
+                "timer {name} doesn't support setting of timer {what}"
+            )))
+        };
         if matches!(name, TimerName::Kvmclock | TimerName::Hypervclock) && timer.tick_policy.is_some() {
             return refuse("tickpolicy");
         }
-        let catches_up = timer.catchup.as_ref().is_some_and(|catchup| *catchup != Default::default());
+        let catches_up = timer
+            .catchup
+            .as_ref()
+            .is_some_and(|catchup| *catchup != Default::default());
         if timer.tick_policy != Some(TickPolicy::Catchup) && catches_up {
-            return Err(xml_error("setting of timer catchup policies is only supported with tickpolicy='catchup'"));
+            return Err(xml_error(
+                "setting of timer catchup policies is only supported with tickpolicy='catchup'",
+            ));
         }
         if name != TimerName::Tsc {
             if timer.frequency != 0 {
@@ -183,15 +240,27 @@ fn timers(domain: &Domain) -> Result<()> {
 /// The first console of a virtual machine has always been its first serial port: each stands for the other.
 fn console_for_serial(domain: &mut Domain) -> Result<()> {
     let devices = &mut domain.devices;
-    if devices.consoles.iter().skip(1).any(|console| console.target_type == ConsoleTargetType::Serial) {
+    if devices
+        .consoles
+        .iter()
+        .skip(1)
+        .any(|console| console.target_type == ConsoleTargetType::Serial)
+    {
         return Err(unsupported("Only the first console can be a serial port"));
     }
     if domain.os.kind.os != OsType::Hvm {
         return Ok(());
     }
-    let stub = || Console { target_type: ConsoleTargetType::Serial, ..Console::default() };
-    let serial_console =
-        |console: &Console| matches!(console.target_type, ConsoleTargetType::Serial | ConsoleTargetType::None);
+    let stub = || Console {
+        target_type: ConsoleTargetType::Serial,
+        ..Console::default()
+    };
+    let serial_console = |console: &Console| {
+        matches!(
+            console.target_type,
+            ConsoleTargetType::Serial | ConsoleTargetType::None
+        )
+    };
     match (devices.consoles.first_mut(), devices.serials.first()) {
         (Some(console), serial) if serial_console(console) => {
             match serial {
@@ -199,7 +268,10 @@ fn console_for_serial(domain: &mut Domain) -> Result<()> {
                     let console = std::mem::replace(console, stub());
                     devices.serials.push(Serial {
                         host: console.host,
-                        target: SerialTarget { port: Some(0), ..SerialTarget::default() },
+                        target: SerialTarget {
+                            port: Some(0),
+                            ..SerialTarget::default()
+                        },
                         info: console.info,
                     });
                 }
@@ -257,7 +329,10 @@ fn implied_controllers(domain: &mut Domain) {
         .filter(|console| console.target_type == ConsoleTargetType::Virtio)
         .map(|console| virtio_serial(&console.info.address));
     for index in channels.chain(consoles).collect::<Vec<_>>() {
-        add_controller(domain, ControllerKind::new(ControllerType::VirtioSerial, Some(index)));
+        add_controller(
+            domain,
+            ControllerKind::new(ControllerType::VirtioSerial, Some(index)),
+        );
     }
     for at in 0..domain.devices.smartcards.len() {
         let next = domain
@@ -270,9 +345,18 @@ fn implied_controllers(domain: &mut Domain) {
             })
             .max()
             .map_or(0, |slot| slot.saturating_add(1));
-        let Some(card) = domain.devices.smartcards.get_mut(at) else { continue };
-        let address = card.info.address.get_or_insert(Address::Ccid(CcidAddress { controller: 0, slot: next }));
-        let index = if let Address::Ccid(address) = address { address.controller } else { 0 };
+        let Some(card) = domain.devices.smartcards.get_mut(at) else {
+            continue;
+        };
+        let address = card.info.address.get_or_insert(Address::Ccid(CcidAddress {
+            controller: 0,
+            slot: next,
+        }));
+        let index = if let Address::Ccid(address) = address {
+            address.controller
+        } else {
+            0
+        };
         add_controller(domain, ControllerKind::new(ControllerType::Ccid, Some(index)));
     }
     let scsi = domain
@@ -288,14 +372,25 @@ fn implied_controllers(domain: &mut Domain) {
         })
         .max();
     // A controller that is added because the others are full is of their model.
-    let model = domain.devices.controllers.iter().find_map(|controller| match &controller.kind {
-        ControllerKind::Scsi { model: Some(model), .. } => Some(*model),
-        _ => None,
-    });
+    let model = domain
+        .devices
+        .controllers
+        .iter()
+        .find_map(|controller| match &controller.kind {
+            ControllerKind::Scsi {
+                model: Some(model), ..
+            } => Some(*model),
+            _ => None,
+        });
     add_up_to(domain, ControllerType::Scsi, scsi, model);
 }
 
-fn add_up_to(domain: &mut Domain, kind: ControllerType, most: Option<u32>, model: Option<ScsiControllerModel>) {
+fn add_up_to(
+    domain: &mut Domain,
+    kind: ControllerType,
+    most: Option<u32>,
+    model: Option<ScsiControllerModel>,
+) {
     /// More controllers than any hypervisor has; an address beyond is refused by the driver.
     const MOST: u32 = 4096;
     for index in 0..=most.unwrap_or_default().min(MOST) {
@@ -311,7 +406,9 @@ fn add_up_to(domain: &mut Domain, kind: ControllerType, most: Option<u32>, model
 }
 
 fn first_video(domain: &mut Domain, hooks: &dyn DomainHooks, cx: &NormalizeContext<'_>) -> Result<()> {
-    let Some(first) = domain.devices.videos.first_mut() else { return Ok(()) };
+    let Some(first) = domain.devices.videos.first_mut() else {
+        return Ok(());
+    };
     if first.model.kind == VideoModelType::None {
         // Nothing of it is written but a name that the user gave.
         let alias = first.info.alias.take();
@@ -341,7 +438,9 @@ fn silent_spice(domain: &mut Domain) {
 pub(super) fn check_features(domain: &mut Domain, hooks: &dyn DomainHooks) -> Result<()> {
     let features = hooks.features();
     if !features.contains(DomainFeatures::MEMORY_HOTPLUG) && domain.max_memory.is_some() {
-        return Err(unsupported("memory hotplug tunables <maxMemory> are not supported by this hypervisor driver"));
+        return Err(unsupported(
+            "memory hotplug tunables <maxMemory> are not supported by this hypervisor driver",
+        ));
     }
     if !features.contains(DomainFeatures::OFFLINE_VCPUPIN) {
         let online = domain.vcpus.online();

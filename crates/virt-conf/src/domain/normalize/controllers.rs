@@ -7,21 +7,23 @@ use crate::domain::controller::{Controller, ControllerKind, ControllerType, UsbC
 
 /// The controller of that kind and number.
 pub fn find_controller(domain: &Domain, kind: ControllerType, index: u32) -> Option<&Controller> {
-    domain
-        .devices
-        .controllers
-        .iter()
-        .find(|controller| controller.kind.controller_type() == kind && controller.kind.index() == Some(index))
+    domain.devices.controllers.iter().find(|controller| {
+        controller.kind.controller_type() == kind && controller.kind.index() == Some(index)
+    })
 }
 
 /// The lowest number that no controller of the kind has.
 pub fn next_free_index(domain: &Domain, kind: ControllerType) -> u32 {
-    (0..).find(|index| find_controller(domain, kind, *index).is_none()).unwrap_or_default()
+    (0..)
+        .find(|index| find_controller(domain, kind, *index).is_none())
+        .unwrap_or_default()
 }
 
 /// Adds a controller unless there is one of that kind and number. Says whether it did.
 pub fn add_controller(domain: &mut Domain, kind: ControllerKind) -> bool {
-    let exists = kind.index().is_some_and(|index| find_controller(domain, kind.controller_type(), index).is_some());
+    let exists = kind
+        .index()
+        .is_some_and(|index| find_controller(domain, kind.controller_type(), index).is_some());
     if exists {
         return false;
     }
@@ -33,9 +35,10 @@ pub fn add_controller(domain: &mut Domain, kind: ControllerKind) -> bool {
 fn usb2_port(controller: &Controller) -> Option<(UsbControllerModel, u32)> {
     use UsbControllerModel as M;
     match &controller.kind {
-        ControllerKind::Usb { model: Some(model @ (M::Ich9Ehci1 | M::Ich9Uhci1 | M::Ich9Uhci2 | M::Ich9Uhci3)), .. } => {
-            Some((*model, controller.info.usb_master_port.unwrap_or_default()))
-        }
+        ControllerKind::Usb {
+            model: Some(model @ (M::Ich9Ehci1 | M::Ich9Uhci1 | M::Ich9Uhci2 | M::Ich9Uhci3)),
+            ..
+        } => Some((*model, controller.info.usb_master_port.unwrap_or_default())),
         _ => None,
     }
 }
@@ -71,7 +74,11 @@ pub(super) fn order(domain: &mut Domain) -> Result<()> {
     let (mut none, mut some, mut master) = (0, 0, false);
     for controller in std::mem::take(&mut domain.devices.controllers) {
         if let ControllerKind::Usb { model, .. } = &controller.kind {
-            if *model == Some(UsbControllerModel::None) { none += 1 } else { some += 1 }
+            if *model == Some(UsbControllerModel::None) {
+                none += 1
+            } else {
+                some += 1
+            }
             master |= controller.info.usb_master_port.is_none();
         }
         insert(&mut domain.devices.controllers, controller);
@@ -89,7 +96,13 @@ pub(super) fn order(domain: &mut Domain) -> Result<()> {
 /// Whether the definition says that the guest has no USB.
 pub(super) fn usb_disabled(domain: &Domain) -> bool {
     domain.devices.controllers.iter().any(|controller| {
-        matches!(&controller.kind, ControllerKind::Usb { model: Some(UsbControllerModel::None), .. })
+        matches!(
+            &controller.kind,
+            ControllerKind::Usb {
+                model: Some(UsbControllerModel::None),
+                ..
+            }
+        )
     })
 }
 
@@ -97,7 +110,9 @@ pub(super) fn usb_disabled(domain: &Domain) -> bool {
 pub(super) fn assign_indexes(domain: &mut Domain) {
     let mut reorder = false;
     for at in 0..domain.devices.controllers.len() {
-        let Some(controller) = domain.devices.controllers.get(at) else { continue };
+        let Some(controller) = domain.devices.controllers.get(at) else {
+            continue;
+        };
         if controller.kind.index().is_some() {
             continue;
         }
@@ -106,12 +121,19 @@ pub(super) fn assign_indexes(domain: &mut Domain) {
         if let Some((model, _)) = usb2_port(controller) {
             reorder = true;
             let before = domain.devices.controllers.get(..at).unwrap_or_default();
-            let last = before.iter().rev().find(|other| other.kind.controller_type() == ControllerType::Usb);
-            index = last.filter(|other| usb2_port(other).is_some()).and_then(|other| other.kind.index()).filter(|index| {
-                !domain.devices.controllers.iter().any(|other| {
-                    other.kind.index() == Some(*index) && usb2_port(other).is_some_and(|(other, _)| other == model)
-                })
-            });
+            let last = before
+                .iter()
+                .rev()
+                .find(|other| other.kind.controller_type() == ControllerType::Usb);
+            index = last
+                .filter(|other| usb2_port(other).is_some())
+                .and_then(|other| other.kind.index())
+                .filter(|index| {
+                    !domain.devices.controllers.iter().any(|other| {
+                        other.kind.index() == Some(*index)
+                            && usb2_port(other).is_some_and(|(other, _)| other == model)
+                    })
+                });
         }
         let index = index.unwrap_or_else(|| next_free_index(domain, kind));
         if let Some(controller) = domain.devices.controllers.get_mut(at) {

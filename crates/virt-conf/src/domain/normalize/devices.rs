@@ -9,8 +9,8 @@ use crate::domain::device_info::{Address, DeviceInfo, DriveAddress};
 use crate::domain::disk::{DiskBus, DiskDevice, SnapshotLocation};
 use crate::domain::filesystem::{FilesystemAccessMode, FilesystemSource};
 use crate::domain::hostdev::{HostdevPass, HostdevSubsys, MdevModel, ScsiHostdev};
-use crate::domain::input::InputType;
 use crate::domain::input::InputBus;
+use crate::domain::input::InputType;
 use crate::domain::memory::{MemoryAccess, MemoryModel};
 use crate::domain::os::OsType;
 use crate::domain::small::RngSource;
@@ -108,7 +108,9 @@ fn unsupported(what: impl std::fmt::Display) -> VirtError {
 
 /// The number that a drive's name stands for: `vda` is 0, `sdaa1` is 26.
 pub fn disk_index(name: &str) -> Option<u32> {
-    let rest = ["fd", "hd", "vd", "sd", "xvd", "ubd"].iter().find_map(|prefix| name.strip_prefix(prefix))?;
+    let rest = ["fd", "hd", "vd", "sd", "xvd", "ubd"]
+        .iter()
+        .find_map(|prefix| name.strip_prefix(prefix))?;
     let letters = rest.len() - rest.trim_start_matches(|c: char| c.is_ascii_lowercase()).len();
     let (letters, digits) = rest.split_at(letters);
     if letters.is_empty() || !digits.bytes().all(|byte| byte.is_ascii_digit()) {
@@ -116,7 +118,10 @@ pub fn disk_index(name: &str) -> Option<u32> {
     }
     let mut index: u32 = 0;
     for (place, letter) in letters.bytes().enumerate() {
-        index = index.checked_add(u32::from(place > 0))?.checked_mul(26)?.checked_add(u32::from(letter - b'a'))?;
+        index = index
+            .checked_add(u32::from(place > 0))?
+            .checked_mul(26)?
+            .checked_add(u32::from(letter - b'a'))?;
     }
     i32::try_from(index).ok().map(|_| index)
 }
@@ -143,10 +148,17 @@ pub(super) fn number_isa_serials(domain: &mut Domain) -> Result<()> {
     let isa = |kind: SerialTargetType| kind == SerialTargetType::IsaSerial;
     let internal = |what: String| Err(VirtError::internal(what));
     let mut count = 0;
-    for serial in domain.devices.serials.iter().filter(|serial| isa(serial.target.kind)) {
+    for serial in domain
+        .devices
+        .serials
+        .iter()
+        .filter(|serial| isa(serial.target.kind))
+    {
         count += 1;
         if count > ISA_SERIAL_PORTS || serial.target.port.is_some_and(|port| port >= ISA_SERIAL_PORTS) {
-            return internal(format!("Maximum supported number of ISA serial ports is '{ISA_SERIAL_PORTS}'"));
+            return internal(format!(
+                "Maximum supported number of ISA serial ports is '{ISA_SERIAL_PORTS}'"
+            ));
         }
         if let Some(port) = serial.target.port
             && !used.insert(port)
@@ -154,7 +166,12 @@ pub(super) fn number_isa_serials(domain: &mut Domain) -> Result<()> {
             return internal(format!("target port '{port}' already allocated"));
         }
     }
-    for serial in domain.devices.serials.iter_mut().filter(|serial| isa(serial.target.kind)) {
+    for serial in domain
+        .devices
+        .serials
+        .iter_mut()
+        .filter(|serial| isa(serial.target.kind))
+    {
         if serial.target.port.is_none() {
             serial.target.port = (0..ISA_SERIAL_PORTS).find(|port| used.insert(*port));
         }
@@ -182,7 +199,9 @@ fn common(domain: &mut Domain, device: DeviceRef, hooks: &dyn DomainHooks) -> Re
             let x86 = is_x86(domain);
             if let Some(serial) = domain.devices.serials.get_mut(at) {
                 if serial.target.kind == SerialTargetType::IsaDebug && !x86 {
-                    return Err(unsupported("isa-debug serial type only valid on x86 architecture"));
+                    return Err(unsupported(
+                        "isa-debug serial type only valid on x86 architecture",
+                    ));
                 }
                 serial.target.port.get_or_insert(next);
             }
@@ -211,7 +230,10 @@ fn common(domain: &mut Domain, device: DeviceRef, hooks: &dyn DomainHooks) -> Re
         DeviceRef::Hostdev(at) => hostdev(domain, at, hooks)?,
         DeviceRef::Controller(at) => {
             if let Some(controller) = domain.devices.controllers.get(at)
-                && controller.driver.as_ref().is_some_and(|driver| driver.iothread != 0)
+                && controller
+                    .driver
+                    .as_ref()
+                    .is_some_and(|driver| driver.iothread != 0)
                 && !is_virtio_scsi(&controller.kind)
             {
                 let what = "'iothread' attribute only supported for virtio scsi controllers";
@@ -232,9 +254,14 @@ fn common(domain: &mut Domain, device: DeviceRef, hooks: &dyn DomainHooks) -> Re
         }
         DeviceRef::Filesystem(at) => {
             if let Some(filesystem) = domain.devices.filesystems.get_mut(at)
-                && !matches!(&filesystem.source, FilesystemSource::Mount { socket: Some(_), .. })
+                && !matches!(
+                    &filesystem.source,
+                    FilesystemSource::Mount { socket: Some(_), .. }
+                )
             {
-                filesystem.access_mode.get_or_insert(FilesystemAccessMode::Passthrough);
+                filesystem
+                    .access_mode
+                    .get_or_insert(FilesystemAccessMode::Passthrough);
             }
         }
         DeviceRef::Input(at) => input(domain, at)?,
@@ -259,7 +286,10 @@ fn is_virtio_scsi(kind: &ControllerKind) -> bool {
     use ScsiControllerModel as M;
     matches!(
         kind,
-        ControllerKind::Scsi { model: Some(M::VirtioScsi | M::VirtioTransitional | M::VirtioNonTransitional), .. }
+        ControllerKind::Scsi {
+            model: Some(M::VirtioScsi | M::VirtioTransitional | M::VirtioNonTransitional),
+            ..
+        }
     )
 }
 
@@ -272,7 +302,9 @@ fn disk(domain: &mut Domain, at: usize, hooks: &dyn DomainHooks) -> Result<()> {
         .filter_map(|disk| disk.rest.tune.clone())
         .filter(|tune| tune.group.is_some() && tune.has_limits())
         .collect();
-    let Some(disk) = domain.devices.disks.get_mut(at) else { return Ok(()) };
+    let Some(disk) = domain.devices.disks.get_mut(at) else {
+        return Ok(());
+    };
     if let Some(rest) = disk.target.dev.strip_prefix("ioemu:") {
         disk.target.dev = rest.to_owned();
     }
@@ -288,7 +320,8 @@ fn disk(domain: &mut Domain, at: usize, hooks: &dyn DomainHooks) -> Result<()> {
         _ if name.starts_with("ubd") => DiskBus::Uml,
         _ => DiskBus::Ide,
     });
-    let no_snapshot = disk.rest.read_only || matches!(disk.source.location, StorageLocation::Vhostuser { .. });
+    let no_snapshot =
+        disk.rest.read_only || matches!(disk.source.location, StorageLocation::Vhostuser { .. });
     if no_snapshot {
         disk.options.snapshot.get_or_insert(SnapshotLocation::No);
     }
@@ -333,7 +366,14 @@ fn disk(domain: &mut Domain, at: usize, hooks: &dyn DomainHooks) -> Result<()> {
 
 /// The place on a controller that a drive's number stands for; none for buses without controllers.
 fn drive_address(bus: DiskBus, index: u32, features: DomainFeatures) -> Option<DriveAddress> {
-    let address = |controller, bus, unit| Some(DriveAddress { controller, bus, target: 0, unit });
+    let address = |controller, bus, unit| {
+        Some(DriveAddress {
+            controller,
+            bus,
+            target: 0,
+            unit,
+        })
+    };
     match bus {
         DiskBus::Scsi if features.contains(DomainFeatures::WIDE_SCSI) => {
             // Unit 7 is the controller itself.
@@ -349,9 +389,7 @@ fn drive_address(bus: DiskBus, index: u32, features: DomainFeatures) -> Option<D
 }
 
 fn scsi_hostdev_addresses(domain: &Domain) -> Vec<DriveAddress> {
-    let scsi = |hostdev: &&crate::domain::hostdev::Hostdev| {
-        matches!(&hostdev.mode, HostdevPass::Subsystem(device) if matches!(**device, HostdevSubsys::Scsi { .. }))
-    };
+    let scsi = |hostdev: &&crate::domain::hostdev::Hostdev| matches!(&hostdev.mode, HostdevPass::Subsystem(device) if matches!(**device, HostdevSubsys::Scsi { .. }));
     domain
         .devices
         .hostdevs
@@ -380,19 +418,27 @@ fn scsi_disk_addresses(domain: &Domain) -> Vec<DriveAddress> {
 fn hostdev(domain: &mut Domain, at: usize, hooks: &dyn DomainHooks) -> Result<()> {
     let (disks, hostdevs) = (scsi_disk_addresses(domain), scsi_hostdev_addresses(domain));
     let no_usb = controllers::usb_disabled(domain);
-    let Some(hostdev) = domain.devices.hostdevs.get_mut(at) else { return Ok(()) };
-    let HostdevPass::Subsystem(subsystem) = &mut hostdev.mode else { return Ok(()) };
+    let Some(hostdev) = domain.devices.hostdevs.get_mut(at) else {
+        return Ok(());
+    };
+    let HostdevPass::Subsystem(subsystem) = &mut hostdev.mode else {
+        return Ok(());
+    };
     match &mut **subsystem {
-        HostdevSubsys::Usb { .. } if no_usb => {
-            Err(unsupported("Can't add host USB device: USB is disabled in this host"))
-        }
+        HostdevSubsys::Usb { .. } if no_usb => Err(unsupported(
+            "Can't add host USB device: USB is disabled in this host",
+        )),
         HostdevSubsys::Scsi { device, .. } => {
             if let ScsiHostdev::Iscsi { name, .. } = device
                 && !name.contains('/')
             {
                 name.push_str("/0");
             }
-            let units = if hooks.features().contains(DomainFeatures::WIDE_SCSI) { 16 } else { 7 };
+            let units = if hooks.features().contains(DomainFeatures::WIDE_SCSI) {
+                16
+            } else {
+                7
+            };
             let address = match &hostdev.info.address {
                 Some(Address::Drive(address)) => *address,
                 Some(_) => return Ok(()),
@@ -401,15 +447,27 @@ fn hostdev(domain: &mut Domain, at: usize, hooks: &dyn DomainHooks) -> Result<()
                         address.unit != 7 && !disks.contains(address) && !hostdevs.contains(address)
                     };
                     let all = (0..u32::MAX).flat_map(|controller| {
-                        (0..units).map(move |unit| DriveAddress { controller, bus: 0, target: 0, unit })
+                        (0..units).map(move |unit| DriveAddress {
+                            controller,
+                            bus: 0,
+                            target: 0,
+                            unit,
+                        })
                     });
-                    let Some(address) = all.into_iter().find(free) else { return Ok(()) };
+                    let Some(address) = all.into_iter().find(free) else {
+                        return Ok(());
+                    };
                     hostdev.info.address = Some(Address::Drive(address));
                     address
                 }
             };
             if disks.contains(&address) {
-                let DriveAddress { controller, bus, target, unit } = address;
+                let DriveAddress {
+                    controller,
+                    bus,
+                    target,
+                    unit,
+                } = address;
                 let what = format!(
                     "SCSI host address controller='{controller}' bus='{bus}' target='{target}' unit='{unit}' in use by a SCSI disk"
                 );
@@ -452,7 +510,9 @@ fn default_video_memory(virt_type: VirtType, model: VideoModelType) -> u32 {
 
 fn video(domain: &mut Domain, at: usize) {
     let virt_type = domain.virt_type;
-    let Some(video) = domain.devices.videos.get_mut(at) else { return };
+    let Some(video) = domain.devices.videos.get_mut(at) else {
+        return;
+    };
     let model = &mut video.model;
     let default = default_video_memory(virt_type, model.kind);
     if model.ram == 0 && model.kind == VideoModelType::Qxl {
@@ -472,7 +532,9 @@ fn input(domain: &mut Domain, at: usize) -> Result<()> {
     let (x86, os, virt_type) = (is_x86(domain), domain.os.kind.os, domain.virt_type);
     let s390 = matches!(domain.os.kind.arch.as_deref(), Some("s390" | "s390x"));
     let no_usb = controllers::usb_disabled(domain);
-    let Some(input) = domain.devices.inputs.get_mut(at) else { return Ok(()) };
+    let Some(input) = domain.devices.inputs.get_mut(at) else {
+        return Ok(());
+    };
     if input.bus.is_none_or(|bus| bus == InputBus::Default) {
         input.bus = match os {
             OsType::Hvm => Some(match input.kind {
@@ -500,19 +562,37 @@ fn check_features(domain: &Domain, device: DeviceRef, hooks: &dyn DomainHooks) -
             Err(unsupported("memory devices are not supported by this driver"))
         }
         DeviceRef::Interface(at) if !features.contains(DomainFeatures::NET_MODEL_STRING) => {
-            match domain.devices.interfaces.get(at).and_then(|interface| interface.model.as_deref()) {
-                Some(model) if !hooks.knows_net_model(model) => {
-                    Err(unsupported(format_args!("driver does not support net model '{model}'")))
+            match domain
+                .devices
+                .interfaces
+                .get(at)
+                .and_then(|interface| interface.model.as_deref())
+            {
+                Some(model) if !hooks.knows_net_model(model) => Err(unsupported(format_args!(
+                    "driver does not support net model '{model}'"
+                ))),
+                _ => Ok(()),
+            }
+        }
+        DeviceRef::Disk(at) if !features.contains(DomainFeatures::DISK_FD) => {
+            match domain.devices.disks.get(at) {
+                Some(disk)
+                    if matches!(
+                        &disk.source.location,
+                        StorageLocation::File {
+                            fd_group: Some(_),
+                            ..
+                        }
+                    ) =>
+                {
+                    Err(unsupported(format_args!(
+                        "driver does not support FD passing for disk '{}'",
+                        disk.target.dev
+                    )))
                 }
                 _ => Ok(()),
             }
         }
-        DeviceRef::Disk(at) if !features.contains(DomainFeatures::DISK_FD) => match domain.devices.disks.get(at) {
-            Some(disk) if matches!(&disk.source.location, StorageLocation::File { fd_group: Some(_), .. }) => {
-                Err(unsupported(format_args!("driver does not support FD passing for disk '{}'", disk.target.dev)))
-            }
-            _ => Ok(()),
-        },
         _ => Ok(()),
     }
 }

@@ -20,7 +20,11 @@ pub fn generate_mac(prefix: [u8; 3], random: &dyn super::Randomness) -> MacAddre
     MacAddress([a, b, c, d, e, f])
 }
 
-pub(super) fn generate(domain: &mut Domain, hooks: &dyn DomainHooks, cx: &NormalizeContext<'_>) -> Result<()> {
+pub(super) fn generate(
+    domain: &mut Domain,
+    hooks: &dyn DomainHooks,
+    cx: &NormalizeContext<'_>,
+) -> Result<()> {
     if domain.name.is_empty() {
         return Err(VirtError::new(ErrorCode::NO_NAME, "the domain has no name"));
     }
@@ -37,7 +41,9 @@ pub(super) fn generate(domain: &mut Domain, hooks: &dyn DomainHooks, cx: &Normal
         domain.os.kind.os = OsType::Xen;
     }
     if domain.os.kind.arch.is_none() {
-        let arch = hooks.default_arch().unwrap_or_else(|| std::env::consts::ARCH.to_owned());
+        let arch = hooks
+            .default_arch()
+            .unwrap_or_else(|| std::env::consts::ARCH.to_owned());
         domain.os.kind.arch = Some(arch);
     }
     for interface in &mut domain.devices.interfaces {
@@ -54,8 +60,13 @@ pub(super) fn generate(domain: &mut Domain, hooks: &dyn DomainHooks, cx: &Normal
             sound.streams = 2;
         }
     }
-    if domain.on_reboot == LifecycleAction::CoredumpDestroy || domain.on_reboot == LifecycleAction::CoredumpRestart {
-        let what = format!("lifecycle action '{}' is for on_crash only, not for on_reboot", domain.on_reboot);
+    if domain.on_reboot == LifecycleAction::CoredumpDestroy
+        || domain.on_reboot == LifecycleAction::CoredumpRestart
+    {
+        let what = format!(
+            "lifecycle action '{}' is for on_crash only, not for on_reboot",
+            domain.on_reboot
+        );
         return Err(VirtError::new(ErrorCode::XML_ERROR, what));
     }
     Ok(())
@@ -82,19 +93,29 @@ fn complete_iothreads(domain: &mut Domain) -> Result<()> {
     let mut ids = std::collections::BTreeSet::new();
     for thread in &domain.iothreads {
         if !ids.insert(thread.id) {
-            return Err(VirtError::new(ErrorCode::XML_ERROR, format_args!("duplicate iothread id '{}' found", thread.id)));
+            return Err(VirtError::new(
+                ErrorCode::XML_ERROR,
+                format_args!("duplicate iothread id '{}' found", thread.id),
+            ));
         }
     }
     const MOST: u32 = 16_384;
     if domain.iothread_count > MOST {
-        let what = format!("invalid iothreads count '{}': at most {MOST} are allowed", domain.iothread_count);
+        let what = format!(
+            "invalid iothreads count '{}': at most {MOST} are allowed",
+            domain.iothread_count
+        );
         return Err(VirtError::new(ErrorCode::XML_ERROR, what));
     }
     domain.iothread_count = domain.iothread_count.max(domain.iothreads.len() as u32);
     let mut id = 1;
     while (domain.iothreads.len() as u32) < domain.iothread_count {
         if ids.insert(id) {
-            domain.iothreads.push(IoThread { id, autofill: true, ..IoThread::default() });
+            domain.iothreads.push(IoThread {
+                id,
+                autofill: true,
+                ..IoThread::default()
+            });
         }
         id += 1;
     }
@@ -110,19 +131,30 @@ fn complete_vcpus(domain: &mut Domain) -> Result<()> {
     let mut states: std::collections::BTreeMap<u32, VcpuState> = std::collections::BTreeMap::new();
     for state in &domain.vcpu_states {
         if state.id >= domain.vcpus.max {
-            let what = format!("vcpu id '{}' is out of range of maximum vcpu count {}", state.id, domain.vcpus.max);
+            let what = format!(
+                "vcpu id '{}' is out of range of maximum vcpu count {}",
+                state.id, domain.vcpus.max
+            );
             return Err(VirtError::new(ErrorCode::XML_ERROR, what));
         }
         states.insert(state.id, *state);
     }
     domain.vcpu_states = (0..domain.vcpus.max)
-        .map(|id| states.get(&id).copied().unwrap_or(VcpuState { id, ..VcpuState::default() }))
+        .map(|id| {
+            states.get(&id).copied().unwrap_or(VcpuState {
+                id,
+                ..VcpuState::default()
+            })
+        })
         .collect();
     for state in &mut domain.vcpu_states {
         match state.hotpluggable {
             None => state.hotpluggable = Some(!state.enabled),
             Some(false) if !state.enabled => {
-                return Err(unsupported(format!("vcpu '{}' is both offline and not hotpluggable", state.id)));
+                return Err(unsupported(format!(
+                    "vcpu '{}' is both offline and not hotpluggable",
+                    state.id
+                )));
             }
             Some(_) => {}
         }
@@ -140,7 +172,10 @@ fn complete_numatune(domain: &mut Domain) -> Result<()> {
         (slot, _) => slot.get_or_insert_default(),
     };
     if auto_cpus && tune.memory.is_none() {
-        tune.memory = Some(NumatuneMemory { placement: Some(NumaPlacement::Auto), ..NumatuneMemory::default() });
+        tune.memory = Some(NumatuneMemory {
+            placement: Some(NumaPlacement::Auto),
+            ..NumatuneMemory::default()
+        });
     }
     if let Some(memory) = &mut tune.memory {
         let placement = memory.placement.unwrap_or(match (&memory.nodeset, auto_cpus) {
@@ -156,10 +191,9 @@ fn complete_numatune(domain: &mut Domain) -> Result<()> {
         }
         memory.placement = Some(placement);
         let pinned = domain.vcpus.cpuset.is_some()
-            || domain
-                .cpu_tune
-                .as_ref()
-                .is_some_and(|tune| !tune.vcpu_pin.is_empty() || tune.emulator_pin.is_some() || !tune.iothread_pin.is_empty());
+            || domain.cpu_tune.as_ref().is_some_and(|tune| {
+                !tune.vcpu_pin.is_empty() || tune.emulator_pin.is_some() || !tune.iothread_pin.is_empty()
+            });
         if placement == NumaPlacement::Auto && !pinned {
             domain.vcpus.placement = CpuPlacement::Auto;
         }

@@ -109,7 +109,9 @@ pub struct NormalizeContext<'a> {
 
 impl std::fmt::Debug for NormalizeContext<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("NormalizeContext").field("flags", &self.flags).finish_non_exhaustive()
+        f.debug_struct("NormalizeContext")
+            .field("flags", &self.flags)
+            .finish_non_exhaustive()
     }
 }
 
