@@ -8,6 +8,7 @@ use syn::{Data, DataEnum, DeriveInput, Error, Fields, Ident, LitStr, Result};
 
 use super::field::{Field, Leaf};
 use super::options::{TypeOptions, VariantOptions};
+use super::write::Presence;
 use super::{doc_of, kebab, runtime};
 
 pub(crate) fn derive_element(input: DeriveInput) -> Result<TokenStream> {
@@ -112,15 +113,38 @@ fn write_content(fields: &[&Field], depth: usize) -> Result<TokenStream> {
         let (group, after) = rest.split_at(shared);
         let attributes = write_attributes(group, depth + 1)?;
         let content = write_content(group, depth + 1)?;
-        out.extend(quote! {{
-            let mark = w.begin_optional(#step);
-            #attributes
-            #content
-            w.end_optional(#step, mark);
-        }});
+        out.extend(match group_presence(group) {
+            Some(Presence::Always) => quote!({ w.start(#step); #attributes #content w.end(#step); }),
+            Some(Presence::If(condition)) => {
+                quote!(if #condition { w.start(#step); #attributes #content w.end(#step); })
+            }
+            None => quote! {{
+                let mark = w.begin_optional(#step);
+                #attributes
+                #content
+                w.end_optional(#step, mark);
+            }},
+        });
         rest = after;
     }
     Ok(out)
+}
+
+/// When something is written into a child that these fields share; `None` if that is only known by writing it.
+fn group_presence(group: &[&Field]) -> Option<Presence> {
+    let mut conditions = Vec::new();
+    let mut always = false;
+    for field in group {
+        match field.presence()? {
+            Presence::Always => always = true,
+            Presence::If(condition) => conditions.push(condition),
+        }
+    }
+    Some(if always {
+        Presence::Always
+    } else {
+        Presence::If(quote!(#(#conditions)||*))
+    })
 }
 
 /// `xmlns:x='…'` for each declared namespace of which something will be written.
@@ -438,7 +462,7 @@ fn derive_union(input: &DeriveInput, data: &DataEnum, options: &TypeOptions) -> 
         }
     }
     let own_tag = match &tag {
-        Tag::Own(name) => Some(quote!(w.attribute(#name, self.xml_tag());)),
+        Tag::Own(name) => Some(quote!(w.attribute_with(#name, |out| out.push_str(self.xml_tag()));)),
         _ => None,
     };
     let special = match &tag {
@@ -449,7 +473,7 @@ fn derive_union(input: &DeriveInput, data: &DataEnum, options: &TypeOptions) -> 
         },
         Tag::Parent(name) => quote! {
             fn write_parent_attributes(&self, w: &mut #rt::Writer) {
-                w.attribute(#name, self.xml_tag());
+                w.attribute_with(#name, |out| out.push_str(self.xml_tag()));
             }
         },
         Tag::Name => {

@@ -13,6 +13,7 @@ pub(crate) fn derive_words(input: DeriveInput) -> Result<TokenStream> {
     };
     let rt = runtime();
     let name = &input.ident;
+    let mut all_words = Vec::new();
     let (mut all, mut words, mut table, mut arms) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
     for variant in &data.variants {
         if !matches!(variant.fields, Fields::Unit) {
@@ -26,6 +27,7 @@ pub(crate) fn derive_words(input: DeriveInput) -> Result<TokenStream> {
         let word = options
             .word
             .map_or_else(|| kebab(&ident.to_string()), |word| word.value());
+        all_words.push(word.clone());
         all.push(quote!(#name::#ident));
         arms.push(quote!(#name::#ident => #word));
         if options.absent {
@@ -37,6 +39,15 @@ pub(crate) fn derive_words(input: DeriveInput) -> Result<TokenStream> {
             table.push(quote!((#alias, #name::#ident)));
         }
     }
+    // Hardly any word holds a character that must be escaped.
+    let plain = all_words
+        .iter()
+        .all(|word| !word.contains(['&', '<', '>', '\'', '"']));
+    let format = if plain {
+        quote!(out.push_str(self.as_str());)
+    } else {
+        quote!(#rt::escape_into(out, self.as_str());)
+    };
     Ok(quote! {
         impl #name {
             /// All values, in the order of their declaration.
@@ -64,7 +75,7 @@ pub(crate) fn derive_words(input: DeriveInput) -> Result<TokenStream> {
             }
 
             fn format_value(&self, out: &mut ::std::string::String) {
-                #rt::escape_into(out, self.as_str());
+                #format
             }
         }
 

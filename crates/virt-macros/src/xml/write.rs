@@ -7,6 +7,12 @@ use syn::Result;
 use super::field::{Field, Leaf, Shape};
 use super::runtime;
 
+/// When a field is written.
+pub(super) enum Presence {
+    Always,
+    If(TokenStream),
+}
+
 impl Field {
     /// Is there something to write while the start tag of the leaf's element is open?
     pub(super) fn has_attribute_part(&self) -> bool {
@@ -36,6 +42,38 @@ impl Field {
             Some(condition) => quote!(if #condition { #write }),
             None => write,
         }
+    }
+
+    /// When exactly something of the field is written; `None` if that is only known by writing it.
+    pub(super) fn presence(&self) -> Option<Presence> {
+        let options = &self.options;
+        let certain = match (&self.leaf, self.shape) {
+            (Leaf::Attribute(_), _) => true,
+            (Leaf::Child(_), Shape::Option | Shape::Vec) => !options.omit_empty,
+            (Leaf::Child(_), Shape::Plain) => self.is_flag(),
+            _ => false,
+        };
+        if !certain || options.write_as.is_some() || options.skip {
+            return None;
+        }
+        let access = &self.access;
+        let full = &self.full;
+        let value = match (self.shape, &options.default) {
+            (Shape::Option, _) => Some(quote!(#access.is_some())),
+            (Shape::Vec, _) => Some(quote!(!#access.is_empty())),
+            (Shape::Plain, _) if self.is_flag() => Some(quote!(*#access)),
+            (Shape::Plain, None) => None,
+            (Shape::Plain, Some(_)) if options.always => None,
+            (Shape::Plain, Some(None)) => {
+                Some(quote!(*#access != <#full as ::core::default::Default>::default()))
+            }
+            (Shape::Plain, Some(Some(expr))) => Some(quote!(*#access != #expr)),
+        };
+        Some(match (value, self.flag_condition(&quote!(w), false)) {
+            (None, None) => Presence::Always,
+            (Some(one), None) | (None, Some(one)) => Presence::If(one),
+            (Some(value), Some(flags)) => Presence::If(quote!((#flags && #value))),
+        })
     }
 
     /// Runs `write` unless the value is the default one.
@@ -75,14 +113,14 @@ impl Field {
             Leaf::Attribute(name) => {
                 let format = self.format_function()?;
                 let inner = &self.inner;
+                let lead = format!(" {name}='");
                 match (self.shape, self.boxed) {
                     (Shape::Option, false) => {
-                        quote!(#rt::write::attr_optional::<#inner>(w, #name, #access, #format);)
+                        quote!(#rt::write::attr_led_optional::<#inner>(w, #lead, #access, #format);)
                     }
-                    (Shape::Plain, false) => {
-                        self.unless_default(quote!(#rt::write::attr::<#inner>(w, #name, #access, #format);))
-                    }
-                    _ => self.each(quote!(#rt::write::attr::<#inner>(w, #name, value, #format);)),
+                    (Shape::Plain, false) => self
+                        .unless_default(quote!(#rt::write::attr_led::<#inner>(w, #lead, #access, #format);)),
+                    _ => self.each(quote!(#rt::write::attr_led::<#inner>(w, #lead, value, #format);)),
                 }
             }
             Leaf::Attributes => {

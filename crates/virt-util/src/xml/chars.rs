@@ -1,5 +1,63 @@
 //! Which characters XML 1.0 allows where, and what references stand for.
 
+/// What each byte is in markup: a set of the constants below. One load decides what to do with nearly every byte.
+static CLASSES: [u8; 256] = classes();
+
+/// A letter: a name may begin with it.
+pub(super) const LETTER: u8 = 1;
+/// An ASCII character inside names, except the colon.
+pub(super) const NAME: u8 = 2;
+/// Ends a plain stretch of an attribute's value: quotes, `<`, `&`, and white space other than blanks.
+pub(super) const VALUE_STOP: u8 = 4;
+/// Must be escaped or left out when written.
+pub(super) const ESCAPED: u8 = 8;
+
+const fn classes() -> [u8; 256] {
+    let mut table = [0; 256];
+    let mut at = 0;
+    while at < 256 {
+        let byte = at as u8;
+        let mut class = 0;
+        if byte.is_ascii_alphabetic() {
+            class |= LETTER;
+        }
+        if byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-' | b'.') {
+            class |= NAME;
+        }
+        if matches!(byte, b'"' | b'\'' | b'<' | b'&' | b'\t' | b'\n' | b'\r') {
+            class |= VALUE_STOP;
+        }
+        if matches!(byte, b'"' | b'\'' | b'<' | b'>' | b'&')
+            || (byte < 0x20 && !matches!(byte, b'\t' | b'\n' | b'\r'))
+        {
+            class |= ESCAPED;
+        }
+        // A constant: an index out of range would not compile.
+        #[allow(clippy::indexing_slicing, reason = "evaluated by the compiler")]
+        {
+            table[at] = class;
+        }
+        at += 1;
+    }
+    table
+}
+
+/// Is `byte` of one of the classes?
+#[inline]
+pub(super) fn is(byte: u8, classes: u8) -> bool {
+    CLASSES.get(byte as usize).copied().unwrap_or(0) & classes != 0
+}
+
+/// A number that differs for most names of one length: compared before the names themselves.
+#[inline]
+pub(super) fn name_key(name: &[u8]) -> u32 {
+    let byte = |at: usize| u32::from(name.get(at).copied().unwrap_or(0));
+    (name.len() as u32 & 0xFF)
+        | byte(0) << 8
+        | byte(name.len() / 2) << 16
+        | byte(name.len().wrapping_sub(1)) << 24
+}
+
 /// May `c` appear in a document at all (production `Char`)?
 pub(super) fn is_char(c: char) -> bool {
     matches!(c, '\t' | '\n' | '\r' | '\u{20}'..='\u{D7FF}' | '\u{E000}'..='\u{FFFD}' | '\u{10000}'..)
@@ -28,15 +86,16 @@ fn is_name_char(c: char) -> bool {
         || matches!(c, '-' | '.' | '0'..='9' | '\u{B7}' | '\u{300}'..='\u{36F}' | '\u{203F}'..='\u{2040}')
 }
 
+/// Is `name` a short word of ASCII letters and digits, as nearly every name is?
+pub(super) fn is_plain_name(name: &[u8]) -> bool {
+    name.first().is_some_and(|&byte| is(byte, LETTER))
+        && name.len() <= MAX_NAME
+        && name.iter().all(|&byte| is(byte, NAME))
+}
+
 /// What is wrong with `name` as a qualified name, if anything. `Ok` holds the length of the prefix (0 for none).
 pub(super) fn check_name(name: &str) -> Result<u16, &'static str> {
-    // Nearly every name is a short word of ASCII letters and digits.
-    let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-' | b'.');
-    let bytes = name.as_bytes();
-    if bytes.first().is_some_and(|byte| byte.is_ascii_alphabetic())
-        && bytes.len() <= MAX_NAME
-        && bytes.iter().all(|&byte| plain(byte))
-    {
+    if is_plain_name(name.as_bytes()) {
         return Ok(0);
     }
     let mut colon = None;

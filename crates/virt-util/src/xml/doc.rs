@@ -7,6 +7,7 @@
 use std::borrow::Cow;
 use std::fmt::Write as _;
 
+use super::chars;
 use super::scan;
 use super::tokenize;
 use crate::error::{ErrorCode, ErrorDomain, Result, VirtError};
@@ -128,6 +129,8 @@ pub struct Doc<'s> {
 
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Node {
+    /// [`chars::name_key`] of the whole name.
+    pub key: u32,
     /// Offset of `<`.
     pub start: u32,
     /// First byte after the element.
@@ -150,6 +153,8 @@ pub(super) struct Node {
 
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Attribute {
+    /// [`chars::name_key`] of the whole name.
+    pub key: u32,
     pub name_start: u32,
     pub value_start: u32,
     pub value_len: u32,
@@ -228,12 +233,12 @@ impl<'s> Doc<'s> {
         self.source.get(start as usize..end as usize).unwrap_or_default()
     }
 
-    /// Is `node` called `name`, without prefix or namespace? Every lookup of a child goes through here.
-    fn is_plain_name(&self, node: &Node, name: &str) -> bool {
+    /// Is `node` called `name`, without prefix or namespace? `key` is the name's.
+    fn is_plain_name(&self, node: &Node, name: &str, key: u32) -> bool {
         let start = node.start as usize + 1;
-        node.name_len as usize == name.len()
+        node.key == key
             && node.namespace == 0
-            && self.source.as_bytes().get(start..start + name.len()) == Some(name.as_bytes())
+            && self.source.as_bytes().get(start..start + node.name_len as usize) == Some(name.as_bytes())
     }
 
     fn node(&self, index: u32) -> Option<&Node> {
@@ -343,7 +348,10 @@ impl<'d> Element<'d> {
 
     /// Is this an element `name` without a namespace?
     pub fn is(&self, name: &str) -> bool {
-        self.real().is_some_and(|node| self.doc.is_plain_name(node, name))
+        self.real().is_some_and(|node| {
+            self.doc
+                .is_plain_name(node, name, chars::name_key(name.as_bytes()))
+        })
     }
 
     /// Is this the element `name` of namespace `uri`?
@@ -362,10 +370,11 @@ impl<'d> Element<'d> {
 
     fn find_attribute(&self, name: &str) -> Option<&'d Attribute> {
         let source = self.doc.source.as_bytes();
+        let key = chars::name_key(name.as_bytes());
         self.attribute_slice().iter().find(|attribute| {
             let start = attribute.name_start as usize;
-            attribute.name_len as usize == name.len()
-                && source.get(start..start + name.len()) == Some(name.as_bytes())
+            attribute.key == key
+                && source.get(start..start + attribute.name_len as usize) == Some(name.as_bytes())
         })
     }
 
@@ -404,8 +413,9 @@ impl<'d> Element<'d> {
     /// The first child called `name`, without a namespace.
     pub fn child(&self, name: &str) -> Option<Element<'d>> {
         let mut next = self.real()?.first_child;
+        let key = chars::name_key(name.as_bytes());
         while let Some(node) = self.doc.node(next) {
-            if self.doc.is_plain_name(node, name) {
+            if self.doc.is_plain_name(node, name, key) {
                 return Some(self.at(next));
             }
             next = node.next_sibling;

@@ -280,7 +280,7 @@ pub trait XmlElement: Sized {
     }
 
     /// [`XmlElement::write`], but nothing if the element would have neither attributes nor content.
-    fn write_nonempty(&self, w: &mut Writer, name: &str) {
+    fn write_nonempty(&self, w: &mut Writer, name: &'static str) {
         let mark = w.begin_optional(name);
         self.write_attributes(w);
         self.write_content(w);
@@ -321,7 +321,7 @@ impl<T: XmlValue> XmlElement for T {
         w.text_element_with(name, |out| self.format_value(out));
     }
 
-    fn write_nonempty(&self, w: &mut Writer, name: &str) {
+    fn write_nonempty(&self, w: &mut Writer, name: &'static str) {
         self.write(w, name);
     }
 

@@ -320,7 +320,7 @@ impl XmlElement for RawElement {
         w.raw_element(self);
     }
 
-    fn write_nonempty(&self, w: &mut Writer, name: &str) {
+    fn write_nonempty(&self, w: &mut Writer, name: &'static str) {
         if !(self.children.is_empty() && self.attributes.is_empty()) {
             self.write(w, name);
         }

@@ -333,10 +333,12 @@ pub mod read {
         name: &'static str,
         read: ReadFn<T>,
     ) -> Result<Vec<T>> {
-        element
-            .children_named(name)
-            .map(|child| read(child, cx))
-            .collect()
+        // Declared types may be large: they are moved once, into their place.
+        let mut values = Vec::with_capacity(element.children_named(name).count());
+        for child in element.children_named(name) {
+            values.push(read(child, cx)?);
+        }
+        Ok(values)
     }
 
     /// All children that a `union = "name()"` type knows, in document order; others are passed over.
@@ -439,6 +441,20 @@ pub mod write {
         w.attribute_with(name, |out| format(value, out));
     }
 
+    /// An attribute, its lead written out: ` name='`. For derived code.
+    #[doc(hidden)]
+    pub fn attr_led<T>(w: &mut Writer, lead: &str, value: &T, format: FormatFn<T>) {
+        w.led_attribute(lead, |out| format(value, out));
+    }
+
+    /// [`attr_led`] of a value that may be absent.
+    #[doc(hidden)]
+    pub fn attr_led_optional<T>(w: &mut Writer, lead: &str, value: &Option<T>, format: FormatFn<T>) {
+        if let Some(value) = value {
+            attr_led(w, lead, value, format);
+        }
+    }
+
     /// An attribute that may be absent.
     pub fn attr_optional<T>(w: &mut Writer, name: &str, value: &Option<T>, format: FormatFn<T>) {
         if let Some(value) = value {
@@ -466,7 +482,7 @@ pub mod write {
     }
 
     /// A child that may be absent, and is left out as well if it is empty.
-    pub fn child_nonempty<T: XmlElement>(w: &mut Writer, name: &str, value: &Option<T>) {
+    pub fn child_nonempty<T: XmlElement>(w: &mut Writer, name: &'static str, value: &Option<T>) {
         if let Some(value) = value {
             value.write_nonempty(w, name);
         }

@@ -38,12 +38,26 @@ pub(super) fn scan_attribute(
     let mut name_end = name_start;
     while bytes
         .get(name_end)
-        .is_some_and(|&byte| !is_space(byte) && byte != b'=')
+        .is_some_and(|&byte| chars::is(byte, chars::NAME))
     {
         name_end += 1;
     }
-    let name = source.get(name_start..name_end).unwrap_or_default();
-    let prefix_len = chars::check_name(name).map_err(|what| (name_start, what))?;
+    let plain = bytes.get(name_end) == Some(&b'=')
+        && name_end - name_start <= chars::MAX_NAME
+        && bytes
+            .get(name_start)
+            .is_some_and(|&byte| chars::is(byte, chars::LETTER));
+    let mut prefix_len = 0;
+    if !plain {
+        while bytes
+            .get(name_end)
+            .is_some_and(|&byte| !is_space(byte) && byte != b'=')
+        {
+            name_end += 1;
+        }
+        let name = source.get(name_start..name_end).unwrap_or_default();
+        prefix_len = chars::check_name(name).map_err(|what| (name_start, what))?;
+    }
     let equals = skip(name_end);
     if bytes.get(equals) != Some(&b'=') {
         return Err((equals, "an attribute has no value"));
@@ -57,6 +71,12 @@ pub(super) fn scan_attribute(
     let mut value_end = value_start;
     let mut encoded = false;
     loop {
+        while bytes
+            .get(value_end)
+            .is_some_and(|&byte| !chars::is(byte, chars::VALUE_STOP))
+        {
+            value_end += 1;
+        }
         match bytes.get(value_end) {
             None => return Err((quote_at, "the value of an attribute is not closed")),
             Some(&byte) if byte == quote => break,

@@ -243,6 +243,7 @@ impl<'s> Filler<'s, '_, '_> {
             self.resolve_attributes(first_attribute)?;
         }
         self.doc.nodes.push(Node {
+            key: chars::name_key(name.as_bytes()),
             start: start as u32,
             end: end as u32,
             content_start: end as u32,
@@ -310,13 +311,15 @@ impl<'s> Filler<'s, '_, '_> {
                 );
                 return Err(self.error(scanned.name_start, &what));
             }
-            prefixed |= scanned.prefix_len > 0
-                || self
-                    .doc
-                    .source
-                    .get(scanned.name_start..scanned.name_start + scanned.name_len)
-                    == Some("xmlns");
+            let name = self
+                .doc
+                .source
+                .as_bytes()
+                .get(scanned.name_start..scanned.name_start + scanned.name_len);
+            let name = name.unwrap_or_default();
+            prefixed |= scanned.prefix_len > 0 || name == b"xmlns";
             self.doc.attributes.push(Attribute {
+                key: chars::name_key(name),
                 name_start: scanned.name_start as u32,
                 value_start: scanned.value_start as u32,
                 value_len: scanned.value_len as u32,
@@ -341,11 +344,13 @@ impl<'s> Filler<'s, '_, '_> {
         let attributes = self.doc.attributes.get(first..).unwrap_or_default();
         let duplicate = if attributes.len() <= 16 {
             attributes.iter().enumerate().find_map(|(at, attribute)| {
-                let name = self.attribute_name(attribute);
                 let before = attributes.get(..at).unwrap_or_default();
                 before
                     .iter()
-                    .any(|other| self.attribute_name(other) == name)
+                    .any(|other| {
+                        other.key == attribute.key
+                            && self.attribute_name(other) == self.attribute_name(attribute)
+                    })
                     .then_some(attribute)
             })
         } else {
