@@ -235,7 +235,7 @@ mod nvram_element {
         })
     }
 
-    pub(super) fn write(value: &NvramImage, w: &mut Writer, name: &str) {
+    pub(super) fn write(value: &NvramImage, w: &mut Writer, name: &'static str) {
         let mark = w.begin_optional(name);
         if let Some(template) = &value.template {
             w.attribute("template", template);

@@ -149,7 +149,7 @@
 //!
 //! `with` on an attribute or text (`"@x"`, `"a@x"`, `"a/text()"`) calls `MODULE::parse(&str) -> Result<T, ValueError>` and
 //! `MODULE::format(&T, &mut String)` (escape with [`escape_into`]). On a child it calls
-//! `MODULE::read(Element, &mut Reader) -> Result<T>` and `MODULE::write(&T, &mut Writer, name: &str)`. On `"."` and `"@*"`
+//! `MODULE::read(Element, &mut Reader) -> Result<T>` and `MODULE::write(&T, &mut Writer, name: &'static str)`. On `"."` and `"@*"`
 //! it calls `MODULE::read(Element, &mut Reader) -> Result<F>` with the element that the path leads to, and
 //! `MODULE::write(&F, &mut Writer)`, where `F` is the field's whole type. Where all of an element is special, implement
 //! [`XmlElement`] for its type.

@@ -496,7 +496,12 @@ pub mod write {
     }
 
     /// Children of one name, each written by a function.
-    pub fn children_with<T>(w: &mut Writer, name: &str, values: &[T], write: fn(&T, &mut Writer, &str)) {
+    pub fn children_with<T>(
+        w: &mut Writer,
+        name: &'static str,
+        values: &[T],
+        write: fn(&T, &mut Writer, &'static str),
+    ) {
         for value in values {
             write(value, w, name);
         }
