@@ -86,12 +86,15 @@ pub fn command(command: &Command) -> String {
     if !command.description.is_empty() {
         let _ = write!(out, "\n  DESCRIPTION\n    {}\n", command.description);
     }
-    if !command.options.is_empty() {
+    if !command.options.is_empty() || command.traits.structured {
         out.push_str("\n  OPTIONS\n");
         for option in command.options {
             if let Some(syntax) = syntax(option) {
                 let _ = writeln!(out, "    {syntax:<15}  {}", option.help);
             }
+        }
+        if command.traits.structured {
+            out.push_str("    --output <string>  print the result for programs: json or yaml\n");
         }
     }
     out

@@ -19,8 +19,7 @@
 //! assert_eq!(flags.unknown(), 0x8000_0000);
 //! ```
 
-use crate::error::ErrorLevel;
-use crate::{ErrorCode, ErrorDomain, Result, VirtError};
+use crate::{ErrorCode, Result, VirtError};
 
 /// What a public type is called in C and which members it has.
 #[derive(Clone, Copy, Debug)]
@@ -74,8 +73,8 @@ pub fn check_flags(call: &str, flags: u32, allowed: u32) -> Result<()> {
         0 => Ok(()),
         unsupported => Err(VirtError::from_parts(
             ErrorCode::INVALID_ARG,
-            ErrorDomain::NONE,
-            ErrorLevel::ERROR,
+            crate::error::ErrorDomain::NONE,
+            crate::error::ErrorLevel::ERROR,
             format!("unsupported flags ({unsupported:#x}) in function {call}"),
         )),
     }

@@ -136,7 +136,11 @@ pub(super) fn metadata(shell: &mut Shell, call: &Invocation) -> Outcome {
             Err(error) if error.code() == ErrorCode::NO_DOMAIN_METADATA => String::new(),
             other => other?,
         };
-        shell.print(format!("{text}\n"));
+        match shell.format() {
+            Some(_) if text.is_empty() => return shell.structured(|| serde_json::Value::Null).map(|_| ()),
+            Some(format) => shell.print(format.render(&crate::xpath::to_value(&text, None)?)?),
+            None => shell.print(format!("{text}\n")),
+        }
     }
     Ok(())
 }

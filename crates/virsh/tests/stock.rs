@@ -1,0 +1,198 @@
+//! The same command lines through libvirt's virsh and through ours: what is printed and the exit status must be equal.
+
+use std::process::{Command, Stdio};
+use virt_api::need;
+use virt_api::testkit::plugins;
+
+/// Command lines that need no connection, as separate words.
+const OFFLINE: &[&[&str]] = &[
+    &["-v"],
+    &["--version=short"],
+    &["-x"],
+    &["--nonsense"],
+    &["-c"],
+    &["-d", "x"],
+    &["--debug", "x"],
+    &["-d", "7", "echo", "a"],
+    &["-e", "xx", "echo"],
+    &["-k", "a", "echo"],
+    &["-k", "-1", "echo"],
+    &["nonsense"],
+    &["echo", "--shell", "it's", "a b", ""],
+    &["echo", "--xml", "a<b&c\"d'e"],
+    &["echo --split a,b,,c,"],
+    &["echo --prefix x y; echo --prefix= y"],
+    &["echo --err hi"],
+    &["echo a; nonsense; echo b"],
+    &["echo 'a'; echo \"b"],
+    &["help nonsense"],
+    &["help --nonsense nothing"],
+    &["cd /nonexistent"],
+    &["cd /; pwd"],
+    &["-q", "echo", "a"],
+    &["quit"],
+    &["domstate"],
+    &["list --all=1"],
+    &["list list"],
+];
+
+/// Lines for `test:///default`, which every run finds as it was made.
+const DEFAULT: &[&str] = &[
+    "uri; version; hostname; nodeinfo",
+    "version --daemon",
+    "list; list --all; list --inactive",
+    "list --uuid; list --name --uuid; list --id; list --name",
+    "list --all --managed-save; list --state-paused; list --transient; list --with-snapshot",
+    "list --table --name",
+    "domstate test; domstate test --reason; domcontrol test",
+    "domid test; domid 1; domname 1; domname test; domuuid 1; domuuid test",
+    "domuuid 6695eb01-f6a4-8304-79aa-97f2502e193f; domname 6695eb01-f6a4-8304-79aa-97f2502e193f",
+    "vcpucount test; vcpucount test --maximum; vcpucount test --current; vcpucount test --maximum --config",
+    "vcpucount test --live --config",
+    "vcpucount test --active --live",
+    "dommemstat test --period x",
+    "dommemstat test --period -1",
+    "start test",
+    "start nope",
+    "shutdown test; list --all",
+    "shutdown test --mode foo",
+    "reboot test --mode foo",
+    "destroy test; list --all; start test; list",
+    "suspend test; suspend test; domstate --reason test; resume test; domstate test --reason",
+    "undefine test; list --all; destroy test; list --all",
+    "undefine test --nvram --keep-nvram",
+    "undefine test --wipe-storage",
+    "undefine test --remove-all-storage",
+    "undefine test --delete-storage-volume-snapshots",
+    "destroy test; undefine test --managed-save --snapshots-metadata; list --all",
+    "autostart test; autostart test --disable",
+    "autostart test --once",
+    "desc test --live --current",
+    "metadata test http://x --set <a/>",
+    "metadata test http://x --set <a/> --edit --key k",
+    "console test",
+    "console nope",
+    "send-key test --codeset foo KEY_A",
+    "send-key test KEY_FOO",
+    "send-key test 1 1 1 1 1 1 1 1 1 1 1 1 1 1 1 1 1",
+    "qemu-monitor-command test info",
+    "qemu-monitor-command test --hmp --pretty info",
+    "event",
+    "event --event foo",
+    "event --event lifecycle --timeout 1",
+    "event --event lifecycle --timeout 0",
+    "event --all --list",
+    "event --list",
+    "define /nonexistent",
+    "create /nonexistent",
+    "define",
+    "connect; uri; connect test:///default; uri",
+];
+
+/// Lines typed into the shell.
+const TYPED: &[&str] = &[
+    "list\nquit\n",
+    "list\n\n  \nfoo\n\"x\nquit",
+    "exit\nlist\n",
+    "list;echo a\n",
+];
+
+fn output(program: &str, arguments: &[&str], typed: Option<&str>) -> (String, String, Option<i32>) {
+    use std::io::Write;
+    let home = tempfile::tempdir().unwrap();
+    let mut child = Command::new(program)
+        .args(arguments)
+        .env("LC_ALL", "C.UTF-8")
+        .env("HOME", home.path())
+        .env("XDG_CACHE_HOME", home.path())
+        .env("VIRT_DRIVER_DIR", plugins().unwrap().directory())
+        .env_remove("LIBVIRT_DEFAULT_URI")
+        .env_remove("VIRSH_DEFAULT_CONNECT_URI")
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut stdin = child.stdin.take().unwrap();
+    // A program that has ended already reads nothing.
+    let _ = stdin.write_all(typed.unwrap_or_default().as_bytes());
+    drop(stdin);
+    let out = child.wait_with_output().unwrap();
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    (text(&out.stdout), text(&out.stderr), out.status.code())
+}
+
+fn compare(arguments: &[&str], typed: Option<&str>) {
+    let stock = output("/usr/bin/virsh", arguments, typed);
+    let ours = output(env!("CARGO_BIN_EXE_virsh"), arguments, typed);
+    assert_eq!(ours, stock, "virsh {arguments:?} {typed:?}");
+}
+
+/// The version whose output ours has.
+fn is_same_version() -> bool {
+    output("/usr/bin/virsh", &["-v"], None).0.trim() == virsh::program::LIBVIRT_VERSION
+}
+
+#[test]
+fn offline_commands_print_what_stock_prints() {
+    need!(program "virsh");
+    if !is_same_version() {
+        virt_api::testkit::skip("virsh: another version is installed");
+        return;
+    }
+    for arguments in OFFLINE {
+        compare(arguments, None);
+    }
+}
+
+#[test]
+fn commands_on_the_default_host_print_what_stock_prints() {
+    need!(program "virsh");
+    if !is_same_version() {
+        virt_api::testkit::skip("virsh: another version is installed");
+        return;
+    }
+    for line in DEFAULT {
+        compare(&["-c", "test:///default", line], None);
+    }
+}
+
+#[test]
+fn the_shell_answers_as_stock_answers() {
+    need!(program "virsh");
+    if !is_same_version() {
+        virt_api::testkit::skip("virsh: another version is installed");
+        return;
+    }
+    for typed in TYPED {
+        compare(&["-c", "test:///default"], Some(typed));
+        compare(&["-q", "-r", "-c", "test:///default"], Some(typed));
+    }
+}
+
+#[test]
+fn every_option_of_a_command_is_one_that_stock_has_and_the_other_way_round() {
+    need!(program "virsh");
+    if !is_same_version() {
+        virt_api::testkit::skip("virsh: another version is installed");
+        return;
+    }
+    let own = ["driver-list", "driver-check"];
+    let listed = virsh::commands::GROUPS
+        .iter()
+        .flat_map(|group| group.commands)
+        .filter(|one| one.is_listed());
+    for command in listed.filter(|command| !own.contains(&command.name)) {
+        let synopsis = |text: &str| {
+            let line = text.lines().skip_while(|line| *line != "  SYNOPSIS").nth(1);
+            line.map(str::to_owned)
+        };
+        let stock = output("/usr/bin/virsh", &["help", command.name], None).0;
+        assert_eq!(
+            synopsis(&virsh::help::command(command)),
+            synopsis(&stock),
+            "{}",
+            command.name
+        );
+    }
+}
