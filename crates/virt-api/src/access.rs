@@ -200,6 +200,11 @@ impl<T> Authorized<T> {
         Self(reply)
     }
 
+    /// The reply in another form.
+    pub fn map<U>(self, into: impl FnOnce(T) -> U) -> Authorized<U> {
+        Authorized(into(self.0))
+    }
+
     /// The reply.
     pub fn into_inner(self) -> T {
         self.0

@@ -8,6 +8,7 @@
 //! | [`Kind`], [`Definition`] | what the kit must know of a kind |
 //! | [`Registry`] | all objects of a kind by name, UUID and further keys; collisions |
 //! | [`Object`], [`Snapshot`], [`Life`] | one object: live and next definition, published as snapshots |
+//! | [`Affected`] | which of the two definitions a call means |
 //! | [`job`] | who may change an object now, who waits, what runs beside |
 //! | [`Store`], [`StatusFolder`] | definitions, autostart links and status files on disk |
 //! | [`OrderedEvents`] | what happened to an object, told in order |
@@ -16,6 +17,7 @@
 //! let the lane go, tell the events. Reading takes a snapshot and no lock.
 
 mod events;
+mod impact;
 mod index;
 pub mod job;
 mod kind;
@@ -23,6 +25,7 @@ mod object;
 mod store;
 
 pub use events::OrderedEvents;
+pub use impact::Affected;
 pub use index::{Entered, NameReservation, Purpose, Registry};
 pub use kind::{Definition, Kind};
 pub use object::{Life, Object, Snapshot};

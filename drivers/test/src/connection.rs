@@ -10,16 +10,21 @@ use virt_api::protocol::remote::*;
 use virt_api::protocol::traits::HypervisorDriver;
 use virt_conf::registry::job::JobGuard;
 use virt_util::bitmap::Bitmap;
+use virt_util::keycode::Codeset;
 use virt_util::types::params::node_cpu_stats;
 use virt_util::types::{
-    ConnectListAllDomainsFlags, DomainControlState, DomainDestroyFlags, DomainMemoryStatTags,
-    DomainModificationImpact, DomainRebootFlags, DomainSaveRestoreFlags, DomainState, DomainUndefineFlags,
-    DomainVcpuFlags,
+    ConnectListAllDomainsFlags, DomainControlState, DomainCreateFlags, DomainDefineFlags, DomainDestroyFlags,
+    DomainMemoryModFlags, DomainMemoryStatTags, DomainMetadataType, DomainModificationImpact,
+    DomainRebootFlags, DomainSaveRestoreFlags, DomainState, DomainUndefineFlags, DomainVcpuFlags,
+    DomainXmlFlags,
 };
 use virt_util::uuid::Uuid;
+use virt_util::xml::XmlFlags;
 use virt_util::{ErrorCode, ErrorDomain, Result};
 
 use crate::capabilities::capabilities;
+use crate::changes;
+use crate::definition::{Check, GuestDefinition};
 use crate::domain::{self, Guest, GuestId};
 use crate::error;
 use crate::life;
@@ -82,6 +87,19 @@ impl TestConnection {
         Ok(seen)
     }
 
+    fn create(
+        &self,
+        cx: &mut CallContext<'_>,
+        xml: &str,
+        flags: u32,
+        api: &'static str,
+    ) -> Result<Authorized<Domain>> {
+        let validate = DomainCreateFlags::START_VALIDATE.bits();
+        check_flags("testDomainCreateXML", flags, validate)?;
+        let definition = GuestDefinition::parse(xml, strictness(flags & validate))?;
+        changes::create(&self.world, cx, definition, api)
+    }
+
     fn lookup<T>(
         cx: &mut CallContext<'_>,
         guest: &Guest,
@@ -113,6 +131,19 @@ impl Resolver for TestConnection {
 /// Refuses flags that a call does not know.
 fn check_flags(call: &str, flags: u32, allowed: u32) -> Result<()> {
     virt_util::types::check_flags(call, flags, allowed).map_err(|error| error.in_domain(ErrorDomain::TEST))
+}
+
+/// How carefully to look at a document, by the flag that asks for validation.
+fn strictness(validate: u32) -> Check {
+    match validate {
+        0 => Check::Usual,
+        _ => Check::Strict,
+    }
+}
+
+/// A count as the protocol carries it.
+fn number(value: u32) -> i32 {
+    i32::try_from(value).unwrap_or(i32::MAX)
 }
 
 fn is_active(guest: &Guest) -> bool {
@@ -167,7 +198,6 @@ impl HypervisorDriver for TestConnection {
     #[inline_safe]
     fn node_get_info(&self, _: &mut CallContext<'_>) -> Result<NodeGetInfoReply> {
         let node = self.world.node();
-        let number = |value: u32| i32::try_from(value).unwrap_or(i32::MAX);
         Ok(NodeGetInfoReply {
             model: node.model.clone(),
             memory: node.memory,
@@ -423,9 +453,9 @@ impl HypervisorDriver for TestConnection {
         let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         Ok(DomainGetInfoReply {
             state: u8::try_from(snapshot.state.state.0).unwrap_or(0),
-            max_mem: definition.max_memory.0,
-            memory: definition.memory.0,
-            nr_virt_cpu: definition.vcpus,
+            max_mem: definition.max_memory(),
+            memory: definition.memory(),
+            nr_virt_cpu: u16::try_from(definition.vcpus()).unwrap_or(u16::MAX),
             cpu_time: u64::try_from(since_epoch.as_nanos()).unwrap_or(u64::MAX),
         })
     }
@@ -464,7 +494,7 @@ impl HypervisorDriver for TestConnection {
     ) -> Result<DomainGetMaxMemoryReply> {
         let snapshot = domain.handle::<Guest>()?.snapshot();
         Ok(DomainGetMaxMemoryReply {
-            memory: snapshot.life.current().max_memory.0,
+            memory: snapshot.life.current().max_memory(),
         })
     }
 
@@ -489,15 +519,14 @@ impl HypervisorDriver for TestConnection {
         let allowed = DomainVcpuFlags::LIVE | DomainVcpuFlags::CONFIG | DomainVcpuFlags::MAXIMUM;
         check_flags("testDomainGetVcpusFlags", flags, allowed.bits())?;
         let snapshot = domain.handle::<Guest>()?.snapshot();
-        let definition = definition_for(&snapshot, flags)?;
+        let (definition, _) = snapshot.one_definition(flags)?;
         let maximum = DomainVcpuFlags::from(flags).contains(DomainVcpuFlags::MAXIMUM);
         Ok(DomainGetVcpusFlagsReply {
-            num: if maximum {
-                definition.max_vcpus
+            num: number(if maximum {
+                definition.max_vcpus()
             } else {
-                definition.vcpus
-            }
-            .into(),
+                definition.vcpus()
+            }),
         })
     }
 
@@ -589,7 +618,7 @@ impl HypervisorDriver for TestConnection {
         use DomainMemoryStatTags as Tag;
         check_flags("testDomainMemoryStats", flags, 0)?;
         let snapshot = life::active(domain.handle::<Guest>()?)?;
-        let memory = snapshot.life.current().memory.0;
+        let memory = snapshot.life.current().memory();
         let stats = [
             (Tag::ACTUAL_BALLOON, memory),
             (Tag::SWAP_IN, 0),
@@ -760,30 +789,266 @@ impl HypervisorDriver for TestConnection {
             Ok(())
         })
     }
-}
 
-/// The one definition that `flags` (live, stored, or what the guest has now) mean.
-fn definition_for(
-    snapshot: &virt_conf::registry::Snapshot<domain::GuestKind>,
-    flags: u32,
-) -> Result<Arc<crate::definition::GuestDefinition>> {
-    let impact = DomainModificationImpact::from(flags);
-    let life = &snapshot.life;
-    let refuse = |what: &str| Err(error(ErrorCode::OPERATION_INVALID, what));
-    if impact.contains(DomainModificationImpact::LIVE | DomainModificationImpact::CONFIG) {
-        return Err(error(
-            ErrorCode::INVALID_ARG,
-            "flags 'live' and 'config' are mutually exclusive here",
-        ));
+    fn domain_define_xml(
+        &self,
+        cx: &mut CallContext<'_>,
+        _: Unchecked,
+        xml: String,
+    ) -> Result<Authorized<DomainDefineXmlReply>> {
+        let definition = GuestDefinition::parse(&xml, Check::Usual)?;
+        let defined = changes::define(&self.world, cx, definition, "virDomainDefineXML")?;
+        Ok(defined.map(|domain| DomainDefineXmlReply {
+            domain: domain.into(),
+        }))
     }
-    if impact.contains(DomainModificationImpact::LIVE) && !life.is_active() {
-        return refuse("domain is not running");
+
+    fn domain_define_xml_flags(
+        &self,
+        cx: &mut CallContext<'_>,
+        _: Unchecked,
+        xml: String,
+        flags: u32,
+    ) -> Result<Authorized<DomainDefineXmlFlagsReply>> {
+        let validate = DomainDefineFlags::VALIDATE.bits();
+        check_flags("testDomainDefineXMLFlags", flags, validate)?;
+        let definition = GuestDefinition::parse(&xml, strictness(flags & validate))?;
+        let defined = changes::define(&self.world, cx, definition, "virDomainDefineXMLFlags")?;
+        Ok(defined.map(|domain| DomainDefineXmlFlagsReply {
+            domain: domain.into(),
+        }))
     }
-    if impact.contains(DomainModificationImpact::CONFIG) {
-        return match life.stored() {
-            Some(stored) => Ok(Arc::clone(stored)),
-            None => refuse("transient domains do not have any persistent config"),
+
+    fn domain_create_xml(
+        &self,
+        cx: &mut CallContext<'_>,
+        _: Unchecked,
+        xml_desc: String,
+        flags: u32,
+    ) -> Result<Authorized<DomainCreateXmlReply>> {
+        let created = self.create(cx, &xml_desc, flags, "virDomainCreateXML")?;
+        Ok(created.map(|domain| DomainCreateXmlReply {
+            domain: domain.into(),
+        }))
+    }
+
+    fn domain_create_xml_with_files(
+        &self,
+        cx: &mut CallContext<'_>,
+        _: Unchecked,
+        xml_desc: String,
+        flags: u32,
+    ) -> Result<Authorized<DomainCreateXmlWithFilesReply>> {
+        // Descriptors are taken and not used: nothing is there to use them.
+        let created = self.create(cx, &xml_desc, flags, "virDomainCreateXMLWithFiles")?;
+        Ok(created.map(|domain| DomainCreateXmlWithFilesReply {
+            domain: domain.into(),
+        }))
+    }
+
+    fn domain_create_with_files(
+        &self,
+        cx: &mut CallContext<'_>,
+        domain: Resolved<Domain>,
+        flags: u32,
+    ) -> Result<DomainCreateWithFilesReply> {
+        let domain = self.domain_create_with_flags(cx, domain, flags)?.domain;
+        Ok(DomainCreateWithFilesReply { domain })
+    }
+
+    #[inline_safe]
+    fn domain_get_xml_desc(
+        &self,
+        _: &mut CallContext<'_>,
+        domain: Resolved<Domain>,
+        flags: u32,
+    ) -> Result<DomainGetXmlDescReply> {
+        let allowed = DomainXmlFlags::SECURE | DomainXmlFlags::INACTIVE | DomainXmlFlags::MIGRATABLE;
+        check_flags("testDomainGetXMLDesc", flags, allowed.bits())?;
+        let snapshot = domain.handle::<Guest>()?.snapshot();
+        let flags = DomainXmlFlags::from(flags);
+        let definition = match flags.contains(DomainXmlFlags::INACTIVE) {
+            true => snapshot.life.next_or_live(),
+            false => snapshot.life.current(),
         };
+        let mut format = XmlFlags::empty();
+        for (flag, what) in [
+            (DomainXmlFlags::SECURE, XmlFlags::SECURE),
+            (DomainXmlFlags::INACTIVE, XmlFlags::INACTIVE),
+            (DomainXmlFlags::MIGRATABLE, XmlFlags::MIGRATABLE),
+        ] {
+            format.set(what, flags.contains(flag));
+        }
+        Ok(DomainGetXmlDescReply {
+            xml: definition.domain.format(format),
+        })
     }
-    Ok(Arc::clone(life.current()))
+
+    fn domain_rename(
+        &self,
+        cx: &mut CallContext<'_>,
+        domain: Resolved<Domain>,
+        new_name: Option<String>,
+        flags: u32,
+    ) -> Result<DomainRenameReply> {
+        check_flags("testDomainRename", flags, 0)?;
+        let Some(name) = new_name else {
+            return Err(error(ErrorCode::INVALID_ARG, "the new name is missing"));
+        };
+        self.change(cx, &domain, "virDomainRename", |world, guest| {
+            changes::rename(world, guest, &name)
+        })?;
+        Ok(DomainRenameReply { retcode: 0 })
+    }
+
+    #[inline_safe]
+    fn domain_get_metadata(
+        &self,
+        _: &mut CallContext<'_>,
+        domain: Resolved<Domain>,
+        kind: i32,
+        uri: Option<String>,
+        flags: u32,
+    ) -> Result<DomainGetMetadataReply> {
+        check_flags(
+            "testDomainGetMetadata",
+            flags,
+            DomainModificationImpact::all().bits(),
+        )?;
+        let snapshot = domain.handle::<Guest>()?.snapshot();
+        let (definition, _) = snapshot.one_definition(flags)?;
+        let metadata = definition
+            .domain
+            .metadata_piece(DomainMetadataType(kind), uri.as_deref())
+            .map_err(|error| error.in_domain_if_none(ErrorDomain::TEST))?;
+        Ok(DomainGetMetadataReply { metadata })
+    }
+
+    fn domain_set_metadata(
+        &self,
+        cx: &mut CallContext<'_>,
+        domain: Resolved<Domain>,
+        kind: i32,
+        metadata: Option<String>,
+        key: Option<String>,
+        uri: Option<String>,
+        flags: u32,
+    ) -> Result<()> {
+        check_flags(
+            "testDomainSetMetadata",
+            flags,
+            DomainModificationImpact::all().bits(),
+        )?;
+        let (text, key, uri) = (metadata.as_deref(), key.as_deref(), uri.as_deref());
+        self.change(cx, &domain, "virDomainSetMetadata", |_, guest| {
+            changes::set_metadata(guest, kind, text, key, uri, flags)
+        })
+    }
+
+    fn domain_set_memory(
+        &self,
+        cx: &mut CallContext<'_>,
+        domain: Resolved<Domain>,
+        memory: u64,
+    ) -> Result<()> {
+        self.domain_set_memory_flags(cx, domain, memory, DomainMemoryModFlags::LIVE.bits())
+    }
+
+    fn domain_set_max_memory(
+        &self,
+        cx: &mut CallContext<'_>,
+        domain: Resolved<Domain>,
+        memory: u64,
+    ) -> Result<()> {
+        self.domain_set_memory_flags(cx, domain, memory, DomainMemoryModFlags::MAXIMUM.bits())
+    }
+
+    fn domain_set_memory_flags(
+        &self,
+        cx: &mut CallContext<'_>,
+        domain: Resolved<Domain>,
+        memory: u64,
+        flags: u32,
+    ) -> Result<()> {
+        check_flags(
+            "testDomainSetMemoryFlags",
+            flags,
+            DomainMemoryModFlags::all().bits(),
+        )?;
+        self.change(cx, &domain, "virDomainSetMemoryFlags", |_, guest| {
+            changes::set_memory(guest, memory, flags)
+        })
+    }
+
+    fn domain_set_vcpus(
+        &self,
+        cx: &mut CallContext<'_>,
+        domain: Resolved<Domain>,
+        nvcpus: u32,
+    ) -> Result<()> {
+        self.domain_set_vcpus_flags(cx, domain, nvcpus, DomainVcpuFlags::LIVE.bits())
+    }
+
+    fn domain_set_vcpus_flags(
+        &self,
+        cx: &mut CallContext<'_>,
+        domain: Resolved<Domain>,
+        nvcpus: u32,
+        flags: u32,
+    ) -> Result<()> {
+        let allowed = DomainVcpuFlags::LIVE | DomainVcpuFlags::CONFIG | DomainVcpuFlags::MAXIMUM;
+        check_flags("testDomainSetVcpusFlags", flags, allowed.bits())?;
+        self.change(cx, &domain, "virDomainSetVcpusFlags", |_, guest| {
+            changes::set_vcpus(guest, nvcpus, flags, VCPUS_MAX.unsigned_abs())
+        })
+    }
+
+    fn domain_set_lifecycle_action(
+        &self,
+        cx: &mut CallContext<'_>,
+        domain: Resolved<Domain>,
+        kind: u32,
+        action: u32,
+        flags: u32,
+    ) -> Result<()> {
+        check_flags(
+            "testDomainSetLifecycleAction",
+            flags,
+            DomainModificationImpact::all().bits(),
+        )?;
+        self.change(cx, &domain, "virDomainSetLifecycleAction", |_, guest| {
+            changes::set_lifecycle_action(guest, kind, action, flags)
+        })
+    }
+
+    fn domain_inject_nmi(&self, _: &mut CallContext<'_>, domain: Resolved<Domain>, flags: u32) -> Result<()> {
+        check_flags("testDomainInjectNMI", flags, 0)?;
+        life::active(domain.handle::<Guest>()?).map(|_| ())
+    }
+
+    fn domain_send_key(
+        &self,
+        _: &mut CallContext<'_>,
+        domain: Resolved<Domain>,
+        codeset: u32,
+        _: u32,
+        keycodes: Vec<u32>,
+        flags: u32,
+    ) -> Result<()> {
+        check_flags("testDomainSendKey", flags, 0)?;
+        life::active(domain.handle::<Guest>()?)?;
+        let set = Codeset::from_number(codeset).ok_or_else(|| {
+            error(
+                ErrorCode::INVALID_ARG,
+                format_args!("unsupported codeset {codeset}"),
+            )
+        })?;
+        match keycodes.iter().find(|code| set.translate(set, **code).is_none()) {
+            None => Ok(()),
+            Some(code) => Err(error(
+                ErrorCode::INTERNAL_ERROR,
+                format_args!("invalid keycode {code} of {} codeset", set.name()),
+            )),
+        }
+    }
 }

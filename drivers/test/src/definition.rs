@@ -1,39 +1,42 @@
-//! What the simulator reads of a domain's XML.
+//! A domain as the simulator uses it: the model, complete.
 
+use virt_conf::domain::Domain;
+use virt_conf::domain::interface::InterfaceTarget;
+use virt_conf::domain::os::{BootDevice, BootEntry, OsType};
 use virt_conf::registry::Definition;
-use virt_util::types::{DomainLifecycleAction, DomainState};
-use virt_util::units::KiB;
+use virt_util::types::DomainState;
 use virt_util::uuid::Uuid;
-use virt_util::xml::{Element, Identity};
-use virt_util::{ErrorCode, Result};
+use virt_util::xml::{Doc, DocOptions, Element, Reader, XmlElement, XmlFlags, schema};
+use virt_util::{ErrorCode, ErrorDomain, Result};
 
 use crate::error;
 
 /// The namespace of what a file says about the state of its guests.
 pub const NAMESPACE: &str = "http://libvirt.org/schemas/domain/test/1.0";
 
-/// A guest as the simulator needs to know it.
+/// What the names of interfaces begin with that users gave none.
+const INTERFACE_PREFIX: &str = "testnet";
+
+/// How carefully a document is looked at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Check {
+    /// As libvirt does without being asked: unknown names are passed over.
+    Usual,
+    /// Unknown names are refused.
+    Strict,
+}
+
+/// A guest's definition.
 #[derive(Clone, Debug)]
 pub struct GuestDefinition {
-    name: String,
+    /// The document, complete.
+    pub domain: Domain,
     uuid: Uuid,
-    /// The memory it may have at most.
-    pub max_memory: KiB,
-    /// The memory it has.
-    pub memory: KiB,
-    /// The processors it may have at most.
-    pub max_vcpus: u16,
-    /// The processors it has.
-    pub vcpus: u16,
-    /// What a shutdown leads to.
-    pub on_poweroff: DomainLifecycleAction,
-    /// What a reboot leads to.
-    pub on_reboot: DomainLifecycleAction,
 }
 
 impl Definition for GuestDefinition {
     fn name(&self) -> &str {
-        &self.name
+        &self.domain.name
     }
 
     fn uuid(&self) -> Option<Uuid> {
@@ -42,84 +45,123 @@ impl Definition for GuestDefinition {
 }
 
 impl GuestDefinition {
+    /// From a document that a client sent.
+    pub fn parse(xml: &str, check: Check) -> Result<Self> {
+        let options = DocOptions::named("(domain_definition)").in_domain(ErrorDomain::DOMAIN);
+        Self::read(Doc::parse_with(xml, &options)?.root(), check)
+    }
+
     /// From a `<domain>` element.
-    pub fn read(element: Element<'_>) -> Result<Self> {
-        let identity = Identity::of(element)?;
-        let wrong = |what: String| error(ErrorCode::XML_ERROR, what);
-        if identity.root != "domain" {
-            return Err(wrong(format!(
-                "unexpected root element <{}>, expecting <domain>",
-                identity.root
-            )));
+    pub fn read(element: Element<'_>, check: Check) -> Result<Self> {
+        if !element.is("domain") {
+            return Err(error(
+                ErrorCode::XML_ERROR,
+                format_args!("unexpected root element <{}>, expecting <domain>", element.name()),
+            ));
         }
-        match identity.kind.as_deref() {
-            Some("test") => {}
-            Some(kind) => {
-                return Err(error(
-                    ErrorCode::CONFIG_UNSUPPORTED,
-                    format_args!("domain type '{kind}' is not supported, 'test' expected"),
-                ));
+        let mut reader = Reader::new(XmlFlags::INACTIVE);
+        if check == Check::Strict {
+            schema::check_unknown::<Domain>(element, &mut reader);
+            if let Some(unknown) = reader.unknown_names().first() {
+                return Err(error(ErrorCode::XML_INVALID_SCHEMA, format_args!("{unknown:?}")));
             }
-            None => return Err(wrong("missing domain type attribute".to_owned())),
         }
-        let Some(name) = identity.name else {
-            return Err(error(ErrorCode::NO_NAME, ""));
-        };
-        if name.contains(['/', '\n']) {
-            return Err(wrong(format!("name '{name}' cannot contain '/' or a line break")));
+        Self::complete(Domain::read(element, &mut reader)?)
+    }
+
+    /// Fills in what the user has left to the driver.
+    fn complete(mut domain: Domain) -> Result<Self> {
+        if domain.name.contains(['/', '\n']) {
+            return Err(error(
+                ErrorCode::XML_ERROR,
+                format_args!("name '{}' cannot contain '/' or a line break", domain.name),
+            ));
         }
-        let memory = |name: &str| match element.child(name) {
-            None => Ok(None),
-            Some(child) => KiB::parse(&child.text(), child.attr("unit").as_deref()).map(Some),
-        };
-        let max_memory =
-            memory("memory")?.ok_or_else(|| wrong(format!("domain '{name}' has no <memory> element")))?;
-        let count = |text: &str| match text.trim().parse::<u16>() {
-            Ok(number) if number > 0 => Ok(number),
-            _ => Err(wrong(format!(
-                "invalid number of virtual CPUs '{text}', 1 to 65535 expected"
-            ))),
-        };
-        let (mut max_vcpus, mut vcpus) = (1, None);
-        if let Some(child) = element.child("vcpu") {
-            max_vcpus = count(&child.text())?;
-            vcpus = child.attr("current").map(|current| count(&current)).transpose()?;
+        let uuid = *domain.uuid.get_or_insert_with(virt_util::uuid::generate);
+        if domain.memory.size == 0 {
+            return Err(error(
+                ErrorCode::XML_ERROR,
+                format_args!("memory size of domain '{}' must be specified", domain.name),
+            ));
         }
-        let vcpus = vcpus.unwrap_or(max_vcpus);
-        if vcpus > max_vcpus {
-            return Err(wrong(format!(
-                "{vcpus} virtual CPUs are more than the {max_vcpus} that domain '{name}' may have"
-            )));
+        if domain.current_memory == 0 || domain.current_memory > domain.memory.size {
+            domain.current_memory = domain.memory.size;
         }
-        Ok(Self {
-            uuid: identity.uuid.unwrap_or_else(virt_util::uuid::generate),
-            memory: memory("currentMemory")?.unwrap_or(max_memory).min(max_memory),
-            max_memory,
-            max_vcpus,
-            vcpus,
-            on_poweroff: action(element, "on_poweroff", DomainLifecycleAction::DESTROY)?,
-            on_reboot: action(element, "on_reboot", DomainLifecycleAction::RESTART)?,
-            name,
-        })
+        domain.os.kind.arch.get_or_insert_with(|| "i686".to_owned());
+        if domain.os.kind.os == OsType::Hvm && domain.os.boot.is_empty() && !has_boot_order(&domain) {
+            domain.os.boot.push(BootEntry { dev: BootDevice::Hd });
+        }
+        name_interfaces(&mut domain)?;
+        Ok(Self { domain, uuid })
+    }
+
+    /// The definition of the guest while it runs under this number.
+    #[must_use]
+    pub fn running(&self, id: i32) -> Self {
+        let mut running = self.clone();
+        running.domain.id = u32::try_from(id).ok();
+        running
+    }
+
+    /// The memory the guest may have at most, in KiB.
+    pub fn max_memory(&self) -> u64 {
+        self.domain.memory.size
+    }
+
+    /// The memory the guest has, in KiB.
+    pub fn memory(&self) -> u64 {
+        self.domain.current_memory
+    }
+
+    /// The processors the guest may have at most.
+    pub fn max_vcpus(&self) -> u32 {
+        self.domain.vcpus.max
+    }
+
+    /// The processors the guest has.
+    pub fn vcpus(&self) -> u32 {
+        self.domain.vcpus.current.unwrap_or(self.domain.vcpus.max)
     }
 }
 
-fn action(element: Element<'_>, name: &str, default: DomainLifecycleAction) -> Result<DomainLifecycleAction> {
-    let Some(child) = element.child(name) else {
-        return Ok(default);
-    };
-    Ok(match &*child.text() {
-        "destroy" => DomainLifecycleAction::DESTROY,
-        "restart" => DomainLifecycleAction::RESTART,
-        "rename-restart" => DomainLifecycleAction::RESTART_RENAME,
-        "preserve" => DomainLifecycleAction::PRESERVE,
-        other => {
+/// Whether a device says when it is booted from.
+fn has_boot_order(domain: &Domain) -> bool {
+    let devices = &domain.devices;
+    let disks = devices.disks.iter().any(|disk| disk.info.boot.is_some());
+    disks
+        || devices
+            .interfaces
+            .iter()
+            .any(|interface| interface.info.boot.is_some())
+}
+
+/// Gives each interface without a name the first that is free.
+fn name_interfaces(domain: &mut Domain) -> Result<()> {
+    const MAX: usize = 1024;
+    let name_of = |target: &Option<InterfaceTarget>| target.as_ref().and_then(|target| target.dev.clone());
+    let mut taken: Vec<String> = domain
+        .devices
+        .interfaces
+        .iter()
+        .filter_map(|interface| name_of(&interface.target))
+        .collect();
+    for interface in &mut domain.devices.interfaces {
+        if name_of(&interface.target).is_some() {
+            continue;
+        }
+        let free = (0..MAX)
+            .map(|number| format!("{INTERFACE_PREFIX}{number}"))
+            .find(|name| !taken.contains(name));
+        let Some(name) = free else {
             return Err(error(
                 ErrorCode::INTERNAL_ERROR,
-                format_args!("unknown lifecycle action '{other}' in <{name}>"),
+                format_args!("Exceeded max iface limit {MAX}"),
             ));
-        }
-    })
+        };
+        taken.push(name.clone());
+        interface.target.get_or_insert_default().dev = Some(name);
+    }
+    Ok(())
 }
 
 /// What a host file says about a guest beside its definition.

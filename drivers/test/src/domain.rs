@@ -6,7 +6,8 @@ use virt_api::access::{AccessObject, Domain};
 use virt_api::call::PROGRAM_REMOTE;
 use virt_api::events::{Event, EventClass, EventSubject};
 use virt_api::protocol::remote::{
-    DomainEventCallbackLifecycleMessage, DomainEventLifecycleMessage, DomainRef,
+    DomainEventCallbackLifecycleMessage, DomainEventCallbackMetadataChangeMessage,
+    DomainEventLifecycleMessage, DomainRef,
 };
 use virt_api::protocol::table::EventMessage;
 use virt_conf::registry::{Kind, Object, Snapshot};
@@ -24,7 +25,7 @@ impl Kind for GuestKind {
     type State = GuestState;
     type Private = ();
     type Key = GuestId;
-    type Event = Lifecycle;
+    type Event = GuestEvent;
 
     const NOUN: &'static str = "domain";
     const NOT_FOUND: ErrorCode = ErrorCode::NO_DOMAIN;
@@ -110,35 +111,50 @@ pub fn matches(snapshot: &Snapshot<GuestKind>, filter: ConnectListAllDomainsFlag
     })
 }
 
-/// Something that happened in a guest's life.
+/// Something that happened to a guest.
 #[derive(Clone, Debug)]
-pub struct Lifecycle {
+pub struct GuestEvent {
     /// The guest as it was then.
-    pub domain: Domain,
-    /// What happened.
-    pub event: DomainEventType,
-    /// More about it, in the numbers of the event's own details.
-    pub detail: i32,
+    domain: Domain,
+    what: Happened,
 }
 
-impl Lifecycle {
-    /// Notes an event of `guest`, for whoever holds its lane; tell it afterwards.
-    pub fn note(guest: &Arc<Guest>, event: DomainEventType, detail: i32) {
+#[derive(Clone, Debug)]
+enum Happened {
+    Lifecycle { event: DomainEventType, detail: i32 },
+    Metadata { kind: i32, uri: Option<String> },
+}
+
+impl GuestEvent {
+    fn note(guest: &Arc<Guest>, what: Happened) {
         guest.events().note(Self {
             domain: attributes(guest),
-            event,
-            detail,
+            what,
         });
+    }
+
+    /// Notes a turn in the guest's life, for whoever holds its lane; `World::tell` tells it afterwards.
+    pub fn lifecycle(guest: &Arc<Guest>, event: DomainEventType, detail: i32) {
+        Self::note(guest, Happened::Lifecycle { event, detail });
+    }
+
+    /// Notes a change of metadata.
+    pub fn metadata(guest: &Arc<Guest>, kind: i32, uri: Option<&str>) {
+        let uri = uri.map(str::to_owned);
+        Self::note(guest, Happened::Metadata { kind, uri });
     }
 }
 
-impl Event for Lifecycle {
+impl Event for GuestEvent {
     fn class(&self) -> EventClass {
         EventClass::Domain
     }
 
     fn event_id(&self) -> i32 {
-        DomainEventId::LIFECYCLE.0
+        match self.what {
+            Happened::Lifecycle { .. } => DomainEventId::LIFECYCLE.0,
+            Happened::Metadata { .. } => DomainEventId::METADATA_CHANGE.0,
+        }
     }
 
     fn subject(&self) -> EventSubject {
@@ -150,18 +166,32 @@ impl Event for Lifecycle {
     }
 
     fn procedure(&self) -> (u32, u32) {
-        (PROGRAM_REMOTE, DomainEventCallbackLifecycleMessage::PROCEDURE)
+        let procedure = match self.what {
+            Happened::Lifecycle { .. } => DomainEventCallbackLifecycleMessage::PROCEDURE,
+            Happened::Metadata { .. } => DomainEventCallbackMetadataChangeMessage::PROCEDURE,
+        };
+        (PROGRAM_REMOTE, procedure)
     }
 
     fn encode(&self) -> Result<Vec<u8>> {
-        DomainEventCallbackLifecycleMessage {
-            callback_id: 0,
-            msg: DomainEventLifecycleMessage {
-                domain: DomainRef::from(&self.domain),
-                event: self.event.0,
-                detail: self.detail,
-            },
+        let domain = DomainRef::from(&self.domain);
+        match &self.what {
+            Happened::Lifecycle { event, detail } => DomainEventCallbackLifecycleMessage {
+                callback_id: 0,
+                msg: DomainEventLifecycleMessage {
+                    domain,
+                    event: event.0,
+                    detail: *detail,
+                },
+            }
+            .behind_callback_id(),
+            Happened::Metadata { kind, uri } => DomainEventCallbackMetadataChangeMessage {
+                callback_id: 0,
+                domain,
+                kind: *kind,
+                nsuri: uri.clone(),
+            }
+            .behind_callback_id(),
         }
-        .behind_callback_id()
     }
 }

@@ -8,9 +8,9 @@
 //! |---|---|
 //! | [`world`] | one simulated host: its guests, what it tells to whom |
 //! | [`node`], [`capabilities`] | the host's hardware, and what it says of itself |
-//! | [`definition`] | what the simulator reads of a domain's XML |
+//! | [`definition`] | a domain's document, complete |
 //! | [`domain`] | a guest in the registry: its state, its events |
-//! | [`life`] | start, stop, pause |
+//! | [`life`], [`changes`] | what happens to guests, what is done to definitions |
 //! | [`connection`] | the procedures |
 //!
 //! Start at [`TestDriver`].
@@ -25,6 +25,7 @@ use virt_util::{ErrorCode, ErrorDomain, Result, VirtError};
 
 pub mod auth;
 pub mod capabilities;
+pub mod changes;
 pub mod connection;
 pub mod definition;
 pub mod domain;

@@ -3,16 +3,18 @@
 use std::sync::Arc;
 
 use virt_api::call::CallContext;
-use virt_conf::registry::Snapshot;
+use virt_conf::domain::lifecycle::LifecycleAction;
 use virt_conf::registry::job::{Asker, Job, JobGuard};
+use virt_conf::registry::{Life, Snapshot};
 use virt_util::types::{
     DomainEventResumedDetail, DomainEventStartedDetail, DomainEventStoppedDetail, DomainEventSuspendedDetail,
-    DomainEventType, DomainEventUndefinedDetail, DomainLifecycleAction, DomainPausedReason,
-    DomainRunningReason, DomainShutoffReason, DomainState, DomainUndefineFlags,
+    DomainEventType, DomainEventUndefinedDetail, DomainPausedReason, DomainRunningReason,
+    DomainShutoffReason, DomainState, DomainUndefineFlags,
 };
 use virt_util::{ErrorCode, ErrorDomain, Result};
 
-use crate::domain::{Guest, GuestId, GuestKind, GuestState, Lifecycle};
+use crate::definition::GuestDefinition;
+use crate::domain::{Guest, GuestEvent, GuestId, GuestKind, GuestState};
 use crate::error;
 use crate::world::World;
 
@@ -55,15 +57,22 @@ pub fn start(world: &World, guest: &Arc<Guest>) -> Result<()> {
             format_args!("Domain '{}' is already running", snapshot.name()),
         ));
     }
-    run(world, guest)
+    let next = snapshot.life.stored().cloned();
+    run(world, guest, snapshot.life.current(), next)
 }
 
-/// Makes a guest run with its current definition. The caller holds its lane.
-pub fn run(world: &World, guest: &Arc<Guest>) -> Result<()> {
+/// Makes a guest run with `live`, and with `next` the time after. The caller holds its lane.
+pub fn run(
+    world: &World,
+    guest: &Arc<Guest>,
+    live: &GuestDefinition,
+    next: Option<Arc<GuestDefinition>>,
+) -> Result<()> {
     let id = world.new_id();
     world.guests().bind(guest, id)?;
+    let live = Arc::new(live.running(id.0));
     guest.publish(|snapshot| {
-        snapshot.life = snapshot.life.started(Arc::clone(snapshot.life.current()));
+        snapshot.life = Life::Active { live, next };
         snapshot.state = GuestState {
             id: id.0,
             state: DomainState::RUNNING,
@@ -71,7 +80,7 @@ pub fn run(world: &World, guest: &Arc<Guest>) -> Result<()> {
             managed_save: false,
         };
     });
-    Lifecycle::note(
+    GuestEvent::lifecycle(
         guest,
         DomainEventType::STARTED,
         DomainEventStartedDetail::BOOTED.0,
@@ -100,7 +109,7 @@ pub fn stop(
             managed_save,
         };
     });
-    Lifecycle::note(guest, DomainEventType::STOPPED, detail.0);
+    GuestEvent::lifecycle(guest, DomainEventType::STOPPED, detail.0);
     if !snapshot.is_persistent() {
         world.guests().remove(guest);
     }
@@ -141,25 +150,20 @@ pub fn shutdown(world: &World, guest: &Arc<Guest>) -> Result<()> {
     if snapshot.state.state == DomainState::SHUTOFF {
         return Err(wrong_state(&snapshot, "not running"));
     }
-    end(world, guest, snapshot.life.current().on_poweroff);
+    end(world, guest, snapshot.life.current().domain.on_poweroff);
     Ok(())
 }
 
 /// `reboot`.
 pub fn reboot(world: &World, guest: &Arc<Guest>) -> Result<()> {
-    let action = active(guest)?.life.current().on_reboot;
+    let action = active(guest)?.life.current().domain.on_reboot;
     end(world, guest, action);
     Ok(())
 }
 
 /// The guest has come to its own end: off, or up again.
-fn end(world: &World, guest: &Arc<Guest>, action: DomainLifecycleAction) {
-    if [
-        DomainLifecycleAction::RESTART,
-        DomainLifecycleAction::RESTART_RENAME,
-    ]
-    .contains(&action)
-    {
+fn end(world: &World, guest: &Arc<Guest>, action: LifecycleAction) {
+    if [LifecycleAction::Restart, LifecycleAction::RenameRestart].contains(&action) {
         set_state(guest, DomainState::RUNNING, DomainRunningReason::BOOTED.0);
     } else {
         stop(
@@ -178,7 +182,7 @@ pub fn suspend(guest: &Arc<Guest>) -> Result<()> {
         return Err(wrong_state(&snapshot, "not running"));
     }
     set_state(guest, DomainState::PAUSED, DomainPausedReason::USER.0);
-    Lifecycle::note(
+    GuestEvent::lifecycle(
         guest,
         DomainEventType::SUSPENDED,
         DomainEventSuspendedDetail::PAUSED.0,
@@ -193,7 +197,7 @@ pub fn resume(guest: &Arc<Guest>) -> Result<()> {
         return Err(wrong_state(&snapshot, "not paused"));
     }
     set_state(guest, DomainState::RUNNING, DomainRunningReason::UNPAUSED.0);
-    Lifecycle::note(
+    GuestEvent::lifecycle(
         guest,
         DomainEventType::RESUMED,
         DomainEventResumedDetail::UNPAUSED.0,
@@ -210,7 +214,7 @@ pub fn undefine(world: &World, guest: &Arc<Guest>, flags: DomainUndefineFlags) -
             "Refusing to undefine while domain managed save image exists",
         ));
     }
-    Lifecycle::note(
+    GuestEvent::lifecycle(
         guest,
         DomainEventType::UNDEFINED,
         DomainEventUndefinedDetail::REMOVED.0,

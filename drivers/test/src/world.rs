@@ -11,7 +11,7 @@ use virt_util::xml::{Doc, DocOptions, Element};
 use virt_util::{ErrorCode, ErrorDomain, Result};
 
 use crate::auth::User;
-use crate::definition::{GuestDefinition, InitialState};
+use crate::definition::{Check, GuestDefinition, InitialState};
 use crate::domain::{Guest, GuestId, GuestKind, GuestState};
 use crate::error;
 use crate::node::{Cell, DEFAULT_CELLS, NodeInfo};
@@ -78,17 +78,18 @@ impl World {
     }
 
     fn add_guest(&self, element: Element<'_>) -> Result<()> {
-        let definition = Arc::new(GuestDefinition::read(element)?);
+        let definition = Arc::new(GuestDefinition::read(element, Check::Usual)?);
         let initial = InitialState::read(element)?;
         let stored = (!initial.transient).then(|| Arc::clone(&definition));
         let (life, id) = if initial.state == DomainState::SHUTOFF {
             (Life::Inactive(definition), -1)
         } else {
+            let id = self.new_id().0;
             let life = Life::Active {
-                live: definition,
+                live: Arc::new(definition.running(id)),
                 next: stored,
             };
-            (life, self.new_id().0)
+            (life, id)
         };
         let snapshot = Snapshot {
             life,
@@ -197,7 +198,7 @@ mod tests {
         let snapshot = guest.snapshot();
         assert_eq!(snapshot.state.id, 1);
         assert!(snapshot.is_active() && snapshot.is_persistent());
-        assert_eq!(snapshot.life.current().memory.0, 2_097_152);
+        assert_eq!(snapshot.life.current().memory(), 2_097_152);
         assert!(world.guests().by_key(&GuestId(1)).is_some());
     }
 
@@ -221,7 +222,7 @@ mod tests {
         assert!(!a.is_active() && a.state.managed_save);
         let b = world.guests().find_name("b").unwrap().snapshot();
         assert!(b.is_active() && !b.is_persistent());
-        assert_eq!(b.life.current().memory.0, 8192);
+        assert_eq!(b.life.current().memory(), 8192);
         assert_eq!(world.users().len(), 1);
         assert!(world.cells().is_empty());
     }

@@ -15,6 +15,7 @@
 //! A definition goes through four steps: read (pure), [`normalize`](normalize::normalize)
 //! (defaults, controllers, addresses), validate, write.
 
+pub mod annotations;
 pub mod chardev;
 pub mod clock;
 pub mod controller;

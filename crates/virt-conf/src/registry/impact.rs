@@ -1,0 +1,63 @@
+//! Which of an object's two definitions a call means: libvirt's flags "live" and "config".
+
+use std::sync::Arc;
+
+use virt_util::types::DomainModificationImpact;
+use virt_util::{ErrorCode, Result};
+
+use super::kind::{Kind, error};
+use super::object::Snapshot;
+
+/// The definitions that a change meets. At least one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Affected {
+    /// What the object runs with.
+    pub live: bool,
+    /// What is stored for the next start.
+    pub stored: bool,
+}
+
+impl<K: Kind> Snapshot<K> {
+    /// What a change with these flags meets; other bits are passed over. Neither flag means the live definition of an
+    /// object that runs, the stored one of another. `VIR_ERR_OPERATION_INVALID` if the object has no such definition.
+    pub fn affected(&self, flags: u32) -> Result<Affected> {
+        let flags = DomainModificationImpact::from(flags);
+        let live = flags.contains(DomainModificationImpact::LIVE);
+        let stored = flags.contains(DomainModificationImpact::CONFIG);
+        if live && !self.is_active() {
+            return Err(error::<K>(
+                ErrorCode::OPERATION_INVALID,
+                format_args!("{} is not running", K::NOUN),
+            ));
+        }
+        if stored && !self.is_persistent() {
+            return Err(error::<K>(
+                ErrorCode::OPERATION_INVALID,
+                format_args!("transient {}s do not have any persistent config", K::NOUN),
+            ));
+        }
+        Ok(match live || stored {
+            true => Affected { live, stored },
+            false => Affected {
+                live: self.is_active(),
+                stored: !self.is_active(),
+            },
+        })
+    }
+
+    /// The one definition that a call with these flags reads, and whether it is the live one. Both flags together are
+    /// `VIR_ERR_INVALID_ARG`.
+    pub fn one_definition(&self, flags: u32) -> Result<(&Arc<K::Definition>, bool)> {
+        let affected = self.affected(flags)?;
+        if affected.live && affected.stored {
+            return Err(error::<K>(
+                ErrorCode::INVALID_ARG,
+                "flags 'live' and 'config' are mutually exclusive here",
+            ));
+        }
+        Ok(match self.life.stored() {
+            Some(stored) if affected.stored => (stored, false),
+            _ => (self.life.current(), true),
+        })
+    }
+}
