@@ -48,25 +48,22 @@ impl GuestDefinition {
     /// From a document that a client sent.
     pub fn parse(xml: &str, check: Check) -> Result<Self> {
         let options = DocOptions::named("(domain_definition)").in_domain(ErrorDomain::DOMAIN);
-        Self::read(Doc::parse_with(xml, &options)?.root(), check)
+        let doc = Doc::parse_with(xml, &options)?;
+        if check == Check::Strict {
+            schema::validate::<Domain>(&doc)?;
+        }
+        Self::read(doc.root())
     }
 
     /// From a `<domain>` element.
-    pub fn read(element: Element<'_>, check: Check) -> Result<Self> {
+    pub fn read(element: Element<'_>) -> Result<Self> {
         if !element.is("domain") {
             return Err(error(
                 ErrorCode::XML_ERROR,
                 format_args!("unexpected root element <{}>, expecting <domain>", element.name()),
             ));
         }
-        let mut reader = Reader::new(XmlFlags::INACTIVE);
-        if check == Check::Strict {
-            schema::check_unknown::<Domain>(element, &mut reader);
-            if let Some(unknown) = reader.unknown_names().first() {
-                return Err(error(ErrorCode::XML_INVALID_SCHEMA, format_args!("{unknown:?}")));
-            }
-        }
-        Self::complete(Domain::read(element, &mut reader)?)
+        Self::complete(Domain::read(element, &mut Reader::new(XmlFlags::INACTIVE))?)
     }
 
     /// Fills in what the user has left to the driver.

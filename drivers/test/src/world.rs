@@ -11,7 +11,7 @@ use virt_util::xml::{Doc, DocOptions, Element};
 use virt_util::{ErrorCode, ErrorDomain, Result};
 
 use crate::auth::User;
-use crate::definition::{Check, GuestDefinition, InitialState};
+use crate::definition::{GuestDefinition, InitialState};
 use crate::domain::{Guest, GuestId, GuestKind, GuestState};
 use crate::error;
 use crate::node::{Cell, DEFAULT_CELLS, NodeInfo};
@@ -78,7 +78,7 @@ impl World {
     }
 
     fn add_guest(&self, element: Element<'_>) -> Result<()> {
-        let definition = Arc::new(GuestDefinition::read(element, Check::Usual)?);
+        let definition = Arc::new(GuestDefinition::read(element)?);
         let initial = InitialState::read(element)?;
         let stored = (!initial.transient).then(|| Arc::clone(&definition));
         let (life, id) = if initial.state == DomainState::SHUTOFF {
@@ -208,7 +208,8 @@ mod tests {
         let guest = |name: &str, more: &str| {
             format!(
                 "<domain type='test' xmlns:test='http://libvirt.org/schemas/domain/test/1.0'>\
-                 <name>{name}</name><memory unit='MiB'>8</memory>{more}</domain>"
+                 <name>{name}</name><memory unit='MiB'>8</memory>\
+                 <os><type>hvm</type></os>{more}</domain>"
             )
         };
         std::fs::write(folder.path().join("b.xml"), guest("b", "<test:transient/>")).unwrap();
@@ -234,7 +235,8 @@ mod tests {
         assert!(World::from_file(&path).is_err());
         let domain = |more: &str| {
             format!(
-                "<node><domain type='test' xmlns:t='{}'><name>a</name><memory>1</memory>{more}</domain></node>",
+                "<node><domain type='test' xmlns:t='{}'><name>a</name><memory>1</memory>\
+                 <os><type>hvm</type></os>{more}</domain></node>",
                 crate::definition::NAMESPACE
             )
         };
@@ -246,7 +248,9 @@ mod tests {
             domain("<t:hasmanagedsave/>"),
             domain("<vcpu current='3'>2</vcpu>"),
             domain("<on_poweroff>explode</on_poweroff>"),
-            "<node><domain type='kvm'><name>a</name><memory>1</memory></domain></node>".to_owned(),
+            "<node><domain type='test'><name>a</name><memory>1</memory></domain></node>".to_owned(),
+            "<node><domain type='odd'><name>a</name><memory>1</memory><os><type>hvm</type></os></domain></node>"
+                .to_owned(),
         ] {
             std::fs::write(&path, &text).unwrap();
             assert!(World::from_file(&path).is_err(), "{text}");

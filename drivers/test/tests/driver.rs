@@ -34,7 +34,7 @@ fn host_file(guests: &[(&str, &str)]) -> (tempfile::TempDir, String) {
         .map(|(name, more)| {
             format!(
                 "<domain type='test' xmlns:test='http://libvirt.org/schemas/domain/test/1.0'><name>{name}</name>\
-                 <memory>1024</memory>{more}</domain>"
+                 <memory>1024</memory><os><type>hvm</type></os>{more}</domain>"
             )
         })
         .collect();
@@ -166,6 +166,190 @@ fn a_guests_life_goes_as_with_libvirt() {
     assert_eq!(client.domain_is_persistent(&domain).unwrap().persistent, 0);
     client.domain_destroy(&domain).unwrap();
     assert_eq!(code(client.domain_create(&domain)), ErrorCode::NO_DOMAIN);
+}
+
+fn guest_xml(name: &str, uuid: &str, more: &str) -> String {
+    format!(
+        "<domain type='test'><name>{name}</name>{uuid}<memory>2048</memory><vcpu>4</vcpu>\
+         <os><type>hvm</type></os>{more}</domain>"
+    )
+}
+
+#[test]
+fn the_default_guests_xml_is_libvirts() {
+    let driver = driver();
+    let connection = open(&driver, "test:///default").unwrap();
+    let client = RemoteClient::new(&connection);
+    let domain = find(&client, "test");
+    // Recorded from libvirt 11.3: virsh -c test:///default dumpxml test
+    let recorded = include_str!("default_guest.xml");
+    assert_eq!(client.domain_get_xml_desc(&domain, 0).unwrap().xml, recorded);
+    let inactive = client.domain_get_xml_desc(&domain, 2).unwrap().xml;
+    assert_eq!(inactive, recorded.replace(" id='1'", ""));
+}
+
+#[test]
+fn definitions_come_change_and_go() {
+    let driver = driver();
+    let connection = open(&driver, "test:///default").unwrap();
+    let client = RemoteClient::new(&connection);
+    let uuid = "<uuid>11111111-2222-3333-4444-555555555555</uuid>";
+    let define = |xml: &str| client.domain_define_xml_flags(xml, 0).map(|reply| reply.domain);
+    let code = |result: virt_api::Result<DomainRef>| result.unwrap_err().code();
+
+    let web = define(&guest_xml("web", uuid, "")).unwrap();
+    assert_eq!(
+        (web.id, client.connect_num_of_defined_domains().unwrap().num),
+        (-1, 1)
+    );
+    assert_eq!(
+        code(define(&guest_xml("web", "", ""))),
+        ErrorCode::OPERATION_FAILED
+    );
+    assert_eq!(
+        code(define(&guest_xml("other", uuid, ""))),
+        ErrorCode::OPERATION_FAILED
+    );
+    assert_eq!(code(define(&guest_xml("a/b", "", ""))), ErrorCode::XML_ERROR);
+    assert_eq!(code(define("<domain>")), ErrorCode::XML_DETAIL);
+    assert_eq!(code(define("<pool/>")), ErrorCode::XML_ERROR);
+
+    // Redefining a guest that runs changes its next start only.
+    client.domain_create(&web).unwrap();
+    define(&guest_xml("web", uuid, "<title>next</title>")).unwrap();
+    let title = |flags| {
+        client
+            .domain_get_metadata(&web, 1, None, flags)
+            .map(|reply| reply.metadata)
+    };
+    assert_eq!(title(1).unwrap_err().code(), ErrorCode::NO_DOMAIN_METADATA);
+    assert_eq!(title(2).unwrap(), "next");
+    assert!(
+        client
+            .domain_get_xml_desc(&web, 2)
+            .unwrap()
+            .xml
+            .contains("<title>next</title>")
+    );
+
+    // A transient guest becomes persistent by being defined, and is gone when it stops otherwise.
+    let created = client
+        .domain_create_xml(&guest_xml("brief", "", ""), 0)
+        .unwrap()
+        .domain;
+    assert!(created.id > 0);
+    assert_eq!(client.domain_is_persistent(&created).unwrap().persistent, 0);
+    let again = client.domain_create_xml(&guest_xml("web", uuid, ""), 0);
+    assert_eq!(again.unwrap_err().code(), ErrorCode::OPERATION_INVALID);
+    client.domain_destroy(&created).unwrap();
+    assert_eq!(
+        client.domain_lookup_by_name("brief").unwrap_err().code(),
+        ErrorCode::NO_DOMAIN
+    );
+
+    // Creating a guest that is stored and off runs the new definition and keeps the stored one.
+    client.domain_destroy(&web).unwrap();
+    client
+        .domain_create_xml(&guest_xml("web", uuid, "<title>once</title>"), 0)
+        .unwrap();
+    assert_eq!(
+        (title(1).unwrap().as_str(), title(2).unwrap().as_str()),
+        ("once", "next")
+    );
+    client.domain_destroy(&web).unwrap();
+    assert_eq!(title(0).unwrap(), "next");
+}
+
+#[test]
+fn guests_that_are_off_can_be_renamed() {
+    let driver = driver();
+    let connection = open(&driver, "test:///default").unwrap();
+    let client = RemoteClient::new(&connection);
+    let domain = find(&client, "test");
+    let rename = |name: &str| client.domain_rename(&domain, Some(name), 0).map(|_| ());
+    assert_eq!(rename("x").unwrap_err().code(), ErrorCode::OPERATION_INVALID);
+    client.domain_destroy(&domain).unwrap();
+    assert_eq!(rename("test").unwrap_err().code(), ErrorCode::OPERATION_INVALID);
+    assert_eq!(rename("a/b").unwrap_err().code(), ErrorCode::XML_ERROR);
+    rename("x").unwrap();
+    assert_eq!(find(&client, "x").uuid, domain.uuid);
+    assert_eq!(
+        client.domain_lookup_by_name("test").unwrap_err().code(),
+        ErrorCode::NO_DOMAIN
+    );
+}
+
+#[test]
+fn settings_meet_the_definitions_that_flags_say() {
+    const LIVE: u32 = 1;
+    const CONFIG: u32 = 2;
+    const MAXIMUM: u32 = 4;
+    let driver = driver();
+    let connection = open(&driver, "test:///default").unwrap();
+    let client = RemoteClient::new(&connection);
+    let domain = find(&client, "test");
+    let vcpus = |flags| client.domain_get_vcpus_flags(&domain, flags).unwrap().num;
+
+    client.domain_set_vcpus_flags(&domain, 1, LIVE | CONFIG).unwrap();
+    assert_eq!((vcpus(LIVE), vcpus(CONFIG), vcpus(LIVE | MAXIMUM)), (1, 1, 2));
+    assert!(client.domain_set_vcpus_flags(&domain, 3, LIVE).is_err());
+    client
+        .domain_set_vcpus_flags(&domain, 8, CONFIG | MAXIMUM)
+        .unwrap();
+    assert_eq!(
+        (vcpus(LIVE | MAXIMUM), vcpus(CONFIG | MAXIMUM), vcpus(CONFIG)),
+        (2, 8, 1)
+    );
+    assert!(
+        client
+            .domain_set_vcpus_flags(&domain, 33, CONFIG | MAXIMUM)
+            .is_err()
+    );
+
+    client.domain_set_memory(&domain, 1024).unwrap();
+    assert_eq!(client.domain_get_info(&domain).unwrap().memory, 1024);
+    let too_much = client.domain_set_memory(&domain, 99_999_999).unwrap_err();
+    assert_eq!(too_much.code(), ErrorCode::INVALID_ARG);
+    let live_maximum = client.domain_set_max_memory(&domain, 4096).unwrap_err();
+    assert_eq!(live_maximum.code(), ErrorCode::OPERATION_INVALID);
+
+    // Reboot leads where the definition says.
+    client.domain_set_lifecycle_action(&domain, 1, 0, LIVE).unwrap();
+    client.domain_reboot(&domain, 0).unwrap();
+    assert_eq!(state(&client, &domain).0, DomainState::SHUTOFF);
+    assert_eq!(client.domain_get_info(&domain).unwrap().memory, 2_097_152);
+    client.domain_set_max_memory(&domain, 4096).unwrap();
+    assert_eq!(client.domain_get_info(&domain).unwrap().memory, 4096);
+}
+
+#[test]
+fn metadata_is_told_and_kept() {
+    let driver = driver();
+    let connection = open(&driver, "test:///default").unwrap();
+    let client = RemoteClient::new(&connection);
+    let domain = find(&client, "test");
+    let set = |text: Option<&str>, flags| {
+        client.domain_set_metadata(&domain, 2, text, Some("app"), Some("http://app"), flags)
+    };
+    set(Some("<a b='c'><d/></a>"), 3).unwrap();
+    let xml = client.domain_get_xml_desc(&domain, 0).unwrap().xml;
+    assert!(xml.contains("<app:a xmlns:app=\"http://app\" b=\"c\">"), "{xml}");
+    let piece = client
+        .domain_get_metadata(&domain, 2, Some("http://app"), 0)
+        .unwrap()
+        .metadata;
+    assert!(piece.starts_with("<a b="), "{piece}");
+    set(None, 1).unwrap();
+    let missing = client
+        .domain_get_metadata(&domain, 2, Some("http://app"), 1)
+        .unwrap_err();
+    assert_eq!(missing.code(), ErrorCode::NO_DOMAIN_METADATA);
+    assert!(
+        client
+            .domain_get_metadata(&domain, 2, Some("http://app"), 2)
+            .is_ok()
+    );
+    assert!(set(Some("<not"), 1).is_err());
 }
 
 #[test]
