@@ -5,6 +5,7 @@
 //! | [`address`] | PCI and USB addresses: what is taken, what comes next |
 //! | [`capabilities`] | what a QEMU binary can do: the flag vocabulary, probing over QMP, the cache |
 //! | [`firmware`] | firmware descriptors and the choice of one for a guest |
+//! | [`driver`] | the driver as its callers see it: guests, procedures, events |
 //! | [`process`] | a guest's life: start, events, end, and finding it again |
 //! | [`monitor`] | the QMP client: framing, replies by id, events, deadlines, bounds against hostile peers |
 //!
@@ -15,6 +16,7 @@
 
 pub mod address;
 pub mod capabilities;
+pub mod driver;
 pub mod firmware;
 pub mod monitor;
 pub mod plan;

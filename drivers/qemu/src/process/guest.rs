@@ -440,6 +440,11 @@ impl Guest {
         self.enqueue(vec![effect]);
     }
 
+    /// Has `what` told behind everything that has happened so far.
+    pub fn announce(self: &Arc<Self>, what: Happening) {
+        self.tell(what);
+    }
+
     /// It is started, and paused because it was asked for so.
     pub(super) fn start_paused(self: &Arc<Self>) {
         let state = GuestState::paused(DomainPausedReason::USER);

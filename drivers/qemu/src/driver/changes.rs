@@ -1,0 +1,192 @@
+//! Changes of definitions: define, undefine, create, rename, autostart.
+
+use std::sync::Arc;
+
+use virt_api::access::{Authorized, Domain as Attributes};
+use virt_api::call::CallContext;
+use virt_conf::domain::Domain;
+use virt_conf::registry::job::Asker;
+use virt_conf::registry::{Definition as _, Purpose};
+use virt_util::types::{
+    DomainCreateFlags, DomainEventDefinedDetail, DomainEventType, DomainEventUndefinedDetail,
+    DomainShutoffReason, DomainUndefineFlags,
+};
+use virt_util::xml::XmlFlags;
+use virt_util::{ErrorCode, Result};
+
+use super::object::{self, GuestDefinition, GuestEvent, GuestObject, Private, Published};
+use super::world::World;
+use super::{error, life};
+use crate::process::state::Lifecycle;
+
+fn asker(cx: &CallContext<'_>, api: &'static str) -> Asker {
+    Asker {
+        api,
+        deadline: cx.deadline(),
+        cancel: cx.cancel().clone(),
+    }
+}
+
+fn read(world: &World, cx: &CallContext<'_>, xml: &str) -> Result<GuestDefinition> {
+    let domain = Domain::parse(xml, XmlFlags::INACTIVE, "(domain_definition)")?;
+    let patience = World::patience(cx.deadline(), cx.cancel());
+    GuestDefinition::new(world.planner().normalize(domain, &patience)?)
+}
+
+/// What policies are told of a definition that has no guest yet.
+fn claimed(definition: &GuestDefinition) -> Attributes {
+    Attributes {
+        name: definition.name().to_owned(),
+        uuid: definition.uuid().unwrap_or_default(),
+        id: -1,
+    }
+}
+
+fn fresh() -> (Published, Private) {
+    (Published::default(), Private::default())
+}
+
+fn told(event: DomainEventType, detail: i32) -> Lifecycle {
+    Lifecycle { event, detail }
+}
+
+/// Stores a definition.
+pub fn define(
+    world: &Arc<World>,
+    cx: &mut CallContext<'_>,
+    xml: &str,
+    api: &'static str,
+) -> Result<Authorized<Attributes>> {
+    let definition = read(world, cx, xml)?;
+    let permit = cx.authorize(&claimed(&definition))?;
+    let definition = Arc::new(definition);
+    let entered = world
+        .guests()
+        .enter(&definition, Purpose::Define, &asker(cx, api), fresh)?;
+    // A guest that runs and was never stored is added, not updated.
+    let known = !entered.is_fresh() && entered.object().snapshot().is_persistent();
+    world.store().save(&*definition)?;
+    let (guest, job) = entered.commit();
+    guest.publish(|snapshot| snapshot.life = snapshot.life.defined(definition));
+    let detail = if known {
+        DomainEventDefinedDetail::UPDATED
+    } else {
+        DomainEventDefinedDetail::ADDED
+    };
+    GuestEvent::lifecycle(&guest, told(DomainEventType::DEFINED, detail.0));
+    drop(job);
+    world.tell(&guest);
+    Ok(permit.reply(object::attributes(&guest)))
+}
+
+/// Makes a guest and runs it; if it was not stored before, it is gone when it ends.
+pub fn create(
+    world: &Arc<World>,
+    cx: &mut CallContext<'_>,
+    xml: &str,
+    flags: DomainCreateFlags,
+    api: &'static str,
+) -> Result<Authorized<Attributes>> {
+    let definition = read(world, cx, xml)?;
+    let permit = cx.authorize(&claimed(&definition))?;
+    let definition = Arc::new(definition);
+    let entered = world
+        .guests()
+        .enter(&definition, Purpose::Create, &asker(cx, api), fresh)?;
+    let transient = entered.is_fresh();
+    let (guest, job) = entered.commit();
+    if transient {
+        // What it runs with is all there is of it.
+        let live = Arc::clone(&definition);
+        guest.publish(|snapshot| {
+            snapshot.life = virt_conf::registry::Life::Active { live, next: None };
+        });
+    }
+    let result = life::run(world, &guest, &definition, flags, cx.deadline(), cx.cancel());
+    if result.is_err() {
+        world.forget_run(&guest, DomainShutoffReason::FAILED);
+    }
+    let started = object::attributes(&guest);
+    drop(job);
+    world.tell(&guest);
+    result?;
+    Ok(permit.reply(started))
+}
+
+/// `undefine`: a guest that runs becomes transient, one that is off is gone. The caller holds the lane.
+pub fn undefine(world: &Arc<World>, guest: &Arc<GuestObject>, _flags: DomainUndefineFlags) -> Result<()> {
+    let snapshot = guest.snapshot();
+    if !snapshot.is_persistent() {
+        return Err(error(
+            ErrorCode::OPERATION_INVALID,
+            "cannot undefine transient domain",
+        ));
+    }
+    world.store().remove(snapshot.name())?;
+    GuestEvent::lifecycle(
+        guest,
+        told(DomainEventType::UNDEFINED, DomainEventUndefinedDetail::REMOVED.0),
+    );
+    let left = snapshot.life.undefined();
+    let gone = left.is_none();
+    guest.publish(|snapshot| {
+        snapshot.autostart = false;
+        snapshot.autostart_once = false;
+        if let Some(left) = left {
+            snapshot.life = left;
+        }
+    });
+    if gone {
+        world.guests().remove(guest);
+    }
+    Ok(())
+}
+
+/// Gives a guest that is off another name. The caller holds the lane.
+pub fn rename(world: &Arc<World>, guest: &Arc<GuestObject>, name: &str) -> Result<()> {
+    let snapshot = guest.snapshot();
+    let refuse = |what: &str| Err(error(ErrorCode::OPERATION_INVALID, what));
+    if snapshot.is_active() {
+        return refuse("cannot rename active domain");
+    }
+    let Some(stored) = snapshot.life.stored() else {
+        return refuse("cannot rename a transient domain");
+    };
+    if name.is_empty() || name.contains(['/', '\n']) {
+        return Err(error(
+            ErrorCode::XML_ERROR,
+            format_args!("name '{name}' cannot be empty or contain '/' or a line break"),
+        ));
+    }
+    let reservation = world.guests().reserve_name(guest, name)?;
+    let mut renamed = GuestDefinition::clone(stored);
+    renamed.domain.name = name.to_owned();
+    let renamed = Arc::new(renamed);
+    world.store().rename(reservation.old(), &*renamed)?;
+    GuestEvent::lifecycle(
+        guest,
+        told(DomainEventType::UNDEFINED, DomainEventUndefinedDetail::RENAMED.0),
+    );
+    reservation.commit(|snapshot| snapshot.life = snapshot.life.defined(renamed));
+    GuestEvent::lifecycle(
+        guest,
+        told(DomainEventType::DEFINED, DomainEventDefinedDetail::RENAMED.0),
+    );
+    Ok(())
+}
+
+/// Whether a guest starts with the host. The caller holds the lane.
+pub fn set_autostart(world: &Arc<World>, guest: &Arc<GuestObject>, on: bool) -> Result<()> {
+    let snapshot = guest.snapshot();
+    if !snapshot.is_persistent() {
+        return Err(error(
+            ErrorCode::OPERATION_INVALID,
+            "cannot set autostart for transient domain",
+        ));
+    }
+    if snapshot.autostart != on {
+        world.store().set_autostart(snapshot.name(), on)?;
+        guest.publish(|snapshot| snapshot.autostart = on);
+    }
+    Ok(())
+}

@@ -1,0 +1,830 @@
+//! The procedures that the driver answers.
+
+use std::sync::Arc;
+
+use serde_json::Value;
+use virt_api::access::{Authorized, Domain, Found, Resolved, Resolver, Unchecked};
+use virt_api::call::CallContext;
+use virt_api::driver::{DriverConnection, OpenContext};
+use virt_api::protocol::qemu::QemuDomainMonitorCommandReply;
+use virt_api::protocol::remote::*;
+use virt_api::protocol::traits::HypervisorDriver;
+use virt_conf::registry::job::Job;
+use virt_util::arch::Arch;
+use virt_util::time::{Clock as _, SystemClock};
+use virt_util::types::{
+    ConnectListAllDomainsFlags, DomainConsoleFlags, DomainControlErrorReason, DomainControlState,
+    DomainCreateFlags, DomainDefineFlags, DomainDestroyFlags, DomainQemuMonitorCommandFlags,
+    DomainRebootFlags, DomainShutdownFlags, DomainUndefineFlags, DomainVcpuFlags, DomainXmlFlags,
+};
+use virt_util::uuid::Uuid;
+use virt_util::xml::XmlFlags;
+use virt_util::{ErrorCode, ErrorDomain, Result};
+
+use super::object::{self, GuestId, GuestObject};
+use super::world::World;
+use super::{changes, console, error, life};
+use crate::monitor::Command;
+use crate::process::guest::Control;
+
+/// libvirt's numbers of driver features.
+const FEATURE_TYPED_PARAM_STRING: i32 = 9;
+const FEATURE_NETWORK_UPDATE_ORDER: i32 = 16;
+/// The most processors a guest may have without hardware help.
+const VCPUS_MAX: i32 = 255;
+
+/// One client's connection.
+#[derive(Debug)]
+pub struct QemuConnection {
+    world: Arc<World>,
+    uri: String,
+}
+
+impl QemuConnection {
+    pub(crate) fn new(world: Arc<World>, cx: &OpenContext) -> Self {
+        Self {
+            world,
+            uri: cx.uri().to_owned(),
+        }
+    }
+
+    /// Does `change` with the guest's lane held, and tells what happened when it is let go.
+    fn change<T>(
+        &self,
+        cx: &CallContext<'_>,
+        domain: &Resolved<Domain>,
+        job: Job,
+        api: &'static str,
+        change: impl FnOnce(&Arc<GuestObject>) -> Result<T>,
+    ) -> Result<T> {
+        let guest = domain.handle_arc::<GuestObject>()?;
+        let held = life::begin(&guest, job, cx, api)?;
+        let done = change(&guest).map_err(|error| error.in_domain_if_none(ErrorDomain::QEMU));
+        drop(held);
+        self.world.tell(&guest);
+        done
+    }
+
+    /// The guests that are wanted and that the caller may see.
+    fn visible(
+        &self,
+        cx: &mut CallContext<'_>,
+        wanted: impl Fn(&GuestObject) -> bool,
+    ) -> Result<Vec<Arc<GuestObject>>> {
+        let mut seen = Vec::new();
+        for guest in self.world.guests().list() {
+            if wanted(&guest) && cx.may_see(&object::attributes(&guest))? {
+                seen.push(guest);
+            }
+        }
+        Ok(seen)
+    }
+
+    fn count(&self, cx: &mut CallContext<'_>, wanted: impl Fn(&GuestObject) -> bool) -> Result<i32> {
+        let count = self.visible(cx, wanted)?.len();
+        Ok(i32::try_from(count).unwrap_or(i32::MAX))
+    }
+
+    fn lookup<T>(
+        cx: &mut CallContext<'_>,
+        guest: &GuestObject,
+        reply: impl FnOnce(DomainRef) -> T,
+    ) -> Result<Authorized<T>> {
+        let found = object::attributes(guest);
+        let permit = cx.authorize(&found)?;
+        Ok(permit.reply(reply(found.into())))
+    }
+
+    fn start(
+        &self,
+        cx: &CallContext<'_>,
+        domain: &Resolved<Domain>,
+        flags: DomainCreateFlags,
+        api: &'static str,
+    ) -> Result<DomainRef> {
+        self.change(cx, domain, Job::Modify, api, |guest| {
+            life::start(&self.world, guest, flags, cx)?;
+            Ok(object::attributes(guest).into())
+        })
+    }
+
+    fn destroy(
+        &self,
+        cx: &CallContext<'_>,
+        domain: &Resolved<Domain>,
+        graceful: bool,
+        api: &'static str,
+    ) -> Result<()> {
+        self.change(cx, domain, Job::Destroy, api, |guest| {
+            life::destroy(guest, graceful, cx)
+        })
+    }
+}
+
+impl DriverConnection for QemuConnection {
+    fn hypervisor(&self) -> Option<&dyn HypervisorDriver> {
+        Some(self)
+    }
+
+    fn resolver(&self) -> Option<&dyn Resolver> {
+        Some(self)
+    }
+}
+
+impl Resolver for QemuConnection {
+    fn domain(&self, key: &Domain) -> Result<Found<Domain>> {
+        let guest = self.world.guests().find_uuid(&key.uuid, Some(&key.name))?;
+        Ok(Found::new(object::attributes(&guest), guest))
+    }
+}
+
+/// Refuses flags that a call does not know.
+fn check_flags(call: &str, flags: u32, allowed: u32) -> Result<()> {
+    virt_util::types::check_flags(call, flags, allowed).map_err(|error| error.in_domain(ErrorDomain::QEMU))
+}
+
+fn is_active(guest: &GuestObject) -> bool {
+    guest.snapshot().is_active()
+}
+
+fn no_agent() -> virt_util::VirtError {
+    error(ErrorCode::AGENT_UNRESPONSIVE, "QEMU guest agent is not connected")
+}
+
+/// The start flags that this driver knows.
+fn create_flags(call: &str, flags: u32) -> Result<DomainCreateFlags> {
+    let allowed = DomainCreateFlags::START_PAUSED
+        | DomainCreateFlags::START_BYPASS_CACHE
+        | DomainCreateFlags::START_FORCE_BOOT
+        | DomainCreateFlags::START_VALIDATE;
+    check_flags(call, flags, allowed.bits())?;
+    Ok(flags.into())
+}
+
+#[virt_api::implements]
+impl HypervisorDriver for QemuConnection {
+    #[inline_safe]
+    fn connect_get_type(&self, _: &mut CallContext<'_>) -> Result<ConnectGetTypeReply> {
+        Ok(ConnectGetTypeReply {
+            kind: "QEMU".to_owned(),
+        })
+    }
+
+    fn connect_get_version(&self, cx: &mut CallContext<'_>) -> Result<ConnectGetVersionReply> {
+        let patience = World::patience(cx.deadline(), cx.cancel());
+        Ok(ConnectGetVersionReply {
+            hv_ver: self.world.planner().version(&patience)?,
+        })
+    }
+
+    fn connect_get_hostname(&self, _: &mut CallContext<'_>) -> Result<ConnectGetHostnameReply> {
+        Ok(ConnectGetHostnameReply {
+            hostname: virt_util::sys::name::host_name()?,
+        })
+    }
+
+    #[inline_safe]
+    fn connect_get_uri(&self, _: &mut CallContext<'_>) -> Result<ConnectGetUriReply> {
+        Ok(ConnectGetUriReply {
+            uri: self.uri.clone(),
+        })
+    }
+
+    #[inline_safe]
+    fn connect_is_secure(&self, _: &mut CallContext<'_>) -> Result<ConnectIsSecureReply> {
+        Ok(ConnectIsSecureReply { secure: 1 })
+    }
+
+    fn connect_get_max_vcpus(
+        &self,
+        _: &mut CallContext<'_>,
+        kind: Option<String>,
+    ) -> Result<ConnectGetMaxVcpusReply> {
+        let max_vcpus = match kind.as_deref().unwrap_or("qemu") {
+            "qemu" => VCPUS_MAX,
+            "kvm" => {
+                let asked = virt_util::sys::kvm::check_extension(
+                    std::path::Path::new("/dev/kvm"),
+                    virt_util::sys::kvm::CAP_MAX_VCPUS,
+                )?;
+                i32::try_from(asked).unwrap_or(i32::MAX)
+            }
+            other => {
+                return Err(error(
+                    ErrorCode::INVALID_ARG,
+                    format_args!("unknown type '{other}'"),
+                ));
+            }
+        };
+        Ok(ConnectGetMaxVcpusReply { max_vcpus })
+    }
+
+    fn node_get_info(&self, _: &mut CallContext<'_>) -> Result<NodeGetInfoReply> {
+        let arch = Arch::host().unwrap_or(Arch::X86_64);
+        let cpus = self.world.host().cpu_topology(arch)?;
+        let number = |value: u32| i32::try_from(value).unwrap_or(i32::MAX);
+        Ok(NodeGetInfoReply {
+            model: arch.name().to_owned(),
+            memory: self.world.host().memory_kib()?,
+            cpus: number(cpus.cpus),
+            mhz: number(cpus.mhz),
+            nodes: number(cpus.nodes),
+            sockets: number(cpus.sockets),
+            cores: number(cpus.cores),
+            threads: number(cpus.threads),
+        })
+    }
+
+    fn node_get_free_memory(&self, _: &mut CallContext<'_>) -> Result<NodeGetFreeMemoryReply> {
+        Ok(NodeGetFreeMemoryReply {
+            free_mem: self.world.host().free_memory_kib()?.saturating_mul(1024),
+        })
+    }
+
+    fn connect_get_capabilities(&self, cx: &mut CallContext<'_>) -> Result<ConnectGetCapabilitiesReply> {
+        let patience = World::patience(cx.deadline(), cx.cancel());
+        Ok(ConnectGetCapabilitiesReply {
+            capabilities: self.world.planner().capabilities(&patience)?,
+        })
+    }
+
+    #[inline_safe]
+    fn connect_supports_feature(
+        &self,
+        _: &mut CallContext<'_>,
+        feature: i32,
+    ) -> Result<ConnectSupportsFeatureReply> {
+        Ok(ConnectSupportsFeatureReply {
+            supported: [FEATURE_TYPED_PARAM_STRING, FEATURE_NETWORK_UPDATE_ORDER]
+                .contains(&feature)
+                .into(),
+        })
+    }
+
+    #[inline_safe]
+    fn connect_num_of_domains(&self, cx: &mut CallContext<'_>) -> Result<ConnectNumOfDomainsReply> {
+        let num = self.count(cx, is_active)?;
+        Ok(ConnectNumOfDomainsReply { num })
+    }
+
+    #[inline_safe]
+    fn connect_list_domains(&self, cx: &mut CallContext<'_>, maxids: i32) -> Result<ConnectListDomainsReply> {
+        let guests = self.visible(cx, is_active)?;
+        let ids = guests.iter().map(|guest| guest.snapshot().state.id);
+        Ok(ConnectListDomainsReply {
+            ids: ids.take(usize::try_from(maxids).unwrap_or(0)).collect(),
+        })
+    }
+
+    #[inline_safe]
+    fn connect_num_of_defined_domains(
+        &self,
+        cx: &mut CallContext<'_>,
+    ) -> Result<ConnectNumOfDefinedDomainsReply> {
+        let num = self.count(cx, |guest| !is_active(guest))?;
+        Ok(ConnectNumOfDefinedDomainsReply { num })
+    }
+
+    #[inline_safe]
+    fn connect_list_defined_domains(
+        &self,
+        cx: &mut CallContext<'_>,
+        maxnames: i32,
+    ) -> Result<ConnectListDefinedDomainsReply> {
+        let guests = self.visible(cx, |guest| !is_active(guest))?;
+        let names = guests.iter().map(|guest| guest.snapshot().name().to_owned());
+        Ok(ConnectListDefinedDomainsReply {
+            names: names.take(usize::try_from(maxnames).unwrap_or(0)).collect(),
+        })
+    }
+
+    #[inline_safe]
+    fn connect_list_all_domains(
+        &self,
+        cx: &mut CallContext<'_>,
+        need_results: i32,
+        flags: u32,
+    ) -> Result<ConnectListAllDomainsReply> {
+        check_flags(
+            "qemuConnectListAllDomains",
+            flags,
+            ConnectListAllDomainsFlags::all().bits(),
+        )?;
+        let filter = ConnectListAllDomainsFlags::from(flags);
+        let guests = self.visible(cx, |guest| object::matches(&guest.snapshot(), filter))?;
+        let ret = u32::try_from(guests.len()).unwrap_or(u32::MAX);
+        let domains = match need_results {
+            0 => Vec::new(),
+            _ => guests
+                .iter()
+                .map(|guest| object::attributes(guest).into())
+                .collect(),
+        };
+        Ok(ConnectListAllDomainsReply { domains, ret })
+    }
+
+    #[inline_safe]
+    fn domain_lookup_by_id(
+        &self,
+        cx: &mut CallContext<'_>,
+        _: Unchecked,
+        id: i32,
+    ) -> Result<Authorized<DomainLookupByIdReply>> {
+        let guest = self.world.guests().by_key(&GuestId(id)).ok_or_else(|| {
+            error(
+                ErrorCode::NO_DOMAIN,
+                format_args!("no domain with matching id {id}"),
+            )
+        })?;
+        Self::lookup(cx, &guest, |domain| DomainLookupByIdReply { domain })
+    }
+
+    #[inline_safe]
+    fn domain_lookup_by_uuid(
+        &self,
+        cx: &mut CallContext<'_>,
+        _: Unchecked,
+        uuid: Uuid,
+    ) -> Result<Authorized<DomainLookupByUuidReply>> {
+        let guest = self.world.guests().find_uuid(&uuid, None)?;
+        Self::lookup(cx, &guest, |domain| DomainLookupByUuidReply { domain })
+    }
+
+    #[inline_safe]
+    fn domain_lookup_by_name(
+        &self,
+        cx: &mut CallContext<'_>,
+        _: Unchecked,
+        name: String,
+    ) -> Result<Authorized<DomainLookupByNameReply>> {
+        let guest = self.world.guests().find_name(&name)?;
+        Self::lookup(cx, &guest, |domain| DomainLookupByNameReply { domain })
+    }
+
+    fn domain_get_info(
+        &self,
+        _: &mut CallContext<'_>,
+        domain: Resolved<Domain>,
+    ) -> Result<DomainGetInfoReply> {
+        let guest = domain.handle::<GuestObject>()?;
+        let snapshot = guest.snapshot();
+        let definition = &snapshot.life.current().domain;
+        let now = match definition.current_memory {
+            0 => definition.memory.size,
+            some => some,
+        };
+        let cpus = definition.vcpus.current.unwrap_or(definition.vcpus.max);
+        Ok(DomainGetInfoReply {
+            state: u8::try_from(snapshot.state.state.state.0).unwrap_or(0),
+            max_mem: definition.memory.size,
+            memory: now,
+            nr_virt_cpu: u16::try_from(cpus).unwrap_or(u16::MAX),
+            cpu_time: life::cpu_time(&snapshot, guest),
+        })
+    }
+
+    #[inline_safe]
+    fn domain_get_state(
+        &self,
+        _: &mut CallContext<'_>,
+        domain: Resolved<Domain>,
+        flags: u32,
+    ) -> Result<DomainGetStateReply> {
+        check_flags("qemuDomainGetState", flags, 0)?;
+        let snapshot = domain.handle::<GuestObject>()?.snapshot();
+        Ok(DomainGetStateReply {
+            state: snapshot.state.state.state.0,
+            reason: snapshot.state.state.reason,
+        })
+    }
+
+    #[inline_safe]
+    fn domain_get_xml_desc(
+        &self,
+        _: &mut CallContext<'_>,
+        domain: Resolved<Domain>,
+        flags: u32,
+    ) -> Result<DomainGetXmlDescReply> {
+        check_flags("qemuDomainGetXMLDesc", flags, DomainXmlFlags::all().bits())?;
+        let flags = DomainXmlFlags::from(flags);
+        let snapshot = domain.handle::<GuestObject>()?.snapshot();
+        let mut wanted = XmlFlags::empty();
+        wanted.set(XmlFlags::SECURE, flags.contains(DomainXmlFlags::SECURE));
+        wanted.set(XmlFlags::INACTIVE, flags.contains(DomainXmlFlags::INACTIVE));
+        wanted.set(XmlFlags::MIGRATABLE, flags.contains(DomainXmlFlags::MIGRATABLE));
+        let definition = if flags.contains(DomainXmlFlags::INACTIVE) {
+            snapshot.life.next_or_live()
+        } else {
+            snapshot.life.current()
+        };
+        Ok(DomainGetXmlDescReply {
+            xml: definition.domain.format(wanted),
+        })
+    }
+
+    #[inline_safe]
+    fn domain_get_os_type(
+        &self,
+        _: &mut CallContext<'_>,
+        domain: Resolved<Domain>,
+    ) -> Result<DomainGetOsTypeReply> {
+        let snapshot = domain.handle::<GuestObject>()?.snapshot();
+        Ok(DomainGetOsTypeReply {
+            kind: snapshot.life.current().domain.os.kind.os.to_string(),
+        })
+    }
+
+    #[inline_safe]
+    fn domain_get_max_memory(
+        &self,
+        _: &mut CallContext<'_>,
+        domain: Resolved<Domain>,
+    ) -> Result<DomainGetMaxMemoryReply> {
+        let snapshot = domain.handle::<GuestObject>()?.snapshot();
+        Ok(DomainGetMaxMemoryReply {
+            memory: snapshot.life.current().domain.memory.size,
+        })
+    }
+
+    #[inline_safe]
+    fn domain_get_max_vcpus(
+        &self,
+        cx: &mut CallContext<'_>,
+        domain: Resolved<Domain>,
+    ) -> Result<DomainGetMaxVcpusReply> {
+        let flags = DomainVcpuFlags::LIVE | DomainVcpuFlags::MAXIMUM;
+        let num = self.domain_get_vcpus_flags(cx, domain, flags.bits())?.num;
+        Ok(DomainGetMaxVcpusReply { num })
+    }
+
+    #[inline_safe]
+    fn domain_get_vcpus_flags(
+        &self,
+        _: &mut CallContext<'_>,
+        domain: Resolved<Domain>,
+        flags: u32,
+    ) -> Result<DomainGetVcpusFlagsReply> {
+        let allowed = DomainVcpuFlags::LIVE | DomainVcpuFlags::CONFIG | DomainVcpuFlags::MAXIMUM;
+        check_flags("qemuDomainGetVcpusFlags", flags, allowed.bits())?;
+        let flags = DomainVcpuFlags::from(flags);
+        let snapshot = domain.handle::<GuestObject>()?.snapshot();
+        let refuse = |what: &str| Err(error(ErrorCode::OPERATION_INVALID, what));
+        if flags.contains(DomainVcpuFlags::LIVE) && !snapshot.is_active() {
+            return refuse("domain is not running");
+        }
+        let definition = match (flags.contains(DomainVcpuFlags::CONFIG), snapshot.life.stored()) {
+            (true, None) => return refuse("transient domains do not have any persistent config"),
+            (true, Some(stored)) => stored,
+            (false, _) => snapshot.life.current(),
+        };
+        let vcpus = &definition.domain.vcpus;
+        let num = if flags.contains(DomainVcpuFlags::MAXIMUM) {
+            vcpus.max
+        } else {
+            vcpus.current.unwrap_or(vcpus.max)
+        };
+        Ok(DomainGetVcpusFlagsReply {
+            num: i32::try_from(num).unwrap_or(i32::MAX),
+        })
+    }
+
+    #[inline_safe]
+    fn domain_is_active(
+        &self,
+        _: &mut CallContext<'_>,
+        domain: Resolved<Domain>,
+    ) -> Result<DomainIsActiveReply> {
+        Ok(DomainIsActiveReply {
+            active: is_active(domain.handle::<GuestObject>()?).into(),
+        })
+    }
+
+    #[inline_safe]
+    fn domain_is_persistent(
+        &self,
+        _: &mut CallContext<'_>,
+        domain: Resolved<Domain>,
+    ) -> Result<DomainIsPersistentReply> {
+        let snapshot = domain.handle::<GuestObject>()?.snapshot();
+        Ok(DomainIsPersistentReply {
+            persistent: snapshot.is_persistent().into(),
+        })
+    }
+
+    #[inline_safe]
+    fn domain_is_updated(
+        &self,
+        _: &mut CallContext<'_>,
+        domain: Resolved<Domain>,
+    ) -> Result<DomainIsUpdatedReply> {
+        let snapshot = domain.handle::<GuestObject>()?.snapshot();
+        Ok(DomainIsUpdatedReply {
+            updated: snapshot.state.updated.into(),
+        })
+    }
+
+    #[inline_safe]
+    fn domain_get_control_info(
+        &self,
+        _: &mut CallContext<'_>,
+        domain: Resolved<Domain>,
+        flags: u32,
+    ) -> Result<DomainGetControlInfoReply> {
+        check_flags("qemuDomainGetControlInfo", flags, 0)?;
+        let object = domain.handle::<GuestObject>()?;
+        let guest = life::running(object)?;
+        let since = |nanos: u64| SystemClock.monotonic_nanos().saturating_sub(nanos) / 1_000_000;
+        let (state, reason, state_time) = match (guest.control(), object.lane().info().job) {
+            (Control::Silent(from) | Control::Lost(from), _) => (
+                DomainControlState::ERROR,
+                DomainControlErrorReason::MONITOR,
+                since(from),
+            ),
+            (Control::Fine, Some(held)) => (
+                DomainControlState::OCCUPIED,
+                DomainControlErrorReason::NONE,
+                since(held.since),
+            ),
+            (Control::Fine, None) => (DomainControlState::OK, DomainControlErrorReason::NONE, 0),
+        };
+        Ok(DomainGetControlInfoReply {
+            state: state.0.unsigned_abs(),
+            details: reason.0.unsigned_abs(),
+            state_time,
+        })
+    }
+
+    #[inline_safe]
+    fn domain_get_messages(
+        &self,
+        _: &mut CallContext<'_>,
+        domain: Resolved<Domain>,
+        flags: u32,
+    ) -> Result<DomainGetMessagesReply> {
+        check_flags("qemuDomainGetMessages", flags, 3)?;
+        let snapshot = domain.handle::<GuestObject>()?.snapshot();
+        Ok(DomainGetMessagesReply {
+            msgs: snapshot.state.messages.clone(),
+        })
+    }
+
+    #[inline_safe]
+    fn domain_get_autostart(
+        &self,
+        _: &mut CallContext<'_>,
+        domain: Resolved<Domain>,
+    ) -> Result<DomainGetAutostartReply> {
+        let snapshot = domain.handle::<GuestObject>()?.snapshot();
+        Ok(DomainGetAutostartReply {
+            autostart: snapshot.autostart.into(),
+        })
+    }
+
+    fn domain_set_autostart(
+        &self,
+        cx: &mut CallContext<'_>,
+        domain: Resolved<Domain>,
+        autostart: i32,
+    ) -> Result<()> {
+        self.change(cx, &domain, Job::Modify, "virDomainSetAutostart", |guest| {
+            changes::set_autostart(&self.world, guest, autostart != 0)
+        })
+    }
+
+    fn domain_define_xml(
+        &self,
+        cx: &mut CallContext<'_>,
+        _: Unchecked,
+        xml: String,
+    ) -> Result<Authorized<DomainDefineXmlReply>> {
+        let defined = changes::define(&self.world, cx, &xml, "virDomainDefineXML")?;
+        Ok(defined.map(|domain| DomainDefineXmlReply {
+            domain: domain.into(),
+        }))
+    }
+
+    fn domain_define_xml_flags(
+        &self,
+        cx: &mut CallContext<'_>,
+        _: Unchecked,
+        xml: String,
+        flags: u32,
+    ) -> Result<Authorized<DomainDefineXmlFlagsReply>> {
+        check_flags(
+            "qemuDomainDefineXMLFlags",
+            flags,
+            DomainDefineFlags::VALIDATE.bits(),
+        )?;
+        let defined = changes::define(&self.world, cx, &xml, "virDomainDefineXMLFlags")?;
+        Ok(defined.map(|domain| DomainDefineXmlFlagsReply {
+            domain: domain.into(),
+        }))
+    }
+
+    fn domain_create_xml(
+        &self,
+        cx: &mut CallContext<'_>,
+        _: Unchecked,
+        xml_desc: String,
+        flags: u32,
+    ) -> Result<Authorized<DomainCreateXmlReply>> {
+        let flags = create_flags("qemuDomainCreateXML", flags)?;
+        let created = changes::create(&self.world, cx, &xml_desc, flags, "virDomainCreateXML")?;
+        Ok(created.map(|domain| DomainCreateXmlReply {
+            domain: domain.into(),
+        }))
+    }
+
+    fn domain_undefine(&self, cx: &mut CallContext<'_>, domain: Resolved<Domain>) -> Result<()> {
+        self.domain_undefine_flags(cx, domain, 0)
+    }
+
+    fn domain_undefine_flags(
+        &self,
+        cx: &mut CallContext<'_>,
+        domain: Resolved<Domain>,
+        flags: u32,
+    ) -> Result<()> {
+        // There is nothing yet that the other flags would remove.
+        check_flags(
+            "qemuDomainUndefineFlags",
+            flags,
+            DomainUndefineFlags::all().bits(),
+        )?;
+        self.change(cx, &domain, Job::Modify, "virDomainUndefineFlags", |guest| {
+            changes::undefine(&self.world, guest, flags.into())
+        })
+    }
+
+    fn domain_rename(
+        &self,
+        cx: &mut CallContext<'_>,
+        domain: Resolved<Domain>,
+        new_name: Option<String>,
+        flags: u32,
+    ) -> Result<DomainRenameReply> {
+        check_flags("qemuDomainRename", flags, 0)?;
+        self.change(cx, &domain, Job::Modify, "virDomainRename", |guest| {
+            changes::rename(&self.world, guest, new_name.as_deref().unwrap_or_default())?;
+            Ok(DomainRenameReply { retcode: 0 })
+        })
+    }
+
+    fn domain_create(&self, cx: &mut CallContext<'_>, domain: Resolved<Domain>) -> Result<()> {
+        self.start(cx, &domain, DomainCreateFlags::NONE, "virDomainCreate")
+            .map(drop)
+    }
+
+    fn domain_create_with_flags(
+        &self,
+        cx: &mut CallContext<'_>,
+        domain: Resolved<Domain>,
+        flags: u32,
+    ) -> Result<DomainCreateWithFlagsReply> {
+        let flags = create_flags("qemuDomainCreateWithFlags", flags)?;
+        let domain = self.start(cx, &domain, flags, "virDomainCreateWithFlags")?;
+        Ok(DomainCreateWithFlagsReply { domain })
+    }
+
+    fn domain_destroy(&self, cx: &mut CallContext<'_>, domain: Resolved<Domain>) -> Result<()> {
+        self.destroy(cx, &domain, false, "virDomainDestroy")
+    }
+
+    fn domain_destroy_flags(
+        &self,
+        cx: &mut CallContext<'_>,
+        domain: Resolved<Domain>,
+        flags: u32,
+    ) -> Result<()> {
+        check_flags(
+            "qemuDomainDestroyFlags",
+            flags,
+            DomainDestroyFlags::GRACEFUL.bits(),
+        )?;
+        let graceful = DomainDestroyFlags::from(flags).contains(DomainDestroyFlags::GRACEFUL);
+        self.destroy(cx, &domain, graceful, "virDomainDestroyFlags")
+    }
+
+    fn domain_shutdown(&self, cx: &mut CallContext<'_>, domain: Resolved<Domain>) -> Result<()> {
+        self.domain_shutdown_flags(cx, domain, 0)
+    }
+
+    fn domain_shutdown_flags(
+        &self,
+        cx: &mut CallContext<'_>,
+        domain: Resolved<Domain>,
+        flags: u32,
+    ) -> Result<()> {
+        let known = DomainShutdownFlags::ACPI_POWER_BTN | DomainShutdownFlags::GUEST_AGENT;
+        check_flags("qemuDomainShutdownFlags", flags, known.bits())?;
+        if DomainShutdownFlags::from(flags) == DomainShutdownFlags::GUEST_AGENT {
+            return Err(no_agent());
+        }
+        self.change(cx, &domain, Job::Modify, "virDomainShutdownFlags", |guest| {
+            life::press_power_button(guest, false, cx)
+        })
+    }
+
+    fn domain_reboot(&self, cx: &mut CallContext<'_>, domain: Resolved<Domain>, flags: u32) -> Result<()> {
+        let known = DomainRebootFlags::ACPI_POWER_BTN | DomainRebootFlags::GUEST_AGENT;
+        check_flags("qemuDomainReboot", flags, known.bits())?;
+        if DomainRebootFlags::from(flags) == DomainRebootFlags::GUEST_AGENT {
+            return Err(no_agent());
+        }
+        self.change(cx, &domain, Job::Modify, "virDomainReboot", |guest| {
+            life::press_power_button(guest, true, cx)
+        })
+    }
+
+    fn domain_reset(&self, cx: &mut CallContext<'_>, domain: Resolved<Domain>, flags: u32) -> Result<()> {
+        check_flags("qemuDomainReset", flags, 0)?;
+        self.change(cx, &domain, Job::Modify, "virDomainReset", |guest| {
+            life::reset(guest, cx)
+        })
+    }
+
+    fn domain_suspend(&self, cx: &mut CallContext<'_>, domain: Resolved<Domain>) -> Result<()> {
+        self.change(cx, &domain, Job::Suspend, "virDomainSuspend", |guest| {
+            life::suspend(guest, cx)
+        })
+    }
+
+    fn domain_resume(&self, cx: &mut CallContext<'_>, domain: Resolved<Domain>) -> Result<()> {
+        self.change(cx, &domain, Job::Modify, "virDomainResume", |guest| {
+            life::resume(guest, cx)
+        })
+    }
+
+    fn domain_open_console(
+        &self,
+        cx: &mut CallContext<'_>,
+        domain: Resolved<Domain>,
+        dev_name: Option<String>,
+        flags: u32,
+    ) -> Result<()> {
+        let known = DomainConsoleFlags::FORCE | DomainConsoleFlags::SAFE;
+        check_flags("qemuDomainOpenConsole", flags, known.bits())?;
+        let object = domain.handle::<GuestObject>()?;
+        life::running(object)?;
+        let snapshot = object.snapshot();
+        let path = console::terminal(&snapshot.life.current().domain, dev_name.as_deref())?;
+        let force = DomainConsoleFlags::from(flags).contains(DomainConsoleFlags::FORCE);
+        let stream = object
+            .private()
+            .consoles
+            .open(&path, force, &self.world.reactor())?;
+        cx.attach_stream(stream)
+    }
+
+    fn qemu_domain_monitor_command(
+        &self,
+        cx: &mut CallContext<'_>,
+        domain: Resolved<Domain>,
+        cmd: String,
+        flags: u32,
+    ) -> Result<QemuDomainMonitorCommandReply> {
+        check_flags(
+            "qemuDomainQemuMonitorCommand",
+            flags,
+            DomainQemuMonitorCommandFlags::HMP.bits(),
+        )?;
+        let human = DomainQemuMonitorCommandFlags::from(flags).contains(DomainQemuMonitorCommandFlags::HMP);
+        let command = if human {
+            Command::new("human-monitor-command").with("command-line", cmd)
+        } else {
+            raw_command(&cmd)?
+        };
+        let reply = self.change(cx, &domain, Job::Query, "virDomainQemuMonitorCommand", |guest| {
+            let guest = life::running(guest)?;
+            let mut replies = guest.execute_all(vec![command], cx.deadline(), cx.cancel())?;
+            replies
+                .pop()
+                .ok_or_else(|| error(ErrorCode::INTERNAL_ERROR, "QEMU gave no answer"))
+        })?;
+        let result = match (reply, human) {
+            (Ok(Value::String(text)), true) => text,
+            (Ok(answer), true) => answer.to_string(),
+            (Ok(answer), false) => serde_json::json!({ "return": answer }).to_string(),
+            (Err(refusal), true) => return Err(refusal.into_error("human-monitor-command")),
+            (Err(refusal), false) => serde_json::json!({
+                "error": { "class": refusal.class, "desc": refusal.description }
+            })
+            .to_string(),
+        };
+        Ok(QemuDomainMonitorCommandReply { result })
+    }
+}
+
+/// A QMP command as a client wrote it.
+fn raw_command(text: &str) -> Result<Command> {
+    let object = virt_util::json_lines::parse_object(text.as_bytes())?;
+    let name = object
+        .get("execute")
+        .and_then(Value::as_str)
+        .ok_or_else(|| error(ErrorCode::INVALID_ARG, "a monitor command needs a text 'execute'"))?;
+    let command = Command::new(name.to_owned());
+    Ok(match object.get("arguments") {
+        Some(arguments) => command.with_arguments(arguments.clone()),
+        None => command,
+    })
+}

@@ -1,0 +1,250 @@
+//! Streams to a guest's terminals. One session at a time: a second one is refused, or ends the first.
+
+use std::collections::HashMap;
+use std::fs::{File, OpenOptions};
+use std::io::{Read as _, Write as _};
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Weak};
+
+use parking_lot::Mutex;
+use virt_api::stream_end::{Readiness, Stream, Transfer, Waker};
+use virt_conf::domain::Domain;
+use virt_conf::domain::chardev::ChardevSource;
+use virt_util::error::SystemResult as _;
+use virt_util::reactor::{self, ReactorHandle};
+use virt_util::time::{Cancel, Deadline, Interest, wait_fd};
+use virt_util::{ErrorCode, Result};
+
+use super::error;
+
+/// The sessions of one guest, by terminal.
+#[derive(Debug, Default)]
+pub struct Consoles(Mutex<HashMap<String, Weak<Session>>>);
+
+/// The path of the terminal behind a device: the first console or serial port unless one is named by its alias.
+///
+/// # Errors
+/// `INTERNAL_ERROR` if there is no such device, or it has no terminal.
+pub fn terminal(domain: &Domain, alias: Option<&str>) -> Result<String> {
+    let devices = &domain.devices;
+    let consoles = devices
+        .consoles
+        .iter()
+        .map(|one| (&one.info.alias, &one.host.source));
+    let serials = devices
+        .serials
+        .iter()
+        .map(|one| (&one.info.alias, &one.host.source));
+    let parallels = devices
+        .parallels
+        .iter()
+        .map(|one| (&one.info.alias, &one.host.source));
+    let (alias, source) = match alias {
+        None => consoles.chain(serials).next(),
+        Some(wanted) => consoles
+            .chain(serials)
+            .chain(parallels)
+            .find(|(alias, _)| alias.as_deref() == Some(wanted)),
+    }
+    .ok_or_else(|| {
+        error(
+            ErrorCode::INTERNAL_ERROR,
+            format_args!("cannot find character device {}", alias.unwrap_or("<null>")),
+        )
+    })?;
+    match source {
+        ChardevSource::Pty { path: Some(path), .. } => Ok(path.clone()),
+        _ => Err(error(
+            ErrorCode::INTERNAL_ERROR,
+            format_args!(
+                "character device {} is not using a PTY",
+                alias.as_deref().unwrap_or("<null>")
+            ),
+        )),
+    }
+}
+
+impl Consoles {
+    /// Opens the terminal at `path`.
+    ///
+    /// # Errors
+    /// `OPERATION_FAILED` if somebody has it, unless `force` takes it from them.
+    pub fn open(&self, path: &str, force: bool, reactor: &ReactorHandle) -> Result<ConsoleStream> {
+        let mut sessions = self.0.lock();
+        if let Some(active) = sessions
+            .get(path)
+            .and_then(Weak::upgrade)
+            .filter(|active| !active.ended.is_set())
+        {
+            if !force {
+                return Err(error(
+                    ErrorCode::OPERATION_FAILED,
+                    "Active console session exists for this domain",
+                ));
+            }
+            active.ended.set();
+        }
+        let file = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .custom_flags(libc::O_NOCTTY | libc::O_NONBLOCK)
+            .open(Path::new(path))
+            .or_system(|| format!("unable to open tty {path}"))?;
+        let session = Arc::new(Session {
+            file,
+            ended: Cancel::new(),
+        });
+        sessions.insert(path.to_owned(), Arc::downgrade(&session));
+        Ok(ConsoleStream {
+            session,
+            reactor: reactor.clone(),
+            nonblocking: AtomicBool::new(false),
+        })
+    }
+
+    /// Ends all sessions: the guest is gone.
+    pub fn close(&self) {
+        for session in self.0.lock().drain().filter_map(|(_, session)| session.upgrade()) {
+            session.ended.set();
+        }
+    }
+}
+
+#[derive(Debug)]
+struct Session {
+    file: File,
+    /// Set when the session is over: by its own end, or by another that took its place.
+    ended: Cancel,
+}
+
+/// A stream to a terminal.
+#[derive(Debug)]
+pub struct ConsoleStream {
+    session: Arc<Session>,
+    reactor: ReactorHandle,
+    nonblocking: AtomicBool,
+}
+
+impl ConsoleStream {
+    /// Tries `step` until it is done, waiting in between if the stream may wait.
+    fn transfer(
+        &self,
+        interest: Interest,
+        mut step: impl FnMut(&File) -> std::io::Result<usize>,
+    ) -> Result<Transfer> {
+        loop {
+            if self.session.ended.is_set() {
+                return Ok(Transfer::Bytes(0));
+            }
+            match step(&self.session.file) {
+                Ok(count) => return Ok(Transfer::Bytes(count)),
+                Err(failed) if failed.kind() == std::io::ErrorKind::Interrupted => {}
+                Err(failed) if failed.kind() == std::io::ErrorKind::WouldBlock => {
+                    if self.nonblocking.load(Ordering::Acquire) {
+                        return Ok(Transfer::WouldBlock);
+                    }
+                    // How it ended shows in the next turn.
+                    let _ = wait_fd(&self.session.file, interest, Deadline::NONE, &self.session.ended)?;
+                }
+                // The other end of a terminal is closed: that is its end.
+                Err(failed) if failed.raw_os_error() == Some(libc::EIO) => return Ok(Transfer::Bytes(0)),
+                Err(failed) => return Err(failed).or_system(|| "the console failed"),
+            }
+        }
+    }
+}
+
+impl Stream for ConsoleStream {
+    fn send(&self, data: &[u8]) -> Result<Transfer> {
+        let sent = self.transfer(Interest::Writable, |mut file| file.write(data))?;
+        if sent == Transfer::Bytes(0) && !data.is_empty() {
+            return Err(error(
+                ErrorCode::OPERATION_FAILED,
+                "the console session has ended",
+            ));
+        }
+        Ok(sent)
+    }
+
+    fn recv(&self, buffer: &mut [u8], _stop_at_hole: bool) -> Result<Transfer> {
+        self.transfer(Interest::Readable, |mut file| file.read(buffer))
+    }
+
+    fn finish(&self) -> Result<()> {
+        self.session.ended.set();
+        Ok(())
+    }
+
+    fn abort(&self) -> Result<()> {
+        self.finish()
+    }
+
+    fn set_nonblocking(&self, nonblocking: bool) -> Result<()> {
+        self.nonblocking.store(nonblocking, Ordering::Release);
+        Ok(())
+    }
+
+    fn readiness(&self, interest: Readiness) -> Result<Readiness> {
+        if self.session.ended.is_set() {
+            return Ok(Readiness::HANGUP);
+        }
+        let mut ready = Readiness::default();
+        for (bit, direction) in [
+            (Readiness::READABLE, Interest::Readable),
+            (Readiness::WRITABLE, Interest::Writable),
+        ] {
+            if !interest.and(bit).is_empty() {
+                let waited = wait_fd(&self.session.file, direction, Deadline::now(), &Cancel::never())?;
+                if waited == virt_util::time::Waited::Ready {
+                    ready = ready.or(bit);
+                }
+            }
+        }
+        Ok(ready)
+    }
+
+    fn watch(&self, interest: Readiness, waker: Waker) -> Result<()> {
+        let now = self.readiness(interest)?;
+        if !now.is_empty() {
+            waker(now);
+            return Ok(());
+        }
+        // Terminal and end are two descriptors; whoever is first takes the waker.
+        let waker = Arc::new(Mutex::new(Some(waker)));
+        let mut wanted = reactor::Readiness::empty();
+        wanted.set(
+            reactor::Readiness::READABLE,
+            !interest.and(Readiness::READABLE).is_empty(),
+        );
+        wanted.set(
+            reactor::Readiness::WRITABLE,
+            !interest.and(Readiness::WRITABLE).is_empty(),
+        );
+        let file = self
+            .session
+            .file
+            .try_clone()
+            .or_system(|| "cannot duplicate a console's descriptor")?;
+        let call = |told: fn(reactor::Readiness) -> Readiness| {
+            let (waker, handle) = (Arc::clone(&waker), self.reactor.clone());
+            move |id, readiness| {
+                handle.remove(id);
+                if let Some(waker) = waker.lock().take() {
+                    waker(told(readiness));
+                }
+            }
+        };
+        self.reactor
+            .add_fd(file, wanted, call(|readiness| Readiness(readiness.bits())))?;
+        if let Some(ended) = self.session.ended.fd()? {
+            let ended = ended
+                .try_clone_to_owned()
+                .or_system(|| "cannot duplicate an event descriptor")?;
+            self.reactor
+                .add_fd(ended, reactor::Readiness::READABLE, call(|_| Readiness::HANGUP))?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,409 @@
+//! A guest's life: start, stop, pause, and what else changes what it is doing.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde_json::Value;
+use virt_api::call::CallContext;
+use virt_conf::domain::chardev::ChardevSource;
+use virt_conf::domain::lifecycle::LifecycleAction;
+use virt_conf::domain::{Devices, Domain};
+use virt_conf::registry::Snapshot;
+use virt_conf::registry::job::{Asker, Job, JobGuard};
+use virt_util::time::{Cancel, Deadline};
+use virt_util::types::{
+    DomainCreateFlags, DomainEventStartedDetail, DomainEventSuspendedDetail, DomainPausedReason,
+    DomainRunningReason, DomainShutoffReason, DomainState,
+};
+use virt_util::{ErrorCode, ErrorDomain, Result};
+
+use super::error;
+use super::object::{GuestDefinition, GuestId, GuestKind, GuestObject, Published};
+use super::planner::Planned;
+use super::watch::{Watcher, ending};
+use super::world::World;
+use crate::monitor::{Command, Reply};
+use crate::process::guest::{Guest, Happening};
+use crate::process::launch::{Launch, LaunchSteps, launch};
+use crate::process::log::StartHeader;
+use crate::process::state::{GuestState, Lifecycle};
+use crate::process::status::{Device, Devices as StatusDevices, Flag, Flags, Status, VcpuThread};
+
+/// How long QEMU may take until its monitor answers, and how much longer for each GiB of memory.
+const MONITOR_LIMIT: Duration = Duration::from_secs(30);
+
+/// Takes a guest's lane on behalf of a call.
+pub fn begin(object: &GuestObject, job: Job, cx: &CallContext<'_>, api: &'static str) -> Result<JobGuard> {
+    let asker = Asker {
+        api,
+        deadline: cx.deadline(),
+        cancel: cx.cancel().clone(),
+    };
+    object
+        .lane()
+        .begin(job, &asker)
+        .map_err(|error| error.in_domain_if_none(ErrorDomain::QEMU))
+}
+
+/// The process of a guest that must run.
+pub fn running(object: &GuestObject) -> Result<Arc<Guest>> {
+    match object.private().running() {
+        Some(guest) if object.snapshot().is_active() => Ok(guest),
+        _ => Err(error(ErrorCode::OPERATION_INVALID, "domain is not running")),
+    }
+}
+
+/// Starts a guest that is off. The caller holds its lane.
+pub fn start(
+    world: &Arc<World>,
+    object: &Arc<GuestObject>,
+    flags: DomainCreateFlags,
+    cx: &CallContext<'_>,
+) -> Result<()> {
+    let snapshot = object.snapshot();
+    if snapshot.is_active() {
+        return Err(error(ErrorCode::OPERATION_INVALID, "domain is already running"));
+    }
+    let definition = Arc::clone(snapshot.life.current());
+    run(world, object, &definition, flags, cx.deadline(), cx.cancel())
+}
+
+/// Starts a guest with the host.
+pub(super) fn autostart(world: &Arc<World>, object: &Arc<GuestObject>) -> Result<()> {
+    let job = object.lane().begin(Job::Modify, &Asker::new("autostart"))?;
+    let snapshot = object.snapshot();
+    if snapshot.is_active() {
+        return Ok(());
+    }
+    if snapshot.autostart_once {
+        world.store().set_autostart_once(snapshot.name(), false)?;
+        object.publish(|snapshot| snapshot.autostart_once = false);
+    }
+    let definition = Arc::clone(snapshot.life.current());
+    let result = run(
+        world,
+        object,
+        &definition,
+        DomainCreateFlags::NONE,
+        Deadline::NONE,
+        &Cancel::never(),
+    );
+    drop(job);
+    world.tell(object);
+    result
+}
+
+/// Makes a guest run with `definition`. The caller holds its lane.
+pub fn run(
+    world: &Arc<World>,
+    object: &Arc<GuestObject>,
+    definition: &Arc<GuestDefinition>,
+    flags: DomainCreateFlags,
+    deadline: Deadline,
+    cancel: &Cancel,
+) -> Result<()> {
+    let id = world.new_id();
+    let patience = World::patience(deadline, cancel);
+    let planned = world
+        .planner()
+        .plan(&definition.domain, id, world.layout(), &patience)?;
+    let live = Arc::new(GuestDefinition::new(planned.live.clone())?);
+    let paths = world.layout().guest(id, &planned.live.name);
+    let mut status = Status::new(GuestState::starting_up(), 0);
+    status.monitor = Some(paths.monitor.display().to_string());
+    status.lib_folder = Some(paths.lib.display().to_string());
+    status.channel_folder = Some(paths.channel.display().to_string());
+    status.ram_folder = Some(paths.ram.display().to_string());
+    status.node_index = planned.last_node;
+    status.capabilities = Some(Flags {
+        flags: planned
+            .caps
+            .flags
+            .iter()
+            .map(|flag| Flag {
+                name: flag.name().to_owned(),
+            })
+            .collect(),
+    });
+    *object.private().status.lock() = Some(status);
+    world.guests().bind(object, GuestId(id))?;
+    object.publish(|snapshot| {
+        snapshot.life = snapshot.life.started(live);
+        snapshot.state = Published {
+            id,
+            state: GuestState::starting_up(),
+            ..Published::default()
+        };
+    });
+    let paused = flags.contains(DomainCreateFlags::START_PAUSED);
+    let launched = launch(
+        plan_launch(id, &planned, paths, !paused),
+        world.spawner(),
+        &world.reactor(),
+        Arc::new(Watcher::new(world, object)),
+        &mut Steps {
+            world,
+            object,
+            planned: &planned,
+        },
+        deadline,
+        cancel,
+    );
+    match launched {
+        Ok(guest) => {
+            // Behind what the start itself has caused.
+            guest.announce(Happening::Lifecycle(Lifecycle::started(
+                DomainEventStartedDetail::BOOTED,
+            )));
+            if paused {
+                guest.announce(Happening::Lifecycle(Lifecycle::suspended(
+                    DomainEventSuspendedDetail::PAUSED,
+                )));
+            }
+            Ok(())
+        }
+        Err(error) => {
+            // If there was a process, its end has done this already.
+            world.forget_run(object, DomainShutoffReason::FAILED);
+            Err(error.in_domain_if_none(ErrorDomain::QEMU))
+        }
+    }
+}
+
+fn plan_launch(id: i32, planned: &Planned, paths: crate::process::layout::GuestPaths, run: bool) -> Launch {
+    let domain = &planned.live;
+    let (major, minor, micro) = version_parts(planned.caps.version);
+    let memory_gib = u32::try_from(domain.memory.size >> 20).unwrap_or(u32::MAX);
+    Launch {
+        id,
+        name: domain.name.clone(),
+        paths,
+        command: planned.command.clone(),
+        given: Vec::new(),
+        user: planned.user.clone(),
+        capabilities: planned.capabilities,
+        limits: planned.limits.clone(),
+        labels: planned.labels.clone(),
+        master_key: Some(random_key()),
+        header: StartHeader {
+            product: "libvirt version: 11.3.0".to_owned(),
+            qemu: (major, minor, micro),
+            package: planned.caps.package.clone().unwrap_or_default(),
+            kernel: kernel_release(),
+            host: nix::unistd::gethostname()
+                .map(|name| name.to_string_lossy().into_owned())
+                .unwrap_or_default(),
+        },
+        truncate_log: !nix::unistd::geteuid().is_root(),
+        setup: setup(domain),
+        on_poweroff: ending(domain.on_poweroff),
+        on_crash: ending(domain.on_crash),
+        monitor_limit: MONITOR_LIMIT + Duration::from_secs(u64::from(memory_gib)),
+        run,
+    }
+}
+
+fn version_parts(version: u32) -> (u32, u32, u32) {
+    (version / 1_000_000, version / 1000 % 1000, version % 1000)
+}
+
+fn kernel_release() -> String {
+    nix::sys::utsname::uname()
+        .map(|names| names.release().to_string_lossy().into_owned())
+        .unwrap_or_default()
+}
+
+/// 32 bytes that nobody can guess: two random UUIDs would have fixed bits, so the kernel is asked.
+fn random_key() -> Vec<u8> {
+    use std::io::Read as _;
+    let mut key = vec![0; 32];
+    let read = std::fs::File::open("/dev/urandom").and_then(|mut source| source.read_exact(&mut key));
+    if let Err(error) = read {
+        tracing::error!("no random numbers from the kernel: {error}");
+    }
+    key
+}
+
+/// What is sent before the processors run, all at once. [`Steps::set_up`] reads the answers in this order.
+fn setup(domain: &Domain) -> Vec<Command> {
+    let mut commands = vec![
+        Command::new("query-cpus-fast"),
+        Command::new("query-chardev"),
+        Command::new("qom-list").with("path", "/machine/peripheral"),
+    ];
+    if domain.on_reboot == LifecycleAction::Destroy {
+        commands.push(Command::new("set-action").with("reboot", "shutdown"));
+    }
+    let has_balloon = domain.devices.memballoon.is_some();
+    if has_balloon && domain.current_memory > 0 && domain.current_memory < domain.memory.size {
+        commands.push(Command::new("balloon").with("value", domain.current_memory.saturating_mul(1024)));
+    }
+    commands
+}
+
+/// The driver's part in a start.
+struct Steps<'a> {
+    world: &'a Arc<World>,
+    object: &'a Arc<GuestObject>,
+    planned: &'a Planned,
+}
+
+impl LaunchSteps for Steps<'_> {
+    fn spawned(&mut self, guest: &Arc<Guest>) -> Result<()> {
+        self.object.private().set_running(Some(Arc::clone(guest)));
+        self.world.save_status(self.object, guest)
+    }
+
+    fn set_up(&mut self, guest: &Arc<Guest>, replies: Vec<Reply>) -> Result<()> {
+        let commands = setup(&self.planned.live);
+        let mut answers = crate::process::guest::require_all(&commands, replies)?.into_iter();
+        let mut next = || answers.next().unwrap_or(Value::Null);
+        let (cpus, chardevs, devices) = (next(), next(), next());
+        let mut live = self.planned.live.clone();
+        fill_terminals(&mut live.devices, &chardevs);
+        let live = Arc::new(GuestDefinition::new(live)?);
+        self.object.publish(|snapshot| {
+            snapshot.life = snapshot.life.started(live);
+        });
+        if let Some(status) = self.object.private().status.lock().as_mut() {
+            status.vcpus.threads = vcpu_threads(&cpus);
+            status.devices = Some(StatusDevices {
+                devices: device_aliases(&devices),
+            });
+        }
+        self.world.save_status(self.object, guest)
+    }
+}
+
+fn list(value: &Value) -> impl Iterator<Item = &Value> {
+    value.as_array().into_iter().flatten()
+}
+
+fn vcpu_threads(answer: &Value) -> Vec<VcpuThread> {
+    let number = |one: &Value, key: &str| one.get(key).and_then(Value::as_i64);
+    list(answer)
+        .filter_map(|one| {
+            Some(VcpuThread {
+                id: u32::try_from(number(one, "cpu-index")?).ok()?,
+                pid: i32::try_from(number(one, "thread-id")?).ok()?,
+            })
+        })
+        .collect()
+}
+
+fn device_aliases(answer: &Value) -> Vec<Device> {
+    let text = |one: &Value, key: &str| one.get(key).and_then(Value::as_str).map(str::to_owned);
+    list(answer)
+        .filter(|one| text(one, "type").is_some_and(|kind| kind.starts_with("child<")))
+        .filter_map(|one| text(one, "name"))
+        .map(|alias| Device { alias })
+        .collect()
+}
+
+/// Writes into the live definition which terminal each device got.
+fn fill_terminals(devices: &mut Devices, answer: &Value) {
+    let terminal = |alias: Option<&str>| -> Option<String> {
+        let label = format!("char{}", alias?);
+        list(answer)
+            .find(|one| one.get("label").and_then(Value::as_str) == Some(&label))
+            .and_then(|one| one.get("filename").and_then(Value::as_str))
+            .and_then(|name| name.strip_prefix("pty:"))
+            .map(str::to_owned)
+    };
+    let fill = |source: &mut ChardevSource, alias: Option<&str>| {
+        if let ChardevSource::Pty { path, .. } = source
+            && let Some(found) = terminal(alias)
+        {
+            *path = Some(found);
+        }
+    };
+    for serial in &mut devices.serials {
+        fill(&mut serial.host.source, serial.info.alias.as_deref());
+    }
+    for parallel in &mut devices.parallels {
+        fill(&mut parallel.host.source, parallel.info.alias.as_deref());
+    }
+    for channel in &mut devices.channels {
+        fill(&mut channel.host.source, channel.info.alias.as_deref());
+    }
+    let first_serial = devices.serials.first().map(|serial| serial.host.source.clone());
+    for (position, console) in devices.consoles.iter_mut().enumerate() {
+        fill(&mut console.host.source, console.info.alias.as_deref());
+        // The first console of most machines is their first serial port under another name.
+        let same = console.target_type == virt_conf::domain::chardev::ConsoleTargetType::Serial;
+        if position == 0
+            && same
+            && let Some(source) = &first_serial
+        {
+            console.host.source = source.clone();
+        }
+    }
+}
+
+/// `destroy`. The caller holds the lane.
+pub fn destroy(object: &Arc<GuestObject>, graceful: bool, cx: &CallContext<'_>) -> Result<()> {
+    running(object)?
+        .destroy(
+            DomainShutoffReason::DESTROYED,
+            graceful,
+            cx.deadline(),
+            cx.cancel(),
+        )
+        .map_err(|error| error.in_domain_if_none(ErrorDomain::QEMU))
+}
+
+/// `shutdown` and `reboot` by the power button. The caller holds the lane.
+pub fn press_power_button(object: &Arc<GuestObject>, reboot: bool, cx: &CallContext<'_>) -> Result<()> {
+    let guest = running(object)?;
+    // A guest that is to end when it reboots cannot be made to start again.
+    let action = object.snapshot().life.current().domain.on_reboot;
+    let starts_again = reboot && !matches!(action, LifecycleAction::Destroy | LifecycleAction::Preserve);
+    guest.press_power_button(starts_again, cx.deadline(), cx.cancel())
+}
+
+/// `reset`. The caller holds the lane.
+pub fn reset(object: &Arc<GuestObject>, cx: &CallContext<'_>) -> Result<()> {
+    running(object)?.reset(cx.deadline(), cx.cancel())
+}
+
+/// `suspend`. The caller holds the lane.
+pub fn suspend(object: &Arc<GuestObject>, cx: &CallContext<'_>) -> Result<()> {
+    running(object)?.suspend(DomainPausedReason::USER, cx.deadline(), cx.cancel())
+}
+
+/// `resume`. The caller holds the lane.
+pub fn resume(object: &Arc<GuestObject>, cx: &CallContext<'_>) -> Result<()> {
+    let guest = running(object)?;
+    match guest.state().state {
+        DomainState::RUNNING => Err(error(ErrorCode::OPERATION_INVALID, "domain is already running")),
+        DomainState::CRASHED => Err(error(
+            ErrorCode::OPERATION_INVALID,
+            "domain is in a bad state, reset it first",
+        )),
+        _ => guest.resume(DomainRunningReason::UNPAUSED, cx.deadline(), cx.cancel()),
+    }
+}
+
+/// CPU time that a guest's process has used, in nanoseconds; 0 if it is gone.
+pub fn cpu_time(snapshot: &Snapshot<GuestKind>, object: &GuestObject) -> u64 {
+    let Some(guest) = object.private().running().filter(|_| snapshot.is_active()) else {
+        return 0;
+    };
+    let stat = std::fs::read_to_string(format!("/proc/{}/stat", guest.process().pid())).unwrap_or_default();
+    let Some((_, rest)) = stat.rsplit_once(')') else {
+        return 0;
+    };
+    let ticks: u64 = rest
+        .split_ascii_whitespace()
+        .skip(11)
+        .take(2)
+        .filter_map(|word| word.parse::<u64>().ok())
+        .sum();
+    let per_second = nix::unistd::sysconf(nix::unistd::SysconfVar::CLK_TCK)
+        .ok()
+        .flatten()
+        .and_then(|ticks| u64::try_from(ticks).ok())
+        .filter(|ticks| *ticks > 0)
+        .unwrap_or(100);
+    ticks.saturating_mul(1_000_000_000 / per_second)
+}

@@ -1,0 +1,156 @@
+//! The driver as its callers see it.
+//!
+//! | module | holds |
+//! |---|---|
+//! | [`world`] | one host's guests: folders, lock, loading, finding running guests again |
+//! | [`object`] | a guest in the registry: its definitions, what is published of it, what clients are told |
+//! | [`planner`] | the seam to the pure middle: definitions made complete, command lines |
+//! | [`life`] | start, stop, pause and the like |
+//! | [`changes`] | define, undefine, create, rename, autostart |
+//! | [`watch`] | what QEMU does by itself becomes state, status files and events |
+//! | [`console`] | streams to a guest's terminals |
+//! | [`connection`] | the procedures |
+
+pub mod changes;
+pub mod connection;
+pub mod console;
+pub mod life;
+pub mod object;
+pub mod planner;
+pub mod watch;
+pub mod world;
+
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Weak};
+
+use parking_lot::Mutex;
+use virt_api::driver::{CONNECT_RO, Driver, DriverConnection, OpenContext};
+use virt_util::uri::Uri;
+use virt_util::{ErrorCode, ErrorDomain, Result, VirtError};
+
+use self::connection::QemuConnection;
+use self::planner::Planner;
+use self::world::World;
+use crate::process::layout::Layout;
+
+/// The driver.
+pub struct QemuDriver {
+    planner: Arc<dyn Planner>,
+    /// The one host of the process, as long as a connection to it is open.
+    world: Mutex<Option<(PathBuf, Weak<World>)>>,
+}
+
+impl QemuDriver {
+    /// A driver whose guests are planned by `planner`.
+    pub fn new(planner: Arc<dyn Planner>) -> Self {
+        Self {
+            planner,
+            world: Mutex::new(None),
+        }
+    }
+
+    /// The host below `root`. One at a time in a process: its lock, its reactor and its guests are one.
+    fn embedded(&self, root: &Path, layout: Layout) -> Result<Arc<World>> {
+        let mut current = self.world.lock();
+        if let Some((known, world)) = current.as_ref()
+            && let Some(world) = world.upgrade()
+        {
+            if known == root {
+                return Ok(world);
+            }
+            return Err(error(
+                ErrorCode::OPERATION_INVALID,
+                format_args!(
+                    "this process has '{}' open, close it before '{}'",
+                    known.display(),
+                    root.display()
+                ),
+            ));
+        }
+        let world = World::open(layout, Arc::clone(&self.planner))?;
+        *current = Some((root.to_owned(), Arc::downgrade(&world)));
+        Ok(world)
+    }
+}
+
+impl std::fmt::Debug for QemuDriver {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("QemuDriver")
+    }
+}
+
+impl Driver for QemuDriver {
+    fn open(&self, cx: &OpenContext) -> Result<Box<dyn DriverConnection>> {
+        let unsupported = cx.flags() & !CONNECT_RO;
+        if unsupported != 0 {
+            return Err(error(
+                ErrorCode::INVALID_ARG,
+                format_args!("unsupported flags ({unsupported:#x}) in function qemuConnectOpen"),
+            ));
+        }
+        let uri = Uri::parse(cx.uri())?;
+        let (root, layout) = match uri.path.as_str() {
+            "/embed" => embed(&uri)?,
+            path @ ("/system" | "/session") => {
+                return Err(error(
+                    ErrorCode::NO_CONNECT,
+                    format_args!("no daemon serves 'qemu://{path}' on this host"),
+                )
+                .with_hint("qemu:///embed?root=DIR runs guests without a daemon"));
+            }
+            other => {
+                return Err(error(
+                    ErrorCode::INTERNAL_ERROR,
+                    format_args!("unexpected QEMU URI path '{other}', try qemu:///embed?root=DIR"),
+                ));
+            }
+        };
+        let world = self.embedded(&root, layout)?;
+        world.events().attach(cx.events());
+        Ok(Box::new(QemuConnection::new(world, cx)))
+    }
+}
+
+/// Root folder and layout of `qemu:///embed?root=DIR[&layout=system|session]`.
+fn embed(uri: &Uri) -> Result<(PathBuf, Layout)> {
+    let param = |name: &str| {
+        uri.params
+            .iter()
+            .find(|param| param.name == name)
+            .map(|param| param.value.as_str())
+    };
+    let root = param("root")
+        .filter(|root| !root.is_empty())
+        .ok_or_else(|| error(ErrorCode::INVALID_ARG, "Missing URI parameter 'root'"))?;
+    let root = Path::new(root);
+    if !root.is_absolute() {
+        return Err(error(
+            ErrorCode::INVALID_ARG,
+            format_args!(
+                "URI parameter 'root' must be an absolute path, not '{}'",
+                root.display()
+            ),
+        ));
+    }
+    let layout = match param("layout") {
+        None => Layout::embed(root),
+        Some("system") => Layout::system(root),
+        Some("session") => Layout::session(
+            &root.join(".config/libvirt"),
+            &root.join("run/libvirt"),
+            &root.join(".cache/libvirt"),
+        ),
+        Some(other) => {
+            return Err(error(
+                ErrorCode::INVALID_ARG,
+                format_args!("URI parameter 'layout' is '{other}', not 'system' or 'session'"),
+            ));
+        }
+    };
+    Ok((root.to_owned(), layout))
+}
+
+/// An error of this driver.
+pub(crate) fn error(code: ErrorCode, detail: impl std::fmt::Display) -> VirtError {
+    VirtError::new(code, detail).in_domain(ErrorDomain::QEMU)
+}

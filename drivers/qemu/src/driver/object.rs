@@ -1,0 +1,280 @@
+//! A guest in the registry.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+use virt_api::access::{AccessObject, Domain as Attributes};
+use virt_api::call::PROGRAM_REMOTE;
+use virt_api::events::{Event, EventClass, EventSubject};
+use virt_api::protocol::remote::{
+    DomainEventCallbackControlErrorMessage, DomainEventCallbackLifecycleMessage,
+    DomainEventCallbackRebootMessage, DomainEventControlErrorMessage, DomainEventLifecycleMessage,
+    DomainEventRebootMessage, DomainRef,
+};
+use virt_api::protocol::table::EventMessage;
+use virt_conf::domain::Domain;
+use virt_conf::registry::{Definition, DiskFormat, Kind, Object, Snapshot};
+use virt_util::types::{ConnectListAllDomainsFlags, DomainEventId, DomainShutoffReason, DomainState};
+use virt_util::uuid::Uuid;
+use virt_util::xml::XmlFlags;
+use virt_util::{ErrorCode, ErrorDomain, Result};
+
+use super::console::Consoles;
+use crate::process::guest::Guest;
+use crate::process::state::{GuestState, Lifecycle};
+use crate::process::status::Status;
+
+/// A normalized definition.
+#[derive(Clone, Debug, PartialEq)]
+pub struct GuestDefinition {
+    /// The document.
+    pub domain: Domain,
+    uuid: Uuid,
+}
+
+impl GuestDefinition {
+    /// Of a document that has a UUID.
+    ///
+    /// # Errors
+    /// `INTERNAL_ERROR` without one.
+    pub fn new(domain: Domain) -> Result<Self> {
+        let uuid = domain.uuid()?;
+        Ok(Self { domain, uuid })
+    }
+}
+
+impl Definition for GuestDefinition {
+    fn name(&self) -> &str {
+        &self.domain.name
+    }
+
+    fn uuid(&self) -> Option<Uuid> {
+        Some(self.uuid)
+    }
+}
+
+impl DiskFormat for GuestDefinition {
+    fn to_disk(&self) -> Result<String> {
+        Ok(self.domain.format(XmlFlags::INACTIVE | XmlFlags::SECURE))
+    }
+
+    fn from_disk(text: &str, path: &Path) -> Result<Self> {
+        Self::new(Domain::parse(
+            text,
+            XmlFlags::INACTIVE,
+            &path.display().to_string(),
+        )?)
+    }
+}
+
+/// The kind of object that guests of this driver are.
+#[derive(Debug)]
+pub struct GuestKind;
+
+impl Kind for GuestKind {
+    type Definition = GuestDefinition;
+    type State = Published;
+    type Private = Private;
+    type Key = GuestId;
+    type Event = GuestEvent;
+
+    const NOUN: &'static str = "domain";
+    const NOT_FOUND: ErrorCode = ErrorCode::NO_DOMAIN;
+    const ERROR_DOMAIN: ErrorDomain = ErrorDomain::QEMU;
+}
+
+/// A guest of the registry.
+pub type GuestObject = Object<GuestKind>;
+
+/// The number of a guest that runs, unique on the host.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct GuestId(pub i32);
+
+/// What is published of a guest beside its definitions.
+#[derive(Clone, Debug)]
+pub struct Published {
+    /// The id while it runs, -1 otherwise.
+    pub id: i32,
+    /// What it is doing, and why.
+    pub state: GuestState,
+    /// It was changed while it runs.
+    pub updated: bool,
+    /// What users should know about it.
+    pub messages: Vec<String>,
+}
+
+impl Default for Published {
+    fn default() -> Self {
+        Self {
+            id: -1,
+            state: GuestState::shut_off(DomainShutoffReason::UNKNOWN),
+            updated: false,
+            messages: Vec::new(),
+        }
+    }
+}
+
+/// What the driver keeps with a guest.
+#[derive(Debug, Default)]
+pub struct Private {
+    /// The process, while there is one. Held for reading and changing memory only.
+    running: Mutex<Option<Arc<Guest>>>,
+    /// What stands in the status file beside state and definition. Held while that file is written, so that two
+    /// writers of one guest follow each other; no other guest waits for it.
+    pub status: Mutex<Option<Status>>,
+    /// Open consoles.
+    pub consoles: Consoles,
+}
+
+impl Private {
+    /// The process, while there is one.
+    pub fn running(&self) -> Option<Arc<Guest>> {
+        self.running.lock().clone()
+    }
+
+    /// Sets the process.
+    pub fn set_running(&self, guest: Option<Arc<Guest>>) {
+        *self.running.lock() = guest;
+    }
+}
+
+/// The guest as clients and policies know it.
+pub fn attributes(guest: &GuestObject) -> Attributes {
+    let snapshot = guest.snapshot();
+    Attributes {
+        name: snapshot.name().to_owned(),
+        uuid: guest.uuid().unwrap_or_default(),
+        id: snapshot.state.id,
+    }
+}
+
+/// Whether a guest is in the list that `filter` asks for: filters of one group add up, groups restrict each other.
+pub fn matches(snapshot: &Snapshot<GuestKind>, filter: ConnectListAllDomainsFlags) -> bool {
+    use ConnectListAllDomainsFlags as F;
+    let state = snapshot.state.state.state;
+    let known = [DomainState::RUNNING, DomainState::PAUSED, DomainState::SHUTOFF];
+    let groups: [&[(F, bool)]; 7] = [
+        &[
+            (F::ACTIVE, snapshot.is_active()),
+            (F::INACTIVE, !snapshot.is_active()),
+        ],
+        &[
+            (F::PERSISTENT, snapshot.is_persistent()),
+            (F::TRANSIENT, !snapshot.is_persistent()),
+        ],
+        &[
+            (F::RUNNING, state == DomainState::RUNNING),
+            (F::PAUSED, state == DomainState::PAUSED),
+            (F::SHUTOFF, state == DomainState::SHUTOFF),
+            (F::OTHER, !known.contains(&state)),
+        ],
+        &[(F::MANAGEDSAVE, false), (F::NO_MANAGEDSAVE, true)],
+        &[
+            (F::AUTOSTART, snapshot.autostart),
+            (F::NO_AUTOSTART, !snapshot.autostart),
+        ],
+        &[(F::HAS_SNAPSHOT, false), (F::NO_SNAPSHOT, true)],
+        &[(F::HAS_CHECKPOINT, false), (F::NO_CHECKPOINT, true)],
+    ];
+    groups.iter().all(|group| {
+        let mut asked = group.iter().filter(|(flag, _)| filter.contains(*flag)).peekable();
+        asked.peek().is_none() || asked.any(|(_, holds)| *holds)
+    })
+}
+
+/// What happened to a guest.
+#[derive(Clone, Copy, Debug)]
+enum What {
+    Lifecycle(Lifecycle),
+    Reboot,
+    ControlError,
+}
+
+/// Something that clients are told of a guest.
+#[derive(Clone, Debug)]
+pub struct GuestEvent {
+    /// The guest as it was then.
+    domain: Attributes,
+    what: What,
+}
+
+impl GuestEvent {
+    fn note(guest: &GuestObject, what: What) {
+        guest.events().note(Self {
+            domain: attributes(guest),
+            what,
+        });
+    }
+
+    /// Notes a step of its life; tell it afterwards.
+    pub fn lifecycle(guest: &GuestObject, told: Lifecycle) {
+        Self::note(guest, What::Lifecycle(told));
+    }
+
+    /// Notes that it has restarted by itself.
+    pub fn reboot(guest: &GuestObject) {
+        Self::note(guest, What::Reboot);
+    }
+
+    /// Notes that it cannot be controlled any more.
+    pub fn control_error(guest: &GuestObject) {
+        Self::note(guest, What::ControlError);
+    }
+}
+
+impl Event for GuestEvent {
+    fn class(&self) -> EventClass {
+        EventClass::Domain
+    }
+
+    fn event_id(&self) -> i32 {
+        match self.what {
+            What::Lifecycle(_) => DomainEventId::LIFECYCLE.0,
+            What::Reboot => DomainEventId::REBOOT.0,
+            What::ControlError => DomainEventId::CONTROL_ERROR.0,
+        }
+    }
+
+    fn subject(&self) -> EventSubject {
+        EventSubject::Uuid(self.domain.uuid)
+    }
+
+    fn object(&self) -> &dyn AccessObject {
+        &self.domain
+    }
+
+    fn procedure(&self) -> (u32, u32) {
+        let procedure = match self.what {
+            What::Lifecycle(_) => DomainEventCallbackLifecycleMessage::PROCEDURE,
+            What::Reboot => DomainEventCallbackRebootMessage::PROCEDURE,
+            What::ControlError => DomainEventCallbackControlErrorMessage::PROCEDURE,
+        };
+        (PROGRAM_REMOTE, procedure)
+    }
+
+    fn encode(&self) -> Result<Vec<u8>> {
+        let domain = DomainRef::from(&self.domain);
+        match self.what {
+            What::Lifecycle(told) => DomainEventCallbackLifecycleMessage {
+                callback_id: 0,
+                msg: DomainEventLifecycleMessage {
+                    domain,
+                    event: told.event.0,
+                    detail: told.detail,
+                },
+            }
+            .behind_callback_id(),
+            What::Reboot => DomainEventCallbackRebootMessage {
+                callback_id: 0,
+                msg: DomainEventRebootMessage { domain },
+            }
+            .behind_callback_id(),
+            What::ControlError => DomainEventCallbackControlErrorMessage {
+                callback_id: 0,
+                msg: DomainEventControlErrorMessage { domain },
+            }
+            .behind_callback_id(),
+        }
+    }
+}

@@ -1,0 +1,70 @@
+//! The seam between the driver and its pure middle.
+
+use std::sync::Arc;
+
+use virt_conf::domain::Domain;
+use virt_util::Result;
+use virt_util::command::{Capabilities, ExecLabel, Limit, User};
+use virt_util::time::{Cancel, Deadline};
+
+use crate::capabilities::QemuCaps;
+use crate::plan::args::CommandLine;
+use crate::process::layout::Layout;
+
+/// A guest about to start.
+#[derive(Clone, Debug)]
+pub struct Planned {
+    /// The command.
+    pub command: CommandLine,
+    /// The definition as it is while the guest runs.
+    pub live: Domain,
+    /// What the binary can do.
+    pub caps: Arc<QemuCaps>,
+    /// The number of the last block node.
+    pub last_node: u64,
+    /// Who it runs as; `None`: as we do.
+    pub user: Option<User>,
+    /// What it may do beyond that.
+    pub capabilities: Capabilities,
+    /// Its resource limits.
+    pub limits: Vec<Limit>,
+    /// Its security labels.
+    pub labels: Vec<ExecLabel>,
+}
+
+/// Who may take how long.
+#[derive(Clone, Debug)]
+pub struct Patience {
+    /// When the caller gives up.
+    pub deadline: Deadline,
+    /// How the caller gives up earlier.
+    pub cancel: Cancel,
+}
+
+/// Makes definitions complete, and command lines of them. A binary may have to be asked what it can do, so this waits.
+pub trait Planner: Send + Sync {
+    /// A definition with everything that libvirt fills in when it is defined: UUID, emulator, machine, controllers,
+    /// addresses. Refuses what cannot be.
+    ///
+    /// # Errors
+    /// `CONFIG_UNSUPPORTED`, `XML_ERROR`.
+    fn normalize(&self, domain: Domain, patience: &Patience) -> Result<Domain>;
+
+    /// The command for a normalized definition that starts with `id`.
+    ///
+    /// # Errors
+    /// `CONFIG_UNSUPPORTED` for what the binary cannot do.
+    fn plan(&self, domain: &Domain, id: i32, layout: &Layout, patience: &Patience) -> Result<Planned>;
+
+    /// The highest version of QEMU that guests would get, as `major × 1,000,000 + minor × 1,000 + micro`.
+    ///
+    /// # Errors
+    /// `INTERNAL_ERROR` if there is no binary.
+    fn version(&self, patience: &Patience) -> Result<u64>;
+
+    /// The host's capabilities document.
+    ///
+    /// # Errors
+    /// Of those who are asked.
+    fn capabilities(&self, patience: &Patience) -> Result<String>;
+}

@@ -1,0 +1,98 @@
+//! What QEMU does by itself becomes published state, status files and events.
+
+use std::sync::{Arc, Weak};
+
+use virt_conf::domain::lifecycle::LifecycleAction;
+
+use super::object::{GuestEvent, GuestObject};
+use super::world::World;
+use crate::process::guest::{Guest, GuestWatcher, Happening};
+use crate::process::state::Ending;
+
+/// Listens to one run of one guest.
+pub struct Watcher {
+    world: Weak<World>,
+    object: Weak<GuestObject>,
+}
+
+impl Watcher {
+    /// For a run of `object`.
+    pub fn new(world: &Arc<World>, object: &Arc<GuestObject>) -> Self {
+        Self {
+            world: Arc::downgrade(world),
+            object: Arc::downgrade(object),
+        }
+    }
+}
+
+impl GuestWatcher for Watcher {
+    fn happened(&self, guest: &Arc<Guest>, what: Happening) {
+        // A host that is closed leaves its guests to the next process.
+        let (Some(world), Some(object)) = (self.world.upgrade(), self.object.upgrade()) else {
+            return;
+        };
+        match what {
+            Happening::State(state) => {
+                object.publish(|snapshot| snapshot.state.state = state);
+                save(&world, &object, guest);
+            }
+            Happening::Save => save(&world, &object, guest),
+            Happening::Lifecycle(told) => GuestEvent::lifecycle(&object, told),
+            Happening::Rebooted => GuestEvent::reboot(&object),
+            Happening::Event(event) => tracing::debug!(guest = guest.name(), "{}", event.name),
+            Happening::Silent(commands) => {
+                let text = format!("QEMU does not answer {}", commands.join(", "));
+                tracing::warn!(guest = guest.name(), "{text}");
+                object.publish(|snapshot| snapshot.state.messages = vec![text]);
+                GuestEvent::control_error(&object);
+            }
+            Happening::LateReply(command, reply) => {
+                tracing::warn!(
+                    guest = guest.name(),
+                    "'{command}' was answered late, {}",
+                    if reply.is_ok() {
+                        "with success"
+                    } else {
+                        "with an error"
+                    }
+                );
+                object.publish(|snapshot| snapshot.state.messages.clear());
+                // Whatever it did, the guest's state is asked for anew.
+                let limit = virt_util::time::Deadline::after(std::time::Duration::from_secs(30));
+                if let Err(error) = guest.refresh_state(limit, &virt_util::time::Cancel::never()) {
+                    tracing::warn!(guest = guest.name(), "{error:#}");
+                }
+            }
+            Happening::MonitorLost(why) => {
+                let why = why.map_or_else(|| "closed".to_owned(), |error| error.message().to_owned());
+                tracing::error!(guest = guest.name(), "the monitor is lost: {why}");
+                object.publish(|snapshot| {
+                    snapshot.state.messages = vec![format!("the monitor is lost: {why}")];
+                });
+                GuestEvent::control_error(&object);
+            }
+            Happening::Ended(reason) => world.forget_run(&object, reason),
+        }
+        world.tell(&object);
+    }
+}
+
+fn save(world: &World, object: &GuestObject, guest: &Guest) {
+    if let Err(error) = world.save_status(object, guest) {
+        tracing::error!(
+            guest = guest.name(),
+            "the status file cannot be written: {error:#}"
+        );
+    }
+}
+
+/// What a lifecycle action means for the process.
+pub fn ending(action: LifecycleAction) -> Ending {
+    match action {
+        LifecycleAction::Destroy | LifecycleAction::CoredumpDestroy => Ending::Destroy,
+        LifecycleAction::Restart | LifecycleAction::RenameRestart | LifecycleAction::CoredumpRestart => {
+            Ending::Restart
+        }
+        LifecycleAction::Preserve => Ending::Preserve,
+    }
+}
