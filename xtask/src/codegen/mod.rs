@@ -8,6 +8,7 @@ use crate::task::{self, Context, Outcome, Result};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
+mod drivers;
 mod protocol;
 mod types;
 
@@ -26,6 +27,10 @@ const GENERATORS: &[Generator] = &[
     Generator {
         name: "protocol",
         generate: protocol::generate,
+    },
+    Generator {
+        name: "drivers",
+        generate: drivers::generate,
     },
 ];
 
