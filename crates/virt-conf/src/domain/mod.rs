@@ -11,9 +11,10 @@
 //! | [`storage`], [`disk`], [`controller`], [`filesystem`], [`interface`], [`chardev`], [`input`], [`graphics`], [`video`], [`sound`], [`hostdev`], [`small`] | devices |
 //! | [`qemu_ns`] | QEMU's own namespace |
 //! | [`mod@normalize`] | from what was said to what is meant: defaults, implied devices, addresses; hooks for drivers |
+//! | [`mod@validate`] | contradictions and missing parts |
 //!
 //! A definition goes through four steps: read (pure), [`normalize`](normalize::normalize)
-//! (defaults, controllers, addresses), validate, write.
+//! (defaults, controllers, addresses), [`validate`](validate::validate), write.
 
 pub mod annotations;
 pub mod chardev;
@@ -38,6 +39,7 @@ pub mod small;
 pub mod sound;
 pub mod storage;
 pub mod tune;
+pub mod validate;
 pub mod video;
 
 use crate::scaled::kib;

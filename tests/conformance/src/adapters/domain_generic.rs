@@ -4,6 +4,7 @@ use virt_conf::domain::Domain;
 use virt_conf::domain::normalize::{
     DomainFeatures, DomainHooks, NormalizeContext, NormalizeFlags, Randomness, normalize,
 };
+use virt_conf::domain::validate::validate;
 use virt_util::Result;
 use virt_util::xml::XmlFlags;
 
@@ -46,6 +47,7 @@ fn read(source: &str, flags: XmlFlags) -> Result<Domain> {
         random: &CountingRandomness,
     };
     normalize(&mut domain, &GenericDriver, &cx)?;
+    validate(&domain, &GenericDriver)?;
     Ok(domain)
 }
 

@@ -1,0 +1,361 @@
+//! Disks: what fits which bus and which kind of drive.
+
+use virt_util::{ErrorCode, Result, VirtError};
+
+use super::{unsupported, xml_error};
+use crate::domain::Domain;
+use crate::domain::device_info::{Address, VirtioOptions};
+use crate::domain::disk::{Disk, DiskBus, DiskDevice, DiskModel, DiskTray, Sgio, StartupPolicy};
+use crate::domain::storage::{
+    BackingStore, Encryption, EncryptionFormat, NetProtocol, StorageAuth, StorageFormat, StorageLocation,
+    StorageSource,
+};
+
+const VENDOR_LENGTH: usize = 8;
+const PRODUCT_LENGTH_SCSI: usize = 16;
+const PRODUCT_LENGTH_ATA: usize = 40;
+
+/// The way a source is known to be on this host.
+fn is_local(location: &StorageLocation) -> bool {
+    !matches!(
+        location,
+        StorageLocation::Network(_) | StorageLocation::Nvme { .. } | StorageLocation::Vhostuser { .. }
+    )
+}
+
+pub(super) fn validate(disk: &Disk) -> Result<()> {
+    if disk.target.dev.is_empty() {
+        let path = disk.source.location.path().unwrap_or_default();
+        return Err(VirtError::new(ErrorCode::NO_TARGET, path));
+    }
+    chain(disk)?;
+    lun(disk)?;
+    address(disk)?;
+    virtio_only(disk)?;
+    names(disk)?;
+    bus_and_device(disk)?;
+    startup_policy(disk)?;
+    if let StorageLocation::Nvme { namespace: 0, .. } = &disk.source.location {
+        return Err(unsupported("NVMe namespace can't be zero"));
+    }
+    let removable = matches!(disk.device, DiskDevice::Floppy | DiskDevice::Cdrom);
+    if disk.target.tray != DiskTray::Closed && !removable {
+        return Err(unsupported("tray is only valid for cdrom and floppy"));
+    }
+    if disk.is_empty() && disk.device == DiskDevice::Disk {
+        return Err(VirtError::new(ErrorCode::NO_SOURCE, &disk.target.dev));
+    }
+    if disk.driver.discard_no_unref == Some(true) {
+        if disk.driver.format != Some(StorageFormat::Qcow2) {
+            return Err(unsupported(
+                "'discard_no_unref' only works with qcow2 disk format",
+            ));
+        }
+        if disk.rest.read_only {
+            return Err(unsupported(
+                "'discard_no_unref' is not compatible with read-only disk",
+            ));
+        }
+    }
+    if disk.driver.iothread != 0 && !disk.driver.iothreads.is_empty() {
+        let what = "disk driver 'iothread' attribute can't be used together with 'iothreads' subelement";
+        return Err(xml_error(what));
+    }
+    if !disk.rest.throttle_filters.is_empty()
+        && disk
+            .rest
+            .tune
+            .as_ref()
+            .is_some_and(|tune| *tune != Default::default())
+    {
+        let what = format!(
+            "block 'throttlefilters' can't be used together with 'iotune' for disk '{}'",
+            disk.target.dev
+        );
+        return Err(VirtError::new(ErrorCode::OPERATION_UNSUPPORTED, what));
+    }
+    Ok(())
+}
+
+/// Every image of the chain.
+fn chain(disk: &Disk) -> Result<()> {
+    one(
+        &disk.source,
+        disk.driver.format,
+        disk.credentials(),
+        disk.image_encryption(),
+    )?;
+    let mut next = disk.backing.as_ref();
+    while let Some(BackingStore::Image(image)) = next {
+        let source = &image.source;
+        one(
+            source,
+            Some(image.format.kind),
+            source.auth.as_ref(),
+            source.encryption.as_ref(),
+        )?;
+        next = image.backing.as_ref();
+    }
+    Ok(())
+}
+
+fn one(
+    source: &StorageSource,
+    format: Option<StorageFormat>,
+    auth: Option<&StorageAuth>,
+    encryption: Option<&Encryption>,
+) -> Result<()> {
+    use NetProtocol as P;
+    if let StorageLocation::Network(network) = &source.location {
+        if network.protocol == P::Sheepdog {
+            let what = "'sheepdog' protocol is no longer supported by any hypervisor driver";
+            return Err(unsupported(what));
+        }
+        if let Some(auth) = auth {
+            let protocol = network.protocol;
+            if matches!(protocol, P::Nbd | P::Gluster | P::Tftp | P::Vxhs | P::Nfs) {
+                return Err(unsupported(format_args!(
+                    "authentication is not supported for protocol '{protocol}'"
+                )));
+            }
+            let kind = auth.secret.as_ref().and_then(|secret| secret.kind.as_deref());
+            let wanted = match protocol {
+                P::Iscsi => Some("iscsi"),
+                P::Rbd => Some("ceph"),
+                _ => None,
+            };
+            if wanted.is_some() && kind != wanted {
+                return Err(unsupported(format_args!(
+                    "invalid secret type '{}'",
+                    kind.unwrap_or_default()
+                )));
+            }
+        }
+    }
+    if encryption
+        .is_some_and(|encryption| encryption.format == EncryptionFormat::Luks && encryption.cipher.is_some())
+    {
+        return Err(unsupported(
+            "supplying <cipher> for domain disk definition is unnecessary",
+        ));
+    }
+    if let Some(store) = &source.data_store {
+        if format != Some(StorageFormat::Qcow2) {
+            return Err(unsupported(
+                "<dataStore> feature available only with qcow2 images",
+            ));
+        }
+        if store.format.kind != StorageFormat::Raw {
+            return Err(unsupported("only 'raw' images supported as <dataStore>"));
+        }
+        if store.source.slice.is_some() {
+            return Err(xml_error("slices are not supported for <dataStore>"));
+        }
+    }
+    Ok(())
+}
+
+fn lun(disk: &Disk) -> Result<()> {
+    if disk.options.sgio == Some(Sgio::Unfiltered) {
+        return Err(unsupported("unfiltered sgio is no longer supported"));
+    }
+    if disk.device == DiskDevice::Lun {
+        return match &disk.source.location {
+            StorageLocation::Block { .. } => Ok(()),
+            StorageLocation::Volume { mode, .. } => match mode {
+                Some(crate::domain::storage::PoolMode::Direct) => Err(unsupported(
+                    "disk device 'lun' using source type 'volume' is not valid in mode 'direct'",
+                )),
+                _ => Ok(()),
+            },
+            StorageLocation::Network(network) if network.protocol == NetProtocol::Iscsi => Ok(()),
+            other => {
+                let what = format!(
+                    "disk device='lun' is only valid for block type disk source, not for '{}'",
+                    other.xml_tag()
+                );
+                Err(unsupported(what))
+            }
+        };
+    }
+    if disk.source.reservations.is_some() {
+        return Err(unsupported("<reservations/> allowed only for lun devices"));
+    }
+    if disk.options.rawio.is_some() {
+        return Err(unsupported("rawio can be used only with device='lun'"));
+    }
+    if disk.options.sgio.is_some() {
+        return Err(unsupported("sgio can be used only with device='lun'"));
+    }
+    Ok(())
+}
+
+fn address(disk: &Disk) -> Result<()> {
+    let Some(address) = &disk.info.address else {
+        return Ok(());
+    };
+    let fits = match disk.target.bus {
+        Some(DiskBus::Ide | DiskBus::Fdc | DiskBus::Scsi | DiskBus::Sata) => {
+            matches!(address, Address::Drive(_))
+        }
+        Some(DiskBus::Usb) => matches!(address, Address::Usb(_)),
+        _ => true,
+    };
+    if fits {
+        return Ok(());
+    }
+    let bus = disk.target.bus.map_or("none", DiskBus::as_str);
+    let what = format!(
+        "Invalid address type for the disk '{}' with the bus type '{bus}'",
+        disk.target.dev
+    );
+    Err(unsupported(what))
+}
+
+fn virtio_only(disk: &Disk) -> Result<()> {
+    if disk.target.bus == Some(DiskBus::Virtio) {
+        return Ok(());
+    }
+    let bus = disk.target.bus.map_or("none", DiskBus::as_str);
+    if disk.options.model != DiskModel::Default {
+        return Err(unsupported(format_args!(
+            "disk model '{}' not supported for bus '{bus}'",
+            disk.options.model
+        )));
+    }
+    let driver = &disk.driver;
+    let only = [
+        (
+            driver.queues != 0,
+            "queues attribute in disk driver element is only supported for virtio bus",
+        ),
+        (
+            driver.queue_size != 0,
+            "queue_size attribute in disk driver is only supported for virtio bus",
+        ),
+        (
+            driver.event_idx.is_some(),
+            "disk event_idx mode supported only for virtio bus",
+        ),
+        (
+            driver.ioeventfd.is_some(),
+            "disk ioeventfd mode supported only for virtio bus",
+        ),
+        (
+            driver.virtio != VirtioOptions::default(),
+            "iommu, ats, packed and page_per_vq are only supported for virtio devices",
+        ),
+    ];
+    match only.iter().find(|(said, _)| *said) {
+        Some((_, what)) => Err(unsupported(what)),
+        None => Ok(()),
+    }
+}
+
+fn names(disk: &Disk) -> Result<()> {
+    let printable = |text: &str| text.bytes().all(|byte| (b' '..=b'~').contains(&byte));
+    let product = if disk.target.bus == Some(DiskBus::Scsi) {
+        PRODUCT_LENGTH_SCSI
+    } else {
+        PRODUCT_LENGTH_ATA
+    };
+    for (name, text, most) in [
+        ("vendor", &disk.rest.vendor, VENDOR_LENGTH),
+        ("product", &disk.rest.product, product),
+    ] {
+        let Some(text) = text else { continue };
+        if !printable(text) {
+            return Err(xml_error(format_args!("disk {name} is not printable string")));
+        }
+        if text.len() > most {
+            return Err(unsupported(format_args!(
+                "disk {name} is more than {most} characters"
+            )));
+        }
+    }
+    if let Some(wwn) = &disk.rest.wwn
+        && !(wwn.strip_prefix("0x").unwrap_or(wwn).len() == 16
+            && wwn
+                .trim_start_matches("0x")
+                .bytes()
+                .all(|b| b.is_ascii_hexdigit()))
+    {
+        return Err(xml_error(format_args!(
+            "Malformed wwn: {wwn}: 16 hexadecimal digits expected"
+        )));
+    }
+    let prefixes: &[&str] = match disk.device {
+        DiskDevice::Disk | DiskDevice::Lun => &["hd", "sd", "vd", "xvd", "ubd"],
+        DiskDevice::Floppy => &["fd"],
+        DiskDevice::Cdrom => return Ok(()),
+    };
+    if prefixes.iter().any(|prefix| disk.target.dev.starts_with(prefix)) {
+        return Ok(());
+    }
+    let kind = if disk.device == DiskDevice::Floppy {
+        "floppy"
+    } else {
+        "harddisk"
+    };
+    Err(VirtError::internal(format_args!(
+        "Invalid {kind} device name: {}",
+        disk.target.dev
+    )))
+}
+
+fn bus_and_device(disk: &Disk) -> Result<()> {
+    let floppy = disk.device == DiskDevice::Floppy;
+    let bus = disk.target.bus.map_or("none", DiskBus::as_str);
+    if floppy != (disk.target.bus == Some(DiskBus::Fdc)) {
+        let what = if floppy { "floppy disk" } else { "disk" };
+        return Err(VirtError::internal(format_args!(
+            "Invalid bus type '{bus}' for {what}"
+        )));
+    }
+    let scsi_disk = disk.target.bus == Some(DiskBus::Scsi) && disk.device == DiskDevice::Disk;
+    if disk.target.removable.is_some() && disk.target.bus != Some(DiskBus::Usb) && !scsi_disk {
+        return Err(xml_error("removable is only valid for usb or scsi disks"));
+    }
+    Ok(())
+}
+
+fn startup_policy(disk: &Disk) -> Result<()> {
+    let Some(policy) = disk.source.startup_policy else {
+        return Ok(());
+    };
+    if !is_local(&disk.source.location) {
+        let kind = disk.source.location.xml_tag();
+        return Err(xml_error(format_args!(
+            "disk startupPolicy '{policy}' is not allowed for disk of '{kind}' type"
+        )));
+    }
+    let removable = matches!(disk.device, DiskDevice::Floppy | DiskDevice::Cdrom);
+    if policy == StartupPolicy::Requisite && !removable {
+        return Err(xml_error(
+            "disk startupPolicy 'requisite' is allowed only for cdrom or floppy",
+        ));
+    }
+    Ok(())
+}
+
+/// Names, serial numbers and world wide names tell drives apart.
+pub(super) fn no_duplicates(domain: &Domain) -> Result<()> {
+    let mut targets = std::collections::HashSet::new();
+    let mut wwns = std::collections::HashSet::new();
+    for disk in &domain.devices.disks {
+        if !targets.insert((disk.target.bus, disk.target.dev.as_str())) {
+            return Err(xml_error(format_args!(
+                "target '{}' duplicated for disk sources",
+                disk.target.dev
+            )));
+        }
+        if let Some(wwn) = &disk.rest.wwn
+            && !wwns.insert((wwn, disk.rest.serial.as_deref()))
+        {
+            return Err(xml_error(format_args!(
+                "Disks have identical WWN and serial: '{wwn}'"
+            )));
+        }
+    }
+    Ok(())
+}

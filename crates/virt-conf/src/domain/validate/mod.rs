@@ -1,0 +1,306 @@
+//! Whether a complete definition makes sense: contradictions and missing parts that no hypervisor could help with; then
+//! the driver's own word.
+//!
+//! Run [`validate`] behind [`super::normalize::normalize`]. Errors name the device and what was expected, with libvirt's
+//! codes.
+
+mod chardev;
+mod disk;
+
+use virt_util::{ErrorCode, Result, VirtError};
+
+use super::Domain;
+use super::controller::{
+    Controller, ControllerKind, ControllerType, PciControllerModel, ScsiControllerModel,
+};
+use super::device_info::Address;
+use super::disk::DiskBus;
+use super::graphics::{Graphics, ListenType};
+use super::interface::{Interface, InterfaceBackendType, InterfaceSource, TeamingType};
+use super::normalize::{DeviceRef, DomainHooks, device_info, device_refs};
+use super::small::RngSource;
+
+/// Checks a definition as a whole and each of its devices.
+///
+/// # Errors
+/// The first thing that makes no sense or that the driver does not support.
+pub fn validate(domain: &Domain, hooks: &dyn DomainHooks) -> Result<()> {
+    hooks.validate_domain(domain)?;
+    for device in device_refs(domain) {
+        validate_device(domain, device)?;
+        hooks.validate_device(domain, device)?;
+    }
+    whole(domain)
+}
+
+fn unsupported(what: impl std::fmt::Display) -> VirtError {
+    VirtError::new(ErrorCode::CONFIG_UNSUPPORTED, what)
+}
+
+fn xml_error(what: impl std::fmt::Display) -> VirtError {
+    VirtError::new(ErrorCode::XML_ERROR, what)
+}
+
+/// Checks one device; also before it is plugged in.
+///
+/// # Errors
+/// What makes no sense.
+pub fn validate_device(domain: &Domain, device: DeviceRef) -> Result<()> {
+    let devices = &domain.devices;
+    match device {
+        DeviceRef::Disk(at) => devices.disks.get(at).map_or(Ok(()), disk::validate),
+        DeviceRef::Serial(at) => devices
+            .serials
+            .get(at)
+            .map_or(Ok(()), |serial| chardev::validate(&serial.host.source, false)),
+        DeviceRef::Parallel(at) => devices
+            .parallels
+            .get(at)
+            .map_or(Ok(()), |parallel| chardev::validate(&parallel.host.source, false)),
+        DeviceRef::Console(at) => devices
+            .consoles
+            .get(at)
+            .map_or(Ok(()), |console| chardev::validate(&console.host.source, false)),
+        DeviceRef::Channel(at) => devices.channels.get(at).map_or(Ok(()), chardev::validate_channel),
+        DeviceRef::Smartcard(at) => devices
+            .smartcards
+            .get(at)
+            .map_or(Ok(()), chardev::validate_smartcard),
+        DeviceRef::Redirdev(at) => devices
+            .redirdevs
+            .get(at)
+            .map_or(Ok(()), |redirdev| chardev::validate(&redirdev.host.source, false)),
+        DeviceRef::Rng(at) => match devices.rngs.get(at).map(|rng| &rng.backend) {
+            Some(RngSource::Egd(host)) => chardev::validate(&host.source, false),
+            _ => Ok(()),
+        },
+        DeviceRef::Graphics(at) => devices.graphics.get(at).map_or(Ok(()), graphics),
+        DeviceRef::Controller(at) => devices.controllers.get(at).map_or(Ok(()), controller),
+        DeviceRef::Interface(at) => devices.interfaces.get(at).map_or(Ok(()), interface),
+        _ => Ok(()),
+    }
+}
+
+fn graphics(graphics: &Graphics) -> Result<()> {
+    let kind = graphics.graphics_type();
+    if let Graphics::Dbus(dbus) = graphics
+        && dbus.p2p
+        && dbus.address.is_some()
+    {
+        return Err(xml_error("D-Bus p2p with an address is not supported"));
+    }
+    let Some(listens) = graphics.listens() else {
+        return Ok(());
+    };
+    let servers = matches!(graphics, Graphics::Vnc(_) | Graphics::Spice(_));
+    for listen in &listens.0 {
+        match listen.kind {
+            ListenType::Network if listen.network.is_none() => {
+                return Err(xml_error(
+                    "'network' attribute is required for listen type 'network'",
+                ));
+            }
+            ListenType::Socket | ListenType::None if !servers => {
+                let what = format!(
+                    "listen type '{}' is not available for graphics type '{kind}'",
+                    listen.kind
+                );
+                return Err(unsupported(what));
+            }
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+fn controller(controller: &Controller) -> Result<()> {
+    if let ControllerKind::Pci(pci) = &controller.kind {
+        let index = pci.index.unwrap_or_default();
+        let root = matches!(
+            pci.model,
+            Some(PciControllerModel::PciRoot | PciControllerModel::PcieRoot)
+        );
+        if root && controller.info.address.is_some() {
+            return Err(unsupported(
+                "pci-root and pcie-root controllers should not have an address",
+            ));
+        }
+        if index > 255 {
+            return Err(unsupported(format_args!(
+                "PCI controller index {index} too high, maximum is 255"
+            )));
+        }
+        let limits = [
+            ("target index", pci.target_index, 0, 30),
+            ("chassisNr", pci.chassis_nr, 1, 255),
+            ("chassis", pci.chassis, 0, 255),
+            ("port", pci.port, 0, 255),
+            ("busNr", pci.bus_nr, 1, 254),
+        ];
+        for (name, value, min, max) in limits {
+            if let Some(value) = value.filter(|value| !(min..=max).contains(value)) {
+                let what = format!("PCI controller {name} '{value}' out of range - must be {min}-{max}");
+                return Err(unsupported(what));
+            }
+        }
+        if pci
+            .target_index
+            .is_some_and(|target| (target == 0) != (index == 0))
+        {
+            let what = "Only the PCI controller with index 0 can have target index 0, and vice versa";
+            return Err(unsupported(what));
+        }
+        if pci.numa_node.is_some() && index == 0 {
+            return Err(unsupported(
+                "The PCI controller with index=0 can't be associated with a NUMA node",
+            ));
+        }
+    }
+    let Some(driver) = controller
+        .driver
+        .as_ref()
+        .filter(|driver| driver.iothread != 0 || !driver.iothreads.is_empty())
+    else {
+        return Ok(());
+    };
+    use ScsiControllerModel as M;
+    let virtio = matches!(
+        controller.kind,
+        ControllerKind::Scsi {
+            model: Some(M::VirtioScsi | M::VirtioTransitional | M::VirtioNonTransitional),
+            ..
+        }
+    );
+    if !virtio {
+        return Err(unsupported(
+            "iothreads are supported only by 'virtio-scsi' controllers",
+        ));
+    }
+    if driver.iothread != 0 && !driver.iothreads.is_empty() {
+        let what =
+            "controller driver 'iothread' attribute can't be used together with 'iothreads' subelement";
+        return Err(xml_error(what));
+    }
+    Ok(())
+}
+
+fn interface(interface: &Interface) -> Result<()> {
+    use InterfaceSource as S;
+    let kind = interface.interface_type();
+    let host = match &interface.source {
+        S::User { host, .. } | S::Network { host, .. } | S::Bridge { host, .. } => Some(host),
+        _ => None,
+    };
+    if host.is_some_and(|host| !host.addresses.is_empty() || !host.routes.is_empty()) {
+        let what = format!(
+            "Invalid attempt to set network interface host-side IP route and/or address info on interface of type '{kind}'. \
+             This is only supported on interfaces of type 'ethernet'"
+        );
+        return Err(unsupported(what));
+    }
+    let ethernet = matches!(interface.source, S::Ethernet { .. });
+    if interface
+        .target
+        .as_ref()
+        .is_some_and(|target| target.managed == Some(false))
+        && !ethernet
+    {
+        let what = format!("unmanaged target dev is not supported on interfaces of type '{kind}'");
+        return Err(unsupported(what));
+    }
+    if let Some(teaming) = &interface.teaming {
+        match (teaming.kind, &teaming.persistent) {
+            (TeamingType::Transient, None) => {
+                return Err(unsupported(
+                    "teaming persistent attribute must be set if teaming type is 'transient'",
+                ));
+            }
+            (TeamingType::Persistent, Some(_)) => {
+                let what = "teaming persistent attribute not allowed if teaming type is 'persistent'";
+                return Err(unsupported(what));
+            }
+            _ => {}
+        }
+    }
+    let user = matches!(interface.source, S::User { .. } | S::Vhostuser(_));
+    let passt = interface
+        .backend
+        .as_ref()
+        .is_some_and(|backend| backend.kind == InterfaceBackendType::Passt);
+    if passt && !user {
+        let what = "The 'passt' backend can only be used with interface type='user' or type='vhostuser'";
+        return Err(unsupported(what));
+    }
+    if !interface.link.port_forwards.is_empty() && !(passt && user) {
+        let what = "The <portForward> element can only be used with the 'passt' backend of interface type='user' or \
+                    type='vhostuser'";
+        return Err(unsupported(what));
+    }
+    let ranges = interface
+        .link
+        .port_forwards
+        .iter()
+        .flat_map(|forward| &forward.ranges);
+    for range in ranges {
+        if range.start == 0 && (range.end != 0 || range.to != 0 || range.exclude.is_some()) {
+            let what = "The 'range' of a 'portForward' requires 'start' attribute if 'end', 'to', or 'exclude' is specified";
+            return Err(unsupported(what));
+        }
+    }
+    if interface.link.isolated.is_some() && !matches!(interface.source, S::Network { .. } | S::Bridge { .. })
+    {
+        let what = format!(
+            "interface {} - <port isolated='yes'/> is not supported for network interfaces with type='{kind}'",
+            interface
+                .mac
+                .address
+                .map(|mac| mac.to_string())
+                .unwrap_or_default()
+        );
+        return Err(unsupported(what));
+    }
+    Ok(())
+}
+
+/// What concerns several devices at once.
+fn whole(domain: &Domain) -> Result<()> {
+    disk::no_duplicates(domain)?;
+    duplicate_drive_addresses(domain)?;
+    let mut aliases = std::collections::HashMap::new();
+    for device in device_refs(domain) {
+        let Some(alias) = device_info(domain, device).and_then(|info| info.alias.as_deref()) else {
+            continue;
+        };
+        // A console that stands for a serial port bears the port's name.
+        let console = matches!(device, DeviceRef::Console(_));
+        if aliases.insert(alias, device).is_some() && !console && super::is_user_alias(alias) {
+            return Err(xml_error(format_args!("non unique alias detected: {alias}")));
+        }
+    }
+    Ok(())
+}
+
+/// No two drives of one bus at one place.
+fn duplicate_drive_addresses(domain: &Domain) -> Result<()> {
+    let mut places = std::collections::HashMap::new();
+    for disk in &domain.devices.disks {
+        let kind = match disk.target.bus {
+            Some(DiskBus::Ide) => ControllerType::Ide,
+            Some(DiskBus::Scsi) => ControllerType::Scsi,
+            Some(DiskBus::Sata) => ControllerType::Sata,
+            Some(DiskBus::Fdc) => ControllerType::Fdc,
+            _ => continue,
+        };
+        let Some(Address::Drive(address)) = &disk.info.address else {
+            continue;
+        };
+        if let Some(other) = places.insert((kind, *address), &disk.target.dev) {
+            let what = format!(
+                "Found duplicate drive address for disk with target name '{}' controller='{}' bus='{}' target='{}' unit='{}'",
+                other, address.controller, address.bus, address.target, address.unit
+            );
+            return Err(xml_error(what));
+        }
+    }
+    Ok(())
+}
