@@ -18,46 +18,12 @@ pub mod v1;
 
 use abi_stable::StableAbi;
 use abi_stable::abi_stability::abi_checking::check_layout_compatibility;
-use abi_stable::std_types::RSlice;
 use abi_stable::type_layout::TypeLayout;
 
 pub use import::{ConnectionHandle, DriverHandle, OpenRequest};
-pub use v1::{ABI_MAJOR, ABI_MINOR};
+pub use v1::{ABI_MAJOR, ABI_MINOR, HANDSHAKE_MAGIC, Handshake};
 
 use crate::driver::Driver;
-
-/// What the handshake of a plugin starts with: `VIRTDRV1` in ASCII.
-pub const HANDSHAKE_MAGIC: u64 = 0x5649_5254_4452_5631;
-
-/// Makes the driver. Called once per process.
-pub type RootFn = extern "C" fn(v1::HostServicesBox, RSlice<'_, u8>) -> v1::AbiResult<v1::DriverBox>;
-/// Answers the layout of [`v1::Everything`] as the plugin was compiled.
-pub type LayoutFn = extern "C" fn() -> &'static TypeLayout;
-
-/// What a plugin exports under `virt_driver_handshake_v1_<name>`: plain C, so that it can be read before anything is
-/// known of the other side. Grows only at its end; `size` tells how much is there.
-#[repr(C)]
-pub struct Handshake {
-    /// [`HANDSHAKE_MAGIC`].
-    pub magic: u64,
-    /// Bytes of this structure as the plugin was compiled.
-    pub size: u32,
-    /// [`ABI_MAJOR`] as the plugin was compiled.
-    pub abi_major: u32,
-    /// [`ABI_MINOR`] as the plugin was compiled.
-    pub abi_minor: u32,
-    /// Bytes in `manifest`.
-    pub manifest_length: u32,
-    /// The manifest, UTF-8 without NUL, the same as in the ELF note.
-    pub manifest: *const u8,
-    /// See [`LayoutFn`].
-    pub layout: LayoutFn,
-    /// See [`RootFn`].
-    pub root: RootFn,
-}
-
-// SAFETY: everything behind the pointers is constant.
-unsafe impl Sync for Handshake {}
 
 impl Handshake {
     /// The handshake of the driver that `E` enters.

@@ -384,7 +384,7 @@ fn no_plugin_is_built_from_a_runtime() {
 fn the_abi_changes_with_a_new_minor_only() {
     let house = House::new();
     house.file(
-        "crates/virt-api/src/abi/mod.rs",
+        "crates/virt-api/src/abi/v1/mod.rs",
         "pub struct CallIn { pub a: u32 }\n",
     );
     one(&house.find(waist::frozen), &["no frozen copy"]);
@@ -400,7 +400,7 @@ fn the_abi_changes_with_a_new_minor_only() {
     );
 
     house.file(
-        "crates/virt-api/src/abi/mod.rs",
+        "crates/virt-api/src/abi/v1/mod.rs",
         "pub struct CallIn { pub a: u64 }\n",
     );
     one(
@@ -419,7 +419,7 @@ fn the_abi_changes_with_a_new_minor_only() {
         "the newest copy counts, by number"
     );
 
-    house.file("crates/virt-api/src/abi/extra.rs", "pub struct More;\n");
+    house.file("crates/virt-api/src/abi/v1/extra.rs", "pub struct More;\n");
     one(&house.find(waist::frozen), &["extra.rs", "frozen as 1.10"]);
 }
 

@@ -12,7 +12,10 @@ const LIBRARY: &str = "abi_stable";
 /// The module that may name it: a file or a folder.
 const MODULE: &str = "crates/virt-api/src/abi";
 
-/// Where copies of the module are frozen, one folder a minor version, so that later hosts are tried with plugins
+/// The part of it that is the binary interface; the rest translates and may change.
+const INTERFACE: &str = "crates/virt-api/src/abi/v1";
+
+/// Where copies of the interface are frozen, one folder a minor version, so that later hosts are tried with plugins
 /// built from them.
 const FROZEN: &str = "tests/waist/abi";
 
@@ -66,15 +69,15 @@ pub fn light_plugins(workspace: &Workspace) -> Vec<Problem> {
     problems
 }
 
-/// The ABI module is the same, comments aside, as the newest frozen copy of it.
+/// The binary interface is the same, comments aside, as the newest frozen copy of it.
 pub fn frozen(workspace: &Workspace) -> Vec<Problem> {
-    let current = module_files(&workspace.root.join(MODULE));
+    let current = module_files(&workspace.root.join(INTERFACE));
     if current.is_empty() {
         return Vec::new();
     }
     let Some((version, folder)) = newest_copy(&workspace.root.join(FROZEN)) else {
         return vec![Problem::new(
-            MODULE,
+            INTERFACE,
             format!("has no frozen copy; put one into {FROZEN}/<major>.<minor>/"),
         )];
     };
@@ -89,7 +92,7 @@ pub fn frozen(workspace: &Workspace) -> Vec<Problem> {
                 "differs from its copy frozen as {version}: raise the minor version and freeze a copy of it, \
                  or undo the change"
             );
-            Problem::new(format!("{MODULE}/{}", name.display()), text)
+            Problem::new(format!("{INTERFACE}/{}", name.display()), text)
         })
         .collect()
 }

@@ -17,7 +17,6 @@ use super::v1::{
     self, AbiResult, CallIn, CallbackBox, CancelBox, ConnectionBox, DriverBox, EventSinkBox, HostServicesBox,
     OpenIn, StreamEndBox,
 };
-use super::{Handshake, RootFn};
 use crate::call::{CallReply, Caller, Identity, OutgoingCall, StreamMode};
 use crate::driver::{Driver, InitContext};
 use crate::events::EventSink;
@@ -85,8 +84,7 @@ impl DriverHandle {
     }
 
     /// Makes the driver of a plugin whose handshake was checked.
-    pub(crate) fn create(name: &str, handshake: &Handshake, host: Arc<dyn Host>) -> Result<Self> {
-        let root: RootFn = handshake.root;
+    pub(crate) fn create(name: &str, root: v1::RootFn, host: Arc<dyn Host>) -> Result<Self> {
         let credentials = Arc::new(Credentials::default());
         let host = export_host(host, Arc::clone(&credentials));
         Ok(Self {

@@ -16,6 +16,7 @@
 use abi_stable::StableAbi;
 use abi_stable::sabi_trait;
 use abi_stable::std_types::{RBox, ROption, RResult, RSlice, RSliceMut, RStr, RString, RVec};
+use abi_stable::type_layout::TypeLayout;
 
 /// Changes when an old plugin could not work any more.
 pub const ABI_MAJOR: u32 = 1;
@@ -328,3 +329,39 @@ pub struct Everything {
     /// The host and, through its methods, what it takes and answers.
     pub host: HostServicesBox,
 }
+
+/// What the handshake of a plugin starts with: `VIRTDRV1` in ASCII.
+pub const HANDSHAKE_MAGIC: u64 = 0x5649_5254_4452_5631;
+
+/// Makes the driver. Called once per process.
+pub type RootFn = extern "C" fn(HostServicesBox, RSlice<'_, u8>) -> AbiResult<DriverBox>;
+/// Answers the layout of [`Everything`] as the plugin was compiled.
+pub type LayoutFn = extern "C" fn() -> &'static TypeLayout;
+
+/// What a plugin exports under `virt_driver_handshake_v1_<name>`: plain C, so that it can be read before anything is
+/// known of the other side. Grows only at its end; `size` tells how much is there.
+#[repr(C)]
+pub struct Handshake {
+    /// [`HANDSHAKE_MAGIC`].
+    pub magic: u64,
+    /// Bytes of this structure as the plugin was compiled.
+    pub size: u32,
+    /// [`ABI_MAJOR`] as the plugin was compiled.
+    pub abi_major: u32,
+    /// [`ABI_MINOR`] as the plugin was compiled.
+    pub abi_minor: u32,
+    /// Bytes in `manifest`.
+    pub manifest_length: u32,
+    /// The manifest, UTF-8 without NUL, the same as in the ELF note.
+    pub manifest: *const u8,
+    /// See [`LayoutFn`].
+    pub layout: LayoutFn,
+    /// See [`RootFn`].
+    pub root: RootFn,
+}
+
+/// The bytes that the handshake of every minor version has.
+pub const HANDSHAKE_SIZE_MIN: usize = std::mem::offset_of!(Handshake, root) + size_of::<RootFn>();
+
+// SAFETY: everything behind the pointers is constant.
+unsafe impl Sync for Handshake {}

@@ -10,7 +10,8 @@ use virt_util::{ErrorCode, Result, VirtError};
 
 use super::manifest::Manifest;
 use super::{ABI_MAJOR, ABI_MINOR, HANDSHAKE_PREFIX, elf, trust};
-use crate::abi::{DriverHandle, HANDSHAKE_MAGIC, Handshake, check_layout};
+use crate::abi::v1::{HANDSHAKE_MAGIC, HANDSHAKE_SIZE_MIN, Handshake, RootFn};
+use crate::abi::{DriverHandle, check_layout};
 use crate::host::Host;
 
 fn refused(path: &Path, found: impl std::fmt::Display, wanted: impl std::fmt::Display) -> VirtError {
@@ -83,13 +84,14 @@ pub(super) fn load(described: &Manifest, path: &Path, host: Arc<dyn Host>) -> Re
         .cast();
     // Never unloaded: threads, thread-locals and callbacks of the plugin may outlive any moment we could pick.
     std::mem::forget(library);
-    let handshake = handshake_of(path, name, address)?;
-    DriverHandle::create(name, handshake, host)
+    let root = root_of(path, name, address)?;
+    DriverHandle::create(name, root, host)
         .map_err(|error| error.context(format_args!("driver '{name}' from {}", path.display())))
 }
 
-/// Reads a handshake field by field, as far as it is known to be one.
-fn handshake_of(path: &Path, name: &str, address: *const Handshake) -> Result<&'static Handshake> {
+/// The root function out of a handshake, which is read field by field as far as it is known to be one: a plugin of an
+/// older minor version has a shorter one.
+fn root_of(path: &Path, name: &str, address: *const Handshake) -> Result<RootFn> {
     if address.is_null() || !address.is_aligned() {
         return Err(refused(path, "its handshake is nowhere", "an address"));
     }
@@ -118,17 +120,21 @@ fn handshake_of(path: &Path, name: &str, address: *const Handshake) -> Result<&'
             format_args!("{ABI_MAJOR}.x (this is {ABI_MAJOR}.{ABI_MINOR})"),
         ));
     }
-    let wanted = size_of::<Handshake>();
-    if (size as usize) < wanted {
+    if (size as usize) < HANDSHAKE_SIZE_MIN {
         return Err(refused(
             path,
             format_args!("its handshake has {size} bytes"),
-            format_args!("at least {wanted}"),
+            format_args!("at least {HANDSHAKE_SIZE_MIN}"),
         ));
     }
-    // SAFETY: magic, major version and size are right, so the structure is whole; it is constant and never unloaded.
-    let handshake: &'static Handshake = unsafe { &*address };
-    check_layout((handshake.layout)(), minor).map_err(|difference| {
+    // SAFETY: magic and major version are right, and `size` covers these fields.
+    let (layout, root) = unsafe {
+        (
+            (&raw const (*address).layout).read(),
+            (&raw const (*address).root).read(),
+        )
+    };
+    check_layout(layout(), minor).map_err(|difference| {
         VirtError::new(
             ErrorCode::OPERATION_FAILED,
             format_args!(
@@ -138,7 +144,7 @@ fn handshake_of(path: &Path, name: &str, address: *const Handshake) -> Result<&'
         )
         .caused_by(difference)
     })?;
-    Ok(handshake)
+    Ok(root)
 }
 
 /// An error with what led to it: libloading says only "dlopen failed" itself.

@@ -1,0 +1,284 @@
+//! Old plugins in new hosts and new plugins in old hosts.
+//!
+//! Three houses are compiled: this one; one whose binary interface is the oldest frozen copy under `abi/`; and one a
+//! minor version ahead, with a method more in every trait and a field more in the handshake. Each host drives each
+//! other's plugin.
+#![allow(clippy::unwrap_used, reason = "tests")]
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use virt_api::plugin::{ABI_MAJOR, ABI_MINOR, inspect};
+use virt_api::testkit::{TempRoot, copy_plugin};
+use virt_tests_waist::{fixture, manifest};
+
+/// What a house is compiled from, relative to the top of the tree.
+const SOURCES: &[&str] = &[
+    "crates/virt-util",
+    "crates/virt-macros",
+    "crates/virt-api",
+    "tests/waist/fixture",
+    "tests/waist/peer",
+];
+
+const INTERFACE: &str = "crates/virt-api/src/abi/v1.rs";
+
+fn top() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .ancestors()
+        .nth(2)
+        .unwrap()
+        .to_owned()
+}
+
+/// Writes only what differs, so that cargo compiles only what changed since the last run.
+fn write(path: &Path, bytes: &[u8]) {
+    if std::fs::read(path).is_ok_and(|old| old == bytes) {
+        return;
+    }
+    std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+    std::fs::write(path, bytes).unwrap();
+}
+
+fn files(directory: &Path, found: &mut Vec<PathBuf>) {
+    for entry in std::fs::read_dir(directory).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            files(&path, found);
+        } else {
+            found.push(path);
+        }
+    }
+}
+
+/// A source that is changed on its way: path and text, before and after.
+type Edit<'a> = &'a dyn Fn(&str, String) -> String;
+
+struct Built {
+    peer: PathBuf,
+    plugin: PathBuf,
+}
+
+/// Compiles a house of its own under `target/`.
+fn house(name: &str, edit: Edit<'_>) -> Built {
+    let top = top();
+    let place = fixture()
+        .unwrap()
+        .ancestors()
+        .nth(2)
+        .unwrap()
+        .join("waist")
+        .join(name);
+    let mut wanted = vec![place.join("Cargo.toml"), place.join("Cargo.lock")];
+    let manifest = std::fs::read_to_string(top.join("Cargo.toml")).unwrap();
+    let members = manifest.lines().find(|line| line.starts_with("members")).unwrap();
+    let own = format!("members = {SOURCES:?}");
+    write(&wanted[0], manifest.replace(members, &own).as_bytes());
+    if !wanted[1].exists() {
+        write(&wanted[1], &std::fs::read(top.join("Cargo.lock")).unwrap());
+    }
+    for source in SOURCES {
+        let mut found = Vec::new();
+        files(&top.join(source), &mut found);
+        for file in found {
+            let inside = file.strip_prefix(&top).unwrap();
+            let copy = place.join(inside);
+            match std::fs::read_to_string(&file) {
+                Ok(text) => write(&copy, edit(inside.to_str().unwrap(), text).as_bytes()),
+                Err(_) => write(&copy, &std::fs::read(&file).unwrap()),
+            }
+            wanted.push(copy);
+        }
+    }
+    for source in SOURCES {
+        let mut present = Vec::new();
+        files(&place.join(source), &mut present);
+        for stale in present.iter().filter(|path| !wanted.contains(path)) {
+            std::fs::remove_file(stale).unwrap();
+        }
+    }
+    let target = place.parent().unwrap().join("target");
+    let status = Command::new(env!("CARGO"))
+        .args(["build", "--workspace", "--offline", "--quiet"])
+        .current_dir(&place)
+        .env("CARGO_TARGET_DIR", &target)
+        .status()
+        .unwrap();
+    assert!(status.success(), "the {name} house does not build");
+    // The next house takes the same place, so what was built moves away.
+    let keep = place.join("built");
+    std::fs::create_dir_all(&keep).unwrap();
+    let built = Built {
+        peer: keep.join("peer"),
+        plugin: keep.join("plugin.so"),
+    };
+    for (file, copy) in [
+        ("virt-tests-waist-peer", &built.peer),
+        ("libvirt_tests_waist_fixture.so", &built.plugin),
+    ] {
+        let _ = std::fs::remove_file(copy);
+        std::fs::copy(target.join("debug").join(file), copy).unwrap();
+    }
+    built
+}
+
+/// The house of today, the test's own build.
+fn current() -> Built {
+    let plugin = fixture().unwrap();
+    Built {
+        peer: plugin.with_file_name("virt-tests-waist-peer"),
+        plugin,
+    }
+}
+
+fn frozen() -> Vec<((u32, u32), PathBuf)> {
+    let mut found: Vec<((u32, u32), PathBuf)> = std::fs::read_dir(top().join("tests/waist/abi"))
+        .unwrap()
+        .map(|entry| entry.unwrap())
+        .map(|entry| {
+            let name = entry.file_name().into_string().unwrap();
+            let (major, minor) = name.split_once('.').unwrap();
+            ((major.parse().unwrap(), minor.parse().unwrap()), entry.path())
+        })
+        .collect();
+    found.sort();
+    found
+}
+
+/// The house of the oldest minor version.
+fn oldest() -> ((u32, u32), Built) {
+    let (version, folder) = frozen().into_iter().next().unwrap();
+    let interface = std::fs::read_to_string(folder.join("mod.rs")).unwrap();
+    if std::fs::read_to_string(top().join(INTERFACE)).unwrap() == interface {
+        // Nothing has grown yet: today's house is the oldest.
+        return (version, current());
+    }
+    let built = house("oldest", &|path, text| match path {
+        INTERFACE => interface.clone(),
+        "crates/virt-api/src/plugin/entry.rs" => with_version(text, version.1),
+        _ => text,
+    });
+    (version, built)
+}
+
+fn with_version(text: String, minor: u32) -> String {
+    text.replace(
+        &format!("\"{ABI_MAJOR}.{ABI_MINOR}\""),
+        &format!("\"{ABI_MAJOR}.{minor}\""),
+    )
+}
+
+/// A method more at the end of every trait.
+fn grown(interface: &str) -> String {
+    let mut out = String::new();
+    let mut in_trait = false;
+    for line in interface.lines() {
+        in_trait |= line.starts_with("pub trait ");
+        if in_trait && line == "}" {
+            out.push_str(
+                "\n    /// Came later.\n    fn newer(&self, value: u64) -> u64 {\n        value + 1\n    }\n",
+            );
+            in_trait = false;
+        }
+        out.push_str(line);
+        out.push('\n');
+    }
+    out.replace(
+        "    /// See [`RootFn`].\n    pub root: RootFn,\n",
+        "    /// See [`RootFn`].\n    pub root: RootFn,\n    /// Came later.\n    pub newer: u64,\n",
+    )
+    .replace(
+        &format!("pub const ABI_MINOR: u32 = {ABI_MINOR};"),
+        &format!("pub const ABI_MINOR: u32 = {};", ABI_MINOR + 1),
+    )
+}
+
+/// The house of the next minor version, which uses what it has more.
+fn newer() -> Built {
+    house("newer", &|path, text| match path {
+        INTERFACE => {
+            let grown = grown(&text);
+            assert_eq!(
+                grown.matches("fn newer").count(),
+                text.matches("#[sabi_trait]\n").count()
+            );
+            assert!(grown.contains("pub newer: u64"));
+            grown
+        }
+        "crates/virt-api/src/abi.rs" => {
+            let field = "root: export::root::<E>,";
+            assert!(text.contains(field));
+            text.replace(field, "root: export::root::<E>,\n            newer: 7,")
+        }
+        "crates/virt-api/src/abi/import.rs" => {
+            text + "\nimpl DriverHandle {\n    /// Came later.\n    pub fn newer(&self, value: u64) -> u64 {\n        self.driver.newer(value)\n    }\n}\n"
+        }
+        "crates/virt-api/src/plugin/entry.rs" => with_version(text, ABI_MINOR + 1),
+        "tests/waist/peer/src/extra.rs" => text
+            .replace("_driver: &DriverHandle", "driver: &DriverHandle")
+            .replace("\"nothing\".to_owned()", "driver.newer(41).to_string()"),
+        _ => text,
+    })
+}
+
+/// Lets `host` drive `plugin` and answers what it printed.
+fn drive(host: &Built, plugin: &Built, host_minor: u32, plugin_minor: u32) -> String {
+    let root = TempRoot::new();
+    let mut described = manifest("fixture01");
+    described.abi = format!("{ABI_MAJOR}.{plugin_minor}");
+    copy_plugin(&plugin.plugin, root.path(), &described).unwrap();
+    let output = Command::new(&host.peer).arg(root.path()).output().unwrap();
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{text}\n{errors}");
+    for line in [
+        format!("host {ABI_MAJOR}.{host_minor} plugin {ABI_MAJOR}.{plugin_minor}"),
+        "call Fixture".to_owned(),
+        "events 1".to_owned(),
+        "stream 67108864".to_owned(),
+        "claims A".to_owned(),
+        "logs 1".to_owned(),
+        "nested 5".to_owned(),
+        "done".to_owned(),
+    ] {
+        assert!(
+            text.lines().any(|found| found == line),
+            "'{line}' is missing in\n{text}\n{errors}"
+        );
+    }
+    text
+}
+
+#[test]
+fn every_host_drives_every_plugin() {
+    let now = current();
+    let ((_, old_minor), old) = oldest();
+    let next = newer();
+    assert_eq!(
+        inspect(&next.plugin).unwrap().abi_version(),
+        Some((ABI_MAJOR, ABI_MINOR + 1))
+    );
+
+    let text = drive(&now, &now, ABI_MINOR, ABI_MINOR);
+    assert!(text.contains("extra nothing"), "{text}");
+    drive(&now, &old, ABI_MINOR, old_minor);
+    drive(&old, &now, old_minor, ABI_MINOR);
+    drive(&now, &next, ABI_MINOR, ABI_MINOR + 1);
+    drive(&old, &next, old_minor, ABI_MINOR + 1);
+    // The new host uses a method that the old plugin does not have: the default body answers.
+    let text = drive(&next, &now, ABI_MINOR + 1, ABI_MINOR);
+    assert!(text.contains("extra 42"), "{text}");
+    drive(&next, &old, ABI_MINOR + 1, old_minor);
+    drive(&next, &next, ABI_MINOR + 1, ABI_MINOR + 1);
+}
+
+/// The newest frozen copy is the interface of today; `cargo xtask check` says the same.
+#[test]
+fn the_interface_of_today_is_frozen() {
+    let (version, folder) = frozen().into_iter().next_back().unwrap();
+    assert_eq!(version, (ABI_MAJOR, ABI_MINOR));
+    assert_eq!(
+        std::fs::read_to_string(folder.join("mod.rs")).unwrap(),
+        std::fs::read_to_string(top().join(INTERFACE)).unwrap()
+    );
+}
