@@ -153,7 +153,8 @@ pub const COMMANDS: &[Command] = &[
             .legacy_positional()
             .complete(complete::nothing),
         Opt::flag("remove", "remove what is there for the namespace"),
-    ]),
+    ])
+    .structured(),
     Command::new(
         "qemu-monitor-command",
         guest::qemu_monitor_command,
