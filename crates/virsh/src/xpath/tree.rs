@@ -73,7 +73,8 @@ impl Document {
                 _ => {}
             }
             let parent = open.last().copied().unwrap_or(root);
-            document.push_text(&mut text, parent, root);
+            let closing = matches!(event, Event::End(_));
+            document.push_text(&mut text, parent, closing);
             match event {
                 Event::Start(start) => {
                     if open.len() > DEPTH_MAX {
@@ -134,9 +135,13 @@ impl Document {
         child
     }
 
-    fn push_text(&mut self, text: &mut String, parent: NodeId, root: NodeId) {
-        // White space around the root element is no part of the tree.
-        if !text.is_empty() && parent != root {
+    /// Adds character data. White space between elements is layout and no part of the tree, as where libvirt's virsh
+    /// looks at documents; an element's only content is content.
+    fn push_text(&mut self, text: &mut String, parent: NodeId, closing: bool) {
+        let blank = text.trim_matches([' ', '\t', '\n', '\r']).is_empty();
+        let only = closing && self.children(parent).next().is_none();
+        let inside = self.kind(parent) == Kind::Element;
+        if !text.is_empty() && inside && (!blank || only) {
             self.push_child(Kind::Text, String::new(), std::mem::take(text), parent);
         }
         text.clear();
@@ -263,13 +268,14 @@ impl Document {
         ""
     }
 
-    /// Prints a node as libxml2 does: attributes in double quotes, text as it was, elements without text indented
-    /// unless they came indented.
+    /// Prints a node as libxml2 does: attributes in double quotes, elements indented unless there is text beside them.
     pub fn print(&self, node: NodeId, depth: usize, out: &mut String) {
         match self.kind(node) {
             Kind::Root => {
+                out.push_str("<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n");
                 for child in self.children(node) {
                     self.print(child, depth, out);
+                    out.push('\n');
                 }
             }
             Kind::Text => escape(self.text(node), Quote::Text, out),
@@ -303,14 +309,7 @@ impl Document {
             out.push(' ');
             self.print_attribute(*attribute, out);
         }
-        let mut children: Vec<NodeId> = self.children(element).collect();
-        // Indentation that the document came with is made anew.
-        let is_blank =
-            |child: &NodeId| self.kind(*child) == Kind::Text && self.text(*child).trim().is_empty();
-        let has_other = children.iter().any(|child| self.kind(*child) != Kind::Text);
-        if has_other {
-            children.retain(|child| !is_blank(child));
-        }
+        let children: Vec<NodeId> = self.children(element).collect();
         if children.is_empty() {
             out.push_str("/>");
             return;

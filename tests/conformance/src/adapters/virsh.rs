@@ -59,7 +59,11 @@ fn run_inner(case: &Case, corpus: &Corpus) -> Result<Outcome, String> {
     {
         return Ok(Outcome::Skipped("cannot be run as root".into()));
     }
-    let scratch = tempfile::tempdir().map_err(|error| error.to_string())?;
+    // Some cases cut the path of what the recording fed out of the output.
+    let scratch = tempfile::Builder::new()
+        .prefix("libvirt_virshtest")
+        .tempdir_in("/tmp")
+        .map_err(|error| error.to_string())?;
     let data = corpus
         .path("virsh/data/")
         .or_else(|_| corpus.path("virsh/data"))?;
@@ -132,7 +136,7 @@ fn execute(case: &Case, arguments: &[String], data: &str, scratch: &Path) -> Res
 
 /// The document behind much white space that some cases feed; a file does as well as a pipe.
 fn big_document(case: &Case, scratch: &Path) -> Result<String, String> {
-    let path = scratch.join("libvirt_virshtest");
+    let path = scratch.join("pipe");
     let xml = case.param("xml").as_str().ok_or("no document")?;
     let text = format!("{}{xml}", " ".repeat(140 * 1024));
     std::fs::write(&path, text).map_err(|error| error.to_string())?;
