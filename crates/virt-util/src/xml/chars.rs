@@ -58,6 +58,12 @@ pub(super) fn name_key(name: &[u8]) -> u32 {
         | byte(name.len().wrapping_sub(1)) << 24
 }
 
+/// The bit of [`name_key`] in a set of names that may hold a little too much: what is not in it is certainly absent.
+#[inline]
+pub(super) fn name_bit(key: u32) -> u64 {
+    1 << (key.wrapping_mul(0x9E37_79B1) >> 26)
+}
+
 /// May `c` appear in a document at all (production `Char`)?
 pub(super) fn is_char(c: char) -> bool {
     matches!(c, '\t' | '\n' | '\r' | '\u{20}'..='\u{D7FF}' | '\u{E000}'..='\u{FFFD}' | '\u{10000}'..)

@@ -131,6 +131,9 @@ pub struct Doc<'s> {
 pub(super) struct Node {
     /// [`chars::name_key`] of the whole name.
     pub key: u32,
+    /// The [`chars::name_bit`]s of all children, and of all attributes: most names that are asked for are absent.
+    pub child_bits: u64,
+    pub attribute_bits: u64,
     /// Offset of `<`.
     pub start: u32,
     /// First byte after the element.
@@ -369,8 +372,12 @@ impl<'d> Element<'d> {
     }
 
     fn find_attribute(&self, name: &str) -> Option<&'d Attribute> {
-        let source = self.doc.source.as_bytes();
+        let node = self.real()?;
         let key = chars::name_key(name.as_bytes());
+        if node.attribute_bits & chars::name_bit(key) == 0 {
+            return None;
+        }
+        let source = self.doc.source.as_bytes();
         self.attribute_slice().iter().find(|attribute| {
             let start = attribute.name_start as usize;
             attribute.key == key
@@ -407,13 +414,27 @@ impl<'d> Element<'d> {
 
     /// Child elements called `name`, without a namespace.
     pub fn children_named<'n>(&self, name: &'n str) -> impl Iterator<Item = Element<'d>> + use<'d, 'n> {
-        self.children().filter(move |child| child.is(name))
+        let bit = chars::name_bit(chars::name_key(name.as_bytes()));
+        let none = self.real().is_none_or(|node| node.child_bits & bit == 0);
+        let children = if none {
+            Children {
+                doc: self.doc,
+                next: NONE,
+            }
+        } else {
+            self.children()
+        };
+        children.filter(move |child| child.is(name))
     }
 
     /// The first child called `name`, without a namespace.
     pub fn child(&self, name: &str) -> Option<Element<'d>> {
-        let mut next = self.real()?.first_child;
+        let parent = self.real()?;
         let key = chars::name_key(name.as_bytes());
+        if parent.child_bits & chars::name_bit(key) == 0 {
+            return None;
+        }
+        let mut next = parent.first_child;
         while let Some(node) = self.doc.node(next) {
             if self.doc.is_plain_name(node, name, key) {
                 return Some(self.at(next));

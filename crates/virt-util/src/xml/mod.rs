@@ -188,8 +188,9 @@
 //!
 //! ## serde
 //!
-//! `#[derive(Serialize)]` stands beside these derives and uses the Rust names; `#[serde(rename_all = "kebab-case")]` on
-//! enums of words gives the words of XML unless they are named by hand.
+//! `#[derive(Serialize, Deserialize)]` stands beside [`derive(Xml)`](derive@Xml) and uses the Rust names of fields.
+//! [`derive(XmlEnum)`](derive@XmlEnum) brings both by itself: JSON and YAML hold the words of XML. Kept elements are strings
+//! of XML.
 #![deny(clippy::indexing_slicing)]
 
 mod chars;
@@ -224,6 +225,23 @@ pub use virt_macros::{Xml, XmlEnum};
 pub use writer::{Mark, Writer, escape_into, push_radix, push_signed, push_unsigned};
 
 use crate::error::Result;
+
+// Derived code names serde through here, so that only this crate must depend on it.
+#[doc(hidden)]
+pub use serde;
+
+/// Reads a value from its text in JSON, YAML and the like: what [`derive(XmlEnum)`](derive@XmlEnum) uses for serde.
+///
+/// # Errors
+/// Not a text, or not a value: what was expected.
+pub fn deserialize_value<'de, T: XmlValue, D: serde::Deserializer<'de>>(
+    deserializer: D,
+) -> Result<T, D::Error> {
+    let text = <std::borrow::Cow<'de, str> as serde::Deserialize>::deserialize(deserializer)?;
+    T::parse_value(&text).map_err(|error| {
+        serde::de::Error::custom(format_args!("invalid value '{text}': {}", error.describe(&text)))
+    })
+}
 
 bitflags::bitflags! {
     /// For whom XML is read or written. Declarations name these in lower case: `only(status)`, `unless(inactive)`.

@@ -339,7 +339,7 @@ impl XmlElement for RawElement {
 }
 
 /// A [`RawElement`] that is written in libvirt's layout: what a document holds beyond what is known, to be given back.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct KeptElement(pub RawElement);
 
 impl XmlElement for KeptElement {
@@ -368,6 +368,22 @@ impl XmlElement for KeptElement {
                 content: Content::Opaque,
             }
         }
+    }
+}
+
+impl serde::Serialize for RawElement {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut text = String::new();
+        self.dump(&mut text, 0);
+        serializer.serialize_str(&text)
+    }
+}
+
+impl<'de> serde::Deserialize<'de> for RawElement {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = <std::borrow::Cow<'de, str>>::deserialize(deserializer)?;
+        let doc = Doc::parse(&text).map_err(serde::de::Error::custom)?;
+        Ok(Self::copy(doc.root()))
     }
 }
 

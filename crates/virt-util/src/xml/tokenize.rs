@@ -59,6 +59,18 @@ struct Open {
     runs: u32,
     simple: bool,
     bindings: usize,
+    child_bits: u64,
+}
+
+/// What was seen while an element's attributes were read.
+#[derive(Default)]
+struct Attributes {
+    /// The names' bits.
+    bits: u64,
+    /// Two names have the same bit: they may be the same.
+    repeated: bool,
+    /// A name has a prefix or declares a namespace.
+    prefixed: bool,
 }
 
 struct Binding<'s> {
@@ -205,10 +217,12 @@ impl<'s> Filler<'s, '_, '_> {
             return Err(self.error(start, &what));
         }
         let index = self.doc.nodes.len() as u32;
+        let key = chars::name_key(name.as_bytes());
         let parent = match self.open.last_mut() {
             Some(parent) => {
                 let last = std::mem::replace(&mut parent.last_child, index);
                 parent.simple = false;
+                parent.child_bits |= chars::name_bit(key);
                 let link = if last == NONE {
                     self.doc
                         .nodes
@@ -231,8 +245,12 @@ impl<'s> Filler<'s, '_, '_> {
         let attributes_end = if empty { end - 2 } else { end - 1 };
         let first_attribute = self.doc.attributes.len();
         let bindings = self.bindings.len();
-        let prefixed = self.attributes(start + 1 + name_len, attributes_end)?;
-        if self.doc.attributes.len() > first_attribute {
+        let Attributes {
+            bits,
+            repeated,
+            prefixed,
+        } = self.attributes(start + 1 + name_len, attributes_end)?;
+        if repeated {
             self.check_duplicates(first_attribute)?;
         }
         let mut namespace = 0;
@@ -243,7 +261,9 @@ impl<'s> Filler<'s, '_, '_> {
             self.resolve_attributes(first_attribute)?;
         }
         self.doc.nodes.push(Node {
-            key: chars::name_key(name.as_bytes()),
+            key,
+            child_bits: 0,
+            attribute_bits: bits,
             start: start as u32,
             end: end as u32,
             content_start: end as u32,
@@ -267,6 +287,7 @@ impl<'s> Filler<'s, '_, '_> {
                 runs: 0,
                 simple: true,
                 bindings,
+                child_bits: 0,
             });
         }
         Ok(())
@@ -294,12 +315,13 @@ impl<'s> Filler<'s, '_, '_> {
         node.content_end = start as u32;
         node.end = end as u32;
         node.plain = open.simple;
+        node.child_bits = open.child_bits;
         Ok(())
     }
 
-    /// Reads the attributes between two offsets. Says whether any has a prefix or declares a namespace.
-    fn attributes(&mut self, mut at: usize, end: usize) -> Result<bool> {
-        let mut prefixed = false;
+    /// Reads the attributes between two offsets.
+    fn attributes(&mut self, mut at: usize, end: usize) -> Result<Attributes> {
+        let mut seen = Attributes::default();
         while let Some(scanned) =
             scan_attribute(self.doc.source, at, end).map_err(|(at, what)| self.error(at, what))?
         {
@@ -317,9 +339,13 @@ impl<'s> Filler<'s, '_, '_> {
                 .as_bytes()
                 .get(scanned.name_start..scanned.name_start + scanned.name_len);
             let name = name.unwrap_or_default();
-            prefixed |= scanned.prefix_len > 0 || name == b"xmlns";
+            let key = chars::name_key(name);
+            let bit = chars::name_bit(key);
+            seen.repeated |= seen.bits & bit != 0;
+            seen.bits |= bit;
+            seen.prefixed |= scanned.prefix_len > 0 || name == b"xmlns";
             self.doc.attributes.push(Attribute {
-                key: chars::name_key(name),
+                key,
                 name_start: scanned.name_start as u32,
                 value_start: scanned.value_start as u32,
                 value_len: scanned.value_len as u32,
@@ -329,7 +355,7 @@ impl<'s> Filler<'s, '_, '_> {
                 namespace: 0,
             });
         }
-        Ok(prefixed)
+        Ok(seen)
     }
 
     fn attribute_name(&self, attribute: &Attribute) -> &'s str {

@@ -341,6 +341,25 @@ pub fn find_word<T: Copy>(
     }
 }
 
+/// Parts of PCI addresses make up much of what is written: they are looked up.
+fn push_prefixed(out: &mut String, magnitude: u64, prefix: &str, radix: u32, width: usize) {
+    if prefix == "0x" && radix == 16 && magnitude < 0x20 {
+        let at = magnitude as usize;
+        match width {
+            4 if magnitude == 0 => return out.push_str("0x0000"),
+            2 => return out.push_str(BYTES.get(at * 4..at * 4 + 4).unwrap_or_default()),
+            1 if magnitude < 0x10 => return out.push_str(DIGITS.get(at * 3..at * 3 + 3).unwrap_or_default()),
+            _ => {}
+        }
+    }
+    out.push_str(prefix);
+    super::writer::push_radix(out, magnitude, radix, width);
+}
+
+static DIGITS: &str = "0x00x10x20x30x40x50x60x70x80x90xa0xb0xc0xd0xe0xf";
+static BYTES: &str = "0x000x010x020x030x040x050x060x070x080x090x0a0x0b0x0c0x0d0x0e0x0f\
+    0x100x110x120x130x140x150x160x170x180x190x1a0x1b0x1c0x1d0x1e0x1f";
+
 /// Appends a whole number in a base, behind `prefix` and filled with zeros to `width` digits: what the field option
 /// `format` does.
 pub fn push_formatted<T: XmlInteger>(out: &mut String, value: T, prefix: &str, radix: u32, width: usize) {
@@ -348,8 +367,7 @@ pub fn push_formatted<T: XmlInteger>(out: &mut String, value: T, prefix: &str, r
     if negative {
         out.push('-');
     }
-    out.push_str(prefix);
-    super::writer::push_radix(out, magnitude, radix, width);
+    push_prefixed(out, magnitude, prefix, radix, width);
 }
 
 macro_rules! addresses {

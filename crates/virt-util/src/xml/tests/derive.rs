@@ -322,3 +322,110 @@ fn validation_is_about_names() {
          t.xml:2:14: /timer/range: unknown attribute 'too', did you mean 'to'?"
     );
 }
+
+#[derive(serde::Serialize, serde::Deserialize, Xml, Debug, PartialEq)]
+struct Watch {
+    #[xml("@action", default)]
+    action: Action,
+    #[xml("kept")]
+    kept: Option<KeptElement>,
+}
+
+#[derive(XmlEnum, Clone, Copy, Debug, Default, PartialEq)]
+enum Action {
+    #[default]
+    Reset,
+    #[xml("inject-nmi")]
+    Nmi,
+}
+
+#[test]
+fn json_holds_the_words_of_xml() {
+    let source = "<watch action='inject-nmi'>\n  <kept>\n    <x y='1'/>\n  </kept>\n</watch>\n";
+    let watch: Watch = from_str(source, XmlFlags::empty(), &DocOptions::default()).unwrap();
+    assert_eq!(to_string(&watch, XmlFlags::empty()), source);
+    let json = serde_json::to_string(&watch).unwrap();
+    assert_eq!(
+        json,
+        r#"{"action":"inject-nmi","kept":"<kept>\n  <x y=\"1\"/>\n</kept>"}"#
+    );
+    assert_eq!(serde_json::from_str::<Watch>(&json).unwrap(), watch);
+    let error = serde_json::from_str::<Action>("\"inject-nmy\"")
+        .unwrap_err()
+        .to_string();
+    assert!(error.contains("did you mean 'inject-nmi'?"), "{error}");
+}
+
+#[derive(Xml, Debug, PartialEq)]
+struct Groups {
+    #[xml("a@x")]
+    x: Option<u8>,
+    #[xml("a/b@y", default)]
+    y: u8,
+    #[xml("a/b/c", unless(inactive))]
+    c: bool,
+    #[xml("t/text()")]
+    text: Option<String>,
+    #[xml("n@h", format = "0x%02x", default)]
+    hex: u32,
+}
+
+#[test]
+fn groups_are_there_if_something_is_in_them() {
+    let write = |x, y, c, text: Option<&str>, flags| {
+        let groups = Groups {
+            x,
+            y,
+            c,
+            text: text.map(str::to_owned),
+            hex: 0,
+        };
+        to_string(&groups, flags)
+    };
+    let live = XmlFlags::empty();
+    assert_eq!(write(None, 0, false, None, live), "<groups/>\n");
+    assert_eq!(write(None, 0, true, None, XmlFlags::INACTIVE), "<groups/>\n");
+    assert_eq!(write(None, 0, false, Some(""), live), "<groups/>\n");
+    assert_eq!(
+        write(Some(1), 0, false, None, live),
+        "<groups>\n  <a x='1'/>\n</groups>\n"
+    );
+    assert_eq!(
+        write(None, 2, true, Some("<"), live),
+        "<groups>\n  <a>\n    <b y='2'>\n      <c/>\n    </b>\n  </a>\n  <t>&lt;</t>\n</groups>\n"
+    );
+}
+
+#[test]
+fn numbers_in_hexadecimal() {
+    for (value, text) in [(1, "0x01"), (0x1f, "0x1f"), (0x20, "0x20"), (0xabcd, "0xabcd")] {
+        let groups = Groups {
+            x: None,
+            y: 0,
+            c: false,
+            text: None,
+            hex: value,
+        };
+        assert_eq!(
+            to_string(&groups, XmlFlags::empty()),
+            format!("<groups>\n  <n h='{text}'/>\n</groups>\n")
+        );
+    }
+    let format = |value: u64, width| {
+        let mut out = String::new();
+        push_formatted(&mut out, value, "0x", 16, width);
+        out
+    };
+    assert_eq!(format(0, 4), "0x0000");
+    assert_eq!(format(0x1f, 4), "0x001f");
+    assert_eq!(format(0xf, 1), "0xf");
+    assert_eq!(format(0x1f, 1), "0x1f");
+    assert_eq!(format(u64::MAX, 0), "0xffffffffffffffff");
+    let mut out = String::new();
+    push_radix(&mut out, 0o755, 8, 4);
+    out.push(' ');
+    push_radix(&mut out, u64::MAX, 10, 21);
+    out.push(' ');
+    push_signed(&mut out, i64::MIN);
+    assert_eq!(out, "0755 018446744073709551615 -9223372036854775808");
+}
