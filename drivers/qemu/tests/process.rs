@@ -1,5 +1,9 @@
 //! The life of real guests: emulated, without a disk or with a boot sector that knows the power button.
 
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
+
+mod common;
+
 use std::io::Write;
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
@@ -26,6 +30,8 @@ use virt_util::types::{
 };
 use virt_util::xml::XmlFlags;
 use virt_util::{ErrorCode, Result};
+
+use common::Root;
 
 const QEMU: &str = "/usr/bin/qemu-system-x86_64";
 
@@ -308,7 +314,7 @@ fn assert_nothing_left(paths: &GuestPaths) {
 #[test]
 fn a_guest_starts_runs_and_is_destroyed() {
     need_qemu!();
-    let root = tempfile::tempdir().unwrap();
+    let root = Root::new();
     let bench = Bench::new(root.path());
     let mut wanted = plan(&bench.layout, "web");
     wanted.setup = vec![Command::new("query-cpus-fast"), Command::new("no-such-command")];
@@ -367,7 +373,7 @@ fn a_guest_starts_runs_and_is_destroyed() {
 #[test]
 fn a_guest_hears_the_power_button() {
     need_qemu!();
-    let root = tempfile::tempdir().unwrap();
+    let root = Root::new();
     let bench = Bench::new(root.path());
     let (wanted, serial) = with_disk(plan(&bench.layout, "off"), root.path());
     let (guest, _) = bench.launch(wanted).unwrap();
@@ -387,7 +393,7 @@ fn a_guest_hears_the_power_button() {
 #[test]
 fn a_reboot_is_a_shutdown_that_starts_again() {
     need_qemu!();
-    let root = tempfile::tempdir().unwrap();
+    let root = Root::new();
     let bench = Bench::new(root.path());
     let (wanted, serial) = with_disk(plan(&bench.layout, "again"), root.path());
     let (guest, _) = bench.launch(wanted).unwrap();
@@ -408,7 +414,7 @@ fn a_reboot_is_a_shutdown_that_starts_again() {
 #[test]
 fn suspend_resume_reset_and_a_paused_start() {
     need_qemu!();
-    let root = tempfile::tempdir().unwrap();
+    let root = Root::new();
     let bench = Bench::new(root.path());
     let mut wanted = plan(&bench.layout, "pause");
     wanted.run = false;
@@ -443,7 +449,7 @@ fn suspend_resume_reset_and_a_paused_start() {
 #[test]
 fn a_qemu_that_gives_up_says_why() {
     need_qemu!();
-    let root = tempfile::tempdir().unwrap();
+    let root = Root::new();
     let bench = Bench::new(root.path());
     let mut wanted = plan(&bench.layout, "broken");
     wanted.command.option("-device", "no-such-device");
@@ -473,7 +479,7 @@ fn a_qemu_that_gives_up_says_why() {
 
 #[test]
 fn a_monitor_that_never_opens_costs_its_own_time_only() {
-    let root = tempfile::tempdir().unwrap();
+    let root = Root::new();
     let bench = Bench::new(root.path());
     let mut wanted = plan(&bench.layout, "mute");
     wanted.command.program = "/bin/sh".into();
@@ -492,7 +498,7 @@ fn a_monitor_that_floods_is_cut_off_and_its_process_left_alone() {
         println!("SKIPPED: needs python3");
         return;
     };
-    let root = tempfile::tempdir().unwrap();
+    let root = Root::new();
     let bench = Bench::new(root.path());
     let mut wanted = plan(&bench.layout, "flood");
     wanted.command.program = python.display().to_string();
@@ -513,7 +519,7 @@ fn a_monitor_that_floods_is_cut_off_and_its_process_left_alone() {
 #[test]
 fn a_stopped_qemu_holds_nobody_for_long() {
     need_qemu!();
-    let root = tempfile::tempdir().unwrap();
+    let root = Root::new();
     let bench = Bench::new(root.path());
     let guest = bench.start("stuck");
     guest.process().signal(libc::SIGSTOP).unwrap();
@@ -544,7 +550,7 @@ fn a_stopped_qemu_holds_nobody_for_long() {
 #[test]
 fn a_killed_qemu_has_crashed() {
     need_qemu!();
-    let root = tempfile::tempdir().unwrap();
+    let root = Root::new();
     let bench = Bench::new(root.path());
     let guest = bench.start("victim");
     guest.process().signal(libc::SIGKILL).unwrap();
@@ -557,7 +563,7 @@ fn a_killed_qemu_has_crashed() {
 #[test]
 fn a_guest_is_found_again_with_what_it_did_meanwhile() {
     need_qemu!();
-    let root = tempfile::tempdir().unwrap();
+    let root = Root::new();
     let first = Bench::new(root.path());
     let guest = first.start("keep");
     first.until("running (booted)");
@@ -597,7 +603,7 @@ fn a_guest_is_found_again_with_what_it_did_meanwhile() {
 #[test]
 fn a_guest_whose_monitor_does_not_answer_is_shown_and_left_alone() {
     need_qemu!();
-    let root = tempfile::tempdir().unwrap();
+    let root = Root::new();
     let first = Bench::new(root.path());
     let guest = first.start("silent");
     first.until("running (booted)");
@@ -641,7 +647,7 @@ fn host_process() {
 fn the_host_may_be_killed_at_any_step_of_a_start() {
     need_qemu!();
     for point in launch::FAIL_POINTS {
-        let root = tempfile::tempdir().unwrap();
+        let root = Root::new();
         let status = std::process::Command::new(std::env::current_exe().unwrap())
             .args(["--exact", "host_process", "--test-threads=1", "--nocapture"])
             .env("PROCESS_TEST_ROOT", root.path())

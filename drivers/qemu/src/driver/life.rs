@@ -53,6 +53,12 @@ pub fn running(object: &GuestObject) -> Result<Arc<Guest>> {
     }
 }
 
+/// Publishes what a guest is doing now. What happened is told in order by the guest's queue; this is for the call that
+/// caused it, whose caller looks at once.
+pub(super) fn publish_state(object: &GuestObject, guest: &Guest) {
+    object.publish(|snapshot| snapshot.state.state = guest.state());
+}
+
 /// Starts a guest that is off. The caller holds its lane.
 pub fn start(
     world: &Arc<World>,
@@ -151,6 +157,7 @@ pub fn run(
     );
     match launched {
         Ok(guest) => {
+            publish_state(object, &guest);
             // Behind what the start itself has caused.
             guest.announce(Happening::Lifecycle(Lifecycle::started(
                 DomainEventStartedDetail::BOOTED,
@@ -363,25 +370,37 @@ pub fn press_power_button(object: &Arc<GuestObject>, reboot: bool, cx: &CallCont
 
 /// `reset`. The caller holds the lane.
 pub fn reset(object: &Arc<GuestObject>, cx: &CallContext<'_>) -> Result<()> {
-    running(object)?.reset(cx.deadline(), cx.cancel())
+    let guest = running(object)?;
+    guest.reset(cx.deadline(), cx.cancel())?;
+    publish_state(object, &guest);
+    Ok(())
 }
 
 /// `suspend`. The caller holds the lane.
 pub fn suspend(object: &Arc<GuestObject>, cx: &CallContext<'_>) -> Result<()> {
-    running(object)?.suspend(DomainPausedReason::USER, cx.deadline(), cx.cancel())
+    let guest = running(object)?;
+    guest.suspend(DomainPausedReason::USER, cx.deadline(), cx.cancel())?;
+    publish_state(object, &guest);
+    Ok(())
 }
 
 /// `resume`. The caller holds the lane.
 pub fn resume(object: &Arc<GuestObject>, cx: &CallContext<'_>) -> Result<()> {
     let guest = running(object)?;
     match guest.state().state {
-        DomainState::RUNNING => Err(error(ErrorCode::OPERATION_INVALID, "domain is already running")),
-        DomainState::CRASHED => Err(error(
-            ErrorCode::OPERATION_INVALID,
-            "domain is in a bad state, reset it first",
-        )),
-        _ => guest.resume(DomainRunningReason::UNPAUSED, cx.deadline(), cx.cancel()),
+        DomainState::RUNNING => {
+            return Err(error(ErrorCode::OPERATION_INVALID, "domain is already running"));
+        }
+        DomainState::CRASHED => {
+            return Err(error(
+                ErrorCode::OPERATION_INVALID,
+                "domain is in a bad state, reset it first",
+            ));
+        }
+        _ => guest.resume(DomainRunningReason::UNPAUSED, cx.deadline(), cx.cancel())?,
     }
+    publish_state(object, &guest);
+    Ok(())
 }
 
 /// CPU time that a guest's process has used, in nanoseconds; 0 if it is gone.

@@ -4,6 +4,7 @@ use std::sync::{Arc, Weak};
 
 use virt_conf::domain::lifecycle::LifecycleAction;
 
+use super::life;
 use super::object::{GuestEvent, GuestObject};
 use super::world::World;
 use crate::process::guest::{Guest, GuestWatcher, Happening};
@@ -32,8 +33,8 @@ impl GuestWatcher for Watcher {
             return;
         };
         match what {
-            Happening::State(state) => {
-                object.publish(|snapshot| snapshot.state.state = state);
+            Happening::State(_) => {
+                life::publish_state(&object, guest);
                 save(&world, &object, guest);
             }
             Happening::Save => save(&world, &object, guest),
