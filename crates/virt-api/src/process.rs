@@ -36,20 +36,24 @@ pub(crate) struct Connecting {
     pub credentials: Option<Arc<dyn CredentialSource>>,
     pub deadline: Deadline,
     pub ext: TypedParams,
-    /// Drivers to look at instead of the process's.
-    pub registry: Option<Arc<Registry>>,
+    /// Where to look for drivers instead of the process's plugins.
+    pub registry: Option<RegistryOf>,
 }
 
+/// Answers the registry for a root that is embedded, or for the process.
+pub(crate) type RegistryOf = fn(Option<Embedded>) -> Result<Arc<Registry>>;
+
 /// A root that is embedded, and how its files are laid out.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-struct Embedded {
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) struct Embedded {
     root: String,
     layout: Option<String>,
 }
 
 /// Guards the maps only; registries are made outside.
 static REGISTRIES: LazyLock<Mutex<BTreeMap<Option<Embedded>, Arc<Registry>>>> = LazyLock::new(Mutex::default);
-static BUILT_IN: LazyLock<Mutex<HashMap<TypeId, Arc<Registry>>>> = LazyLock::new(Mutex::default);
+static BUILT_IN: LazyLock<Mutex<HashMap<(TypeId, Option<Embedded>), Arc<Registry>>>> =
+    LazyLock::new(Mutex::default);
 static HOST: LazyLock<Arc<ProcessHost>> = LazyLock::new(|| Arc::new(ProcessHost::default()));
 
 fn context(embedded: Option<&Embedded>) -> InitContext {
@@ -71,21 +75,21 @@ fn host() -> Arc<dyn Host> {
     host
 }
 
-fn registry_for(embedded: Option<Embedded>) -> Arc<Registry> {
+fn plugins(embedded: Option<Embedded>) -> Result<Arc<Registry>> {
     if let Some(known) = REGISTRIES.lock().get(&embedded) {
-        return Arc::clone(known);
+        return Ok(Arc::clone(known));
     }
     let made = Arc::new(Registry::new(
         host(),
         context(embedded.as_ref()),
         &SearchPath::from_environment(),
     ));
-    Arc::clone(REGISTRIES.lock().entry(embedded).or_insert(made))
+    Ok(Arc::clone(REGISTRIES.lock().entry(embedded).or_insert(made)))
 }
 
 /// The drivers that this process can reach.
-pub fn registry() -> Arc<Registry> {
-    registry_for(None)
+pub fn registry() -> Result<Arc<Registry>> {
+    plugins(None)
 }
 
 /// Loads the plugin at `path` through every step that a program takes, and answers what it says of itself.
@@ -93,16 +97,19 @@ pub fn check_plugin(path: &Path) -> Result<Manifest> {
     crate::plugin::check(path, host())
 }
 
-/// A registry of this one driver, the same for the whole process.
-pub(crate) fn built_in<E: Entry>() -> Result<Arc<Registry>> {
-    if let Some(known) = BUILT_IN.lock().get(&TypeId::of::<E>()) {
+/// A registry of this one driver, the same for the whole process and for each root.
+pub(crate) fn built_in<E: Entry>(embedded: Option<Embedded>) -> Result<Arc<Registry>> {
+    let key = (TypeId::of::<E>(), embedded);
+    if let Some(known) = BUILT_IN.lock().get(&key) {
         return Ok(Arc::clone(known));
     }
-    let made = Arc::new(Registry::new(host(), context(None), &SearchPath(Vec::new())));
+    let made = Arc::new(Registry::new(
+        host(),
+        context(key.1.as_ref()),
+        &SearchPath(Vec::new()),
+    ));
     made.add_builtin::<E>()?;
-    Ok(Arc::clone(
-        BUILT_IN.lock().entry(TypeId::of::<E>()).or_insert(made),
-    ))
+    Ok(Arc::clone(BUILT_IN.lock().entry(key).or_insert(made)))
 }
 
 /// Client drivers that work on this machine only: a URI with a host name is for the daemon over there.
@@ -116,7 +123,8 @@ pub(crate) struct Connected {
 
 /// From a URI, or none, to a connection.
 pub(crate) fn connect(connecting: &Connecting) -> Result<Connected> {
-    let registry = connecting.registry.clone().unwrap_or_else(registry);
+    let registry_of = connecting.registry.unwrap_or(plugins);
+    let registry = registry_of(None)?;
     let client_config = ClientConfig::load()?;
     let aliases = if connecting.flags & CONNECT_NO_ALIASES == 0 {
         Aliases::Resolve
@@ -128,7 +136,7 @@ pub(crate) fn connect(connecting: &Connecting) -> Result<Connected> {
         None => probe(&registry)?,
     };
     let uri = config::parse(&text)?;
-    let place = find(&registry, &text, &uri)?;
+    let place = find(&registry, registry_of, &text, &uri)?;
     let driver = place.registry.driver(&place.driver)?;
     let request = OpenRequest {
         uri: text.clone(),
@@ -191,7 +199,7 @@ struct Place {
 }
 
 /// The driver for a URI: a client driver, an embedded one, or the one that talks to daemons.
-fn find(registry: &Arc<Registry>, text: &str, uri: &Uri) -> Result<Place> {
+fn find(registry: &Arc<Registry>, registry_of: RegistryOf, text: &str, uri: &Uri) -> Result<Place> {
     let here = |driver: &str| Place {
         registry: Arc::clone(registry),
         driver: driver.to_owned(),
@@ -210,7 +218,7 @@ fn find(registry: &Arc<Registry>, text: &str, uri: &Uri) -> Result<Place> {
         });
     if uri.transport().is_none() {
         if uri.path == "/embed" {
-            return embed(text, uri, scheme, known);
+            return embed(registry_of, text, uri, scheme, known);
         }
         match &known {
             Some(manifest) if manifest.role == Role::Client => {
@@ -232,7 +240,13 @@ fn find(registry: &Arc<Registry>, text: &str, uri: &Uri) -> Result<Place> {
     Err(unreachable_daemon(registry, text, uri, known.as_ref()))
 }
 
-fn embed(text: &str, uri: &Uri, scheme: &str, known: Option<Manifest>) -> Result<Place> {
+fn embed(
+    registry_of: RegistryOf,
+    text: &str,
+    uri: &Uri,
+    scheme: &str,
+    known: Option<Manifest>,
+) -> Result<Place> {
     if !scheme.bytes().all(|byte| byte.is_ascii_lowercase()) {
         bail!(
             ErrorCode::NO_CONNECT,
@@ -267,10 +281,10 @@ fn embed(text: &str, uri: &Uri, scheme: &str, known: Option<Manifest>) -> Result
         );
     };
     Ok(Place {
-        registry: registry_for(Some(Embedded {
+        registry: registry_of(Some(Embedded {
             root: root.to_owned(),
             layout: layout.map(str::to_owned),
-        })),
+        }))?,
         driver: manifest.name,
         embedded: true,
     })

@@ -33,7 +33,9 @@ pub const CHECK: Command = Command::new("driver-check", check, "check a driver's
 
 /// Name and kind of each driver that was found.
 pub fn installed() -> Vec<(String, String)> {
-    let drivers = process::registry().drivers();
+    let drivers = process::registry()
+        .map(|registry| registry.drivers())
+        .unwrap_or_default();
     drivers
         .into_iter()
         .map(|driver| (driver.manifest.name, driver.manifest.kind))
@@ -48,7 +50,7 @@ fn role(role: Role) -> &'static str {
 }
 
 fn list(shell: &mut Shell, call: &Invocation) -> Outcome {
-    let registry = process::registry();
+    let registry = process::registry()?;
     if call.has("load") {
         for driver in registry.drivers() {
             // A failure is remembered and printed with the driver.

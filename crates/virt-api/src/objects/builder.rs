@@ -8,17 +8,15 @@ use crate::plugin::Entry;
 use crate::process::{self, Connecting};
 use std::sync::Arc;
 use std::time::Duration;
+use virt_util::Result;
 use virt_util::time::Deadline;
 use virt_util::types::ConnectCredentialType;
-use virt_util::{Result, VirtError};
 
 /// Options of a connection; [`Connect::builder`] makes one, [`ConnectBuilder::open`] uses it.
 #[derive(Clone, Default)]
 pub struct ConnectBuilder {
     connecting: Connecting,
     timeout: Option<Duration>,
-    /// What went wrong with an option, told by [`ConnectBuilder::open`].
-    problem: Option<VirtError>,
 }
 
 impl ConnectBuilder {
@@ -72,18 +70,12 @@ impl ConnectBuilder {
     /// share one driver object.
     #[must_use]
     pub fn built_in<E: Entry>(mut self) -> Self {
-        match process::built_in::<E>() {
-            Ok(registry) => self.connecting.registry = Some(registry),
-            Err(error) => self.problem = Some(error),
-        }
+        self.connecting.registry = Some(process::built_in::<E>);
         self
     }
 
     /// Connects.
     pub fn open(mut self) -> Result<Connect> {
-        if let Some(problem) = self.problem {
-            return Err(problem);
-        }
         self.connecting.deadline = self.timeout.map_or(Deadline::NONE, Deadline::after);
         let connected = process::connect(&self.connecting)?;
         Ok(Connect::new(

@@ -136,3 +136,45 @@ fn a_uri_that_nobody_answers_says_so() {
     );
     assert_eq!(open("sample:///embed?root=/tmp").code(), ErrorCode::NO_CONNECT);
 }
+
+#[test]
+fn a_driver_that_keeps_state_is_embedded_or_in_a_daemon() {
+    struct Keeper;
+    impl Entry for Keeper {
+        const NAME: &'static str = "keeper";
+        const MANIFEST: &'static str = "name = \"keeper\"\nkind = \"hypervisor\"\nrole = \"stateful\"\nschemes = [\"keeper\"]\nabi = \"1.0\"\n";
+        fn create() -> Box<dyn crate::driver::Driver> {
+            SampleDriver::create()
+        }
+    }
+    let open = |uri: &str| Connect::builder().built_in::<Keeper>().uri(uri).open();
+    let error = open("keeper:///system").unwrap_err();
+    assert_eq!(error.code(), ErrorCode::NO_CONNECT);
+    assert!(error.message().contains("'virtkeeperd' or 'libvirtd'"), "{error}");
+    assert!(
+        error.hint().unwrap().contains("keeper:///embed?root=DIR"),
+        "{error}"
+    );
+
+    let count = |connection: &Connect| {
+        connection
+            .list_all_domains(ConnectListAllDomainsFlags::ACTIVE)
+            .unwrap()
+            .len()
+    };
+    let here = open("keeper:///embed?root=/tmp/here").unwrap();
+    here.lookup_domain_by_name("web")
+        .unwrap()
+        .destroy(DomainDestroyFlags::empty())
+        .unwrap();
+    assert_eq!(count(&here), 0);
+    // The same root is the same driver, another root another one.
+    assert_eq!(count(&open("keeper:///embed?root=/tmp/here").unwrap()), 0);
+    assert_eq!(count(&open("keeper:///embed?root=/tmp/there").unwrap()), 1);
+    assert_eq!(
+        open("keeper:///embed?root=/tmp/x&layout=other")
+            .unwrap_err()
+            .code(),
+        ErrorCode::CONFIG_UNSUPPORTED
+    );
+}
