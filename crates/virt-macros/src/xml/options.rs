@@ -33,6 +33,8 @@ pub(super) struct FieldOptions {
     pub union: bool,
     pub first: bool,
     pub opaque: bool,
+    /// What hand-written code at `.` or `@*` reads: `"@name"`, `"child"`.
+    pub reads: Vec<LitStr>,
 }
 
 /// What may stand on a type.
@@ -151,12 +153,19 @@ impl FieldOptions {
                     "union" => options.union = true,
                     "first" => options.first = true,
                     "opaque" => options.opaque = true,
+                    "reads" => {
+                        let inner;
+                        syn::parenthesized!(inner in input);
+                        options
+                            .reads
+                            .extend(Punctuated::<LitStr, Token![,]>::parse_terminated(&inner)?);
+                    }
                     _ => {
                         return Err(unknown(
                             name,
                             span,
                             "flatten, skip, default, always, with, only, unless, when, read_when, write_as, format, base, \
-                             nonzero, min, max, on_off, nonempty, keep_empty, omit_empty, ghost, union, first, opaque",
+                             nonzero, min, max, on_off, nonempty, keep_empty, omit_empty, ghost, union, first, opaque, reads",
                         ));
                     }
                 }

@@ -221,6 +221,30 @@ impl Field {
                 path.push_str(last);
             }
         }
+        if !self.options.reads.is_empty() {
+            let wrappers = self.wrappers.join("/");
+            let each = self.options.reads.iter().map(|reads| {
+                let reads = reads.value();
+                let path = if wrappers.is_empty() || reads.starts_with('@') {
+                    format!("{wrappers}{reads}")
+                } else {
+                    format!("{wrappers}/{reads}")
+                };
+                let kind = if reads.contains('@') {
+                    quote!(Value(#rt::schema::ValueSchema::Text))
+                } else {
+                    quote!(Opaque)
+                };
+                quote!(#rt::schema::FieldSchema {
+                    path: #path,
+                    field: #name,
+                    doc: #doc,
+                    occurs: #rt::schema::Occurs::Optional,
+                    kind: #rt::schema::Kind::#kind,
+                })
+            });
+            return quote!(#(#each),*);
+        }
         let occurs = match self.shape {
             Shape::Vec => quote!(Repeated),
             Shape::Option => quote!(Optional),

@@ -146,6 +146,7 @@
 //! | `ghost` | a child that is read even if absent, as an element without anything in it |
 //! | `union` | the child's type is a `union = "../@x"`: its tag is written here among the attributes |
 //! | `with = MODULE` | hand-written: see below |
+//! | `reads("@x", "child", …)` | what such code reads at `"."` or `"@*"`, for the check for unknown names (without it anything goes) |
 //!
 //! `with` on an attribute or text (`"@x"`, `"a@x"`, `"a/text()"`) calls `MODULE::parse(&str) -> Result<T, ValueError>` and
 //! `MODULE::format(&T, &mut String)` (escape with [`escape_into`]). On a child it calls

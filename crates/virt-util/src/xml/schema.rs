@@ -254,12 +254,12 @@ impl Known {
     }
 
     fn report(&self, element: Element<'_>, cx: &mut Reader, depth: u32) {
-        if self.anything || depth > 512 {
+        if depth > 512 {
             return;
         }
         for attribute in element.attributes() {
             let name = attribute.qualified_name();
-            if !attribute.declares_namespace() && !self.attributes.contains(&name) {
+            if !self.anything && !attribute.declares_namespace() && !self.attributes.contains(&name) {
                 cx.unknown(element, At::Attribute(name), self.attributes.iter().copied());
             }
         }
@@ -281,7 +281,7 @@ impl Known {
             }
             if found {
                 inner.report(child, cx, depth + 1);
-            } else if child.namespace().is_none() {
+            } else if !self.anything && child.namespace().is_none() {
                 cx.unknown(
                     element,
                     At::Child(name),

@@ -233,6 +233,18 @@ struct Timer {
     port: Option<u16>,
     #[xml("*")]
     parts: Vec<Part>,
+    #[xml(".", with = odd, reads("@odd", "odder"))]
+    odd: bool,
+}
+
+mod odd {
+    use super::*;
+
+    pub fn read(element: Element<'_>, _cx: &mut Reader) -> Result<bool> {
+        Ok(element.has_attr("odd") || element.child("odder").is_some())
+    }
+
+    pub fn write(_odd: &bool, _w: &mut Writer) {}
 }
 
 #[derive(Xml, Clone, Debug, PartialEq)]
@@ -311,7 +323,7 @@ fn the_rest_of_the_options() {
 #[test]
 fn validation_is_about_names() {
     let doc = |source: &'static str| Doc::parse_with(source, &DocOptions::named("t.xml"));
-    let good = doc("<timer id='1'><anything x='1'/><range to='1'/></timer>").unwrap();
+    let good = doc("<timer id='1' odd=''><anything x='1'/><range to='1'/></timer>").unwrap();
     assert_eq!(validate::<Timer>(&good), Ok(()));
     let bad = doc("<timer di='1'>\n <range too='1'/></timer>").unwrap();
     let error = validate::<Timer>(&bad).unwrap_err();
