@@ -55,7 +55,7 @@ pub struct NumaCell {
     #[xml("@cpus")]
     pub cpus: Option<CpuSet>,
     /// KiB.
-    #[xml("@*", with = cell_memory)]
+    #[xml("@*", with = cell_memory, reads("@memory", "@unit"))]
     pub memory: u64,
     /// Whether the memory is shared with other processes.
     #[xml("@memAccess")]
@@ -181,7 +181,15 @@ impl XmlElement for NumaCache {
     }
 
     fn schema() -> &'static virt_util::xml::ElementSchema {
-        NumaDistance::schema()
+        virt_util::xml::describe!("NumaCache", "cache", "A memory side cache." => {
+            "@level" => value(u32),
+            "@associativity" => value(NumaCacheAssociativity),
+            "@policy" => value(NumaCachePolicy),
+            "size@value" => value(u64),
+            "size@unit" => value(String),
+            "line@value" => value(u64),
+            "line@unit" => value(String),
+        })
     }
 }
 
@@ -253,7 +261,14 @@ impl XmlElement for NumaLink {
     fn write_content(&self, _w: &mut Writer) {}
 
     fn schema() -> &'static virt_util::xml::ElementSchema {
-        NumaDistance::schema()
+        virt_util::xml::describe!("NumaLink", "", "Latency or bandwidth between two nodes." => {
+            "@initiator" => value(u32),
+            "@target" => value(u32),
+            "@cache" => value(u32),
+            "@type" => value(NumaInterconnectType),
+            "@value" => value(u64),
+            "@unit" => value(String),
+        })
     }
 }
 

@@ -125,7 +125,10 @@ macro_rules! table {
             }
 
             fn schema() -> &'static virt_util::xml::ElementSchema {
-                OemStrings::schema()
+                virt_util::xml::describe!(stringify!($name), $element, concat!("The SMBIOS table `", $element, "`.") => {
+                    "entry@name" => value(String),
+                    "entry/text()" => value(String),
+                })
             }
         }
     };

@@ -309,7 +309,11 @@ impl XmlElement for UdpSource {
     }
 
     fn schema() -> &'static virt_util::xml::ElementSchema {
-        UdpEndpoint::schema()
+        virt_util::xml::describe!("UdpSource", "", "Both ends of a UDP connection." => {
+            "source@mode" => value(SourceMode),
+            "source@host" => value(String),
+            "source@service" => value(String),
+        })
     }
 }
 

@@ -219,7 +219,15 @@ impl XmlElement for Clock {
     }
 
     fn schema() -> &'static virt_util::xml::ElementSchema {
-        Timer::schema()
+        virt_util::xml::describe!("Clock", "clock", "The guest's clock." => {
+            "@offset" => value(ClockOffset),
+            "@adjustment" => value(String),
+            "@basis" => value(ClockBasis),
+            "@adjustment0" => value(i64),
+            "@timezone" => value(String),
+            "@start" => value(u64),
+            "timer" => elements(Timer),
+        })
     }
 }
 

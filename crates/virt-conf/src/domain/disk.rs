@@ -690,6 +690,31 @@ impl XmlElement for Disk {
     }
 
     fn schema() -> &'static virt_util::xml::ElementSchema {
-        DiskRest::schema()
+        virt_util::xml::describe!("Disk", "disk", "A drive of the guest." => {
+            "@type" => value(super::storage::StorageType),
+            "@device" => value(DiskDevice),
+            "." => element(DiskOptions),
+            "driver" => element(DiskDriver),
+            "auth" => element(StorageAuth),
+            "source" => element(StorageLocation),
+            "source@startupPolicy" => value(StartupPolicy),
+            "source@index" => value(u32),
+            "source/auth" => element(StorageAuth),
+            "source/encryption" => element(Encryption),
+            "source/slices/slice" => element(super::storage::StorageSlice),
+            "source/seclabel" => elements(super::seclabel::DeviceSeclabel),
+            "source/reservations" => element(super::storage::Reservations),
+            "source/dataStore" => opaque,
+            "source/privateData" => opaque,
+            "backingStore" => opaque,
+            "." => element(DiskShape),
+            "mirror" => opaque,
+            "target" => element(DiskTarget),
+            "." => element(DiskRest),
+            "encryption" => element(Encryption),
+            "." => element(DeviceInfo),
+            "privateData" => opaque,
+            "diskSecretsPlacement" => opaque,
+        })
     }
 }

@@ -218,7 +218,11 @@ impl XmlElement for Smm {
     }
 
     fn schema() -> &'static virt_util::xml::ElementSchema {
-        Apic::schema()
+        virt_util::xml::describe!("Smm", "smm", "System management mode." => {
+            "@state" => value(String),
+            "tseg/text()" => value(u64),
+            "tseg@unit" => value(String),
+        })
     }
 }
 

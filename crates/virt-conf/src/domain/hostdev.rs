@@ -442,7 +442,18 @@ impl XmlElement for ScsiHostdev {
     }
 
     fn schema() -> &'static virt_util::xml::ElementSchema {
-        StorageHost::schema()
+        virt_util::xml::describe!("ScsiHostdev", "hostdev", "A SCSI device of the host." => {
+            "source@protocol" => value(ScsiHostdevProtocol),
+            "source@name" => value(String),
+            "source/host" => element(StorageHost),
+            "source/auth" => element(StorageAuth),
+            "source/initiator/iqn@name" => value(String),
+            "source/adapter@name" => value(String),
+            "source/address@bus" => value(u32),
+            "source/address@target" => value(u32),
+            "source/address@unit" => value(u64),
+            "source/privateData" => opaque,
+        })
     }
 }
 
@@ -495,7 +506,11 @@ impl XmlElement for HostdevSource {
     }
 
     fn schema() -> &'static virt_util::xml::ElementSchema {
-        PciHostdev::schema()
+        virt_util::xml::describe!("HostdevSource", "", "A device of the host behind an interface of the guest." => {
+            "." => element(PciHostdev),
+            "." => element(UsbHostdev),
+            "source/address@type" => value(String),
+        })
     }
 }
 

@@ -128,7 +128,7 @@ pub struct Interface {
     #[xml(flatten)]
     pub info: DeviceInfo,
     /// The driver's own data, as XML.
-    #[xml(".", with = private_data)]
+    #[xml(".", with = private_data, reads("privateData"))]
     pub private_data: Option<RawXml>,
 }
 
@@ -394,7 +394,7 @@ pub struct InterfaceLink {
     #[xml("port@isolated")]
     pub isolated: Option<bool>,
     /// What a network's port really is; kept in status files.
-    #[xml(".", with = actual_net)]
+    #[xml(".", with = actual_net, reads("actual"))]
     pub actual: Option<RawXml>,
     /// Addresses and routes in the guest.
     #[xml(flatten)]
@@ -856,7 +856,11 @@ impl XmlElement for FilterReference {
     }
 
     fn schema() -> &'static virt_util::xml::ElementSchema {
-        Teaming::schema()
+        virt_util::xml::describe!("FilterReference", "filterref", "Names a packet filter and gives it its parameters." => {
+            "@filter" => value(String),
+            "parameter@name" => value(String),
+            "parameter@value" => value(String),
+        })
     }
 }
 

@@ -99,7 +99,7 @@ pub struct Domain {
     #[xml("uuid")]
     pub uuid: Option<Uuid>,
     /// Generation id: changes when the guest is set back in time.
-    #[xml(".", with = genid)]
+    #[xml(".", with = genid, reads("genid"))]
     pub genid: Option<Genid>,
     /// One line for people.
     #[xml("title")]

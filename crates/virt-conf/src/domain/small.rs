@@ -233,7 +233,7 @@ pub struct Tpm {
     #[xml(flatten)]
     pub info: DeviceInfo,
     /// The driver's own data, as XML.
-    #[xml(".", with = private_data)]
+    #[xml(".", with = private_data, reads("privateData"))]
     pub private_data: Option<RawXml>,
 }
 

@@ -616,7 +616,37 @@ impl XmlElement for CpuTune {
     }
 
     fn schema() -> &'static virt_util::xml::ElementSchema {
-        CpuPeriods::schema()
+        virt_util::xml::describe!("CpuTune", "cputune", "How host CPUs are shared out." => {
+            "shares" => element(u64),
+            "." => element(CpuPeriods),
+            "vcpupin@vcpu" => value(u32),
+            "vcpupin@cpuset" => value(CpuSet),
+            "emulatorpin@cpuset" => value(CpuSet),
+            "iothreadpin@iothread" => value(u32),
+            "iothreadpin@cpuset" => value(CpuSet),
+            "emulatorsched@scheduler" => value(SchedulerPolicy),
+            "emulatorsched@priority" => value(i32),
+            "vcpusched@vcpus" => value(CpuSet),
+            "vcpusched@scheduler" => value(SchedulerPolicy),
+            "vcpusched@priority" => value(i32),
+            "iothreadsched@iothreads" => value(CpuSet),
+            "iothreadsched@scheduler" => value(SchedulerPolicy),
+            "iothreadsched@priority" => value(i32),
+            "cachetune@vcpus" => value(CpuSet),
+            "cachetune@id" => value(String),
+            "cachetune/cache@id" => value(u32),
+            "cachetune/cache@level" => value(u32),
+            "cachetune/cache@type" => value(CacheType),
+            "cachetune/cache@size" => value(u64),
+            "cachetune/cache@unit" => value(String),
+            "cachetune/monitor@level" => value(u32),
+            "cachetune/monitor@vcpus" => value(CpuSet),
+            "memorytune@vcpus" => value(CpuSet),
+            "memorytune@id" => value(String),
+            "memorytune/node@id" => value(u32),
+            "memorytune/node@bandwidth" => value(u32),
+            "memorytune/monitor@vcpus" => value(CpuSet),
+        })
     }
 }
 
