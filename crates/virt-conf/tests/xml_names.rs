@@ -31,12 +31,19 @@ fn canonical_domains_hold_no_unknown_name() {
     for path in &all {
         let text = std::fs::read_to_string(path).unwrap();
         let name = path.display().to_string();
-        let Ok(doc) = Doc::parse_with(&text, &DocOptions::named(&name)) else { continue };
+        let Ok(doc) = Doc::parse_with(&text, &DocOptions::named(&name)) else {
+            continue;
+        };
         if doc.root().name() == "domain" {
             domains += 1;
             wrong.extend(validate::<Domain>(&doc).err().map(|error| error.to_string()));
         }
     }
     assert!(domains > 0, "the corpus holds no domain");
-    assert!(wrong.is_empty(), "{} of {domains}:\n{}", wrong.len(), wrong.join("\n"));
+    assert!(
+        wrong.is_empty(),
+        "{} of {domains}:\n{}",
+        wrong.len(),
+        wrong.join("\n")
+    );
 }
