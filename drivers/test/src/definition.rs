@@ -11,7 +11,7 @@ use virt_conf::domain::video::VideoModelType;
 use virt_conf::registry::Definition;
 use virt_util::types::DomainState;
 use virt_util::uuid::Uuid;
-use virt_util::xml::{Doc, DocOptions, Element, Reader, XmlElement, XmlFlags, schema};
+use virt_util::xml::{Doc, DocOptions, Element, XmlFlags, schema};
 use virt_util::{ErrorCode, ErrorDomain, Result};
 
 use crate::error;
@@ -62,13 +62,7 @@ impl GuestDefinition {
 
     /// From a `<domain>` element.
     pub fn read(element: Element<'_>) -> Result<Self> {
-        if !element.is("domain") {
-            return Err(error(
-                ErrorCode::XML_ERROR,
-                format_args!("unexpected root element <{}>, expecting <domain>", element.name()),
-            ));
-        }
-        Self::complete(Domain::read(element, &mut Reader::new(XmlFlags::INACTIVE))?)
+        Self::complete(Domain::from_element(element, XmlFlags::INACTIVE)?)
     }
 
     /// Fills in what the user has left to the driver.
