@@ -16,7 +16,11 @@ impl<'a> MachineKind<'a> {
     }
 
     fn is_named(self, family: &str) -> bool {
-        self.name == family || self.name.strip_prefix(family).is_some_and(|rest| rest.starts_with('-'))
+        self.name == family
+            || self
+                .name
+                .strip_prefix(family)
+                .is_some_and(|rest| rest.starts_with('-'))
     }
 
     /// PC with a PCI Express root.
@@ -28,7 +32,9 @@ impl<'a> MachineKind<'a> {
     pub fn is_i440fx(self) -> bool {
         self.arch.is_x86()
             && (self.name == "pc"
-                || ["pc-0.", "pc-1.", "pc-i440fx-", "rhel"].iter().any(|family| self.name.starts_with(family)))
+                || ["pc-0.", "pc-1.", "pc-i440fx-", "rhel"]
+                    .iter()
+                    .any(|family| self.name.starts_with(family)))
     }
 
     /// PC without PCI.
@@ -115,7 +121,9 @@ mod tests {
     fn families() {
         let kind = |name| MachineKind::new(name, Arch::X86_64);
         assert!(kind("q35").is_q35() && kind("pc-q35-10.0").is_q35() && !kind("pc").is_q35());
-        assert!(kind("pc").is_i440fx() && kind("pc-i440fx-10.0").is_i440fx() && !kind("pc-q35-1").is_i440fx());
+        assert!(
+            kind("pc").is_i440fx() && kind("pc-i440fx-10.0").is_i440fx() && !kind("pc-q35-1").is_i440fx()
+        );
         let virt = |name| MachineKind::new(name, Arch::Aarch64).is_arm_virt();
         assert!(virt("virt") && virt("virt-9.1") && !virt("virtual") && !kind("virt").is_arm_virt());
     }

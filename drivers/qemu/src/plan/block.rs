@@ -117,7 +117,10 @@ pub fn chain<'a>(
             }
         }
         if images.len() > 200 {
-            return Err(VirtError::new(ErrorCode::CONFIG_UNSUPPORTED, "a chain of images may hold at most 200"));
+            return Err(VirtError::new(
+                ErrorCode::CONFIG_UNSUPPORTED,
+                "a chain of images may hold at most 200",
+            ));
         }
     }
     Ok(images)
@@ -165,7 +168,11 @@ pub struct Pflash {
 /// # Errors
 /// `CONFIG_UNSUPPORTED` for storage that QEMU has no driver for.
 pub fn pflash_nodes(os: &Os, caps: &QemuCaps) -> Result<(Option<Pflash>, Option<Pflash>)> {
-    let Some(loader) = os.loader.as_ref().filter(|loader| loader.kind == Some(LoaderType::Pflash)) else {
+    let Some(loader) = os
+        .loader
+        .as_ref()
+        .filter(|loader| loader.kind == Some(LoaderType::Pflash))
+    else {
         return Ok((None, None));
     };
     let file = |path: Option<String>| StorageSource {
@@ -174,11 +181,18 @@ pub fn pflash_nodes(os: &Os, caps: &QemuCaps) -> Result<(Option<Pflash>, Option<
     };
     let source = file(loader.path.clone());
     let format = loader.format.unwrap_or(StorageFormat::Raw);
-    let settings = ImageSettings { read_only: loader.read_only == Some(true), ..ImageSettings::default() };
+    let settings = ImageSettings {
+        read_only: loader.read_only == Some(true),
+        ..ImageSettings::default()
+    };
     let mut code = image(&source, format, settings, caps, "libvirt-pflash0".to_owned());
-    code.format_node.get_or_insert_with(|| "libvirt-pflash0-format".to_owned());
+    code.format_node
+        .get_or_insert_with(|| "libvirt-pflash0-format".to_owned());
     code.backing = Backing::None;
-    let code = Pflash { node: code.node().to_owned(), props: code.blockdevs()? };
+    let code = Pflash {
+        node: code.node().to_owned(),
+        props: code.blockdevs()?,
+    };
     let mut variables = None;
     if let Some(nvram) = &os.nvram {
         let source = match &nvram.source {
@@ -188,9 +202,18 @@ pub fn pflash_nodes(os: &Os, caps: &QemuCaps) -> Result<(Option<Pflash>, Option<
         };
         if let Some(source) = source {
             let format = nvram.format.unwrap_or(StorageFormat::Raw);
-            let mut one = image(&source, format, ImageSettings::default(), caps, "libvirt-pflash1".to_owned());
+            let mut one = image(
+                &source,
+                format,
+                ImageSettings::default(),
+                caps,
+                "libvirt-pflash1".to_owned(),
+            );
             one.backing = Backing::None;
-            variables = Some(Pflash { node: one.node().to_owned(), props: one.blockdevs()? });
+            variables = Some(Pflash {
+                node: one.node().to_owned(),
+                props: one.blockdevs()?,
+            });
         }
     }
     Ok((Some(code), variables))
@@ -199,7 +222,9 @@ pub fn pflash_nodes(os: &Os, caps: &QemuCaps) -> Result<(Option<Pflash>, Option<
 impl Image<'_> {
     /// The node that stands for the image.
     pub fn node(&self) -> &str {
-        self.format_node.as_deref().unwrap_or_else(|| self.node_below_format())
+        self.format_node
+            .as_deref()
+            .unwrap_or_else(|| self.node_below_format())
     }
 
     fn node_below_format(&self) -> &str {
@@ -212,7 +237,10 @@ impl Image<'_> {
     /// `CONFIG_UNSUPPORTED` for storage or formats that QEMU has no driver for.
     pub fn blockdevs(&self) -> Result<Vec<Props>> {
         let storage_is_top = self.slice_node.is_none() && self.format_node.is_none();
-        let mut nodes = vec![self.storage()?.and(self.common(&self.storage_node, storage_is_top))];
+        let mut nodes = vec![
+            self.storage()?
+                .and(self.common(&self.storage_node, storage_is_top)),
+        ];
         if let (Some(node), Some(slice)) = (&self.slice_node, &self.source.slice) {
             let props = Props::new()
                 .with("driver", "raw")
@@ -230,7 +258,8 @@ impl Image<'_> {
     fn common(&self, node: &str, top: bool) -> Props {
         let settings = &self.settings;
         let mut props = Props::new().with("node-name", node);
-        let cache = cache_flags(settings.cache).map(|(_, direct, no_flush)| json!({"direct": direct, "no-flush": no_flush}));
+        let cache = cache_flags(settings.cache)
+            .map(|(_, direct, no_flush)| json!({"direct": direct, "no-flush": no_flush}));
         if top {
             let zeroes = match settings.detect_zeroes {
                 // Zeroes can be unmapped only where discards are.
@@ -278,13 +307,20 @@ impl Image<'_> {
         props = props.with("file", self.node_below_format());
         let has_backing = matches!(
             self.format,
-            StorageFormat::Cow | StorageFormat::Qcow | StorageFormat::Qcow2 | StorageFormat::Qed | StorageFormat::Vmdk
+            StorageFormat::Cow
+                | StorageFormat::Qcow
+                | StorageFormat::Qcow2
+                | StorageFormat::Qed
+                | StorageFormat::Vmdk
         );
         match (&self.backing, has_backing) {
             (Backing::Node(node), true) => Ok(props.with("backing", node.as_str())),
             (Backing::None, true) => Ok(props.with("backing", Value::Null)),
             (Backing::Node(_), false) => {
-                let what = format!("images of format '{}' cannot have another behind them", self.format);
+                let what = format!(
+                    "images of format '{}' cannot have another behind them",
+                    self.format
+                );
                 Err(VirtError::new(ErrorCode::CONFIG_UNSUPPORTED, what))
             }
             _ => Ok(props),
@@ -300,7 +336,14 @@ impl Image<'_> {
                 .with("filename", path.as_deref().ok_or_else(no_path)?)
                 .maybe("aio", io)),
             StorageLocation::Block { path } => Ok(Props::new()
-                .with("driver", if self.settings.host_cdrom { "host_cdrom" } else { "host_device" })
+                .with(
+                    "driver",
+                    if self.settings.host_cdrom {
+                        "host_cdrom"
+                    } else {
+                        "host_device"
+                    },
+                )
                 .with("filename", path.as_deref().ok_or_else(no_path)?)
                 .maybe("aio", io)),
             StorageLocation::Dir { path } => Ok(Props::new()
@@ -308,11 +351,16 @@ impl Image<'_> {
                 .with("dir", path.as_deref().ok_or_else(no_path)?)
                 .with("floppy", self.settings.floppy)
                 .with("rw", !self.settings.read_only)),
-            StorageLocation::Nvme { namespace, address, .. } => Ok(Props::new()
+            StorageLocation::Nvme {
+                namespace, address, ..
+            } => Ok(Props::new()
                 .with("driver", "nvme")
                 .with(
                     "device",
-                    format!("{:04x}:{:02x}:{:02x}.{:x}", address.domain, address.bus, address.slot, address.function),
+                    format!(
+                        "{:04x}:{:02x}:{:02x}.{:x}",
+                        address.domain, address.bus, address.slot, address.function
+                    ),
                 )
                 .with("namespace", *namespace)),
             StorageLocation::Network(network) => self.network(network),
@@ -329,7 +377,9 @@ impl Image<'_> {
     fn network(&self, network: &NetworkStorage) -> Result<Props> {
         let unsupported = |what: &str| VirtError::new(ErrorCode::CONFIG_UNSUPPORTED, what);
         if self.source.auth.is_some() {
-            return Err(unsupported("credentials for network storage are not supported yet"));
+            return Err(unsupported(
+                "credentials for network storage are not supported yet",
+            ));
         }
         if network.tls == Some(true) {
             return Err(unsupported("TLS for network storage is not supported yet"));
@@ -352,7 +402,11 @@ impl Image<'_> {
                     .with("path", name)
                     .with("server", inet_address(host)))
             }
-            NetProtocol::Http | NetProtocol::Https | NetProtocol::Ftp | NetProtocol::Ftps | NetProtocol::Tftp => {
+            NetProtocol::Http
+            | NetProtocol::Https
+            | NetProtocol::Ftp
+            | NetProtocol::Ftps
+            | NetProtocol::Tftp => {
                 if !network.cookies.is_empty() {
                     return Err(unsupported("cookies for network storage are not supported yet"));
                 }
@@ -382,7 +436,11 @@ impl Image<'_> {
                     Some((target, lun)) => (target, lun.parse::<u32>().unwrap_or(0)),
                     None => (name, 0),
                 };
-                let portal = format!("{}:{}", bracket_ipv6(host.name.as_deref().unwrap_or_default()), host.port);
+                let portal = format!(
+                    "{}:{}",
+                    bracket_ipv6(host.name.as_deref().unwrap_or_default()),
+                    host.port
+                );
                 Ok(Props::new()
                     .with("driver", "iscsi")
                     .with("portal", portal)
@@ -424,7 +482,11 @@ impl Image<'_> {
 }
 
 fn bracket_ipv6(host: &str) -> String {
-    if host.contains(':') { format!("[{host}]") } else { host.to_owned() }
+    if host.contains(':') {
+        format!("[{host}]")
+    } else {
+        host.to_owned()
+    }
 }
 
 fn inet_address(host: &StorageHost) -> Value {

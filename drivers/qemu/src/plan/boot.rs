@@ -29,7 +29,11 @@ pub fn iso_time(seconds: i64) -> String {
     let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
     let month_index = (5 * day_of_year + 2) / 153;
     let day = day_of_year - (153 * month_index + 2) / 5 + 1;
-    let month = if month_index < 10 { month_index + 3 } else { month_index - 9 };
+    let month = if month_index < 10 {
+        month_index + 3
+    } else {
+        month_index - 9
+    };
     let year = year_of_era + era * 400 + i64::from(month <= 2);
     let (hour, minute, second) = (rest / 3600, rest / 60 % 60, rest % 60);
     format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}")
@@ -57,11 +61,16 @@ impl Builder<'_> {
     }
 
     pub(super) fn loader(&mut self) {
-        let Some(loader) = &self.domain.os.loader else { return };
+        let Some(loader) = &self.domain.os.loader else {
+            return;
+        };
         match loader.kind {
-            Some(LoaderType::Rom) => self.command.option("-bios", loader.path.clone().unwrap_or_default()),
+            Some(LoaderType::Rom) => self
+                .command
+                .option("-bios", loader.path.clone().unwrap_or_default()),
             Some(LoaderType::Pflash) if loader.secure == Some(true) => {
-                self.command.option("-global", "driver=cfi.pflash01,property=secure,value=on");
+                self.command
+                    .option("-global", "driver=cfi.pflash01,property=secure,value=on");
             }
             _ => {}
         }
@@ -82,8 +91,12 @@ impl Builder<'_> {
             return Err(VirtError::new(ErrorCode::XML_ERROR, what));
         };
         if let Some(bios) = &tables.bios {
-            let entries =
-                [("vendor", &bios.vendor), ("version", &bios.version), ("date", &bios.date), ("release", &bios.release)];
+            let entries = [
+                ("vendor", &bios.vendor),
+                ("version", &bios.version),
+                ("date", &bios.date),
+                ("release", &bios.release),
+            ];
             self.command.option("-smbios", table(0, &entries));
         }
         if let Some(system) = &tables.system {
@@ -99,7 +112,9 @@ impl Builder<'_> {
             self.command.option("-smbios", table(1, &entries));
         }
         if tables.base_boards.len() > 1 {
-            return Err(unsupported("qemu does not support more than one entry to Type 2 in SMBIOS table"));
+            return Err(unsupported(
+                "qemu does not support more than one entry to Type 2 in SMBIOS table",
+            ));
         }
         for board in &tables.base_boards {
             let manufacturer = Some(board.manufacturer.clone().unwrap_or_default());
@@ -136,21 +151,28 @@ impl Builder<'_> {
 
     pub(super) fn firmware_entries(&mut self) {
         for info in &self.domain.sysinfo {
-            let Sysinfo::Fwcfg { entries } = info else { continue };
+            let Sysinfo::Fwcfg { entries } = info else {
+                continue;
+            };
             for entry in entries {
                 let rest = match (&entry.value, &entry.file) {
                     (Some(value), _) => format!("string={value}"),
                     (None, Some(file)) => format!("file={file}"),
                     (None, None) => continue,
                 };
-                self.command.option("-fw_cfg", format!("name={},{rest}", entry.name));
+                self.command
+                    .option("-fw_cfg", format!("name={},{rest}", entry.name));
             }
         }
     }
 
     pub(super) fn generation_id(&mut self) -> Result<()> {
-        let Some(Genid::Is(id)) = self.domain.genid else { return Ok(()) };
-        let props = Props::device("vmgenid").with("guid", id.to_string()).with("id", "vmgenid0");
+        let Some(Genid::Is(id)) = self.domain.genid else {
+            return Ok(());
+        };
+        let props = Props::device("vmgenid")
+            .with("guid", id.to_string())
+            .with("id", "vmgenid0");
         self.device(props)
     }
 
@@ -159,8 +181,14 @@ impl Builder<'_> {
         let base = match &clock.base {
             ClockBase::Utc { .. } => "utc".to_owned(),
             ClockBase::Localtime { .. } | ClockBase::Timezone { .. } => "localtime".to_owned(),
-            ClockBase::Variable { adjustment, basis, .. } => {
-                let local = if *basis == ClockBasis::Localtime { self.host.utc_offset } else { 0 };
+            ClockBase::Variable {
+                adjustment, basis, ..
+            } => {
+                let local = if *basis == ClockBasis::Localtime {
+                    self.host.utc_offset
+                } else {
+                    0
+                };
                 iso_time(self.host.now.saturating_add(*adjustment).saturating_add(local))
             }
             ClockBase::Absolute { start } => iso_time(i64::try_from(*start).unwrap_or(i64::MAX / 2)),
@@ -179,7 +207,9 @@ impl Builder<'_> {
                 None | Some(TickPolicy::Delay) => {}
                 Some(TickPolicy::Catchup) => options.put("driftfix", "slew"),
                 Some(policy) => {
-                    return Err(unsupported(&format!("unsupported rtc timer tickpolicy '{policy}'")));
+                    return Err(unsupported(&format!(
+                        "unsupported rtc timer tickpolicy '{policy}'"
+                    )));
                 }
             }
         }
@@ -201,10 +231,13 @@ impl Builder<'_> {
                         Some(TickPolicy::Discard) => "discard",
                         _ => continue,
                     };
-                    self.command.option("-global", format!("kvm-pit.lost_tick_policy={word}"));
+                    self.command
+                        .option("-global", format!("kvm-pit.lost_tick_policy={word}"));
                 }
                 (TimerName::Hpet, _)
-                    if timer.present == Some(false) && !self.caps.has(Flag::MachineHpet) && self.arch.is_x86() =>
+                    if timer.present == Some(false)
+                        && !self.caps.has(Flag::MachineHpet)
+                        && self.arch.is_x86() =>
                 {
                     self.command.flag("-no-hpet");
                 }
@@ -218,21 +251,32 @@ impl Builder<'_> {
         use virt_conf::domain::lifecycle::LifecycleAction;
         let reboots = self.domain.on_reboot != LifecycleAction::Destroy
             || self.domain.on_poweroff != LifecycleAction::Destroy
-            || !matches!(self.domain.on_crash, LifecycleAction::Destroy | LifecycleAction::CoredumpDestroy);
+            || !matches!(
+                self.domain.on_crash,
+                LifecycleAction::Destroy | LifecycleAction::CoredumpDestroy
+            );
         if !self.caps.has(Flag::SetAction) && !reboots {
             self.command.flag("-no-reboot");
         } else {
             self.command.flag("-no-shutdown");
         }
         let unknown = self.machine_caps.is_none_or(|machine| machine.acpi.is_none());
-        if unknown && (self.arch.is_x86() || self.arch == virt_util::arch::Arch::Aarch64) && !self.features.acpi {
+        if unknown
+            && (self.arch.is_x86() || self.arch == virt_util::arch::Arch::Aarch64)
+            && !self.features.acpi
+        {
             self.command.flag("-no-acpi");
         }
         let Some(pm) = &self.domain.pm else { return };
-        let device = if self.machine().is_q35() { "ICH9-LPC" } else { "PIIX4_PM" };
+        let device = if self.machine().is_q35() {
+            "ICH9-LPC"
+        } else {
+            "PIIX4_PM"
+        };
         for (state, key) in [(pm.suspend_to_mem, "s3"), (pm.suspend_to_disk, "s4")] {
             if let Some(state) = state {
-                self.command.option("-global", format!("{device}.disable_{key}={}", u8::from(!state)));
+                self.command
+                    .option("-global", format!("{device}.disable_{key}={}", u8::from(!state)));
             }
         }
     }
@@ -269,13 +313,18 @@ impl Builder<'_> {
                 AcpiTableType::Slic => "sig=SLIC,",
                 AcpiTableType::Msdm => "sig=MSDM,",
             };
-            self.command.option("-acpitable", format!("{signature}file={}", escape_commas(&table.path)));
+            self.command.option(
+                "-acpitable",
+                format!("{signature}file={}", escape_commas(&table.path)),
+            );
         }
         Ok(())
     }
 
     pub(super) fn iommu(&mut self) -> Result<()> {
-        let Some(iommu) = &self.domain.devices.iommu else { return Ok(()) };
+        let Some(iommu) = &self.domain.devices.iommu else {
+            return Ok(());
+        };
         let driver = iommu.driver.clone().unwrap_or_default();
         let props = match iommu.model {
             IommuModel::Smmuv3 => return Ok(()),
@@ -287,9 +336,9 @@ impl Builder<'_> {
                 .maybe("device-iotlb", driver.iotlb)
                 .positive("aw-bits", driver.aw_bits)
                 .maybe("dma-translation", driver.dma_translation),
-            IommuModel::Virtio => {
-                Props::device("virtio-iommu").with("id", alias(&iommu.info)?).and(self.address(&iommu.info, None)?)
-            }
+            IommuModel::Virtio => Props::device("virtio-iommu")
+                .with("id", alias(&iommu.info)?)
+                .and(self.address(&iommu.info, None)?),
         };
         self.device(props)
     }

@@ -1,6 +1,8 @@
 //! Character devices on the host's side: `-chardev`.
 
-use virt_conf::domain::chardev::{ChardevHost, ChardevSource, MouseMode, Reconnect, SourceMode, SpicevmcType, TcpProtocol};
+use virt_conf::domain::chardev::{
+    ChardevHost, ChardevSource, MouseMode, Reconnect, SourceMode, SpicevmcType, TcpProtocol,
+};
 use virt_util::{ErrorCode, Result, VirtError};
 
 use super::Builder;
@@ -22,7 +24,10 @@ impl Builder<'_> {
         spicevmc: SpicevmcType,
     ) -> Result<()> {
         let unset = |what: &str| {
-            VirtError::new(ErrorCode::CONFIG_UNSUPPORTED, format_args!("the character device '{alias}' has no {what}"))
+            VirtError::new(
+                ErrorCode::CONFIG_UNSUPPORTED,
+                format_args!("the character device '{alias}' has no {what}"),
+            )
         };
         let (kind, mut props) = match &host.source {
             ChardevSource::Null => ("null", Props::new()),
@@ -36,14 +41,25 @@ impl Builder<'_> {
                     append: append.unwrap_or(false),
                     device: alias.to_owned(),
                 };
-                ("file", self.file_or_fdset(usage, path, *append, &format!("{alias}-source"), "path", "append"))
+                (
+                    "file",
+                    self.file_or_fdset(usage, path, *append, &format!("{alias}-source"), "path", "append"),
+                )
             }
-            ChardevSource::Pipe { path, .. } => {
-                ("pipe", Props::new().with("path", path.as_deref().ok_or_else(|| unset("path"))?))
-            }
+            ChardevSource::Pipe { path, .. } => (
+                "pipe",
+                Props::new().with("path", path.as_deref().ok_or_else(|| unset("path"))?),
+            ),
             ChardevSource::Dev { path, .. } => {
-                let kind = if id.starts_with("charparallel") { "parallel" } else { "serial" };
-                (kind, Props::new().with("path", path.as_deref().ok_or_else(|| unset("path"))?))
+                let kind = if id.starts_with("charparallel") {
+                    "parallel"
+                } else {
+                    "serial"
+                };
+                (
+                    kind,
+                    Props::new().with("path", path.as_deref().ok_or_else(|| unset("path"))?),
+                )
             }
             ChardevSource::Unix(unix) => {
                 let path = unix.path.as_deref().ok_or_else(|| unset("path"))?;
@@ -52,7 +68,10 @@ impl Builder<'_> {
                 let mut reconnect = None;
                 if listens {
                     // The socket exists and is ours before QEMU runs: nobody can come first, and it survives.
-                    let usage = DescriptorUse::ListenSocket { path: path.to_owned(), chardev: id.to_owned() };
+                    let usage = DescriptorUse::ListenSocket {
+                        path: path.to_owned(),
+                        chardev: id.to_owned(),
+                    };
                     props = props.with("fd", self.descriptor(usage).to_string());
                 } else {
                     props = props.with("path", path);
@@ -70,7 +89,10 @@ impl Builder<'_> {
                     return Err(VirtError::new(ErrorCode::CONFIG_UNSUPPORTED, what));
                 }
                 let telnet = (tcp.protocol == TcpProtocol::Telnet).then_some(true);
-                ("socket", self.socket_tail(props, telnet, listens, reconnect_seconds(tcp.reconnect.as_ref())))
+                (
+                    "socket",
+                    self.socket_tail(props, telnet, listens, reconnect_seconds(tcp.reconnect.as_ref())),
+                )
             }
             ChardevSource::Udp(udp) => {
                 let text = |text: &Option<String>| text.clone().unwrap_or_default();
@@ -78,13 +100,17 @@ impl Builder<'_> {
                     .with("host", text(&udp.connect.host))
                     .with("port", text(&udp.connect.service))
                     .with("localaddr", text(&udp.bind.host))
-                    .with("localport", udp.bind.service.clone().unwrap_or_else(|| "0".to_owned()));
+                    .with(
+                        "localport",
+                        udp.bind.service.clone().unwrap_or_else(|| "0".to_owned()),
+                    );
                 ("udp", props)
             }
             ChardevSource::Spicevmc => ("spicevmc", Props::new().with("name", spicevmc.as_str())),
-            ChardevSource::Spiceport { channel } => {
-                ("spiceport", Props::new().with("name", channel.as_deref().ok_or_else(|| unset("channel"))?))
-            }
+            ChardevSource::Spiceport { channel } => (
+                "spiceport",
+                Props::new().with("name", channel.as_deref().ok_or_else(|| unset("channel"))?),
+            ),
             ChardevSource::QemuVdagent { clipboard, mouse } => {
                 let props = Props::new()
                     .with("name", "vdagent")
@@ -92,24 +118,25 @@ impl Builder<'_> {
                     .maybe("mouse", mouse.map(|mouse| mouse == MouseMode::Client));
                 ("qemu-vdagent", props)
             }
-            ChardevSource::Dbus { channel } => {
-                ("dbus", Props::new().with("name", channel.as_deref().ok_or_else(|| unset("channel"))?))
-            }
+            ChardevSource::Dbus { channel } => (
+                "dbus",
+                Props::new().with("name", channel.as_deref().ok_or_else(|| unset("channel"))?),
+            ),
             ChardevSource::Nmdm { .. } => {
                 let what = format!("QEMU has no null modem: character device '{alias}'");
                 return Err(VirtError::new(ErrorCode::CONFIG_UNSUPPORTED, what));
             }
         };
-        if let Some(log) = &host.log {
-            if let Some(path) = log.file.as_deref() {
-                let usage = DescriptorUse::ChardevLog {
-                    path: path.to_owned(),
-                    append: log.append.unwrap_or(false),
-                    device: alias.to_owned(),
-                };
-                let opaque = format!("{alias}-log");
-                props = props.and(self.file_or_fdset(usage, path, log.append, &opaque, "logfile", "logappend"));
-            }
+        if let Some(log) = &host.log
+            && let Some(path) = log.file.as_deref()
+        {
+            let usage = DescriptorUse::ChardevLog {
+                path: path.to_owned(),
+                append: log.append.unwrap_or(false),
+                device: alias.to_owned(),
+            };
+            let opaque = format!("{alias}-log");
+            props = props.and(self.file_or_fdset(usage, path, log.append, &opaque, "logfile", "logappend"));
         }
         let mut value = format!("{kind},id={id}");
         if !props.is_empty() {
@@ -120,7 +147,13 @@ impl Builder<'_> {
         Ok(())
     }
 
-    fn socket_tail(&self, props: Props, telnet: Option<bool>, listens: bool, reconnect: Option<u64>) -> Props {
+    fn socket_tail(
+        &self,
+        props: Props,
+        telnet: Option<bool>,
+        listens: bool,
+        reconnect: Option<u64>,
+    ) -> Props {
         let (seconds, millis) = match reconnect {
             Some(seconds) if self.caps.has(Flag::ChardevReconnectMiliseconds) => {
                 (None, Some(seconds.saturating_mul(1000)))
@@ -150,14 +183,17 @@ impl Builder<'_> {
         }
         let number = self.descriptor(usage);
         let set = self.fdset(number, opaque);
-        Props::new().with(path_key, format!("/dev/fdset/{set}")).with(append_key, true)
+        Props::new()
+            .with(path_key, format!("/dev/fdset/{set}"))
+            .with(append_key, true)
     }
 
     /// Puts a descriptor into a set of its own; says which.
     pub(super) fn fdset(&mut self, number: i32, opaque: &str) -> u32 {
         let set = self.next_fdset;
         self.next_fdset += 1;
-        self.command.option("-add-fd", format!("set={set},fd={number},opaque={opaque}"));
+        self.command
+            .option("-add-fd", format!("set={set},fd={number},opaque={opaque}"));
         set
     }
 }

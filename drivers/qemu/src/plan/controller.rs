@@ -44,13 +44,20 @@ impl Builder<'_> {
     /// Settings of root buses.
     pub(super) fn pci_holes(&mut self) -> Result<()> {
         for controller in self.controllers() {
-            let (Some(size), ControllerKind::Pci(pci)) = (controller.pci_hole64, &controller.kind) else { continue };
+            let (Some(size), ControllerKind::Pci(pci)) = (controller.pci_hole64, &controller.kind) else {
+                continue;
+            };
             let host = match pci.model {
                 Some(PciControllerModel::PciRoot) => "i440FX-pcihost",
                 Some(PciControllerModel::PcieRoot) => "q35-pcihost",
-                _ => return Err(VirtError::internal("64-bit PCI hole setting is only for root PCI controllers")),
+                _ => {
+                    return Err(VirtError::internal(
+                        "64-bit PCI hole setting is only for root PCI controllers",
+                    ));
+                }
             };
-            self.command.option("-global", format!("{host}.pci-hole64-size={size}K"));
+            self.command
+                .option("-global", format!("{host}.pci-hole64-size={size}K"));
         }
         Ok(())
     }
@@ -77,7 +84,9 @@ impl Builder<'_> {
             if self.is_part_of_machine(controller) {
                 continue;
             }
-            let Some(props) = self.controller_device(controller)? else { continue };
+            let Some(props) = self.controller_device(controller)? else {
+                continue;
+            };
             let props = props.and(self.address(&controller.info, None)?);
             self.zpci(&controller.info)?;
             self.device(props)?;
@@ -95,9 +104,10 @@ impl Builder<'_> {
             },
             ControllerKind::Sata { index: Some(0) } => machine.is_q35(),
             ControllerKind::Ide { index: Some(0), .. } => machine.has_builtin_ide(),
-            ControllerKind::Scsi { index: Some(0), model: Some(ScsiControllerModel::Ncr53c90) } => {
-                machine.has_builtin_esp()
-            }
+            ControllerKind::Scsi {
+                index: Some(0),
+                model: Some(ScsiControllerModel::Ncr53c90),
+            } => machine.has_builtin_esp(),
             ControllerKind::Usb { model, .. } => {
                 *model == Some(UsbControllerModel::None) || (model.is_none() && self.arch.is_s390())
             }
@@ -111,10 +121,17 @@ impl Builder<'_> {
         let driver = controller.driver.as_ref().unwrap_or(&no_driver);
         Ok(Some(match &controller.kind {
             ControllerKind::Scsi { model, .. } => self.scsi_device(controller, *model, driver, id)?,
-            ControllerKind::VirtioSerial { model, ports, vectors, .. } => {
+            ControllerKind::VirtioSerial {
+                model,
+                ports,
+                vectors,
+                ..
+            } => {
                 let variant = match model {
                     Some(VirtioSerialControllerModel::VirtioTransitional) => VirtioVariant::Transitional,
-                    Some(VirtioSerialControllerModel::VirtioNonTransitional) => VirtioVariant::NonTransitional,
+                    Some(VirtioSerialControllerModel::VirtioNonTransitional) => {
+                        VirtioVariant::NonTransitional
+                    }
                     _ => VirtioVariant::Plain,
                 };
                 self.virtio("virtio-serial", &controller.info, variant, Some(&driver.virtio))?
@@ -129,7 +146,9 @@ impl Builder<'_> {
                     let what = format!("the USB controller '{id}' has no model");
                     return Err(VirtError::new(ErrorCode::CONFIG_UNSUPPORTED, what));
                 };
-                let props = Props::device(usb_driver(*model)).maybe("p2", *ports).maybe("p3", *ports);
+                let props = Props::device(usb_driver(*model))
+                    .maybe("p2", *ports)
+                    .maybe("p3", *ports);
                 match controller.info.usb_master_port {
                     Some(port) => {
                         let master = self
@@ -140,7 +159,9 @@ impl Builder<'_> {
                             })
                             .and_then(|one| one.info.alias.as_deref())
                             .ok_or_else(|| VirtError::internal("masterbus not found"))?;
-                        props.with("masterbus", format!("{master}.0")).with("firstport", port)
+                        props
+                            .with("masterbus", format!("{master}.0"))
+                            .with("firstport", port)
                     }
                     None => props.with("id", id),
                 }
@@ -150,7 +171,10 @@ impl Builder<'_> {
             | ControllerKind::Fdc { .. }
             | ControllerKind::Xenbus { .. }
             | ControllerKind::Isa { .. } => {
-                let what = format!("Unsupported controller type: {}", controller.kind.controller_type());
+                let what = format!(
+                    "Unsupported controller type: {}",
+                    controller.kind.controller_type()
+                );
                 return Err(VirtError::new(ErrorCode::CONFIG_UNSUPPORTED, what));
             }
         }))
@@ -207,7 +231,9 @@ impl Builder<'_> {
 fn pci_device(pci: &PciController, id: &str) -> Result<Option<Props>> {
     use PciControllerModel as M;
     let Some(model) = pci.model else {
-        return Err(VirtError::internal(format_args!("the PCI controller '{id}' has no model")));
+        return Err(VirtError::internal(format_args!(
+            "the PCI controller '{id}' has no model"
+        )));
     };
     if model == M::PciRoot
         && pci.model_name == PciControllerModelName::SpaprPciHostBridge
@@ -217,7 +243,9 @@ fn pci_device(pci: &PciController, id: &str) -> Result<Option<Props>> {
     }
     let name = match pci.model_name {
         PciControllerModelName::None => {
-            return Err(VirtError::internal(format_args!("the PCI controller '{id}' has no model name")));
+            return Err(VirtError::internal(format_args!(
+                "the PCI controller '{id}' has no model name"
+            )));
         }
         name => name.as_str(),
     };

@@ -35,13 +35,18 @@ impl Builder<'_> {
         let cpu = self.domain.cpu.as_deref();
         let Some(cpu) = cpu.filter(|cpu| cpu.mode != CpuMode::Custom || cpu.model_name().is_some()) else {
             let emulator = self.domain.devices.emulator.as_deref().unwrap_or_default();
-            let wide = emulator.contains("x86_64") || (self.host.arch == Arch::X86_64 && emulator.contains("kvm"));
+            let wide =
+                emulator.contains("x86_64") || (self.host.arch == Arch::X86_64 && emulator.contains("kvm"));
             return Ok((self.arch == Arch::I686 && wide).then(|| "qemu32".to_owned()));
         };
         let mut options = Options::default();
         match cpu.mode {
             CpuMode::HostPassthrough | CpuMode::Maximum => {
-                options.0.push_str(if cpu.mode == CpuMode::Maximum { "max" } else { "host" });
+                options.0.push_str(if cpu.mode == CpuMode::Maximum {
+                    "max"
+                } else {
+                    "host"
+                });
                 if self.arch == Arch::Armv7l && self.host.arch == Arch::Aarch64 {
                     options.put("aarch64", "off");
                 }
@@ -70,7 +75,11 @@ impl Builder<'_> {
             options.put("vendor", vendor);
         }
         let known = if self.arch.is_x86() {
-            self.caps.accel(self.accel).host_cpu.as_ref().map(|host| &host.properties)
+            self.caps
+                .accel(self.accel)
+                .host_cpu
+                .as_ref()
+                .map(|host| &host.properties)
         } else {
             None
         };
@@ -80,9 +89,9 @@ impl Builder<'_> {
                 CpuFeaturePolicy::Force | CpuFeaturePolicy::Require => options.put(name, "on"),
                 CpuFeaturePolicy::Disable | CpuFeaturePolicy::Forbid => {
                     let is_known = known.is_none_or(|known| {
-                        known.iter().any(|property| {
-                            property.name == name || property.name == feature.name
-                        })
+                        known
+                            .iter()
+                            .any(|property| property.name == name || property.name == feature.name)
                     });
                     if is_known {
                         options.put(name, "off");
@@ -114,7 +123,13 @@ impl Builder<'_> {
         if let Some(hyperv) = &self.features.hyperv {
             hyperv_flags(hyperv, &mut options);
         }
-        if self.domain.devices.panics.iter().any(|panic| panic.model == Some(PanicModel::Hyperv)) {
+        if self
+            .domain
+            .devices
+            .panics
+            .iter()
+            .any(|panic| panic.model == Some(PanicModel::Hyperv))
+        {
             options.0.push_str(",hv-crash");
         }
         if let Some(kvm) = &self.features.kvm {
@@ -173,7 +188,9 @@ impl Builder<'_> {
             domain.vcpus.online()
         } else {
             let states = domain.vcpu_states.iter();
-            let fixed = states.filter(|state| state.enabled && state.hotpluggable != Some(true)).count();
+            let fixed = states
+                .filter(|state| state.enabled && state.hotpluggable != Some(true))
+                .count();
             u32::try_from(fixed).unwrap_or(u32::MAX)
         };
         let mut options = Options(fixed.to_string());
@@ -184,7 +201,10 @@ impl Builder<'_> {
         let clusters = self.caps.has(Flag::SmpClusters);
         match domain.cpu.as_ref().and_then(|cpu| cpu.topology) {
             Some(topology) => {
-                for (what, value, supported) in [("die", topology.dies, dies), ("cluster", topology.clusters, clusters)] {
+                for (what, value, supported) in [
+                    ("die", topology.dies, dies),
+                    ("cluster", topology.clusters, clusters),
+                ] {
                     if value != 1 && !supported {
                         let what = format!("Only 1 {what} per socket is supported by this QEMU");
                         return Err(VirtError::new(ErrorCode::CONFIG_UNSUPPORTED, what));
@@ -224,7 +244,10 @@ fn hyperv_flags(hyperv: &Hyperv, options: &mut Options) {
     put("hv-relaxed", is_on(hyperv.relaxed));
     put("hv-vapic", is_on(hyperv.vapic));
     if let Some(retries) = hyperv.spinlocks.as_ref().filter(|spinlocks| spinlocks.on) {
-        options.put("hv-spinlocks", format_args!("0x{:x}", retries.retries.unwrap_or(0)));
+        options.put(
+            "hv-spinlocks",
+            format_args!("0x{:x}", retries.retries.unwrap_or(0)),
+        );
     }
     let mut put = |name: &str, on: Option<bool>| {
         if on == Some(true) {
@@ -239,7 +262,12 @@ fn hyperv_flags(hyperv: &Hyperv, options: &mut Options) {
         put("hv-stimer-direct", is_on(stimer.direct).filter(|_| stimer.on));
     }
     put("hv-reset", is_on(hyperv.reset));
-    if let Some(value) = hyperv.vendor_id.as_ref().filter(|vendor| vendor.on).and_then(|vendor| vendor.value.as_ref()) {
+    if let Some(value) = hyperv
+        .vendor_id
+        .as_ref()
+        .filter(|vendor| vendor.on)
+        .and_then(|vendor| vendor.value.as_ref())
+    {
         options.put("hv-vendor-id", value);
     }
     let mut put = |name: &str, on: Option<bool>| {

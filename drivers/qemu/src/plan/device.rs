@@ -34,7 +34,9 @@ impl VirtioVariant {
 
 /// The alias of a device, which every device has once it is planned.
 pub fn alias(info: &DeviceInfo) -> Result<&str> {
-    info.alias.as_deref().ok_or_else(|| VirtError::internal("a device has no alias"))
+    info.alias
+        .as_deref()
+        .ok_or_else(|| VirtError::internal("a device has no alias"))
 }
 
 impl Builder<'_> {
@@ -44,7 +46,9 @@ impl Builder<'_> {
             .find(|one| one.kind.controller_type() == kind && one.kind.index() == Some(index))
             .and_then(|one| one.info.alias.as_deref())
             .ok_or_else(|| {
-                VirtError::internal(format_args!("could not find {kind} controller with index {index} for a device"))
+                VirtError::internal(format_args!(
+                    "could not find {kind} controller with index {index} for a device"
+                ))
             })
     }
 
@@ -72,7 +76,12 @@ impl Builder<'_> {
             Some(Address::SpaprVio(address)) => props.positive("reg", address.reg.unwrap_or(0)),
             Some(Address::Ccw(address)) => {
                 let part = |part: Option<u32>| part.unwrap_or(0);
-                let devno = format!("{:x}.{:x}.{:04x}", part(address.cssid), part(address.ssid), part(address.devno));
+                let devno = format!(
+                    "{:x}.{:x}.{:04x}",
+                    part(address.cssid),
+                    part(address.ssid),
+                    part(address.devno)
+                );
                 props.with("devno", devno)
             }
             Some(Address::Isa(address)) => props.with("iobase", address.iobase).positive("irq", address.irq),
@@ -93,7 +102,10 @@ impl Builder<'_> {
             .controllers()
             .find(|one| matches!(&one.kind, ControllerKind::Pci(pci) if pci.index == Some(address.bus)))
             .ok_or_else(|| {
-                VirtError::internal(format_args!("could not find PCI controller with index {}", address.bus))
+                VirtError::internal(format_args!(
+                    "could not find PCI controller with index {}",
+                    address.bus
+                ))
             })?;
         let ControllerKind::Pci(pci) = &controller.kind else {
             return Err(VirtError::internal("a PCI controller is none"));
@@ -104,14 +116,20 @@ impl Builder<'_> {
         if alias.starts_with("ua-") {
             // Roots are part of the machine: the user's name for one is ours alone.
             return Ok(match pci.model {
-                Some(Model::PciRoot) if target == 0 && self.machine().supports_pci_multibus() => "pci.0".to_owned(),
+                Some(Model::PciRoot) if target == 0 && self.machine().supports_pci_multibus() => {
+                    "pci.0".to_owned()
+                }
                 Some(Model::PciRoot) if target == 0 => "pci".to_owned(),
                 Some(Model::PcieRoot) => "pcie.0".to_owned(),
                 _ => alias.to_owned(),
             });
         }
         let further_bridge = self.machine().is_pseries() && pci.model == Some(Model::PciRoot) && target > 0;
-        Ok(if further_bridge { format!("{alias}.0") } else { alias.to_owned() })
+        Ok(if further_bridge {
+            format!("{alias}.0")
+        } else {
+            alias.to_owned()
+        })
     }
 
     fn drive_address(&self, address: &DriveAddress, bus: Option<DiskBus>) -> Result<Props> {
@@ -123,7 +141,9 @@ impl Builder<'_> {
                 } else {
                     self.controller_alias(ControllerType::Ide, address.controller)?
                 };
-                props.with("bus", format!("{controller}.{}", address.bus)).with("unit", address.unit)
+                props
+                    .with("bus", format!("{controller}.{}", address.bus))
+                    .with("unit", address.unit)
             }
             Some(DiskBus::Sata) => {
                 let controller = if self.machine().is_q35() && address.controller == 0 {
@@ -154,14 +174,21 @@ impl Builder<'_> {
                         .with("lun", address.unit),
                 }
             }
-            _ => return Err(VirtError::internal("a drive address belongs to an IDE, SATA, SCSI or floppy drive")),
+            _ => {
+                return Err(VirtError::internal(
+                    "a drive address belongs to an IDE, SATA, SCSI or floppy drive",
+                ));
+            }
         })
     }
 
     /// The model of a SCSI controller.
     pub(super) fn scsi_model(&self, index: u32) -> Option<ScsiControllerModel> {
         self.controllers().find_map(|one| match &one.kind {
-            ControllerKind::Scsi { index: Some(found), model } if *found == index => *model,
+            ControllerKind::Scsi {
+                index: Some(found),
+                model,
+            } if *found == index => *model,
             _ => None,
         })
     }
@@ -188,7 +215,8 @@ impl Builder<'_> {
         let mut driver = format!("{base}-{suffix}");
         if variant != VirtioVariant::Plain {
             if suffix != "pci" {
-                let what = format!("virtio (non-)transitional models are not supported for address type '{suffix}'");
+                let what =
+                    format!("virtio (non-)transitional models are not supported for address type '{suffix}'");
                 return Err(VirtError::new(ErrorCode::CONFIG_UNSUPPORTED, what));
             }
             let separate = self.caps.has(Flag::VirtioPciTransitional);
@@ -207,7 +235,9 @@ impl Builder<'_> {
 
     /// The option ROM of a PCI device.
     pub(super) fn rom(&self, info: &DeviceInfo) -> Result<Props> {
-        let Some(rom) = &info.rom else { return Ok(Props::new()) };
+        let Some(rom) = &info.rom else {
+            return Ok(Props::new());
+        };
         if rom.enabled.is_none() && rom.bar.is_none() && rom.file.is_none() {
             return Ok(Props::new());
         }
@@ -229,7 +259,10 @@ impl Builder<'_> {
         let value = if self.caps.has(Flag::DeviceJson) {
             props.to_json()
         } else {
-            let driver = props.get("driver").and_then(serde_json::Value::as_str).unwrap_or_default();
+            let driver = props
+                .get("driver")
+                .and_then(serde_json::Value::as_str)
+                .unwrap_or_default();
             format!("{driver},{}", props.to_key_values(Some("driver"))?)
         };
         self.command.option("-device", value);
@@ -241,7 +274,10 @@ impl Builder<'_> {
         let value = if self.caps.has(Flag::NetdevJson) {
             props.to_json()
         } else {
-            let kind = props.get("type").and_then(serde_json::Value::as_str).unwrap_or_default();
+            let kind = props
+                .get("type")
+                .and_then(serde_json::Value::as_str)
+                .unwrap_or_default();
             format!("{kind},{}", props.to_key_values(Some("type"))?)
         };
         self.command.option("-netdev", value);
@@ -265,7 +301,9 @@ impl Builder<'_> {
 
 /// What all virtio devices can be told.
 pub fn virtio_options(options: Option<&VirtioOptions>) -> Props {
-    let Some(options) = options else { return Props::new() };
+    let Some(options) = options else {
+        return Props::new();
+    };
     Props::new()
         .maybe("iommu_platform", options.iommu)
         .maybe("ats", options.ats)

@@ -35,12 +35,21 @@ pub fn images<'a>(disk: &'a Disk, caps: &QemuCaps, next_id: &mut u32) -> Result<
         metadata_cache: driver.metadata_cache,
         host_cdrom: false,
     };
-    chain(&disk.source, format, disk.backing.as_ref(), &settings, caps, next_id)
+    chain(
+        &disk.source,
+        format,
+        disk.backing.as_ref(),
+        &settings,
+        caps,
+        next_id,
+    )
 }
 
 /// The place of a drive by the letters of its name: `vdc` is 2.
 pub fn name_index(name: &str) -> Option<u32> {
-    let letters = ["fd", "hd", "vd", "sd", "xvd", "ubd"].iter().find_map(|prefix| name.strip_prefix(prefix))?;
+    let letters = ["fd", "hd", "vd", "sd", "xvd", "ubd"]
+        .iter()
+        .find_map(|prefix| name.strip_prefix(prefix))?;
     let letters = letters.trim_end_matches(|c: char| c.is_ascii_digit());
     let mut index: u32 = 0;
     for letter in letters.bytes() {
@@ -98,11 +107,20 @@ impl Builder<'_> {
     /// An SD card has no device of its own, so it is attached in QEMU's oldest way.
     fn sd_card(&mut self, disk: &Disk) -> Result<()> {
         let path = disk.source.location.path().ok_or_else(|| {
-            VirtError::new(ErrorCode::CONFIG_UNSUPPORTED, "an SD card needs a file, a device or a folder")
+            VirtError::new(
+                ErrorCode::CONFIG_UNSUPPORTED,
+                "an SD card needs a file, a device or a folder",
+            )
         })?;
         let mut value = format!("file={},", super::args::escape_commas(path));
-        value.push_str(&format!("format={},", disk.driver.format.unwrap_or(StorageFormat::Raw)));
-        value.push_str(&format!("if=sd,index={}", name_index(&disk.target.dev).unwrap_or(0)));
+        value.push_str(&format!(
+            "format={},",
+            disk.driver.format.unwrap_or(StorageFormat::Raw)
+        ));
+        value.push_str(&format!(
+            "if=sd,index={}",
+            name_index(&disk.target.dev).unwrap_or(0)
+        ));
         if disk.rest.read_only {
             value.push_str(",readonly=on");
         }
@@ -118,14 +136,23 @@ impl Builder<'_> {
         let props = match bus {
             Some(DiskBus::Ide | DiskBus::Sata) => {
                 model = disk.rest.product.clone();
-                Props::device(if disk.device == DiskDevice::Cdrom { "ide-cd" } else { "ide-hd" })
+                Props::device(if disk.device == DiskDevice::Cdrom {
+                    "ide-cd"
+                } else {
+                    "ide-hd"
+                })
             }
             Some(DiskBus::Scsi) => {
                 product = disk.rest.product.clone();
                 match disk.device {
                     DiskDevice::Lun => Props::device("scsi-block"),
                     device => {
-                        device_id = Some(disk.rest.serial.clone().unwrap_or_else(|| format!("drive-{name}")));
+                        device_id = Some(
+                            disk.rest
+                                .serial
+                                .clone()
+                                .unwrap_or_else(|| format!("drive-{name}")),
+                        );
                         if device == DiskDevice::Cdrom {
                             Props::device("scsi-cd")
                         } else {
@@ -177,7 +204,10 @@ impl Builder<'_> {
             .as_deref()
             .map(|wwn| {
                 u64::from_str_radix(wwn.trim_start_matches("0x"), 16).map_err(|_| {
-                    VirtError::invalid_arg(format_args!("Unable to parse wwn value '{wwn}' of disk '{}'", disk.target.dev))
+                    VirtError::invalid_arg(format_args!(
+                        "Unable to parse wwn value '{wwn}' of disk '{}'",
+                        disk.target.dev
+                    ))
                 })
             })
             .transpose()?;
@@ -213,15 +243,28 @@ impl Builder<'_> {
             .positive("cyls", geometry.cylinders)
             .positive("heads", geometry.heads)
             .positive("secs", geometry.sectors)
-            .maybe("bios-chs-trans", geometry.translation.map(|translation| translation.as_str()))
-            .maybe("serial", disk.rest.serial.as_deref().map(|serial| serial.replace(' ', "\\ ")))
+            .maybe(
+                "bios-chs-trans",
+                geometry.translation.map(|translation| translation.as_str()),
+            )
+            .maybe(
+                "serial",
+                disk.rest
+                    .serial
+                    .as_deref()
+                    .map(|serial| serial.replace(' ', "\\ ")),
+            )
             .maybe("werror", write_error)
             .maybe("rerror", read_error))
     }
 
     fn floppy_controller(&mut self) -> Result<()> {
         let (mut any, mut first, mut second) = (false, 0, 0);
-        for disk in self.domain_disks().iter().filter(|disk| disk.bus() == Some(DiskBus::Fdc)) {
+        for disk in self
+            .domain_disks()
+            .iter()
+            .filter(|disk| disk.bus() == Some(DiskBus::Fdc))
+        {
             any = true;
             let index = self.boot_index(&disk.info);
             match &disk.info.address {
@@ -233,12 +276,15 @@ impl Builder<'_> {
             return Ok(());
         }
         if self.machine().is_q35() {
-            let props = Props::device("isa-fdc").positive("bootindexA", first).positive("bootindexB", second);
+            let props = Props::device("isa-fdc")
+                .positive("bootindexA", first)
+                .positive("bootindexB", second);
             return self.device(props);
         }
         for (drive, index) in [("A", first), ("B", second)] {
             if index != 0 {
-                self.command.option("-global", format!("isa-fdc.bootindex{drive}={index}"));
+                self.command
+                    .option("-global", format!("isa-fdc.bootindex{drive}={index}"));
             }
         }
         Ok(())
@@ -284,7 +330,14 @@ mod tests {
 
     #[test]
     fn names_count_like_columns() {
-        for (name, index) in [("vda", 0), ("vdz", 25), ("vdaa", 26), ("xvdb", 1), ("hda1", 0), ("sdzz", 701)] {
+        for (name, index) in [
+            ("vda", 0),
+            ("vdz", 25),
+            ("vdaa", 26),
+            ("xvdb", 1),
+            ("hda1", 0),
+            ("sdzz", 701),
+        ] {
             assert_eq!(name_index(name), Some(index), "{name}");
         }
         for name in ["", "vd", "vdA", "zda", "vdaaaaaaaaaaaa"] {

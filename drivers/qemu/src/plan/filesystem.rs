@@ -1,8 +1,8 @@
 //! Folders of the host that the guest shares.
 
 use virt_conf::domain::filesystem::{
-    Filesystem, FilesystemAccessMode, FilesystemDriver, FilesystemModel, FilesystemMultidevs, FilesystemSource,
-    FilesystemWritePolicy,
+    Filesystem, FilesystemAccessMode, FilesystemDriver, FilesystemModel, FilesystemMultidevs,
+    FilesystemSource, FilesystemWritePolicy,
 };
 use virt_util::{ErrorCode, Result, VirtError};
 
@@ -21,7 +21,9 @@ fn variant(filesystem: &Filesystem) -> VirtioVariant {
 
 fn path(filesystem: &Filesystem) -> &str {
     match &filesystem.source {
-        FilesystemSource::Mount { dir, .. } | FilesystemSource::Bind { dir } => dir.as_deref().unwrap_or_default(),
+        FilesystemSource::Mount { dir, .. } | FilesystemSource::Bind { dir } => {
+            dir.as_deref().unwrap_or_default()
+        }
         FilesystemSource::Block { dev } => dev.as_deref().unwrap_or_default(),
         FilesystemSource::File { file } => file.as_deref().unwrap_or_default(),
         FilesystemSource::Template { name } => name.as_deref().unwrap_or_default(),
@@ -39,7 +41,12 @@ impl Builder<'_> {
                     self.zpci(&filesystem.info)?;
                     let name = alias(&filesystem.info)?;
                     let props = self
-                        .virtio("virtio-9p", &filesystem.info, variant(filesystem), Some(&filesystem.driver.virtio))?
+                        .virtio(
+                            "virtio-9p",
+                            &filesystem.info,
+                            variant(filesystem),
+                            Some(&filesystem.driver.virtio),
+                        )?
                         .with("id", name)
                         .with("fsdev", format!("fsdev-{name}"))
                         .with("mount_tag", filesystem.target.as_deref().unwrap_or_default())
@@ -65,20 +72,32 @@ impl Builder<'_> {
     fn virtiofs(&mut self, filesystem: &Filesystem) -> Result<()> {
         let name = alias(&filesystem.info)?;
         let socket = match &filesystem.source {
-            FilesystemSource::Mount { socket: Some(socket), .. } => socket.clone(),
+            FilesystemSource::Mount {
+                socket: Some(socket), ..
+            } => socket.clone(),
             _ => format!("{}/{name}-fs.sock", self.layout.directory),
         };
         let chardev = format!("chr-vu-{name}");
-        self.command
-            .option("-chardev", format!("socket,id={chardev},path={}", escape_commas(&socket)));
+        self.command.option(
+            "-chardev",
+            format!("socket,id={chardev},path={}", escape_commas(&socket)),
+        );
         self.zpci(&filesystem.info)?;
         let props = self
-            .virtio("vhost-user-fs", &filesystem.info, variant(filesystem), Some(&filesystem.driver.virtio))?
+            .virtio(
+                "vhost-user-fs",
+                &filesystem.info,
+                variant(filesystem),
+                Some(&filesystem.driver.virtio),
+            )?
             .with("id", name)
             .with("chardev", chardev)
             .positive("queue-size", filesystem.driver.queue_size)
             .with("tag", filesystem.target.as_deref().unwrap_or_default())
-            .positive("bootindex", filesystem.info.boot.as_ref().map_or(0, |boot| boot.order))
+            .positive(
+                "bootindex",
+                filesystem.info.boot.as_ref().map_or(0, |boot| boot.order),
+            )
             .and(self.address(&filesystem.info, None)?);
         self.device(props)
     }
@@ -99,7 +118,10 @@ fn local(filesystem: &Filesystem) -> Result<String> {
         if filesystem.multidevs != FilesystemMultidevs::Default {
             options.put("multidevs", filesystem.multidevs);
         }
-        for (key, mode) in [("fmode", filesystem.file_mode), ("dmode", filesystem.directory_mode)] {
+        for (key, mode) in [
+            ("fmode", filesystem.file_mode),
+            ("dmode", filesystem.directory_mode),
+        ] {
             if let Some(mode) = mode.filter(|mode| *mode != 0) {
                 options.put(key, format_args!("{mode:04o}"));
             }

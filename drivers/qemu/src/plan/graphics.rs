@@ -85,7 +85,10 @@ impl Builder<'_> {
 
     fn vnc(&mut self, vnc: &VncGraphics) -> Result<()> {
         let config = &self.host.config.vnc;
-        let listen = vnc.listens.first().ok_or_else(|| VirtError::internal("missing listen element"))?;
+        let listen = vnc
+            .listens
+            .first()
+            .ok_or_else(|| VirtError::internal("missing listen element"))?;
         let mut options = Options::default();
         match listen.kind {
             ListenType::Socket => {
@@ -134,7 +137,10 @@ impl Builder<'_> {
 
     fn spice(&mut self, spice: &SpiceGraphics) -> Result<()> {
         let config = &self.host.config.spice;
-        let listen = spice.listens.first().ok_or_else(|| VirtError::internal("missing listen element"))?;
+        let listen = spice
+            .listens
+            .first()
+            .ok_or_else(|| VirtError::internal("missing listen element"))?;
         let mut parts: Vec<String> = Vec::new();
         let (mut plain, mut secure) = (false, false);
         match listen.kind {
@@ -150,7 +156,9 @@ impl Builder<'_> {
                 }
                 if spice.tls_port > 0 {
                     if !config.tls {
-                        return Err(unsupported("spice TLS port set in XML configuration, but TLS is disabled in qemu.conf"));
+                        return Err(unsupported(
+                            "spice TLS port set in XML configuration, but TLS is disabled in qemu.conf",
+                        ));
                     }
                     parts.push(format!("tls-port={}", spice.tls_port));
                     secure = true;
@@ -212,8 +220,14 @@ impl Builder<'_> {
         put("zlib-glz-wan-compression", options.zlib.map(|word| word.as_str()));
         put("playback-compression", options.playback.map(on_off));
         put("streaming-video", options.streaming.map(|word| word.as_str()));
-        put("disable-copy-paste", (options.clipboard == Some(false)).then_some("on"));
-        put("disable-agent-file-xfer", (options.file_transfer == Some(false)).then_some("on"));
+        put(
+            "disable-copy-paste",
+            (options.clipboard == Some(false)).then_some("on"),
+        );
+        put(
+            "disable-agent-file-xfer",
+            (options.file_transfer == Some(false)).then_some("on"),
+        );
         if options.gl == Some(true) {
             put("gl", Some("on"));
             let node = options.render_node.as_deref().map(escape_commas);
@@ -240,7 +254,8 @@ impl Builder<'_> {
                     chardev: format!("chr-vu-{name}"),
                 };
                 let number = self.descriptor(usage);
-                self.command.option("-chardev", format!("socket,id=chr-vu-{name},fd={number}"));
+                self.command
+                    .option("-chardev", format!("socket,id=chr-vu-{name},fd={number}"));
             }
             self.zpci(&video.info)?;
             let device = self.video(video)?;
@@ -254,7 +269,10 @@ impl Builder<'_> {
         let model = &video.model;
         let kind = model.kind;
         let vhost_user = video.backend == Some(VideoBackend::Vhostuser);
-        let accel3d = model.acceleration.as_ref().and_then(|acceleration| acceleration.accel3d);
+        let accel3d = model
+            .acceleration
+            .as_ref()
+            .and_then(|acceleration| acceleration.accel3d);
         let vga = model.primary
             && match (kind, vhost_user) {
                 (Type::Virtio, true) => self.caps.has(Flag::DeviceVhostUserVga),
@@ -278,10 +296,19 @@ impl Builder<'_> {
             (Type::Qxl, _, false) => Props::device("qxl"),
             (Type::Virtio, _, false) if gl(Flag::VirtioGpuGlPci) => virtio("virtio-gpu-gl")?,
             (Type::Virtio, _, false) => virtio("virtio-gpu")?,
-            _ => return Err(VirtError::internal(format_args!("invalid model for video type '{kind}'"))),
+            _ => {
+                return Err(VirtError::internal(format_args!(
+                    "invalid model for video type '{kind}'"
+                )));
+            }
         };
-        let virgl = accel3d.filter(|_| !vhost_user && kind == Type::Virtio && self.caps.has(Flag::VirtioGpuVirgl));
-        let heads = if matches!(kind, Type::Qxl | Type::Virtio) { model.heads } else { 0 };
+        let virgl =
+            accel3d.filter(|_| !vhost_user && kind == Type::Virtio && self.caps.has(Flag::VirtioGpuVirgl));
+        let heads = if matches!(kind, Type::Qxl | Type::Virtio) {
+            model.heads
+        } else {
+            0
+        };
         let mut props = props
             .with("id", alias(&video.info)?)
             .maybe("virgl", virgl)
@@ -309,7 +336,9 @@ impl Builder<'_> {
             props = props.maybe("blob", model.blob);
         }
         if let Some(resolution) = &model.resolution {
-            props = props.positive("xres", resolution.x).positive("yres", resolution.y);
+            props = props
+                .positive("xres", resolution.x)
+                .positive("yres", resolution.y);
         }
         Ok(props.and(self.address(&video.info, None)?))
     }

@@ -51,7 +51,9 @@ impl Host {
 
 /// One after another, behind the standard ones.
 pub fn consecutive(_usage: &DescriptorUse, before: &[Descriptor]) -> i32 {
-    i32::try_from(before.len()).unwrap_or(i32::MAX - 3).saturating_add(3)
+    i32::try_from(before.len())
+        .unwrap_or(i32::MAX - 3)
+        .saturating_add(3)
 }
 
 /// Folders of the driver.

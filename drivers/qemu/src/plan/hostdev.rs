@@ -1,7 +1,9 @@
 //! Devices of the host that the guest has to itself.
 
 use virt_conf::domain::Address;
-use virt_conf::domain::hostdev::{Hostdev, HostdevPass, HostdevSubsys, MdevModel, PciDriverName, UsbGuestReset};
+use virt_conf::domain::hostdev::{
+    Hostdev, HostdevPass, HostdevSubsys, MdevModel, PciDriverName, UsbGuestReset,
+};
 use virt_conf::domain::interface::TeamingType;
 use virt_util::{ErrorCode, Result, VirtError};
 
@@ -14,9 +16,13 @@ impl Builder<'_> {
     pub(super) fn hostdevs(&mut self) -> Result<()> {
         let domain = self.domain;
         for hostdev in &domain.devices.hostdevs {
-            let HostdevPass::Subsystem(subsystem) = &hostdev.mode else { continue };
+            let HostdevPass::Subsystem(subsystem) = &hostdev.mode else {
+                continue;
+            };
             let props = match &**subsystem {
-                HostdevSubsys::Pci { .. } if matches!(hostdev.info.address, Some(Address::Unassigned)) => continue,
+                HostdevSubsys::Pci { .. } if matches!(hostdev.info.address, Some(Address::Unassigned)) => {
+                    continue;
+                }
                 HostdevSubsys::Pci { .. } => {
                     self.zpci(&hostdev.info)?;
                     self.pci_hostdev(hostdev, subsystem)?
@@ -40,7 +46,9 @@ impl Builder<'_> {
         let (mut path, mut bus, mut number) = (None, 0, 0);
         if !device.missing {
             if device.bus == 0 && device.device == 0 {
-                return Err(VirtError::internal("USB host device is missing bus/device information"));
+                return Err(VirtError::internal(
+                    "USB host device is missing bus/device information",
+                ));
             }
             if self.caps.has(Flag::UsbHostHostdevice) {
                 path = Some(format!("/dev/bus/usb/{:03}/{:03}", device.bus, device.device));
@@ -66,7 +74,13 @@ impl Builder<'_> {
     }
 
     fn pci_hostdev(&self, hostdev: &Hostdev, subsystem: &HostdevSubsys) -> Result<Props> {
-        let HostdevSubsys::Pci { display, ramfb, device, .. } = subsystem else {
+        let HostdevSubsys::Pci {
+            display,
+            ramfb,
+            device,
+            ..
+        } = subsystem
+        else {
             return Err(VirtError::internal("a PCI device is none"));
         };
         if !matches!(device.driver, None | Some(PciDriverName::Vfio)) {
@@ -76,20 +90,35 @@ impl Builder<'_> {
         let ramfb = *ramfb == Some(true);
         let at = device.address;
         let host = format!("{:04x}:{:02x}:{:02x}.{}", at.domain, at.bus, at.slot, at.function);
-        let standby = hostdev.teaming.as_ref().filter(|teaming| teaming.kind == TeamingType::Transient);
-        Ok(Props::device(if ramfb { "vfio-pci-nohotplug" } else { "vfio-pci" })
-            .with("host", host)
-            .with("id", alias(&hostdev.info)?)
-            .positive("bootindex", self.boot_index(&hostdev.info))
-            .maybe("failover_pair_id", standby.and_then(|teaming| teaming.persistent.clone()))
-            .on_off("display", *display)
-            .maybe("ramfb", ramfb.then_some(true))
-            .and(self.address(&hostdev.info, None)?)
-            .and(self.rom(&hostdev.info)?))
+        let standby = hostdev
+            .teaming
+            .as_ref()
+            .filter(|teaming| teaming.kind == TeamingType::Transient);
+        Ok(
+            Props::device(if ramfb { "vfio-pci-nohotplug" } else { "vfio-pci" })
+                .with("host", host)
+                .with("id", alias(&hostdev.info)?)
+                .positive("bootindex", self.boot_index(&hostdev.info))
+                .maybe(
+                    "failover_pair_id",
+                    standby.and_then(|teaming| teaming.persistent.clone()),
+                )
+                .on_off("display", *display)
+                .maybe("ramfb", ramfb.then_some(true))
+                .and(self.address(&hostdev.info, None)?)
+                .and(self.rom(&hostdev.info)?),
+        )
     }
 
     fn mediated(&self, hostdev: &Hostdev, subsystem: &HostdevSubsys) -> Result<Props> {
-        let HostdevSubsys::Mdev { model, display, ramfb, uuid, .. } = subsystem else {
+        let HostdevSubsys::Mdev {
+            model,
+            display,
+            ramfb,
+            uuid,
+            ..
+        } = subsystem
+        else {
             return Err(VirtError::internal("a mediated device is none"));
         };
         let ramfb = *ramfb == Some(true);
@@ -107,7 +136,10 @@ impl Builder<'_> {
             .on_off("display", *display)
             .maybe("ramfb", ramfb.then_some(true))
             .positive("bootindex", boot.map_or(0, |boot| boot.order))
-            .maybe("loadparm", parameter.filter(|_| self.caps.has(Flag::VirtioCcwDeviceLoadparm)))
+            .maybe(
+                "loadparm",
+                parameter.filter(|_| self.caps.has(Flag::VirtioCcwDeviceLoadparm)),
+            )
             .and(self.address(&hostdev.info, None)?))
     }
 }

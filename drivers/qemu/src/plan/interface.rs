@@ -2,8 +2,8 @@
 
 use virt_conf::domain::Address;
 use virt_conf::domain::interface::{
-    Interface, InterfaceBackendType, InterfaceDriver, InterfaceDriverName, InterfaceSource, InterfaceTxMode, IpConfig,
-    TeamingType,
+    Interface, InterfaceBackendType, InterfaceDriver, InterfaceDriverName, InterfaceSource, InterfaceTxMode,
+    IpConfig, TeamingType,
 };
 use virt_util::{Arch, ErrorCode, Result, VirtError};
 
@@ -14,7 +14,10 @@ use crate::capabilities::Flag;
 
 /// Whether a model is a variant of virtio.
 pub fn is_virtio(model: Option<&str>) -> bool {
-    matches!(model, Some("virtio" | "virtio-transitional" | "virtio-non-transitional"))
+    matches!(
+        model,
+        Some("virtio" | "virtio-transitional" | "virtio-non-transitional")
+    )
 }
 
 impl Builder<'_> {
@@ -30,10 +33,17 @@ impl Builder<'_> {
         let host = self.host_side(interface, name)?.with("id", format!("host{name}"));
         self.netdev(&host)?;
         let old_board = matches!(self.arch, Arch::Armv6l | Arch::Armv7l | Arch::Aarch64)
-            && !matches!(interface.info.address, Some(Address::VirtioMmio | Address::Pci(_)));
+            && !matches!(
+                interface.info.address,
+                Some(Address::VirtioMmio | Address::Pci(_))
+            );
         self.zpci(&interface.info)?;
         if old_board {
-            let mac = interface.mac.address.map(|mac| mac.to_string()).unwrap_or_default();
+            let mac = interface
+                .mac
+                .address
+                .map(|mac| mac.to_string())
+                .unwrap_or_default();
             let mut value = format!("nic,macaddr={mac},netdev=host{name}");
             if let Some(model) = &interface.model {
                 value.push_str(&format!(",model={model}"));
@@ -50,14 +60,22 @@ impl Builder<'_> {
         let driver = interface.driver.clone().unwrap_or_default();
         let unsupported = |what: &str| VirtError::new(ErrorCode::CONFIG_UNSUPPORTED, what);
         Ok(match &interface.source {
-            InterfaceSource::Ethernet { .. } | InterfaceSource::Bridge { .. } | InterfaceSource::Direct { .. } => {
-                if interface.link.script.is_some() && !matches!(interface.source, InterfaceSource::Ethernet { .. }) {
-                    return Err(unsupported("scripts are supported only for interfaces of type 'ethernet'"));
+            InterfaceSource::Ethernet { .. }
+            | InterfaceSource::Bridge { .. }
+            | InterfaceSource::Direct { .. } => {
+                if interface.link.script.is_some()
+                    && !matches!(interface.source, InterfaceSource::Ethernet { .. })
+                {
+                    return Err(unsupported(
+                        "scripts are supported only for interfaces of type 'ethernet'",
+                    ));
                 }
                 self.tap(interface, &driver, name)
             }
             InterfaceSource::Network { network, .. } => {
-                return Err(unsupported(&format!("interfaces on the virtual network '{network}' are not supported yet")));
+                return Err(unsupported(&format!(
+                    "interfaces on the virtual network '{network}' are not supported yet"
+                )));
             }
             InterfaceSource::User { .. } => match interface.backend.as_ref().map(|backend| backend.kind) {
                 Some(InterfaceBackendType::Passt) => {
@@ -66,27 +84,40 @@ impl Builder<'_> {
                 _ => user_network(&interface.link.guest),
             },
             InterfaceSource::Internal { .. } => Props::new().with("type", "user"),
-            InterfaceSource::Client { address, port } => {
-                Props::new().with("type", "socket").with("connect", format!("{address}:{port}"))
-            }
-            InterfaceSource::Server { address, port } => Props::new()
+            InterfaceSource::Client { address, port } => Props::new()
                 .with("type", "socket")
-                .with("listen", format!("{}:{port}", address.as_deref().unwrap_or_default())),
-            InterfaceSource::Mcast { address, port } => {
-                Props::new().with("type", "socket").with("mcast", format!("{address}:{port}"))
-            }
-            InterfaceSource::Udp { address, port, local_address, local_port } => Props::new()
+                .with("connect", format!("{address}:{port}")),
+            InterfaceSource::Server { address, port } => Props::new().with("type", "socket").with(
+                "listen",
+                format!("{}:{port}", address.as_deref().unwrap_or_default()),
+            ),
+            InterfaceSource::Mcast { address, port } => Props::new()
+                .with("type", "socket")
+                .with("mcast", format!("{address}:{port}")),
+            InterfaceSource::Udp {
+                address,
+                port,
+                local_address,
+                local_port,
+            } => Props::new()
                 .with("type", "socket")
                 .with("udp", format!("{address}:{port}"))
                 .with("localaddr", format!("{local_address}:{local_port}")),
             InterfaceSource::Vdpa { dev } => {
-                let usage = DescriptorUse::Vdpa { path: dev.clone(), device: name.to_owned() };
+                let usage = DescriptorUse::Vdpa {
+                    path: dev.clone(),
+                    device: name.to_owned(),
+                };
                 let number = self.descriptor(usage);
                 let set = self.fdset(number, &format!("{name}-vdpa"));
                 let props = Props::new()
                     .with("type", "vhost-vdpa")
                     .with("vhostdev", format!("/dev/fdset/{set}"));
-                if driver.queues > 1 { props.with("queues", driver.queues) } else { props }
+                if driver.queues > 1 {
+                    props.with("queues", driver.queues)
+                } else {
+                    props
+                }
             }
             InterfaceSource::Vhostuser(_) => {
                 return Err(unsupported("vhost-user interfaces are not supported yet"));
@@ -101,7 +132,10 @@ impl Builder<'_> {
         let queues = driver.queues.max(1);
         let mut taps = Vec::new();
         for queue in 0..queues {
-            taps.push(self.descriptor(DescriptorUse::Tap { device: name.to_owned(), queue }));
+            taps.push(self.descriptor(DescriptorUse::Tap {
+                device: name.to_owned(),
+                queue,
+            }));
         }
         let vhost = is_virtio(interface.model.as_deref())
             && driver.name != Some(InterfaceDriverName::Qemu)
@@ -109,11 +143,18 @@ impl Builder<'_> {
         let mut vhosts = Vec::new();
         if vhost {
             for queue in 0..queues {
-                vhosts.push(self.descriptor(DescriptorUse::VhostNet { device: name.to_owned(), queue }));
+                vhosts.push(self.descriptor(DescriptorUse::VhostNet {
+                    device: name.to_owned(),
+                    queue,
+                }));
             }
         }
         let list = |numbers: &[i32]| numbers.iter().map(i32::to_string).collect::<Vec<_>>().join(":");
-        let (fd, vhostfd) = if queues > 1 { ("fds", "vhostfds") } else { ("fd", "vhostfd") };
+        let (fd, vhostfd) = if queues > 1 {
+            ("fds", "vhostfds")
+        } else {
+            ("fd", "vhostfd")
+        };
         Props::new()
             .with("type", "tap")
             .with(fd, list(&taps))
@@ -136,7 +177,10 @@ impl Builder<'_> {
             } else {
                 0
             };
-            let team = interface.teaming.as_ref().is_some_and(|team| team.kind == TeamingType::Persistent);
+            let team = interface
+                .teaming
+                .as_ref()
+                .is_some_and(|team| team.kind == TeamingType::Persistent);
             let variant = VirtioVariant::of_word(model.unwrap_or_default());
             let (host, guest) = (&driver.host, &driver.guest);
             self.virtio("virtio-net", &interface.info, variant, Some(&driver.virtio))?
@@ -164,12 +208,14 @@ impl Builder<'_> {
                 .positive("host_mtu", interface.mtu)
                 .maybe("failover", team.then_some(true))
         } else {
-            let model = model.ok_or_else(|| VirtError::internal(format_args!("the interface '{name}' has no model")))?;
+            let model = model
+                .ok_or_else(|| VirtError::internal(format_args!("the interface '{name}' has no model")))?;
             Props::device(model)
         };
-        let mac = interface.mac.address.ok_or_else(|| {
-            VirtError::internal(format_args!("the interface '{name}' has no MAC address"))
-        })?;
+        let mac = interface
+            .mac
+            .address
+            .ok_or_else(|| VirtError::internal(format_args!("the interface '{name}' has no MAC address")))?;
         let load_parameter = interface
             .info
             .boot
@@ -191,11 +237,13 @@ fn user_network(guest: &IpConfig) -> Props {
     let mut props = Props::new().with("type", "user");
     for ip in &guest.addresses {
         props = match ip.address {
-            std::net::IpAddr::V4(address) if ip.prefix != 0 => props.with("net", format!("{address}/{}", ip.prefix)),
-            std::net::IpAddr::V4(address) => props.with("net", address.to_string()),
-            std::net::IpAddr::V6(address) => {
-                props.with("ipv6-prefix", address.to_string()).positive("ipv6-prefixlen", ip.prefix)
+            std::net::IpAddr::V4(address) if ip.prefix != 0 => {
+                props.with("net", format!("{address}/{}", ip.prefix))
             }
+            std::net::IpAddr::V4(address) => props.with("net", address.to_string()),
+            std::net::IpAddr::V6(address) => props
+                .with("ipv6-prefix", address.to_string())
+                .positive("ipv6-prefixlen", ip.prefix),
         };
     }
     props

@@ -1,12 +1,12 @@
 //! `-machine`, `-accel` and what goes with them.
 
-use virt_conf::domain::features::GicVersion;
-use virt_conf::domain::security::LaunchSecurity;
 use virt_conf::domain::clock::TimerName;
+use virt_conf::domain::features::GicVersion;
+use virt_conf::domain::features::State;
 use virt_conf::domain::memory::MemoryModel;
+use virt_conf::domain::security::LaunchSecurity;
 use virt_conf::domain::small::IommuModel;
 use virt_conf::domain::sound::SoundModel;
-use virt_conf::domain::features::State;
 use virt_util::arch::Arch;
 use virt_util::{ErrorCode, Result, VirtError};
 
@@ -42,7 +42,12 @@ impl Builder<'_> {
         options.put("usb", "off");
         self.key_wrap(&mut options)?;
         self.machine_features(&mut options)?;
-        if domain.devices.iommu.as_ref().is_some_and(|iommu| iommu.model == IommuModel::Smmuv3) {
+        if domain
+            .devices
+            .iommu
+            .as_ref()
+            .is_some_and(|iommu| iommu.model == IommuModel::Smmuv3)
+        {
             options.put("iommu", "smmuv3");
         }
         self.machine_memory(&mut options);
@@ -50,7 +55,10 @@ impl Builder<'_> {
             let disks = domain.devices.disks.iter().map(|device| &device.info);
             let interfaces = domain.devices.interfaces.iter().map(|device| &device.info);
             let hostdevs = domain.devices.hostdevs.iter().map(|device| &device.info);
-            let mut boots = disks.chain(interfaces).chain(hostdevs).filter_map(|info| info.boot.as_ref());
+            let mut boots = disks
+                .chain(interfaces)
+                .chain(hostdevs)
+                .filter_map(|info| info.boot.as_ref());
             let first = boots.find_map(|boot| boot.loadparm.as_ref().filter(|_| boot.order == 1));
             if let Some(parameter) = first {
                 options.put("loadparm", parameter);
@@ -75,15 +83,30 @@ impl Builder<'_> {
         if self.has_hmat() {
             options.put("hmat", "on");
         }
-        if domain.os.bios.as_ref().is_some_and(|bios| bios.use_serial == Some(true)) {
+        if domain
+            .os
+            .bios
+            .as_ref()
+            .is_some_and(|bios| bios.use_serial == Some(true))
+        {
             options.put("graphics", "off");
         }
         if self.caps.has(Flag::MachineHpet) {
-            for timer in domain.clock.timers.iter().filter(|timer| timer.name == TimerName::Hpet) {
+            for timer in domain
+                .clock
+                .timers
+                .iter()
+                .filter(|timer| timer.name == TimerName::Hpet)
+            {
                 options.switch("hpet", timer.present);
             }
         }
-        if let Some(speaker) = domain.devices.sounds.iter().find(|sound| sound.model == SoundModel::Pcspk) {
+        if let Some(speaker) = domain
+            .devices
+            .sounds
+            .iter()
+            .find(|sound| sound.model == SoundModel::Pcspk)
+        {
             options.put("pcspk-audiodev", self.audio_id(speaker.audio)?);
         }
         if self.machine_caps.and_then(|machine| machine.acpi) == Some(true) {
@@ -94,14 +117,25 @@ impl Builder<'_> {
     }
 
     fn key_wrap(&self, options: &mut Options) -> Result<()> {
-        let Some(wrap) = self.domain.keywrap.as_ref().filter(|wrap| !wrap.ciphers.is_empty()) else { return Ok(()) };
+        let Some(wrap) = self
+            .domain
+            .keywrap
+            .as_ref()
+            .filter(|wrap| !wrap.ciphers.is_empty())
+        else {
+            return Ok(());
+        };
         if !self.arch.is_s390() {
             let what = "key wrap support is only available on s390";
             return Err(VirtError::new(ErrorCode::CONFIG_UNSUPPORTED, what));
         }
         use virt_conf::domain::security::KeyWrapCipherName as Name;
         for (name, key) in [(Name::Aes, "aes-key-wrap"), (Name::Dea, "dea-key-wrap")] {
-            let state = wrap.ciphers.iter().find(|cipher| cipher.name == name).map(|cipher| cipher.state);
+            let state = wrap
+                .ciphers
+                .iter()
+                .find(|cipher| cipher.name == name)
+                .map(|cipher| cipher.state);
             options.switch(key, state);
         }
         Ok(())
@@ -158,9 +192,16 @@ impl Builder<'_> {
 
     fn machine_memory(&self, options: &mut Options) {
         let domain = self.domain;
-        let dump = domain.memory.dump_core.unwrap_or(self.host.config.dump_guest_core);
+        let dump = domain
+            .memory
+            .dump_core
+            .unwrap_or(self.host.config.dump_guest_core);
         options.switch("dump-guest-core", Some(dump));
-        if domain.memory_backing.as_ref().is_some_and(|backing| backing.no_share_pages) {
+        if domain
+            .memory_backing
+            .as_ref()
+            .is_some_and(|backing| backing.no_share_pages)
+        {
             options.put("mem-merge", "off");
         }
         let mut sections = 0;
@@ -174,7 +215,10 @@ impl Builder<'_> {
                 MemoryModel::SgxEpc => {
                     let alias = module.info.alias.as_deref().unwrap_or_default();
                     options.put(&format!("sgx-epc.{sections}.memdev"), format_args!("mem{alias}"));
-                    options.put(&format!("sgx-epc.{sections}.node"), module.target.node.unwrap_or(0));
+                    options.put(
+                        &format!("sgx-epc.{sections}.node"),
+                        module.target.node.unwrap_or(0),
+                    );
                     sections += 1;
                 }
                 _ => {}

@@ -3,7 +3,9 @@
 use std::collections::BTreeMap;
 
 use serde_json::json;
-use virt_conf::domain::memory::{HugePages, MemoryAccess, MemoryAllocation, MemoryBacking, MemoryDevice, MemoryModel, MemorySource};
+use virt_conf::domain::memory::{
+    HugePages, MemoryAccess, MemoryAllocation, MemoryBacking, MemoryDevice, MemoryModel, MemorySource,
+};
 use virt_conf::numa::{
     NumaCacheAssociativity, NumaCachePolicy, NumaCell, NumaInterconnect, NumaMemoryMode, NumaPlacement,
 };
@@ -46,7 +48,11 @@ struct Backend {
 
 /// Numbers of a set as ranges, as QEMU takes CPUs.
 pub(super) fn ranges(set: &Bitmap) -> Vec<String> {
-    set.to_string().split(',').filter(|range| !range.is_empty()).map(str::to_owned).collect()
+    set.to_string()
+        .split(',')
+        .filter(|range| !range.is_empty())
+        .map(str::to_owned)
+        .collect()
 }
 
 fn numbers(set: &Bitmap) -> serde_json::Value {
@@ -63,7 +69,8 @@ impl<'a> Builder<'a> {
     }
 
     pub(super) fn default_ram(&self) -> Option<&'a str> {
-        self.machine_caps.and_then(|machine| machine.default_ram_id.as_deref())
+        self.machine_caps
+            .and_then(|machine| machine.default_ram_id.as_deref())
     }
 
     pub(super) fn has_hmat(&self) -> bool {
@@ -79,7 +86,13 @@ impl<'a> Builder<'a> {
 
     /// What the machine starts with, in KiB.
     fn initial_memory(&self) -> u64 {
-        let modules = self.domain.devices.memory.iter().map(|module| module.target.size).sum();
+        let modules = self
+            .domain
+            .devices
+            .memory
+            .iter()
+            .map(|module| module.target.size)
+            .sum();
         self.domain.memory.size.saturating_sub(modules)
     }
 
@@ -126,7 +139,11 @@ impl<'a> Builder<'a> {
     /// A memory object, behind the threads that allocate it close to where it is.
     fn memory_object(&mut self, mut backend: Backend) -> Result<()> {
         let allocates = backend.props.get("prealloc").and_then(serde_json::Value::as_bool) == Some(true);
-        if let Some(mut nodes) = backend.nodes.take().filter(|_| allocates && self.caps.has(Flag::ThreadContext)) {
+        if let Some(mut nodes) = backend
+            .nodes
+            .take()
+            .filter(|_| allocates && self.caps.has(Flag::ThreadContext))
+        {
             let mut close = true;
             if let Some(cpus) = self.emulator_cpus() {
                 let mut near = Bitmap::new(0);
@@ -139,7 +156,11 @@ impl<'a> Builder<'a> {
                 nodes = near;
             }
             if close {
-                let id = backend.props.get("id").and_then(serde_json::Value::as_str).unwrap_or_default();
+                let id = backend
+                    .props
+                    .get("id")
+                    .and_then(serde_json::Value::as_str)
+                    .unwrap_or_default();
                 let context = format!("tc-{id}");
                 let threads =
                     Props::object("thread-context", context.as_str()).with("node-affinity", numbers(&nodes));
@@ -152,14 +173,21 @@ impl<'a> Builder<'a> {
     }
 
     fn emulator_cpus(&self) -> Option<&'a Bitmap> {
-        let pinned = self.domain.cpu_tune.as_ref().and_then(|tune| tune.emulator_pin.as_ref());
+        let pinned = self
+            .domain
+            .cpu_tune
+            .as_ref()
+            .and_then(|tune| tune.emulator_pin.as_ref());
         pinned.or(self.domain.vcpus.cpuset.as_ref()).map(|set| &set.0)
     }
 
     /// The oldest way to say where memory comes from: one path for all of it.
     fn memory_path(&mut self) -> Result<()> {
         let backing = self.backing();
-        let first = backing.huge_pages.as_ref().map(|huge| huge.pages.first().map_or(0, |page| page.size));
+        let first = backing
+            .huge_pages
+            .as_ref()
+            .map(|huge| huge.pages.first().map_or(0, |page| page.size));
         let mut allocate = false;
         let mut path = None;
         if let Some(size) = first.filter(|size| *size != self.host.page_size) {
@@ -182,15 +210,29 @@ impl<'a> Builder<'a> {
         let mounts = &self.host.huge_pages;
         let mount = mounts.iter().find(|mount| mount.default).or(mounts.first());
         mount.map(|mount| mount.size).ok_or_else(|| {
-            VirtError::new(ErrorCode::CONFIG_UNSUPPORTED, "hugepages are disabled by administrator config")
+            VirtError::new(
+                ErrorCode::CONFIG_UNSUPPORTED,
+                "hugepages are disabled by administrator config",
+            )
         })
     }
 
     fn huge_page_path(&self, size: u64) -> Result<String> {
-        let size = if size == 0 { self.default_huge_page()? } else { size };
-        let mount = self.host.huge_pages.iter().find(|mount| mount.size == size).ok_or_else(|| {
-            VirtError::internal(format_args!("Unable to find any usable hugetlbfs mount for {size} KiB"))
-        })?;
+        let size = if size == 0 {
+            self.default_huge_page()?
+        } else {
+            size
+        };
+        let mount = self
+            .host
+            .huge_pages
+            .iter()
+            .find(|mount| mount.size == size)
+            .ok_or_else(|| {
+                VirtError::internal(format_args!(
+                    "Unable to find any usable hugetlbfs mount for {size} KiB"
+                ))
+            })?;
         Ok(format!("{}/libvirt/qemu/{}", mount.path, self.layout.short_name))
     }
 
@@ -205,7 +247,11 @@ impl<'a> Builder<'a> {
             let pages = backing.huge_pages.as_ref();
             let own = piece.cell.and_then(|cell| {
                 let list = &pages?.pages;
-                list.iter().find(|page| page.nodeset.as_ref().is_some_and(|set| set.0.contains(cell as usize)))
+                list.iter().find(|page| {
+                    page.nodeset
+                        .as_ref()
+                        .is_some_and(|set| set.0.contains(cell as usize))
+                })
             });
             if let Some(page) = own {
                 (size, needed, used) = (page.size, true, true);
@@ -228,13 +274,21 @@ impl<'a> Builder<'a> {
         } else {
             allocate |= used;
         }
-        Ok(Pages { size, needed, used, allocate })
+        Ok(Pages {
+            size,
+            needed,
+            used,
+            allocate,
+        })
     }
 
     fn memory_backend(&self, piece: &Piece<'_>) -> Result<Backend> {
         let backing = self.backing();
         let cell = piece.cell.and_then(|cell| self.cells().get(cell as usize));
-        let access = piece.access.or(cell.and_then(|cell| cell.access)).or(backing.access);
+        let access = piece
+            .access
+            .or(cell.and_then(|cell| cell.access))
+            .or(backing.access);
         let discard = piece
             .discard
             .or(cell.and_then(|cell| cell.discard))
@@ -245,7 +299,12 @@ impl<'a> Builder<'a> {
         let path = source
             .and_then(|source| source.path.as_ref())
             .filter(|_| matches!(model, Some(MemoryModel::Nvdimm | MemoryModel::VirtioPmem)));
-        let Pages { size: page_size, needed: need_huge, used: use_huge, allocate } = self.pages(piece)?;
+        let Pages {
+            size: page_size,
+            needed: need_huge,
+            used: use_huge,
+            allocate,
+        } = self.pages(piece)?;
         let mut allocate = allocate;
         let mut props = Props::new();
         let mut canonical_path = true;
@@ -261,13 +320,16 @@ impl<'a> Builder<'a> {
             }
             props = props.maybe("share", share);
             canonical_path = !piece.system;
-        } else if use_huge || path.is_some() || access.is_some() || backing.source == Some(MemorySource::File) {
+        } else if use_huge || path.is_some() || access.is_some() || backing.source == Some(MemorySource::File)
+        {
             kind = "memory-backend-file";
             let place = match path {
                 Some(path) => path.clone(),
                 None if use_huge => self.huge_page_path(page_size)?,
                 None => {
-                    let name = piece.module.map_or(Ok(piece.id.as_str()), |module| alias(&module.info))?;
+                    let name = piece
+                        .module
+                        .map_or(Ok(piece.id.as_str()), |module| alias(&module.info))?;
                     format!("{}/{name}", self.layout.memory_directory)
                 }
             };
@@ -337,12 +399,19 @@ impl<'a> Builder<'a> {
 
     /// How a cell's memory is spread over the host's nodes, over which, and whether the cell says so itself.
     fn cell_policy(&self, cell: Option<u32>) -> (NumaMemoryMode, Option<&'a Bitmap>, bool) {
-        let Some(tune) = &self.domain.numatune else { return (NumaMemoryMode::Strict, None, false) };
+        let Some(tune) = &self.domain.numatune else {
+            return (NumaMemoryMode::Strict, None, false);
+        };
         if let Some(node) = tune.nodes.iter().find(|node| Some(node.cell) == cell) {
             return (node.mode, Some(&node.nodeset.0), true);
         }
-        let Some(memory) = &tune.memory else { return (NumaMemoryMode::Strict, None, false) };
-        let nodes = memory.nodeset.as_ref().filter(|_| memory.placement != Some(NumaPlacement::Auto));
+        let Some(memory) = &tune.memory else {
+            return (NumaMemoryMode::Strict, None, false);
+        };
+        let nodes = memory
+            .nodeset
+            .as_ref()
+            .filter(|_| memory.placement != Some(NumaPlacement::Auto));
         (memory.mode, nodes.map(|set| &set.0), false)
     }
 
@@ -370,7 +439,10 @@ impl<'a> Builder<'a> {
             return Ok(());
         }
         let hmat = self.has_hmat();
-        let mut as_objects = hmat || !self.machine_caps.is_some_and(|machine| machine.numa_mem_supported);
+        let mut as_objects = hmat
+            || !self
+                .machine_caps
+                .is_some_and(|machine| machine.numa_mem_supported);
         let mut backends = Vec::new();
         for (at, cell) in cells.iter().enumerate() {
             let number = u32::try_from(at).unwrap_or(u32::MAX);
@@ -391,9 +463,14 @@ impl<'a> Builder<'a> {
         if !as_objects {
             self.memory_path()?;
         }
-        let first = cells.iter().position(|cell| cell.cpus.as_ref().is_some_and(|set| !set.is_empty()));
+        let first = cells
+            .iter()
+            .position(|cell| cell.cpus.as_ref().is_some_and(|set| !set.is_empty()));
         let first = first.ok_or_else(|| {
-            VirtError::new(ErrorCode::CONFIG_UNSUPPORTED, "At least one NUMA node has to have CPUs")
+            VirtError::new(
+                ErrorCode::CONFIG_UNSUPPORTED,
+                "At least one NUMA node has to have CPUs",
+            )
         })?;
         for ((at, cell), backend) in cells.iter().enumerate().zip(backends) {
             if as_objects {
@@ -423,7 +500,10 @@ impl<'a> Builder<'a> {
     /// The cell whose CPUs reach a cell's memory best.
     fn initiator(&self, target: usize) -> Option<usize> {
         let has_cpus = |at: usize| {
-            self.cells().get(at).and_then(|cell| cell.cpus.as_ref()).is_some_and(|set| !set.is_empty())
+            self.cells()
+                .get(at)
+                .and_then(|cell| cell.cpus.as_ref())
+                .is_some_and(|set| !set.is_empty())
         };
         if has_cpus(target) {
             return Some(target);
@@ -433,7 +513,11 @@ impl<'a> Builder<'a> {
         for link in &numa.interconnects {
             if let NumaInterconnect::Latency(link) = link {
                 let closer = best.is_none_or(|(value, _)| link.value < value);
-                if link.target as usize == target && link.cache == 0 && has_cpus(link.initiator as usize) && closer {
+                if link.target as usize == target
+                    && link.cache == 0
+                    && has_cpus(link.initiator as usize)
+                    && closer
+                {
                     best = Some((link.value, link.initiator as usize));
                 }
             }
@@ -455,14 +539,19 @@ impl<'a> Builder<'a> {
         for from in 0..cells.len() {
             for to in 0..cells.len() {
                 let value = said.get(&(from, to)).or(said.get(&(to, from))).copied();
-                let value = value.filter(|value| *value != 0).unwrap_or(if from == to { 10 } else { 20 });
-                self.command.option("-numa", format!("dist,src={from},dst={to},val={value}"));
+                let value = value
+                    .filter(|value| *value != 0)
+                    .unwrap_or(if from == to { 10 } else { 20 });
+                self.command
+                    .option("-numa", format!("dist,src={from},dst={to},val={value}"));
             }
         }
     }
 
     fn memory_attributes(&mut self) {
-        let Some(numa) = self.domain.cpu.as_ref().and_then(|cpu| cpu.numa.as_ref()) else { return };
+        let Some(numa) = self.domain.cpu.as_ref().and_then(|cpu| cpu.numa.as_ref()) else {
+            return;
+        };
         for link in &numa.interconnects {
             let (NumaInterconnect::Latency(one) | NumaInterconnect::Bandwidth(one)) = link;
             let level = match one.cache {
@@ -478,7 +567,9 @@ impl<'a> Builder<'a> {
             let (initiator, target, kind) = (one.initiator, one.target, one.kind);
             self.command.option(
                 "-numa",
-                format!("hmat-lb,initiator={initiator},target={target},hierarchy={level},data-type={kind}-{value}"),
+                format!(
+                    "hmat-lb,initiator={initiator},target={target},hierarchy={level},data-type={kind}-{value}"
+                ),
             );
         }
         for (at, cell) in numa.cells.iter().enumerate() {

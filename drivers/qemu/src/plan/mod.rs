@@ -19,10 +19,10 @@ mod controller;
 mod cpu;
 mod device;
 pub mod disk;
-mod graphics;
 mod filesystem;
-mod hostdev;
+mod graphics;
 pub mod host;
+mod hostdev;
 mod interface;
 mod machine;
 mod memory;
@@ -63,10 +63,20 @@ pub struct Plan {
 ///
 /// # Errors
 /// `CONFIG_UNSUPPORTED` for what the binary cannot do, `INTERNAL_ERROR` for a definition that was not normalized.
-pub fn plan(domain: &Domain, caps: &QemuCaps, host: &Host, start: &Start, ports: &mut dyn PortSource) -> Result<Plan> {
+pub fn plan(
+    domain: &Domain,
+    caps: &QemuCaps,
+    host: &Host,
+    start: &Start,
+    ports: &mut dyn PortSource,
+) -> Result<Plan> {
     let (domain, layout) = prepare::prepare(domain, caps, host, start, ports)?;
     let command = command_line(&domain, caps, host, start, &layout)?;
-    Ok(Plan { command, domain, layout })
+    Ok(Plan {
+        command,
+        domain,
+        layout,
+    })
 }
 
 /// The command for a prepared definition.
@@ -209,7 +219,10 @@ impl<'a> Builder<'a> {
     }
 
     fn machine(&self) -> MachineKind<'a> {
-        MachineKind::new(self.domain.os.kind.machine.as_deref().unwrap_or_default(), self.arch)
+        MachineKind::new(
+            self.domain.os.kind.machine.as_deref().unwrap_or_default(),
+            self.arch,
+        )
     }
 
     fn boot_index(&self, info: &DeviceInfo) -> u32 {
@@ -226,17 +239,25 @@ impl<'a> Builder<'a> {
 
     /// What the user wants of a device otherwise.
     fn apply_overrides(&self, props: &mut Props) {
-        let Some(id) = props.get("id").and_then(Value::as_str).map(str::to_owned) else { return };
-        let Some(overrides) = &self.domain.qemu_override else { return };
+        let Some(id) = props.get("id").and_then(Value::as_str).map(str::to_owned) else {
+            return;
+        };
+        let Some(overrides) = &self.domain.qemu_override else {
+            return;
+        };
         let wanted = overrides.devices.iter().find(|device| device.alias == id);
-        let Some(frontend) = wanted.and_then(|device| device.frontend.as_ref()) else { return };
+        let Some(frontend) = wanted.and_then(|device| device.frontend.as_ref()) else {
+            return;
+        };
         for property in &frontend.properties {
             props.remove(&property.name);
             let text = property.value.as_deref().unwrap_or_default();
             let value = match property.kind {
                 QemuPropertyType::String => Value::from(text),
                 QemuPropertyType::Signed => Value::from(text.parse::<i64>().unwrap_or_default()),
-                QemuPropertyType::Unsigned => Value::Number(Number::from(text.parse::<u64>().unwrap_or_default())),
+                QemuPropertyType::Unsigned => {
+                    Value::Number(Number::from(text.parse::<u64>().unwrap_or_default()))
+                }
                 QemuPropertyType::Bool => Value::from(text == "true"),
                 QemuPropertyType::Remove => continue,
             };
@@ -259,7 +280,8 @@ impl<'a> Builder<'a> {
                 self.command.set_environment(&format!("XDG_{name}_HOME"), folder);
             }
         } else {
-            self.command.set_environment("XDG_CACHE_HOME", format!("{home}/.cache"));
+            self.command
+                .set_environment("XDG_CACHE_HOME", format!("{home}/.cache"));
         }
     }
 
@@ -273,14 +295,20 @@ impl<'a> Builder<'a> {
     }
 
     fn deprecation(&mut self) {
-        let asked = self.domain.qemu_deprecation.as_ref().map(|one| one.behavior.as_str());
+        let asked = self
+            .domain
+            .qemu_deprecation
+            .as_ref()
+            .map(|one| one.behavior.as_str());
         let behavior = asked.or(self.host.config.deprecation_behavior.as_deref());
         let input = match behavior {
             Some("omit") => None,
             Some(word @ ("reject" | "crash")) => Some(word),
             _ => return,
         };
-        let props = Props::new().with("deprecated-output", "hide").maybe("deprecated-input", input);
+        let props = Props::new()
+            .with("deprecated-output", "hide")
+            .maybe("deprecated-input", input);
         self.command.option("-compat", props.to_json());
     }
 
@@ -297,18 +325,24 @@ impl<'a> Builder<'a> {
             chardev: "charmonitor".to_owned(),
         };
         let number = self.descriptor(usage);
+        self.command.option(
+            "-chardev",
+            format!("socket,id=charmonitor,fd={number},server=on,wait=off"),
+        );
         self.command
-            .option("-chardev", format!("socket,id=charmonitor,fd={number},server=on,wait=off"));
-        self.command.option("-mon", "chardev=charmonitor,id=monitor,mode=control");
+            .option("-mon", "chardev=charmonitor,id=monitor,mode=control");
     }
 
     fn passed_through(&mut self) {
-        let Some(extra) = &self.domain.qemu_commandline else { return };
+        let Some(extra) = &self.domain.qemu_commandline else {
+            return;
+        };
         for arg in &extra.args {
             self.command.arguments.push(arg.value.clone());
         }
         for variable in &extra.env {
-            self.command.set_environment(&variable.name, variable.value.as_deref().unwrap_or_default());
+            self.command
+                .set_environment(&variable.name, variable.value.as_deref().unwrap_or_default());
         }
     }
 

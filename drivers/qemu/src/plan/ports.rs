@@ -1,12 +1,12 @@
 //! Serial and parallel ports, channels, consoles, redirected USB devices.
 
 use virt_conf::domain::Address;
+use virt_conf::domain::DeviceInfo;
 use virt_conf::domain::chardev::{
-    ChannelTarget, ChardevHost, ChardevSource, ConsoleTargetType, Serial, SerialTargetModel, SerialTargetType,
-    SpicevmcType,
+    ChannelTarget, ChardevHost, ChardevSource, ConsoleTargetType, Serial, SerialTargetModel,
+    SerialTargetType, SpicevmcType,
 };
 use virt_conf::domain::graphics::Graphics;
-use virt_conf::domain::DeviceInfo;
 use virt_util::{Arch, ErrorCode, Result, VirtError};
 
 use super::Builder;
@@ -28,14 +28,19 @@ fn serial_flag(model: SerialTargetModel) -> Option<Flag> {
         M::Pl011 => Some(Flag::DevicePl011),
         M::Sclpconsole => Some(Flag::DeviceSclpconsole),
         M::Sclplmconsole => Some(Flag::DeviceSclplmconsole),
-        
+
         M::Uart16550a | M::IsaDebugcon | M::None => None,
     }
 }
 
 impl Builder<'_> {
     pub(super) fn serials(&mut self) -> Result<()> {
-        let spice = self.domain.devices.graphics.iter().any(|one| matches!(one, Graphics::Spice(_)));
+        let spice = self
+            .domain
+            .devices
+            .graphics
+            .iter()
+            .any(|one| matches!(one, Graphics::Spice(_)));
         for serial in &self.domain.devices.serials {
             if matches!(serial.host.source, ChardevSource::Spiceport { .. }) && !spice {
                 continue;
@@ -67,7 +72,11 @@ impl Builder<'_> {
         let target = &serial.target;
         let system = target.kind == SerialTargetType::SystemSerial;
         match self.arch {
-            Arch::Armv6l | Arch::Armv7l | Arch::Aarch64 if system && target.model == SerialTargetModel::Pl011 => true,
+            Arch::Armv6l | Arch::Armv7l | Arch::Aarch64
+                if system && target.model == SerialTargetModel::Pl011 =>
+            {
+                true
+            }
             arch if (arch.is_riscv() || arch.is_loongarch())
                 && system
                 && target.model == SerialTargetModel::Uart16550a =>
@@ -82,7 +91,9 @@ impl Builder<'_> {
         for parallel in &self.domain.devices.parallels {
             let name = alias(&parallel.info)?;
             self.chardev(&parallel.host, name)?;
-            let props = Props::device("isa-parallel").with("chardev", format!("char{name}")).with("id", name);
+            let props = Props::device("isa-parallel")
+                .with("chardev", format!("char{name}"))
+                .with("id", name);
             self.device(props)?;
         }
         Ok(())
@@ -104,11 +115,16 @@ impl Builder<'_> {
                 ChannelTarget::Virtio { name: target, .. } => {
                     let spice = matches!(channel.host.source, ChardevSource::Spicevmc);
                     if spice && target.as_deref().is_some_and(|target| target != SPICE_AGENT) {
-                        let what = format!("Unsupported spicevmc target name '{}'", target.as_deref().unwrap_or_default());
+                        let what = format!(
+                            "Unsupported spicevmc target name '{}'",
+                            target.as_deref().unwrap_or_default()
+                        );
                         return Err(VirtError::new(ErrorCode::CONFIG_UNSUPPORTED, what));
                     }
                     let target = target.as_deref().or(spice.then_some(SPICE_AGENT));
-                    let props = self.virtio_port("virtserialport", &channel.info, name)?.maybe("name", target);
+                    let props = self
+                        .virtio_port("virtserialport", &channel.info, name)?
+                        .maybe("name", target);
                     self.device(props)?;
                 }
                 ChannelTarget::Xen { .. } => {
@@ -138,7 +154,9 @@ impl Builder<'_> {
             let props = if console.target_type == ConsoleTargetType::Virtio {
                 self.virtio_port(driver, &console.info, name)?
             } else {
-                Props::device(driver).with("chardev", format!("char{name}")).with("id", name)
+                Props::device(driver)
+                    .with("chardev", format!("char{name}"))
+                    .with("id", name)
             };
             self.device(props)?;
         }
@@ -146,8 +164,13 @@ impl Builder<'_> {
     }
 
     fn virtio_port(&self, driver: &str, info: &DeviceInfo, name: &str) -> Result<Props> {
-        if !matches!(info.address, None | Some(Address::Ccw(_) | Address::VirtioSerial(_))) {
-            return Err(VirtError::internal(format_args!("the virtio serial device '{name}' has an invalid address type")));
+        if !matches!(
+            info.address,
+            None | Some(Address::Ccw(_) | Address::VirtioSerial(_))
+        ) {
+            return Err(VirtError::internal(format_args!(
+                "the virtio serial device '{name}' has an invalid address type"
+            )));
         }
         Ok(Props::device(driver)
             .and(self.address(info, None)?)

@@ -2,10 +2,13 @@
 
 use std::collections::BTreeMap;
 
+use virt_conf::cpu::CpuMode;
 use virt_conf::domain::chardev::{ChannelTarget, ChardevSource, ConsoleTargetType, SourceMode};
 use virt_conf::domain::controller::{Controller, ControllerKind, PciControllerModel, ScsiControllerModel};
 use virt_conf::domain::disk::{Disk, DiskBus, DiskDevice};
-use virt_conf::domain::graphics::{Graphics, ListenType, Listens, SpiceChannelMode, SpiceGraphics, VncGraphics};
+use virt_conf::domain::graphics::{
+    Graphics, ListenType, Listens, SpiceChannelMode, SpiceGraphics, VncGraphics,
+};
 use virt_conf::domain::memory::MemoryModel;
 use virt_conf::domain::os::BootDevice;
 use virt_conf::domain::small::MemballoonModel;
@@ -128,6 +131,8 @@ pub fn prepare(
         short_name,
         ..Layout::default()
     };
+    align_memory(&mut domain)?;
+    host_cpu(&mut domain)?;
     assign_aliases(&mut domain)?;
     for disk in domain.devices.disks.iter().rev() {
         let mut next = layout.last_node + 1;
@@ -146,8 +151,12 @@ pub fn prepare(
         }
     }
     for channel in &mut domain.devices.channels {
-        let ChannelTarget::Virtio { name, .. } = &channel.target else { continue };
-        let ChardevSource::Unix(unix) = &mut channel.host.source else { continue };
+        let ChannelTarget::Virtio { name, .. } = &channel.target else {
+            continue;
+        };
+        let ChardevSource::Unix(unix) = &mut channel.host.source else {
+            continue;
+        };
         if unix.path.is_some() {
             continue;
         }
@@ -162,6 +171,67 @@ pub fn prepare(
         unix.path = Some(format!("{}/{file}", layout.channel_directory));
     }
     Ok((domain, layout))
+}
+
+/// Memory comes in blocks that the guest can use.
+fn align_memory(domain: &mut Domain) -> Result<()> {
+    let align = if guest_arch(domain)?.is_ppc64() {
+        256 * 1024
+    } else {
+        1024
+    };
+    let round = |size: u64| size.div_ceil(align).saturating_mul(align);
+    let modules: u64 = domain
+        .devices
+        .memory
+        .iter()
+        .map(|module| module.target.size)
+        .sum();
+    let initial = domain.memory.size.saturating_sub(modules);
+    let mut cells = 0;
+    if let Some(numa) = domain.cpu.as_mut().and_then(|cpu| cpu.numa.as_mut()) {
+        for cell in &mut numa.cells {
+            cell.memory = round(cell.memory);
+            cells += cell.memory;
+        }
+    }
+    let mut total = if cells == 0 { round(initial) } else { cells };
+    for module in &mut domain.devices.memory {
+        let size = &mut module.target.size;
+        // The label of such a module counts too, so it was aligned when the module was defined.
+        if !(module.model == MemoryModel::Nvdimm && align != 1024) {
+            *size = round(*size);
+        }
+        total += *size;
+    }
+    domain.memory.size = total;
+    if let Some(most) = &mut domain.max_memory {
+        most.size = round(most.size);
+    }
+    Ok(())
+}
+
+/// A processor like the host's, or all that QEMU can emulate.
+///
+/// The exact model that a mode of `host-model` means needs the library's map of processors; until that is there the guest
+/// gets the host's processor itself where the kernel runs it.
+fn host_cpu(domain: &mut Domain) -> Result<()> {
+    let arch = guest_arch(domain)?;
+    let kvm = domain.virt_type.as_str() == "kvm";
+    let Some(cpu) = &mut domain.cpu else { return Ok(()) };
+    match cpu.mode {
+        CpuMode::Maximum if kvm => cpu.mode = CpuMode::HostPassthrough,
+        CpuMode::HostModel if !arch.is_ppc64() => {
+            cpu.mode = if kvm {
+                CpuMode::HostPassthrough
+            } else {
+                CpuMode::Maximum
+            };
+            cpu.model = None;
+        }
+        _ => {}
+    }
+    Ok(())
 }
 
 fn listen(listens: &mut Listens, config: &DisplayConfig, layout: &Layout, kind: &str) {
@@ -252,18 +322,37 @@ fn boot_order(domain: &Domain) -> BTreeMap<String, u32> {
     let devices = &domain.devices;
     if domain.os.boot.is_empty() {
         let own = |info: &DeviceInfo| info.boot.as_ref().map_or(0, |boot| boot.order);
-        devices.disks.iter().for_each(|device| put(&device.info, own(&device.info)));
-        devices.interfaces.iter().for_each(|device| put(&device.info, own(&device.info)));
-        devices.hostdevs.iter().for_each(|device| put(&device.info, own(&device.info)));
-        devices.redirdevs.iter().for_each(|device| put(&device.info, own(&device.info)));
-        devices.filesystems.iter().for_each(|device| put(&device.info, own(&device.info)));
+        devices
+            .disks
+            .iter()
+            .for_each(|device| put(&device.info, own(&device.info)));
+        devices
+            .interfaces
+            .iter()
+            .for_each(|device| put(&device.info, own(&device.info)));
+        devices
+            .hostdevs
+            .iter()
+            .for_each(|device| put(&device.info, own(&device.info)));
+        devices
+            .redirdevs
+            .iter()
+            .for_each(|device| put(&device.info, own(&device.info)));
+        devices
+            .filesystems
+            .iter()
+            .for_each(|device| put(&device.info, own(&device.info)));
         return order;
     }
     let place = |wanted: BootDevice| {
         let at = domain.os.boot.iter().rposition(|entry| entry.dev == wanted);
         at.map_or(0, |at| u32::try_from(at).unwrap_or(0) + 1)
     };
-    let (mut floppy, mut cdrom, mut disk) = (place(BootDevice::Fd), place(BootDevice::Cdrom), place(BootDevice::Hd));
+    let (mut floppy, mut cdrom, mut disk) = (
+        place(BootDevice::Fd),
+        place(BootDevice::Cdrom),
+        place(BootDevice::Hd),
+    );
     for one in &devices.disks {
         let place = match one.device {
             DiskDevice::Floppy => &mut floppy,
@@ -295,35 +384,103 @@ pub fn assign_aliases(domain: &mut Domain) -> Result<()> {
         }
     }
     assign_interfaces(devices);
-    number(devices.filesystems.iter_mut().map(|device| &mut device.info), "fs", true);
-    number(devices.sounds.iter_mut().map(|device| &mut device.info), "sound", false);
+    number(
+        devices.filesystems.iter_mut().map(|device| &mut device.info),
+        "fs",
+        true,
+    );
+    number(
+        devices.sounds.iter_mut().map(|device| &mut device.info),
+        "sound",
+        false,
+    );
     assign_hostdevs(devices);
-    number(devices.redirdevs.iter_mut().map(|device| &mut device.info), "redir", false);
-    number(devices.videos.iter_mut().map(|device| &mut device.info), "video", false);
+    number(
+        devices.redirdevs.iter_mut().map(|device| &mut device.info),
+        "redir",
+        false,
+    );
+    number(
+        devices.videos.iter_mut().map(|device| &mut device.info),
+        "video",
+        false,
+    );
     for controller in &mut devices.controllers {
         if controller.info.alias.is_none() {
             controller.info.alias = Some(controller_alias(controller, machine));
         }
     }
-    number(devices.inputs.iter_mut().map(|device| &mut device.info), "input", false);
-    number(devices.parallels.iter_mut().map(|device| &mut device.info), "parallel", false);
-    number(devices.serials.iter_mut().map(|device| &mut device.info), "serial", false);
-    number(devices.channels.iter_mut().map(|device| &mut device.info), "channel", false);
-    let first_serial = devices.serials.first().and_then(|serial| serial.info.alias.clone());
-    if let (Some(console), Some(alias)) = (devices.consoles.first_mut(), first_serial) {
-        if console.target_type == ConsoleTargetType::Serial && is_hvm && console.info.alias.is_none() {
-            console.info.alias = Some(alias);
-        }
+    number(
+        devices.inputs.iter_mut().map(|device| &mut device.info),
+        "input",
+        false,
+    );
+    number(
+        devices.parallels.iter_mut().map(|device| &mut device.info),
+        "parallel",
+        false,
+    );
+    number(
+        devices.serials.iter_mut().map(|device| &mut device.info),
+        "serial",
+        false,
+    );
+    number(
+        devices.channels.iter_mut().map(|device| &mut device.info),
+        "channel",
+        false,
+    );
+    let first_serial = devices
+        .serials
+        .first()
+        .and_then(|serial| serial.info.alias.clone());
+    if let (Some(console), Some(alias)) = (devices.consoles.first_mut(), first_serial)
+        && console.target_type == ConsoleTargetType::Serial
+        && is_hvm
+        && console.info.alias.is_none()
+    {
+        console.info.alias = Some(alias);
     }
-    number(devices.consoles.iter_mut().map(|device| &mut device.info), "console", false);
-    number(devices.hubs.iter_mut().map(|device| &mut device.info), "hub", false);
-    number(devices.shmems.iter_mut().map(|device| &mut device.info), "shmem", false);
-    number(devices.smartcards.iter_mut().map(|device| &mut device.info), "smartcard", false);
-    number(devices.watchdogs.iter_mut().map(|device| &mut device.info), "watchdog", false);
-    let balloon = devices.memballoon.iter_mut().filter(|balloon| balloon.model != MemballoonModel::None);
+    number(
+        devices.consoles.iter_mut().map(|device| &mut device.info),
+        "console",
+        false,
+    );
+    number(
+        devices.hubs.iter_mut().map(|device| &mut device.info),
+        "hub",
+        false,
+    );
+    number(
+        devices.shmems.iter_mut().map(|device| &mut device.info),
+        "shmem",
+        false,
+    );
+    number(
+        devices.smartcards.iter_mut().map(|device| &mut device.info),
+        "smartcard",
+        false,
+    );
+    number(
+        devices.watchdogs.iter_mut().map(|device| &mut device.info),
+        "watchdog",
+        false,
+    );
+    let balloon = devices
+        .memballoon
+        .iter_mut()
+        .filter(|balloon| balloon.model != MemballoonModel::None);
     number(balloon.map(|device| &mut device.info), "balloon", false);
-    number(devices.rngs.iter_mut().map(|device| &mut device.info), "rng", true);
-    number(devices.tpms.iter_mut().map(|device| &mut device.info), "tpm", false);
+    number(
+        devices.rngs.iter_mut().map(|device| &mut device.info),
+        "rng",
+        true,
+    );
+    number(
+        devices.tpms.iter_mut().map(|device| &mut device.info),
+        "tpm",
+        false,
+    );
     for model in MemoryModel::ALL {
         let prefix = match model {
             MemoryModel::Dimm => "dimm",
@@ -335,10 +492,26 @@ pub fn assign_aliases(domain: &mut Domain) -> Result<()> {
         let ours = devices.memory.iter_mut().filter(|device| device.model == *model);
         assign_memory(ours.map(|device| &mut device.info), prefix);
     }
-    number(devices.vsock.iter_mut().map(|device| &mut device.info), "vsock", false);
-    number(devices.iommu.iter_mut().map(|device| &mut device.info), "iommu", false);
-    number(devices.cryptos.iter_mut().map(|device| &mut device.info), "crypto", true);
-    number(devices.pstore.iter_mut().map(|device| &mut device.info), "pstore", false);
+    number(
+        devices.vsock.iter_mut().map(|device| &mut device.info),
+        "vsock",
+        false,
+    );
+    number(
+        devices.iommu.iter_mut().map(|device| &mut device.info),
+        "iommu",
+        false,
+    );
+    number(
+        devices.cryptos.iter_mut().map(|device| &mut device.info),
+        "crypto",
+        true,
+    );
+    number(
+        devices.pstore.iter_mut().map(|device| &mut device.info),
+        "pstore",
+        false,
+    );
     Ok(())
 }
 
@@ -367,7 +540,9 @@ fn assign_memory<'d>(infos: impl Iterator<Item = &'d mut DeviceInfo>, prefix: &s
     let mut infos: Vec<&mut DeviceInfo> = infos.collect();
     for at in 0..infos.len() {
         let highest = infos.iter().filter_map(|info| index_in(info, prefix)).max();
-        let Some(info) = infos.get_mut(at).filter(|info| info.alias.is_none()) else { continue };
+        let Some(info) = infos.get_mut(at).filter(|info| info.alias.is_none()) else {
+            continue;
+        };
         let index = match (&info.address, prefix) {
             (Some(Address::Dimm(dimm)), "dimm" | "nvdimm") => dimm.slot,
             _ => highest.map_or(0, |highest| highest + 1),
@@ -379,7 +554,9 @@ fn assign_memory<'d>(infos: impl Iterator<Item = &'d mut DeviceInfo>, prefix: &s
 fn assign_interfaces(devices: &mut Devices) {
     use virt_conf::domain::interface::InterfaceType;
     for at in 0..devices.interfaces.len() {
-        let Some(interface) = devices.interfaces.get(at).filter(|one| one.info.alias.is_none()) else { continue };
+        let Some(interface) = devices.interfaces.get(at).filter(|one| one.info.alias.is_none()) else {
+            continue;
+        };
         let prefix = match interface.interface_type() {
             InterfaceType::Hostdev => "hostdev",
             _ => "net",
@@ -394,14 +571,21 @@ fn assign_interfaces(devices: &mut Devices) {
 fn next_shared(devices: &Devices, prefix: &str) -> u32 {
     let interfaces = devices.interfaces.iter().map(|one| &one.info);
     let hostdevs = devices.hostdevs.iter().map(|one| &one.info);
-    let highest = interfaces.chain(hostdevs).filter_map(|info| index_in(info, prefix)).max();
+    let highest = interfaces
+        .chain(hostdevs)
+        .filter_map(|info| index_in(info, prefix))
+        .max();
     highest.map_or(0, |highest| highest + 1)
 }
 
 fn assign_hostdevs(devices: &mut Devices) {
     for at in 0..devices.hostdevs.len() {
         let next = next_shared(devices, "hostdev");
-        if let Some(device) = devices.hostdevs.get_mut(at).filter(|one| one.info.alias.is_none()) {
+        if let Some(device) = devices
+            .hostdevs
+            .get_mut(at)
+            .filter(|one| one.info.alias.is_none())
+        {
             device.info.alias = Some(format!("hostdev{next}"));
         }
     }
@@ -432,12 +616,17 @@ fn controller_alias(controller: &Controller, machine: MachineKind<'_>) -> String
     let index = controller.kind.index().unwrap_or(0);
     match &controller.kind {
         ControllerKind::Pci(_) if !machine.supports_pci_multibus() => "pci".to_owned(),
-        ControllerKind::Pci(pci) if pci.model == Some(PciControllerModel::PcieRoot) => format!("pcie.{index}"),
+        ControllerKind::Pci(pci) if pci.model == Some(PciControllerModel::PcieRoot) => {
+            format!("pcie.{index}")
+        }
         ControllerKind::Pci(_) => format!("pci.{index}"),
         ControllerKind::Ide { .. } if machine.has_builtin_ide() && index == 0 => "ide".to_owned(),
         ControllerKind::Sata { .. } if machine.is_q35() && index == 0 => "ide".to_owned(),
         ControllerKind::Usb { .. } if index == 0 => "usb".to_owned(),
-        ControllerKind::Scsi { model: Some(ScsiControllerModel::Ncr53c90), .. } if index == 0 => "scsi".to_owned(),
+        ControllerKind::Scsi {
+            model: Some(ScsiControllerModel::Ncr53c90),
+            ..
+        } if index == 0 => "scsi".to_owned(),
         kind => format!("{}{index}", kind.controller_type()),
     }
 }

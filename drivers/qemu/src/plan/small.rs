@@ -53,7 +53,11 @@ impl Builder<'_> {
             InputType::Mouse => "usb-mouse",
             InputType::Tablet => "usb-tablet",
             InputType::Keyboard => "usb-kbd",
-            kind => return Err(unsupported(format_args!("input type '{kind}' is not supported on the USB bus"))),
+            kind => {
+                return Err(unsupported(format_args!(
+                    "input type '{kind}' is not supported on the USB bus"
+                )));
+            }
         };
         Ok(Props::device(driver)
             .with("id", alias(&input.info)?)
@@ -81,11 +85,16 @@ impl Builder<'_> {
     }
 
     pub(super) fn smartcards(&mut self) -> Result<()> {
-        let Some(card) = self.domain.devices.smartcards.first() else { return Ok(()) };
+        let Some(card) = self.domain.devices.smartcards.first() else {
+            return Ok(());
+        };
         let name = alias(&card.info)?;
         let props = match &card.source {
             SmartcardSource::Host => Props::device("ccid-card-emulated").with("backend", "nss-emulated"),
-            SmartcardSource::HostCertificates { certificates, database } => {
+            SmartcardSource::HostCertificates {
+                certificates,
+                database,
+            } => {
                 let mut props = Props::device("ccid-card-emulated").with("backend", "certificates");
                 for (number, certificate) in (1..).zip(certificates) {
                     props = props.with(&format!("cert{number}"), certificate.as_str());
@@ -94,7 +103,12 @@ impl Builder<'_> {
             }
             SmartcardSource::Passthrough(host) => {
                 let id = format!("char{name}");
-                self.chardev_named(host, name, &id, virt_conf::domain::chardev::SpicevmcType::Smartcard)?;
+                self.chardev_named(
+                    host,
+                    name,
+                    &id,
+                    virt_conf::domain::chardev::SpicevmcType::Smartcard,
+                )?;
                 Props::device("ccid-card-passthru").with("chardev", id)
             }
         };
@@ -155,7 +169,12 @@ impl Builder<'_> {
                     }),
                     log: None,
                 };
-                self.chardev_named(&host, name, "chrtpm", virt_conf::domain::chardev::SpicevmcType::Vdagent)?;
+                self.chardev_named(
+                    &host,
+                    name,
+                    "chrtpm",
+                    virt_conf::domain::chardev::SpicevmcType::Vdagent,
+                )?;
                 format!("emulator,id=tpm-{name},chardev=chrtpm")
             }
         };
@@ -174,7 +193,9 @@ impl Builder<'_> {
 
     pub(super) fn watchdogs(&mut self) -> Result<()> {
         let domain = self.domain;
-        let Some(last) = domain.devices.watchdogs.last() else { return Ok(()) };
+        let Some(last) = domain.devices.watchdogs.last() else {
+            return Ok(());
+        };
         let mut on_chipset = false;
         for watchdog in &domain.devices.watchdogs {
             if watchdog.model == WatchdogModel::Itco {
@@ -200,7 +221,9 @@ impl Builder<'_> {
     }
 
     pub(super) fn balloon(&mut self) -> Result<()> {
-        let Some(balloon) = &self.domain.devices.memballoon else { return Ok(()) };
+        let Some(balloon) = &self.domain.devices.memballoon else {
+            return Ok(());
+        };
         let variant = match balloon.model {
             MemballoonModel::None | MemballoonModel::Xen => return Ok(()),
             MemballoonModel::Virtio => VirtioVariant::Plain,
@@ -256,10 +279,13 @@ impl Builder<'_> {
     }
 
     pub(super) fn nvram(&mut self) {
-        let Some(nvram) = &self.domain.devices.nvram else { return };
+        let Some(nvram) = &self.domain.devices.nvram else {
+            return;
+        };
         if let Some(Address::SpaprVio(address)) = &nvram.info.address {
             let reg = address.reg.unwrap_or(0);
-            self.command.option("-global", format!("spapr-nvram.reg=0x{reg:x}"));
+            self.command
+                .option("-global", format!("spapr-nvram.reg=0x{reg:x}"));
         }
     }
 
@@ -274,7 +300,8 @@ impl Builder<'_> {
         let props = match &self.domain.launch_security {
             None => return Ok(()),
             Some(LaunchSecurity::Sev(sev)) => {
-                let file = |there: bool, name: &str| there.then(|| format!("{}/{name}", self.layout.directory));
+                let file =
+                    |there: bool, name: &str| there.then(|| format!("{}/{name}", self.layout.directory));
                 Props::object("sev-guest", "lsec0")
                     .with("cbitpos", sev.cbitpos.unwrap_or(0))
                     .with("reduced-phys-bits", sev.reduced_phys_bits.unwrap_or(0))
@@ -308,7 +335,9 @@ impl Builder<'_> {
                     Some(Address::Isa(address)) => Props::device("pvpanic").with("ioport", address.iobase),
                     _ => Props::device("pvpanic"),
                 },
-                Some(PanicModel::Pvpanic) => Props::device("pvpanic-pci").and(self.address(&panic.info, None)?),
+                Some(PanicModel::Pvpanic) => {
+                    Props::device("pvpanic-pci").and(self.address(&panic.info, None)?)
+                }
                 _ => continue,
             };
             self.device(props)?;
@@ -320,12 +349,18 @@ impl Builder<'_> {
         let domain = self.domain;
         for shmem in &domain.devices.shmems {
             if !matches!(shmem.info.address, Some(Address::Pci(_))) {
-                return Err(unsupported("only 'pci' addresses are supported for the shared memory device"));
+                return Err(unsupported(
+                    "only 'pci' addresses are supported for the shared memory device",
+                ));
             }
             let name = alias(&shmem.info)?;
             let memory = format!("shmmem-{name}");
             match shmem.model {
-                ShmemModel::Ivshmem => return Err(unsupported("ivshmem device is not supported with this QEMU binary")),
+                ShmemModel::Ivshmem => {
+                    return Err(unsupported(
+                        "ivshmem device is not supported with this QEMU binary",
+                    ));
+                }
                 ShmemModel::IvshmemPlain => {
                     let size = shmem.size.unwrap_or(4) << 20;
                     let props = Props::object("memory-backend-file", memory.as_str())
@@ -336,7 +371,10 @@ impl Builder<'_> {
                 }
                 ShmemModel::IvshmemDoorbell => {}
             }
-            let (vectors, ioeventfd) = shmem.msi.as_ref().map_or((0, None), |msi| (msi.vectors, msi.ioeventfd));
+            let (vectors, ioeventfd) = shmem
+                .msi
+                .as_ref()
+                .map_or((0, None), |msi| (msi.vectors, msi.ioeventfd));
             let mut props = Props::device(shmem.model.as_str()).with("id", name);
             if shmem.server.is_some() {
                 props = props.with("chardev", format!("char{name}"));
@@ -351,7 +389,10 @@ impl Builder<'_> {
             self.zpci(&shmem.info)?;
             self.device(props)?;
             if let Some(server) = &shmem.server {
-                let path = server.path.clone().unwrap_or_else(|| format!("/var/lib/libvirt/shmem-{}-sock", shmem.name));
+                let path = server
+                    .path
+                    .clone()
+                    .unwrap_or_else(|| format!("/var/lib/libvirt/shmem-{}-sock", shmem.name));
                 let host = ChardevHost {
                     source: ChardevSource::Unix(UnixSource {
                         mode: SourceMode::Connect,
@@ -367,14 +408,18 @@ impl Builder<'_> {
     }
 
     pub(super) fn vsock(&mut self) -> Result<()> {
-        let Some(vsock) = &self.domain.devices.vsock else { return Ok(()) };
+        let Some(vsock) = &self.domain.devices.vsock else {
+            return Ok(());
+        };
         let name = alias(&vsock.info)?;
         let variant = match vsock.model {
             VsockModel::VirtioTransitional => VirtioVariant::Transitional,
             VsockModel::VirtioNonTransitional => VirtioVariant::NonTransitional,
             VsockModel::Default | VsockModel::Virtio => VirtioVariant::Plain,
         };
-        let number = self.descriptor(DescriptorUse::VhostVsock { device: name.to_owned() });
+        let number = self.descriptor(DescriptorUse::VhostVsock {
+            device: name.to_owned(),
+        });
         let props = self
             .virtio("vhost-vsock", &vsock.info, variant, Some(&vsock.virtio))?
             .with("id", name)
@@ -398,7 +443,12 @@ impl Builder<'_> {
             self.command.object(&props);
             self.zpci(&crypto.info)?;
             let props = self
-                .virtio("virtio-crypto", &crypto.info, VirtioVariant::Plain, Some(&crypto.virtio))?
+                .virtio(
+                    "virtio-crypto",
+                    &crypto.info,
+                    VirtioVariant::Plain,
+                    Some(&crypto.virtio),
+                )?
                 .with("cryptodev", object)
                 .with("id", name)
                 .and(self.address(&crypto.info, None)?);
@@ -408,7 +458,9 @@ impl Builder<'_> {
     }
 
     pub(super) fn persistent_store(&mut self) -> Result<()> {
-        let Some(store) = &self.domain.devices.pstore else { return Ok(()) };
+        let Some(store) = &self.domain.devices.pstore else {
+            return Ok(());
+        };
         let name = alias(&store.info)?;
         let memory = format!("mem{name}");
         let object = Props::object("memory-backend-file", memory.as_str())
@@ -424,9 +476,12 @@ impl Builder<'_> {
     }
 
     pub(super) fn async_teardown(&mut self) {
-        let Some(enabled) = self.features.async_teardown else { return };
+        let Some(enabled) = self.features.async_teardown else {
+            return;
+        };
         if self.caps.has(Flag::RunWithAsyncTeardown) {
-            self.command.option("-run-with", format!("async-teardown={}", on_off(enabled)));
+            self.command
+                .option("-run-with", format!("async-teardown={}", on_off(enabled)));
         }
     }
 

@@ -19,15 +19,22 @@ fn direction(mixing: &AudioMixing, settings: Option<&AudioSettings>) -> Props {
         .positive("buffer-length", mixing.buffer_length)
         .positive("frequency", fixed.map_or(0, |fixed| fixed.frequency))
         .positive("channels", fixed.map_or(0, |fixed| fixed.channels))
-        .maybe("format", fixed.and_then(|fixed| fixed.format).map(|format| format.as_str()))
+        .maybe(
+            "format",
+            fixed.and_then(|fixed| fixed.format).map(|format| format.as_str()),
+        )
 }
 
 /// Both directions, each with what is its own.
 macro_rules! directions {
     ($input:expr, $output:expr, |$one:ident| $own:expr) => {{
         [
-            $input.as_ref().map(|$one| direction(&$one.mixing, $one.settings.as_ref()).and($own)),
-            $output.as_ref().map(|$one| direction(&$one.mixing, $one.settings.as_ref()).and($own)),
+            $input
+                .as_ref()
+                .map(|$one| direction(&$one.mixing, $one.settings.as_ref()).and($own)),
+            $output
+                .as_ref()
+                .map(|$one| direction(&$one.mixing, $one.settings.as_ref()).and($own)),
         ]
     }};
 }
@@ -40,9 +47,9 @@ impl Builder<'_> {
             0 => audios.first(),
             number => audios.iter().find(|audio| audio.id == number),
         };
-        audio.map(|audio| format!("audio{}", audio.id)).ok_or_else(|| {
-            VirtError::internal(format_args!("unable to find audio backend for id={number}"))
-        })
+        audio
+            .map(|audio| format!("audio{}", audio.id))
+            .ok_or_else(|| VirtError::internal(format_args!("unable to find audio backend for id={number}")))
     }
 
     pub(super) fn audios(&mut self) -> Result<()> {
@@ -55,35 +62,85 @@ impl Builder<'_> {
         use AudioBackend as B;
         let none = Props::new;
         let (driver, period, extra, sides) = match &audio.backend {
-            B::None { timer_period, input, output } => {
-                ("none", timer_period, none(), directions!(input, output, |_one| none()))
-            }
-            B::Spice { timer_period, input, output } => {
-                ("spice", timer_period, none(), directions!(input, output, |_one| none()))
-            }
-            B::Dbus { timer_period, input, output } => {
-                ("dbus", timer_period, none(), directions!(input, output, |_one| none()))
-            }
-            B::File { timer_period, path, input, output } => {
+            B::None {
+                timer_period,
+                input,
+                output,
+            } => (
+                "none",
+                timer_period,
+                none(),
+                directions!(input, output, |_one| none()),
+            ),
+            B::Spice {
+                timer_period,
+                input,
+                output,
+            } => (
+                "spice",
+                timer_period,
+                none(),
+                directions!(input, output, |_one| none()),
+            ),
+            B::Dbus {
+                timer_period,
+                input,
+                output,
+            } => (
+                "dbus",
+                timer_period,
+                none(),
+                directions!(input, output, |_one| none()),
+            ),
+            B::File {
+                timer_period,
+                path,
+                input,
+                output,
+            } => {
                 let extra = none().maybe("path", path.clone());
-                ("wav", timer_period, extra, directions!(input, output, |_one| none()))
+                (
+                    "wav",
+                    timer_period,
+                    extra,
+                    directions!(input, output, |_one| none()),
+                )
             }
-            B::Alsa { timer_period, input, output } => {
+            B::Alsa {
+                timer_period,
+                input,
+                output,
+            } => {
                 let sides = directions!(input, output, |one| none().maybe("dev", one.dev.clone()));
                 ("alsa", timer_period, none(), sides)
             }
-            B::Coreaudio { timer_period, input, output } => {
-                let sides = directions!(input, output, |one| none().positive("buffer-count", one.buffer_count));
+            B::Coreaudio {
+                timer_period,
+                input,
+                output,
+            } => {
+                let sides = directions!(input, output, |one| none()
+                    .positive("buffer-count", one.buffer_count));
                 ("coreaudio", timer_period, none(), sides)
             }
-            B::Sdl { timer_period, driver, input, output } => {
+            B::Sdl {
+                timer_period,
+                driver,
+                input,
+                output,
+            } => {
                 if let Some(driver) = driver {
                     self.command.set_environment("SDL_AUDIODRIVER", driver.as_str());
                 }
-                let sides = directions!(input, output, |one| none().positive("buffer-count", one.buffer_count));
+                let sides = directions!(input, output, |one| none()
+                    .positive("buffer-count", one.buffer_count));
                 ("sdl", timer_period, none(), sides)
             }
-            B::Jack { timer_period, input, output } => {
+            B::Jack {
+                timer_period,
+                input,
+                output,
+            } => {
                 let sides = directions!(input, output, |one| {
                     none()
                         .maybe("server-name", one.server_name.clone())
@@ -93,7 +150,14 @@ impl Builder<'_> {
                 });
                 ("jack", timer_period, none(), sides)
             }
-            B::Oss { timer_period, try_mmap, exclusive, dsp_policy, input, output } => {
+            B::Oss {
+                timer_period,
+                try_mmap,
+                exclusive,
+                dsp_policy,
+                input,
+                output,
+            } => {
                 let extra = none()
                     .maybe("try-mmap", *try_mmap)
                     .maybe("exclusive", *exclusive)
@@ -106,7 +170,12 @@ impl Builder<'_> {
                 });
                 ("oss", timer_period, extra, sides)
             }
-            B::Pulseaudio { timer_period, server_name, input, output } => {
+            B::Pulseaudio {
+                timer_period,
+                server_name,
+                input,
+                output,
+            } => {
                 let extra = none().maybe("server", server_name.clone());
                 let sides = directions!(input, output, |one| {
                     none()
@@ -116,7 +185,12 @@ impl Builder<'_> {
                 });
                 ("pa", timer_period, extra, sides)
             }
-            B::Pipewire { timer_period, runtime_dir, input, output } => {
+            B::Pipewire {
+                timer_period,
+                runtime_dir,
+                input,
+                output,
+            } => {
                 self.pipewire_environment(runtime_dir.as_deref());
                 let sides = directions!(input, output, |one| {
                     none()
@@ -143,7 +217,9 @@ impl Builder<'_> {
     fn pipewire_environment(&mut self, runtime_dir: Option<&str>) {
         let known = |name: &str| {
             let host = &self.host.daemon_environment;
-            host.iter().find(|(known, _)| known == name).map(|(_, value)| value.clone())
+            host.iter()
+                .find(|(known, _)| known == name)
+                .map(|(_, value)| value.clone())
         };
         let mut wanted: Vec<(&str, String)> = Vec::new();
         for name in ["PIPEWIRE_CORE", "PIPEWIRE_REMOTE"] {
@@ -163,7 +239,12 @@ impl Builder<'_> {
 
     pub(super) fn sounds(&mut self) -> Result<()> {
         let domain = self.domain;
-        for sound in domain.devices.sounds.iter().filter(|sound| sound.model != SoundModel::Pcspk) {
+        for sound in domain
+            .devices
+            .sounds
+            .iter()
+            .filter(|sound| sound.model != SoundModel::Pcspk)
+        {
             self.zpci(&sound.info)?;
             let device = self.sound(sound)?;
             self.device(device)?;
@@ -206,14 +287,23 @@ impl Builder<'_> {
             }
             SoundModel::Virtio => {
                 streams = sound.streams;
-                self.virtio("virtio-sound", &sound.info, VirtioVariant::Plain, Some(&sound.virtio))?
+                self.virtio(
+                    "virtio-sound",
+                    &sound.info,
+                    VirtioVariant::Plain,
+                    Some(&sound.virtio),
+                )?
             }
             model @ (SoundModel::Pcspk | SoundModel::Ich7) => {
                 let what = format!("sound card model '{model}' is not supported by qemu");
                 return Err(VirtError::new(ErrorCode::CONFIG_UNSUPPORTED, what));
             }
         };
-        let audio = if has_codecs(sound.model) { None } else { Some(self.audio_id(sound.audio)?) };
+        let audio = if has_codecs(sound.model) {
+            None
+        } else {
+            Some(self.audio_id(sound.audio)?)
+        };
         Ok(props
             .with("id", alias(&sound.info)?)
             .maybe("audiodev", audio)
