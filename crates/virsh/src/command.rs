@@ -314,10 +314,8 @@ fn check_command(groups: &'static [Group], command: &Command) -> Result<(), Stri
             {
                 return Err(format!("flag '{name}' is required, positional or completed"));
             }
-            OptionKind::Alias { target, .. } => {
-                if !later.iter().any(|other| other.name == target) {
-                    return Err(format!("option alias '{name}' has no later option '{target}'"));
-                }
+            OptionKind::Alias { target, .. } if !later.iter().any(|other| other.name == target) => {
+                return Err(format!("option alias '{name}' has no later option '{target}'"));
             }
             OptionKind::Rest if !later.is_empty() => return Err(format!("'{name}' must be the last option")),
             _ => {}

@@ -48,6 +48,8 @@ impl Ending {
                 cause,
             })
         };
+        // What the guest said last may have left the cursor inside a line.
+        shell.extra("\n");
         match self {
             Self::Escape => Ok(()),
             Self::GuestStopped => {

@@ -175,15 +175,11 @@ impl<'a> Line<'a> {
     fn next(&mut self, mode: Mode) -> Result<Token, String> {
         self.before_end = self.text;
         let mut rest = self.text;
-        loop {
-            if let Some(tail) = rest
-                .strip_prefix([' ', '\t'])
-                .or_else(|| rest.strip_prefix("\\\n"))
-            {
-                rest = tail;
-            } else {
-                break;
-            }
+        while let Some(tail) = rest
+            .strip_prefix([' ', '\t'])
+            .or_else(|| rest.strip_prefix("\\\n"))
+        {
+            rest = tail;
         }
         if rest.is_empty() {
             self.text = rest;

@@ -1,4 +1,8 @@
 //! The same command lines through libvirt's virsh and through ours: what is printed and the exit status must be equal.
+#![allow(
+    clippy::unwrap_used,
+    reason = "a test that cannot run its programs has failed"
+)]
 
 use std::process::{Command, Stdio};
 use virt_api::need;
