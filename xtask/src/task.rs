@@ -66,8 +66,11 @@ impl<T, E: fmt::Display> Context<T> for std::result::Result<T, E> {
 
 /// The workspace's root folder.
 pub fn root() -> PathBuf {
-    // cargo run says it; a binary started by hand remembers where it was built.
-    let manifest = std::env::var_os("CARGO_MANIFEST_DIR").map(PathBuf::from);
+    // cargo run says it; a binary started by hand, or by the test of another package, remembers where it was built.
+    let ours = std::env::var_os("CARGO_PKG_NAME").is_some_and(|name| name == env!("CARGO_PKG_NAME"));
+    let manifest = std::env::var_os("CARGO_MANIFEST_DIR")
+        .filter(|_| ours)
+        .map(PathBuf::from);
     let manifest = manifest.unwrap_or_else(|| PathBuf::from(env!("CARGO_MANIFEST_DIR")));
     manifest.parent().unwrap_or(&manifest).to_owned()
 }

@@ -739,19 +739,19 @@ impl HypervisorDriver for QemuConnection {
     fn domain_reset(&self, cx: &mut CallContext<'_>, domain: Resolved<Domain>, flags: u32) -> Result<()> {
         check_flags("qemuDomainReset", flags, 0)?;
         self.change(cx, &domain, Job::Modify, "virDomainReset", |guest| {
-            life::reset(&self.world, guest, cx)
+            life::reset(guest, cx)
         })
     }
 
     fn domain_suspend(&self, cx: &mut CallContext<'_>, domain: Resolved<Domain>) -> Result<()> {
         self.change(cx, &domain, Job::Suspend, "virDomainSuspend", |guest| {
-            life::suspend(&self.world, guest, cx)
+            life::suspend(guest, cx)
         })
     }
 
     fn domain_resume(&self, cx: &mut CallContext<'_>, domain: Resolved<Domain>) -> Result<()> {
         self.change(cx, &domain, Job::Modify, "virDomainResume", |guest| {
-            life::resume(&self.world, guest, cx)
+            life::resume(guest, cx)
         })
     }
 
