@@ -292,3 +292,123 @@ impl EventClass {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::access::Domain;
+
+    #[derive(Default)]
+    struct Keeper(Mutex<Vec<Vec<i32>>>);
+
+    impl EventSink for Keeper {
+        fn event(&self, _: u32, _: u32, callbacks: &[i32], _: &[u8]) {
+            self.0.lock().push(callbacks.to_vec());
+        }
+    }
+
+    struct Monitor {
+        domain: Domain,
+        name: &'static str,
+        encoded: Mutex<usize>,
+    }
+
+    impl Event for Monitor {
+        fn class(&self) -> EventClass {
+            EventClass::QemuMonitor
+        }
+
+        fn event_id(&self) -> i32 {
+            0
+        }
+
+        fn subject(&self) -> EventSubject {
+            EventSubject::Uuid(self.domain.uuid)
+        }
+
+        fn name(&self) -> Option<&str> {
+            Some(self.name)
+        }
+
+        fn object(&self) -> &dyn AccessObject {
+            &self.domain
+        }
+
+        fn procedure(&self) -> (u32, u32) {
+            (1, 2)
+        }
+
+        fn encode(&self) -> Result<Vec<u8>> {
+            *self.encoded.lock() += 1;
+            Ok(Vec::new())
+        }
+    }
+
+    fn monitor(name: &'static str) -> Monitor {
+        Monitor {
+            domain: Domain {
+                name: "web".to_owned(),
+                uuid: Uuid::from_u128(1),
+                id: 1,
+            },
+            name,
+            encoded: Mutex::default(),
+        }
+    }
+
+    #[test]
+    fn names_are_filtered_and_one_encoding_serves_all_connections() {
+        let keepers = [Arc::new(Keeper::default()), Arc::new(Keeper::default())];
+        let hub = EventHub::new();
+        let registries: Vec<Arc<EventRegistry>> = keepers
+            .iter()
+            .map(|keeper| {
+                let registry = Arc::new(EventRegistry::new(Arc::clone(keeper) as _));
+                hub.attach(&registry);
+                registry
+            })
+            .collect();
+        let filter = |pattern: &str, ignore_case, glob| NameFilter {
+            pattern: Some(pattern.to_owned()),
+            ignore_case,
+            glob,
+        };
+        let register = |number: usize, name| {
+            registries[number]
+                .register(EventClass::QemuMonitor, 0, None, name)
+                .unwrap()
+        };
+        let exact = register(0, filter("STOP", false, false));
+        let folded = register(0, filter("stop", true, false));
+        let prefix = register(0, filter("ST*", false, true));
+        register(0, filter("stop", false, false));
+        let all = register(1, NameFilter::default());
+
+        let event = monitor("STOP");
+        hub.emit(&event).unwrap();
+        assert_eq!(*keepers[0].0.lock(), [vec![exact, folded, prefix]]);
+        assert_eq!(*keepers[1].0.lock(), [vec![all]]);
+        assert_eq!(*event.encoded.lock(), 1);
+
+        let event = monitor("RESUME");
+        drop(registries);
+        hub.emit(&event).unwrap();
+        assert_eq!(*event.encoded.lock(), 0, "all connections are gone");
+    }
+
+    #[test]
+    fn a_subscription_ends_only_in_its_own_class() {
+        let registry = EventRegistry::new(Arc::new(Keeper::default()));
+        let id = registry
+            .register(EventClass::Domain, 0, None, NameFilter::default())
+            .unwrap();
+        assert!(registry.has_subscriber(EventClass::Domain, 0));
+        assert!(registry.deregister(EventClass::Network, id).is_err());
+        registry.deregister(EventClass::Domain, id).unwrap();
+        assert!(!registry.has_subscriber(EventClass::Domain, 0));
+        let next = registry
+            .register(EventClass::Domain, 0, None, NameFilter::default())
+            .unwrap();
+        assert_ne!(next, id, "an id is never used twice");
+    }
+}

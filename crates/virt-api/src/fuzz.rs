@@ -3,6 +3,7 @@
 
 use virt_util::xdr::XdrDecode;
 
+use crate::plugin::{Manifest, elf};
 use crate::protocol::{recode_table, table};
 use crate::rpc::{PacketReader, PacketWriter};
 
@@ -14,6 +15,7 @@ pub const TARGETS: &[Target] = &[
     ("messages", fuzz_messages),
     ("packets", fuzz_packets),
     ("error_message", fuzz_error_message),
+    ("plugin_file", fuzz_plugin_file),
 ];
 
 /// The messages of every procedure: the first two bytes choose the procedure, the third arguments or answer, the rest
@@ -100,6 +102,18 @@ pub fn fuzz_packets(data: &[u8]) {
 pub fn fuzz_error_message(data: &[u8]) {
     if let Ok(message) = crate::rpc::error::ErrorMessage::from_xdr(data) {
         assert!(!message.into_error().to_string().is_empty());
+    }
+}
+
+/// The file of a plugin before it is trusted to the linker, and the manifest in it.
+pub fn fuzz_plugin_file(data: &[u8]) {
+    let path = std::path::Path::new("fuzz.so");
+    let length = data.len() as u64;
+    if let Ok(found) = elf::read(path, std::io::Cursor::new(data), length) {
+        assert!(found.manifests.iter().all(|manifest| !manifest.name.is_empty()));
+    }
+    if let Ok(text) = std::str::from_utf8(data) {
+        let _ = Manifest::parse(text, "fuzz.toml");
     }
 }
 

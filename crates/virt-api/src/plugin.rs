@@ -11,7 +11,7 @@
     reason = "loading code is trusting it; the steps before make sure whose it is"
 )]
 
-mod elf;
+pub(crate) mod elf;
 mod entry;
 mod load;
 mod manifest;

@@ -1,6 +1,7 @@
 //! Looks into a plugin's file before the dynamic linker does, which dies of SIGBUS on a file that was cut.
 
 use std::fs::File;
+use std::io::{Read, Seek};
 use std::path::Path;
 
 use object::elf::{self, FileHeader32, FileHeader64};
@@ -17,11 +18,11 @@ const NOTE_MAX: usize = 64 * 1024;
 
 /// What a plugin file tells without being loaded.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Inspected {
+pub(crate) struct Inspected {
     /// The manifests in it: one per driver.
-    pub(super) manifests: Vec<Manifest>,
+    pub(crate) manifests: Vec<Manifest>,
     /// The drivers it exports a handshake for.
-    pub(super) handshakes: Vec<String>,
+    pub(crate) handshakes: Vec<String>,
 }
 
 /// Reads the manifest out of a plugin file without loading it. An error if the file holds none.
@@ -48,7 +49,7 @@ fn broken(path: &Path, found: impl std::fmt::Display, wanted: impl std::fmt::Dis
 }
 
 /// Checks that the dynamic linker can read the file to its end, and reads what it says of itself.
-pub(super) fn read(path: &Path, file: File, length: u64) -> Result<Inspected> {
+pub(crate) fn read<F: Read + Seek>(path: &Path, file: F, length: u64) -> Result<Inspected> {
     let cache = ReadCache::new(file);
     let data = &cache;
     match FileKind::parse(data) {
@@ -194,4 +195,46 @@ where
         }
     }
     Ok(names)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    /// The header of a shared object for this machine with one segment and no sections, as far as it is well.
+    fn header() -> Vec<u8> {
+        let mut bytes = vec![0; 64];
+        for (at, part) in [
+            (0, &b"\x7fELF\x02\x01\x01"[..]),
+            (16, &[3, 0]),
+            (18, &super::MACHINE.0.to_le_bytes()),
+            (20, &[1]),
+            (32, &[64]),
+            (52, &[64, 0, 56, 0, 2, 0, 64, 0]),
+        ] {
+            for (to, from) in bytes.iter_mut().skip(at).zip(part) {
+                *to = *from;
+            }
+        }
+        bytes
+    }
+
+    proptest! {
+        /// Nothing in a file makes the inspection panic, hang or take memory that the file has not.
+        #[test]
+        fn noise_is_survived(
+            noise in proptest::collection::vec(any::<u8>(), 0..600),
+            at in 4usize..64,
+            patch in any::<u16>(),
+        ) {
+            let mut bytes = header();
+            bytes.extend_from_slice(&noise);
+            crate::fuzz::fuzz_plugin_file(&bytes);
+            for (to, from) in bytes.iter_mut().skip(at).zip(patch.to_le_bytes()) {
+                *to = from;
+            }
+            crate::fuzz::fuzz_plugin_file(&bytes);
+            crate::fuzz::fuzz_plugin_file(&noise);
+        }
+    }
 }

@@ -356,3 +356,136 @@ impl Stream for End {
 fn finished() -> VirtError {
     VirtError::new(ErrorCode::OPERATION_INVALID, "the stream is finished")
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// What one end does.
+    #[derive(Clone, Debug)]
+    enum Step {
+        Send(usize),
+        Hole(u64),
+        Recv(usize),
+        RecvHole,
+        Look,
+    }
+
+    fn step() -> impl Strategy<Value = Step> {
+        prop_oneof![
+            (0usize..3000).prop_map(Step::Send),
+            (0u64..5000).prop_map(Step::Hole),
+            (1usize..3000).prop_map(Step::Recv),
+            Just(Step::RecvHole),
+            Just(Step::Look),
+        ]
+    }
+
+    /// The stream as a list of bytes, `None` in holes.
+    type Model = VecDeque<Option<u8>>;
+
+    fn data_ahead(model: &Model) -> usize {
+        model.iter().take_while(|byte| byte.is_some()).count()
+    }
+
+    fn hole_ahead(model: &Model) -> u64 {
+        model.iter().take_while(|byte| byte.is_none()).count() as u64
+    }
+
+    proptest! {
+        /// Whatever is sent and received in whatever pieces: bytes and holes come out as they went in.
+        #[test]
+        fn what_goes_in_comes_out(steps in proptest::collection::vec(step(), 1..200)) {
+            let (near, far) = pipe();
+            near.set_nonblocking(true).unwrap();
+            far.set_nonblocking(true).unwrap();
+            let mut model = Model::new();
+            let mut next = 0u8;
+            for step in steps {
+                match step {
+                    Step::Send(count) => {
+                        let bytes: Vec<u8> = (0..count).map(|_| { next = next.wrapping_add(1); next }).collect();
+                        if let Transfer::Bytes(sent) = near.send(&bytes).unwrap() {
+                            prop_assert_eq!(sent, count);
+                            model.extend(bytes.into_iter().map(Some));
+                        }
+                    }
+                    Step::Hole(length) => {
+                        near.send_hole(length).unwrap();
+                        model.extend((0..length).map(|_| None));
+                    }
+                    Step::Recv(count) => {
+                        let mut buffer = vec![0; count];
+                        match far.recv(&mut buffer, true).unwrap() {
+                            Transfer::Bytes(got) => {
+                                prop_assert!(got > 0);
+                                for byte in buffer.into_iter().take(got) {
+                                    prop_assert_eq!(model.pop_front(), Some(Some(byte)));
+                                }
+                            }
+                            Transfer::AtHole => prop_assert!(hole_ahead(&model) > 0),
+                            Transfer::WouldBlock => prop_assert!(model.is_empty()),
+                        }
+                    }
+                    Step::RecvHole => match far.recv_hole() {
+                        Ok(length) => {
+                            prop_assert_eq!(length, hole_ahead(&model));
+                            model.drain(..usize::try_from(length).unwrap());
+                        }
+                        Err(_) => prop_assert_eq!(hole_ahead(&model), 0),
+                    },
+                    Step::Look => match far.in_data() {
+                        Ok((true, length)) => prop_assert_eq!(length, data_ahead(&model) as u64),
+                        Ok((false, length)) => prop_assert_eq!(length, hole_ahead(&model)),
+                        Err(_) => prop_assert!(model.is_empty()),
+                    },
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn both_directions_are_independent() {
+        let (near, far) = pipe();
+        near.send_all(b"there").unwrap();
+        far.send_all(b"and back").unwrap();
+        let mut buffer = [0; 16];
+        assert_eq!(near.recv(&mut buffer, false).unwrap(), Transfer::Bytes(8));
+        assert_eq!(far.recv(&mut buffer, false).unwrap(), Transfer::Bytes(5));
+        let finishing = std::thread::spawn(move || far.finish());
+        near.finish().unwrap();
+        finishing.join().unwrap().unwrap();
+        assert_eq!(near.recv(&mut buffer, false).unwrap(), Transfer::Bytes(0));
+    }
+
+    #[test]
+    fn an_end_that_is_dropped_is_aborted() {
+        let (near, far) = pipe();
+        drop(far);
+        let error = near.recv(&mut [0; 4], false).unwrap_err();
+        assert_eq!(error.code(), ErrorCode::OPERATION_ABORTED);
+        assert_eq!(near.finish().unwrap_err(), error);
+    }
+
+    #[test]
+    fn a_waker_is_called_once_and_at_once_if_it_is_late() {
+        let (near, far) = pipe();
+        let (tell, told) = std::sync::mpsc::channel();
+        let waker = |tell: &std::sync::mpsc::Sender<Readiness>| {
+            let tell = tell.clone();
+            Box::new(move |ready| {
+                let _ = tell.send(ready);
+            })
+        };
+        near.watch(Readiness::READABLE, waker(&tell)).unwrap();
+        assert!(told.try_recv().is_err());
+        far.send_all(b"x").unwrap();
+        assert_eq!(told.try_recv(), Ok(Readiness::READABLE));
+        far.send_all(b"y").unwrap();
+        assert!(told.try_recv().is_err());
+        near.watch(Readiness::READABLE, waker(&tell)).unwrap();
+        assert_eq!(told.try_recv(), Ok(Readiness::READABLE));
+    }
+}
