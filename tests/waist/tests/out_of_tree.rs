@@ -195,6 +195,8 @@ fn a_new_driver_loads() {
     run(Command::new(built().join("xtask"))
         .args(["new-driver", "my-cloud", "--published", "--dir"])
         .arg(&folder)
+        // As `cargo xtask` would set it: the tree is found by it.
+        .env("CARGO_MANIFEST_DIR", top().join("xtask"))
         .current_dir(top()));
     let (plugins, _) = compile(&folder, "my-cloud");
     let listed = virsh(&plugins, &["-c", "my-cloud:///default", "list", "--all"]);
