@@ -21,7 +21,8 @@ mod convert;
 mod dispatch;
 mod generated;
 
-pub use dispatch::{dispatch, dispatch_admin, unknown as unknown_procedure};
+pub(crate) use dispatch::is_feature_query;
+pub use dispatch::{dispatch, dispatch_admin, features, unknown as unknown_procedure};
 pub use generated::client as clients;
 pub use generated::traits;
 

@@ -45,9 +45,12 @@ pub(crate) fn supports(connection: &dyn DriverConnection, program: u32, procedur
         return Supports::empty();
     };
     match (procedure.owner, methods(connection, procedure)) {
+        // Features that all drivers have in common are answered without them.
+        (Owner::Driver, None) if crate::protocol::is_feature_query(procedure) => Supports::IMPLEMENTED,
         (_, None) | (Owner::Daemon, _) => Supports::empty(),
         (Owner::Events, Some(_)) => Supports::IMPLEMENTED,
         (Owner::Driver, Some(methods)) => match methods.iter().find(|entry| entry.name == procedure.method) {
+            None if crate::protocol::is_feature_query(procedure) => Supports::IMPLEMENTED,
             None => Supports::empty(),
             Some(entry) if entry.inline_safe && procedure.inline => Supports::IMPLEMENTED | Supports::INLINE,
             Some(_) => Supports::IMPLEMENTED,

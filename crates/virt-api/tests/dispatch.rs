@@ -406,6 +406,27 @@ fn events_are_registered_by_calls_with_their_rules() {
 }
 
 #[test]
+fn features_of_this_implementation_are_answered_for_every_driver() {
+    use virt_api::protocol::features;
+    let session = Session::open(false, everything);
+    // The fixture says nothing about features.
+    for (feature, supported) in [
+        (features::FD_PASSING, 1),
+        (features::TYPED_PARAM_STRING, 1),
+        (features::NETWORK_UPDATE_HAS_CORRECT_ORDER, 1),
+        (features::REMOTE, 0),
+        (features::PROGRAM_KEEPALIVE, 0),
+        (features::REMOTE_EVENT_CALLBACK, 0),
+        // Migration of the third kind.
+        (6, 0),
+        (-1, 0),
+    ] {
+        let reply = session.client().connect_supports_feature(feature).unwrap();
+        assert_eq!(reply.supported, supported, "feature {feature}");
+    }
+}
+
+#[test]
 fn streams_and_descriptors_come_with_the_calls_that_have_them() {
     use std::os::fd::AsFd;
     let session = Session::open(false, everything);

@@ -51,6 +51,9 @@ pub fn dispatch(connection: &dyn DriverConnection, cx: &mut CallContext<'_>, arg
         cx,
     };
     let reply = match handler {
+        Handler::Hypervisor(_) if is_feature_query(procedure) => {
+            features::answer(&mut call, connection.hypervisor(), args)
+        }
         Handler::Hypervisor(run) => run(&mut call, connection.hypervisor().ok_or_else(missing)?, args),
         Handler::Network(run) => run(&mut call, connection.network().ok_or_else(missing)?, args),
         Handler::Interface(run) => run(&mut call, connection.interface().ok_or_else(missing)?, args),
@@ -64,6 +67,12 @@ pub fn dispatch(connection: &dyn DriverConnection, cx: &mut CallContext<'_>, arg
     }?;
     cx.refuse_unauthorized()?;
     Ok(reply)
+}
+
+/// The one call of a driver that is answered in part for all drivers: see [`features`].
+pub(crate) fn is_feature_query(procedure: &Procedure) -> bool {
+    procedure.program == PROGRAM_REMOTE
+        && procedure.number == super::remote::procedure::CONNECT_SUPPORTS_FEATURE
 }
 
 /// Answers a call of the administration program.
@@ -322,3 +331,4 @@ resolvers! {
 
 pub(crate) mod checks;
 mod events;
+pub mod features;
