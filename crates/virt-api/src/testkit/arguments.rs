@@ -47,6 +47,20 @@ fn wants(procedure: &Procedure, field: &str) -> bool {
     })
 }
 
+/// The number, or the count of items, that a field has.
+fn number(procedure: &Procedure, field: &str) -> u8 {
+    /// `VIR_DOMAIN_METADATA_ELEMENT`: the kind of metadata for which every field may be given.
+    const METADATA_ELEMENT: u8 = 2;
+    for rule in procedure.rules {
+        match (rule, field) {
+            (Rule::Check("new_metadata" | "metadata_uri", _), "kind") => return METADATA_ELEMENT,
+            (Rule::Check("new_capacity", _), "capacity") => return 1,
+            _ => {}
+        }
+    }
+    wants(procedure, field).into()
+}
+
 fn put(
     procedure: &Procedure,
     field: &str,
@@ -54,7 +68,7 @@ fn put(
     sample: &Sample,
     out: &mut XdrEncoder,
 ) -> Result<()> {
-    let number = u8::from(wants(procedure, field));
+    let number = number(procedure, field);
     match *shape {
         Shape::I32 if field == "id" => {
             let refused = procedure.rules.contains(&Rule::NonNegative("id"));
