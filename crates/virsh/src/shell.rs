@@ -284,7 +284,7 @@ impl Shell {
             }
             if self.options.timing {
                 self.print(format!("\n(Time: {:.3} ms)\n\n", elapsed.as_secs_f64() * 1000.0));
-            } else {
+            } else if self.format.is_none() {
                 self.extra("\n");
             }
         }
