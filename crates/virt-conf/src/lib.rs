@@ -19,6 +19,8 @@ mod macros;
 pub mod capabilities;
 pub mod cpu;
 pub mod domain;
+#[doc(hidden)]
+pub mod fuzz;
 pub mod numa;
 pub mod registry;
 pub mod scaled;

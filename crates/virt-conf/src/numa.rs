@@ -1,8 +1,10 @@
 //! NUMA nodes of the guest, and where their memory comes from.
 
-use virt_util::Result;
 use virt_util::units;
-use virt_util::xml::{At, Element, Reader, Writer, Xml, XmlElement, error_at, push_unsigned, read};
+use virt_util::xml::{
+    At, Element, Reader, Writer, Xml, XmlElement, error_at, error_with, push_unsigned, read,
+};
+use virt_util::{ErrorCode, Result};
 
 use crate::domain::memory::MemoryAccess;
 use crate::values::CpuSet;
@@ -387,7 +389,7 @@ pub struct Numatune {
 
 /// Where all memory comes from.
 #[derive(Xml, Clone, Debug, Default, PartialEq)]
-#[xml(name = "memory")]
+#[xml(name = "memory", check = NumatuneMemory::after_read)]
 pub struct NumatuneMemory {
     /// How strictly.
     #[xml("@mode", default, always)]
@@ -402,7 +404,7 @@ pub struct NumatuneMemory {
 
 /// Where the memory of a node of the guest comes from.
 #[derive(Xml, Clone, Debug, PartialEq)]
-#[xml(name = "memnode")]
+#[xml(name = "memnode", check = NumatuneNode::after_read)]
 pub struct NumatuneNode {
     /// Node of the guest.
     #[xml("@cellid")]
@@ -413,4 +415,31 @@ pub struct NumatuneNode {
     /// Nodes of the host.
     #[xml("@nodeset")]
     pub nodeset: CpuSet,
+}
+
+impl NumatuneMemory {
+    fn after_read(&mut self, element: Element<'_>, cx: &mut Reader) -> Result<()> {
+        check_nodes(self.nodeset.as_ref(), element, cx)
+    }
+}
+
+impl NumatuneNode {
+    fn after_read(&mut self, element: Element<'_>, cx: &mut Reader) -> Result<()> {
+        check_nodes(Some(&self.nodeset), element, cx)
+    }
+}
+
+/// A set that excludes all it includes (`1,^1`) is well formed and of no use.
+fn check_nodes(nodes: Option<&CpuSet>, element: Element<'_>, cx: &mut Reader) -> Result<()> {
+    if !nodes.is_some_and(CpuSet::is_empty) {
+        return Ok(());
+    }
+    let text = element.attr("nodeset").unwrap_or_default();
+    let what = format!("invalid value '{text}' of attribute 'nodeset': it holds no node");
+    cx.fail(error_with(
+        ErrorCode::CONFIG_UNSUPPORTED,
+        element,
+        At::Attribute("nodeset"),
+        what,
+    ))
 }

@@ -215,7 +215,8 @@ pub use doc::{AttributeRef, Children, Doc, DocOptions, Element, Limits, Position
 pub use identity::{Identity, identity};
 pub use raw::{KeptElement, RawAttribute, RawElement, RawNode, expect_root, metadata};
 pub use reader::{
-    At, FormatFn, ParseFn, ReadFn, Reader, UnknownName, error_at, invalid_value, missing, read, write,
+    At, FormatFn, ParseFn, ReadFn, Reader, UnknownName, error_at, error_with, invalid_value, missing, read,
+    write,
 };
 pub use schema::{ElementSchema, validate};
 pub use value::{

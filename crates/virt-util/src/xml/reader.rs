@@ -126,6 +126,17 @@ impl Reader {
 /// An `XML_ERROR` about a part of `element`: place, path, then `what`.
 #[cold]
 pub fn error_at(element: Element<'_>, at: At<'_>, what: impl std::fmt::Display) -> VirtError {
+    error_with(ErrorCode::XML_ERROR, element, at, what)
+}
+
+/// [`error_at`] with another code, such as `CONFIG_UNSUPPORTED`.
+#[cold]
+pub fn error_with(
+    code: ErrorCode,
+    element: Element<'_>,
+    at: At<'_>,
+    what: impl std::fmt::Display,
+) -> VirtError {
     let Position { line, column } = match at {
         At::Attribute(name) => element.attr_position(name),
         At::Child(name) => element.child(name).unwrap_or(element).position(),
@@ -133,7 +144,7 @@ pub fn error_at(element: Element<'_>, at: At<'_>, what: impl std::fmt::Display) 
     };
     let name = element.doc().name();
     VirtError::new(
-        ErrorCode::XML_ERROR,
+        code,
         format_args!("{name}:{line}:{column}: {}: {what}", element.path()),
     )
     .in_domain(ErrorDomain::XML)

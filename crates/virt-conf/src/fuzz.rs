@@ -1,0 +1,68 @@
+//! Entry points for fuzzing, one per parser of outside bytes: plain functions that must return, whatever they get.
+
+use virt_util::xml::{self, Doc, DocOptions, Reader, XmlFlags};
+
+use crate::domain::Domain;
+use crate::domain::normalize::{
+    DomainFeatures, DomainHooks, NormalizeContext, NormalizeFlags, SystemRandomness, normalize,
+};
+use crate::domain::validate::validate;
+
+/// A named entry point.
+pub type Target = (&'static str, fn(&[u8]));
+
+/// Every entry point of this crate.
+pub const TARGETS: &[Target] = &[("domain_xml", fuzz_domain_xml)];
+
+/// A driver that supports everything and knows nothing.
+struct AnyDriver;
+
+impl DomainHooks for AnyDriver {
+    fn features(&self) -> DomainFeatures {
+        DomainFeatures::all()
+    }
+
+    /// Each primary card goes to the front when it is read, so two of them never come to rest. Drivers refuse that.
+    fn validate_domain(&self, domain: &Domain) -> virt_util::Result<()> {
+        let primary = domain.devices.videos.iter().filter(|video| video.model.primary);
+        if primary.count() > 1 {
+            virt_util::bail!(
+                virt_util::ErrorCode::CONFIG_UNSUPPORTED,
+                "more than one primary video device"
+            );
+        }
+        Ok(())
+    }
+}
+
+/// Domain definitions. What was read, normalized, checked and written can be read again; after one such round, which drops
+/// the last of what says nothing, it stays as it is.
+pub fn fuzz_domain_xml(data: &[u8]) {
+    let Ok(doc) = Doc::parse_bytes(data, &DocOptions::default()) else {
+        return;
+    };
+    xml::schema::check_unknown::<Domain>(doc.root(), &mut Reader::new(XmlFlags::empty()));
+    let _ = xml::from_doc::<Domain>(&doc, &mut Reader::collecting(XmlFlags::INACTIVE));
+    for (xml_flags, flags) in [
+        (XmlFlags::SECURE, NormalizeFlags::empty()),
+        (XmlFlags::SECURE | XmlFlags::INACTIVE, NormalizeFlags::INACTIVE),
+    ] {
+        let cx = NormalizeContext {
+            flags,
+            random: &SystemRandomness,
+        };
+        let round = |doc: &Doc<'_>| {
+            let mut domain = xml::from_doc::<Domain>(doc, &mut Reader::new(xml_flags))?;
+            normalize(&mut domain, &AnyDriver, &cx)?;
+            validate(&domain, &AnyDriver)?;
+            Ok::<_, virt_util::VirtError>(xml::to_string(&domain, xml_flags))
+        };
+        let again = |text: &str| match Doc::parse(text).and_then(|doc| round(&doc)) {
+            Ok(again) => again,
+            Err(error) => panic!("what was written is not read: {error}\n{text}"),
+        };
+        let Ok(first) = round(&doc) else { continue };
+        let second = again(&first);
+        assert_eq!(second, again(&second));
+    }
+}
