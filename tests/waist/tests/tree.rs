@@ -30,7 +30,7 @@ fn all_of_them_load() {
         &plugins().unwrap().search_path(),
     );
     let known = registry.drivers();
-    assert!(known.len() >= 2, "{known:?}");
+    assert!(!known.is_empty());
     for driver in known {
         let name = &driver.manifest.name;
         assert_eq!(registry.driver(name).unwrap().name(), name);
