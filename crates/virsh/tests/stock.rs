@@ -93,6 +93,49 @@ const DEFAULT: &[&str] = &[
     "connect; uri; connect test:///default; uri",
 ];
 
+/// Lines for the same host about the XML of its guest.
+const DOCUMENTS: &[&str] = &[
+    "dumpxml test; dumpxml test --inactive; dumpxml test --security-info; dumpxml test --migratable",
+    "dumpxml test --update-cpu",
+    "dumpxml test --xpath //disk; dumpxml test --xpath //disk --wrap",
+    "dumpxml test --xpath //nothing; dumpxml test --xpath //nothing --wrap",
+    "dumpxml test --xpath /domain; dumpxml test --xpath //@dev; dumpxml test --xpath //text(); dumpxml test --xpath /",
+    "dumpxml test --xpath '//disk[target/@dev=\"vda\"]/source | //memory' --wrap",
+    "dumpxml test --xpath 1",
+    "dumpxml test --xpath=",
+    "capabilities; capabilities --xpath //cpu; capabilities --xpath //guest --wrap",
+    "list --title; list --title --uuid",
+    "desc test; desc test hello world; desc test; desc test --config",
+    "desc test --title hi; list --title; desc test --title; dumpxml test",
+    "desc test --config x; desc test --config; desc test",
+    "metadata test http://x",
+    "metadata test http://x --key k --set '<a/>'; metadata test http://x; dumpxml test --xpath //metadata",
+    "metadata test http://x --key k --set '<a/>'; metadata test http://x --remove; metadata test http://x",
+    "destroy test; domrename test foo; list --all",
+    "domrename test foo",
+    "destroy test; undefine test --remove-all-storage",
+    "destroy test; undefine test --storage vda,vdb; list --all",
+    "destroy test; undefine test --storage vda --wipe-storage; list --all",
+    "vcpucount test --guest",
+    "shutdown test --mode acpi",
+    "undefine test --nvram",
+    "define FILE; list --all; dominfo other; start other; list; destroy other; undefine other; list --all",
+    "create FILE; list --all; dumpxml other; define FILE --validate; list --persistent --all; destroy other; list --all",
+    "create FILE --paused; list; destroy other; list --all; create FILE --autodestroy",
+    "define FILE; define FILE; autostart other; dominfo other; list --autostart --all; edit nope",
+];
+
+/// A small guest.
+const OTHER: &str = "<domain type='test'>
+  <name>other</name>
+  <uuid>12345678-9abc-4def-8012-3456789abcde</uuid>
+  <title>Another one</title>
+  <memory>65536</memory>
+  <vcpu>1</vcpu>
+  <os><type>hvm</type></os>
+</domain>
+";
+
 /// Lines typed into the shell.
 const TYPED: &[&str] = &[
     "list\nquit\n",
@@ -158,6 +201,28 @@ fn commands_on_the_default_host_print_what_stock_prints() {
     }
     for line in DEFAULT {
         compare(&["-c", "test:///default", line], None);
+    }
+}
+
+#[test]
+fn documents_are_what_stock_prints() {
+    need!(program "virsh");
+    if !is_same_version() {
+        virt_api::testkit::skip("virsh: another version is installed");
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("other.xml");
+    std::fs::write(&file, OTHER).unwrap();
+    for line in DOCUMENTS {
+        compare(
+            &[
+                "-c",
+                "test:///default",
+                &line.replace("FILE", file.to_str().unwrap()),
+            ],
+            None,
+        );
     }
 }
 

@@ -18,6 +18,8 @@ pub mod address;
 pub mod capabilities;
 pub mod driver;
 pub mod firmware;
+pub mod hooks;
+pub mod machine;
 pub mod monitor;
 pub mod plan;
 pub mod process;

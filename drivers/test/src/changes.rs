@@ -272,7 +272,7 @@ pub fn set_lifecycle_action(guest: &Arc<Guest>, kind: u32, action: u32, flags: u
     let dump = [LifecycleAction::CoredumpDestroy, LifecycleAction::CoredumpRestart].contains(&action);
     if dump && kind != DomainLifecycle::CRASH {
         return Err(error(
-            ErrorCode::INVALID_ARG,
+            ErrorCode::CONFIG_UNSUPPORTED,
             "a core dump can only follow a crash",
         ));
     }

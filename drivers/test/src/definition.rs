@@ -2,11 +2,16 @@
 
 use virt_conf::domain::Domain;
 use virt_conf::domain::interface::InterfaceTarget;
-use virt_conf::domain::os::{BootDevice, BootEntry, OsType};
+use virt_conf::domain::normalize::{
+    DeviceRef, DomainFeatures, DomainHooks, NormalizeContext, NormalizeFlags, SystemRandomness, normalize,
+};
+use virt_conf::domain::os::OsType;
+use virt_conf::domain::validate::validate;
+use virt_conf::domain::video::VideoModelType;
 use virt_conf::registry::Definition;
 use virt_util::types::DomainState;
 use virt_util::uuid::Uuid;
-use virt_util::xml::{Doc, DocOptions, Element, Reader, XmlElement, XmlFlags, schema};
+use virt_util::xml::{Doc, DocOptions, Element, XmlFlags, schema};
 use virt_util::{ErrorCode, ErrorDomain, Result};
 
 use crate::error;
@@ -57,13 +62,7 @@ impl GuestDefinition {
 
     /// From a `<domain>` element.
     pub fn read(element: Element<'_>) -> Result<Self> {
-        if !element.is("domain") {
-            return Err(error(
-                ErrorCode::XML_ERROR,
-                format_args!("unexpected root element <{}>, expecting <domain>", element.name()),
-            ));
-        }
-        Self::complete(Domain::read(element, &mut Reader::new(XmlFlags::INACTIVE))?)
+        Self::complete(Domain::from_element(element, XmlFlags::INACTIVE)?)
     }
 
     /// Fills in what the user has left to the driver.
@@ -74,20 +73,13 @@ impl GuestDefinition {
                 format_args!("name '{}' cannot contain '/' or a line break", domain.name),
             ));
         }
-        let uuid = *domain.uuid.get_or_insert_with(virt_util::uuid::generate);
-        if domain.memory.size == 0 {
-            return Err(error(
-                ErrorCode::XML_ERROR,
-                format_args!("memory size of domain '{}' must be specified", domain.name),
-            ));
-        }
-        if domain.current_memory == 0 || domain.current_memory > domain.memory.size {
-            domain.current_memory = domain.memory.size;
-        }
-        domain.os.kind.arch.get_or_insert_with(|| "i686".to_owned());
-        if domain.os.kind.os == OsType::Hvm && domain.os.boot.is_empty() && !has_boot_order(&domain) {
-            domain.os.boot.push(BootEntry { dev: BootDevice::Hd });
-        }
+        let context = NormalizeContext {
+            flags: NormalizeFlags::INACTIVE | NormalizeFlags::ABI_UPDATE,
+            random: &SystemRandomness,
+        };
+        normalize(&mut domain, &Hooks, &context)?;
+        validate(&domain, &Hooks)?;
+        let uuid = domain.uuid()?;
         name_interfaces(&mut domain)?;
         Ok(Self { domain, uuid })
     }
@@ -121,15 +113,38 @@ impl GuestDefinition {
     }
 }
 
-/// Whether a device says when it is booted from.
-fn has_boot_order(domain: &Domain) -> bool {
-    let devices = &domain.devices;
-    let disks = devices.disks.iter().any(|disk| disk.info.boot.is_some());
-    disks
-        || devices
-            .interfaces
-            .iter()
-            .any(|interface| interface.info.boot.is_some())
+/// What the simulated hypervisor says about definitions.
+struct Hooks;
+
+impl DomainHooks for Hooks {
+    fn features(&self) -> DomainFeatures {
+        DomainFeatures::MEMORY_HOTPLUG
+            | DomainFeatures::OFFLINE_VCPUPIN
+            | DomainFeatures::INDIVIDUAL_VCPUS
+            | DomainFeatures::USER_ALIAS
+            | DomainFeatures::FW_AUTOSELECT
+            | DomainFeatures::NET_MODEL_STRING
+    }
+
+    fn default_arch(&self) -> Option<String> {
+        Some("i686".to_owned())
+    }
+
+    fn device(&self, domain: &mut Domain, device: DeviceRef, _: &NormalizeContext<'_>) -> Result<()> {
+        let os = &domain.os.kind;
+        let default = match (os.os, os.arch.as_deref()) {
+            (OsType::Xen | OsType::Linux, _) => VideoModelType::Xen,
+            (_, Some("ppc64" | "ppc64le")) => VideoModelType::Vga,
+            _ => VideoModelType::Cirrus,
+        };
+        if let DeviceRef::Video(at) = device
+            && let Some(video) = domain.devices.videos.get_mut(at)
+            && video.model.kind == VideoModelType::Default
+        {
+            video.model.kind = default;
+        }
+        Ok(())
+    }
 }
 
 /// Gives each interface without a name the first that is free.

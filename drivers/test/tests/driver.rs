@@ -213,6 +213,13 @@ fn definitions_come_change_and_go() {
     assert_eq!(code(define(&guest_xml("a/b", "", ""))), ErrorCode::XML_ERROR);
     assert_eq!(code(define("<domain>")), ErrorCode::XML_DETAIL);
     assert_eq!(code(define("<pool/>")), ErrorCode::XML_ERROR);
+    assert_eq!(
+        code(define("<domain type='odd'/>")),
+        ErrorCode::CONFIG_UNSUPPORTED
+    );
+    assert_eq!(code(define("<domain type='test'/>")), ErrorCode::NO_NAME);
+    let strict = client.domain_define_xml_flags(&guest_xml("web", uuid, "<clock odd='x'/>"), 1);
+    assert_eq!(strict.unwrap_err().code(), ErrorCode::XML_INVALID_SCHEMA);
 
     // Redefining a guest that runs changes its next start only.
     client.domain_create(&web).unwrap();

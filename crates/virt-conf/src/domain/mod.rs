@@ -45,7 +45,8 @@ pub mod video;
 use crate::scaled::kib;
 use virt_util::uuid::Uuid;
 use virt_util::xml::{
-    At, DocOptions, Element, RawElement, Reader, Writer, Xml, XmlElement, XmlFlags, error_at, metadata,
+    At, Doc, DocOptions, Element, RawElement, Reader, Writer, Xml, XmlElement, XmlFlags, XmlValue, error_at,
+    metadata,
 };
 use virt_util::{ErrorCode, Result, VirtError};
 
@@ -413,7 +414,37 @@ impl Domain {
     /// # Errors
     /// `XML_DETAIL` if the text is not well formed, `XML_ERROR` and others for wrong values.
     pub fn parse(source: &str, flags: XmlFlags, name: &str) -> Result<Self> {
-        virt_util::xml::from_str(source, flags, &DocOptions::named(name))
+        Self::from_element(Doc::parse_with(source, &DocOptions::named(name))?.root(), flags)
+    }
+
+    /// Reads a domain from its element.
+    ///
+    /// # Errors
+    /// `XML_ERROR` for another element and for wrong values; `CONFIG_UNSUPPORTED` for a type of hypervisor that nobody
+    /// knows, `NO_NAME` for a domain without a name, as in libvirt.
+    pub fn from_element(element: Element<'_>, flags: XmlFlags) -> Result<Self> {
+        if !element.is("domain") {
+            return Err(error_at(
+                element,
+                At::Text,
+                format_args!("expecting root element of 'domain', not '{}'", element.name()),
+            ));
+        }
+        if let Some(kind) = element.attr("type")
+            && VirtType::parse_value(&kind).is_err()
+        {
+            let place = error_at(
+                element,
+                At::Attribute("type"),
+                format_args!("invalid domain type '{kind}'"),
+            );
+            return Err(VirtError::new(ErrorCode::CONFIG_UNSUPPORTED, place.detail()));
+        }
+        if element.child("name").is_none_or(|name| name.text().is_empty()) {
+            let place = error_at(element, At::Child("name"), "the domain has no name");
+            return Err(VirtError::new(ErrorCode::NO_NAME, place.detail()));
+        }
+        Self::read(element, &mut Reader::new(flags))
     }
 
     /// Writes the domain as libvirt does. A domain that does not run is written as its definition for the next start.

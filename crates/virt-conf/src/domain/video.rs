@@ -60,7 +60,7 @@ pub struct VideoModel {
     #[xml("@vgamem", default)]
     pub vgamem: u32,
     /// Number of screens.
-    #[xml("@heads", default)]
+    #[xml("@heads", default = 1, always, when = self.heads != 0)]
     pub heads: u32,
     /// Whether it is the first card.
     #[xml("@primary", default)]
@@ -104,11 +104,12 @@ pub struct VideoResolution {
 }
 
 impl Video {
-    /// A card of that model.
+    /// A card of that model, with one screen unless it is none.
     pub fn new(kind: VideoModelType) -> Self {
         Self {
             model: VideoModel {
                 kind,
+                heads: (kind != VideoModelType::None).into(),
                 ..VideoModel::default()
             },
             ..Self::default()

@@ -138,27 +138,32 @@ impl RawElement {
         preserve: bool,
     ) {
         let mut rest = element.inner_source();
+        let mut keep = preserve;
         for child in element.children() {
             // What is before the child, and what is behind it.
             let outer = child.outer_source();
             let at = outer.as_ptr() as usize - rest.as_ptr() as usize;
             let (gap, from) = rest.split_at_checked(at).unwrap_or((rest, ""));
-            self.copy_gap(gap, preserve, false);
+            self.copy_gap(gap, &mut keep, false);
             self.children.push(RawNode::Element(Self::copy_inner(
                 child, scope, missing, verbatim, preserve,
             )));
             rest = from.get(outer.len()..).unwrap_or_default();
         }
-        self.copy_gap(rest, preserve, true);
+        self.copy_gap(rest, &mut keep, true);
     }
 
-    /// Content without elements.
-    fn copy_gap(&mut self, gap: &str, preserve: bool, last: bool) {
+    /// Content without elements. `keep` says whether blanks are kept even where they could be layout.
+    fn copy_gap(&mut self, gap: &str, keep: &mut bool, last: bool) {
         let mut rest = gap;
         while !rest.is_empty() {
             if let Some(body) = rest.strip_prefix("<![CDATA[") {
                 let (data, after) = body.split_once("]]>").unwrap_or((body, ""));
-                self.children.push(RawNode::CData(scan::text_of_run(data, false)));
+                let data = scan::text_of_run(data, false);
+                match self.children.last_mut() {
+                    Some(RawNode::CData(before)) => before.push_str(&data),
+                    _ => self.children.push(RawNode::CData(data)),
+                }
                 rest = after;
             } else if let Some(body) = rest.strip_prefix("<!--") {
                 let (text, after) = body.split_once("-->").unwrap_or((body, ""));
@@ -180,7 +185,8 @@ impl RawElement {
                 let (run, after) = rest.split_at(end);
                 // Behind the run stands the element's own end tag.
                 let at_end = last && after.is_empty();
-                if preserve || !chars::is_blank(run) || !self.is_layout(at_end) {
+                if *keep || !chars::is_blank(run) || !self.is_layout(at_end) {
+                    *keep |= ends_layout(run);
                     self.push_text(scan::text_of_run(run, true));
                 }
                 rest = after;
@@ -190,7 +196,7 @@ impl RawElement {
 
     /// Would blanks at this place only lay out elements? (libxml2's rule.)
     fn is_layout(&self, at_end: bool) -> bool {
-        let is_text = |node: Option<&RawNode>| matches!(node, Some(RawNode::Text(_) | RawNode::CData(_)));
+        let is_text = |node: Option<&RawNode>| matches!(node, Some(RawNode::Text(_)));
         if self.children.is_empty() {
             !at_end
         } else {
@@ -421,6 +427,22 @@ pub fn expect_root(text: &str, name: &str, options: &DocOptions<'_>) -> Result<(
         format_args!("expecting root element of '{name}', not '{}'", doc.root().name()),
     )
     .in_domain(ErrorDomain::XML))
+}
+
+/// Does this text make its element one whose blanks are all kept? In libxml2 that depends on how it cuts text up: at
+/// references, and where a piece begins with a blank or has characters beyond ASCII.
+fn ends_layout(run: &str) -> bool {
+    let mut rest = run;
+    loop {
+        let (piece, after) = rest.split_once('&').unwrap_or((rest, ""));
+        if piece.bytes().next().is_some_and(chars::is_space) || !piece.is_ascii() {
+            return true;
+        }
+        match after.split_once(';') {
+            Some((_, after)) => rest = after,
+            None => return false,
+        }
+    }
 }
 
 fn prefix_of(name: &str) -> &str {

@@ -212,6 +212,11 @@ impl Bus {
         (self.min_slot..=self.max_slot).filter_map(|slot| self.slots.get(slot as usize))
     }
 
+    /// Whether devices of a kind can be plugged in.
+    pub fn accepts(&self, connect: Connect) -> bool {
+        self.connect.intersects(connect)
+    }
+
     /// Whether each slot has a device.
     pub fn is_full(&self) -> bool {
         self.used().all(|slot| slot.functions != 0)

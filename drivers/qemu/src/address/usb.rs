@@ -158,6 +158,13 @@ impl AddressSet {
         Ok(())
     }
 
+    /// Frees a port.
+    pub fn release(&mut self, bus: u32, path: &[u32]) {
+        if let Ok(port) = self.port(bus, path) {
+            port.taken = false;
+        }
+    }
+
     /// Takes the first free port, of `bus` if one is given.
     ///
     /// # Errors

@@ -100,11 +100,9 @@ pub fn parse(text: &str, name: &str) -> Result<QemuCaps> {
                 }
                 caps.sgx = Some(sgx);
             }
-            "hypervCapabilities" => {
-                if boolean(child, "supported")? == Some(true) {
-                    let names = child.children_named("cap").map(|cap| attr(cap, "name"));
-                    caps.hyperv = Some(names.collect::<Result<_>>()?);
-                }
+            "hypervCapabilities" if boolean(child, "supported")? == Some(true) => {
+                let names = child.children_named("cap").map(|cap| attr(cap, "name"));
+                caps.hyperv = Some(names.collect::<Result<_>>()?);
             }
             _ => {}
         }

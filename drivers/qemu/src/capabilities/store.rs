@@ -240,10 +240,11 @@ pub fn find_emulator(host: Arch, guest: Arch) -> Option<PathBuf> {
         virt_util::command::find_program(Path::new(&name)).ok()
     };
     // KVM runs 32-bit ARM guests only in the 64-bit emulator.
-    if host == Arch::Aarch64 && guest == Arch::Armv7l {
-        if let Some(found) = in_path(host) {
-            return Some(found);
-        }
+    if host == Arch::Aarch64
+        && guest == Arch::Armv7l
+        && let Some(found) = in_path(host)
+    {
+        return Some(found);
     }
     let native = guest_is_native(host, guest);
     let mut target = if native { host } else { guest };

@@ -739,19 +739,19 @@ impl HypervisorDriver for QemuConnection {
     fn domain_reset(&self, cx: &mut CallContext<'_>, domain: Resolved<Domain>, flags: u32) -> Result<()> {
         check_flags("qemuDomainReset", flags, 0)?;
         self.change(cx, &domain, Job::Modify, "virDomainReset", |guest| {
-            life::reset(guest, cx)
+            life::reset(&self.world, guest, cx)
         })
     }
 
     fn domain_suspend(&self, cx: &mut CallContext<'_>, domain: Resolved<Domain>) -> Result<()> {
         self.change(cx, &domain, Job::Suspend, "virDomainSuspend", |guest| {
-            life::suspend(guest, cx)
+            life::suspend(&self.world, guest, cx)
         })
     }
 
     fn domain_resume(&self, cx: &mut CallContext<'_>, domain: Resolved<Domain>) -> Result<()> {
         self.change(cx, &domain, Job::Modify, "virDomainResume", |guest| {
-            life::resume(guest, cx)
+            life::resume(&self.world, guest, cx)
         })
     }
 

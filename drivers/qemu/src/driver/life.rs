@@ -18,7 +18,7 @@ use virt_util::types::{
 use virt_util::{ErrorCode, ErrorDomain, Result};
 
 use super::error;
-use super::object::{GuestDefinition, GuestId, GuestKind, GuestObject, Published};
+use super::object::{GuestDefinition, GuestId, GuestKind, GuestObject, Published, StatusFile};
 use super::planner::Planned;
 use super::watch::{Watcher, ending};
 use super::world::World;
@@ -53,10 +53,16 @@ pub fn running(object: &GuestObject) -> Result<Arc<Guest>> {
     }
 }
 
-/// Publishes what a guest is doing now. What happened is told in order by the guest's queue; this is for the call that
-/// caused it, whose caller looks at once.
-pub(super) fn publish_state(object: &GuestObject, guest: &Guest) {
+/// Publishes what a guest is doing now, and writes it to its status file. What happened is told in order by the guest's
+/// queue; this is for the call that caused it, whose caller looks at once.
+pub(super) fn publish_state(world: &World, object: &GuestObject, guest: &Guest) {
     object.publish(|snapshot| snapshot.state.state = guest.state());
+    if let Err(error) = world.save_status(object, guest) {
+        tracing::error!(
+            guest = guest.name(),
+            "the status file cannot be written: {error:#}"
+        );
+    }
 }
 
 /// Starts a guest that is off. The caller holds its lane.
@@ -131,7 +137,7 @@ pub fn run(
             })
             .collect(),
     });
-    *object.private().status.lock() = Some(status);
+    *object.private().status.lock() = Some(StatusFile::new(status));
     world.guests().bind(object, GuestId(id))?;
     object.publish(|snapshot| {
         snapshot.life = snapshot.life.started(live);
@@ -157,7 +163,7 @@ pub fn run(
     );
     match launched {
         Ok(guest) => {
-            publish_state(object, &guest);
+            publish_state(world, object, &guest);
             // Behind what the start itself has caused.
             guest.announce(Happening::Lifecycle(Lifecycle::started(
                 DomainEventStartedDetail::BOOTED,
@@ -272,9 +278,9 @@ impl LaunchSteps for Steps<'_> {
         self.object.publish(|snapshot| {
             snapshot.life = snapshot.life.started(live);
         });
-        if let Some(status) = self.object.private().status.lock().as_mut() {
-            status.vcpus.threads = vcpu_threads(&cpus);
-            status.devices = Some(StatusDevices {
+        if let Some(file) = self.object.private().status.lock().as_mut() {
+            file.status.vcpus.threads = vcpu_threads(&cpus);
+            file.status.devices = Some(StatusDevices {
                 devices: device_aliases(&devices),
             });
         }
@@ -369,23 +375,23 @@ pub fn press_power_button(object: &Arc<GuestObject>, reboot: bool, cx: &CallCont
 }
 
 /// `reset`. The caller holds the lane.
-pub fn reset(object: &Arc<GuestObject>, cx: &CallContext<'_>) -> Result<()> {
+pub fn reset(world: &World, object: &Arc<GuestObject>, cx: &CallContext<'_>) -> Result<()> {
     let guest = running(object)?;
     guest.reset(cx.deadline(), cx.cancel())?;
-    publish_state(object, &guest);
+    publish_state(world, object, &guest);
     Ok(())
 }
 
 /// `suspend`. The caller holds the lane.
-pub fn suspend(object: &Arc<GuestObject>, cx: &CallContext<'_>) -> Result<()> {
+pub fn suspend(world: &World, object: &Arc<GuestObject>, cx: &CallContext<'_>) -> Result<()> {
     let guest = running(object)?;
     guest.suspend(DomainPausedReason::USER, cx.deadline(), cx.cancel())?;
-    publish_state(object, &guest);
+    publish_state(world, object, &guest);
     Ok(())
 }
 
 /// `resume`. The caller holds the lane.
-pub fn resume(object: &Arc<GuestObject>, cx: &CallContext<'_>) -> Result<()> {
+pub fn resume(world: &World, object: &Arc<GuestObject>, cx: &CallContext<'_>) -> Result<()> {
     let guest = running(object)?;
     match guest.state().state {
         DomainState::RUNNING => {
@@ -399,7 +405,7 @@ pub fn resume(object: &Arc<GuestObject>, cx: &CallContext<'_>) -> Result<()> {
         }
         _ => guest.resume(DomainRunningReason::UNPAUSED, cx.deadline(), cx.cancel())?,
     }
-    publish_state(object, &guest);
+    publish_state(world, object, &guest);
     Ok(())
 }
 

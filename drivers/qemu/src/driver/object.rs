@@ -115,14 +115,33 @@ impl Default for Published {
     }
 }
 
+/// A guest's status file.
+#[derive(Debug)]
+pub struct StatusFile {
+    /// What stands in it beside state and definition.
+    pub status: Status,
+    /// What was written last.
+    pub written: String,
+}
+
+impl StatusFile {
+    /// One that was not written yet.
+    pub fn new(status: Status) -> Self {
+        Self {
+            status,
+            written: String::new(),
+        }
+    }
+}
+
 /// What the driver keeps with a guest.
 #[derive(Debug, Default)]
 pub struct Private {
     /// The process, while there is one. Held for reading and changing memory only.
     running: Mutex<Option<Arc<Guest>>>,
-    /// What stands in the status file beside state and definition. Held while that file is written, so that two
+    /// The status file while there is one. Held while it is written, so that two
     /// writers of one guest follow each other; no other guest waits for it.
-    pub status: Mutex<Option<Status>>,
+    pub status: Mutex<Option<StatusFile>>,
     /// Open consoles.
     pub consoles: Consoles,
 }

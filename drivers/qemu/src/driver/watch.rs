@@ -33,10 +33,7 @@ impl GuestWatcher for Watcher {
             return;
         };
         match what {
-            Happening::State(_) => {
-                life::publish_state(&object, guest);
-                save(&world, &object, guest);
-            }
+            Happening::State(_) => life::publish_state(&world, &object, guest),
             Happening::Save => save(&world, &object, guest),
             Happening::Lifecycle(told) => GuestEvent::lifecycle(&object, told),
             Happening::Rebooted => GuestEvent::reboot(&object),

@@ -19,7 +19,9 @@ use virt_util::xml::{DocOptions, Reader, XmlElement as _, XmlFlags};
 use virt_util::{Result, VirtError};
 
 use super::life;
-use super::object::{GuestDefinition, GuestEvent, GuestId, GuestKind, GuestObject, Private, Published};
+use super::object::{
+    GuestDefinition, GuestEvent, GuestId, GuestKind, GuestObject, Private, Published, StatusFile,
+};
 use super::planner::{Patience, Planner};
 use super::watch::{Watcher, ending};
 use crate::process::guest::Guest;
@@ -142,17 +144,23 @@ impl World {
     /// # Errors
     /// `SYSTEM_ERROR`.
     pub fn save_status(&self, object: &GuestObject, guest: &Guest) -> Result<()> {
-        let mut status = object.private().status.lock();
+        let mut file = object.private().status.lock();
         let snapshot = object.snapshot();
-        let Some(status) = status.as_mut().filter(|_| snapshot.is_active()) else {
+        let Some(file) = file.as_mut().filter(|_| snapshot.is_active()) else {
             return Ok(());
         };
-        status.set_guest_state(guest.state());
-        status.pid = guest.process().pid();
-        status.fake_reboot = guest.fake_reboot();
+        file.status.set_guest_state(guest.state());
+        file.status.pid = guest.process().pid();
+        file.status.fake_reboot = guest.fake_reboot();
         let live = snapshot.life.current();
-        let document = status.format(STATUS_FLAGS, |w| live.domain.write(w, "domain"));
-        self.statuses.save(&**live, &document)
+        let document = file
+            .status
+            .format(STATUS_FLAGS, |w| live.domain.write(w, "domain"));
+        if document != file.written {
+            self.statuses.save(&**live, &document)?;
+            file.written = document;
+        }
+        Ok(())
     }
 
     /// Finds the guests again that an earlier process has left running. What cannot be read is left alone, and logged.
@@ -216,7 +224,7 @@ impl World {
             on_crash: ending(one.live.domain.on_crash),
         };
         let private = Private::default();
-        *private.status.lock() = Some(one.status);
+        *private.status.lock() = Some(StatusFile::new(one.status));
         let snapshot = Snapshot {
             life: Life::Active {
                 live: Arc::new(one.live),

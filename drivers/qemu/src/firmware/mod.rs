@@ -377,10 +377,10 @@ pub fn supported(descriptors: &[Descriptor], machine: &str, arch: Arch) -> Suppo
             Mapping::Memory(filename) => (filename.clone(), None),
             Mapping::Kernel(_) => continue,
         };
-        if let Some(images) = &mut found.images {
-            if !images.contains(&image) {
-                images.push(image);
-            }
+        if let Some(images) = &mut found.images
+            && !images.contains(&image)
+        {
+            images.push(image);
         }
     }
     found

@@ -195,6 +195,16 @@ pub enum DescriptorUse {
         /// Alias of the device.
         device: String,
     },
+    /// A TPM of the host.
+    Tpm {
+        /// Path.
+        path: String,
+    },
+    /// The file that cancels what a TPM of the host does.
+    TpmCancel {
+        /// Path of the TPM.
+        path: String,
+    },
     /// A vDPA device.
     Vdpa {
         /// Path.

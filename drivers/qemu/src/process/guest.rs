@@ -309,7 +309,7 @@ impl Guest {
             }
         }
         // The status says "reboot" before the guest can shut down.
-        self.watcher.happened(self, Happening::Save);
+        self.tell_now(Happening::Save);
         self.execute(Command::new("system_powerdown"), deadline, cancel)
             .map(drop)
     }
@@ -328,7 +328,7 @@ impl Guest {
             }
             machine.state()
         };
-        self.watcher.happened(self, Happening::State(state));
+        self.tell_now(Happening::State(state));
         Ok(())
     }
 
@@ -422,7 +422,7 @@ impl Guest {
         let status = answer.get("status").and_then(Value::as_str).unwrap_or_default();
         let changed = self.machine.lock().on_status(status, running);
         if let Some(state) = changed {
-            self.watcher.happened(self, Happening::State(state));
+            self.tell_now(Happening::State(state));
         }
         Ok(self.state())
     }
@@ -449,7 +449,7 @@ impl Guest {
     pub(super) fn start_paused(self: &Arc<Self>) {
         let state = GuestState::paused(DomainPausedReason::USER);
         self.machine.lock().set_state(state);
-        self.watcher.happened(self, Happening::State(state));
+        self.tell_now(Happening::State(state));
     }
 
     /// Nobody can talk to it, though its process lives.
@@ -475,6 +475,14 @@ impl Guest {
     fn tell(self: &Arc<Self>, what: Happening) {
         let guest = self.clone();
         self.queue.push(move || guest.watcher.happened(&guest, what));
+    }
+
+    /// [`Guest::tell`], and waits until it is told.
+    fn tell_now(self: &Arc<Self>, what: Happening) {
+        let guest = self.clone();
+        if !self.queue.run(move || guest.watcher.happened(&guest, what)) {
+            tracing::warn!(guest = self.name, "what happened to it is handled late");
+        }
     }
 
     /// On the guest's queue.

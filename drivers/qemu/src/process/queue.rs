@@ -4,6 +4,9 @@
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
+use std::sync::mpsc::sync_channel;
+use std::thread::ThreadId;
+use std::time::Duration;
 
 use parking_lot::Mutex;
 
@@ -17,7 +20,12 @@ pub(crate) struct SerialQueue(Arc<Mutex<State>>);
 struct State {
     jobs: VecDeque<Job>,
     running: bool,
+    /// The thread that works.
+    worker: Option<ThreadId>,
 }
+
+/// How long [`SerialQueue::run`] waits for those before it: they may write to a disk that answers slowly.
+const PATIENCE: Duration = Duration::from_secs(30);
 
 impl SerialQueue {
     /// Runs `job` after those that were pushed before.
@@ -41,7 +49,23 @@ impl SerialQueue {
         }
     }
 
+    /// Runs `job` after those that were pushed before, and waits for it; at once when called by one of them. Answers
+    /// whether it was done in time: if not, it still will be.
+    pub(crate) fn run(&self, job: impl FnOnce() + Send + 'static) -> bool {
+        if self.0.lock().worker == Some(std::thread::current().id()) {
+            job();
+            return true;
+        }
+        let (done, wait) = sync_channel(1);
+        self.push(move || {
+            job();
+            let _ = done.send(());
+        });
+        wait.recv_timeout(PATIENCE).is_ok()
+    }
+
     fn drain(&self) {
+        self.0.lock().worker = Some(std::thread::current().id());
         // Signals are for the threads of the process that hosts us.
         let _ = nix::sys::signal::SigSet::all().thread_block();
         loop {
@@ -51,6 +75,7 @@ impl SerialQueue {
                     Some(job) => job,
                     None => {
                         state.running = false;
+                        state.worker = None;
                         return;
                     }
                 }
@@ -66,6 +91,17 @@ impl SerialQueue {
 mod tests {
     use super::*;
     use std::sync::mpsc::channel;
+
+    #[test]
+    fn waiting_for_a_job_works_from_inside_too() {
+        let queue = SerialQueue::default();
+        let (sender, receiver) = channel();
+        let inner = queue.clone();
+        assert!(queue.run(move || {
+            assert!(inner.run(move || sender.send(1).unwrap()));
+        }));
+        assert_eq!(receiver.try_recv(), Ok(1));
+    }
 
     #[test]
     fn order_is_kept_and_a_panic_ends_one_job() {

@@ -7,6 +7,7 @@ use crate::corpus::{Case, Corpus};
 use crate::outcome::Outcome;
 
 mod domain_generic;
+mod domain_qemu;
 mod error_messages;
 mod host_cpu_topology;
 mod keycodes;
@@ -31,6 +32,8 @@ const ADAPTERS: &[(&str, &str, Adapter)] = &[
     ),
     ("domain-generic", "schema-valid", domain_generic::schema_valid),
     ("domain-generic", "xml2xml", domain_generic::xml2xml),
+    ("domain-qemu", "domain-xml2argv", domain_qemu::xml2argv),
+    ("domain-qemu", "domain-xml2xml", domain_qemu::xml2xml),
     ("error-messages", "error-message", error_messages::message),
     ("rpc-message", "message", rpc_message::message),
     ("util-text", "keycode-name", keycodes::name),

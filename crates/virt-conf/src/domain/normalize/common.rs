@@ -55,7 +55,7 @@ pub(super) fn normalize_common(
     }
     implied_controllers(domain);
     if !domain.devices.graphics.is_empty() && domain.devices.videos.is_empty() {
-        domain.devices.videos.push(Video::default());
+        domain.devices.videos.push(Video::new(VideoModelType::Default));
     }
     first_video(domain, hooks, cx)?;
     if !domain.devices.serials.is_empty() {

@@ -77,3 +77,30 @@ fn a_namespace_can_be_set_taken_and_removed() {
     assert!(metadata.replace("http://a", "a:b", element).is_err());
     assert!(metadata.remove("http://a") && !metadata.remove("http://a"));
 }
+
+/// What counts as layout, case by case as libxml2 2.9.14 decides it.
+#[test]
+fn blanks_that_lay_out_are_left_out() {
+    for (source, dumped) in [
+        ("<a> <b/> </a>", "<a>\n  <b/>\n</a>"),
+        ("<a> </a>", "<a> </a>"),
+        ("<a>x<b/> </a>", "<a>x<b/> </a>"),
+        ("<a><b/>x<c/> </a>", "<a><b/>x<c/></a>"),
+        ("<a><b/>é<c/> </a>", "<a><b/>é<c/> </a>"),
+        ("<a><b/> x<c/> </a>", "<a><b/> x<c/> </a>"),
+        ("<a><b/>&amp; <c/> </a>", "<a><b/>&amp; <c/> </a>"),
+        (
+            "<a><![CDATA[x]]><![CDATA[y]]> <b/></a>",
+            "<a><![CDATA[xy]]><b/></a>",
+        ),
+        (
+            "<a xml:space='preserve'> <b/> <c xml:space='default'> <d/> </c></a>",
+            "<a xml:space=\"preserve\"> <b/> <c xml:space=\"default\"><d/></c></a>",
+        ),
+    ] {
+        let doc = Doc::parse(source).unwrap();
+        let mut out = String::new();
+        RawElement::copy(doc.root()).dump(&mut out, 0);
+        assert_eq!(out, dumped, "{source}");
+    }
+}

@@ -1,0 +1,119 @@
+//! What the driver adds to a definition: the emulator, default devices, addresses, checks.
+
+mod addresses;
+mod defaults;
+mod devices;
+mod firmware;
+
+use virt_conf::domain::Domain;
+use virt_conf::domain::normalize::{DeviceRef, DomainFeatures, DomainHooks, NormalizeContext};
+use virt_util::arch::Arch;
+use virt_util::{ErrorCode, Result, VirtError};
+
+use crate::capabilities::{Accel, QemuCaps};
+use crate::firmware::Descriptor;
+use crate::machine::MachineKind;
+use crate::plan::host::DriverConfig;
+
+/// Finds binaries and what they can do.
+pub trait CapsSource {
+    /// The binary that runs guests of an architecture.
+    fn emulator(&self, arch: Arch) -> Option<String>;
+    /// What a binary can do; nothing if there is none such.
+    fn caps(&self, binary: &str) -> Option<&QemuCaps>;
+}
+
+/// The driver's part of normalizing.
+pub struct QemuHooks<'a> {
+    /// Architecture of the host.
+    pub host_arch: Arch,
+    /// Binaries.
+    pub caps: &'a dyn CapsSource,
+    /// Settings of the driver.
+    pub config: &'a DriverConfig,
+    /// Firmware of the host, in the order of preference.
+    pub firmware: &'a [Descriptor],
+    /// Folder of firmware variables.
+    pub nvram_dir: &'a str,
+    /// Folder of the driver's guests.
+    pub lib_dir: &'a str,
+    /// Folder of sockets of channels.
+    pub channel_target_dir: &'a str,
+    /// The environment of the driver.
+    pub environment: &'a [(String, String)],
+}
+
+impl std::fmt::Debug for QemuHooks<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("QemuHooks")
+            .field("host_arch", &self.host_arch)
+            .finish_non_exhaustive()
+    }
+}
+
+/// What is known of the guest at hand.
+#[derive(Clone, Copy)]
+struct Guest<'a> {
+    caps: &'a QemuCaps,
+    arch: Arch,
+    accel: Accel,
+}
+
+impl<'a> QemuHooks<'a> {
+    fn guest(&self, domain: &Domain) -> Result<Guest<'a>> {
+        let arch = crate::plan::guest_arch(domain)?;
+        let binary = domain.devices.emulator.as_deref().unwrap_or_default();
+        let caps = self.caps.caps(binary).ok_or_else(|| {
+            let what = format!("the capabilities of the emulator '{binary}' are not known");
+            VirtError::new(ErrorCode::CONFIG_UNSUPPORTED, what)
+        })?;
+        let accel = Accel::from_domain_type(domain.virt_type.as_str()).unwrap_or(Accel::Tcg);
+        Ok(Guest { caps, arch, accel })
+    }
+}
+
+fn machine(domain: &Domain, arch: Arch) -> MachineKind<'_> {
+    MachineKind::new(domain.os.kind.machine.as_deref().unwrap_or_default(), arch)
+}
+
+impl DomainHooks for QemuHooks<'_> {
+    fn features(&self) -> DomainFeatures {
+        DomainFeatures::MEMORY_HOTPLUG
+            | DomainFeatures::OFFLINE_VCPUPIN
+            | DomainFeatures::INDIVIDUAL_VCPUS
+            | DomainFeatures::USER_ALIAS
+            | DomainFeatures::FW_AUTOSELECT
+            | DomainFeatures::NET_MODEL_STRING
+            | DomainFeatures::DISK_FD
+    }
+
+    fn default_arch(&self) -> Option<String> {
+        Some(self.host_arch.name().to_owned())
+    }
+
+    fn basic(&self, domain: &mut Domain, _cx: &NormalizeContext<'_>) -> Result<()> {
+        if domain.devices.emulator.is_none() {
+            let arch = crate::plan::guest_arch(domain)?;
+            let emulator = self.caps.emulator(arch).ok_or_else(|| {
+                let what = format!("No emulator found for arch '{arch}'");
+                VirtError::new(ErrorCode::CONFIG_UNSUPPORTED, what)
+            })?;
+            domain.devices.emulator = Some(emulator);
+        }
+        Ok(())
+    }
+
+    fn domain(&self, domain: &mut Domain, cx: &NormalizeContext<'_>) -> Result<()> {
+        let guest = self.guest(domain)?;
+        self.domain_defaults(domain, guest, cx.flags)
+    }
+
+    fn device(&self, domain: &mut Domain, device: DeviceRef, cx: &NormalizeContext<'_>) -> Result<()> {
+        let guest = self.guest(domain)?;
+        self.device_defaults(domain, device, guest, cx.flags)
+    }
+
+    fn assign_addresses(&self, domain: &mut Domain, _cx: &NormalizeContext<'_>) -> Result<()> {
+        addresses::assign(domain, self.guest(domain)?)
+    }
+}

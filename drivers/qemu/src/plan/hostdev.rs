@@ -1,0 +1,145 @@
+//! Devices of the host that the guest has to itself.
+
+use virt_conf::domain::Address;
+use virt_conf::domain::hostdev::{
+    Hostdev, HostdevPass, HostdevSubsys, MdevModel, PciDriverName, UsbGuestReset,
+};
+use virt_conf::domain::interface::TeamingType;
+use virt_util::{ErrorCode, Result, VirtError};
+
+use super::Builder;
+use super::args::Props;
+use super::device::alias;
+use crate::capabilities::Flag;
+
+impl Builder<'_> {
+    pub(super) fn hostdevs(&mut self) -> Result<()> {
+        let domain = self.domain;
+        for hostdev in &domain.devices.hostdevs {
+            let HostdevPass::Subsystem(subsystem) = &hostdev.mode else {
+                continue;
+            };
+            let props = match &**subsystem {
+                HostdevSubsys::Pci { .. } if matches!(hostdev.info.address, Some(Address::Unassigned)) => {
+                    continue;
+                }
+                HostdevSubsys::Pci { .. } => {
+                    self.zpci(&hostdev.info)?;
+                    self.pci_hostdev(hostdev, subsystem)?
+                }
+                HostdevSubsys::Usb { .. } => self.usb_hostdev(hostdev, subsystem)?,
+                HostdevSubsys::Mdev { .. } => self.mediated(hostdev, subsystem)?,
+                HostdevSubsys::Scsi { .. } | HostdevSubsys::ScsiHost { .. } => {
+                    let what = "SCSI devices of the host are not supported yet";
+                    return Err(VirtError::new(ErrorCode::CONFIG_UNSUPPORTED, what));
+                }
+            };
+            self.device(props)?;
+        }
+        Ok(())
+    }
+
+    fn usb_hostdev(&self, hostdev: &Hostdev, subsystem: &HostdevSubsys) -> Result<Props> {
+        let HostdevSubsys::Usb { device, .. } = subsystem else {
+            return Err(VirtError::internal("a USB device is none"));
+        };
+        let (mut path, mut bus, mut number) = (None, 0, 0);
+        if !device.missing {
+            if device.bus == 0 && device.device == 0 {
+                return Err(VirtError::internal(
+                    "USB host device is missing bus/device information",
+                ));
+            }
+            if self.caps.has(Flag::UsbHostHostdevice) {
+                path = Some(format!("/dev/bus/usb/{:03}/{:03}", device.bus, device.device));
+            } else {
+                (bus, number) = (device.bus, device.device);
+            }
+        }
+        let (reset, reset_all) = match device.guest_reset {
+            None => (None, None),
+            Some(UsbGuestReset::Off) => (Some(false), None),
+            Some(UsbGuestReset::Uninitialized) => (Some(true), Some(false)),
+            Some(UsbGuestReset::On) => (Some(true), Some(true)),
+        };
+        Ok(Props::device("usb-host")
+            .maybe("hostdevice", path)
+            .positive("hostbus", bus)
+            .positive("hostaddr", number)
+            .with("id", alias(&hostdev.info)?)
+            .positive("bootindex", self.boot_index(&hostdev.info))
+            .maybe("guest-reset", reset)
+            .maybe("guest-resets-all", reset_all)
+            .and(self.address(&hostdev.info, None)?))
+    }
+
+    fn pci_hostdev(&self, hostdev: &Hostdev, subsystem: &HostdevSubsys) -> Result<Props> {
+        let HostdevSubsys::Pci {
+            display,
+            ramfb,
+            device,
+            ..
+        } = subsystem
+        else {
+            return Err(VirtError::internal("a PCI device is none"));
+        };
+        if !matches!(device.driver, None | Some(PciDriverName::Vfio)) {
+            let what = "only VFIO can pass PCI devices of the host to a guest";
+            return Err(VirtError::new(ErrorCode::CONFIG_UNSUPPORTED, what));
+        }
+        let ramfb = *ramfb == Some(true);
+        let at = device.address;
+        let host = format!("{:04x}:{:02x}:{:02x}.{}", at.domain, at.bus, at.slot, at.function);
+        let standby = hostdev
+            .teaming
+            .as_ref()
+            .filter(|teaming| teaming.kind == TeamingType::Transient);
+        Ok(
+            Props::device(if ramfb { "vfio-pci-nohotplug" } else { "vfio-pci" })
+                .with("host", host)
+                .with("id", alias(&hostdev.info)?)
+                .positive("bootindex", self.boot_index(&hostdev.info))
+                .maybe(
+                    "failover_pair_id",
+                    standby.and_then(|teaming| teaming.persistent.clone()),
+                )
+                .on_off("display", *display)
+                .maybe("ramfb", ramfb.then_some(true))
+                .and(self.address(&hostdev.info, None)?)
+                .and(self.rom(&hostdev.info)?),
+        )
+    }
+
+    fn mediated(&self, hostdev: &Hostdev, subsystem: &HostdevSubsys) -> Result<Props> {
+        let HostdevSubsys::Mdev {
+            model,
+            display,
+            ramfb,
+            uuid,
+            ..
+        } = subsystem
+        else {
+            return Err(VirtError::internal("a mediated device is none"));
+        };
+        let ramfb = *ramfb == Some(true);
+        let driver = match model {
+            MdevModel::VfioPci if ramfb => "vfio-pci-nohotplug",
+            MdevModel::VfioPci => "vfio-pci",
+            MdevModel::VfioCcw => "vfio-ccw",
+            MdevModel::VfioAp => "vfio-ap",
+        };
+        let boot = hostdev.info.boot.as_ref();
+        let parameter = boot.and_then(|boot| boot.loadparm.clone());
+        Ok(Props::device(driver)
+            .with("id", alias(&hostdev.info)?)
+            .with("sysfsdev", format!("/sys/bus/mdev/devices/{uuid}"))
+            .on_off("display", *display)
+            .maybe("ramfb", ramfb.then_some(true))
+            .positive("bootindex", boot.map_or(0, |boot| boot.order))
+            .maybe(
+                "loadparm",
+                parameter.filter(|_| self.caps.has(Flag::VirtioCcwDeviceLoadparm)),
+            )
+            .and(self.address(&hostdev.info, None)?))
+    }
+}

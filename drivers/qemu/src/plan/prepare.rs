@@ -1,0 +1,632 @@
+//! What is decided when a guest starts: names of devices and block nodes, boot order, ports and sockets.
+
+use std::collections::BTreeMap;
+
+use virt_conf::cpu::CpuMode;
+use virt_conf::domain::chardev::{ChannelTarget, ChardevSource, ConsoleTargetType, SourceMode};
+use virt_conf::domain::controller::{Controller, ControllerKind, PciControllerModel, ScsiControllerModel};
+use virt_conf::domain::disk::{Disk, DiskBus, DiskDevice};
+use virt_conf::domain::graphics::{
+    Graphics, ListenType, Listens, SpiceChannelMode, SpiceGraphics, VncGraphics,
+};
+use virt_conf::domain::memory::MemoryModel;
+use virt_conf::domain::os::BootDevice;
+use virt_conf::domain::small::MemballoonModel;
+use virt_conf::domain::{Address, DeviceInfo, Devices, Domain};
+use virt_util::{Result, VirtError};
+
+use super::disk::{images, name_index};
+use super::guest_arch;
+use super::host::{DisplayConfig, Host};
+use crate::capabilities::QemuCaps;
+use crate::machine::MachineKind;
+
+/// What one start is.
+#[derive(Clone, Debug, Default)]
+pub struct Start {
+    /// Number of the guest while it runs.
+    pub id: i32,
+    /// Where the guest's state comes from instead of a boot.
+    pub incoming: Option<String>,
+}
+
+/// Hands out ports of display servers.
+pub trait PortSource {
+    /// A port of a VNC server.
+    ///
+    /// # Errors
+    /// All are taken.
+    fn vnc(&mut self) -> Result<u16>;
+    /// A port where a VNC server speaks to browsers.
+    ///
+    /// # Errors
+    /// All are taken.
+    fn websocket(&mut self) -> Result<u16>;
+    /// A port of a SPICE server.
+    ///
+    /// # Errors
+    /// All are taken.
+    fn spice(&mut self) -> Result<u16>;
+    /// A port of a SPICE server that encrypts.
+    ///
+    /// # Errors
+    /// All are taken.
+    fn spice_tls(&mut self) -> Result<u16>;
+}
+
+/// The same ports for everybody: for looking at command lines that do not run.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct FixedPorts;
+
+impl PortSource for FixedPorts {
+    fn vnc(&mut self) -> Result<u16> {
+        Ok(5900)
+    }
+    fn websocket(&mut self) -> Result<u16> {
+        Ok(5700)
+    }
+    fn spice(&mut self) -> Result<u16> {
+        Ok(5901)
+    }
+    fn spice_tls(&mut self) -> Result<u16> {
+        Ok(5902)
+    }
+}
+
+/// Names that hold while a guest runs.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Layout {
+    /// Number and name of the guest, short enough for paths of sockets.
+    pub short_name: String,
+    /// The guest's folder.
+    pub directory: String,
+    /// Folder of its channels' sockets.
+    pub channel_directory: String,
+    /// Folder of files that are its memory.
+    pub memory_directory: String,
+    /// Place in the boot order by alias.
+    pub boot_order: BTreeMap<String, u32>,
+    /// Number of the first block node by a drive's alias.
+    pub disk_ids: BTreeMap<String, u32>,
+    /// Number of the last block node.
+    pub last_node: u32,
+}
+
+impl Layout {
+    /// Socket of the monitor.
+    pub fn monitor_path(&self) -> String {
+        format!("{}/monitor.sock", self.directory)
+    }
+
+    /// The key that secrets are encrypted with.
+    pub fn master_key_path(&self) -> String {
+        format!("{}/master-key.aes", self.directory)
+    }
+}
+
+/// `<id>-<the first 20 characters of the name>`.
+pub fn short_name(id: i32, name: &str) -> String {
+    let name: String = name.chars().take(20).collect();
+    format!("{id}-{name}")
+}
+
+/// Decides what a start has to decide.
+///
+/// # Errors
+/// `INTERNAL_ERROR` for a definition that was not normalized, `CONFIG_UNSUPPORTED` for images without a driver.
+pub fn prepare(
+    domain: &Domain,
+    caps: &QemuCaps,
+    host: &Host,
+    start: &Start,
+    ports: &mut dyn PortSource,
+) -> Result<(Domain, Layout)> {
+    let mut domain = domain.clone();
+    domain.id = u32::try_from(start.id).ok();
+    let short_name = short_name(start.id, &domain.name);
+    let mut layout = Layout {
+        directory: format!("{}/domain-{short_name}", host.paths.lib),
+        channel_directory: format!("{}/{short_name}", host.paths.channel_target),
+        memory_directory: format!("{}/{short_name}", host.paths.memory_backing),
+        short_name,
+        ..Layout::default()
+    };
+    align_memory(&mut domain)?;
+    host_cpu(&mut domain)?;
+    assign_aliases(&mut domain)?;
+    for disk in domain.devices.disks.iter().rev() {
+        let mut next = layout.last_node + 1;
+        images(disk, caps, &mut next)?;
+        if let Some(alias) = &disk.info.alias {
+            layout.disk_ids.insert(alias.clone(), layout.last_node + 1);
+        }
+        layout.last_node = next - 1;
+    }
+    layout.boot_order = boot_order(&domain);
+    for graphics in &mut domain.devices.graphics {
+        match graphics {
+            Graphics::Vnc(vnc) => prepare_vnc(vnc, &host.config.vnc, &layout, ports)?,
+            Graphics::Spice(spice) => prepare_spice(spice, &host.config.spice, &layout, ports)?,
+            _ => {}
+        }
+    }
+    for channel in &mut domain.devices.channels {
+        let ChannelTarget::Virtio { name, .. } = &channel.target else {
+            continue;
+        };
+        let ChardevSource::Unix(unix) = &mut channel.host.source else {
+            continue;
+        };
+        if unix.path.is_some() {
+            continue;
+        }
+        unix.mode = SourceMode::Bind;
+        let file = match (name, &channel.info.address) {
+            (Some(name), _) => name.clone(),
+            (None, Some(Address::VirtioSerial(at))) => {
+                format!("vioser-{:02}-{:02}-{:02}.sock", at.controller, at.bus, at.port)
+            }
+            (None, _) => return Err(VirtError::internal("a channel has no address")),
+        };
+        unix.path = Some(format!("{}/{file}", layout.channel_directory));
+    }
+    Ok((domain, layout))
+}
+
+/// Memory comes in blocks that the guest can use.
+fn align_memory(domain: &mut Domain) -> Result<()> {
+    let align = if guest_arch(domain)?.is_ppc64() {
+        256 * 1024
+    } else {
+        1024
+    };
+    let round = |size: u64| size.div_ceil(align).saturating_mul(align);
+    let modules: u64 = domain
+        .devices
+        .memory
+        .iter()
+        .map(|module| module.target.size)
+        .sum();
+    let initial = domain.memory.size.saturating_sub(modules);
+    let mut cells = 0;
+    if let Some(numa) = domain.cpu.as_mut().and_then(|cpu| cpu.numa.as_mut()) {
+        for cell in &mut numa.cells {
+            cell.memory = round(cell.memory);
+            cells += cell.memory;
+        }
+    }
+    let mut total = if cells == 0 { round(initial) } else { cells };
+    for module in &mut domain.devices.memory {
+        let size = &mut module.target.size;
+        // The label of such a module counts too, so it was aligned when the module was defined.
+        if !(module.model == MemoryModel::Nvdimm && align != 1024) {
+            *size = round(*size);
+        }
+        total += *size;
+    }
+    domain.memory.size = total;
+    if let Some(most) = &mut domain.max_memory {
+        most.size = round(most.size);
+    }
+    Ok(())
+}
+
+/// A processor like the host's, or all that QEMU can emulate.
+///
+/// The exact model that a mode of `host-model` means needs the library's map of processors; until that is there the guest
+/// gets the host's processor itself where the kernel runs it.
+fn host_cpu(domain: &mut Domain) -> Result<()> {
+    let arch = guest_arch(domain)?;
+    let kvm = domain.virt_type.as_str() == "kvm";
+    let Some(cpu) = &mut domain.cpu else { return Ok(()) };
+    match cpu.mode {
+        CpuMode::Maximum if kvm => cpu.mode = CpuMode::HostPassthrough,
+        CpuMode::HostModel if !arch.is_ppc64() => {
+            cpu.mode = if kvm {
+                CpuMode::HostPassthrough
+            } else {
+                CpuMode::Maximum
+            };
+            cpu.model = None;
+        }
+        _ => {}
+    }
+    Ok(())
+}
+
+fn listen(listens: &mut Listens, config: &DisplayConfig, layout: &Layout, kind: &str) {
+    let socket = format!("{}/{kind}.sock", layout.directory);
+    for listen in &mut listens.0 {
+        match listen.kind {
+            ListenType::Address if listen.address.is_none() => {
+                listen.from_config = true;
+                if config.auto_unix_socket {
+                    listen.kind = ListenType::Socket;
+                    listen.socket = Some(socket.clone());
+                } else {
+                    listen.address = Some(config.listen.clone());
+                }
+            }
+            ListenType::Socket if listen.socket.is_none() => {
+                listen.auto_generated = true;
+                listen.socket = Some(socket.clone());
+            }
+            _ => {}
+        }
+    }
+}
+
+fn has_port(listens: &Listens) -> bool {
+    let kind = listens.first().map(|listen| listen.kind);
+    matches!(kind, Some(ListenType::Address | ListenType::Network))
+}
+
+fn prepare_vnc(
+    vnc: &mut VncGraphics,
+    config: &DisplayConfig,
+    layout: &Layout,
+    ports: &mut dyn PortSource,
+) -> Result<()> {
+    listen(&mut vnc.listens, config, layout, "vnc");
+    if has_port(&vnc.listens) {
+        if vnc.autoport {
+            vnc.port = ports.vnc()?.into();
+        }
+        if vnc.websocket == -1 {
+            vnc.websocket = ports.websocket()?.into();
+            vnc.websocket_generated = true;
+        }
+    }
+    Ok(())
+}
+
+fn prepare_spice(
+    spice: &mut SpiceGraphics,
+    config: &DisplayConfig,
+    layout: &Layout,
+    ports: &mut dyn PortSource,
+) -> Result<()> {
+    listen(&mut spice.listens, config, layout, "spice");
+    if !has_port(&spice.listens) {
+        return Ok(());
+    }
+    let (mut plain, mut tls) = (spice.port == -1, spice.tls_port == -1);
+    if spice.autoport {
+        let modes = spice.options.channels.iter().map(|channel| channel.mode);
+        for mode in modes.chain([spice.options.default_mode]) {
+            tls |= mode == SpiceChannelMode::Secure;
+            plain |= mode == SpiceChannelMode::Insecure;
+        }
+        if spice.options.default_mode == SpiceChannelMode::Any {
+            plain = true;
+            tls |= config.tls;
+        }
+    }
+    if plain {
+        spice.port = ports.spice()?.into();
+    }
+    if tls {
+        spice.tls_port = ports.spice_tls()?.into();
+    }
+    Ok(())
+}
+
+/// Which device the firmware tries when.
+fn boot_order(domain: &Domain) -> BTreeMap<String, u32> {
+    let mut order = BTreeMap::new();
+    let mut put = |info: &DeviceInfo, place: u32| {
+        if let Some(alias) = info.alias.as_ref().filter(|_| place != 0) {
+            order.insert(alias.clone(), place);
+        }
+    };
+    let devices = &domain.devices;
+    if domain.os.boot.is_empty() {
+        let own = |info: &DeviceInfo| info.boot.as_ref().map_or(0, |boot| boot.order);
+        devices
+            .disks
+            .iter()
+            .for_each(|device| put(&device.info, own(&device.info)));
+        devices
+            .interfaces
+            .iter()
+            .for_each(|device| put(&device.info, own(&device.info)));
+        devices
+            .hostdevs
+            .iter()
+            .for_each(|device| put(&device.info, own(&device.info)));
+        devices
+            .redirdevs
+            .iter()
+            .for_each(|device| put(&device.info, own(&device.info)));
+        devices
+            .filesystems
+            .iter()
+            .for_each(|device| put(&device.info, own(&device.info)));
+        return order;
+    }
+    let place = |wanted: BootDevice| {
+        let at = domain.os.boot.iter().rposition(|entry| entry.dev == wanted);
+        at.map_or(0, |at| u32::try_from(at).unwrap_or(0) + 1)
+    };
+    let (mut floppy, mut cdrom, mut disk) = (
+        place(BootDevice::Fd),
+        place(BootDevice::Cdrom),
+        place(BootDevice::Hd),
+    );
+    for one in &devices.disks {
+        let place = match one.device {
+            DiskDevice::Floppy => &mut floppy,
+            DiskDevice::Cdrom => &mut cdrom,
+            DiskDevice::Disk | DiskDevice::Lun => &mut disk,
+        };
+        put(&one.info, std::mem::take(place));
+    }
+    if let Some(first) = devices.interfaces.first() {
+        put(&first.info, place(BootDevice::Network));
+    }
+    order
+}
+
+/// Gives a name to each device that has none.
+///
+/// # Errors
+/// `INTERNAL_ERROR` if the definition was not normalized.
+pub fn assign_aliases(domain: &mut Domain) -> Result<()> {
+    let arch = guest_arch(domain)?;
+    let machine = domain.os.kind.machine.clone().unwrap_or_default();
+    let machine = MachineKind::new(&machine, arch);
+    let is_hvm = domain.os.is_hvm();
+    let devices = &mut *domain.devices;
+    let controllers = devices.controllers.clone();
+    for disk in &mut devices.disks {
+        if disk.info.alias.is_none() {
+            disk.info.alias = Some(disk_alias(disk, &controllers)?);
+        }
+    }
+    assign_interfaces(devices);
+    number(
+        devices.filesystems.iter_mut().map(|device| &mut device.info),
+        "fs",
+        true,
+    );
+    number(
+        devices.sounds.iter_mut().map(|device| &mut device.info),
+        "sound",
+        false,
+    );
+    assign_hostdevs(devices);
+    number(
+        devices.redirdevs.iter_mut().map(|device| &mut device.info),
+        "redir",
+        false,
+    );
+    number(
+        devices.videos.iter_mut().map(|device| &mut device.info),
+        "video",
+        false,
+    );
+    for controller in &mut devices.controllers {
+        if controller.info.alias.is_none() {
+            controller.info.alias = Some(controller_alias(controller, machine));
+        }
+    }
+    number(
+        devices.inputs.iter_mut().map(|device| &mut device.info),
+        "input",
+        false,
+    );
+    number(
+        devices.parallels.iter_mut().map(|device| &mut device.info),
+        "parallel",
+        false,
+    );
+    number(
+        devices.serials.iter_mut().map(|device| &mut device.info),
+        "serial",
+        false,
+    );
+    number(
+        devices.channels.iter_mut().map(|device| &mut device.info),
+        "channel",
+        false,
+    );
+    let first_serial = devices
+        .serials
+        .first()
+        .and_then(|serial| serial.info.alias.clone());
+    if let (Some(console), Some(alias)) = (devices.consoles.first_mut(), first_serial)
+        && console.target_type == ConsoleTargetType::Serial
+        && is_hvm
+        && console.info.alias.is_none()
+    {
+        console.info.alias = Some(alias);
+    }
+    number(
+        devices.consoles.iter_mut().map(|device| &mut device.info),
+        "console",
+        false,
+    );
+    number(
+        devices.hubs.iter_mut().map(|device| &mut device.info),
+        "hub",
+        false,
+    );
+    number(
+        devices.shmems.iter_mut().map(|device| &mut device.info),
+        "shmem",
+        false,
+    );
+    number(
+        devices.smartcards.iter_mut().map(|device| &mut device.info),
+        "smartcard",
+        false,
+    );
+    number(
+        devices.watchdogs.iter_mut().map(|device| &mut device.info),
+        "watchdog",
+        false,
+    );
+    let balloon = devices
+        .memballoon
+        .iter_mut()
+        .filter(|balloon| balloon.model != MemballoonModel::None);
+    number(balloon.map(|device| &mut device.info), "balloon", false);
+    number(
+        devices.rngs.iter_mut().map(|device| &mut device.info),
+        "rng",
+        true,
+    );
+    number(
+        devices.tpms.iter_mut().map(|device| &mut device.info),
+        "tpm",
+        false,
+    );
+    for model in MemoryModel::ALL {
+        let prefix = match model {
+            MemoryModel::Dimm => "dimm",
+            MemoryModel::Nvdimm => "nvdimm",
+            MemoryModel::VirtioPmem => "virtiopmem",
+            MemoryModel::VirtioMem => "virtiomem",
+            MemoryModel::SgxEpc => "epc",
+        };
+        let ours = devices.memory.iter_mut().filter(|device| device.model == *model);
+        assign_memory(ours.map(|device| &mut device.info), prefix);
+    }
+    number(
+        devices.vsock.iter_mut().map(|device| &mut device.info),
+        "vsock",
+        false,
+    );
+    number(
+        devices.iommu.iter_mut().map(|device| &mut device.info),
+        "iommu",
+        false,
+    );
+    number(
+        devices.cryptos.iter_mut().map(|device| &mut device.info),
+        "crypto",
+        true,
+    );
+    number(
+        devices.pstore.iter_mut().map(|device| &mut device.info),
+        "pstore",
+        false,
+    );
+    Ok(())
+}
+
+fn index_in(info: &DeviceInfo, prefix: &str) -> Option<u32> {
+    info.alias.as_deref()?.strip_prefix(prefix)?.parse().ok()
+}
+
+/// Numbers devices: by their place, or behind the highest number that one of them has.
+fn number<'d>(infos: impl Iterator<Item = &'d mut DeviceInfo>, prefix: &str, behind: bool) {
+    let mut infos: Vec<&mut DeviceInfo> = infos.collect();
+    for at in 0..infos.len() {
+        let next = if behind {
+            let highest = infos.iter().filter_map(|info| index_in(info, prefix)).max();
+            highest.map_or(0, |highest| highest + 1)
+        } else {
+            u32::try_from(at).unwrap_or(u32::MAX)
+        };
+        if let Some(info) = infos.get_mut(at).filter(|info| info.alias.is_none()) {
+            info.alias = Some(format!("{prefix}{next}"));
+        }
+    }
+}
+
+/// Memory modules in slots are numbered by the slot.
+fn assign_memory<'d>(infos: impl Iterator<Item = &'d mut DeviceInfo>, prefix: &str) {
+    let mut infos: Vec<&mut DeviceInfo> = infos.collect();
+    for at in 0..infos.len() {
+        let highest = infos.iter().filter_map(|info| index_in(info, prefix)).max();
+        let Some(info) = infos.get_mut(at).filter(|info| info.alias.is_none()) else {
+            continue;
+        };
+        let index = match (&info.address, prefix) {
+            (Some(Address::Dimm(dimm)), "dimm" | "nvdimm") => dimm.slot,
+            _ => highest.map_or(0, |highest| highest + 1),
+        };
+        info.alias = Some(format!("{prefix}{index}"));
+    }
+}
+
+fn assign_interfaces(devices: &mut Devices) {
+    use virt_conf::domain::interface::InterfaceType;
+    for at in 0..devices.interfaces.len() {
+        let Some(interface) = devices.interfaces.get(at).filter(|one| one.info.alias.is_none()) else {
+            continue;
+        };
+        let prefix = match interface.interface_type() {
+            InterfaceType::Hostdev => "hostdev",
+            _ => "net",
+        };
+        let next = next_shared(devices, prefix);
+        if let Some(interface) = devices.interfaces.get_mut(at) {
+            interface.info.alias = Some(format!("{prefix}{next}"));
+        }
+    }
+}
+
+fn next_shared(devices: &Devices, prefix: &str) -> u32 {
+    let interfaces = devices.interfaces.iter().map(|one| &one.info);
+    let hostdevs = devices.hostdevs.iter().map(|one| &one.info);
+    let highest = interfaces
+        .chain(hostdevs)
+        .filter_map(|info| index_in(info, prefix))
+        .max();
+    highest.map_or(0, |highest| highest + 1)
+}
+
+fn assign_hostdevs(devices: &mut Devices) {
+    for at in 0..devices.hostdevs.len() {
+        let next = next_shared(devices, "hostdev");
+        if let Some(device) = devices
+            .hostdevs
+            .get_mut(at)
+            .filter(|one| one.info.alias.is_none())
+        {
+            device.info.alias = Some(format!("hostdev{next}"));
+        }
+    }
+}
+
+fn disk_alias(disk: &Disk, controllers: &[Controller]) -> Result<String> {
+    let bus = disk
+        .bus()
+        .ok_or_else(|| VirtError::internal(format_args!("the disk '{}' has no bus", disk.target.dev)))?;
+    let Some(Address::Drive(at)) = &disk.info.address else {
+        let index = name_index(&disk.target.dev).unwrap_or(0);
+        return Ok(format!("{bus}-disk{index}"));
+    };
+    let (controller, target, unit) = (at.controller, at.target, at.unit);
+    let lsi = controllers.iter().any(|one| match &one.kind {
+        ControllerKind::Scsi { index, model } => {
+            *index == Some(controller) && *model == Some(ScsiControllerModel::Lsilogic)
+        }
+        _ => false,
+    });
+    if bus == DiskBus::Scsi && !lsi {
+        return Ok(format!("{bus}{controller}-{}-{target}-{unit}", at.bus));
+    }
+    Ok(format!("{bus}{controller}-{}-{unit}", at.bus))
+}
+
+fn controller_alias(controller: &Controller, machine: MachineKind<'_>) -> String {
+    let index = controller.kind.index().unwrap_or(0);
+    match &controller.kind {
+        ControllerKind::Pci(_) if !machine.supports_pci_multibus() => "pci".to_owned(),
+        ControllerKind::Pci(pci) if pci.model == Some(PciControllerModel::PcieRoot) => {
+            format!("pcie.{index}")
+        }
+        ControllerKind::Pci(_) => format!("pci.{index}"),
+        ControllerKind::Ide { .. } if machine.has_builtin_ide() && index == 0 => "ide".to_owned(),
+        ControllerKind::Sata { .. } if machine.is_q35() && index == 0 => "ide".to_owned(),
+        ControllerKind::Usb { .. } if index == 0 => "usb".to_owned(),
+        ControllerKind::Scsi {
+            model: Some(ScsiControllerModel::Ncr53c90),
+            ..
+        } if index == 0 => "scsi".to_owned(),
+        kind => format!("{}{index}", kind.controller_type()),
+    }
+}

@@ -1,0 +1,361 @@
+//! The same calls to libvirt's test driver and to ours: same answers, same error codes, same XML.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on ends")]
+
+use std::process::Command;
+
+use virt_api::plugin::{DriverHandle, Entry, OpenRequest};
+use virt_api::protocol::clients::RemoteClient;
+use virt_api::protocol::remote::DomainRef;
+use virt_api::testkit::FakeHost;
+use virt_driver_test::PluginEntry;
+
+/// Makes each call given as an argument and prints its answer or the code of its error.
+const LIBVIRT: &str = r#"
+import sys, libvirt
+libvirt.registerErrorHandler(lambda *rest: None, None)
+conn = libvirt.open('test:///default')
+def call(line):
+    verb, name, rest = (line.split(' ', 2) + ['', ''])[:3]
+    if verb == 'define': return conn.defineXML(rest).name()
+    if verb == 'create': return conn.createXML(rest, 0).name()
+    if verb == 'capabilities': return conn.getCapabilities()
+    if verb == 'list': return ' '.join(sorted(d.name() for d in conn.listAllDomains(int(name))))
+    if verb == 'id': return conn.lookupByID(int(name)).name()
+    d = conn.lookupByName(name)
+    if verb == 'state': return '%d %d' % tuple(d.state())
+    if verb == 'info': return '%d %d %d %d' % tuple(d.info()[:4])
+    if verb == 'xml': return d.XMLDesc(int(rest))
+    if verb == 'persistent': return d.isPersistent()
+    if verb == 'saved': return d.hasManagedSaveImage(0)
+    if verb == 'vcpus': return d.vcpusFlags(int(rest))
+    if verb == 'metadata': return d.metadata(int(rest.split()[0]), rest.split()[1], int(rest.split()[2]))
+    if verb == 'set-metadata': kind, flags, text = rest.split(' ', 2); d.setMetadata(int(kind), text or None, 'k', 'http://k', int(flags))
+    elif verb == 'set-vcpus': d.setVcpusFlags(*map(int, rest.split()))
+    elif verb == 'set-memory': d.setMemoryFlags(*map(int, rest.split()))
+    elif verb == 'rename': d.rename(rest, 0)
+    elif verb == 'undefine': d.undefineFlags(int(rest))
+    elif verb == 'reboot': d.reboot(0)
+    elif verb == 'reset': d.reset(0)
+    elif verb == 'saving': d.managedSave(0)
+    elif verb == 'autostart': d.setAutostart(int(rest))
+    elif verb == 'action': d.setLifecycleAction(*map(int, rest.split()))
+    elif verb == 'keys': d.sendKey(0, 0, [int(rest)], 1, 0)
+    else: {'suspend': d.suspend, 'resume': d.resume, 'destroy': d.destroy, 'shutdown': d.shutdown, 'start': d.create}[verb]()
+    return 'done'
+for line in sys.argv[1:]:
+    try: answer = str(call(line))
+    except libvirt.libvirtError as error: answer = 'error %d' % error.get_error_code()
+    print(answer.rstrip('\n').replace('\n', '\x1f'))
+"#;
+
+fn domain(client: &RemoteClient<'_>, name: &str) -> virt_api::Result<DomainRef> {
+    Ok(client.domain_lookup_by_name(name)?.domain)
+}
+
+fn numbers(text: &str) -> Vec<i64> {
+    text.split(' ').map(|word| word.parse().unwrap()).collect()
+}
+
+fn number<T: TryFrom<i64>>(value: i64) -> T {
+    T::try_from(value).ok().unwrap()
+}
+
+/// [`LIBVIRT`] on our side.
+fn call(client: &RemoteClient<'_>, line: &str) -> virt_api::Result<String> {
+    let mut words = line.splitn(3, ' ');
+    let verb = words.next().unwrap_or_default();
+    let name = words.next().unwrap_or_default();
+    let rest = words.next().unwrap_or_default();
+    let done = |()| "done".to_owned();
+    Ok(match verb {
+        "define" => client.domain_define_xml(rest)?.domain.name,
+        "create" => client.domain_create_xml(rest, 0)?.domain.name,
+        "capabilities" => client.connect_get_capabilities()?.capabilities,
+        "list" => {
+            let reply = client.connect_list_all_domains(1, name.parse().unwrap())?;
+            let mut names: Vec<_> = reply.domains.into_iter().map(|domain| domain.name).collect();
+            names.sort();
+            names.join(" ")
+        }
+        "id" => client.domain_lookup_by_id(name.parse().unwrap())?.domain.name,
+        _ => {
+            let domain = domain(client, name)?;
+            match verb {
+                "state" => {
+                    let reply = client.domain_get_state(&domain, 0)?;
+                    format!("{} {}", reply.state, reply.reason)
+                }
+                "info" => {
+                    let info = client.domain_get_info(&domain)?;
+                    format!(
+                        "{} {} {} {}",
+                        info.state, info.max_mem, info.memory, info.nr_virt_cpu
+                    )
+                }
+                "xml" => client.domain_get_xml_desc(&domain, rest.parse().unwrap())?.xml,
+                "persistent" => client.domain_is_persistent(&domain)?.persistent.to_string(),
+                "saved" => client
+                    .domain_has_managed_save_image(&domain, 0)?
+                    .result
+                    .to_string(),
+                "vcpus" => client
+                    .domain_get_vcpus_flags(&domain, rest.parse().unwrap())?
+                    .num
+                    .to_string(),
+                "metadata" => {
+                    let words: Vec<_> = rest.split(' ').collect();
+                    let (kind, flags) = (words[0].parse().unwrap(), words[2].parse().unwrap());
+                    client
+                        .domain_get_metadata(&domain, kind, Some(words[1]), flags)?
+                        .metadata
+                }
+                "set-metadata" => {
+                    let words: Vec<_> = rest.splitn(3, ' ').collect();
+                    let (kind, flags) = (words[0].parse().unwrap(), words[1].parse().unwrap());
+                    let text = Some(words[2]).filter(|text| !text.is_empty());
+                    let (key, uri) = (Some("k"), Some("http://k"));
+                    client
+                        .domain_set_metadata(&domain, kind, text, key, uri, flags)
+                        .map(done)?
+                }
+                "set-vcpus" => {
+                    let values = numbers(rest);
+                    client
+                        .domain_set_vcpus_flags(&domain, number(values[0]), number(values[1]))
+                        .map(done)?
+                }
+                "set-memory" => {
+                    let values = numbers(rest);
+                    client
+                        .domain_set_memory_flags(&domain, number(values[0]), number(values[1]))
+                        .map(done)?
+                }
+                "rename" => client.domain_rename(&domain, Some(rest), 0).map(|_| done(()))?,
+                "undefine" => client
+                    .domain_undefine_flags(&domain, rest.parse().unwrap())
+                    .map(done)?,
+                "reboot" => client.domain_reboot(&domain, 0).map(done)?,
+                "reset" => client.domain_reset(&domain, 0).map(done)?,
+                "saving" => client.domain_managed_save(&domain, 0).map(done)?,
+                "autostart" => client
+                    .domain_set_autostart(&domain, rest.parse().unwrap())
+                    .map(done)?,
+                "action" => {
+                    let v = numbers(rest);
+                    client
+                        .domain_set_lifecycle_action(&domain, number(v[0]), number(v[1]), number(v[2]))
+                        .map(done)?
+                }
+                "keys" => client
+                    .domain_send_key(&domain, 0, 0, &[rest.parse().unwrap()], 0)
+                    .map(done)?,
+                "suspend" => client.domain_suspend(&domain).map(done)?,
+                "resume" => client.domain_resume(&domain).map(done)?,
+                "destroy" => client.domain_destroy(&domain).map(done)?,
+                "shutdown" => client.domain_shutdown(&domain).map(done)?,
+                "start" => client.domain_create(&domain).map(done)?,
+                other => panic!("no verb {other}"),
+            }
+        }
+    })
+}
+
+/// A guest with devices of many kinds; nothing in it is left to chance.
+const RICH: &str = "<domain type='kvm'><name>rich</name><uuid>11111111-2222-3333-4444-555555555556</uuid>\
+    <title>t</title><description>d</description><metadata><a:b xmlns:a='http://a'>x</a:b></metadata>\
+    <memory unit='GiB'>1</memory><vcpu current='1'>2</vcpu>\
+    <os><type arch='x86_64' machine='pc'>hvm</type><boot dev='cdrom'/></os><features><acpi/><apic/></features>\
+    <cpu mode='host-passthrough'/><on_poweroff>restart</on_poweroff><devices><emulator>/usr/bin/x</emulator>\
+    <disk type='block' device='cdrom'><target dev='hdc'/></disk>\
+    <disk type='file'><source file='/b'/><target dev='sda' bus='scsi'/></disk>\
+    <controller type='usb' model='ich9-ehci1'/>\
+    <interface type='network'><source network='default'/><mac address='52:54:00:11:22:34'/><model type='virtio'/></interface>\
+    <console type='pty'/><channel type='unix'><target type='virtio' name='org.qemu.guest_agent.0'/></channel>\
+    <input type='tablet' bus='usb'/><graphics type='vnc' passwd='secret'/>\
+    <rng model='virtio'><backend model='random'>/dev/urandom</backend></rng><watchdog model='i6300esb'/>\
+    <hostdev mode='subsystem' type='usb'><source><vendor id='0x1'/><product id='0x2'/></source></hostdev>\
+    </devices></domain>";
+
+const PLAIN: &str = "<domain type='test'><name>plain</name><uuid>11111111-2222-3333-4444-555555555557</uuid>\
+    <memory>2048</memory><currentMemory>1024</currentMemory><os><type>xen</type></os><devices>\
+    <graphics type='sdl'/><serial type='pty'/></devices></domain>";
+
+const CALLS: &[&str] = &[
+    "capabilities",
+    "list 0",
+    "list 2",
+    "id 1",
+    "id 7",
+    "state test",
+    "info test",
+    "xml test 0",
+    "xml test 2",
+    "xml test 9",
+    "xml test 64",
+    "start test",
+    "resume test",
+    "suspend test",
+    "state test",
+    "suspend test",
+    "list 32",
+    "resume test",
+    "state test",
+    "reboot test",
+    "reset test",
+    "keys test 30",
+    "keys test 99999",
+    "saved test",
+    "saving test",
+    "state test",
+    "saved test",
+    "undefine test 0",
+    "start test",
+    "saved test",
+    "id 2",
+    "destroy test",
+    "destroy test",
+    "shutdown test",
+    "state test",
+    "reset test",
+    "reboot test",
+    "suspend test",
+    "rename test test",
+    "rename test other",
+    "xml other 0",
+    "state test",
+    "rename other a/b",
+    "start other",
+    "rename other test",
+    "xml other 0",
+    "autostart other 1",
+    "list 1024",
+    "undefine other 0",
+    "persistent other",
+    "autostart other 1",
+    "destroy other",
+    "state other",
+    "list 0",
+    "define - RICH",
+    "xml rich 0",
+    "xml rich 1",
+    "info rich",
+    "define - RICH",
+    "start rich",
+    "xml rich 0",
+    "xml rich 3",
+    "shutdown rich",
+    "state rich",
+    "vcpus rich 0",
+    "vcpus rich 1",
+    "vcpus rich 2",
+    "vcpus rich 4",
+    "vcpus rich 3",
+    "set-vcpus rich 2 1",
+    "vcpus rich 1",
+    "vcpus rich 2",
+    "set-vcpus rich 3 1",
+    "set-vcpus rich 3 2",
+    "set-vcpus rich 4 6",
+    "vcpus rich 6",
+    "set-vcpus rich 0 1",
+    "set-memory rich 1000 1",
+    "set-memory rich 9999999 1",
+    "set-memory rich 9999999 4",
+    "set-memory rich 5000 6",
+    "info rich",
+    "xml rich 2",
+    "action rich 1 0 1",
+    "reboot rich",
+    "state rich",
+    "action rich 9 0 2",
+    "action rich 0 9 2",
+    "action rich 0 4 2",
+    "metadata rich 0 - 0",
+    "metadata rich 1 - 0",
+    "metadata rich 2 http://a 0",
+    "metadata rich 2 http://b 0",
+    "set-metadata rich 1 2 ",
+    "metadata rich 1 - 0",
+    "set-metadata rich 2 0 <x><y/></x>",
+    "metadata rich 2 http://k 0",
+    "xml rich 0",
+    "set-metadata rich 2 0 <x",
+    "set-metadata rich 2 1 <x/>",
+    "define - PLAIN",
+    "xml plain 0",
+    "start plain",
+    "create - PLAIN",
+    "undefine plain 0",
+    "persistent plain",
+    "xml plain 0",
+    "metadata plain 1 - 2",
+    "destroy plain",
+    "state plain",
+    "create - PLAIN",
+    "persistent plain",
+    "saving plain",
+    "define - PLAIN",
+    "persistent plain",
+    "undefine plain 16384",
+    "define - <domain>",
+    "define - <pool/>",
+    "define - <domain type='test'/>",
+    "define - <domain type='test'><name>x</name><os><type>hvm</type></os></domain>",
+    "define - <domain type='odd'><name>x</name><memory>1</memory><os><type>hvm</type></os></domain>",
+    "define - <domain type='test'><name>rich</name><memory>1</memory><os><type>hvm</type></os></domain>",
+    "define - <domain type='test'><name>x</name><uuid>11111111-2222-3333-4444-555555555556</uuid><memory>1</memory><os><type>hvm</type></os></domain>",
+    "list 0",
+    "list 1073741824",
+];
+
+#[test]
+fn answers_are_libvirts() {
+    virt_api::need!(package "python3-libvirt");
+    let calls: Vec<String> = CALLS
+        .iter()
+        .map(|line| {
+            line.replace(" RICH", &format!(" {RICH}"))
+                .replace(" PLAIN", &format!(" {PLAIN}"))
+        })
+        .collect();
+    let output = Command::new("/usr/bin/python3")
+        .arg("-c")
+        .arg(LIBVIRT)
+        .args(&calls)
+        .output()
+        .unwrap();
+    assert!(
+        output.status.success(),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    let theirs = String::from_utf8(output.stdout).unwrap();
+    let theirs: Vec<&str> = theirs.lines().collect();
+    assert_eq!(theirs.len(), calls.len());
+
+    let driver = DriverHandle::builtin("test", PluginEntry::create, FakeHost::new()).unwrap();
+    let request = OpenRequest {
+        uri: "test:///default".to_owned(),
+        ..OpenRequest::default()
+    };
+    let connection = driver.open(&request).unwrap();
+    let client = RemoteClient::new(&connection);
+    let mut different = Vec::new();
+    for ((line, their), shown) in calls.iter().zip(theirs).zip(CALLS) {
+        let ours = match call(&client, line) {
+            Ok(answer) => answer.trim_end_matches('\n').replace('\n', "\x1f"),
+            Err(error) => format!("error {}", error.code().0),
+        };
+        if ours != their {
+            different
+                .push(format!("{shown}\n  libvirt: {their}\n  ours:    {ours}").replace('\x1f', "\n    "));
+        }
+    }
+    assert!(
+        different.is_empty(),
+        "{} of {} calls differ:\n{}",
+        different.len(),
+        calls.len(),
+        different.join("\n")
+    );
+}

@@ -1,0 +1,271 @@
+//! Area `domain-qemu`: what the QEMU driver makes of definitions, and the command lines of their guests.
+
+use serde_json::Value;
+use virt_conf::domain::Domain;
+use virt_conf::domain::normalize::{NormalizeContext, NormalizeFlags, Randomness, normalize};
+use virt_driver_qemu::capabilities::{Flag, QemuCaps, cache_xml};
+use virt_driver_qemu::firmware::{Descriptor, SearchPath};
+use virt_driver_qemu::hooks::{CapsSource, QemuHooks};
+use virt_driver_qemu::plan::args::{Descriptor as Fd, DescriptorUse};
+use virt_driver_qemu::plan::host::{DisplayConfig, DriverConfig, Host, HostNode, HugePageMount, Paths};
+use virt_driver_qemu::plan::{self, FixedPorts, Start};
+use virt_util::arch::Arch;
+use virt_util::bitmap::Bitmap;
+use virt_util::xml::XmlFlags;
+
+use crate::corpus::{Case, Corpus};
+use crate::outcome::Outcome;
+
+struct Counting;
+
+impl Randomness for Counting {
+    fn fill(&self, bytes: &mut [u8]) {
+        for (byte, value) in bytes.iter_mut().zip(0..) {
+            *byte = value;
+        }
+    }
+}
+
+/// The driver as the area describes it.
+struct Driver {
+    caps: QemuCaps,
+    host: Host,
+    firmware: Vec<Descriptor>,
+}
+
+impl CapsSource for Driver {
+    fn emulator(&self, arch: Arch) -> Option<String> {
+        Some(format!(
+            "/usr/bin/qemu-system-{}",
+            virt_driver_qemu::capabilities::arch_to_qemu(arch)
+        ))
+    }
+
+    fn caps(&self, _binary: &str) -> Option<&QemuCaps> {
+        Some(&self.caps)
+    }
+}
+
+/// The numbers that the area gives to descriptors.
+fn numbering(usage: &DescriptorUse, before: &[Fd]) -> i32 {
+    let count = |same: fn(&DescriptorUse) -> bool| {
+        i32::try_from(before.iter().filter(|fd| same(&fd.usage)).count()).unwrap_or(0)
+    };
+    match usage {
+        DescriptorUse::ListenSocket { .. } => 1729,
+        DescriptorUse::ChardevFile { .. } => 1750,
+        DescriptorUse::ChardevLog { .. } => 1751,
+        DescriptorUse::Tap { .. } => 3 + count(|usage| matches!(usage, DescriptorUse::Tap { .. })),
+        DescriptorUse::VhostNet { .. } => 44 + count(|usage| matches!(usage, DescriptorUse::VhostNet { .. })),
+        DescriptorUse::VhostVsock { .. } => 6789,
+        DescriptorUse::Tpm { .. } => 1730,
+        DescriptorUse::TpmCancel { .. } => 1731,
+        DescriptorUse::Vdpa { .. } => 1732,
+    }
+}
+
+fn driver(case: &Case, corpus: &Corpus) -> Result<Driver, String> {
+    let wanted = case
+        .more
+        .get("qemu_caps")
+        .ok_or("the case names no capabilities")?;
+    let text = |key: &str| {
+        wanted
+            .get(key)
+            .and_then(Value::as_str)
+            .ok_or_else(|| format!("no {key}"))
+    };
+    let file = text("caps_xml")?;
+    let mut caps = cache_xml::parse(&corpus.text(file)?, file).map_err(|error| error.to_string())?;
+    let flags = |key: &str| -> Result<Vec<Flag>, String> {
+        let names = wanted.get(key).and_then(Value::as_array).into_iter().flatten();
+        names
+            .filter_map(Value::as_str)
+            .map(|name| Flag::from_name(name).ok_or_else(|| format!("unknown flag {name}")))
+            .collect()
+    };
+    flags("add")?.into_iter().for_each(|flag| caps.flags.insert(flag));
+    flags("del")?.into_iter().for_each(|flag| caps.flags.remove(flag));
+    if text("version")? == "latest" {
+        caps.strip_machine_aliases();
+    }
+    if let Some(gic) = case.more.get("gic").and_then(Value::as_str) {
+        let versions: &[i32] = match gic {
+            "v2" => &[2],
+            "v3" => &[3],
+            "both" => &[2, 3],
+            _ => &[],
+        };
+        caps.gic = versions
+            .iter()
+            .map(|version| virt_driver_qemu::capabilities::Gic {
+                version: *version,
+                kernel: true,
+                emulated: true,
+            })
+            .collect();
+    }
+    let arch: Arch = case
+        .arch
+        .as_deref()
+        .unwrap_or("x86_64")
+        .parse()
+        .map_err(|error| format!("{error}"))?;
+    let firmware = SearchPath::session("/home/user/.config")
+        .below(corpus.path("common/qemu-env/firmware")?)
+        .firmware()
+        .map_err(|error| error.to_string())?;
+    let pair = |(name, value): (&str, &str)| (name.to_owned(), value.to_owned());
+    let environment = [
+        ("LC_ALL", "C"),
+        ("PATH", "/bin"),
+        ("HOME", "/home/test"),
+        ("USER", "test"),
+        ("LOGNAME", "test"),
+    ];
+    let daemon_environment = match case.more.get("env").and_then(Value::as_object) {
+        Some(map) => map
+            .iter()
+            .filter_map(|(name, value)| Some((name.clone(), value.as_str()?.to_owned())))
+            .collect(),
+        None => Vec::new(),
+    };
+    let nodes = (0..4u32)
+        .map(|id| {
+            let mut cpus = Bitmap::new(8);
+            cpus.set(id as usize * 2);
+            cpus.set(id as usize * 2 + 1);
+            HostNode { id, cpus }
+        })
+        .collect();
+    let host = Host {
+        arch,
+        privileged: true,
+        paths: Paths {
+            lib: "/var/lib/libvirt/qemu".into(),
+            channel_target: "/var/run/libvirt/qemu/channel".into(),
+            memory_backing: "/var/lib/libvirt/qemu/ram".into(),
+            nvram: "/var/lib/libvirt/qemu/nvram".into(),
+            state: "/var/run/libvirt/qemu".into(),
+            swtpm_socket: Some("/dev/test".into()),
+        },
+        config: config(case),
+        huge_pages: [(2048, "/dev/hugepages2M"), (1_048_576, "/dev/hugepages1G")]
+            .into_iter()
+            .map(|(size, path)| HugePageMount {
+                size,
+                path: path.to_owned(),
+                default: size == 2048,
+            })
+            .collect(),
+        page_size: 4,
+        nodes,
+        environment: environment.into_iter().map(pair).collect(),
+        daemon_environment,
+        now: 1_234_567_890,
+        utc_offset: -1800,
+        vhost_net: true,
+        numbering,
+    };
+    Ok(Driver {
+        caps,
+        host,
+        firmware: firmware.into_iter().map(|(_, descriptor)| descriptor).collect(),
+    })
+}
+
+fn config(case: &Case) -> DriverConfig {
+    let settings = case.more.get("driver_config");
+    let on = |key: &str| {
+        settings
+            .and_then(|all| all.get(key))
+            .and_then(Value::as_bool)
+            .unwrap_or(false)
+    };
+    let display = |kind: &str| DisplayConfig {
+        auto_unix_socket: on(&format!("{kind}_auto_unix_socket")),
+        tls: on(&format!("{kind}_tls")),
+        tls_x509_dir: format!("/etc/pki/libvirt-{kind}"),
+        tls_x509_verify: on(&format!("{kind}_tls_x509_verify")),
+        sasl: on(&format!("{kind}_sasl")),
+        sasl_dir: Some("/etc/sasl2".to_owned()),
+        ..DisplayConfig::default()
+    };
+    DriverConfig {
+        dump_guest_core: on("dump_guest_core"),
+        vnc: display("vnc"),
+        spice: DisplayConfig {
+            password: Some("123456".to_owned()),
+            ..display("spice")
+        },
+        vnc_allow_host_audio: on("vnc_allow_host_audio"),
+        nographics_allow_host_audio: on("nographics_allow_host_audio"),
+        ..DriverConfig::default()
+    }
+}
+
+impl Driver {
+    fn read(&self, source: &str, name: &str, case: &Case) -> virt_util::Result<Domain> {
+        let mut domain = Domain::parse(source, XmlFlags::INACTIVE, name)?;
+        let mut flags = NormalizeFlags::INACTIVE;
+        if case.has_flag("abi-update") {
+            flags |= NormalizeFlags::ABI_UPDATE;
+        }
+        let hooks = QemuHooks {
+            host_arch: self.host.arch,
+            caps: self,
+            config: &self.host.config,
+            firmware: &self.firmware,
+            nvram_dir: &self.host.paths.nvram,
+            lib_dir: &self.host.paths.lib,
+            channel_target_dir: &self.host.paths.channel_target,
+            environment: &self.host.daemon_environment,
+        };
+        normalize(
+            &mut domain,
+            &hooks,
+            &NormalizeContext {
+                flags,
+                random: &Counting,
+            },
+        )?;
+        Ok(domain)
+    }
+}
+
+/// Read as the driver reads, and write.
+pub fn xml2xml(case: &Case, corpus: &Corpus) -> Outcome {
+    let run = || -> Result<Outcome, String> {
+        let driver = driver(case, corpus)?;
+        let write = |domain: Domain| domain.format(XmlFlags::INACTIVE | XmlFlags::SECURE);
+        let have = driver.read(&corpus.input(case)?, "input", case).map(write);
+        let want = corpus.expected(case, "xml")?;
+        Ok(Outcome::of_text(case, have, want.as_deref()))
+    };
+    run().into()
+}
+
+/// Read, and make the command line.
+pub fn xml2argv(case: &Case, corpus: &Corpus) -> Outcome {
+    let run = || -> Result<Outcome, String> {
+        let driver = driver(case, corpus)?;
+        let input = corpus.input(case)?;
+        let start = Start {
+            id: -1,
+            incoming: case
+                .more
+                .get("migrate_from")
+                .and_then(Value::as_str)
+                .map(str::to_owned),
+        };
+        let have = driver.read(&input, "input", case);
+        let have = match have {
+            Ok(domain) => plan::plan(&domain, &driver.caps, &driver.host, &start, &mut FixedPorts)
+                .map(|plan| plan.command.to_shell()),
+            Err(error) => return Ok(Outcome::failed(format!("refused at once: {error}"))),
+        };
+        let want = corpus.expected(case, "args")?;
+        Ok(Outcome::of_text(case, have, want.as_deref()))
+    };
+    run().into()
+}
