@@ -23,3 +23,10 @@ pub mod machine;
 pub mod monitor;
 pub mod plan;
 pub mod process;
+
+virt_api::driver!(
+    "qemu",
+    driver::QemuDriver,
+    role = "stateful",
+    new = driver::QemuDriver::new(std::sync::Arc::new(driver::pure::QemuPlanner::new())),
+);

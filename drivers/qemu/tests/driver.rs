@@ -45,7 +45,7 @@ macro_rules! need_qemu {
 struct OneKind;
 
 impl Planner for OneKind {
-    fn normalize(&self, mut domain: Domain, _: &Patience) -> Result<Domain> {
+    fn normalize(&self, mut domain: Domain, _: &Layout, _: &Patience) -> Result<Domain> {
         domain.uuid.get_or_insert_with(virt_util::uuid::Uuid::new_v4);
         domain.devices.emulator.get_or_insert_with(|| QEMU.to_owned());
         Ok(domain)
@@ -98,11 +98,11 @@ impl Planner for OneKind {
         })
     }
 
-    fn version(&self, _: &Patience) -> Result<u64> {
+    fn version(&self, _: &Layout, _: &Patience) -> Result<u64> {
         Ok(10_000_000)
     }
 
-    fn capabilities(&self, _: &Patience) -> Result<String> {
+    fn capabilities(&self, _: &Layout, _: &Patience) -> Result<String> {
         Ok("<capabilities/>\n".to_owned())
     }
 }

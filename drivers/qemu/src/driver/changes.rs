@@ -30,7 +30,7 @@ fn asker(cx: &CallContext<'_>, api: &'static str) -> Asker {
 fn read(world: &World, cx: &CallContext<'_>, xml: &str) -> Result<GuestDefinition> {
     let domain = Domain::parse(xml, XmlFlags::INACTIVE, "(domain_definition)")?;
     let patience = World::patience(cx.deadline(), cx.cancel());
-    GuestDefinition::new(world.planner().normalize(domain, &patience)?)
+    GuestDefinition::new(world.planner().normalize(domain, world.layout(), &patience)?)
 }
 
 /// What policies are told of a definition that has no guest yet.

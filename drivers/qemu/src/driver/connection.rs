@@ -173,7 +173,7 @@ impl HypervisorDriver for QemuConnection {
     fn connect_get_version(&self, cx: &mut CallContext<'_>) -> Result<ConnectGetVersionReply> {
         let patience = World::patience(cx.deadline(), cx.cancel());
         Ok(ConnectGetVersionReply {
-            hv_ver: self.world.planner().version(&patience)?,
+            hv_ver: self.world.planner().version(self.world.layout(), &patience)?,
         })
     }
 
@@ -244,7 +244,7 @@ impl HypervisorDriver for QemuConnection {
     fn connect_get_capabilities(&self, cx: &mut CallContext<'_>) -> Result<ConnectGetCapabilitiesReply> {
         let patience = World::patience(cx.deadline(), cx.cancel());
         Ok(ConnectGetCapabilitiesReply {
-            capabilities: self.world.planner().capabilities(&patience)?,
+            capabilities: self.world.planner().capabilities(self.world.layout(), &patience)?,
         })
     }
 

@@ -5,6 +5,7 @@
 //! | [`world`] | one host's guests: folders, lock, loading, finding running guests again |
 //! | [`object`] | a guest in the registry: its definitions, what is published of it, what clients are told |
 //! | [`planner`] | the seam to the pure middle: definitions made complete, command lines |
+//! | [`pure`], [`host_caps`] | the middle itself, for this machine |
 //! | [`life`] | start, stop, pause and the like |
 //! | [`changes`] | define, undefine, create, rename, autostart |
 //! | [`watch`] | what QEMU does by itself becomes state, status files and events |
@@ -14,9 +15,11 @@
 pub mod changes;
 pub mod connection;
 pub mod console;
+pub mod host_caps;
 pub mod life;
 pub mod object;
 pub mod planner;
+pub mod pure;
 pub mod watch;
 pub mod world;
 

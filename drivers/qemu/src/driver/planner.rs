@@ -48,7 +48,7 @@ pub trait Planner: Send + Sync {
     ///
     /// # Errors
     /// `CONFIG_UNSUPPORTED`, `XML_ERROR`.
-    fn normalize(&self, domain: Domain, patience: &Patience) -> Result<Domain>;
+    fn normalize(&self, domain: Domain, layout: &Layout, patience: &Patience) -> Result<Domain>;
 
     /// The command for a normalized definition that starts with `id`.
     ///
@@ -60,11 +60,11 @@ pub trait Planner: Send + Sync {
     ///
     /// # Errors
     /// `INTERNAL_ERROR` if there is no binary.
-    fn version(&self, patience: &Patience) -> Result<u64>;
+    fn version(&self, layout: &Layout, patience: &Patience) -> Result<u64>;
 
     /// The host's capabilities document.
     ///
     /// # Errors
     /// Of those who are asked.
-    fn capabilities(&self, patience: &Patience) -> Result<String>;
+    fn capabilities(&self, layout: &Layout, patience: &Patience) -> Result<String>;
 }

@@ -1,0 +1,138 @@
+//! The capabilities document: this machine, and the guests that its binaries can run.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use virt_conf::capabilities::{
+    Capabilities, Cell, CellCpu, CpuPlace, Guest, GuestFeature, GuestPrograms, Host, Machine, Migration,
+    SecurityModel,
+};
+use virt_util::Result;
+use virt_util::arch::Arch;
+use virt_util::host::Host as ThisMachine;
+
+use crate::capabilities::{Accel, QemuCaps};
+
+/// The document for `machine`, whose binaries are given with the architecture of their guests.
+///
+/// # Errors
+/// What hinders reading `/sys`.
+pub fn capabilities(
+    machine: &ThisMachine,
+    arch: Arch,
+    binaries: &[(Arch, PathBuf, Arc<QemuCaps>)],
+) -> Result<Capabilities> {
+    let uuid = machine
+        .firmware_uuid()
+        .and_then(|text| virt_util::uuid::parse(&text).ok());
+    let mut page_sizes = vec![virt_util::sys::memory::page_size() / 1024];
+    page_sizes.extend(machine.huge_page_sizes()?);
+    let cells = machine
+        .numa_cells()?
+        .into_iter()
+        .map(|cell| Cell {
+            id: cell.id,
+            memory: cell.memory_kib,
+            pages: cell.pages.iter().map(|pages| (pages.size_kib, pages.total)).collect(),
+            distances: cell.distances,
+            cpus: cell
+                .cpus
+                .into_iter()
+                .map(|cpu| CellCpu {
+                    id: cpu.id,
+                    place: Some(CpuPlace {
+                        socket: cpu.socket,
+                        die: cpu.die,
+                        cluster: cpu.cluster,
+                        core: cpu.core,
+                        siblings: cpu.siblings,
+                    }),
+                })
+                .collect(),
+        })
+        .collect();
+    Ok(Capabilities {
+        host: Host {
+            uuid,
+            arch: arch.name().to_owned(),
+            page_sizes,
+            iommu: machine.has_iommu(),
+            migration: Some(Migration {
+                live: true,
+                transports: vec!["tcp".to_owned(), "rdma".to_owned()],
+            }),
+            cells: Some(cells),
+            security_models: vec![SecurityModel {
+                model: "none".to_owned(),
+                doi: "0".to_owned(),
+                base_labels: Vec::new(),
+            }],
+            ..Host::default()
+        },
+        guests: binaries
+            .iter()
+            .map(|(arch, path, caps)| guest(*arch, path, caps))
+            .collect(),
+    })
+}
+
+fn guest(arch: Arch, path: &std::path::Path, caps: &QemuCaps) -> Guest {
+    let accel = Accel::Tcg;
+    let mut domains = vec![("qemu".to_owned(), GuestPrograms::default())];
+    if caps.supports_accel(Accel::Kvm) {
+        domains.push(("kvm".to_owned(), GuestPrograms::default()));
+    }
+    let switch = |name: &str, toggle| GuestFeature::Switch {
+        name: name.to_owned(),
+        default: true,
+        toggle,
+    };
+    let present = |name: &str| GuestFeature::Present(name.to_owned());
+    let mut features = Vec::new();
+    if arch == Arch::I686 {
+        features.extend([present("pae"), present("nonpae")]);
+    }
+    if arch.is_x86() {
+        features.extend([switch("acpi", true), switch("apic", false)]);
+    }
+    features.extend([
+        present("cpuselection"),
+        present("deviceboot"),
+        switch("disksnapshot", false),
+        present("externalSnapshot"),
+    ]);
+    Guest {
+        os_type: "hvm".to_owned(),
+        arch: arch.name().to_owned(),
+        word_size: arch.word_size(),
+        common: GuestPrograms {
+            emulator: Some(path.display().to_string()),
+            loader: None,
+            machines: machines(caps, accel),
+        },
+        domains,
+        features,
+    }
+}
+
+/// Each machine by its name, and behind it once more by its alias.
+fn machines(caps: &QemuCaps, accel: Accel) -> Vec<Machine> {
+    let mut machines = Vec::new();
+    for machine in &caps.accel(accel).machines {
+        machines.push(Machine {
+            name: machine.name.clone(),
+            canonical: None,
+            max_cpus: machine.max_cpus,
+            deprecated: machine.deprecated,
+        });
+        if let Some(alias) = &machine.alias {
+            machines.push(Machine {
+                name: alias.clone(),
+                canonical: Some(machine.name.clone()),
+                max_cpus: machine.max_cpus,
+                deprecated: machine.deprecated,
+            });
+        }
+    }
+    machines
+}

@@ -1,0 +1,359 @@
+//! The planner that the plugin uses: definitions are made complete by the driver's hooks, command lines come from
+//! [`crate::plan`], binaries are asked what they can do once and remembered.
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use parking_lot::Mutex;
+use virt_conf::domain::Domain;
+use virt_conf::domain::normalize::{NormalizeContext, NormalizeFlags, SystemRandomness, normalize};
+use virt_conf::domain::validate::validate;
+use virt_util::arch::Arch;
+use virt_util::bitmap::Bitmap;
+use virt_util::command::{Capabilities, Limit, SystemSpawner};
+use virt_util::host::Host as Machine;
+use virt_util::{ErrorCode, Result};
+
+use super::error;
+use super::host_caps;
+use super::planner::{Patience, Planned, Planner};
+use crate::capabilities::QemuCaps;
+use crate::capabilities::store::{Store, find_emulator};
+use crate::firmware::{Descriptor, SearchPath};
+use crate::hooks::{CapsSource, QemuHooks};
+use crate::plan::host::{DriverConfig, Host, HostNode, HugePageMount, Paths, consecutive};
+use crate::plan::{self, PortSource, Start};
+use crate::process::layout::Layout;
+
+/// What guests inherit of our environment.
+const INHERITED: [&str; 7] = [
+    "LD_PRELOAD",
+    "LD_LIBRARY_PATH",
+    "PATH",
+    "HOME",
+    "USER",
+    "LOGNAME",
+    "TMPDIR",
+];
+
+/// How long a port that was handed out is not handed out again: until QEMU must have bound it.
+const PORT_REST: Duration = Duration::from_secs(120);
+
+/// Plans guests for this host.
+pub struct QemuPlanner {
+    machine: Machine,
+    arch: Arch,
+    /// One store of probed binaries for each cache folder.
+    stores: Mutex<HashMap<PathBuf, Arc<Store>>>,
+    /// Ports that were handed out lately.
+    ports: Mutex<HashMap<u16, Instant>>,
+}
+
+impl QemuPlanner {
+    /// For the machine we run on.
+    pub fn new() -> Self {
+        Self {
+            machine: Machine::system(),
+            arch: Arch::host().unwrap_or(Arch::X86_64),
+            stores: Mutex::default(),
+            ports: Mutex::default(),
+        }
+    }
+
+    fn store(&self, layout: &Layout) -> Arc<Store> {
+        let folder = layout.cache.join("capabilities");
+        let mut stores = self.stores.lock();
+        let store = stores.entry(folder.clone()).or_insert_with(|| {
+            let kept = virt_util::durable::make_folder(&folder, 0o755).is_ok();
+            let folder = kept.then_some(folder);
+            Arc::new(Store::new(folder, Arc::new(SystemSpawner), self.machine.clone()))
+        });
+        Arc::clone(store)
+    }
+
+    /// The binary of a definition and what it can do.
+    fn binary(&self, domain: &Domain, layout: &Layout, patience: &Patience) -> Result<Binary> {
+        let arch = match domain.os.kind.arch.as_deref() {
+            None => self.arch,
+            Some(name) => Arch::from_name(name).ok_or_else(|| {
+                error(
+                    ErrorCode::CONFIG_UNSUPPORTED,
+                    format_args!("unknown architecture '{name}'"),
+                )
+            })?,
+        };
+        let path = match &domain.devices.emulator {
+            Some(path) => PathBuf::from(path),
+            None => find_emulator(self.arch, arch).ok_or_else(|| {
+                error(
+                    ErrorCode::CONFIG_UNSUPPORTED,
+                    format_args!("No emulator found for arch '{arch}'"),
+                )
+            })?,
+        };
+        let caps = self
+            .store(layout)
+            .get(&path, patience.deadline, &patience.cancel)?;
+        Ok(Binary {
+            path: path.display().to_string(),
+            caps,
+        })
+    }
+
+    fn host(&self, layout: &Layout) -> Result<Host> {
+        let text = |path: &Path| path.display().to_string();
+        let cells = self.machine.numa_cells()?;
+        let mut environment = vec![("LC_ALL".to_owned(), "C".to_owned())];
+        environment.extend(
+            INHERITED
+                .iter()
+                .filter_map(|name| Some(((*name).to_owned(), std::env::var(name).ok()?))),
+        );
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        Ok(Host {
+            arch: self.arch,
+            privileged: nix::unistd::geteuid().is_root(),
+            paths: Paths {
+                lib: text(&layout.lib),
+                channel_target: text(&layout.channel),
+                memory_backing: text(&layout.ram),
+                nvram: text(&layout.nvram),
+                state: text(&layout.state),
+                swtpm_socket: None,
+            },
+            config: config(),
+            huge_pages: huge_pages(),
+            page_size: virt_util::sys::memory::page_size() / 1024,
+            nodes: cells
+                .into_iter()
+                .map(|cell| HostNode {
+                    id: cell.id,
+                    cpus: cell.cpus.iter().map(|cpu| cpu.id as usize).collect::<Bitmap>(),
+                })
+                .collect(),
+            environment,
+            daemon_environment: daemon_environment(),
+            now: i64::try_from(now.as_secs()).unwrap_or(i64::MAX),
+            utc_offset: i64::from(jiff::Zoned::now().offset().seconds()),
+            // Nobody here opens the kernel's back end yet; QEMU moves the packets itself.
+            vhost_net: false,
+            numbering: consecutive,
+        })
+    }
+}
+
+impl Default for QemuPlanner {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl std::fmt::Debug for QemuPlanner {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "QemuPlanner({})", self.arch)
+    }
+}
+
+fn config() -> DriverConfig {
+    DriverConfig {
+        // There is no log daemon behind a driver without a daemon.
+        stdio_by_log_daemon: false,
+        ..DriverConfig::default()
+    }
+}
+
+fn daemon_environment() -> Vec<(String, String)> {
+    std::env::vars_os()
+        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
+        .collect()
+}
+
+fn firmware() -> Result<Vec<Descriptor>> {
+    let search = if nix::unistd::geteuid().is_root() {
+        SearchPath::system()
+    } else {
+        let home = std::env::var_os("XDG_CONFIG_HOME").map_or_else(
+            || PathBuf::from(std::env::var_os("HOME").unwrap_or_default()).join(".config"),
+            PathBuf::from,
+        );
+        SearchPath::session(home)
+    };
+    Ok(search
+        .firmware()?
+        .into_iter()
+        .map(|(_, descriptor)| descriptor)
+        .collect())
+}
+
+/// Mounted hugetlbfs file systems. The first of a size is taken; the kernel's default size is marked.
+fn huge_pages() -> Vec<HugePageMount> {
+    let read = |path: &str| std::fs::read_to_string(path).unwrap_or_default();
+    let default: u64 = read("/proc/meminfo")
+        .lines()
+        .find_map(|line| line.strip_prefix("Hugepagesize:"))
+        .and_then(|rest| rest.trim().trim_end_matches(" kB").parse().ok())
+        .unwrap_or(2048);
+    let mut mounts: Vec<HugePageMount> = Vec::new();
+    for line in read("/proc/mounts").lines() {
+        let mut words = line.split(' ').skip(1);
+        let (Some(path), Some("hugetlbfs"), Some(options)) = (words.next(), words.next(), words.next()) else {
+            continue;
+        };
+        let size = options
+            .split(',')
+            .find_map(|option| option.strip_prefix("pagesize="))
+            .and_then(page_size_kib)
+            .unwrap_or(default);
+        if !mounts.iter().any(|mount| mount.size == size) {
+            mounts.push(HugePageMount {
+                size,
+                path: path.to_owned(),
+                default: size == default,
+            });
+        }
+    }
+    mounts
+}
+
+/// `2M`, `1G` or `64K` in KiB.
+fn page_size_kib(text: &str) -> Option<u64> {
+    let (number, unit) = text.split_at_checked(text.len().checked_sub(1)?)?;
+    let factor = match unit {
+        "K" => 1,
+        "M" => 1 << 10,
+        "G" => 1 << 20,
+        _ => return None,
+    };
+    number.parse::<u64>().ok()?.checked_mul(factor)
+}
+
+/// One binary, as the hooks ask for it.
+struct Binary {
+    path: String,
+    caps: Arc<QemuCaps>,
+}
+
+impl CapsSource for Binary {
+    fn emulator(&self, _arch: Arch) -> Option<String> {
+        Some(self.path.clone())
+    }
+
+    fn caps(&self, binary: &str) -> Option<&QemuCaps> {
+        (binary == self.path).then_some(&*self.caps)
+    }
+}
+
+/// Hands out ports that nobody has bound.
+struct FreePorts<'a>(&'a Mutex<HashMap<u16, Instant>>);
+
+impl FreePorts<'_> {
+    fn next(&self, first: u16, last: u16) -> Result<u16> {
+        let mut given = self.0.lock();
+        given.retain(|_, when| when.elapsed() < PORT_REST);
+        let free = (first..=last).find(|port| {
+            !given.contains_key(port) && std::net::TcpListener::bind(("0.0.0.0", *port)).is_ok()
+        });
+        let port = free.ok_or_else(|| {
+            error(
+                ErrorCode::INTERNAL_ERROR,
+                format_args!("Unable to find an unused port in range '{first}-{last}'"),
+            )
+        })?;
+        given.insert(port, Instant::now());
+        Ok(port)
+    }
+}
+
+impl PortSource for FreePorts<'_> {
+    fn vnc(&mut self) -> Result<u16> {
+        self.next(5900, 65535)
+    }
+
+    fn websocket(&mut self) -> Result<u16> {
+        self.next(5700, 65535)
+    }
+
+    fn spice(&mut self) -> Result<u16> {
+        self.next(5900, 65535)
+    }
+
+    fn spice_tls(&mut self) -> Result<u16> {
+        self.next(5900, 65535)
+    }
+}
+
+impl Planner for QemuPlanner {
+    fn normalize(&self, mut domain: Domain, layout: &Layout, patience: &Patience) -> Result<Domain> {
+        let binary = self.binary(&domain, layout, patience)?;
+        let host = self.host(layout)?;
+        let firmware = firmware()?;
+        let hooks = QemuHooks {
+            host_arch: self.arch,
+            caps: &binary,
+            config: &host.config,
+            firmware: &firmware,
+            nvram_dir: &host.paths.nvram,
+            lib_dir: &host.paths.lib,
+            channel_target_dir: &host.paths.channel_target,
+            environment: &host.daemon_environment,
+        };
+        let cx = NormalizeContext {
+            flags: NormalizeFlags::INACTIVE | NormalizeFlags::ABI_UPDATE,
+            random: &SystemRandomness,
+        };
+        normalize(&mut domain, &hooks, &cx)?;
+        validate(&domain, &hooks)?;
+        Ok(domain)
+    }
+
+    fn plan(&self, domain: &Domain, id: i32, layout: &Layout, patience: &Patience) -> Result<Planned> {
+        let binary = self.binary(domain, layout, patience)?;
+        let host = self.host(layout)?;
+        let start = Start {
+            id,
+            ..Start::default()
+        };
+        let planned = plan::plan(domain, &binary.caps, &host, &start, &mut FreePorts(&self.ports))?;
+        Ok(Planned {
+            command: planned.command,
+            live: planned.domain,
+            caps: binary.caps,
+            last_node: u64::from(planned.layout.last_node),
+            user: None,
+            capabilities: Capabilities::Inherit,
+            limits: vec![Limit::both(libc::RLIMIT_CORE, 0)],
+            labels: Vec::new(),
+        })
+    }
+
+    fn version(&self, layout: &Layout, patience: &Patience) -> Result<u64> {
+        let path = find_emulator(self.arch, self.arch).ok_or_else(|| {
+            error(
+                ErrorCode::INTERNAL_ERROR,
+                format_args!("Cannot find suitable emulator for {}", self.arch),
+            )
+        })?;
+        let caps = self
+            .store(layout)
+            .get(&path, patience.deadline, &patience.cancel)?;
+        Ok(caps.version.into())
+    }
+
+    fn capabilities(&self, layout: &Layout, patience: &Patience) -> Result<String> {
+        let store = self.store(layout);
+        let mut binaries = Vec::new();
+        for arch in Arch::ALL {
+            let Some(path) = find_emulator(self.arch, *arch) else {
+                continue;
+            };
+            match store.get(&path, patience.deadline, &patience.cancel) {
+                Ok(caps) => binaries.push((*arch, path, caps)),
+                // A broken binary of a foreign architecture does not hide the others.
+                Err(error) => tracing::warn!("'{}' is left out: {error:#}", path.display()),
+            }
+        }
+        Ok(host_caps::capabilities(&self.machine, self.arch, &binaries)?.to_xml())
+    }
+}
