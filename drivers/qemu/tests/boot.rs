@@ -1,0 +1,150 @@
+//! Guests from plain definitions, through everything.
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test may panic")]
+
+mod common;
+
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use common::Root;
+use virt_api::call::StreamMode;
+use virt_api::plugin::{ConnectionHandle, DriverHandle, Entry as _, OpenRequest};
+use virt_api::protocol::clients::RemoteClient;
+use virt_api::stream_end::Transfer;
+use virt_api::testkit::FakeHost;
+use virt_driver_qemu::PluginEntry;
+use virt_util::types::DomainState;
+
+const QEMU: &str = "/usr/bin/qemu-system-x86_64";
+
+macro_rules! need_qemu {
+    () => {
+        if !Path::new(QEMU).exists() {
+            println!("SKIPPED: needs {QEMU}");
+            return;
+        }
+    };
+}
+
+fn open(root: &Path) -> ConnectionHandle {
+    DriverHandle::builtin("qemu", PluginEntry::create, FakeHost::new())
+        .unwrap()
+        .open(&OpenRequest {
+            uri: format!("qemu:///embed?root={}", root.display()),
+            ..OpenRequest::default()
+        })
+        .unwrap()
+}
+
+/// Prints `!` on the serial port and switches off at the power button.
+fn boot_disk(folder: &Path) -> PathBuf {
+    let mut sector = vec![
+        0xba, 0xf8, 0x03, // mov dx, 0x3f8
+        0xb0, b'!', // mov al, '!'
+        0xee, // out dx, al
+        0xba, 0x02, 0x06, // mov dx, 0x602 (which events count)
+        0xb8, 0x00, 0x01, // mov ax, 0x100 (the power button)
+        0xef, // out dx, ax
+        0xba, 0x00, 0x06, // mov dx, 0x600 (which have happened)
+        0xed, // again: in ax, dx
+        0xf6, 0xc4, 0x01, // test ah, 1
+        0x74, 0xfa, // jz again
+        0xba, 0x04, 0x06, // mov dx, 0x604
+        0xb8, 0x00, 0x20, // mov ax, 0x2000 (off)
+        0xef, // out dx, ax
+        0xf4, 0xeb, 0xfd, // hlt, for ever
+    ];
+    sector.resize(510, 0);
+    sector.extend([0x55, 0xaa]);
+    sector.resize(1 << 20, 0);
+    let path = folder.join("disk.img");
+    std::fs::write(&path, sector).unwrap();
+    path
+}
+
+fn wait_until(what: &str, mut holds: impl FnMut() -> bool) {
+    let end = Instant::now() + Duration::from_secs(30);
+    while !holds() {
+        assert!(Instant::now() < end, "not in 30 s: {what}");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+#[test]
+fn a_pc_boots_from_a_disk_and_hears_its_power_button() {
+    need_qemu!();
+    let root = Root::new();
+    let disk = boot_disk(root.path());
+    let connection = open(root.path());
+    let client = RemoteClient::new(&connection);
+    let xml = format!(
+        "<domain type='qemu'><name>boot</name><memory unit='MiB'>64</memory><vcpu>1</vcpu>\
+         <os><type arch='x86_64' machine='pc'>hvm</type><boot dev='hd'/></os>\
+         <features><acpi/></features>\
+         <devices><disk type='file' device='disk'><driver name='qemu' type='raw'/><source file='{}'/>\
+         <target dev='hda' bus='ide'/></disk>\
+         <serial type='pty'/><console type='pty'/><memballoon model='virtio'/></devices></domain>",
+        disk.display()
+    );
+    let domain = client.domain_define_xml(&xml).unwrap().domain;
+    client.domain_create_with_flags(&domain, 1).unwrap();
+    let console = client
+        .domain_open_console(&domain, None, 0, StreamMode::Blocking)
+        .unwrap();
+    client.domain_resume(&domain).unwrap();
+    let mut heard = Vec::new();
+    while !heard.contains(&b'!') {
+        let mut buffer = [0; 64];
+        match console.recv(&mut buffer, false).unwrap() {
+            Transfer::Bytes(0) => panic!("the console has ended"),
+            Transfer::Bytes(count) => heard.extend_from_slice(&buffer[..count]),
+            other => panic!("{other:?}"),
+        }
+    }
+    let live = client.domain_get_xml_desc(&domain, 0).unwrap().xml;
+    assert!(live.contains("<alias name='ide0-0-0'/>"), "{live}");
+    client.domain_shutdown(&domain).unwrap();
+    let state = || client.domain_get_state(&domain, 0).unwrap();
+    wait_until("the guest is off", || state().state == DomainState::SHUTOFF.0);
+    assert_eq!(state().reason, 1);
+}
+
+#[test]
+fn machines_of_both_kinds_start_with_and_without_kvm() {
+    need_qemu!();
+    let root = Root::new();
+    let connection = open(root.path());
+    let client = RemoteClient::new(&connection);
+    let has_kvm = virt_util::host::Host::system().has_kvm();
+    if !has_kvm {
+        println!("SKIPPED in part: needs kvm");
+    }
+    for kind in ["qemu", "kvm"].into_iter().filter(|kind| *kind == "qemu" || has_kvm) {
+        for machine in ["pc", "q35"] {
+            let xml = format!(
+                "<domain type='{kind}'><name>{kind}-{machine}</name><memory unit='MiB'>64</memory><vcpu>2</vcpu>\
+                 <os><type arch='x86_64' machine='{machine}'>hvm</type></os>\
+                 <features><acpi/><apic/></features>\
+                 <devices><serial type='pty'/><channel type='unix'><target type='virtio' name='org.qemu.guest_agent.0'/>\
+                 </channel><rng model='virtio'><backend model='random'>/dev/urandom</backend></rng>\
+                 <graphics type='vnc' autoport='yes'/><video><model type='vga'/></video></devices></domain>"
+            );
+            let domain = client.domain_create_xml(&xml, 0).unwrap().domain;
+            let state = client.domain_get_state(&domain, 0).unwrap();
+            assert_eq!(state.state, DomainState::RUNNING.0, "{kind} {machine}");
+            client.domain_destroy(&domain).unwrap();
+        }
+    }
+}
+
+#[test]
+fn the_host_tells_what_it_can_do() {
+    need_qemu!();
+    let root = Root::new();
+    let connection = open(root.path());
+    let client = RemoteClient::new(&connection);
+    let xml = client.connect_get_capabilities().unwrap().capabilities;
+    assert!(xml.contains("<emulator>/usr/bin/qemu-system-x86_64</emulator>"), "{xml}");
+    assert!(xml.contains("<domain type='qemu'"), "{xml}");
+    assert!(client.connect_get_version().unwrap().hv_ver > 5_000_000);
+}
