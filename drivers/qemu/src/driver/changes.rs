@@ -9,7 +9,7 @@ use virt_conf::registry::job::Asker;
 use virt_conf::registry::{Definition as _, Purpose};
 use virt_util::types::{
     DomainCreateFlags, DomainEventDefinedDetail, DomainEventType, DomainEventUndefinedDetail,
-    DomainShutoffReason, DomainUndefineFlags,
+    DomainMetadataType, DomainShutoffReason, DomainUndefineFlags,
 };
 use virt_util::xml::XmlFlags;
 use virt_util::{ErrorCode, Result};
@@ -188,5 +188,49 @@ pub fn set_autostart(world: &Arc<World>, guest: &Arc<GuestObject>, on: bool) -> 
         world.store().set_autostart(snapshot.name(), on)?;
         guest.publish(|snapshot| snapshot.autostart = on);
     }
+    Ok(())
+}
+
+/// Changes a piece of metadata in the definitions that `flags` mean, in all or in none. The caller holds the lane.
+pub fn set_metadata(
+    world: &Arc<World>,
+    guest: &Arc<GuestObject>,
+    kind: i32,
+    text: Option<&str>,
+    key: Option<&str>,
+    uri: Option<&str>,
+    flags: u32,
+) -> Result<()> {
+    let snapshot = guest.snapshot();
+    let affected = snapshot.affected(flags)?;
+    let changed = |definition: &Arc<GuestDefinition>| -> Result<Arc<GuestDefinition>> {
+        let mut copy = GuestDefinition::clone(definition);
+        copy.domain
+            .set_metadata_piece(DomainMetadataType(kind), text, key, uri)?;
+        Ok(Arc::new(copy))
+    };
+    let live = match affected.live {
+        true => Some(changed(snapshot.life.current())?),
+        false => None,
+    };
+    let stored = match snapshot.life.stored() {
+        Some(stored) if affected.stored => Some(changed(stored)?),
+        _ => None,
+    };
+    if let Some(stored) = &stored {
+        world.store().save(&**stored)?;
+    }
+    guest.publish(|snapshot| {
+        if let Some(live) = live {
+            snapshot.life = snapshot.life.started(live);
+        }
+        if let Some(stored) = stored {
+            snapshot.life = snapshot.life.defined(stored);
+        }
+    });
+    if let Some(running) = guest.private().running() {
+        world.save_status(guest, &running)?;
+    }
+    GuestEvent::metadata(guest, kind, uri);
     Ok(())
 }

@@ -14,7 +14,8 @@ use virt_util::arch::Arch;
 use virt_util::time::{Clock as _, SystemClock};
 use virt_util::types::{
     ConnectListAllDomainsFlags, DomainConsoleFlags, DomainControlErrorReason, DomainControlState,
-    DomainCreateFlags, DomainDefineFlags, DomainDestroyFlags, DomainQemuMonitorCommandFlags,
+    DomainCreateFlags, DomainDefineFlags, DomainDestroyFlags, DomainGetJobStatsFlags, DomainMetadataType,
+    DomainModificationImpact, DomainQemuMonitorCommandFlags,
     DomainRebootFlags, DomainShutdownFlags, DomainUndefineFlags, DomainVcpuFlags, DomainXmlFlags,
 };
 use virt_util::uuid::Uuid;
@@ -23,7 +24,7 @@ use virt_util::{ErrorCode, ErrorDomain, Result};
 
 use super::object::{self, GuestId, GuestObject};
 use super::world::World;
-use super::{changes, console, error, life};
+use super::{changes, console, error, life, screen};
 use crate::monitor::Command;
 use crate::process::guest::Control;
 
@@ -774,6 +775,118 @@ impl HypervisorDriver for QemuConnection {
             .consoles
             .open(&path, force, &self.world.reactor())?;
         cx.attach_stream(stream)
+    }
+
+    #[inline_safe]
+    fn domain_get_metadata(
+        &self,
+        _: &mut CallContext<'_>,
+        domain: Resolved<Domain>,
+        kind: i32,
+        uri: Option<String>,
+        flags: u32,
+    ) -> Result<DomainGetMetadataReply> {
+        check_flags(
+            "qemuDomainGetMetadata",
+            flags,
+            DomainModificationImpact::all().bits(),
+        )?;
+        let snapshot = domain.handle::<GuestObject>()?.snapshot();
+        let (definition, _) = snapshot.one_definition(flags)?;
+        let metadata = definition
+            .domain
+            .metadata_piece(DomainMetadataType(kind), uri.as_deref())
+            .map_err(|error| error.in_domain_if_none(ErrorDomain::QEMU))?;
+        Ok(DomainGetMetadataReply { metadata })
+    }
+
+    fn domain_set_metadata(
+        &self,
+        cx: &mut CallContext<'_>,
+        domain: Resolved<Domain>,
+        kind: i32,
+        metadata: Option<String>,
+        key: Option<String>,
+        uri: Option<String>,
+        flags: u32,
+    ) -> Result<()> {
+        check_flags(
+            "qemuDomainSetMetadata",
+            flags,
+            DomainModificationImpact::all().bits(),
+        )?;
+        let (text, key, uri) = (metadata.as_deref(), key.as_deref(), uri.as_deref());
+        self.change(cx, &domain, Job::Modify, "virDomainSetMetadata", |guest| {
+            changes::set_metadata(&self.world, guest, kind, text, key, uri, flags)
+        })
+    }
+
+    fn domain_screenshot(
+        &self,
+        cx: &mut CallContext<'_>,
+        domain: Resolved<Domain>,
+        screen: u32,
+        flags: u32,
+    ) -> Result<DomainScreenshotReply> {
+        check_flags("qemuDomainScreenshot", flags, 0)?;
+        let (picture, mime) = self.change(cx, &domain, Job::Query, "virDomainScreenshot", |object| {
+            let guest = life::running(object)?;
+            let snapshot = object.snapshot();
+            let status = object
+                .private()
+                .status
+                .lock()
+                .as_ref()
+                .map(|file| file.status.clone());
+            let definition = &snapshot.life.current().domain;
+            screen::picture(&guest, definition, status.as_ref(), screen, cx)
+        })?;
+        cx.attach_stream(picture)?;
+        Ok(DomainScreenshotReply {
+            mime: Some(mime.to_owned()),
+        })
+    }
+
+    fn domain_send_key(
+        &self,
+        cx: &mut CallContext<'_>,
+        domain: Resolved<Domain>,
+        codeset: u32,
+        holdtime: u32,
+        keycodes: Vec<u32>,
+        flags: u32,
+    ) -> Result<()> {
+        check_flags("qemuDomainSendKey", flags, 0)?;
+        let hold = std::time::Duration::from_millis(holdtime.into());
+        self.change(cx, &domain, Job::Modify, "virDomainSendKey", |object| {
+            screen::press_keys(&*life::running(object)?, codeset, &keycodes, hold, cx)
+        })
+    }
+
+    #[inline_safe]
+    fn domain_get_job_info(
+        &self,
+        _: &mut CallContext<'_>,
+        domain: Resolved<Domain>,
+    ) -> Result<DomainGetJobInfoReply> {
+        // Nothing here lasts longer than its call yet.
+        life::running(domain.handle::<GuestObject>()?)?;
+        Ok(DomainGetJobInfoReply::default())
+    }
+
+    #[inline_safe]
+    fn domain_get_job_stats(
+        &self,
+        _: &mut CallContext<'_>,
+        domain: Resolved<Domain>,
+        flags: u32,
+    ) -> Result<DomainGetJobStatsReply> {
+        check_flags("qemuDomainGetJobStats", flags, DomainGetJobStatsFlags::all().bits())?;
+        let completed = DomainGetJobStatsFlags::from(flags).contains(DomainGetJobStatsFlags::COMPLETED);
+        if !completed {
+            life::running(domain.handle::<GuestObject>()?)?;
+        }
+        Ok(DomainGetJobStatsReply::default())
     }
 
     fn qemu_domain_monitor_command(

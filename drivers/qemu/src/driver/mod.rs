@@ -10,6 +10,7 @@
 //! | [`changes`] | define, undefine, create, rename, autostart |
 //! | [`watch`] | what QEMU does by itself becomes state, status files and events |
 //! | [`console`] | streams to a guest's terminals |
+//! | [`screen`] | pictures of screens, keys pressed from outside |
 //! | [`connection`] | the procedures |
 
 pub mod changes;
@@ -20,6 +21,7 @@ pub mod life;
 pub mod object;
 pub mod planner;
 pub mod pure;
+pub mod screen;
 pub mod watch;
 pub mod world;
 

@@ -5,9 +5,11 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 use virt_api::access::{AccessObject, Domain as Attributes};
-use virt_api::call::PROGRAM_REMOTE;
+use virt_api::call::{PROGRAM_QEMU, PROGRAM_REMOTE};
 use virt_api::events::{Event, EventClass, EventSubject};
+use virt_api::protocol::qemu::QemuDomainMonitorEventMessage;
 use virt_api::protocol::remote::{
+    DomainEventCallbackMetadataChangeMessage,
     DomainEventCallbackControlErrorMessage, DomainEventCallbackLifecycleMessage,
     DomainEventCallbackRebootMessage, DomainEventControlErrorMessage, DomainEventLifecycleMessage,
     DomainEventRebootMessage, DomainRef,
@@ -21,6 +23,7 @@ use virt_util::xml::XmlFlags;
 use virt_util::{ErrorCode, ErrorDomain, Result};
 
 use super::console::Consoles;
+use crate::monitor::Event as MonitorEvent;
 use crate::process::guest::Guest;
 use crate::process::state::{GuestState, Lifecycle};
 use crate::process::status::Status;
@@ -203,11 +206,15 @@ pub fn matches(snapshot: &Snapshot<GuestKind>, filter: ConnectListAllDomainsFlag
 }
 
 /// What happened to a guest.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 enum What {
     Lifecycle(Lifecycle),
     Reboot,
     ControlError,
+    /// Metadata of this kind, and for an element of this namespace, were changed.
+    Metadata(i32, Option<String>),
+    /// QEMU's own event.
+    Monitor(MonitorEvent),
 }
 
 /// Something that clients are told of a guest.
@@ -236,6 +243,16 @@ impl GuestEvent {
         Self::note(guest, What::Reboot);
     }
 
+    /// Notes that its metadata were changed.
+    pub fn metadata(guest: &GuestObject, kind: i32, uri: Option<&str>) {
+        Self::note(guest, What::Metadata(kind, uri.map(str::to_owned)));
+    }
+
+    /// Notes an event of QEMU's.
+    pub fn monitor(guest: &GuestObject, event: MonitorEvent) {
+        Self::note(guest, What::Monitor(event));
+    }
+
     /// Notes that it cannot be controlled any more.
     pub fn control_error(guest: &GuestObject) {
         Self::note(guest, What::ControlError);
@@ -244,11 +261,23 @@ impl GuestEvent {
 
 impl Event for GuestEvent {
     fn class(&self) -> EventClass {
-        EventClass::Domain
+        match self.what {
+            What::Monitor(_) => EventClass::QemuMonitor,
+            _ => EventClass::Domain,
+        }
+    }
+
+    fn name(&self) -> Option<&str> {
+        match &self.what {
+            What::Monitor(event) => Some(&event.name),
+            _ => None,
+        }
     }
 
     fn event_id(&self) -> i32 {
         match self.what {
+            What::Metadata(..) => DomainEventId::METADATA_CHANGE.0,
+            What::Monitor(_) => 0,
             What::Lifecycle(_) => DomainEventId::LIFECYCLE.0,
             What::Reboot => DomainEventId::REBOOT.0,
             What::ControlError => DomainEventId::CONTROL_ERROR.0,
@@ -265,6 +294,10 @@ impl Event for GuestEvent {
 
     fn procedure(&self) -> (u32, u32) {
         let procedure = match self.what {
+            What::Monitor(_) => {
+                return (PROGRAM_QEMU, QemuDomainMonitorEventMessage::PROCEDURE);
+            }
+            What::Metadata(..) => DomainEventCallbackMetadataChangeMessage::PROCEDURE,
             What::Lifecycle(_) => DomainEventCallbackLifecycleMessage::PROCEDURE,
             What::Reboot => DomainEventCallbackRebootMessage::PROCEDURE,
             What::ControlError => DomainEventCallbackControlErrorMessage::PROCEDURE,
@@ -274,7 +307,23 @@ impl Event for GuestEvent {
 
     fn encode(&self) -> Result<Vec<u8>> {
         let domain = DomainRef::from(&self.domain);
-        match self.what {
+        match &self.what {
+            What::Monitor(event) => QemuDomainMonitorEventMessage {
+                callback_id: 0,
+                domain,
+                event: event.name.clone(),
+                seconds: event.timestamp.map_or(0, |(seconds, _)| seconds),
+                micros: event.timestamp.map_or(0, |(_, micros)| micros),
+                details: (!event.data.is_null()).then(|| event.data.to_string()),
+            }
+            .behind_callback_id(),
+            What::Metadata(kind, uri) => DomainEventCallbackMetadataChangeMessage {
+                callback_id: 0,
+                domain,
+                kind: *kind,
+                nsuri: uri.clone(),
+            }
+            .behind_callback_id(),
             What::Lifecycle(told) => DomainEventCallbackLifecycleMessage {
                 callback_id: 0,
                 msg: DomainEventLifecycleMessage {

@@ -37,7 +37,7 @@ impl GuestWatcher for Watcher {
             Happening::Save => save(&world, &object, guest),
             Happening::Lifecycle(told) => GuestEvent::lifecycle(&object, told),
             Happening::Rebooted => GuestEvent::reboot(&object),
-            Happening::Event(event) => tracing::debug!(guest = guest.name(), "{}", event.name),
+            Happening::Event(event) => GuestEvent::monitor(&object, event),
             Happening::Silent(commands) => {
                 let text = format!("QEMU does not answer {}", commands.join(", "));
                 tracing::warn!(guest = guest.name(), "{text}");

@@ -625,7 +625,10 @@ struct Observer(Weak<Guest>);
 impl MonitorObserver for Observer {
     fn event(&self, event: Event) {
         if let Some(guest) = self.0.upgrade() {
-            let effects = guest.machine.lock().on_event(event);
+            // Whoever watches the monitor sees every event, before what follows from it.
+            let mut effects = vec![Effect::Report(event.clone())];
+            let follow = guest.machine.lock().on_event(event);
+            effects.extend(follow.into_iter().filter(|effect| !matches!(effect, Effect::Report(_))));
             guest.enqueue(effects);
         }
     }
