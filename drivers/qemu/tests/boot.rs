@@ -119,7 +119,10 @@ fn machines_of_both_kinds_start_with_and_without_kvm() {
     if !has_kvm {
         println!("SKIPPED in part: needs kvm");
     }
-    for kind in ["qemu", "kvm"].into_iter().filter(|kind| *kind == "qemu" || has_kvm) {
+    for kind in ["qemu", "kvm"]
+        .into_iter()
+        .filter(|kind| *kind == "qemu" || has_kvm)
+    {
         for machine in ["pc", "q35"] {
             let xml = format!(
                 "<domain type='{kind}'><name>{kind}-{machine}</name><memory unit='MiB'>64</memory><vcpu>2</vcpu>\
@@ -144,7 +147,84 @@ fn the_host_tells_what_it_can_do() {
     let connection = open(root.path());
     let client = RemoteClient::new(&connection);
     let xml = client.connect_get_capabilities().unwrap().capabilities;
-    assert!(xml.contains("<emulator>/usr/bin/qemu-system-x86_64</emulator>"), "{xml}");
+    assert!(
+        xml.contains("<emulator>/usr/bin/qemu-system-x86_64</emulator>"),
+        "{xml}"
+    );
     assert!(xml.contains("<domain type='qemu'"), "{xml}");
     assert!(client.connect_get_version().unwrap().hv_ver > 5_000_000);
+}
+
+/// Names of monitor events.
+#[derive(Default)]
+struct Heard(parking_lot::Mutex<Vec<String>>);
+
+impl virt_api::events::EventSink for Heard {
+    fn event(&self, program: u32, _: u32, _: &[i32], payload: &[u8]) {
+        if program == virt_api::call::PROGRAM_QEMU {
+            self.0.lock().push(String::from_utf8_lossy(payload).into_owned());
+        }
+    }
+}
+
+#[test]
+fn pictures_keys_metadata_and_monitor_events() {
+    use virt_api::host::OpenedConnection as _;
+    use virt_api::protocol::clients::QemuClient;
+    use virt_util::types::{DomainMetadataType, KeycodeSet};
+    need_qemu!();
+    let root = Root::new();
+    let connection = open(root.path());
+    let heard = std::sync::Arc::new(Heard::default());
+    let sink: std::sync::Arc<dyn virt_api::events::EventSink> = heard.clone();
+    connection.set_event_sink(sink).unwrap();
+    let client = RemoteClient::new(&connection);
+    let qemu = QemuClient::new(&connection);
+    qemu.connect_domain_monitor_event_register(None, None, 0).unwrap();
+    let xml = "<domain type='qemu'><name>show</name><memory unit='MiB'>32</memory><vcpu>1</vcpu>\
+               <os><type arch='x86_64' machine='pc'>hvm</type></os><features><acpi/></features>\
+               <devices><video><model type='vga'/></video><input type='keyboard' bus='ps2'/></devices></domain>";
+    let domain = client.domain_define_xml(xml).unwrap().domain;
+    client.domain_create(&domain).unwrap();
+    let (reply, stream) = client
+        .domain_screenshot(&domain, 0, 0, StreamMode::Blocking)
+        .unwrap();
+    let mut picture = Vec::new();
+    loop {
+        let mut buffer = [0; 64 << 10];
+        match stream.recv(&mut buffer, false).unwrap() {
+            Transfer::Bytes(0) => break,
+            Transfer::Bytes(count) => picture.extend_from_slice(&buffer[..count]),
+            other => panic!("{other:?}"),
+        }
+    }
+    let (mime, magic): (&str, &[u8]) = match reply.mime.as_deref() {
+        Some("image/png") => ("image/png", b"\x89PNG"),
+        _ => ("image/x-portable-pixmap", b"P6"),
+    };
+    assert_eq!(reply.mime.as_deref(), Some(mime));
+    assert!(picture.starts_with(magic) && picture.len() > 100);
+    // Ctrl, Alt, Delete in Linux's numbers.
+    let linux = KeycodeSet::LINUX.0.unsigned_abs();
+    client
+        .domain_send_key(&domain, linux, 50, &[29, 56, 111], 0)
+        .unwrap();
+    assert!(client.domain_send_key(&domain, linux, 0, &[60_000], 0).is_err());
+    let title = DomainMetadataType::TITLE.0;
+    client
+        .domain_set_metadata(&domain, title, Some("a title"), None, None, 3)
+        .unwrap();
+    for flags in [1, 2] {
+        let read = client.domain_get_metadata(&domain, title, None, flags).unwrap();
+        assert_eq!(read.metadata, "a title");
+    }
+    let stored = std::fs::read_to_string(root.path().join("etc/qemu/show.xml")).unwrap();
+    assert!(stored.contains("<title>a title</title>"), "{stored}");
+    assert_eq!(client.domain_get_job_info(&domain).unwrap().kind, 0);
+    client.domain_suspend(&domain).unwrap();
+    wait_until("the event of the pause", || {
+        heard.0.lock().iter().any(|text| text.contains("STOP"))
+    });
+    client.domain_destroy(&domain).unwrap();
+    client.domain_undefine(&domain).unwrap();
 }

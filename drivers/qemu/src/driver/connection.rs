@@ -15,8 +15,8 @@ use virt_util::time::{Clock as _, SystemClock};
 use virt_util::types::{
     ConnectListAllDomainsFlags, DomainConsoleFlags, DomainControlErrorReason, DomainControlState,
     DomainCreateFlags, DomainDefineFlags, DomainDestroyFlags, DomainGetJobStatsFlags, DomainMetadataType,
-    DomainModificationImpact, DomainQemuMonitorCommandFlags,
-    DomainRebootFlags, DomainShutdownFlags, DomainUndefineFlags, DomainVcpuFlags, DomainXmlFlags,
+    DomainModificationImpact, DomainQemuMonitorCommandFlags, DomainRebootFlags, DomainShutdownFlags,
+    DomainUndefineFlags, DomainVcpuFlags, DomainXmlFlags,
 };
 use virt_util::uuid::Uuid;
 use virt_util::xml::XmlFlags;
@@ -245,7 +245,10 @@ impl HypervisorDriver for QemuConnection {
     fn connect_get_capabilities(&self, cx: &mut CallContext<'_>) -> Result<ConnectGetCapabilitiesReply> {
         let patience = World::patience(cx.deadline(), cx.cancel());
         Ok(ConnectGetCapabilitiesReply {
-            capabilities: self.world.planner().capabilities(self.world.layout(), &patience)?,
+            capabilities: self
+                .world
+                .planner()
+                .capabilities(self.world.layout(), &patience)?,
         })
     }
 
@@ -881,7 +884,11 @@ impl HypervisorDriver for QemuConnection {
         domain: Resolved<Domain>,
         flags: u32,
     ) -> Result<DomainGetJobStatsReply> {
-        check_flags("qemuDomainGetJobStats", flags, DomainGetJobStatsFlags::all().bits())?;
+        check_flags(
+            "qemuDomainGetJobStats",
+            flags,
+            DomainGetJobStatsFlags::all().bits(),
+        )?;
         let completed = DomainGetJobStatsFlags::from(flags).contains(DomainGetJobStatsFlags::COMPLETED);
         if !completed {
             life::running(domain.handle::<GuestObject>()?)?;

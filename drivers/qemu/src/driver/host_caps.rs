@@ -33,7 +33,11 @@ pub fn capabilities(
         .map(|cell| Cell {
             id: cell.id,
             memory: cell.memory_kib,
-            pages: cell.pages.iter().map(|pages| (pages.size_kib, pages.total)).collect(),
+            pages: cell
+                .pages
+                .iter()
+                .map(|pages| (pages.size_kib, pages.total))
+                .collect(),
             distances: cell.distances,
             cpus: cell
                 .cpus

@@ -9,10 +9,9 @@ use virt_api::call::{PROGRAM_QEMU, PROGRAM_REMOTE};
 use virt_api::events::{Event, EventClass, EventSubject};
 use virt_api::protocol::qemu::QemuDomainMonitorEventMessage;
 use virt_api::protocol::remote::{
-    DomainEventCallbackMetadataChangeMessage,
     DomainEventCallbackControlErrorMessage, DomainEventCallbackLifecycleMessage,
-    DomainEventCallbackRebootMessage, DomainEventControlErrorMessage, DomainEventLifecycleMessage,
-    DomainEventRebootMessage, DomainRef,
+    DomainEventCallbackMetadataChangeMessage, DomainEventCallbackRebootMessage,
+    DomainEventControlErrorMessage, DomainEventLifecycleMessage, DomainEventRebootMessage, DomainRef,
 };
 use virt_api::protocol::table::EventMessage;
 use virt_conf::domain::Domain;

@@ -198,7 +198,8 @@ fn huge_pages() -> Vec<HugePageMount> {
     let mut mounts: Vec<HugePageMount> = Vec::new();
     for line in read("/proc/mounts").lines() {
         let mut words = line.split(' ').skip(1);
-        let (Some(path), Some("hugetlbfs"), Some(options)) = (words.next(), words.next(), words.next()) else {
+        let (Some(path), Some("hugetlbfs"), Some(options)) = (words.next(), words.next(), words.next())
+        else {
             continue;
         };
         let size = options

@@ -7,8 +7,8 @@ use parking_lot::Mutex;
 use virt_api::call::CallContext;
 use virt_api::stream_end::{Readiness, Stream, Transfer, Waker};
 use virt_conf::domain::Domain;
-use virt_util::keycode::KeycodeSet;
-use virt_util::types::KeycodeSet as KeycodeNumber;
+use virt_util::keycode::Codeset;
+use virt_util::types::KeycodeSet;
 use virt_util::{ErrorCode, Result, durable};
 
 use super::error;
@@ -37,7 +37,7 @@ pub fn picture(
     let mut head = screen;
     let mut device = None;
     for video in &domain.devices.videos {
-        let heads = video.model.heads.unwrap_or(1).max(1);
+        let heads = video.model.heads.max(1);
         if head < heads {
             device = video.info.alias.clone();
             break;
@@ -62,7 +62,11 @@ pub fn picture(
     guest.execute(command, cx.deadline(), cx.cancel())?;
     let bytes = durable::read(&file.0, PICTURE_LIMIT)?
         .ok_or_else(|| error(ErrorCode::INTERNAL_ERROR, "QEMU has written no picture"))?;
-    let mime = if png { "image/png" } else { "image/x-portable-pixmap" };
+    let mime = if png {
+        "image/png"
+    } else {
+        "image/x-portable-pixmap"
+    };
     Ok((Bytes::new(bytes), mime))
 }
 
@@ -79,10 +83,16 @@ impl Drop for PictureFile {
 ///
 /// # Errors
 /// `INVALID_ARG` for a code that the set does not have; otherwise as [`Guest::execute`].
-pub fn press_keys(guest: &Guest, set: u32, codes: &[u32], hold: Duration, cx: &CallContext<'_>) -> Result<()> {
-    let known = KeycodeSet::from_number(set)
+pub fn press_keys(
+    guest: &Guest,
+    set: u32,
+    codes: &[u32],
+    hold: Duration,
+    cx: &CallContext<'_>,
+) -> Result<()> {
+    let known = Codeset::from_number(set)
         .ok_or_else(|| error(ErrorCode::INVALID_ARG, format_args!("unknown keycode set {set}")))?;
-    let qnum = KeycodeSet::from_number(KeycodeNumber::QNUM.0.unsigned_abs())
+    let qnum = Codeset::from_number(KeycodeSet::QNUM.0.unsigned_abs())
         .ok_or_else(|| error(ErrorCode::INTERNAL_ERROR, "the keycode set of QEMU is missing"))?;
     let keys = codes
         .iter()
@@ -97,7 +107,10 @@ pub fn press_keys(guest: &Guest, set: u32, codes: &[u32], hold: Duration, cx: &C
                 .ok_or_else(|| {
                     error(
                         ErrorCode::INTERNAL_ERROR,
-                        format_args!("cannot translate keycode {code} of {} codeset to qnum keycode", known.name()),
+                        format_args!(
+                            "cannot translate keycode {code} of {} codeset to qnum keycode",
+                            known.name()
+                        ),
                     )
                 })
         })

@@ -628,7 +628,11 @@ impl MonitorObserver for Observer {
             // Whoever watches the monitor sees every event, before what follows from it.
             let mut effects = vec![Effect::Report(event.clone())];
             let follow = guest.machine.lock().on_event(event);
-            effects.extend(follow.into_iter().filter(|effect| !matches!(effect, Effect::Report(_))));
+            effects.extend(
+                follow
+                    .into_iter()
+                    .filter(|effect| !matches!(effect, Effect::Report(_))),
+            );
             guest.enqueue(effects);
         }
     }
