@@ -233,8 +233,18 @@ impl<K: Kind> Registry<K> {
             {
                 index.by_uuid.remove(&uuid);
             }
-            index.by_key.retain(|_, known| other(known));
-            index.all.retain(|_, known| other(known));
+            let (number, keys) = {
+                let mut place = object.place.lock();
+                (place.0, std::mem::take(&mut place.1))
+            };
+            for key in keys {
+                if index.by_key.get(&key).is_some_and(|known| !other(known)) {
+                    index.by_key.remove(&key);
+                }
+            }
+            if index.all.get(&number).is_some_and(|known| !other(known)) {
+                index.all.remove(&number);
+            }
         }
         object.lane().remove(gone(object));
     }
@@ -251,6 +261,7 @@ impl<K: Kind> Registry<K> {
                 ))
             }
             _ => {
+                object.place.lock().1.push(key.clone());
                 index.by_key.insert(key, Arc::clone(object));
                 Ok(())
             }
@@ -259,7 +270,9 @@ impl<K: Kind> Registry<K> {
 
     /// Makes a further key lead nowhere.
     pub fn unbind(&self, key: &K::Key) {
-        self.index.write().by_key.remove(key);
+        if let Some(object) = self.index.write().by_key.remove(key) {
+            object.place.lock().1.retain(|known| known != key);
+        }
     }
 
     /// Reserves a new name for an object whose lane the caller holds. `VIR_ERR_OPERATION_INVALID` if it is the
@@ -344,6 +357,7 @@ impl<K: Kind> Index<K> {
         }
         self.by_name
             .insert(definition.name().to_owned(), Arc::clone(object));
+        object.place.lock().0 = self.next;
         self.all.insert(self.next, Arc::clone(object));
         self.next += 1;
     }

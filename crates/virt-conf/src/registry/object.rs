@@ -159,6 +159,8 @@ pub struct Object<K: Kind> {
     publishing: Mutex<()>,
     /// Whether lookups find it: not before its first definition is durable, not after its removal.
     pub(super) visible: AtomicBool,
+    /// Its place in the order of the index, and the further keys that lead to it: removing costs no search.
+    pub(super) place: Mutex<(u64, Vec<K::Key>)>,
     events: OrderedEvents<K::Event>,
     private: K::Private,
 }
@@ -171,6 +173,7 @@ impl<K: Kind> Object<K> {
             snapshot: ArcSwap::from_pointee(snapshot),
             publishing: Mutex::new(()),
             visible: AtomicBool::new(false),
+            place: Mutex::new((0, Vec::new())),
             events: OrderedEvents::new(),
             private,
         }
