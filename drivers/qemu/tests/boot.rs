@@ -221,6 +221,13 @@ fn pictures_keys_metadata_and_monitor_events() {
     let stored = std::fs::read_to_string(root.path().join("etc/qemu/show.xml")).unwrap();
     assert!(stored.contains("<title>a title</title>"), "{stored}");
     assert_eq!(client.domain_get_job_info(&domain).unwrap().kind, 0);
+    assert_eq!(
+        client.domain_has_managed_save_image(&domain, 0).unwrap().result,
+        0
+    );
+    let stats = client.domain_memory_stats(&domain, 20, 0).unwrap().stats;
+    assert_eq!(stats[0].val, 32 << 10);
+    assert!(stats.iter().all(|stat| stat.val > 0) && stats.len() == 2);
     client.domain_suspend(&domain).unwrap();
     wait_until("the event of the pause", || {
         heard.0.lock().iter().any(|text| text.contains("STOP"))

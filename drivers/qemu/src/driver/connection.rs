@@ -867,6 +867,38 @@ impl HypervisorDriver for QemuConnection {
     }
 
     #[inline_safe]
+    fn domain_has_managed_save_image(
+        &self,
+        _: &mut CallContext<'_>,
+        _: Resolved<Domain>,
+        flags: u32,
+    ) -> Result<DomainHasManagedSaveImageReply> {
+        check_flags("qemuDomainHasManagedSaveImage", flags, 0)?;
+        // None is ever made yet.
+        Ok(DomainHasManagedSaveImageReply { result: 0 })
+    }
+
+    fn domain_memory_stats(
+        &self,
+        cx: &mut CallContext<'_>,
+        domain: Resolved<Domain>,
+        max_stats: u32,
+        flags: u32,
+    ) -> Result<DomainMemoryStatsReply> {
+        check_flags("qemuDomainMemoryStats", flags, 0)?;
+        let stats = self.change(cx, &domain, Job::Query, "virDomainMemoryStats", |object| {
+            life::memory_stats(object, cx)
+        })?;
+        Ok(DomainMemoryStatsReply {
+            stats: stats
+                .into_iter()
+                .take(usize::try_from(max_stats).unwrap_or(usize::MAX))
+                .map(|(tag, val)| DomainMemoryStat { tag: tag.0, val })
+                .collect(),
+        })
+    }
+
+    #[inline_safe]
     fn domain_get_job_info(
         &self,
         _: &mut CallContext<'_>,

@@ -12,8 +12,8 @@ use virt_conf::registry::Snapshot;
 use virt_conf::registry::job::{Asker, Job, JobGuard};
 use virt_util::time::{Cancel, Deadline};
 use virt_util::types::{
-    DomainCreateFlags, DomainEventStartedDetail, DomainEventSuspendedDetail, DomainPausedReason,
-    DomainRunningReason, DomainShutoffReason, DomainState,
+    DomainCreateFlags, DomainEventStartedDetail, DomainEventSuspendedDetail, DomainMemoryStatTags,
+    DomainPausedReason, DomainRunningReason, DomainShutoffReason, DomainState,
 };
 use virt_util::{ErrorCode, ErrorDomain, Result};
 
@@ -431,4 +431,34 @@ pub fn cpu_time(snapshot: &Snapshot<GuestKind>, object: &GuestObject) -> u64 {
         .filter(|ticks| *ticks > 0)
         .unwrap_or(100);
     ticks.saturating_mul(1_000_000_000 / per_second)
+}
+
+/// What is known of a guest's memory, in KiB. The caller holds the lane.
+///
+/// # Errors
+/// `OPERATION_INVALID` if it does not run; otherwise as [`Guest::execute_all`].
+pub fn memory_stats(object: &GuestObject, cx: &CallContext<'_>) -> Result<Vec<(DomainMemoryStatTags, u64)>> {
+    let guest = running(object)?;
+    let snapshot = object.snapshot();
+    let definition = &snapshot.life.current().domain;
+    let mut replies = guest.execute_all(vec![Command::new("query-balloon")], cx.deadline(), cx.cancel())?;
+    // A guest without a balloon has what it was given.
+    let balloon = match replies.pop() {
+        Some(Ok(answer)) => answer
+            .get("actual")
+            .and_then(Value::as_u64)
+            .map(|bytes| bytes / 1024),
+        _ => None,
+    };
+    let mut stats = vec![(
+        DomainMemoryStatTags::ACTUAL_BALLOON,
+        balloon.unwrap_or(definition.memory.size),
+    )];
+    let statm = std::fs::read_to_string(format!("/proc/{}/statm", guest.process().pid())).unwrap_or_default();
+    let pages: Option<u64> = statm.split(' ').nth(1).and_then(|pages| pages.parse().ok());
+    if let Some(pages) = pages {
+        let page_kib = virt_util::sys::memory::page_size() / 1024;
+        stats.push((DomainMemoryStatTags::RSS, pages.saturating_mul(page_kib)));
+    }
+    Ok(stats)
 }
