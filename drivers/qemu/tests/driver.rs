@@ -8,12 +8,12 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
-use virt_api::call::StreamMode;
+use virt_api::call::{PROGRAM_REMOTE, StreamMode};
 use virt_api::driver::Driver;
 use virt_api::events::EventSink;
 use virt_api::host::OpenedConnection as _;
 use virt_api::plugin::{ConnectionHandle, DriverHandle, OpenRequest};
-use virt_api::protocol::clients::{QemuClient, RemoteClient};
+use virt_api::protocol::clients::{CallSettings, QemuClient, RemoteClient};
 use virt_api::protocol::remote::{DomainEventLifecycleMessage, DomainRef};
 use virt_api::stream_end::Transfer;
 use virt_api::testkit::FakeHost;
@@ -24,6 +24,7 @@ use virt_driver_qemu::driver::planner::{Patience, Planned, Planner};
 use virt_driver_qemu::plan::args::{CommandLine, Descriptor, DescriptorUse};
 use virt_driver_qemu::process::layout::Layout;
 use virt_util::command::Capabilities;
+use virt_util::time::Deadline;
 use virt_util::types::{DomainEventType, DomainState};
 use virt_util::xdr::XdrDecode;
 use virt_util::{ErrorCode, Result};
@@ -390,4 +391,49 @@ fn a_start_that_fails_leaves_nothing() {
     assert_eq!(state(&client, &domain), (DomainState::SHUTOFF.0, 6));
     assert_eq!(client.connect_num_of_domains().unwrap().num, 0);
     assert!(!root.path().join("run/qemu/bad.xml").exists());
+}
+
+#[test]
+fn a_stuck_guest_is_in_doubt_until_it_answers() {
+    need_qemu!();
+    let root = Root::new();
+    let driver = driver();
+    let connection = open(&driver, &embed(root.path())).unwrap();
+    let client = RemoteClient::new(&connection);
+    let stuck = client.domain_create_xml(&guest("stuck", ""), 0).unwrap().domain;
+    let healthy = client.domain_create_xml(&guest("healthy", ""), 0).unwrap().domain;
+    let pid = virt_util::lock::PidFile::read(&root.path().join("run/qemu/stuck.pid"))
+        .unwrap()
+        .unwrap();
+    let process = virt_util::sys::process::PidFd::open(pid).unwrap().unwrap();
+    process.signal(libc::SIGSTOP).unwrap();
+    let hurried = |millis| {
+        let settings = CallSettings::new(&connection, PROGRAM_REMOTE);
+        RemoteClient::with(settings.deadline(Deadline::after(Duration::from_millis(millis))))
+    };
+    let before = Instant::now();
+    let error = hurried(200).domain_suspend(&stuck).unwrap_err();
+    assert_eq!(error.code(), ErrorCode::OPERATION_TIMEOUT, "{error}");
+    // Another change waits its own time and is told what it waits for; reading does not wait.
+    let error = hurried(200).domain_resume(&stuck).unwrap_err();
+    assert_eq!(error.code(), ErrorCode::OPERATION_TIMEOUT, "{error}");
+    assert!(
+        error.message().contains("cannot acquire state change lock"),
+        "{error}"
+    );
+    assert_eq!(state(&client, &stuck).0, DomainState::RUNNING.0);
+    client.domain_suspend(&healthy).unwrap();
+    client.domain_destroy(&healthy).unwrap();
+    assert!(before.elapsed() < Duration::from_secs(8));
+    // It goes on, and does what it was told.
+    process.signal(libc::SIGCONT).unwrap();
+    wait_until("the late pause", || {
+        state(&client, &stuck).0 == DomainState::PAUSED.0
+    });
+    wait_until("the lane is open", || hurried(500).domain_resume(&stuck).is_ok());
+    // Once more, and destroyed in the middle of it.
+    process.signal(libc::SIGSTOP).unwrap();
+    assert!(hurried(100).domain_suspend(&stuck).is_err());
+    client.domain_destroy(&stuck).unwrap();
+    assert!(client.domain_lookup_by_name("stuck").is_err());
 }

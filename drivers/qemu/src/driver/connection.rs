@@ -61,6 +61,19 @@ impl QemuConnection {
         let guest = domain.handle_arc::<GuestObject>()?;
         let held = life::begin(&guest, job, cx, api)?;
         let done = change(&guest).map_err(|error| error.in_domain_if_none(ErrorDomain::QEMU));
+        match &done {
+            Ok(_) if job == Job::Destroy => held.settle_doubt(),
+            Err(_) if !matches!(job, Job::Query | Job::Destroy) && life::is_in_doubt(&guest) => {
+                // What was sent may still happen: nobody changes anything until QEMU has said what it did.
+                drop(held.into_doubt(format!("QEMU has not answered {api}")));
+                if !life::is_in_doubt(&guest) {
+                    life::end_doubt(&guest);
+                }
+                self.world.tell(&guest);
+                return done;
+            }
+            _ => {}
+        }
         drop(held);
         self.world.tell(&guest);
         done

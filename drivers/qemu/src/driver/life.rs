@@ -22,7 +22,7 @@ use super::object::{GuestDefinition, GuestId, GuestKind, GuestObject, Published,
 use super::planner::Planned;
 use super::watch::{Watcher, ending};
 use super::world::World;
-use crate::monitor::{Command, Reply};
+use crate::monitor::{Command, QmpClient, Reply};
 use crate::process::guest::{Guest, Happening};
 use crate::process::launch::{Launch, LaunchSteps, launch};
 use crate::process::log::StartHeader;
@@ -62,6 +62,21 @@ pub(super) fn publish_state(world: &World, object: &GuestObject, guest: &Guest) 
             guest = guest.name(),
             "the status file cannot be written: {error:#}"
         );
+    }
+}
+
+/// Whether QEMU has been sent something that it has not answered and nobody waits for any more.
+pub fn is_in_doubt(object: &GuestObject) -> bool {
+    object
+        .private()
+        .running()
+        .is_some_and(|guest| guest.monitor().is_ok_and(QmpClient::is_in_doubt))
+}
+
+/// What the guest is doing is known again: its lane opens.
+pub fn end_doubt(object: &GuestObject) {
+    if let Some(reconciler) = object.lane().reconciler() {
+        reconciler.resolve();
     }
 }
 

@@ -60,6 +60,9 @@ impl GuestWatcher for Watcher {
                 if let Err(error) = guest.refresh_state(limit, &virt_util::time::Cancel::never()) {
                     tracing::warn!(guest = guest.name(), "{error:#}");
                 }
+                if !life::is_in_doubt(&object) {
+                    life::end_doubt(&object);
+                }
             }
             Happening::MonitorLost(why) => {
                 let why = why.map_or_else(|| "closed".to_owned(), |error| error.message().to_owned());

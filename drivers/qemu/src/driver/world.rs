@@ -278,6 +278,7 @@ impl World {
         self.guests.unbind(&GuestId(snapshot.state.id));
         object.private().set_running(None);
         object.private().consoles.close();
+        life::end_doubt(object);
         *object.private().status.lock() = None;
         // A start that failed was never told, so its end is not either.
         let silent = reason == DomainShutoffReason::FAILED;
