@@ -20,7 +20,7 @@ use virt_api::testkit::FakeHost;
 use virt_conf::domain::Domain;
 use virt_driver_qemu::capabilities::QemuCaps;
 use virt_driver_qemu::driver::QemuDriver;
-use virt_driver_qemu::driver::planner::{Patience, Planned, Planner};
+use virt_driver_qemu::driver::planner::{Patience, Planned, Planner, Wanted};
 use virt_driver_qemu::plan::args::{CommandLine, Descriptor, DescriptorUse};
 use virt_driver_qemu::process::layout::Layout;
 use virt_util::command::Capabilities;
@@ -105,6 +105,10 @@ impl Planner for OneKind {
 
     fn capabilities(&self, _: &Layout, _: &Patience) -> Result<String> {
         Ok("<capabilities/>\n".to_owned())
+    }
+
+    fn domain_capabilities(&self, _: &Wanted, _: &Layout, _: &Patience) -> Result<String> {
+        Ok("<domainCapabilities/>\n".to_owned())
     }
 }
 

@@ -5,6 +5,7 @@
 //! cache itself. The vocabulary of flags is in [`flags`]; [`qapi`] answers questions to QEMU's protocol schema.
 
 pub mod cache_xml;
+pub mod domain_document;
 mod flag_table;
 pub mod flags;
 pub mod probe;

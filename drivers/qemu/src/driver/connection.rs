@@ -13,16 +13,17 @@ use virt_conf::registry::job::Job;
 use virt_util::arch::Arch;
 use virt_util::time::{Clock as _, SystemClock};
 use virt_util::types::{
-    ConnectListAllDomainsFlags, DomainConsoleFlags, DomainControlErrorReason, DomainControlState,
-    DomainCreateFlags, DomainDefineFlags, DomainDestroyFlags, DomainGetJobStatsFlags, DomainMetadataType,
-    DomainModificationImpact, DomainQemuMonitorCommandFlags, DomainRebootFlags, DomainShutdownFlags,
-    DomainUndefineFlags, DomainVcpuFlags, DomainXmlFlags,
+    ConnectGetDomainCapabilitiesFlags, ConnectListAllDomainsFlags, DomainConsoleFlags,
+    DomainControlErrorReason, DomainControlState, DomainCreateFlags, DomainDefineFlags, DomainDestroyFlags,
+    DomainGetJobStatsFlags, DomainMetadataType, DomainModificationImpact, DomainQemuMonitorCommandFlags,
+    DomainRebootFlags, DomainShutdownFlags, DomainUndefineFlags, DomainVcpuFlags, DomainXmlFlags,
 };
 use virt_util::uuid::Uuid;
 use virt_util::xml::XmlFlags;
 use virt_util::{ErrorCode, ErrorDomain, Result};
 
 use super::object::{self, GuestId, GuestObject};
+use super::planner::Wanted;
 use super::world::World;
 use super::{changes, console, error, life, screen};
 use crate::monitor::Command;
@@ -252,6 +253,33 @@ impl HypervisorDriver for QemuConnection {
     fn node_get_free_memory(&self, _: &mut CallContext<'_>) -> Result<NodeGetFreeMemoryReply> {
         Ok(NodeGetFreeMemoryReply {
             free_mem: self.world.host().free_memory_kib()?.saturating_mul(1024),
+        })
+    }
+
+    fn connect_get_domain_capabilities(
+        &self,
+        cx: &mut CallContext<'_>,
+        emulatorbin: Option<String>,
+        arch: Option<String>,
+        machine: Option<String>,
+        virttype: Option<String>,
+        flags: u32,
+    ) -> Result<ConnectGetDomainCapabilitiesReply> {
+        let known = ConnectGetDomainCapabilitiesFlags::DISABLE_DEPRECATED_FEATURES;
+        check_flags("qemuConnectGetDomainCapabilities", flags, known.bits())?;
+        let patience = World::patience(cx.deadline(), cx.cancel());
+        let wanted = Wanted {
+            emulator: emulatorbin,
+            arch,
+            machine,
+            virt_type: virttype,
+        };
+        Ok(ConnectGetDomainCapabilitiesReply {
+            capabilities: self.world.planner().domain_capabilities(
+                &wanted,
+                self.world.layout(),
+                &patience,
+            )?,
         })
     }
 

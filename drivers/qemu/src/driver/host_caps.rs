@@ -81,7 +81,8 @@ pub fn capabilities(
 }
 
 fn guest(arch: Arch, path: &std::path::Path, caps: &QemuCaps) -> Guest {
-    let accel = Accel::Tcg;
+    // libvirt tells the machines of the accelerator that guests get unless they ask for another.
+    let accel = caps.preferred_accel().unwrap_or(Accel::Tcg);
     let mut domains = vec![("qemu".to_owned(), GuestPrograms::default())];
     if caps.supports_accel(Accel::Kvm) {
         domains.push(("kvm".to_owned(), GuestPrograms::default()));

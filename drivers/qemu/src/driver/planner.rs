@@ -67,4 +67,23 @@ pub trait Planner: Send + Sync {
     /// # Errors
     /// Of those who are asked.
     fn capabilities(&self, layout: &Layout, patience: &Patience) -> Result<String>;
+
+    /// The document about what guests of one emulator, machine and type can have.
+    ///
+    /// # Errors
+    /// `INVALID_ARG` for what does not exist or does not go together.
+    fn domain_capabilities(&self, wanted: &Wanted, layout: &Layout, patience: &Patience) -> Result<String>;
+}
+
+/// What a document of domain capabilities is asked for. What is not said is what a guest would get.
+#[derive(Clone, Debug, Default)]
+pub struct Wanted {
+    /// Path of the emulator.
+    pub emulator: Option<String>,
+    /// Architecture of the guest.
+    pub arch: Option<String>,
+    /// Machine type.
+    pub machine: Option<String>,
+    /// `kvm`, `qemu` …
+    pub virt_type: Option<String>,
 }

@@ -18,10 +18,11 @@ use virt_util::{ErrorCode, Result};
 
 use super::error;
 use super::host_caps;
-use super::planner::{Patience, Planned, Planner};
-use crate::capabilities::QemuCaps;
+use super::planner::{Patience, Planned, Planner, Wanted};
+use crate::capabilities::domain_document::{self, Facts, Subject};
 use crate::capabilities::store::{Store, find_emulator};
-use crate::firmware::{Descriptor, SearchPath};
+use crate::capabilities::{Accel, QemuCaps};
+use crate::firmware::{Descriptor, SearchPath, supported};
 use crate::hooks::{CapsSource, QemuHooks};
 use crate::plan::host::{DriverConfig, Host, HostNode, HugePageMount, Paths, consecutive};
 use crate::plan::{self, PortSource, Start};
@@ -357,4 +358,88 @@ impl Planner for QemuPlanner {
         }
         Ok(host_caps::capabilities(&self.machine, self.arch, &binaries)?.to_xml())
     }
+
+    fn domain_capabilities(&self, wanted: &Wanted, layout: &Layout, patience: &Patience) -> Result<String> {
+        let invalid = |what: std::fmt::Arguments<'_>| error(ErrorCode::INVALID_ARG, what);
+        let arch = match wanted.arch.as_deref() {
+            Some(name) => Some(
+                Arch::from_name(name).ok_or_else(|| invalid(format_args!("unknown architecture: {name}")))?,
+            ),
+            None => None,
+        };
+        let accel = match wanted.virt_type.as_deref() {
+            Some(name) => Some(
+                Accel::from_domain_type(name)
+                    .ok_or_else(|| invalid(format_args!("unknown virttype: {name}")))?,
+            ),
+            None => None,
+        };
+        let path = match &wanted.emulator {
+            Some(path) => PathBuf::from(path),
+            None => find_emulator(self.arch, arch.unwrap_or(self.arch)).ok_or_else(|| {
+                invalid(format_args!(
+                    "unable to find any emulator to serve '{}' architecture",
+                    arch.unwrap_or(self.arch)
+                ))
+            })?,
+        };
+        let emulator = path.display().to_string();
+        let caps = self
+            .store(layout)
+            .get(&path, patience.deadline, &patience.cancel)?;
+        let arch = match (arch, caps.arch) {
+            (Some(arch), Some(own)) if arch != own => {
+                return Err(invalid(format_args!(
+                    "architecture from emulator '{own}' doesn't match given architecture '{arch}'"
+                )));
+            }
+            (given, own) => given.or(own).unwrap_or(self.arch),
+        };
+        let accel = accel.or(caps.preferred_accel()).unwrap_or(Accel::Tcg);
+        if !caps.supports_accel(accel) {
+            return Err(invalid(format_args!(
+                "virttype '{}' is not supported by emulator '{emulator}' on this host",
+                accel.domain_type()
+            )));
+        }
+        let machine = match wanted.machine.as_deref() {
+            Some(name) => caps.canonical_machine(accel, name),
+            None => caps.preferred_machine(accel).unwrap_or_default(),
+        };
+        if caps.machine(accel, machine).is_none() {
+            return Err(invalid(format_args!(
+                "the machine '{machine}' is not supported by emulator '{emulator}'"
+            )));
+        }
+        let firmware = supported(&firmware()?, machine, arch);
+        let mut loaders = Vec::new();
+        for (image, _) in firmware.images.iter().flatten() {
+            if !loaders.contains(image) && Path::new(image).exists() {
+                loaders.push(image.clone());
+            }
+        }
+        let facts = Facts {
+            arch: self.arch,
+            firmware,
+            loaders,
+            vfio: vfio_is_usable(),
+            // Guests with an emulated TPM cannot be started yet.
+            swtpm: None,
+            kvm_max_cpus: 0,
+        };
+        let subject = Subject {
+            emulator: &emulator,
+            arch,
+            accel,
+            machine,
+        };
+        Ok(domain_document::format(&caps, &subject, &facts))
+    }
+}
+
+/// The kernel hands out PCI devices: its driver is there, and so are groups of devices.
+fn vfio_is_usable() -> bool {
+    let groups =
+        std::fs::read_dir("/sys/kernel/iommu_groups").is_ok_and(|mut groups| groups.next().is_some());
+    groups && Path::new("/dev/vfio/vfio").exists()
 }
