@@ -1,4 +1,4 @@
-//! Entry points for fuzzing: see [`crate::fuzz`].
+//! What the entry points in [`crate::fuzz`] do.
 
 use super::{
     Doc, DocOptions, Element, KeptElement, RawElement, Reader, Xml, XmlEnum, XmlFlags, from_doc, schema,
@@ -6,7 +6,7 @@ use super::{
 };
 
 /// Documents: everything that can be asked of one is asked; a kept copy is stable once it was written.
-pub fn fuzz_xml(data: &[u8]) {
+pub(crate) fn document(data: &[u8]) {
     let Ok(doc) = Doc::parse_bytes(data, &DocOptions::default()) else {
         return;
     };
@@ -48,7 +48,7 @@ fn visit(element: Element<'_>) {
 }
 
 /// A declared type: no document can make it panic, and what is written reads as the same value.
-pub fn fuzz_xml_model(data: &[u8]) {
+pub(crate) fn model(data: &[u8]) {
     let Ok(doc) = Doc::parse_bytes(data, &DocOptions::default()) else {
         return;
     };
