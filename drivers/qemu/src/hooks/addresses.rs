@@ -42,14 +42,26 @@ fn xml_error(what: impl std::fmt::Display) -> VirtError {
 }
 
 /// Gives an address to each device that needs one.
-pub(super) fn assign(domain: &mut Domain, guest: Guest<'_>) -> Result<()> {
+pub(super) fn assign(domain: &mut Domain, guest: Guest<'_>, fresh: bool) -> Result<()> {
     virtio_serial(domain)?;
     spapr_vio(domain, guest)?;
     s390(domain, guest)?;
     virtio_mmio(domain, guest);
     pci(domain, guest)?;
-    usb_ports(domain)?;
-    memory_slots(domain)
+    usb_ports(domain, fresh)?;
+    memory_slots(domain)?;
+    console_like_serial(domain);
+    Ok(())
+}
+
+/// The console that stands for the first serial port is where that is.
+fn console_like_serial(domain: &mut Domain) {
+    let devices = &mut *domain.devices;
+    if let (Some(console), Some(serial)) = (devices.consoles.first_mut(), devices.serials.first())
+        && console.target_type == ConsoleTargetType::Serial
+    {
+        console.info.address.clone_from(&serial.info.address);
+    }
 }
 
 // Ports of virtio serial controllers.
@@ -227,7 +239,7 @@ fn spapr_vio(domain: &mut Domain, guest: Guest<'_>) -> Result<()> {
         let taken = |reg: u64| {
             device_refs(domain)
                 .into_iter()
-                .filter(|other| *other != device)
+                .filter(|other| *other != device && !matches!(other, DeviceRef::Console(_)))
                 .any(|other| {
                     let address = device_info(domain, other).and_then(|info| info.address.as_ref());
                     matches!(address, Some(Address::SpaprVio(at)) if at.reg == Some(reg))
@@ -517,7 +529,7 @@ impl Plugs {
             }),
             DeviceRef::Interface(at) => devices.interfaces.get(at).map(|one| {
                 if one.interface_type() == InterfaceType::Hostdev {
-                    return none;
+                    return self.pcie;
                 }
                 match one.model.as_deref() {
                     Some("usb-net") => none,
@@ -925,7 +937,13 @@ impl Buses {
             for at in 0..count {
                 let device = match family {
                     0 => DeviceRef::Filesystem(at),
-                    1 => DeviceRef::Interface(at),
+                    1 => {
+                        let interface = domain.devices.interfaces.get(at);
+                        if interface.is_some_and(|one| one.interface_type() == InterfaceType::Hostdev) {
+                            continue;
+                        }
+                        DeviceRef::Interface(at)
+                    }
                     _ => DeviceRef::Sound(at),
                 };
                 self.next_if_wanted(domain, device)?;
@@ -957,6 +975,12 @@ impl Buses {
                     let what = "virtio disk cannot have an address of this type";
                     return Err(unsupported(what));
                 }
+            }
+        }
+        for at in 0..domain.devices.interfaces.len() {
+            let interface = domain.devices.interfaces.get(at);
+            if interface.is_some_and(|one| one.interface_type() == InterfaceType::Hostdev) {
+                self.next_if_wanted(domain, DeviceRef::Interface(at))?;
             }
         }
         for at in 0..domain.devices.hostdevs.len() {
@@ -1372,8 +1396,20 @@ fn controller_ports(controller: &Controller) -> Option<(u32, u32)> {
     Some((index.unwrap_or(0), count))
 }
 
-fn usb_ports(domain: &mut Domain) -> Result<()> {
+fn usb_ports(domain: &mut Domain, fresh: bool) -> Result<()> {
     let devices = usb_devices(domain);
+    let hub_refs = (0..domain.devices.hubs.len()).map(DeviceRef::Hub);
+    let addressed = |device: DeviceRef| {
+        let info = device_info(domain, device);
+        matches!(
+            info.and_then(|info| info.address.as_ref()),
+            Some(Address::Usb(UsbAddress { port: Some(_), .. }))
+        )
+    };
+    // Guests from before ports were assigned keep QEMU's own.
+    if !fresh && !devices.iter().copied().chain(hub_refs).all(addressed) {
+        return Ok(());
+    }
     let hubs = domain.devices.hubs.len();
     let own: u32 = domain
         .devices

@@ -377,6 +377,10 @@ impl QemuHooks<'_> {
         }
         let arch = guest.arch;
         let fixed = arch.is_x86() || arch.is_s390() || arch.is_ppc64();
+        let mapped = fixed || arch.is_arm() || arch.is_riscv() || arch == Arch::Loongarch64;
+        if !mapped {
+            return Ok(());
+        }
         if !fixed && guest.accel != Accel::Tcg {
             return Ok(());
         }

@@ -285,6 +285,7 @@ fn video(domain: &mut Domain, at: usize, guest: Guest<'_>) -> Result<()> {
     };
     if video.model.kind == VideoModelType::Default {
         video.model.kind = default;
+        video.model.heads = video.model.heads.max(1);
     }
     if video.model.kind == VideoModelType::Qxl && video.model.vgamem == 0 {
         video.model.vgamem = QXL_VGAMEM;

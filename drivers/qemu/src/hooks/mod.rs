@@ -6,7 +6,9 @@ mod devices;
 mod firmware;
 
 use virt_conf::domain::Domain;
-use virt_conf::domain::normalize::{DeviceRef, DomainFeatures, DomainHooks, NormalizeContext};
+use virt_conf::domain::normalize::{
+    DeviceRef, DomainFeatures, DomainHooks, NormalizeContext, NormalizeFlags,
+};
 use virt_util::arch::Arch;
 use virt_util::{ErrorCode, Result, VirtError};
 
@@ -72,6 +74,16 @@ impl<'a> QemuHooks<'a> {
     }
 }
 
+/// At a start also devices whose definition leaves their address open get one.
+///
+/// # Errors
+/// As for addresses of a definition.
+pub(crate) fn assign_at_start(domain: &mut Domain, caps: &QemuCaps) -> Result<()> {
+    let arch = crate::plan::guest_arch(domain)?;
+    let accel = Accel::from_domain_type(domain.virt_type.as_str()).unwrap_or(Accel::Tcg);
+    addresses::assign(domain, Guest { caps, arch, accel }, true)
+}
+
 fn machine(domain: &Domain, arch: Arch) -> MachineKind<'_> {
     MachineKind::new(domain.os.kind.machine.as_deref().unwrap_or_default(), arch)
 }
@@ -113,7 +125,8 @@ impl DomainHooks for QemuHooks<'_> {
         self.device_defaults(domain, device, guest, cx.flags)
     }
 
-    fn assign_addresses(&self, domain: &mut Domain, _cx: &NormalizeContext<'_>) -> Result<()> {
-        addresses::assign(domain, self.guest(domain)?)
+    fn assign_addresses(&self, domain: &mut Domain, cx: &NormalizeContext<'_>) -> Result<()> {
+        let fresh = cx.flags.contains(NormalizeFlags::ABI_UPDATE);
+        addresses::assign(domain, self.guest(domain)?, fresh)
     }
 }

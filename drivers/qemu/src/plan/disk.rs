@@ -15,7 +15,12 @@ use crate::capabilities::{Flag, QemuCaps};
 ///
 /// # Errors
 /// `CONFIG_UNSUPPORTED` for images that QEMU has no driver for.
-pub fn images<'a>(disk: &'a Disk, caps: &QemuCaps, next_id: &mut u32) -> Result<Vec<Image<'a>>> {
+pub fn images<'a>(
+    disk: &'a Disk,
+    caps: &QemuCaps,
+    cdrom_drives: &[String],
+    next_id: &mut u32,
+) -> Result<Vec<Image<'a>>> {
     if disk.is_empty() || disk.bus() == Some(DiskBus::Sd) {
         return Ok(Vec::new());
     }
@@ -24,6 +29,12 @@ pub fn images<'a>(disk: &'a Disk, caps: &QemuCaps, next_id: &mut u32) -> Result<
         (_, format) => format.unwrap_or(StorageFormat::Raw),
     };
     let driver = &disk.driver;
+    let host_cdrom = match &disk.source.location {
+        StorageLocation::Block { path: Some(path) } => {
+            disk.device == DiskDevice::Cdrom && format == StorageFormat::Raw && cdrom_drives.contains(path)
+        }
+        _ => false,
+    };
     let settings = ImageSettings {
         cache: driver.cache,
         io: driver.io,
@@ -33,7 +44,7 @@ pub fn images<'a>(disk: &'a Disk, caps: &QemuCaps, next_id: &mut u32) -> Result<
         read_only: disk.rest.read_only || disk.device == DiskDevice::Cdrom,
         floppy: disk.device == DiskDevice::Floppy,
         metadata_cache: driver.metadata_cache,
-        host_cdrom: false,
+        host_cdrom,
     };
     chain(
         &disk.source,
@@ -78,7 +89,7 @@ impl Builder<'_> {
         }
         let name = alias(&disk.info)?;
         let first_id = self.layout.disk_ids.get(name).copied().unwrap_or(1);
-        let images = images(disk, self.caps, &mut first_id.clone())?;
+        let images = images(disk, self.caps, &self.start.cdrom_drives, &mut first_id.clone())?;
         for image in images.iter().rev() {
             for props in image.blockdevs()? {
                 self.command.blockdev(&props);

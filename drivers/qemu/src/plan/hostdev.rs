@@ -1,10 +1,10 @@
 //! Devices of the host that the guest has to itself.
 
-use virt_conf::domain::Address;
 use virt_conf::domain::hostdev::{
-    Hostdev, HostdevPass, HostdevSubsys, MdevModel, PciDriverName, UsbGuestReset,
+    Hostdev, HostdevPass, HostdevSource, HostdevSubsys, MdevModel, PciDriverName, PciHostdev, UsbGuestReset,
 };
-use virt_conf::domain::interface::TeamingType;
+use virt_conf::domain::interface::{InterfaceSource, Teaming, TeamingType};
+use virt_conf::domain::{Address, DeviceInfo};
 use virt_util::{ErrorCode, Result, VirtError};
 
 use super::Builder;
@@ -15,6 +15,23 @@ use crate::capabilities::Flag;
 impl Builder<'_> {
     pub(super) fn hostdevs(&mut self) -> Result<()> {
         let domain = self.domain;
+        for interface in &domain.devices.interfaces {
+            let InterfaceSource::Hostdev(source) = &interface.source else {
+                continue;
+            };
+            match &source.device {
+                HostdevSource::Pci(device) => {
+                    self.zpci(&interface.info)?;
+                    let teaming = interface.teaming.as_ref();
+                    let props = self.pci_hostdev(&interface.info, teaming, device, None, None)?;
+                    self.device(props)?;
+                }
+                HostdevSource::Usb(_) => {
+                    let what = "USB network cards of the host are not supported yet";
+                    return Err(VirtError::new(ErrorCode::CONFIG_UNSUPPORTED, what));
+                }
+            }
+        }
         for hostdev in &domain.devices.hostdevs {
             let HostdevPass::Subsystem(subsystem) = &hostdev.mode else {
                 continue;
@@ -23,9 +40,14 @@ impl Builder<'_> {
                 HostdevSubsys::Pci { .. } if matches!(hostdev.info.address, Some(Address::Unassigned)) => {
                     continue;
                 }
-                HostdevSubsys::Pci { .. } => {
+                HostdevSubsys::Pci {
+                    display,
+                    ramfb,
+                    device,
+                    ..
+                } => {
                     self.zpci(&hostdev.info)?;
-                    self.pci_hostdev(hostdev, subsystem)?
+                    self.pci_hostdev(&hostdev.info, hostdev.teaming.as_ref(), device, *display, *ramfb)?
                 }
                 HostdevSubsys::Usb { .. } => self.usb_hostdev(hostdev, subsystem)?,
                 HostdevSubsys::Mdev { .. } => self.mediated(hostdev, subsystem)?,
@@ -73,40 +95,35 @@ impl Builder<'_> {
             .and(self.address(&hostdev.info, None)?))
     }
 
-    fn pci_hostdev(&self, hostdev: &Hostdev, subsystem: &HostdevSubsys) -> Result<Props> {
-        let HostdevSubsys::Pci {
-            display,
-            ramfb,
-            device,
-            ..
-        } = subsystem
-        else {
-            return Err(VirtError::internal("a PCI device is none"));
-        };
+    fn pci_hostdev(
+        &self,
+        info: &DeviceInfo,
+        teaming: Option<&Teaming>,
+        device: &PciHostdev,
+        display: Option<bool>,
+        ramfb: Option<bool>,
+    ) -> Result<Props> {
         if !matches!(device.driver, None | Some(PciDriverName::Vfio)) {
             let what = "only VFIO can pass PCI devices of the host to a guest";
             return Err(VirtError::new(ErrorCode::CONFIG_UNSUPPORTED, what));
         }
-        let ramfb = *ramfb == Some(true);
+        let ramfb = ramfb == Some(true);
         let at = device.address;
         let host = format!("{:04x}:{:02x}:{:02x}.{}", at.domain, at.bus, at.slot, at.function);
-        let standby = hostdev
-            .teaming
-            .as_ref()
-            .filter(|teaming| teaming.kind == TeamingType::Transient);
+        let standby = teaming.filter(|teaming| teaming.kind == TeamingType::Transient);
         Ok(
             Props::device(if ramfb { "vfio-pci-nohotplug" } else { "vfio-pci" })
                 .with("host", host)
-                .with("id", alias(&hostdev.info)?)
-                .positive("bootindex", self.boot_index(&hostdev.info))
+                .with("id", alias(info)?)
+                .positive("bootindex", self.boot_index(info))
                 .maybe(
                     "failover_pair_id",
                     standby.and_then(|teaming| teaming.persistent.clone()),
                 )
-                .on_off("display", *display)
+                .on_off("display", display)
                 .maybe("ramfb", ramfb.then_some(true))
-                .and(self.address(&hostdev.info, None)?)
-                .and(self.rom(&hostdev.info)?),
+                .and(self.address(info, None)?)
+                .and(self.rom(info)?),
         )
     }
 

@@ -23,6 +23,10 @@ pub fn is_virtio(model: Option<&str>) -> bool {
 impl Builder<'_> {
     pub(super) fn interfaces(&mut self) -> Result<()> {
         for interface in &self.domain.devices.interfaces {
+            // A network card of the host is told of with the host's other devices.
+            if matches!(interface.source, InterfaceSource::Hostdev(_)) {
+                continue;
+            }
             self.interface(interface)?;
         }
         Ok(())

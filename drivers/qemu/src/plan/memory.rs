@@ -408,11 +408,12 @@ impl<'a> Builder<'a> {
         let Some(memory) = &tune.memory else {
             return (NumaMemoryMode::Strict, None, false);
         };
-        let nodes = memory
-            .nodeset
-            .as_ref()
-            .filter(|_| memory.placement != Some(NumaPlacement::Auto));
-        (memory.mode, nodes.map(|set| &set.0), false)
+        let nodes = if memory.placement == Some(NumaPlacement::Auto) {
+            self.start.auto_nodes.as_ref()
+        } else {
+            memory.nodeset.as_ref().map(|set| &set.0)
+        };
+        (memory.mode, nodes, false)
     }
 
     pub(super) fn iothreads(&mut self) {
@@ -453,7 +454,7 @@ impl<'a> Builder<'a> {
                 module: None,
                 access: None,
                 discard: None,
-                system: true,
+                system: false,
                 force: false,
             };
             let backend = self.memory_backend(&piece)?;

@@ -97,6 +97,7 @@ pub fn command_line(
         domain,
         caps,
         host,
+        start,
         layout,
         arch,
         accel,
@@ -106,7 +107,7 @@ pub fn command_line(
         next_fdset: 0,
         preallocated: false,
     };
-    builder.build(start)?;
+    builder.build()?;
     Ok(builder.command)
 }
 
@@ -121,6 +122,7 @@ struct Builder<'a> {
     domain: &'a Domain,
     caps: &'a QemuCaps,
     host: &'a Host,
+    start: &'a Start,
     layout: &'a Layout,
     arch: Arch,
     accel: Accel,
@@ -134,7 +136,7 @@ struct Builder<'a> {
 
 impl<'a> Builder<'a> {
     /// The order matters to QEMU here and there, and to those who compare command lines everywhere.
-    fn build(&mut self, start: &Start) -> Result<()> {
+    fn build(&mut self) -> Result<()> {
         self.command.program = self.domain.devices.emulator.clone().unwrap_or_default();
         self.environment();
         self.name();
@@ -188,7 +190,7 @@ impl<'a> Builder<'a> {
         self.watchdogs()?;
         self.redirected()?;
         self.hostdevs()?;
-        if let Some(uri) = &start.incoming {
+        if let Some(uri) = &self.start.incoming {
             self.command.option("-incoming", uri.as_str());
         }
         self.balloon()?;

@@ -13,6 +13,7 @@ use virt_conf::domain::memory::MemoryModel;
 use virt_conf::domain::os::BootDevice;
 use virt_conf::domain::small::MemballoonModel;
 use virt_conf::domain::{Address, DeviceInfo, Devices, Domain};
+use virt_util::bitmap::Bitmap;
 use virt_util::{Result, VirtError};
 
 use super::disk::{images, name_index};
@@ -28,6 +29,12 @@ pub struct Start {
     pub id: i32,
     /// Where the guest's state comes from instead of a boot.
     pub incoming: Option<String>,
+    /// Nodes of the host where the guest's memory should be, if it leaves that to us.
+    pub auto_nodes: Option<Bitmap>,
+    /// Block devices of the host that are CD-ROM drives.
+    pub cdrom_drives: Vec<String>,
+    /// The device that draws for guests which want it drawn by hardware.
+    pub render_node: Option<String>,
 }
 
 /// Hands out ports of display servers.
@@ -131,12 +138,13 @@ pub fn prepare(
         short_name,
         ..Layout::default()
     };
+    crate::hooks::assign_at_start(&mut domain, caps)?;
     align_memory(&mut domain)?;
     host_cpu(&mut domain)?;
     assign_aliases(&mut domain)?;
     for disk in domain.devices.disks.iter().rev() {
         let mut next = layout.last_node + 1;
-        images(disk, caps, &mut next)?;
+        images(disk, caps, &start.cdrom_drives, &mut next)?;
         if let Some(alias) = &disk.info.alias {
             layout.disk_ids.insert(alias.clone(), layout.last_node + 1);
         }
@@ -146,7 +154,24 @@ pub fn prepare(
     for graphics in &mut domain.devices.graphics {
         match graphics {
             Graphics::Vnc(vnc) => prepare_vnc(vnc, &host.config.vnc, &layout, ports)?,
-            Graphics::Spice(spice) => prepare_spice(spice, &host.config.spice, &layout, ports)?,
+            Graphics::Spice(spice) => {
+                prepare_spice(spice, &host.config.spice, &layout, ports)?;
+                if spice.options.gl == Some(true) && spice.options.render_node.is_none() {
+                    spice.options.render_node.clone_from(&start.render_node);
+                }
+            }
+            Graphics::EglHeadless { render_node } if render_node.is_none() => {
+                render_node.clone_from(&start.render_node);
+            }
+            Graphics::Dbus(dbus) => {
+                if !dbus.p2p && dbus.address.is_none() {
+                    let socket = format!("{}/dbus/{}-dbus.sock", host.paths.state, layout.short_name);
+                    dbus.address = Some(format!("unix:path={socket}"));
+                }
+                if dbus.gl == Some(true) && dbus.render_node.is_none() {
+                    dbus.render_node.clone_from(&start.render_node);
+                }
+            }
             _ => {}
         }
     }
@@ -197,10 +222,11 @@ fn align_memory(domain: &mut Domain) -> Result<()> {
     }
     let mut total = if cells == 0 { round(initial) } else { cells };
     for module in &mut domain.devices.memory {
+        let align = if align == 1024 { 2048 } else { align };
         let size = &mut module.target.size;
         // The label of such a module counts too, so it was aligned when the module was defined.
-        if !(module.model == MemoryModel::Nvdimm && align != 1024) {
-            *size = round(*size);
+        if !(module.model == MemoryModel::Nvdimm && align != 2048) {
+            *size = size.div_ceil(align).saturating_mul(align);
         }
         total += *size;
     }

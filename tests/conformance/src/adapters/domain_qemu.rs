@@ -3,6 +3,7 @@
 use serde_json::Value;
 use virt_conf::domain::Domain;
 use virt_conf::domain::normalize::{NormalizeContext, NormalizeFlags, Randomness, normalize};
+use virt_conf::domain::validate::validate;
 use virt_driver_qemu::capabilities::{Flag, QemuCaps, cache_xml};
 use virt_driver_qemu::firmware::{Descriptor, SearchPath};
 use virt_driver_qemu::hooks::{CapsSource, QemuHooks};
@@ -89,7 +90,13 @@ fn driver(case: &Case, corpus: &Corpus) -> Result<Driver, String> {
     if text("version")? == "latest" {
         caps.strip_machine_aliases();
     }
-    if let Some(gic) = case.more.get("gic").and_then(Value::as_str) {
+    // Without versions of its own a case takes those of the binary.
+    let gic = case
+        .more
+        .get("gic")
+        .and_then(Value::as_str)
+        .filter(|gic| *gic != "none");
+    if let Some(gic) = gic {
         let versions: &[i32] = match gic {
             "v2" => &[2],
             "v3" => &[3],
@@ -229,6 +236,7 @@ impl Driver {
                 random: &Counting,
             },
         )?;
+        validate(&domain, &hooks)?;
         Ok(domain)
     }
 }
@@ -252,6 +260,9 @@ pub fn xml2argv(case: &Case, corpus: &Corpus) -> Outcome {
         let input = corpus.input(case)?;
         let start = Start {
             id: -1,
+            auto_nodes: Some(Bitmap::parse_growing("0-3").map_err(|error| error.to_string())?),
+            cdrom_drives: vec!["/dev/cdrom".to_owned()],
+            render_node: Some("/dev/dri/foo".to_owned()),
             incoming: case
                 .more
                 .get("migrate_from")
