@@ -3,7 +3,6 @@
 //!
 //! The folder of the reference is named by `VIRT_REFERENCE`; without it these tests are skipped. What must not drift
 //! in between is held by `protocol_digest.rs`.
-#![allow(clippy::unwrap_used, reason = "a test may panic")]
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on says so")]
 
 use std::collections::BTreeMap;

@@ -230,7 +230,7 @@ mod usb_version {
                 .filter(|value| *value <= 99)
                 .ok_or_else(wrong)
         };
-        let bcd = |value: u32| (value / 10) << 4 | value % 10;
+        let bcd = |value: u32| ((value / 10) << 4) | (value % 10);
         Ok(bcd(number(major)?) << 8 | bcd(number(minor)?))
     }
 

@@ -231,7 +231,7 @@ fn interface(interface: &Interface) -> Result<()> {
         let what = "The 'passt' backend can only be used with interface type='user' or type='vhostuser'";
         return Err(unsupported(what));
     }
-    if !interface.link.port_forwards.is_empty() && !(passt && user) {
+    if !interface.link.port_forwards.is_empty() && !passt {
         let what = "The <portForward> element can only be used with the 'passt' backend of interface type='user' or \
                     type='vhostuser'";
         return Err(unsupported(what));
