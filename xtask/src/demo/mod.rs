@@ -193,7 +193,7 @@ impl Stage {
         if heard.contains(guest::TICK) || heard.contains(guest::HELLO) {
             Ok(())
         } else {
-            Err("the guest was not heard on its console".into())
+            Err(format!("the guest was not heard on its console: {heard:?}").into())
         }
     }
 

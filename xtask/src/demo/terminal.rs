@@ -12,8 +12,11 @@ use std::time::{Duration, Instant};
 /// The key that leaves a console.
 const LEAVE: u8 = 0x1d;
 
-/// Runs a program for `duration`, typing `input` in even steps, then leaves it with its escape key; gives all that it
-/// wrote. A program that does not go is ended.
+/// How long a program may take to say its first word.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Runs a program for `duration` from its first word on, typing `input` in even steps, then leaves it with its escape
+/// key; gives all that it wrote. A program that does not go is ended.
 pub fn listen(command: &mut Command, duration: Duration, input: &[&[u8]]) -> Result<String> {
     let pair = openpty(None, None).context(|| "a terminal".to_owned())?;
     let mine = File::from(pair.master);
@@ -35,14 +38,19 @@ pub fn listen(command: &mut Command, duration: Duration, input: &[&[u8]]) -> Res
         .stdout(Stdio::null())
         .stderr(Stdio::null());
 
-    let started = Instant::now();
+    let began = Instant::now();
+    let mut started: Option<Instant> = None;
     let step = duration / (input.len() as u32 + 1);
     let mut typed = 0;
     let mut left = false;
     let mut heard = Vec::new();
     let mut buffer = [0; 4096];
     loop {
-        let elapsed = started.elapsed();
+        let elapsed = started.map_or(Duration::ZERO, |started| started.elapsed());
+        if started.is_none() && began.elapsed() > PATIENCE {
+            let _ = child.kill();
+            break;
+        }
         if let Some(text) = input.get(typed)
             && elapsed >= step * (typed as u32 + 1)
         {
@@ -63,7 +71,10 @@ pub fn listen(command: &mut Command, duration: Duration, input: &[&[u8]]) -> Res
             // Reading fails once the program has closed its terminal.
             match (&mine).read(&mut buffer) {
                 Ok(0) | Err(_) => break,
-                Ok(length) => heard.extend(buffer.iter().take(length)),
+                Ok(length) => {
+                    started.get_or_insert_with(Instant::now);
+                    heard.extend(buffer.iter().take(length));
+                }
             }
         }
     }
