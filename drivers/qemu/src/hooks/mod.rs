@@ -4,6 +4,7 @@ mod addresses;
 mod defaults;
 mod devices;
 mod firmware;
+mod validate;
 
 use virt_conf::domain::Domain;
 use virt_conf::domain::normalize::{
@@ -128,5 +129,13 @@ impl DomainHooks for QemuHooks<'_> {
     fn assign_addresses(&self, domain: &mut Domain, cx: &NormalizeContext<'_>) -> Result<()> {
         let fresh = cx.flags.contains(NormalizeFlags::ABI_UPDATE);
         addresses::assign(domain, self.guest(domain)?, fresh)
+    }
+
+    fn validate_domain(&self, domain: &Domain) -> Result<()> {
+        validate::domain(domain, self.guest(domain)?)
+    }
+
+    fn validate_device(&self, domain: &Domain, device: DeviceRef) -> Result<()> {
+        validate::device(domain, device, self.guest(domain)?)
     }
 }

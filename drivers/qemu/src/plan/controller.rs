@@ -10,6 +10,7 @@ use super::Builder;
 use super::args::Props;
 use super::device::{VirtioVariant, alias};
 use super::disk::{iothread, iothread_mapping};
+use crate::capabilities::Flag;
 
 /// Kinds in the order in which QEMU is told of them: buses before what sits on them.
 const ORDER: [ControllerType; 6] = [
@@ -37,6 +38,18 @@ fn usb_driver(model: UsbControllerModel) -> &'static str {
         M::NecXhci => "nec-usb-xhci",
         M::QemuXhci => "qemu-xhci",
         M::Qusb1 | M::Qusb2 | M::None => "none",
+    }
+}
+
+/// The flag without which QEMU has no such USB controller.
+fn usb_flag(model: UsbControllerModel) -> Option<Flag> {
+    use UsbControllerModel as M;
+    match model {
+        M::Ehci => Some(Flag::UsbEhci),
+        M::Ich9Ehci1 | M::Ich9Uhci1 | M::Ich9Uhci2 | M::Ich9Uhci3 => Some(Flag::Ich9UsbEhci1),
+        M::NecXhci => Some(Flag::NecUsbXhci),
+        M::QemuXhci => Some(Flag::DeviceQemuXhci),
+        _ => None,
     }
 }
 
@@ -146,6 +159,10 @@ impl Builder<'_> {
                     let what = format!("the USB controller '{id}' has no model");
                     return Err(VirtError::new(ErrorCode::CONFIG_UNSUPPORTED, what));
                 };
+                if usb_flag(*model).is_some_and(|flag| !self.caps.has(flag)) {
+                    let what = format!("USB controller model '{model}' not supported in this QEMU binary");
+                    return Err(VirtError::new(ErrorCode::CONFIG_UNSUPPORTED, what));
+                }
                 let props = Props::device(usb_driver(*model))
                     .maybe("p2", *ports)
                     .maybe("p3", *ports);

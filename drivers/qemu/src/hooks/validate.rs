@@ -1,0 +1,509 @@
+//! What QEMU, its version and its machines cannot do, told when a guest is defined.
+
+use virt_conf::cpu::{CpuCacheMode, CpuMaxPhysAddrMode, CpuMode};
+use virt_conf::domain::chardev::ChardevSource;
+use virt_conf::domain::chardev::{SerialTargetModel, TcpProtocol};
+use virt_conf::domain::disk::{DiskBus, DiskDevice};
+use virt_conf::domain::features::Features;
+use virt_conf::domain::graphics::Graphics;
+use virt_conf::domain::hostdev::{HostdevPass, HostdevSubsys, MdevModel};
+use virt_conf::domain::input::{InputBus, InputModel};
+use virt_conf::domain::normalize::DeviceRef;
+use virt_conf::domain::small::{IommuModel, PanicModel, TpmBackend, TpmModel, TpmVersion};
+use virt_conf::domain::storage::StorageFormat;
+use virt_conf::domain::video::VideoModelType;
+use virt_conf::domain::{Address, Domain};
+use virt_util::{ErrorCode, Result, VirtError};
+
+use super::{Guest, machine};
+use crate::capabilities::{Accel, Flag};
+
+fn unsupported(what: impl std::fmt::Display) -> VirtError {
+    VirtError::new(ErrorCode::CONFIG_UNSUPPORTED, what)
+}
+
+fn xml_error(what: impl std::fmt::Display) -> VirtError {
+    VirtError::new(ErrorCode::XML_ERROR, what)
+}
+
+fn refuse_if(wrong: bool, what: impl std::fmt::Display) -> Result<()> {
+    if wrong { Err(unsupported(what)) } else { Ok(()) }
+}
+
+/// Checks the guest as a whole.
+pub(super) fn domain(domain: &Domain, guest: Guest<'_>) -> Result<()> {
+    let caps = guest.caps;
+    let emulator = domain.devices.emulator.as_deref().unwrap_or_default();
+    let arch = guest.arch;
+    refuse_if(
+        !caps.supports_arch(arch),
+        format_args!("Emulator '{emulator}' does not support arch '{arch}'"),
+    )?;
+    let kind = domain.virt_type;
+    let runs = Accel::from_domain_type(kind.as_str()).is_some_and(|accel| caps.supports_accel(accel));
+    refuse_if(
+        !runs,
+        format_args!("Emulator '{emulator}' does not support virt type '{kind}'"),
+    )?;
+    let name = domain.os.kind.machine.as_deref().unwrap_or_default();
+    let known = caps.machine(guest.accel, name);
+    refuse_if(
+        known.is_none(),
+        format_args!("Emulator '{emulator}' does not support machine type '{name}'"),
+    )?;
+    let none = Features::default();
+    features(domain, domain.features.as_deref().unwrap_or(&none), guest)?;
+    let acpi = domain.features.as_ref().is_some_and(|features| features.acpi);
+    if acpi {
+        let without = known.and_then(|machine| machine.acpi) == Some(false);
+        refuse_if(
+            without,
+            format_args!("machine type '{name}' does not support ACPI"),
+        )?;
+    }
+    cpu(domain)?;
+    let grows = domain.max_memory.as_ref().is_some_and(|memory| memory.size > 0);
+    let cells = domain
+        .cpu
+        .as_ref()
+        .and_then(|cpu| cpu.numa.as_ref())
+        .map_or(0, |numa| numa.cells.len());
+    refuse_if(
+        grows && arch.is_x86() && cells == 0,
+        "At least one numa node has to be configured when enabling memory hotplug",
+    )?;
+    most_cpus(domain, guest)?;
+    devices(domain)?;
+    huge_pages(domain, cells)
+}
+
+fn most_cpus(domain: &Domain, guest: Guest<'_>) -> Result<()> {
+    let name = domain.os.kind.machine.as_deref().unwrap_or_default();
+    let most = guest.caps.machine_max_cpus(guest.accel, name);
+    refuse_if(
+        most > 0 && domain.vcpus.max > most,
+        format_args!("Maximum CPUs greater than specified machine type limit {most}"),
+    )
+}
+
+fn features(domain: &Domain, features: &Features, guest: Guest<'_>) -> Result<()> {
+    let (arch, caps) = (guest.arch, guest.caps);
+    let kind = machine(domain, arch);
+    let name = domain.os.kind.machine.as_deref().unwrap_or_default();
+    let only = |said: bool, feature: &str, there: bool| {
+        let what = format!(
+            "The '{feature}' feature is not supported for architecture '{arch}' or machine type '{name}'"
+        );
+        refuse_if(said && !there, what)
+    };
+    only(features.ioapic.is_some(), "ioapic", arch.is_x86())?;
+    only(features.hpt.is_some(), "hpt", kind.is_pseries())?;
+    only(features.htm.is_some(), "htm", kind.is_pseries())?;
+    only(features.nested_hv.is_some(), "nested-hv", kind.is_pseries())?;
+    only(features.ccf_assist.is_some(), "ccf-assist", kind.is_pseries())?;
+    only(features.cfpc.is_some(), "cfpc", kind.is_pseries())?;
+    only(features.sbbc.is_some(), "sbbc", kind.is_pseries())?;
+    only(features.ibs.is_some(), "ibs", kind.is_pseries())?;
+    only(features.gic.is_some(), "gic", kind.is_arm_virt())?;
+    only(
+        features.apic.is_some_and(|apic| apic.eoi.is_some()),
+        "apic",
+        arch.is_x86(),
+    )?;
+    only(features.pvspinlock.is_some(), "pvspinlock", arch.is_x86())?;
+    only(
+        features.hyperv.is_some(),
+        "hyperv",
+        arch.is_x86() || kind.is_arm_virt(),
+    )?;
+    only(features.ras.is_some(), "ras", kind.is_arm_virt())?;
+    only(features.aia.is_some(), "aia", kind.is_riscv_virt())?;
+    let pc = kind.is_i440fx() || kind.is_q35() || kind.is_xenfv() || kind.is_isapc();
+    let ps2 = features.ps2.map(|state| state.on);
+    refuse_if(
+        ps2.is_some() && !(pc && caps.has(Flag::DeviceI8042)),
+        "ps2 feature state cannot be controlled with this QEMU binary",
+    )?;
+    refuse_if(
+        ps2.is_some() && !caps.has(Flag::MachineI8042Opt),
+        "ps2 feature state cannot be controlled with this QEMU binary",
+    )?;
+    refuse_if(
+        features.vmport.is_some_and(|state| state.on) && ps2 == Some(false),
+        "vmport feature requires the ps2 feature not to be disabled",
+    )?;
+    refuse_if(
+        features.vmcoreinfo.is_some_and(|state| state.on) && !caps.has(Flag::DeviceVmcoreinfo),
+        "vmcoreinfo is not available with this QEMU binary",
+    )?;
+    refuse_if(
+        features.async_teardown == Some(true) && !caps.has(Flag::RunWithAsyncTeardown),
+        "asynchronous teardown is not available with this QEMU binary",
+    )?;
+    let by_ps2 = domain
+        .devices
+        .inputs
+        .iter()
+        .any(|input| input.bus == Some(InputBus::Ps2));
+    refuse_if(
+        by_ps2 && ps2 == Some(false),
+        "ps2 bus inputs require the ps2 feature not to be disabled",
+    )
+}
+
+fn cpu(domain: &Domain) -> Result<()> {
+    let Some(cpu) = &domain.cpu else { return Ok(()) };
+    let host = matches!(cpu.mode, CpuMode::HostPassthrough | CpuMode::Maximum);
+    if let Some(cache) = &cpu.cache {
+        match cache.mode {
+            CpuCacheMode::Emulate => {
+                refuse_if(
+                    cache.level != Some(3),
+                    "CPU cache mode 'emulate' can only be used with level='3'",
+                )?;
+            }
+            CpuCacheMode::Passthrough => {
+                refuse_if(
+                    !host,
+                    "CPU cache mode 'passthrough' can only be used with 'host-passthrough' / 'maximum' CPUs",
+                )?;
+                refuse_if(
+                    cache.level.is_some(),
+                    "unsupported CPU cache level for mode 'passthrough'",
+                )?;
+            }
+            CpuCacheMode::Disable => refuse_if(
+                cache.level.is_some_and(|level| level != 3),
+                "unsupported CPU cache level for mode 'disable'",
+            )?,
+        }
+    }
+    if let Some(size) = &cpu.max_phys_addr {
+        refuse_if(
+            size.mode == CpuMaxPhysAddrMode::Passthrough && !host,
+            "CPU maximum physical address bits mode 'passthrough' can only be used with 'host-passthrough' / 'maximum' CPUs",
+        )?;
+        refuse_if(
+            size.mode == CpuMaxPhysAddrMode::Passthrough && size.bits.is_some_and(|bits| bits > 0),
+            "CPU maximum physical address bits number specification cannot be used with mode='passthrough'",
+        )?;
+    }
+    Ok(())
+}
+
+/// What devices of a kind may not be together.
+fn devices(domain: &Domain) -> Result<()> {
+    let devices = &domain.devices;
+    refuse_if(
+        !devices.parallels.is_empty() && !has_isa(domain),
+        "parallel ports are not supported",
+    )?;
+    let none = |kind: VideoModelType| kind == VideoModelType::None;
+    refuse_if(
+        devices.videos.len() > 1 && devices.videos.iter().any(|video| none(video.model.kind)),
+        "a 'none' video type must be the only video device defined for the domain",
+    )?;
+    refuse_if(
+        devices.videos.iter().filter(|video| video.model.primary).count() > 1,
+        "Only one primary video device is supported",
+    )?;
+    let headless = devices
+        .graphics
+        .iter()
+        .any(|one| matches!(one, Graphics::EglHeadless { .. }));
+    let viewed = devices
+        .graphics
+        .iter()
+        .any(|one| matches!(one, Graphics::Vnc(_) | Graphics::Spice(_)));
+    let other = devices
+        .graphics
+        .iter()
+        .any(|one| !matches!(one, Graphics::EglHeadless { .. }));
+    refuse_if(
+        headless && !viewed && other,
+        "graphics type 'egl-headless' is only supported with one of: 'vnc', 'spice' graphics types",
+    )?;
+    let proxies = devices
+        .tpms
+        .iter()
+        .filter(|tpm| tpm.model == Some(TpmModel::SpaprTpmProxy))
+        .count();
+    refuse_if(proxies > 1, "only a single TPM Proxy device is supported")?;
+    refuse_if(
+        devices.tpms.len() - proxies > 1,
+        "only a single TPM non-proxy device is supported",
+    )?;
+    let drawing = devices.hostdevs.iter().filter(|hostdev| match &hostdev.mode {
+        HostdevPass::Subsystem(subsystem) => {
+            matches!(
+                **subsystem,
+                HostdevSubsys::Mdev {
+                    ramfb: Some(true),
+                    ..
+                }
+            )
+        }
+        HostdevPass::Capabilities(_) => false,
+    });
+    refuse_if(
+        drawing.count() > 1,
+        "Only one vgpu device can have 'ramfb' enabled",
+    )
+}
+
+fn has_isa(domain: &Domain) -> bool {
+    domain
+        .os
+        .kind
+        .arch
+        .as_deref()
+        .is_some_and(|arch| !arch.starts_with("s390"))
+}
+
+fn huge_pages(domain: &Domain, cells: usize) -> Result<()> {
+    let Some(pages) = domain
+        .memory_backing
+        .as_ref()
+        .and_then(|backing| backing.huge_pages.as_ref())
+    else {
+        return Ok(());
+    };
+    let mut master = None;
+    for page in &pages.pages {
+        match &page.nodeset {
+            None => {
+                if let Some(other) = master.replace(page.size) {
+                    return Err(unsupported(format_args!(
+                        "two master hugepages detected: {other} and {}",
+                        page.size
+                    )));
+                }
+            }
+            Some(nodes) => {
+                let missing = nodes.0.iter().find(|node| *node >= cells);
+                if let Some(node) = missing {
+                    return Err(unsupported(format_args!("hugepages: node {node} not found")));
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Checks one device.
+pub(super) fn device(domain: &Domain, device: DeviceRef, guest: Guest<'_>) -> Result<()> {
+    let devices = &domain.devices;
+    match device {
+        DeviceRef::Disk(at) => devices.disks.get(at).map_or(Ok(()), |one| disk(one, guest)),
+        DeviceRef::Input(at) => {
+            let Some(input) = devices.inputs.get(at) else {
+                return Ok(());
+            };
+            let variant = matches!(
+                input.model,
+                Some(InputModel::VirtioTransitional | InputModel::VirtioNonTransitional)
+            );
+            use virt_conf::domain::input::InputType;
+            let what = format!(
+                "virtio (non-)transitional models are not supported for input type={}",
+                input.kind
+            );
+            refuse_if(variant && input.kind != InputType::Passthrough, what)
+        }
+        DeviceRef::Interface(at) => {
+            let driver = devices.interfaces.get(at).and_then(|one| one.driver.as_ref());
+            let Some(driver) = driver else { return Ok(()) };
+            for (what, size) in [
+                ("rx_queue_size", driver.rx_queue_size),
+                ("tx_queue_size", driver.tx_queue_size),
+            ] {
+                refuse_if(
+                    size != 0 && !size.is_power_of_two(),
+                    format_args!("{what} has to be a power of two"),
+                )?;
+            }
+            Ok(())
+        }
+        DeviceRef::Panic(at) => {
+            let Some(panic) = devices.panics.get(at) else {
+                return Ok(());
+            };
+            let Some(model) = panic.model else {
+                return Err(unsupported(
+                    "no panic model provided, and no default for the architecture and machine type",
+                ));
+            };
+            let wrong = match (model, &panic.info.address) {
+                (_, None)
+                | (PanicModel::Pvpanic, Some(Address::Pci(_)))
+                | (PanicModel::Isa, Some(Address::Isa(_))) => {
+                    return Ok(());
+                }
+                (PanicModel::Pvpanic, _) => "pvpanic is supported only with PCI address type".to_owned(),
+                (PanicModel::Isa, _) => "panic is supported only with ISA address type".to_owned(),
+                (model, _) => {
+                    format!("setting the panic device address is not supported for model '{model}'")
+                }
+            };
+            Err(unsupported(wrong))
+        }
+        DeviceRef::Tpm(at) => {
+            let Some(tpm) = devices.tpms.get(at) else {
+                return Ok(());
+            };
+            let TpmBackend::Emulator(emulator) = &tpm.backend else {
+                return Ok(());
+            };
+            let old = emulator.version == Some(TpmVersion::V1_2);
+            let what = format!("TPM 1.2 is not supported on architecture '{}'", guest.arch);
+            refuse_if(old && guest.arch.is_arm(), what)
+        }
+        DeviceRef::Iommu => iommu(domain, guest),
+        DeviceRef::Serial(at) => {
+            let Some(serial) = devices.serials.get(at) else {
+                return Ok(());
+            };
+            let kind = machine(domain, guest.arch);
+            let fits = match serial.target.model {
+                SerialTargetModel::IsaSerial => guest.arch.is_x86() || !kind.is_pseries(),
+                SerialTargetModel::SpaprVty => kind.is_pseries(),
+                SerialTargetModel::Pl011 => kind.is_arm_virt(),
+                SerialTargetModel::Sclpconsole | SerialTargetModel::Sclplmconsole => guest.arch.is_s390(),
+                _ => true,
+            };
+            let what = format!(
+                "Serial device with target type '{}' and target model '{}' not compatible with guest architecture or machine type",
+                serial.target.kind, serial.target.model
+            );
+            refuse_if(!fits, what)?;
+            chardev(&serial.host.source)
+        }
+        DeviceRef::Channel(at) => devices
+            .channels
+            .get(at)
+            .map_or(Ok(()), |one| chardev(&one.host.source)),
+        DeviceRef::Shmem(at) => {
+            let size = devices.shmems.get(at).and_then(|one| one.size).unwrap_or(0);
+            if size != 0 && !size.is_power_of_two() {
+                return Err(xml_error(
+                    "shmem size must be a power of 2 and at least 1 MiB (1024 KiB)",
+                ));
+            }
+            Ok(())
+        }
+        DeviceRef::Hostdev(at) => {
+            let Some(hostdev) = devices.hostdevs.get(at) else {
+                return Ok(());
+            };
+            let HostdevPass::Subsystem(subsystem) = &hostdev.mode else {
+                return Ok(());
+            };
+            let boots = hostdev.info.boot.is_some();
+            match &**subsystem {
+                HostdevSubsys::ScsiHost { .. } => refuse_if(
+                    boots,
+                    "booting from assigned devices is not supported by vhost SCSI devices",
+                ),
+                HostdevSubsys::Mdev {
+                    model: MdevModel::VfioAp,
+                    ..
+                } => refuse_if(
+                    boots,
+                    "booting from assigned devices is not supported by mediated devices of model vfio-ap",
+                ),
+                _ => Ok(()),
+            }
+        }
+        DeviceRef::Video(at) => {
+            let video = devices.videos.get(at);
+            let placed = video.is_some_and(|video| {
+                video.model.kind == VideoModelType::Ramfb && video.info.address.is_some()
+            });
+            refuse_if(placed, "address not supported for video type ramfb")
+        }
+        _ => Ok(()),
+    }
+}
+
+fn chardev(source: &ChardevSource) -> Result<()> {
+    let ChardevSource::Tcp(tcp) = source else {
+        return Ok(());
+    };
+    refuse_if(
+        !matches!(tcp.protocol, TcpProtocol::Raw | TcpProtocol::Telnet),
+        format_args!("tcp chardev protocol '{}' not supported", tcp.protocol),
+    )
+}
+
+fn iommu(domain: &Domain, guest: Guest<'_>) -> Result<()> {
+    let Some(iommu) = &domain.devices.iommu else {
+        return Ok(());
+    };
+    let model = iommu.model;
+    let kind = machine(domain, guest.arch);
+    let acpi = domain.features.as_ref().is_some_and(|features| features.acpi);
+    match model {
+        IommuModel::Intel => refuse_if(
+            !kind.is_q35(),
+            format_args!("IOMMU device: '{model}' is only supported with Q35 machines"),
+        ),
+        IommuModel::Smmuv3 => refuse_if(
+            !kind.is_arm_virt(),
+            format_args!("IOMMU device: '{model}' is only supported with ARM Virt machines"),
+        ),
+        IommuModel::Virtio => {
+            refuse_if(
+                !(kind.is_q35() || kind.is_arm_virt()),
+                format_args!("IOMMU device: '{model}' is only supported with Q35 and ARM Virt machines"),
+            )?;
+            refuse_if(!acpi, format_args!("IOMMU device: '{model}' requires ACPI"))?;
+            let placed = matches!(iommu.info.address, Some(Address::Pci(_)));
+            refuse_if(
+                !placed,
+                format_args!("IOMMU device: '{model}' needs a PCI address"),
+            )?;
+            let said = iommu
+                .driver
+                .as_ref()
+                .is_some_and(|driver| *driver != Default::default());
+            if said {
+                return Err(xml_error(format_args!(
+                    "iommu model '{model}' doesn't support additional attributes"
+                )));
+            }
+            Ok(())
+        }
+    }
+}
+
+fn disk(disk: &virt_conf::domain::disk::Disk, guest: Guest<'_>) -> Result<()> {
+    let name = disk.target.dev.as_str();
+    let (bus, format) = (disk.bus(), disk.driver.format);
+    refuse_if(
+        disk.is_empty() && !matches!(disk.device, DiskDevice::Cdrom | DiskDevice::Floppy),
+        format_args!("'{}' disk must not be empty", bus.map_or("", DiskBus::as_str)),
+    )?;
+    refuse_if(
+        bus == Some(DiskBus::Usb) && disk.is_empty(),
+        "'usb' disk must not be empty",
+    )?;
+    let partition = name.ends_with(|last: char| last.is_ascii_digit());
+    refuse_if(
+        partition,
+        format_args!("invalid disk target '{name}', partitions can't appear in disk targets"),
+    )?;
+    match format {
+        Some(StorageFormat::Dir) => Err(unsupported(
+            "'directory' storage format is not directly supported by QEMU, use 'dir' disk type instead",
+        )),
+        Some(StorageFormat::Iso) => Err(unsupported(
+            "storage format 'iso' is not directly supported by QEMU, use 'raw' instead",
+        )),
+        _ => refuse_if(
+            bus == Some(DiskBus::Virtio)
+                && disk.device == DiskDevice::Lun
+                && !guest.caps.has(Flag::VirtioBlkScsi),
+            "This QEMU doesn't support SCSI emulation with 'virtio-blk' device",
+        ),
+    }
+}
