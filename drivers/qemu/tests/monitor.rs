@@ -55,10 +55,10 @@ fn peer(mut socket: UnixStream, answer: impl Fn(&str, &str) -> Option<String> + 
                 "qmp_capabilities" => Some(format!("{{\"return\": {{}}, \"id\": \"{id}\"}}\n")),
                 name => answer(name, id),
             };
-            if let Some(text) = text {
-                if socket.write_all(text.as_bytes()).is_err() {
-                    return;
-                }
+            if let Some(text) = text
+                && socket.write_all(text.as_bytes()).is_err()
+            {
+                return;
             }
             line.clear();
         }
