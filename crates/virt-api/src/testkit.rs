@@ -7,7 +7,7 @@
 //! | stand in for the hosting process | [`FakeHost`] |
 //! | move time by hand | [`FakeClock`] |
 //! | have a directory of its own | [`TempRoot`] |
-//! | compare with a file | [`golden`] |
+//! | compare with a file | [`golden()`] |
 //! | let calls fail, hang or panic | [`FaultDriver`] |
 //! | hold a driver against the rules that all keep | [`check_driver`] |
 //! | build the workspace's plugins and load them | [`plugins`] |

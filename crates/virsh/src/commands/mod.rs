@@ -89,7 +89,7 @@ pub(crate) fn domain<'a>(shell: &mut Shell, call: &'a Invocation) -> Result<(Dom
     domain_by(shell, call, By::ANY)
 }
 
-/// [`domain`], found in these ways only.
+/// [`domain()`], found in these ways only.
 pub(crate) fn domain_by<'a>(
     shell: &mut Shell,
     call: &'a Invocation,

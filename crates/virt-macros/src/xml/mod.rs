@@ -1,7 +1,7 @@
 //! `derive(Xml)` and `derive(XmlEnum)`.
 //!
 //! [`options`] reads the `xml` attributes, [`field`] makes of each field a place in the element, [`read`] and
-//! [`write`] the code for it, [`element`] puts structs and unions together, [`words`] is for enums of words. The code made here is
+//! [`mod@write`] the code for it, [`element`] puts structs and unions together, [`words`] is for enums of words. The code made here is
 //! calls into `virt_util::xml::{read, write}` and nothing else, because there is one copy of it per field of every
 //! declaration.
 
