@@ -175,6 +175,24 @@ pub enum Session {
     Daemon,
 }
 
+/// The variables that every helper program of libvirt gets: `LC_ALL=C`, and of ours the search paths, home, user and
+/// temporary folder, as far as they are set.
+pub fn common_environment() -> impl Iterator<Item = (&'static str, OsString)> {
+    const PASSED: [&str; 7] = [
+        "LD_PRELOAD",
+        "LD_LIBRARY_PATH",
+        "PATH",
+        "HOME",
+        "USER",
+        "LOGNAME",
+        "TMPDIR",
+    ];
+    let passed = PASSED
+        .into_iter()
+        .filter_map(|name| Some((name, std::env::var_os(name)?)));
+    std::iter::once(("LC_ALL", OsString::from("C"))).chain(passed)
+}
+
 /// What to start.
 #[derive(Debug)]
 pub struct Command {
@@ -257,20 +275,10 @@ impl Command {
         self
     }
 
-    /// The variables that every helper program of libvirt gets: `LC_ALL=C`, and of ours the search paths, home, user
-    /// and temporary folder.
+    /// The variables of [`common_environment`].
     pub fn env_pass_common(&mut self) -> &mut Self {
-        self.env("LC_ALL", "C");
-        for name in [
-            "LD_PRELOAD",
-            "LD_LIBRARY_PATH",
-            "PATH",
-            "HOME",
-            "USER",
-            "LOGNAME",
-            "TMPDIR",
-        ] {
-            self.env_pass(name);
+        for (name, value) in common_environment() {
+            self.env(name, value);
         }
         self
     }

@@ -12,7 +12,7 @@ use virt_conf::domain::normalize::{NormalizeContext, NormalizeFlags, SystemRando
 use virt_conf::domain::validate::validate;
 use virt_util::arch::Arch;
 use virt_util::bitmap::Bitmap;
-use virt_util::command::{Capabilities, Limit, SystemSpawner};
+use virt_util::command::{Capabilities, Limit, SystemSpawner, common_environment};
 use virt_util::host::Host as Machine;
 use virt_util::{ErrorCode, Result};
 
@@ -27,17 +27,6 @@ use crate::hooks::{CapsSource, QemuHooks};
 use crate::plan::host::{DriverConfig, Host, HostNode, HugePageMount, Paths, consecutive};
 use crate::plan::{self, PortSource, Start};
 use crate::process::layout::Layout;
-
-/// What guests inherit of our environment.
-const INHERITED: [&str; 7] = [
-    "LD_PRELOAD",
-    "LD_LIBRARY_PATH",
-    "PATH",
-    "HOME",
-    "USER",
-    "LOGNAME",
-    "TMPDIR",
-];
 
 /// How long a port that was handed out is not handed out again: until QEMU must have bound it.
 const PORT_REST: Duration = Duration::from_secs(120);
@@ -106,12 +95,9 @@ impl QemuPlanner {
     fn host(&self, layout: &Layout) -> Result<Host> {
         let text = |path: &Path| path.display().to_string();
         let cells = self.machine.numa_cells()?;
-        let mut environment = vec![("LC_ALL".to_owned(), "C".to_owned())];
-        environment.extend(
-            INHERITED
-                .iter()
-                .filter_map(|name| Some(((*name).to_owned(), std::env::var(name).ok()?))),
-        );
+        let environment = common_environment()
+            .filter_map(|(name, value)| Some((name.to_owned(), value.into_string().ok()?)))
+            .collect();
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         Ok(Host {
             arch: self.arch,
