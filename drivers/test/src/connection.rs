@@ -34,9 +34,6 @@ use crate::world::World;
 const HYPERVISOR_VERSION: u64 = 2;
 /// The most processors a guest may have.
 const VCPUS_MAX: i32 = 32;
-/// libvirt's numbers of driver features.
-const FEATURE_TYPED_PARAM_STRING: i32 = 9;
-const FEATURE_NETWORK_UPDATE_ORDER: i32 = 16;
 /// A guest's clock at start, and the time of its last memory report: 17 November 1989, in seconds.
 const GUEST_TIME: i64 = 627_319_920;
 
@@ -214,20 +211,6 @@ impl HypervisorDriver for TestConnection {
     fn connect_get_capabilities(&self, _: &mut CallContext<'_>) -> Result<ConnectGetCapabilitiesReply> {
         Ok(ConnectGetCapabilitiesReply {
             capabilities: capabilities(self.world.cells()).to_xml(),
-        })
-    }
-
-    #[inline_safe]
-    fn connect_supports_feature(
-        &self,
-        _: &mut CallContext<'_>,
-        feature: i32,
-    ) -> Result<ConnectSupportsFeatureReply> {
-        // Strings in typed parameters, and network updates with arguments in the right order.
-        Ok(ConnectSupportsFeatureReply {
-            supported: [FEATURE_TYPED_PARAM_STRING, FEATURE_NETWORK_UPDATE_ORDER]
-                .contains(&feature)
-                .into(),
         })
     }
 

@@ -29,9 +29,6 @@ use super::{changes, console, error, life, screen};
 use crate::monitor::Command;
 use crate::process::guest::Control;
 
-/// libvirt's numbers of driver features.
-const FEATURE_TYPED_PARAM_STRING: i32 = 9;
-const FEATURE_NETWORK_UPDATE_ORDER: i32 = 16;
 /// The most processors a guest may have without hardware help.
 const VCPUS_MAX: i32 = 255;
 
@@ -290,19 +287,6 @@ impl HypervisorDriver for QemuConnection {
                 .world
                 .planner()
                 .capabilities(self.world.layout(), &patience)?,
-        })
-    }
-
-    #[inline_safe]
-    fn connect_supports_feature(
-        &self,
-        _: &mut CallContext<'_>,
-        feature: i32,
-    ) -> Result<ConnectSupportsFeatureReply> {
-        Ok(ConnectSupportsFeatureReply {
-            supported: [FEATURE_TYPED_PARAM_STRING, FEATURE_NETWORK_UPDATE_ORDER]
-                .contains(&feature)
-                .into(),
         })
     }
 
