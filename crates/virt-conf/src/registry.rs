@@ -12,11 +12,13 @@
 //! | [`job`] | who may change an object now, who waits, what runs beside |
 //! | [`Store`], [`StatusFolder`] | definitions, autostart links and status files on disk |
 //! | [`OrderedEvents`] | what happened to an object, told in order |
+//! | [`guest_matches`] | which guests a listing asks for |
 //!
 //! A change goes: take the lane ([`Registry::enter`] or [`job::JobLane::begin`]), make it durable, commit and publish,
 //! let the lane go, tell the events. Reading takes a snapshot and no lock.
 
 mod events;
+mod guest_filter;
 mod impact;
 mod index;
 pub mod job;
@@ -25,6 +27,7 @@ mod object;
 mod store;
 
 pub use events::OrderedEvents;
+pub use guest_filter::{GuestFacts, guest_matches};
 pub use impact::Affected;
 pub use index::{Entered, NameReservation, Purpose, Registry};
 pub use kind::{Definition, Kind};

@@ -10,7 +10,7 @@ use virt_api::protocol::remote::{
     DomainEventLifecycleMessage, DomainRef,
 };
 use virt_api::protocol::table::EventMessage;
-use virt_conf::registry::{Kind, Object, Snapshot};
+use virt_conf::registry::{GuestFacts, Kind, Object, Snapshot, guest_matches};
 use virt_util::types::{ConnectListAllDomainsFlags, DomainEventId, DomainEventType, DomainState};
 use virt_util::{ErrorCode, ErrorDomain, Result};
 
@@ -75,40 +75,14 @@ pub fn attributes(guest: &Guest) -> Domain {
 
 /// Whether a guest is in the list that `filter` asks for: filters of one group add up, groups restrict each other.
 pub fn matches(snapshot: &Snapshot<GuestKind>, filter: ConnectListAllDomainsFlags) -> bool {
-    use ConnectListAllDomainsFlags as F;
-    let state = snapshot.state.state;
-    let known = [DomainState::RUNNING, DomainState::PAUSED, DomainState::SHUTOFF];
     // Snapshots and checkpoints of guests are not simulated yet, so no guest has any.
-    let groups: [&[(F, bool)]; 7] = [
-        &[
-            (F::ACTIVE, snapshot.is_active()),
-            (F::INACTIVE, !snapshot.is_active()),
-        ],
-        &[
-            (F::PERSISTENT, snapshot.is_persistent()),
-            (F::TRANSIENT, !snapshot.is_persistent()),
-        ],
-        &[
-            (F::RUNNING, state == DomainState::RUNNING),
-            (F::PAUSED, state == DomainState::PAUSED),
-            (F::SHUTOFF, state == DomainState::SHUTOFF),
-            (F::OTHER, !known.contains(&state)),
-        ],
-        &[
-            (F::MANAGEDSAVE, snapshot.state.managed_save),
-            (F::NO_MANAGEDSAVE, !snapshot.state.managed_save),
-        ],
-        &[
-            (F::AUTOSTART, snapshot.autostart),
-            (F::NO_AUTOSTART, !snapshot.autostart),
-        ],
-        &[(F::HAS_SNAPSHOT, false), (F::NO_SNAPSHOT, true)],
-        &[(F::HAS_CHECKPOINT, false), (F::NO_CHECKPOINT, true)],
-    ];
-    groups.iter().all(|group| {
-        let mut asked = group.iter().filter(|(flag, _)| filter.contains(*flag)).peekable();
-        asked.peek().is_none() || asked.any(|(_, holds)| *holds)
-    })
+    let facts = GuestFacts {
+        state: snapshot.state.state,
+        managed_save: snapshot.state.managed_save,
+        snapshots: false,
+        checkpoints: false,
+    };
+    guest_matches(snapshot, facts, filter)
 }
 
 /// Something that happened to a guest.

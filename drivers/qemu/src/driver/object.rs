@@ -15,8 +15,8 @@ use virt_api::protocol::remote::{
 };
 use virt_api::protocol::table::EventMessage;
 use virt_conf::domain::Domain;
-use virt_conf::registry::{Definition, DiskFormat, Kind, Object, Snapshot};
-use virt_util::types::{ConnectListAllDomainsFlags, DomainEventId, DomainShutoffReason, DomainState};
+use virt_conf::registry::{Definition, DiskFormat, GuestFacts, Kind, Object, Snapshot, guest_matches};
+use virt_util::types::{ConnectListAllDomainsFlags, DomainEventId, DomainShutoffReason};
 use virt_util::uuid::Uuid;
 use virt_util::xml::XmlFlags;
 use virt_util::{ErrorCode, ErrorDomain, Result};
@@ -172,36 +172,14 @@ pub fn attributes(guest: &GuestObject) -> Attributes {
 
 /// Whether a guest is in the list that `filter` asks for: filters of one group add up, groups restrict each other.
 pub fn matches(snapshot: &Snapshot<GuestKind>, filter: ConnectListAllDomainsFlags) -> bool {
-    use ConnectListAllDomainsFlags as F;
-    let state = snapshot.state.state.state;
-    let known = [DomainState::RUNNING, DomainState::PAUSED, DomainState::SHUTOFF];
-    let groups: [&[(F, bool)]; 7] = [
-        &[
-            (F::ACTIVE, snapshot.is_active()),
-            (F::INACTIVE, !snapshot.is_active()),
-        ],
-        &[
-            (F::PERSISTENT, snapshot.is_persistent()),
-            (F::TRANSIENT, !snapshot.is_persistent()),
-        ],
-        &[
-            (F::RUNNING, state == DomainState::RUNNING),
-            (F::PAUSED, state == DomainState::PAUSED),
-            (F::SHUTOFF, state == DomainState::SHUTOFF),
-            (F::OTHER, !known.contains(&state)),
-        ],
-        &[(F::MANAGEDSAVE, false), (F::NO_MANAGEDSAVE, true)],
-        &[
-            (F::AUTOSTART, snapshot.autostart),
-            (F::NO_AUTOSTART, !snapshot.autostart),
-        ],
-        &[(F::HAS_SNAPSHOT, false), (F::NO_SNAPSHOT, true)],
-        &[(F::HAS_CHECKPOINT, false), (F::NO_CHECKPOINT, true)],
-    ];
-    groups.iter().all(|group| {
-        let mut asked = group.iter().filter(|(flag, _)| filter.contains(*flag)).peekable();
-        asked.peek().is_none() || asked.any(|(_, holds)| *holds)
-    })
+    // Guests have no managed save image, snapshots or checkpoints yet.
+    let facts = GuestFacts {
+        state: snapshot.state.state.state,
+        managed_save: false,
+        snapshots: false,
+        checkpoints: false,
+    };
+    guest_matches(snapshot, facts, filter)
 }
 
 /// What happened to a guest.
