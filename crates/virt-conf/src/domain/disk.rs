@@ -4,8 +4,9 @@ use virt_util::Result;
 use virt_util::xml::{At, Element, Reader, Writer, Xml, XmlElement, XmlFlags, error_at, push_unsigned, read};
 
 use super::device_info::{DeviceInfo, VirtioOptions};
+use super::private_data::{self, PrivateData};
 use super::storage::{
-    BackingStore, Encryption, RawXml, StorageAuth, StorageFormat, StorageLocation, StorageSource,
+    BackingStore, Encryption, StorageAuth, StorageFormat, StorageLocation, StorageSource,
     backing_element,
 };
 use crate::scaled::bytes;
@@ -108,7 +109,7 @@ pub struct Disk {
     /// Alias, boot order and address.
     pub info: DeviceInfo,
     /// The driver's own data, as XML.
-    pub private_data: Option<RawXml>,
+    pub private_data: PrivateData,
 }
 
 /// Attributes of `<disk>`.
@@ -586,10 +587,7 @@ impl XmlElement for Disk {
             shape: DiskShape::read(element, cx)?,
             encryption: read::child(element, cx, "encryption")?,
             info: DeviceInfo::read(element, cx)?,
-            private_data: element
-                .child("privateData")
-                .filter(|_| cx.has(XmlFlags::STATUS))
-                .map(RawXml::of),
+            private_data: private_data::read(element, cx)?,
         };
         if element.child("source").is_none() {
             // Without a source the type says nothing; a wrong word is an error all the same.
@@ -674,9 +672,7 @@ impl XmlElement for Disk {
             encryption.write(w, "encryption");
         }
         self.info.write_content(w);
-        if let Some(raw) = self.private_data.as_ref().filter(|_| w.has(XmlFlags::STATUS)) {
-            raw.write(w);
-        }
+        private_data::write(&self.private_data, w);
         if w.has(XmlFlags::STATUS) {
             let mark = w.begin_optional("diskSecretsPlacement");
             if self.auth.is_some() {

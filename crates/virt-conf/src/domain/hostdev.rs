@@ -7,7 +7,8 @@ use virt_util::xml::{At, Element, Reader, Writer, Xml, XmlElement, XmlFlags, err
 use super::device_info::{DeviceInfo, PciAddress};
 use super::disk::{Sgio, StartupPolicy};
 use super::interface::{IpConfig, Teaming};
-use super::storage::{RawXml, StorageAuth, StorageHost};
+use super::private_data::{self, PrivateData};
+use super::storage::{StorageAuth, StorageHost};
 
 xml_enum! {
     /// How a host device is passed to the guest.
@@ -307,7 +308,7 @@ pub enum ScsiHostdev {
         /// Unit.
         unit: u64,
         /// The driver's own data, as XML.
-        private_data: Option<RawXml>,
+        private_data: PrivateData,
     },
     /// On an iSCSI server.
     Iscsi {
@@ -320,7 +321,7 @@ pub enum ScsiHostdev {
         /// iSCSI qualified name of the client.
         initiator: Option<String>,
         /// The driver's own data, as XML.
-        private_data: Option<RawXml>,
+        private_data: PrivateData,
     },
 }
 
@@ -343,10 +344,7 @@ impl XmlElement for ScsiHostdev {
         let Some(source) = element.child("source") else {
             return Err(virt_util::xml::missing(element, At::Child("source")));
         };
-        let private_data = source
-            .child("privateData")
-            .filter(|_| cx.has(XmlFlags::STATUS))
-            .map(RawXml::of);
+        let private_data = private_data::read(source, cx)?;
         let protocol = read::attr(source, cx, "protocol", word)?.unwrap_or_default();
         if protocol == ScsiHostdevProtocol::Iscsi {
             let name = read::attr(source, cx, "name", text)?;
@@ -387,7 +385,6 @@ impl XmlElement for ScsiHostdev {
     fn write_attributes(&self, _w: &mut Writer) {}
 
     fn write_content(&self, w: &mut Writer) {
-        let status = w.has(XmlFlags::STATUS);
         w.start("source");
         match self {
             Self::Adapter {
@@ -409,9 +406,7 @@ impl XmlElement for ScsiHostdev {
                     w.attribute_with(name, |out| virt_util::xml::push_unsigned(out, value));
                 }
                 w.end("address");
-                if let Some(raw) = private_data.as_ref().filter(|_| status) {
-                    raw.write(w);
-                }
+                private_data::write(private_data, w);
             }
             Self::Iscsi {
                 name,
@@ -423,9 +418,7 @@ impl XmlElement for ScsiHostdev {
                 w.attribute("protocol", "iscsi");
                 w.attribute("name", name);
                 host.write(w, "host");
-                if let Some(raw) = private_data.as_ref().filter(|_| status) {
-                    raw.write(w);
-                }
+                private_data::write(private_data, w);
                 if let Some(auth) = auth {
                     auth.write(w, "auth");
                 }

@@ -4,12 +4,12 @@ use std::collections::BTreeMap;
 
 use virt_util::Result;
 use virt_util::uuid::Uuid;
-use virt_util::xml::{At, Element, Reader, Writer, Xml, XmlElement, XmlFlags, error_at, read};
+use virt_util::xml::{At, Element, KeptElement, RawElement, Reader, Writer, Xml, XmlElement, XmlFlags, error_at, read};
 
 use super::chardev::Reconnect;
 use super::device_info::{DeviceInfo, VirtioOptions};
 use super::hostdev::HostdevSource;
-use super::storage::RawXml;
+use super::private_data::{self, PrivateData};
 use crate::values::MacAddress;
 
 xml_enum! {
@@ -129,7 +129,7 @@ pub struct Interface {
     pub info: DeviceInfo,
     /// The driver's own data, as XML.
     #[xml(".", with = private_data, reads("privateData"))]
-    pub private_data: Option<RawXml>,
+    pub private_data: PrivateData,
 }
 
 /// MAC address of an interface.
@@ -395,7 +395,7 @@ pub struct InterfaceLink {
     pub isolated: Option<bool>,
     /// What a network's port really is; kept in status files.
     #[xml(".", with = actual_net, reads("actual"))]
-    pub actual: Option<RawXml>,
+    pub actual: Option<KeptElement>,
     /// Addresses and routes in the guest.
     #[xml(flatten)]
     pub guest: IpConfig,
@@ -864,38 +864,20 @@ impl XmlElement for FilterReference {
     }
 }
 
-/// `<privateData>` of status files.
-mod private_data {
-    use super::*;
-
-    pub(super) fn read(element: Element<'_>, cx: &mut Reader) -> Result<Option<RawXml>> {
-        Ok(element
-            .child("privateData")
-            .filter(|_| cx.has(XmlFlags::STATUS))
-            .map(RawXml::of))
-    }
-
-    pub(super) fn write(value: &Option<RawXml>, w: &mut Writer) {
-        if let Some(raw) = value.as_ref().filter(|_| w.has(XmlFlags::STATUS)) {
-            raw.write(w);
-        }
-    }
-}
-
 /// `<actual>` of status files.
 mod actual_net {
     use super::*;
 
-    pub(super) fn read(element: Element<'_>, cx: &mut Reader) -> Result<Option<RawXml>> {
+    pub(super) fn read(element: Element<'_>, cx: &mut Reader) -> Result<Option<KeptElement>> {
         Ok(element
             .child("actual")
             .filter(|_| cx.has(XmlFlags::ACTUAL_NET))
-            .map(RawXml::of))
+            .map(|actual| KeptElement(RawElement::copy(actual))))
     }
 
-    pub(super) fn write(value: &Option<RawXml>, w: &mut Writer) {
+    pub(super) fn write(value: &Option<KeptElement>, w: &mut Writer) {
         if let Some(raw) = value.as_ref().filter(|_| w.has(XmlFlags::ACTUAL_NET)) {
-            raw.write(w);
+            raw.write(w, "actual");
         }
     }
 }

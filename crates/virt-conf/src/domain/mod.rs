@@ -32,6 +32,7 @@ pub mod lifecycle;
 pub mod memory;
 pub mod normalize;
 pub mod os;
+pub mod private_data;
 pub mod qemu_ns;
 pub mod seclabel;
 pub mod security;

@@ -3,11 +3,11 @@
 
 use virt_util::Result;
 use virt_util::uuid::Uuid;
-use virt_util::xml::{At, Element, Reader, Writer, Xml, XmlFlags, error_at};
+use virt_util::xml::{At, Element, Reader, Xml, error_at};
 
 use super::chardev::ChardevHost;
 use super::device_info::{DeviceInfo, VirtioOptions};
-use super::storage::RawXml;
+use super::private_data::{self, PrivateData};
 use crate::scaled::kib;
 
 xml_enum! {
@@ -234,25 +234,7 @@ pub struct Tpm {
     pub info: DeviceInfo,
     /// The driver's own data, as XML.
     #[xml(".", with = private_data, reads("privateData"))]
-    pub private_data: Option<RawXml>,
-}
-
-/// `<privateData>` of status files.
-mod private_data {
-    use super::*;
-
-    pub(super) fn read(element: Element<'_>, cx: &mut Reader) -> Result<Option<RawXml>> {
-        Ok(element
-            .child("privateData")
-            .filter(|_| cx.has(XmlFlags::STATUS))
-            .map(RawXml::of))
-    }
-
-    pub(super) fn write(value: &Option<RawXml>, w: &mut Writer) {
-        if let Some(raw) = value.as_ref().filter(|_| w.has(XmlFlags::STATUS)) {
-            raw.write(w);
-        }
-    }
+    pub private_data: PrivateData,
 }
 
 /// What is behind a TPM.

@@ -7,6 +7,7 @@ use virt_util::xml::{At, Element, Reader, Writer, Xml, XmlElement, XmlFlags, err
 
 use super::chardev::Reconnect;
 use super::device_info::PciAddress;
+use super::private_data::{self, PrivateData};
 use super::seclabel::DeviceSeclabel;
 use crate::scaled::bytes;
 
@@ -77,7 +78,7 @@ pub struct StorageSource {
     /// What a missing source means.
     pub startup_policy: Option<super::disk::StartupPolicy>,
     /// The driver's own data, as XML.
-    pub private_data: Option<RawXml>,
+    pub private_data: PrivateData,
 }
 
 /// What holds the data of an image; the `type` attribute beside `<source>` says which.
@@ -509,33 +510,6 @@ pub struct DataStore {
     pub source: StorageSource,
 }
 
-/// XML that belongs to somebody else and is kept as it is.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct RawXml(pub String);
-
-impl RawXml {
-    /// Keeps an element with all that is in it.
-    pub fn of(element: Element<'_>) -> Self {
-        Self(element.outer_source().to_owned())
-    }
-
-    /// Writes it back, lines indented to where it now stands.
-    pub fn write(&self, w: &mut Writer) {
-        let indent = self
-            .0
-            .lines()
-            .skip(1)
-            .filter(|line| !line.trim().is_empty())
-            .map(|line| line.len() - line.trim_start().len())
-            .min()
-            .unwrap_or(0);
-        for line in self.0.lines() {
-            let cut = line.len() - line.trim_start().len();
-            w.raw_line(line.get(cut.min(indent)..).unwrap_or_default());
-        }
-    }
-}
-
 impl NetworkStorage {
     fn after_read(&mut self, element: Element<'_>, cx: &mut Reader) -> Result<()> {
         use NetProtocol as P;
@@ -687,10 +661,7 @@ impl StorageSource {
                 "startupPolicy",
                 virt_util::xml::XmlValue::parse_value,
             )?,
-            private_data: element
-                .child("privateData")
-                .filter(|_| cx.has(XmlFlags::STATUS))
-                .map(RawXml::of),
+            private_data: private_data::read(element, cx)?,
         })
     }
 
@@ -732,9 +703,7 @@ impl StorageSource {
         if let Some(store) = &self.data_store {
             store.write(w);
         }
-        if let Some(raw) = self.private_data.as_ref().filter(|_| w.has(XmlFlags::STATUS)) {
-            raw.write(w);
-        }
+        private_data::write(&self.private_data, w);
         w.end_optional("source", mark);
     }
 }
