@@ -6,8 +6,7 @@ use virt_util::xml::{At, Element, Reader, Writer, Xml, XmlElement, XmlFlags, err
 use super::device_info::{DeviceInfo, VirtioOptions};
 use super::private_data::{self, PrivateData};
 use super::storage::{
-    BackingStore, Encryption, StorageAuth, StorageFormat, StorageLocation, StorageSource,
-    backing_element,
+    BackingStore, Encryption, StorageAuth, StorageFormat, StorageLocation, StorageSource, backing_element,
 };
 use crate::scaled::bytes;
 

@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 
 use virt_util::Result;
 use virt_util::uuid::Uuid;
-use virt_util::xml::{At, Element, KeptElement, RawElement, Reader, Writer, Xml, XmlElement, XmlFlags, error_at, read};
+use virt_util::xml::{
+    At, Element, KeptElement, RawElement, Reader, Writer, Xml, XmlElement, XmlFlags, error_at, read,
+};
 
 use super::chardev::Reconnect;
 use super::device_info::{DeviceInfo, VirtioOptions};

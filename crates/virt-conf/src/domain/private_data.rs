@@ -11,9 +11,7 @@ pub type PrivateData = Option<KeptElement>;
 /// # Errors
 /// None.
 pub fn read(element: Element<'_>, cx: &mut Reader) -> Result<PrivateData> {
-    let child = element
-        .child("privateData")
-        .filter(|_| cx.has(XmlFlags::STATUS));
+    let child = element.child("privateData").filter(|_| cx.has(XmlFlags::STATUS));
     child.map(|child| KeptElement::read(child, cx)).transpose()
 }
 
