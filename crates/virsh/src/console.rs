@@ -10,6 +10,7 @@ use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::eventfd::{EfdFlags, EventFd};
 use nix::sys::signal::Signal;
+use std::io::IsTerminal;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -101,16 +102,6 @@ pub fn run(
     let stream = domain.open_console(device, flags)?;
     stream.set_nonblocking(true)?;
 
-    shell.extra(format!(
-        "Connected to domain '{}'\nEscape character is {setting}",
-        domain.name()
-    ));
-    if let Some(key) = setting.strip_prefix('^') {
-        shell.extra(format!(" (Ctrl + {key})"));
-    }
-    shell.extra("\n");
-    shell.flush();
-
     // Signals first, so that none finds the terminal raw and ends the program.
     let signals = Signals::catch(&[
         Signal::SIGQUIT,
@@ -121,6 +112,9 @@ pub fn run(
         Signal::SIGWINCH,
     ])?;
     let raw = RawMode::enter()?;
+    // Only now: whoever answers to this at once is heard by the guest, not echoed and dropped by the terminal.
+    shell.extra(banner(domain.name(), &setting, std::io::stdout().is_terminal()));
+    shell.flush();
     let ending = if resume { domain.resume().err() } else { None };
     let ending = match ending {
         Some(error) => {
@@ -149,6 +143,16 @@ pub fn run(
     drop(raw);
     drop(signals);
     ending?.outcome(shell, domain.name())
+}
+
+/// What is said when the console is open. A raw terminal wants its carriage returned.
+fn banner(domain: &str, escape: &str, on_terminal: bool) -> String {
+    let end = if on_terminal { "\r\n" } else { "\n" };
+    let key = escape
+        .strip_prefix('^')
+        .map(|key| format!(" (Ctrl + {key})"))
+        .unwrap_or_default();
+    format!("Connected to domain '{domain}'{end}Escape character is {escape}{key}{end}")
 }
 
 /// What the terminal or the stream said.

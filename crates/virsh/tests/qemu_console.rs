@@ -4,6 +4,7 @@
     reason = "a test that cannot run its programs has failed"
 )]
 
+use nix::fcntl::{FcntlArg, FdFlag, fcntl};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::pty::openpty;
 use std::fs::File;
@@ -54,6 +55,8 @@ struct OnTerminal {
 impl OnTerminal {
     fn start(root: &Path, line: &str) -> Self {
         let pty = openpty(None, None).unwrap();
+        // The program must not hold its own terminal's other side: it would never hang up.
+        fcntl(&pty.master, FcntlArg::F_SETFD(FdFlag::FD_CLOEXEC)).unwrap();
         let side = || Stdio::from(pty.slave.try_clone().unwrap());
         let child = Command::new(env!("CARGO_BIN_EXE_virsh"))
             .args(["-c", &format!("qemu:///embed?root={}", root.display()), line])
@@ -114,6 +117,24 @@ impl OnTerminal {
     }
 }
 
+/// Ends the guest if the test did not get that far.
+struct Stop<'a>(&'a Path);
+
+impl Drop for Stop<'_> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            let _ = OnTerminal::start(self.0, "destroy console").child.wait();
+        }
+    }
+}
+
+impl Drop for OnTerminal {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
 #[test]
 fn the_user_leaves_and_comes_back_and_the_guest_leaves_by_itself() {
     need!(program "qemu-system-x86_64");
@@ -135,6 +156,7 @@ fn the_user_leaves_and_comes_back_and_the_guest_leaves_by_itself() {
     let root = scratch.path().join("root");
     std::fs::create_dir(&root).unwrap();
 
+    let _guard = Stop(&root);
     let mut first = OnTerminal::start(
         &root,
         &format!("define {}; start console --console", xml.display()),
@@ -150,6 +172,7 @@ fn the_user_leaves_and_comes_back_and_the_guest_leaves_by_itself() {
     let mut second = OnTerminal::start(&root, "list; console console");
     second.expect("running");
     second.expect("Escape character is ^]");
+    // At once: from here on keys are the guest's.
     second.press(b"xyz");
     second.expect("xyz");
     second.press(b"q");
