@@ -4,6 +4,7 @@
 //! | module | document |
 //! |---|---|
 //! | [`domain`] | a virtual machine or container |
+//! | [`snapshot`], [`checkpoint`], [`backup`], [`moment`] | states of a domain that were kept, and copies of its disks |
 //! | [`cpu`], [`numa`], [`sysinfo`] | parts that several documents share |
 //! | [`capabilities`] | what a host offers |
 //! | [`values`], [`scaled`] | CPU sets, MAC addresses, sizes with units |
@@ -16,13 +17,17 @@
 #[macro_use]
 mod macros;
 
+pub mod backup;
 pub mod capabilities;
+pub mod checkpoint;
 pub mod cpu;
 pub mod domain;
 #[doc(hidden)]
 pub mod fuzz;
+pub mod moment;
 pub mod numa;
 pub mod registry;
 pub mod scaled;
+pub mod snapshot;
 pub mod sysinfo;
 pub mod values;

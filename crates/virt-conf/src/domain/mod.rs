@@ -431,6 +431,14 @@ impl Domain {
                 format_args!("expecting root element of 'domain', not '{}'", element.name()),
             ));
         }
+        Self::from_child(element, flags)
+    }
+
+    /// Reads a domain from an element that another document names as it likes.
+    ///
+    /// # Errors
+    /// As of [`Domain::from_element`].
+    pub fn from_child(element: Element<'_>, flags: XmlFlags) -> Result<Self> {
         if let Some(kind) = element.attr("type")
             && VirtType::parse_value(&kind).is_err()
         {

@@ -190,6 +190,17 @@ impl StorageLocation {
         }
     }
 
+    /// A location of which only the kind is known; `None` for kinds that must say where they are.
+    pub fn without_source(kind: StorageType) -> Option<Self> {
+        match kind {
+            StorageType::File => Some(Self::default()),
+            StorageType::Block => Some(Self::Block { path: None }),
+            StorageType::Dir => Some(Self::Dir { path: None }),
+            StorageType::Network => Some(Self::Network(Box::default())),
+            _ => None,
+        }
+    }
+
     /// The path on this host, for files, devices and folders.
     pub fn path(&self) -> Option<&str> {
         match self {
@@ -667,8 +678,13 @@ impl StorageSource {
 
     /// Writes `<source>`, unless it would be empty.
     pub fn write(&self, w: &mut Writer, index: bool) {
+        self.write_named(w, "source", index);
+    }
+
+    /// Writes the element under the name that it has in another document.
+    pub fn write_named(&self, w: &mut Writer, name: &'static str, index: bool) {
         let network = matches!(self.location, StorageLocation::Network(_));
-        let mark = w.begin_optional("source");
+        let mark = w.begin_optional(name);
         self.location.write_attributes(w);
         if let Some(policy) = self.startup_policy.filter(|_| !network) {
             w.attribute("startupPolicy", policy.as_str());
@@ -704,7 +720,7 @@ impl StorageSource {
             store.write(w);
         }
         private_data::write(&self.private_data, w);
-        w.end_optional("source", mark);
+        w.end_optional(name, mark);
     }
 }
 

@@ -17,7 +17,7 @@ use virt_util::xml::XmlFlags;
 use crate::corpus::{Case, Corpus};
 use crate::outcome::Outcome;
 
-struct Counting;
+pub(super) struct Counting;
 
 impl Randomness for Counting {
     fn fill(&self, bytes: &mut [u8]) {
@@ -28,7 +28,7 @@ impl Randomness for Counting {
 }
 
 /// The driver as the area describes it.
-struct Driver {
+pub(super) struct Driver {
     caps: QemuCaps,
     host: Host,
     firmware: Vec<Descriptor>,
@@ -65,7 +65,7 @@ fn numbering(usage: &DescriptorUse, before: &[Fd]) -> i32 {
     }
 }
 
-fn driver(case: &Case, corpus: &Corpus) -> Result<Driver, String> {
+pub(super) fn driver(case: &Case, corpus: &Corpus) -> Result<Driver, String> {
     let wanted = case
         .more
         .get("qemu_caps")
@@ -212,13 +212,9 @@ fn config(case: &Case) -> DriverConfig {
 }
 
 impl Driver {
-    fn read(&self, source: &str, name: &str, case: &Case) -> virt_util::Result<Domain> {
-        let mut domain = Domain::parse(source, XmlFlags::INACTIVE, name)?;
-        let mut flags = NormalizeFlags::INACTIVE;
-        if case.has_flag("abi-update") {
-            flags |= NormalizeFlags::ABI_UPDATE;
-        }
-        let hooks = QemuHooks {
+    /// What the driver knows of definitions.
+    pub(super) fn hooks(&self) -> QemuHooks<'_> {
+        QemuHooks {
             host_arch: self.host.arch,
             caps: self,
             config: &self.host.config,
@@ -227,7 +223,16 @@ impl Driver {
             lib_dir: &self.host.paths.lib,
             channel_target_dir: &self.host.paths.channel_target,
             environment: &self.host.daemon_environment,
-        };
+        }
+    }
+
+    fn read(&self, source: &str, name: &str, case: &Case) -> virt_util::Result<Domain> {
+        let mut domain = Domain::parse(source, XmlFlags::INACTIVE, name)?;
+        let mut flags = NormalizeFlags::INACTIVE;
+        if case.has_flag("abi-update") {
+            flags |= NormalizeFlags::ABI_UPDATE;
+        }
+        let hooks = self.hooks();
         normalize(
             &mut domain,
             &hooks,

@@ -6,8 +6,11 @@
 use crate::corpus::{Case, Corpus};
 use crate::outcome::Outcome;
 
+mod domain_backup;
+mod domain_checkpoint;
 mod domain_generic;
 mod domain_qemu;
+mod domain_snapshot;
 mod error_messages;
 mod host_cpu_topology;
 mod keycodes;
@@ -25,6 +28,16 @@ pub type Adapter = fn(&Case, &Corpus) -> Outcome;
 
 /// Area, kind, adapter.
 const ADAPTERS: &[(&str, &str, Adapter)] = &[
+    ("domain-backup", "backup-xml2xml", domain_backup::xml2xml),
+    ("domain-backup", "schema-invalid", domain_backup::schema),
+    (
+        "domain-checkpoint",
+        "checkpoint-xml2xml",
+        domain_checkpoint::xml2xml,
+    ),
+    ("domain-checkpoint", "schema-invalid", domain_checkpoint::schema),
+    ("domain-snapshot", "schema-invalid", domain_snapshot::schema),
+    ("domain-snapshot", "snapshot-xml2xml", domain_snapshot::xml2xml),
     (
         "domain-generic",
         "filesystem-lookup",

@@ -1,0 +1,631 @@
+//! The backup job: which disks of a running guest are copied, or offered to be read, and where to; `<domainbackup>` XML.
+
+use virt_util::xml::{
+    At, Doc, DocOptions, Element, Reader, Writer, Xml, XmlElement, XmlFlags, XmlValue, error_at, error_with,
+    read,
+};
+use virt_util::{ErrorCode, Result};
+
+use crate::domain::Domain;
+use crate::domain::disk::Disk;
+use crate::domain::storage::{HostTransport, StorageFormat, StorageLocation, StorageSource, StorageType};
+use crate::moment::{has_no_medium, is_disk_target, source_name, unsupported};
+
+xml_enum! {
+    /// Who moves the data.
+    pub enum BackupMode { Push = "push", Pull = "pull" }
+}
+
+xml_enum! {
+    /// How much of a disk is copied.
+    pub enum BackupExtent { Full = "full", Incremental = "incremental" }
+}
+
+xml_enum! {
+    /// How far a disk is.
+    pub enum BackupState { Running = "running", Complete = "complete", Failed = "failed", Cancelling = "cancelling", Cancelled = "cancelled" }
+}
+
+/// A backup job.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Backup {
+    /// Who moves the data.
+    pub mode: BackupMode,
+    /// The checkpoint since which changes are copied.
+    pub incremental: Option<String>,
+    /// Where data are offered.
+    pub server: Option<BackupServer>,
+    /// The disks.
+    pub disks: Vec<BackupDisk>,
+    /// Names of objects that the job made; in status files.
+    pub objects: BackupObjects,
+}
+
+/// Where data are offered.
+#[derive(Xml, Clone, Debug, Default, PartialEq, Eq)]
+#[xml(name = "server", check = BackupServer::after_read)]
+pub struct BackupServer {
+    /// How it is reached.
+    #[xml("@transport", default, always)]
+    pub transport: HostTransport,
+    /// Whether the connection is encrypted.
+    #[xml("@tls")]
+    pub tls: Option<bool>,
+    /// Name or address.
+    #[xml("@name")]
+    pub name: Option<String>,
+    /// Port.
+    #[xml("@port", default)]
+    pub port: u32,
+    /// Path of a unix socket.
+    #[xml("@socket")]
+    pub socket: Option<String>,
+    /// Name of the group of file descriptors that stands for a socket.
+    #[xml("@fdgroup")]
+    pub fd_group: Option<String>,
+}
+
+/// Names of objects that the job made.
+#[derive(Xml, Clone, Debug, Default, PartialEq, Eq)]
+#[xml(name = "objects")]
+pub struct BackupObjects {
+    /// The secret of the key.
+    #[xml("secret", omit_empty)]
+    pub secret: Option<BackupSecret>,
+    /// The credentials.
+    #[xml("TLSx509@alias")]
+    pub tls: Option<String>,
+}
+
+/// A secret that the job made.
+#[derive(Xml, Clone, Debug, Default, PartialEq, Eq)]
+#[xml(name = "secret")]
+pub struct BackupSecret {
+    /// What it is for.
+    #[xml("@type")]
+    pub kind: Option<String>,
+    /// Its name.
+    #[xml("@alias")]
+    pub alias: Option<String>,
+}
+
+/// A disk of a backup job.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct BackupDisk {
+    /// Target of the drive.
+    pub name: String,
+    /// How it is copied; `None` if it is left out.
+    pub job: Option<Box<DiskJob>>,
+    /// How far it is; in status files.
+    pub state: Option<BackupState>,
+}
+
+/// How a disk is copied.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct DiskJob {
+    /// The job's mode: whether the copy is written or read from.
+    pub mode: BackupMode,
+    /// How much of it is copied.
+    pub extent: Option<BackupExtent>,
+    /// The checkpoint since which changes are copied.
+    pub incremental: Option<String>,
+    /// Name under which it is offered.
+    pub export_name: Option<String>,
+    /// Name under which the bitmap of changes is offered.
+    pub export_bitmap: Option<String>,
+    /// Number that names the image in block jobs; in status files.
+    pub index: Option<u32>,
+    /// Format of the copy.
+    pub format: Option<StorageFormat>,
+    /// The copy, or where data are kept while they are offered.
+    pub store: StorageSource,
+}
+
+impl BackupServer {
+    fn after_read(&mut self, element: Element<'_>, cx: &mut Reader) -> Result<()> {
+        use HostTransport as T;
+        let refuse = |cx: &mut Reader, at: At<'_>, what: String| cx.fail(error_at(element, at, what));
+        match self.transport {
+            T::Unix => {
+                match &self.socket {
+                    None => refuse(cx, At::Text, "missing socket for unix transport".to_owned())?,
+                    Some(socket) if !socket.starts_with('/') => {
+                        let what = format!("backup socket path '{socket}' must be absolute");
+                        refuse(cx, At::Attribute("socket"), what)?;
+                    }
+                    Some(_) => {}
+                }
+                (self.name, self.port, self.fd_group) = (None, 0, None);
+            }
+            T::Rdma => {
+                let what = "transport rdma is not supported for <server>";
+                cx.fail(error_with(
+                    ErrorCode::CONFIG_UNSUPPORTED,
+                    element,
+                    At::Attribute("transport"),
+                    what,
+                ))?;
+            }
+            T::Tcp | T::Fd if self.socket.is_some() => {
+                let what = format!("transport '{}' does not support socket attribute", self.transport);
+                refuse(cx, At::Attribute("socket"), what)?;
+            }
+            T::Tcp => {
+                if self.name.is_none() {
+                    refuse(cx, At::Text, "missing name for host".to_owned())?;
+                }
+                self.fd_group = None;
+            }
+            T::Fd => {
+                if self.fd_group.is_none() {
+                    cx.fail(virt_util::xml::missing(element, At::Attribute("fdgroup")))?;
+                }
+                (self.name, self.port) = (None, 0);
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Backup {
+    /// Reads a backup job as a user says it.
+    ///
+    /// # Errors
+    /// `XML_DETAIL` if the text is not well formed, `XML_INVALID_SCHEMA` for what the schema does not allow (for this
+    /// document libvirt always asks it), `XML_ERROR` and others for what is wrong.
+    pub fn parse(source: &str, name: &str) -> Result<Self> {
+        let doc = Doc::parse_with(source, &DocOptions::named(name))?;
+        expect_root(&doc)?;
+        Self::check_schema(&doc)?;
+        Self::from_element(doc.root(), XmlFlags::empty())
+    }
+
+    /// Reads a backup job as the driver keeps it.
+    ///
+    /// # Errors
+    /// As of [`Backup::parse`], but the schema is not asked.
+    pub fn parse_internal(source: &str, name: &str) -> Result<Self> {
+        let doc = Doc::parse_with(source, &DocOptions::named(name))?;
+        expect_root(&doc)?;
+        Self::from_element(doc.root(), XmlFlags::STATUS)
+    }
+
+    /// Reads a backup job from its element; with `STATUS` as the driver keeps it.
+    ///
+    /// # Errors
+    /// As of [`Backup::parse`].
+    pub fn from_element(element: Element<'_>, flags: XmlFlags) -> Result<Self> {
+        Self::read(element, &mut Reader::new(flags))
+    }
+
+    /// Writes the job; with `STATUS` as the driver keeps it.
+    pub fn format(&self, flags: XmlFlags) -> String {
+        virt_util::xml::to_string(self, flags & XmlFlags::STATUS)
+    }
+
+    /// Matches the disks with the domain's: afterwards each of the domain's is there, those in the list first. Without a
+    /// list all that can be written are copied, with a list only those in it. Files that have no path are named after the
+    /// domain's image and `suffix`.
+    ///
+    /// # Errors
+    /// `CONFIG_UNSUPPORTED` for disks that the domain does not have, that stand there twice or have no medium, and where no
+    /// path can be made up.
+    pub fn align_disks(&mut self, domain: &Domain, suffix: &str) -> Result<()> {
+        let drives = &domain.devices.disks;
+        if drives.is_empty() {
+            return Err(unsupported(
+                "domain must have at least one disk to perform backup",
+            ));
+        }
+        let all = self.disks.is_empty();
+        let mut named = std::collections::HashSet::new();
+        for disk in &mut self.disks {
+            let name = disk.name.clone();
+            let drive = drives.iter().find(|drive| drive.target.dev == name);
+            let drive = drive.ok_or_else(|| unsupported(format_args!("no disk named '{name}'")))?;
+            if !named.insert(name.clone()) {
+                return Err(unsupported(format_args!("disk '{name}' specified twice")));
+            }
+            let Some(job) = &mut disk.job else { continue };
+            let since = job.incremental.as_ref().or(self.incremental.as_ref());
+            if job.extent == Some(BackupExtent::Incremental) && since.is_none() {
+                return Err(unsupported(format_args!(
+                    "'incremental' backup mode of disk '{name}' requires setting 'incremental' field for disk or backup"
+                )));
+            }
+            if has_no_medium(drive) {
+                return Err(unsupported(format_args!("disk '{name}' has no media")));
+            }
+            name_store(&name, job, drive, suffix)?;
+        }
+        for drive in drives {
+            let name = &drive.target.dev;
+            if named.contains(name) {
+                continue;
+            }
+            let mut disk = BackupDisk {
+                name: name.clone(),
+                ..BackupDisk::default()
+            };
+            if all && !has_no_medium(drive) && !drive.rest.read_only {
+                let mut job = Box::new(DiskJob {
+                    mode: self.mode,
+                    ..DiskJob::default()
+                });
+                name_store(name, &mut job, drive, suffix)?;
+                disk.job = Some(job);
+            }
+            self.disks.push(disk);
+        }
+        for job in self.disks.iter_mut().filter_map(|disk| disk.job.as_mut()) {
+            let since = job.incremental.as_ref().or(self.incremental.as_ref());
+            let extent = *job.extent.get_or_insert(match since {
+                Some(_) => BackupExtent::Incremental,
+                None => BackupExtent::Full,
+            });
+            if extent == BackupExtent::Incremental && job.incremental.is_none() {
+                job.incremental.clone_from(&self.incremental);
+            }
+        }
+        Ok(())
+    }
+
+    /// Refuses names and values that the document's schema does not allow.
+    ///
+    /// # Errors
+    /// `XML_INVALID_SCHEMA`.
+    pub fn check_schema(doc: &Doc<'_>) -> Result<()> {
+        virt_util::xml::validate::<Self>(doc)?;
+        let root = doc.root();
+        let pull = match root.attr("mode").as_deref() {
+            None | Some("push") => false,
+            Some("pull") => true,
+            Some(_) => return refuse(root, At::Attribute("mode"), "expected 'push' or 'pull'"),
+        };
+        if pull != root.child("server").is_some() {
+            let what = "a server belongs to pull mode, and to no other";
+            return refuse(root, At::Child("server"), what);
+        }
+        if root.child("privateData").is_some() {
+            return refuse(root, At::Child("privateData"), "unknown element 'privateData'");
+        }
+        let Some(disks) = root.child("disks") else {
+            return Ok(());
+        };
+        if disks.children().next().is_none() {
+            return refuse(disks, At::Text, "expected at least one disk");
+        }
+        disks
+            .children()
+            .try_for_each(|disk| check_disk_schema(disk, pull))
+    }
+}
+
+fn expect_root(doc: &Doc<'_>) -> Result<()> {
+    let root = doc.root();
+    if root.is("domainbackup") {
+        return Ok(());
+    }
+    Err(error_at(
+        root,
+        At::Text,
+        format_args!("expecting root element of 'domainbackup', not '{}'", root.name()),
+    ))
+}
+
+fn refuse(element: Element<'_>, at: At<'_>, what: &str) -> Result<()> {
+    Err(error_with(ErrorCode::XML_INVALID_SCHEMA, element, at, what))
+}
+
+/// The rules of the schema that only the whole of a disk shows.
+fn check_disk_schema(disk: Element<'_>, pull: bool) -> Result<()> {
+    if !disk.attr("name").is_some_and(|name| is_disk_target(&name)) {
+        return refuse(disk, At::Attribute("name"), "expected a target, such as 'vda'");
+    }
+    let internal = ["state", "index"];
+    let export = ["exportname", "exportbitmap"];
+    for name in internal.into_iter().chain(export.into_iter().filter(|_| !pull)) {
+        if disk.has_attr(name) {
+            return refuse(disk, At::Attribute(name), "unknown attribute");
+        }
+    }
+    if disk.attr("backupmode").as_deref() == Some("full") && disk.has_attr("incremental") {
+        return refuse(disk, At::Attribute("incremental"), "a full copy has no beginning");
+    }
+    let kind = disk.attr("type");
+    let left_out = disk.attr("backup").as_deref() == Some("no");
+    let typed = kind.is_some() || pull;
+    if (left_out || !typed) && (kind.is_some() || disk.children().next().is_some()) {
+        return refuse(
+            disk,
+            At::Text,
+            "expected nothing else without 'type', or for a disk that is left out",
+        );
+    }
+    if left_out {
+        return Ok(());
+    }
+    let path = match kind.as_deref() {
+        None | Some("file") => "file",
+        Some("block") => "dev",
+        Some(_) => return refuse(disk, At::Attribute("type"), "expected 'file' or 'block'"),
+    };
+    let (wanted, other) = if pull {
+        ("scratch", "target")
+    } else {
+        ("target", "scratch")
+    };
+    if disk.child(other).is_some() {
+        return refuse(disk, At::Child(other), "the other mode has this element");
+    }
+    let format = disk.child("driver");
+    if let Some(driver) = format {
+        match driver.attr("type").as_deref() {
+            None => return refuse(driver, At::Attribute("type"), "missing attribute 'type'"),
+            Some(format) if pull && format != "qcow2" => {
+                return refuse(driver, At::Attribute("type"), "expected 'qcow2'");
+            }
+            Some(_) => {}
+        }
+    }
+    let Some(store) = disk.child(wanted) else {
+        if pull && (path == "dev" || format.is_some()) {
+            return refuse(disk, At::Child(wanted), "missing element 'scratch'");
+        }
+        return Ok(());
+    };
+    if !store.attr(path).is_some_and(|path| path.starts_with('/')) {
+        return refuse(store, At::Attribute(path), "expected an absolute path");
+    }
+    if let Some(encryption) = store.child("encryption")
+        && encryption.attr("format").as_deref() != Some("luks")
+    {
+        return refuse(encryption, At::Attribute("format"), "expected 'luks'");
+    }
+    Ok(())
+}
+
+/// What the place of a copy is called.
+fn store_name(mode: BackupMode) -> &'static str {
+    match mode {
+        BackupMode::Push => "target",
+        BackupMode::Pull => "scratch",
+    }
+}
+
+/// Gives a copy that has no place one beside the image.
+fn name_store(name: &str, job: &mut DiskJob, drive: &Disk, suffix: &str) -> Result<()> {
+    if !job.store.location.is_empty() {
+        return Ok(());
+    }
+    let path = match (&drive.source.location, source_name(&drive.source.location)) {
+        (StorageLocation::File { .. }, Some(path)) => path,
+        _ => {
+            return Err(unsupported(format_args!(
+                "refusing to generate file name for disk '{name}'"
+            )));
+        }
+    };
+    job.store.location = StorageLocation::File {
+        path: Some(format!("{path}.{suffix}")),
+        fd_group: None,
+    };
+    Ok(())
+}
+
+impl XmlElement for BackupDisk {
+    const NAME: &'static str = "disk";
+
+    fn read(element: Element<'_>, cx: &mut Reader) -> Result<Self> {
+        let internal = cx.has(XmlFlags::STATUS);
+        let name = read::attr(element, cx, "name", String::parse_value)?;
+        let mut disk = Self {
+            name: read::required(element, At::Attribute("name"), name)?,
+            ..Self::default()
+        };
+        if read::attr(element, cx, "backup", bool::parse_value)? == Some(false) {
+            return Ok(disk);
+        }
+        let word = element
+            .parent()
+            .and_then(|disks| disks.parent())
+            .and_then(|root| root.attr("mode"));
+        let mode = word
+            .and_then(|word| BackupMode::parse_value(&word).ok())
+            .unwrap_or_default();
+        let push = mode == BackupMode::Push;
+        if internal {
+            let state = read::attr(element, cx, "state", BackupState::parse_value)?;
+            disk.state = Some(read::required(element, At::Attribute("state"), state)?);
+        }
+        let kind = read::attr(element, cx, "type", StorageType::parse_value)?.unwrap_or(StorageType::File);
+        if !matches!(kind, StorageType::File | StorageType::Block) {
+            return Err(error_at(
+                element,
+                At::Attribute("type"),
+                format_args!("unsupported disk backup type '{kind}'"),
+            ));
+        }
+        let mut store = match element.child(store_name(mode)) {
+            Some(child) => StorageSource::read(child, cx)?,
+            None => StorageSource {
+                location: StorageLocation::without_source(kind).unwrap_or_default(),
+                ..StorageSource::default()
+            },
+        };
+        (store.index, store.startup_policy) = (None, None);
+        let text = |cx: &mut Reader, name: &'static str| read::attr(element, cx, name, String::parse_value);
+        let driver = element.child_or_ghost("driver");
+        disk.job = Some(Box::new(DiskJob {
+            mode,
+            extent: read::attr(element, cx, "backupmode", BackupExtent::parse_value)?,
+            incremental: text(cx, "incremental")?,
+            export_name: text(cx, "exportname")?.filter(|_| !push),
+            export_bitmap: text(cx, "exportbitmap")?.filter(|_| !push),
+            index: if internal {
+                read::attr(element, cx, "index", |text| {
+                    virt_util::xml::parse_integer(text, 10)
+                })?
+                .filter(|index| *index != 0)
+            } else {
+                None
+            },
+            format: read::attr(driver, cx, "type", StorageFormat::parse_value)?,
+            store,
+        }));
+        Ok(disk)
+    }
+
+    fn write_attributes(&self, w: &mut Writer) {
+        w.attribute("name", &self.name);
+        w.attribute("backup", if self.job.is_some() { "yes" } else { "no" });
+        if let Some(state) = self.state.filter(|_| w.has(XmlFlags::STATUS)) {
+            w.attribute("state", state.as_str());
+        }
+        let Some(job) = &self.job else { return };
+        w.attribute("type", job.store.location.xml_tag());
+        if let Some(extent) = job.extent {
+            w.attribute("backupmode", extent.as_str());
+        }
+        let texts = [
+            ("incremental", &job.incremental),
+            ("exportname", &job.export_name),
+            ("exportbitmap", &job.export_bitmap),
+        ];
+        for (name, text) in texts {
+            if let Some(text) = text {
+                w.attribute(name, text);
+            }
+        }
+        if let Some(index) = job.index {
+            w.attribute_with("index", |out| virt_util::xml::push_unsigned(out, index.into()));
+        }
+    }
+
+    fn write_content(&self, w: &mut Writer) {
+        let Some(job) = &self.job else { return };
+        if let Some(format) = job.format {
+            w.start("driver");
+            w.attribute("type", format.as_str());
+            w.end("driver");
+        }
+        job.store.write_named(w, store_name(job.mode), false);
+    }
+
+    fn schema() -> &'static virt_util::xml::ElementSchema {
+        virt_util::xml::describe!("BackupDisk", "disk", "A disk of a backup job." => {
+            "@name" => value(String),
+            "@backup" => value(bool),
+            "@state" => value(BackupState),
+            "@type" => value(StorageType),
+            "@backupmode" => value(BackupExtent),
+            "@incremental" => value(String),
+            "@exportname" => value(String),
+            "@exportbitmap" => value(String),
+            "@index" => value(u32),
+            "driver@type" => value(StorageFormat),
+            "scratch" => element(BackupStore),
+            "target" => element(BackupStore),
+        })
+    }
+}
+
+/// What the schema allows of a copy.
+#[derive(Xml, Clone, Debug, Default, PartialEq)]
+#[xml(name = "target")]
+struct BackupStore {
+    /// Path of a file.
+    #[xml("@file")]
+    file: Option<String>,
+    /// Path of a device.
+    #[xml("@dev")]
+    device: Option<String>,
+    /// Security labels.
+    #[xml("seclabel")]
+    seclabels: Vec<crate::domain::seclabel::DeviceSeclabel>,
+    /// How data are encrypted.
+    #[xml("encryption")]
+    encryption: Option<crate::domain::storage::Encryption>,
+}
+
+impl XmlElement for Backup {
+    const NAME: &'static str = "domainbackup";
+
+    fn read(element: Element<'_>, cx: &mut Reader) -> Result<Self> {
+        let mode = match element.attr("mode") {
+            None => BackupMode::Push,
+            Some(word) => BackupMode::parse_value(&word).map_err(|error| {
+                let what = format!("unknown backup mode '{word}': {}", error.describe(&word));
+                error_with(
+                    ErrorCode::CONFIG_UNSUPPORTED,
+                    element,
+                    At::Attribute("mode"),
+                    what,
+                )
+            })?,
+        };
+        let server = element.child("server");
+        if server.is_some() && mode != BackupMode::Pull {
+            return Err(error_with(
+                ErrorCode::CONFIG_UNSUPPORTED,
+                element,
+                At::Child("server"),
+                "use of <server> requires pull mode backup",
+            ));
+        }
+        let mut backup = Self {
+            mode,
+            incremental: crate::moment::text(element, "incremental"),
+            server: read::child(element, cx, "server")?,
+            ..Self::default()
+        };
+        if let Some(disks) = element.child("disks") {
+            for disk in disks.children() {
+                backup.disks.push(BackupDisk::read(disk, cx)?);
+            }
+        }
+        if cx.has(XmlFlags::STATUS) {
+            let private = element.child_or_ghost("privateData");
+            backup.objects = read::child(private, cx, "objects")?.unwrap_or_default();
+        }
+        Ok(backup)
+    }
+
+    fn write_attributes(&self, w: &mut Writer) {
+        w.attribute("mode", self.mode.as_str());
+    }
+
+    fn write_content(&self, w: &mut Writer) {
+        if let Some(since) = &self.incremental {
+            w.text_element("incremental", since);
+        }
+        if let Some(server) = &self.server {
+            server.write(w, "server");
+        }
+        if !self.disks.is_empty() {
+            w.start("disks");
+            for disk in &self.disks {
+                disk.write(w, "disk");
+            }
+            w.end("disks");
+        }
+        if w.has(XmlFlags::STATUS) && self.objects != BackupObjects::default() {
+            w.start("privateData");
+            self.objects.write(w, "objects");
+            w.end("privateData");
+        }
+    }
+
+    fn schema() -> &'static virt_util::xml::ElementSchema {
+        virt_util::xml::describe!("Backup", "domainbackup", "A backup job." => {
+            "@mode" => value(BackupMode),
+            "incremental" => value(String),
+            "server" => element(BackupServer),
+            "disks/disk" => elements(BackupDisk),
+            "privateData/objects" => element(BackupObjects),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests;
