@@ -12,7 +12,7 @@ use crate::domain::validate::validate;
 pub type Target = (&'static str, fn(&[u8]));
 
 /// Every entry point of this crate.
-pub const TARGETS: &[Target] = &[("domain_xml", fuzz_domain_xml)];
+pub const TARGETS: &[Target] = &[("domain_xml", fuzz_domain_xml), ("vmx", fuzz_vmx)];
 
 /// A driver that supports everything and knows nothing.
 struct AnyDriver;
@@ -64,5 +64,20 @@ pub fn fuzz_domain_xml(data: &[u8]) {
         let Ok(first) = round(&doc) else { continue };
         let second = again(&first);
         assert_eq!(second, again(&second));
+    }
+}
+
+/// VMware's files. What can be written from one reads as what it was written from.
+pub fn fuzz_vmx(data: &[u8]) {
+    use crate::vmx::{PlainPaths, VmxContext, format, parse};
+    let cx = VmxContext::new(&PlainPaths);
+    let read = |data: &[u8]| parse("fuzz.vmx", data, &cx, &SystemRandomness);
+    let Ok(domain) = read(data) else { return };
+    let Ok(text) = format(&domain, 10, &cx) else {
+        return;
+    };
+    match read(text.as_bytes()).and_then(|domain| format(&domain, 10, &cx)) {
+        Ok(again) => assert_eq!(text, again),
+        Err(error) => panic!("what was written is not read: {error}\n{text}"),
     }
 }

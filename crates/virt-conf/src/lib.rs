@@ -8,6 +8,7 @@
 //! | [`cpu`], [`numa`], [`sysinfo`] | parts that several documents share |
 //! | [`capabilities`] | what a host offers |
 //! | [`values`], [`scaled`] | CPU sets, MAC addresses, sizes with units |
+//! | [`vmx`] | VMware's native format |
 //! | [`registry`] | the kit: index, definitions, files, jobs, events |
 //!
 //! A declaration derives [`virt_util::xml::Xml`]; see there for its language. Reading is pure: no host, driver or file is
@@ -25,9 +26,11 @@ pub mod domain;
 #[doc(hidden)]
 pub mod fuzz;
 pub mod moment;
+mod native;
 pub mod numa;
 pub mod registry;
 pub mod scaled;
 pub mod snapshot;
 pub mod sysinfo;
 pub mod values;
+pub mod vmx;

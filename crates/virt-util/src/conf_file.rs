@@ -102,6 +102,17 @@ impl ConfFile {
     /// Parses a text. Errors are `VIR_ERR_CONF_SYNTAX` and `VIR_ERR_OVERFLOW`, and name file and line.
     pub fn parse(file_name: &str, text: &str, dialect: Dialect) -> Result<Self> {
         let mut conf = Self::new(file_name, dialect);
+        conf.entries = Self::parse_lines(file_name, text, dialect)?
+            .into_iter()
+            .map(|(_, entry)| entry)
+            .collect();
+        Ok(conf)
+    }
+
+    /// The settings and comments of a text, each with the number of the line that it begins on. Errors as of
+    /// [`ConfFile::parse`].
+    pub fn parse_lines(file_name: &str, text: &str, dialect: Dialect) -> Result<Vec<(usize, ConfEntry)>> {
+        let mut entries = Vec::new();
         let mut parser = Parser {
             file_name,
             dialect,
@@ -113,10 +124,11 @@ impl ConfFile {
         }
         parser.skip_blanks_and_lines();
         while !parser.rest.is_empty() {
-            conf.entries.push(parser.statement()?);
+            let line = parser.line;
+            entries.push((line, parser.statement()?));
             parser.separator()?;
         }
-        Ok(conf)
+        Ok(entries)
     }
 
     /// The name given for messages.

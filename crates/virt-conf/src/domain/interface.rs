@@ -884,6 +884,37 @@ mod actual_net {
     }
 }
 
+/// Models that libvirt knows by name. Drivers that do not take any other text refuse the rest.
+const KNOWN_MODELS: &[&str] = &[
+    "unknown",
+    "netfront",
+    "rtl8139",
+    "virtio",
+    "e1000",
+    "e1000e",
+    "igb",
+    "virtio-transitional",
+    "virtio-non-transitional",
+    "usb-net",
+    "spapr-vlan",
+    "lan9118",
+    "scm91c111",
+    "vlance",
+    "vmxnet",
+    "vmxnet2",
+    "vmxnet3",
+    "Am79C970A",
+    "Am79C973",
+    "82540EM",
+    "82545EM",
+    "82543GC",
+];
+
+/// Whether the model of an interface is one that libvirt knows by name, whatever the case of its letters.
+pub fn is_known_model(model: &str) -> bool {
+    KNOWN_MODELS.iter().any(|known| known.eq_ignore_ascii_case(model))
+}
+
 impl Interface {
     /// Whether the model is one of virtio's, which alone has driver settings.
     pub fn is_virtio(&self) -> bool {

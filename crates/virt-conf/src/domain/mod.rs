@@ -9,7 +9,7 @@
 //! | [`crate::cpu`], [`crate::numa`], [`crate::sysinfo`] | sections that other documents share |
 //! | [`device_info`] | what all devices share: alias, boot order, address |
 //! | [`storage`], [`disk`], [`controller`], [`filesystem`], [`interface`], [`chardev`], [`input`], [`graphics`], [`video`], [`sound`], [`hostdev`], [`small`] | devices |
-//! | [`qemu_ns`] | QEMU's own namespace |
+//! | [`qemu_ns`], [`namespaces`] | what users say to one hypervisor past the model |
 //! | [`mod@normalize`] | from what was said to what is meant: defaults, implied devices, addresses; hooks for drivers |
 //! | [`mod@validate`] | contradictions and missing parts |
 //!
@@ -30,6 +30,7 @@ pub mod input;
 pub mod interface;
 pub mod lifecycle;
 pub mod memory;
+pub mod namespaces;
 pub mod normalize;
 pub mod os;
 pub mod private_data;
@@ -64,6 +65,10 @@ use input::{Hub, Input, Redirdev, Redirfilter, input_element};
 use interface::Interface;
 use lifecycle::{LifecycleAction, LockFailureAction};
 use memory::{MaxMemory, MemoryBacking, MemoryDevice, MemorySize, MemoryTune, max_memory, memory_size};
+use namespaces::{
+    BHYVE_NAMESPACE, BhyveCommandline, LXC_NAMESPACE, LxcNamespaces, VMWARE_NAMESPACE, XEN_NAMESPACE,
+    XenCommandline,
+};
 use os::Os;
 use qemu_ns::{QEMU_NAMESPACE, QemuCapabilitiesOverride, QemuCommandline, QemuDeprecation, QemuOverride};
 use seclabel::Seclabel;
@@ -86,7 +91,10 @@ xml_enum! {
 
 /// A virtual machine or container.
 #[derive(Xml, Clone, Debug, Default, PartialEq)]
-#[xml(name = "domain", body, declare(qemu = QEMU_NAMESPACE), check = Domain::after_read)]
+#[xml(name = "domain", body,
+    declare(qemu = QEMU_NAMESPACE, xen = XEN_NAMESPACE, lxc = LXC_NAMESPACE, bhyve = BHYVE_NAMESPACE,
+        vmware = VMWARE_NAMESPACE),
+    check = Domain::after_read)]
 pub struct Domain {
     /// Which hypervisor runs it.
     #[xml("@type")]
@@ -223,6 +231,21 @@ pub struct Domain {
     /// QEMU: what happens when something deprecated is used.
     #[xml("qemu:deprecation")]
     pub qemu_deprecation: Option<QemuDeprecation>,
+    /// Xen: arguments of the device model.
+    #[xml("xen:commandline", omit_empty, read_when = element.attr("type").as_deref() == Some("xen"))]
+    pub xen_commandline: Option<XenCommandline>,
+    /// LXC: namespaces that are shared.
+    #[xml("lxc:namespace", omit_empty, read_when = element.attr("type").as_deref() == Some("lxc"))]
+    pub lxc_namespace: Option<LxcNamespaces>,
+    /// bhyve: arguments.
+    #[xml("bhyve:commandline", omit_empty, read_when = element.attr("type").as_deref() == Some("bhyve"))]
+    pub bhyve_commandline: Option<BhyveCommandline>,
+    /// VMware: the data center; told, never read.
+    #[xml("vmware:datacenterpath", read_when = false)]
+    pub vmware_datacenter_path: Option<String>,
+    /// VMware: the managed object; told, never read.
+    #[xml("vmware:moref", read_when = false)]
+    pub vmware_moref: Option<String>,
 }
 
 /// The devices of a domain, family by family, as they are written.

@@ -11,6 +11,7 @@ mod domain_checkpoint;
 mod domain_generic;
 mod domain_qemu;
 mod domain_snapshot;
+mod domain_vmx;
 mod error_messages;
 mod host_cpu_topology;
 mod keycodes;
@@ -47,6 +48,8 @@ const ADAPTERS: &[(&str, &str, Adapter)] = &[
     ("domain-generic", "xml2xml", domain_generic::xml2xml),
     ("domain-qemu", "domain-xml2argv", domain_qemu::xml2argv),
     ("domain-qemu", "domain-xml2xml", domain_qemu::xml2xml),
+    ("domain-vmx", "vmx2xml", domain_vmx::vmx2xml),
+    ("domain-vmx", "xml2vmx", domain_vmx::xml2vmx),
     ("error-messages", "error-message", error_messages::message),
     ("rpc-message", "message", rpc_message::message),
     ("util-text", "keycode-name", keycodes::name),

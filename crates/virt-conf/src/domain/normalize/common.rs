@@ -61,6 +61,7 @@ pub(super) fn normalize_common(
     if !domain.devices.serials.is_empty() {
         normalize_device(domain, DeviceRef::Serial(0), hooks, cx)?;
     }
+    mirror_serials(domain);
     for at in 0..domain.devices.controllers.len() {
         let unnamed = matches!(
             domain
@@ -290,6 +291,24 @@ fn console_for_serial(domain: &mut Domain) -> Result<()> {
         _ => {}
     }
     Ok(())
+}
+
+/// A console that stands for a serial port is connected to what the port is connected to.
+fn mirror_serials(domain: &mut Domain) {
+    if !domain.os.is_hvm() {
+        return;
+    }
+    let devices = &mut *domain.devices;
+    for (console, serial) in devices.consoles.iter_mut().zip(&devices.serials) {
+        if matches!(
+            console.target_type,
+            ConsoleTargetType::Serial | ConsoleTargetType::None
+        ) {
+            console.host.clone_from(&serial.host);
+            console.info.clone_from(&serial.info);
+            console.port = serial.target.port;
+        }
+    }
 }
 
 /// Controllers that devices are said to be on, or need.

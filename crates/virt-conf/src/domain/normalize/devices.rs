@@ -126,6 +126,19 @@ pub fn disk_index(name: &str) -> Option<u32> {
     i32::try_from(index).ok().map(|_| index)
 }
 
+/// The name of the drive with that number: [`disk_index`] the other way round. `prefix` is `hd`, `sd`, `fd` …
+pub fn disk_name(prefix: &str, index: u32) -> String {
+    let mut letters = Vec::new();
+    let mut rest = Some(index);
+    while let Some(number) = rest {
+        letters.push(char::from(b'a' + (number % 26) as u8));
+        rest = (number / 26).checked_sub(1);
+    }
+    let mut name = prefix.to_owned();
+    name.extend(letters.iter().rev());
+    name
+}
+
 /// Drives of one bus stand together, in the order of their names.
 pub(super) fn order_disks(domain: &mut Domain) {
     let mut buses: Vec<Option<DiskBus>> = Vec::new();
@@ -365,7 +378,7 @@ fn disk(domain: &mut Domain, at: usize, hooks: &dyn DomainHooks) -> Result<()> {
 }
 
 /// The place on a controller that a drive's number stands for; none for buses without controllers.
-fn drive_address(bus: DiskBus, index: u32, features: DomainFeatures) -> Option<DriveAddress> {
+pub fn drive_address(bus: DiskBus, index: u32, features: DomainFeatures) -> Option<DriveAddress> {
     let address = |controller, bus, unit| {
         Some(DriveAddress {
             controller,

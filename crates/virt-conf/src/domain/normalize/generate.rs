@@ -2,7 +2,7 @@
 
 use virt_util::{ErrorCode, Result, VirtError};
 
-use super::{DomainHooks, NormalizeContext, is_missing};
+use super::{DomainHooks, NormalizeContext, NormalizeFlags, is_missing};
 use crate::domain::lifecycle::LifecycleAction;
 use crate::domain::os::OsType;
 use crate::domain::sound::SoundModel;
@@ -28,10 +28,13 @@ pub(super) fn generate(
     if domain.name.is_empty() {
         return Err(VirtError::new(ErrorCode::NO_NAME, "the domain has no name"));
     }
-    super::devices::order_disks(domain);
-    super::controllers::order(domain)?;
-    if domain.uuid.is_none() {
-        domain.uuid = Some(cx.random.uuid());
+    let native = cx.flags.contains(NormalizeFlags::NATIVE);
+    if native {
+        domain.uuid.get_or_insert_default();
+    } else {
+        super::devices::order_disks(domain);
+        super::controllers::order(domain)?;
+        domain.uuid.get_or_insert_with(|| cx.random.uuid());
     }
     if domain.genid == Some(Genid::Wanted) {
         domain.genid = Some(Genid::Is(cx.random.uuid()));
@@ -47,7 +50,9 @@ pub(super) fn generate(
         domain.os.kind.arch = Some(arch);
     }
     for interface in &mut domain.devices.interfaces {
-        if is_missing(interface.mac.address) {
+        if native {
+            interface.mac.address.get_or_insert(MacAddress([0; 6]));
+        } else if is_missing(interface.mac.address) {
             interface.mac.address = Some(generate_mac(hooks.mac_prefix(), cx.random));
         }
     }

@@ -26,7 +26,9 @@ use super::Domain;
 use crate::values::MacAddress;
 
 pub use controllers::{add_controller, find_controller, next_free_index};
-pub use devices::{DeviceRef, device_info, device_info_mut, device_refs, disk_index};
+pub use devices::{
+    DeviceRef, device_info, device_info_mut, device_refs, disk_index, disk_name, drive_address,
+};
 pub use generate::generate_mac;
 
 bitflags::bitflags! {
@@ -70,6 +72,9 @@ bitflags::bitflags! {
         const ABI_UPDATE_MIGRATION = 1 << 2;
         /// Definitions that the driver cannot complete are kept and marked rather than refused.
         const ALLOW_FAILURE = 1 << 3;
+        /// It was read from a native format: the devices stay in the order of the file, and neither a UUID nor MAC
+        /// addresses are made up.
+        const NATIVE = 1 << 4;
     }
 }
 
