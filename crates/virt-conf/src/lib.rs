@@ -7,6 +7,8 @@
 //! | [`snapshot`], [`checkpoint`], [`backup`], [`moment`] | states of a domain that were kept, and copies of its disks |
 //! | [`cpu`], [`numa`], [`sysinfo`] | parts that several documents share |
 //! | [`capabilities`] | what a host offers |
+//! | [`storage_pool`], [`storage_volume`] | storage pools with their capabilities, and their volumes |
+//! | [`secret`] | what is known of a secret |
 //! | [`values`], [`scaled`] | CPU sets, MAC addresses, sizes with units |
 //! | [`vmx`] | VMware's native format |
 //! | [`registry`] | the kit: index, definitions, files, jobs, events |
@@ -30,7 +32,10 @@ mod native;
 pub mod numa;
 pub mod registry;
 pub mod scaled;
+pub mod secret;
 pub mod snapshot;
+pub mod storage_pool;
+pub mod storage_volume;
 pub mod sysinfo;
 pub mod values;
 pub mod vmx;

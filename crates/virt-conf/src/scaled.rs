@@ -76,3 +76,38 @@ pub mod bytes {
         w.end(name);
     }
 }
+
+/// `with = virt_conf::scaled::storage_bytes`: as [`bytes`], but at most what a file can hold (2^63 - 1), and an empty element
+/// is 0.
+pub mod storage_bytes {
+    use super::{Element, Reader, Result, read_scaled};
+
+    pub use super::bytes::write;
+
+    /// Reads the element.
+    ///
+    /// # Errors
+    /// As [`read_scaled`].
+    pub fn read(element: Element<'_>, _cx: &mut Reader) -> Result<u64> {
+        if element.text().is_empty() {
+            return Ok(0);
+        }
+        read_scaled(element, 1, i64::MAX as u64)
+    }
+}
+
+/// `with = virt_conf::scaled::storage_unit`: as [`bytes`], but written with `unit='B'`.
+pub mod storage_unit {
+    use super::Writer;
+    use virt_util::xml::push_unsigned;
+
+    pub use super::bytes::read;
+
+    /// Writes the element.
+    pub fn write(value: &u64, w: &mut Writer, name: &str) {
+        w.start(name);
+        w.attribute_with("unit", |out| out.push('B'));
+        w.text_with(|out| push_unsigned(out, *value));
+        w.end(name);
+    }
+}

@@ -1,10 +1,11 @@
-//! Values that several documents share: sizes with units, CPU sets, MAC addresses.
+//! Values that several documents share: CPU sets, MAC addresses, PCI devices of the host, owners of files.
 
 use std::fmt;
 
 use virt_util::bitmap::Bitmap;
 use virt_util::xml::schema::ValueSchema;
-use virt_util::xml::{ValueError, XmlValue};
+use virt_util::xml::{At, Element, ValueError, Xml, XmlValue, invalid_value, nearest};
+use virt_util::{ErrorCode, VirtError};
 
 /// The most KiB a memory size may come to (`VIR_DOMAIN_MEMORY_PARAM_UNLIMITED`); limits of this size mean "none".
 pub const MEMORY_UNLIMITED_KIB: u64 = 9_007_199_254_740_991;
@@ -90,3 +91,135 @@ impl XmlValue for MacAddress {
         let _ = write!(out, "{self}");
     }
 }
+
+/// `CONFIG_UNSUPPORTED` for a word that is none of `words`; says which there are and which one was probably meant.
+#[cold]
+pub fn unsupported_word(
+    element: Element<'_>,
+    at: At<'_>,
+    found: &str,
+    words: impl Iterator<Item = &'static str> + Clone,
+) -> VirtError {
+    let mut allowed = String::from("expected one of ");
+    for (number, word) in words.clone().enumerate() {
+        let comma = if number > 0 { ", " } else { "" };
+        allowed.push_str(&format!("{comma}'{word}'"));
+    }
+    if let Some(word) = nearest(found, words) {
+        allowed.push_str(&format!("; did you mean '{word}'?"));
+    }
+    let place = invalid_value(element, at, found, &ValueError::expected("another word"));
+    let detail = place.detail().replace("expected another word", &allowed);
+    VirtError::new(ErrorCode::CONFIG_UNSUPPORTED, detail).in_domain(element.doc().domain())
+}
+
+/// A PCI device of the host: `<address domain='0x0000' bus='0x00' slot='0x1f' function='0x2'/>`.
+#[derive(Xml, Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[xml(name = "address")]
+pub struct HostPciAddress {
+    /// PCI domain.
+    #[xml("@domain", default, always, format = "0x%04x", max = 0xffff)]
+    pub domain: u32,
+    /// Bus.
+    #[xml("@bus", default, always, format = "0x%02x", max = 0xff)]
+    pub bus: u32,
+    /// Slot on the bus.
+    #[xml("@slot", default, always, format = "0x%02x", max = 0x1f)]
+    pub slot: u32,
+    /// Function in the slot.
+    #[xml("@function", default, always, format = "0x%x", max = 7)]
+    pub function: u32,
+}
+
+/// The kernel's name for the device: `0000:00:1f.2`.
+impl fmt::Display for HostPciAddress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "{:04x}:{:02x}:{:02x}.{:x}",
+            self.domain, self.bus, self.slot, self.function
+        )
+    }
+}
+
+/// Owner, mode and label of a file or folder that is made.
+#[derive(Xml, Clone, Debug, Default, PartialEq, Eq)]
+#[xml(name = "permissions")]
+pub struct Permissions {
+    /// Permission bits, 0 to 0o777.
+    #[xml("mode/text()", with = octal_mode)]
+    pub mode: Option<u32>,
+    /// User; none for the usual one.
+    #[xml(".", with = owner, reads("owner"))]
+    pub owner: Option<u32>,
+    /// Group; none for the usual one.
+    #[xml(".", with = group, reads("group"))]
+    pub group: Option<u32>,
+    /// Label of the security driver.
+    #[xml("label")]
+    pub label: Option<String>,
+}
+
+impl Permissions {
+    /// Whether nothing is said.
+    pub fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+/// `<mode>0644</mode>`.
+mod octal_mode {
+    use virt_util::xml::{ValueError, parse_integer, push_radix};
+
+    pub(super) fn parse(text: &str) -> Result<u32, ValueError> {
+        match parse_integer::<u32>(text, 8) {
+            Ok(mode) if mode <= 0o777 => Ok(mode),
+            _ => Err(ValueError::expected("an octal number from 0 to 0777")),
+        }
+    }
+
+    pub(super) fn format(mode: &u32, out: &mut String) {
+        out.push('0');
+        push_radix(out, u64::from(*mode), 8, 0);
+    }
+}
+
+/// A numeric user or group: what no 32 bits hold is refused, all bits set (and -1) mean none. libvirt writes it as a
+/// signed number.
+macro_rules! id_element {
+    ($module:ident, $name:literal) => {
+        mod $module {
+            use virt_util::Result;
+            use virt_util::xml::{
+                At, Element, Reader, ValueError, Writer, invalid_value, parse_integer, push_signed,
+            };
+
+            pub(super) fn read(element: Element<'_>, cx: &mut Reader) -> Result<Option<u32>> {
+                let Some(child) = element.child($name) else {
+                    return Ok(None);
+                };
+                let text = child.text();
+                let id = match parse_integer::<i64>(&text, 10) {
+                    Ok(-1) => return Ok(None),
+                    Ok(id) => u32::try_from(id).ok(),
+                    Err(_) => None,
+                };
+                if id.is_none() {
+                    let wanted = ValueError::expected("a number from 0 to 4294967295, or -1");
+                    cx.fail(invalid_value(child, At::Text, &text, &wanted))?;
+                }
+                Ok(id.filter(|id| *id != u32::MAX))
+            }
+
+            pub(super) fn write(id: &Option<u32>, w: &mut Writer) {
+                if let Some(id) = id {
+                    let signed = i64::from(id.cast_signed());
+                    w.text_element_with($name, |out| push_signed(out, signed));
+                }
+            }
+        }
+    };
+}
+
+id_element!(owner, "owner");
+id_element!(group, "group");

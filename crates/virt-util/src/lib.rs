@@ -19,6 +19,7 @@
 //! | [`bitmap`] | sets of small numbers, `0-3,^2` |
 //! | [`conf_file`] | libvirt's configuration file syntax |
 //! | [`keycode`] | key codes and their sets |
+//! | [`path`] | paths as texts |
 //! | [`shell`] | quoting of command lines |
 //! | [`units`] | sizes with units |
 //! | [`uri`] | URIs by libvirt's rules |
@@ -45,6 +46,7 @@ pub mod host;
 pub mod json_lines;
 pub mod keycode;
 pub mod lock;
+pub mod path;
 pub mod reactor;
 pub mod shell;
 pub mod sys;

@@ -387,7 +387,7 @@ pub struct ReservationSource {
 #[xml(name = "auth", check = StorageAuth::after_read)]
 pub struct StorageAuth {
     /// How the client authenticates; said in storage pools only.
-    #[xml("@type", when = self.secret.as_ref().is_none_or(|secret| secret.kind.is_none()))]
+    #[xml("@type")]
     pub kind: Option<StorageAuthType>,
     /// User name.
     #[xml("@username")]
@@ -399,7 +399,7 @@ pub struct StorageAuth {
 
 /// Names a secret.
 #[derive(Xml, Clone, Debug, Default, PartialEq, Eq)]
-#[xml(name = "secret")]
+#[xml(name = "secret", check = SecretReference::after_read)]
 pub struct SecretReference {
     /// What the secret is for.
     #[xml("@type")]
@@ -414,7 +414,7 @@ pub struct SecretReference {
 
 /// How data are encrypted.
 #[derive(Xml, Clone, Debug, Default, PartialEq, Eq)]
-#[xml(name = "encryption")]
+#[xml(name = "encryption", body, check = Encryption::after_read)]
 pub struct Encryption {
     /// Format.
     #[xml("@format")]
@@ -426,16 +426,16 @@ pub struct Encryption {
     #[xml("secret")]
     pub secrets: Vec<EncryptionSecret>,
     /// Cipher for a volume that is to be created.
-    #[xml("cipher")]
+    #[xml("cipher", read_when = format == EncryptionFormat::Luks)]
     pub cipher: Option<Cipher>,
     /// How the initial vector is made.
-    #[xml("ivgen")]
+    #[xml("ivgen", read_when = format == EncryptionFormat::Luks)]
     pub ivgen: Option<IvGenerator>,
 }
 
 /// A secret that unlocks encrypted data.
 #[derive(Xml, Clone, Debug, Default, PartialEq, Eq)]
-#[xml(name = "secret")]
+#[xml(name = "secret", check = EncryptionSecret::after_read)]
 pub struct EncryptionSecret {
     /// Kind of secret.
     #[xml("@type")]
@@ -630,13 +630,46 @@ impl StorageAuth {
         }
         match &self.secret {
             None => cx.fail(error_at(element, At::Text, "missing required element 'secret'")),
-            Some(secret) if secret.uuid.is_none() && secret.usage.is_none() => cx.fail(error_at(
-                element,
-                At::Child("secret"),
-                "missing auth secret uuid or usage attribute",
-            )),
             Some(_) => Ok(()),
         }
+    }
+}
+
+/// A secret is named by its UUID or by its usage.
+fn check_secret_key(uuid: bool, usage: bool, element: Element<'_>, cx: &mut Reader) -> Result<()> {
+    match (uuid, usage) {
+        (false, false) => cx.fail(error_at(
+            element,
+            At::Text,
+            "missing secret uuid or usage attribute",
+        )),
+        (true, true) => {
+            let what = "a secret is named by attribute 'uuid' or by attribute 'usage', not by both";
+            cx.fail(error_at(element, At::Attribute("usage"), what))
+        }
+        _ => Ok(()),
+    }
+}
+
+impl SecretReference {
+    fn after_read(&mut self, element: Element<'_>, cx: &mut Reader) -> Result<()> {
+        check_secret_key(self.uuid.is_some(), self.usage.is_some(), element, cx)
+    }
+}
+
+impl EncryptionSecret {
+    fn after_read(&mut self, element: Element<'_>, cx: &mut Reader) -> Result<()> {
+        check_secret_key(self.uuid.is_some(), self.usage.is_some(), element, cx)
+    }
+}
+
+impl Encryption {
+    fn after_read(&mut self, element: Element<'_>, cx: &mut Reader) -> Result<()> {
+        if self.ivgen.is_some() && self.cipher.is_none() {
+            let what = "element 'ivgen' needs element 'cipher' beside it";
+            cx.fail(error_at(element, At::Child("ivgen"), what))?;
+        }
+        Ok(())
     }
 }
 

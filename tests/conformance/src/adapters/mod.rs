@@ -19,6 +19,8 @@ mod qemu_capabilities;
 mod qemu_firmware;
 mod qemu_monitor;
 mod rpc_message;
+mod secret;
+mod storage;
 mod util_conf;
 mod util_json;
 mod util_text;
@@ -71,6 +73,10 @@ const ADAPTERS: &[(&str, &str, Adapter)] = &[
     ),
     ("host-cpu-topology", "cpu-stats", host_cpu_topology::cpu_stats),
     ("host-cpu-topology", "node-info", host_cpu_topology::node_info),
+    ("secret-xml", "secret-xml2xml", secret::xml2xml),
+    ("storage-pool", "pool-caps", storage::capabilities),
+    ("storage-pool", "pool-xml2xml", storage::pool),
+    ("storage-vol", "vol-xml2xml", storage::volume),
     ("util-conf", "roundtrip", util_conf::roundtrip),
     ("util-conf", "values", util_conf::values),
     ("util-json", "parse", util_json::parse),
