@@ -440,6 +440,9 @@ pub struct Console {
     /// The host's side.
     #[xml(flatten)]
     pub host: ChardevHost,
+    /// The terminal again, for programs that look for it here; only ever written, see [`Console::tty`].
+    #[xml("@tty", read_when = false, unless(inactive), when = self.tty().is_some(), write_as = self.tty())]
+    pub tty: Option<String>,
     /// How the guest sees it.
     #[xml("target@type", default, always)]
     pub target_type: ConsoleTargetType,
@@ -449,6 +452,16 @@ pub struct Console {
     /// Alias and address.
     #[xml(flatten)]
     pub info: DeviceInfo,
+}
+
+impl Console {
+    /// The pseudo terminal of the first console.
+    pub fn tty(&self) -> Option<String> {
+        match &self.host.source {
+            ChardevSource::Pty { path, .. } if self.port.unwrap_or_default() == 0 => path.clone(),
+            _ => None,
+        }
+    }
 }
 
 /// A channel between host and guest.

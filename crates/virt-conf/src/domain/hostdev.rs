@@ -248,9 +248,27 @@ pub struct PciHostdev {
     /// The device.
     #[xml("source/address", flatten)]
     pub address: HostPciAddress,
+    /// What has to be undone when the guest gives it back; in status files.
+    #[xml("source/origstates", only(pci_orig_states), omit_empty)]
+    pub original_state: Option<PciOriginalState>,
     /// Whether the kind of address is written.
     #[xml(skip)]
     pub typed: bool,
+}
+
+/// What has to be undone when the guest gives a PCI device back.
+#[derive(Xml, Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[xml(name = "origstates")]
+pub struct PciOriginalState {
+    /// It is taken from the driver that stands for guests.
+    #[xml("unbind")]
+    pub unbind: bool,
+    /// That driver forgets its kind.
+    #[xml("removeslot")]
+    pub remove_slot: bool,
+    /// The host looks for a driver.
+    #[xml("reprobe")]
+    pub reprobe: bool,
 }
 
 xml_enum! {

@@ -246,6 +246,9 @@ pub struct Domain {
     /// VMware: the managed object; told, never read.
     #[xml("vmware:moref", read_when = false)]
     pub vmware_moref: Option<String>,
+    /// The driver could not complete the definition: it was kept as it is, and must be normalized again before it is used.
+    #[xml(skip)]
+    pub incomplete: bool,
 }
 
 /// The devices of a domain, family by family, as they are written.

@@ -120,6 +120,9 @@ pub enum StorageLocation {
         /// How a volume of an iSCSI pool is accessed.
         #[xml("@mode")]
         mode: Option<PoolMode>,
+        /// What stands behind it while the guest runs; in status files.
+        #[xml(flatten, only(volume_translated))]
+        translated: Option<Box<TranslatedVolume>>,
     },
     /// A namespace of an NVMe controller of the host.
     Nvme {
@@ -154,6 +157,32 @@ pub enum StorageLocation {
         #[xml("@dev")]
         path: String,
     },
+}
+
+/// What stands behind a volume of a pool.
+#[derive(Xml, Clone, Debug, PartialEq)]
+#[xml(name = "source", union = "@actualType")]
+pub enum TranslatedVolume {
+    /// A file.
+    File {
+        /// Its path.
+        #[xml("@file")]
+        path: Option<String>,
+    },
+    /// A block device.
+    Block {
+        /// Its path.
+        #[xml("@dev")]
+        path: Option<String>,
+    },
+    /// A folder.
+    Dir {
+        /// Its path.
+        #[xml("@dir")]
+        path: Option<String>,
+    },
+    /// Network storage.
+    Network(Box<NetworkStorage>),
 }
 
 xml_enum! {

@@ -7,7 +7,6 @@ use std::sync::atomic::{AtomicI32, Ordering};
 use std::time::Duration;
 
 use virt_api::events::EventHub;
-use virt_conf::domain::Domain;
 use virt_conf::registry::{Definition as _, Life, Registry, Snapshot, StatusFolder, Store};
 use virt_util::command::{Spawner, SystemSpawner};
 use virt_util::host::Host;
@@ -15,7 +14,7 @@ use virt_util::lock::PidFile;
 use virt_util::reactor::{Reactor, ReactorHandle};
 use virt_util::time::{Cancel, Deadline};
 use virt_util::types::{DomainEventStoppedDetail, DomainShutoffReason};
-use virt_util::xml::{DocOptions, Reader, XmlElement as _, XmlFlags};
+use virt_util::xml::{XmlElement as _, XmlFlags};
 use virt_util::{Result, VirtError};
 
 use super::life;
@@ -34,12 +33,7 @@ use crate::process::status::{self, Status};
 const REATTACH_LIMIT: Duration = Duration::from_secs(10);
 
 /// The flags of a definition in a status file.
-pub(super) const STATUS_FLAGS: XmlFlags = XmlFlags::SECURE
-    .union(XmlFlags::STATUS)
-    .union(XmlFlags::ACTUAL_NET)
-    .union(XmlFlags::PCI_ORIG_STATES)
-    .union(XmlFlags::CLOCK_ADJUST)
-    .union(XmlFlags::VOLUME_TRANSLATED);
+pub(super) const STATUS_FLAGS: XmlFlags = status::DEFINITION_FLAGS;
 
 /// A host.
 pub struct World {
@@ -165,7 +159,9 @@ impl World {
 
     /// Finds the guests again that an earlier process has left running. What cannot be read is left alone, and logged.
     fn load_running(self: &Arc<Self>) -> Result<()> {
-        let files = self.statuses.load(read_status)?;
+        let files = self
+            .statuses
+            .load(|text, path| read_status(text, path, &self.layout))?;
         let highest = files
             .iter()
             .filter_map(|(_, read)| read.as_ref().ok())
@@ -384,12 +380,9 @@ struct Running {
     live: GuestDefinition,
 }
 
-fn read_status(text: &str, path: &Path) -> Result<Running> {
+fn read_status(text: &str, path: &Path, layout: &Layout) -> Result<Running> {
     let name = path.display().to_string();
-    let doc = virt_util::xml::Doc::parse_with(text, &DocOptions::named(&name))?;
-    let status = Status::read_document(&doc)?;
-    let mut reader = Reader::new(STATUS_FLAGS);
-    let live = Domain::read(status::definition(&doc)?, &mut reader)?;
+    let (status, live) = status::load(text, &name, layout)?;
     let id = live
         .id
         .and_then(|id| i32::try_from(id).ok())

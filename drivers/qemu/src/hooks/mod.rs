@@ -4,6 +4,7 @@ mod addresses;
 mod defaults;
 mod devices;
 mod firmware;
+mod status;
 mod validate;
 
 use virt_conf::domain::Domain;
@@ -123,7 +124,11 @@ impl DomainHooks for QemuHooks<'_> {
 
     fn device(&self, domain: &mut Domain, device: DeviceRef, cx: &NormalizeContext<'_>) -> Result<()> {
         let guest = self.guest(domain)?;
-        self.device_defaults(domain, device, guest, cx.flags)
+        self.device_defaults(domain, device, guest, cx.flags)?;
+        if cx.flags.contains(NormalizeFlags::STATUS) {
+            status::restore(domain, device);
+        }
+        Ok(())
     }
 
     fn assign_addresses(&self, domain: &mut Domain, cx: &NormalizeContext<'_>) -> Result<()> {

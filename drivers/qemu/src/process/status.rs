@@ -7,10 +7,17 @@
 
 use std::path::Path;
 
+use virt_conf::domain::Domain;
+use virt_conf::domain::normalize::{NormalizeContext, NormalizeFlags, SystemRandomness, normalize};
+use virt_util::arch::Arch;
 use virt_util::xml::{self, Doc, DocOptions, Element, RawElement, Reader, Writer, Xml, XmlElement, XmlFlags};
 use virt_util::{ErrorCode, Result, VirtError, durable};
 
+use super::layout::{Layout, short_name};
 use super::state::GuestState;
+use crate::capabilities::QemuCaps;
+use crate::hooks::{CapsSource, QemuHooks};
+use crate::plan::host::DriverConfig;
 
 /// No status file comes near this.
 const FILE_LIMIT: u64 = 64 << 20;
@@ -289,6 +296,35 @@ impl Status {
         state.reason_word().clone_into(&mut self.reason);
     }
 
+    /// What files of older versions do not tell.
+    fn fill_in(&mut self, domain: &Domain, layout: &Layout) {
+        let old = format!("domain-{}", domain.name);
+        let text = |path: std::path::PathBuf| path.display().to_string();
+        self.lib_folder.get_or_insert_with(|| text(layout.lib.join(&old)));
+        self.channel_folder
+            .get_or_insert_with(|| text(layout.channel.join(&old)));
+        self.ram_folder.get_or_insert_with(|| {
+            let id = domain.id.and_then(|id| i32::try_from(id).ok()).unwrap_or(-1);
+            text(layout.ram.join(short_name(id, &domain.name)))
+        });
+        if let Some(job) = &mut self.job {
+            let lacks = |job: &RawElement, name: &str| job.attributes.iter().all(|own| own.name != name);
+            let is_async = job
+                .attributes
+                .iter()
+                .any(|own| own.name == "async" && own.value != "none");
+            for (name, value) in [("flags", "0x0"), ("asyncStarted", "0")] {
+                if is_async && lacks(job, name) {
+                    job.attributes.push(xml::RawAttribute {
+                        name: name.to_owned(),
+                        namespace: String::new(),
+                        value: value.to_owned(),
+                    });
+                }
+            }
+        }
+    }
+
     /// The document, with the definition that `write_domain` writes.
     pub fn format(&self, flags: XmlFlags, write_domain: impl FnOnce(&mut Writer)) -> String {
         let mut writer = Writer::new(flags | XmlFlags::STATUS);
@@ -392,6 +428,66 @@ pub fn definition<'d>(doc: &'d Doc<'_>) -> Result<Element<'d>> {
     expect_root(doc)?
         .child("domain")
         .ok_or_else(|| VirtError::internal("no domain config"))
+}
+
+/// Flags for the definition in a status file.
+pub const DEFINITION_FLAGS: XmlFlags = XmlFlags::SECURE
+    .union(XmlFlags::STATUS)
+    .union(XmlFlags::ACTUAL_NET)
+    .union(XmlFlags::PCI_ORIG_STATES)
+    .union(XmlFlags::CLOCK_ADJUST)
+    .union(XmlFlags::VOLUME_TRANSLATED);
+
+/// Knows of one binary only what the status file says of it.
+struct RecordedCaps(QemuCaps);
+
+impl CapsSource for RecordedCaps {
+    fn emulator(&self, _arch: Arch) -> Option<String> {
+        None
+    }
+
+    fn caps(&self, _binary: &str) -> Option<&QemuCaps> {
+        Some(&self.0)
+    }
+}
+
+/// Reads a status file: the driver's part, and the definition of the guest as it runs. What the file of an older version
+/// does not tell is filled in; `layout` tells the folders. A definition that cannot be completed is marked, never refused:
+/// the guest runs.
+///
+/// # Errors
+/// Of the XML reader; `INTERNAL_ERROR` for a file that holds no definition or names a capability that nobody knows.
+pub fn load(text: &str, name: &str, layout: &Layout) -> Result<(Status, Domain)> {
+    let doc = parse(text, name)?;
+    let mut status = Status::read_document(&doc)?;
+    let mut domain = Domain::from_element(definition(&doc)?, DEFINITION_FLAGS)?;
+    let mut caps = QemuCaps::default();
+    for flag in status.capabilities.iter().flat_map(|flags| &flags.flags) {
+        let known = crate::capabilities::Flag::from_name(&flag.name).ok_or_else(|| {
+            VirtError::internal(format_args!("Unknown qemu capabilities flag {}", flag.name))
+        })?;
+        caps.flags.insert(known);
+    }
+    status.fill_in(&domain, layout);
+    let config = DriverConfig::default();
+    let path = |path: &Path| path.display().to_string();
+    let (nvram, lib, channel) = (path(&layout.nvram), path(&layout.lib), path(&layout.channel));
+    let hooks = QemuHooks {
+        host_arch: crate::plan::guest_arch(&domain).unwrap_or(Arch::X86_64),
+        caps: &RecordedCaps(caps),
+        config: &config,
+        firmware: &[],
+        nvram_dir: &nvram,
+        lib_dir: &lib,
+        channel_target_dir: &channel,
+        environment: &[],
+    };
+    let cx = NormalizeContext {
+        flags: NormalizeFlags::STATUS | NormalizeFlags::ALLOW_FAILURE,
+        random: &SystemRandomness,
+    };
+    normalize(&mut domain, &hooks, &cx)?;
+    Ok((status, domain))
 }
 
 /// Parses a status file's text; `name` is for messages.

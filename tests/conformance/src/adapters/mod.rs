@@ -10,6 +10,7 @@ mod domain_backup;
 mod domain_checkpoint;
 mod domain_generic;
 mod domain_qemu;
+mod domain_qemu_status;
 mod domain_snapshot;
 mod domain_vmx;
 mod error_messages;
@@ -52,6 +53,8 @@ const ADAPTERS: &[(&str, &str, Adapter)] = &[
     ("domain-qemu", "domain-xml2xml", domain_qemu::xml2xml),
     ("domain-vmx", "vmx2xml", domain_vmx::vmx2xml),
     ("domain-vmx", "xml2vmx", domain_vmx::xml2vmx),
+    ("domain-qemu-status", "active-xml2xml", domain_qemu_status::active),
+    ("domain-qemu-status", "status-xml2xml", domain_qemu_status::status),
     ("error-messages", "error-message", error_messages::message),
     ("rpc-message", "message", rpc_message::message),
     ("util-text", "keycode-name", keycodes::name),

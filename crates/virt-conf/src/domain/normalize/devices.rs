@@ -199,7 +199,8 @@ pub(super) fn normalize_device(
     hooks: &dyn DomainHooks,
     cx: &NormalizeContext<'_>,
 ) -> Result<()> {
-    hooks.device(domain, device, cx)?;
+    let own = hooks.device(domain, device, cx);
+    super::tolerate(domain, cx, own)?;
     common(domain, device, hooks)?;
     check_features(domain, device, hooks)
 }

@@ -75,6 +75,8 @@ bitflags::bitflags! {
         /// It was read from a native format: the devices stay in the order of the file, and neither a UUID nor MAC
         /// addresses are made up.
         const NATIVE = 1 << 4;
+        /// It is that of a guest that runs, from its status file.
+        const STATUS = 1 << 5;
     }
 }
 
@@ -199,20 +201,42 @@ impl DomainHooks for NoHooks {}
 
 /// Completes a definition that was read.
 ///
+/// With [`NormalizeFlags::ALLOW_FAILURE`] what the driver cannot complete, perhaps only today, is kept as it is: the
+/// definition is then marked [`incomplete`](Domain::incomplete), and to be normalized again before it is used.
+///
 /// # Errors
 /// `XML_ERROR`, `CONFIG_UNSUPPORTED` and others: what cannot be completed, and why.
 pub fn normalize(domain: &mut Domain, hooks: &dyn DomainHooks, cx: &NormalizeContext<'_>) -> Result<()> {
+    domain.incomplete = false;
     generate::generate(domain, hooks, cx)?;
-    hooks.basic(domain, cx)?;
+    let basic = hooks.basic(domain, cx);
+    tolerate(domain, cx, basic)?;
     controllers::assign_indexes(domain);
-    hooks.domain(domain, cx)?;
+    let whole = hooks.domain(domain, cx);
+    tolerate(domain, cx, whole)?;
     devices::number_isa_serials(domain)?;
     for device in device_refs(domain) {
         devices::normalize_device(domain, device, hooks, cx)?;
     }
     common::normalize_common(domain, hooks, cx)?;
-    hooks.assign_addresses(domain, cx)?;
+    let addresses = hooks.assign_addresses(domain, cx);
+    tolerate(domain, cx, addresses)?;
     common::check_features(domain, hooks)
+}
+
+/// What to do about a driver's failure.
+fn tolerate(domain: &mut Domain, cx: &NormalizeContext<'_>, result: Result<()>) -> Result<()> {
+    match result {
+        Err(error) if cx.flags.contains(NormalizeFlags::ALLOW_FAILURE) => {
+            tracing::warn!(
+                domain = domain.name,
+                "the driver cannot complete the definition: {error:#}"
+            );
+            domain.incomplete = true;
+            Ok(())
+        }
+        result => result,
+    }
 }
 
 /// The MAC address that the text of a definition gives to an interface, for callers outside of [`normalize`].
