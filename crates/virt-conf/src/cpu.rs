@@ -1,9 +1,15 @@
-//! The CPU: of a guest, as `<cpu>` in a domain.
+//! The CPU: of a guest, as `<cpu>` in a domain, and of a host ([`HostCpu`]), as in capabilities; [`CpuDocument`] is either.
+//!
+//! What the names of models and features mean is in [`cpu_models`](crate::cpu_models).
 
 use virt_util::Result;
 use virt_util::xml::{At, Element, Reader, Xml, error_at};
 
 use crate::numa::Numa;
+
+mod host;
+
+pub use host::{CpuCounter, CpuDocument, CpuMicrocode, CpuSignature, HostCpu, HostCpuFeature};
 
 xml_enum! {
     /// How the CPU model of the guest is chosen.
@@ -60,7 +66,7 @@ pub struct Cpu {
     #[xml("@deprecated_features", on_off, when = self.says_more_than_topology())]
     pub deprecated_features: Option<bool>,
     /// Model.
-    #[xml("model", when = self.has_model())]
+    #[xml("model", when = self.has_model() && self.names_model())]
     pub model: Option<CpuModel>,
     /// Vendor that the host's CPU must have.
     #[xml("vendor", when = self.has_model())]
@@ -163,6 +169,50 @@ impl Cpu {
         self.model.as_ref().and_then(|model| model.name.as_deref())
     }
 
+    /// Whether an unsupported model may be replaced.
+    pub fn fallback(&self) -> CpuFallback {
+        self.model.as_ref().map_or_else(CpuFallback::default, |model| model.fallback)
+    }
+
+    /// What is said about a feature.
+    pub fn feature(&self, name: &str) -> Option<&CpuFeature> {
+        self.features.iter().find(|feature| feature.name == name)
+    }
+
+    /// Says `policy` about a feature, in place of what was said before.
+    pub fn set_feature(&mut self, name: &str, policy: CpuFeaturePolicy) {
+        match self.features.iter_mut().find(|feature| feature.name == name) {
+            Some(feature) => feature.policy = policy,
+            None => self.features.push(CpuFeature {
+                policy,
+                name: name.to_owned(),
+            }),
+        }
+    }
+
+    /// Says `policy` about a feature of which nothing is said yet.
+    pub fn add_feature(&mut self, name: &str, policy: CpuFeaturePolicy) {
+        if self.feature(name).is_none() {
+            self.set_feature(name, policy);
+        }
+    }
+
+    /// Takes another model; whether that may be replaced, and the vendor that the guest sees, stay.
+    pub fn set_model_name(&mut self, name: &str) {
+        self.model.get_or_insert_default().name = Some(name.to_owned());
+    }
+
+    /// Says whether an unsupported model may be replaced.
+    pub fn set_fallback(&mut self, fallback: CpuFallback) {
+        self.model.get_or_insert_default().fallback = fallback;
+    }
+
+    fn names_model(&self) -> bool {
+        self.model
+            .as_ref()
+            .is_some_and(|model| model.name.is_some() || model.vendor_id.is_some())
+    }
+
     fn says_more_than_topology(&self) -> bool {
         self.mode != CpuMode::Custom || self.model_name().is_some()
     }
@@ -195,9 +245,6 @@ impl Cpu {
                         "vendor id is invalid: it holds a comma",
                     ))?;
                 }
-            }
-            if model.name.is_none() && model.vendor_id.is_none() {
-                self.model = None;
             }
         }
         if self.vendor.is_some() && self.model_name().is_none() {

@@ -7,6 +7,7 @@
 //! | [`snapshot`], [`checkpoint`], [`backup`], [`moment`] | states of a domain that were kept, and copies of its disks |
 //! | [`cpu`], [`numa`], [`sysinfo`] | parts that several documents share |
 //! | [`capabilities`] | what a host offers |
+//! | [`cpu_models`] | what the names of CPU models and features mean: a catalogue, and arithmetic |
 //! | [`storage_pool`], [`storage_volume`] | storage pools with their capabilities, and their volumes |
 //! | [`secret`] | what is known of a secret |
 //! | [`values`], [`scaled`] | CPU sets, MAC addresses, sizes with units |
@@ -24,6 +25,7 @@ pub mod backup;
 pub mod capabilities;
 pub mod checkpoint;
 pub mod cpu;
+pub mod cpu_models;
 pub mod domain;
 #[doc(hidden)]
 pub mod fuzz;

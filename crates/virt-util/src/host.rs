@@ -15,10 +15,12 @@ use crate::{Result, VirtError};
 mod cpu;
 mod memory;
 mod numa;
+mod processor;
 
 pub use cpu::{CacheBank, CacheKind, CpuPlace, CpuTimes, CpuTopology};
 pub use memory::MemoryStat;
 pub use numa::{NumaCell, Pages};
+pub use processor::{CpuidLeaf, TscInfo};
 
 /// No file of `/sys` or `/proc` that is read here comes near this.
 const FILE_LIMIT: u64 = 4 << 20;

@@ -2,12 +2,13 @@
 //!
 //! [`probe()`](probe::probe) turns a QMP conversation with `-machine none` into [`QemuCaps`]; the conversation may be
 //! live or recorded ([`recorded`]). [`cache_xml`] is the file format in which libvirt keeps the result, [`store`] the
-//! cache itself. The vocabulary of flags is in [`flags`]; [`qapi`] answers questions to QEMU's protocol schema.
+//! cache itself; [`host_model`] is the host's CPU as a model for guests. The vocabulary of flags is in [`flags`]; [`qapi`] answers questions to QEMU's protocol schema.
 
 pub mod cache_xml;
 pub mod domain_document;
 mod flag_table;
 pub mod flags;
+pub mod host_model;
 pub mod probe;
 mod probe_tables;
 pub mod qapi;

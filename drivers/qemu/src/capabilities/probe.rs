@@ -204,6 +204,26 @@ pub fn probe_tcg(caps: &mut QemuCaps, peer: &mut dyn QmpPeer) -> Result<()> {
     read_machines(caps, Accel::Tcg, arch, &machines)
 }
 
+/// What a binary for guests of `arch` says about the host's CPU under KVM and, `with_models`, about those that it knows:
+/// the two questions of [`probe`] on which a model of the host's CPU rests.
+///
+/// # Errors
+/// `INTERNAL_ERROR` for replies that are not QEMU's.
+pub fn probe_cpu(arch: Arch, with_models: bool, peer: &mut dyn QmpPeer) -> Result<QemuCaps> {
+    let mut caps = QemuCaps {
+        arch: Some(arch),
+        ..QemuCaps::default()
+    };
+    caps.flags.insert(Flag::Kvm);
+    caps.kvm.host_cpu = expand(peer, Expansion::Static, "host", &[], !arch.is_s390())?;
+    if with_models {
+        caps.flags.insert(Flag::QueryCpuDefinitions);
+        let mut models = Answers::ask(peer, [Command::new("query-cpu-definitions")])?;
+        read_cpu_models(&mut caps, Accel::Kvm, arch, models.unless("GenericError")?)?;
+    }
+    Ok(caps)
+}
+
 /// Whether a second probe, with [`probe_tcg`], is needed.
 pub fn needs_tcg_probe(caps: &QemuCaps) -> bool {
     caps.has_hardware_accel() && caps.has(Flag::Tcg)

@@ -7,10 +7,13 @@ use virt_conf::capabilities::{
     Capabilities, Cell, CellCpu, CpuPlace, Guest, GuestFeature, GuestPrograms, Host, Machine, Migration,
     SecurityModel,
 };
+use virt_conf::cpu::HostCpu;
+use virt_conf::cpu_models::{self, CpuData, Reading};
 use virt_util::Result;
 use virt_util::arch::Arch;
 use virt_util::host::Host as ThisMachine;
 
+use crate::capabilities::host_model::HostProcessor;
 use crate::capabilities::{Accel, QemuCaps};
 
 /// The document for `machine`, whose binaries are given with the architecture of their guests.
@@ -78,6 +81,50 @@ pub fn capabilities(
             .map(|(arch, path, caps)| guest(*arch, path, caps))
             .collect(),
     })
+}
+
+/// What the processor of `machine` says about itself.
+pub fn processor(machine: &ThisMachine, arch: Arch) -> HostProcessor {
+    let address_bits = machine.physical_address_bits().unwrap_or(0);
+    if arch.is_x86() {
+        return HostProcessor {
+            data: x86_data(machine),
+            cpu: None,
+            address_bits,
+        };
+    }
+    let cpu = match arch {
+        Arch::Aarch64 => arm_cpu(machine),
+        _ => None,
+    };
+    HostProcessor {
+        data: None,
+        cpu: cpu.map(|cpu| cpu.to_guest()),
+        address_bits: 0,
+    }
+}
+
+fn arm_cpu(machine: &ThisMachine) -> Option<HostCpu> {
+    let midr = machine.arm_midr().ok()??;
+    let cpu = cpu_models::arm_host_cpu(midr, machine.hardware_capabilities());
+    cpu.map_err(|error| tracing::debug!("{error:#}")).ok()
+}
+
+fn x86_data(machine: &ThisMachine) -> Option<CpuData> {
+    let leaves = machine.cpuid();
+    if leaves.is_empty() {
+        return None;
+    }
+    let leaves = leaves.into_iter().map(|leaf| Reading::Cpuid {
+        leaf: leaf.leaf,
+        subleaf: leaf.subleaf,
+        registers: leaf.registers,
+    });
+    let registers = CpuData::msr_indexes().into_iter().filter_map(|index| {
+        let value = machine.msr(index)?;
+        Some(Reading::Msr { index, value })
+    });
+    Some(CpuData::from_readings(leaves.chain(registers)))
 }
 
 fn guest(arch: Arch, path: &std::path::Path, caps: &QemuCaps) -> Guest {

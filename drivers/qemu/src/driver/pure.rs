@@ -3,7 +3,7 @@
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use parking_lot::Mutex;
@@ -20,6 +20,7 @@ use super::error;
 use super::host_caps;
 use super::planner::{Patience, Planned, Planner, Wanted};
 use crate::capabilities::domain_document::{self, Facts, Subject};
+use crate::capabilities::host_model::HostProcessor;
 use crate::capabilities::store::{Store, find_emulator};
 use crate::capabilities::{Accel, QemuCaps};
 use crate::firmware::{Descriptor, SearchPath, supported};
@@ -39,6 +40,8 @@ pub struct QemuPlanner {
     stores: Mutex<HashMap<PathBuf, Arc<Store>>>,
     /// Ports that were handed out lately.
     ports: Mutex<HashMap<u16, Instant>>,
+    /// What the host's processor is.
+    processor: OnceLock<Arc<HostProcessor>>,
 }
 
 impl QemuPlanner {
@@ -49,6 +52,7 @@ impl QemuPlanner {
             arch: Arch::host().unwrap_or(Arch::X86_64),
             stores: Mutex::default(),
             ports: Mutex::default(),
+            processor: OnceLock::new(),
         }
     }
 
@@ -92,6 +96,14 @@ impl QemuPlanner {
         })
     }
 
+    /// The host's processor, asked once.
+    fn processor(&self) -> Arc<HostProcessor> {
+        let asked = self
+            .processor
+            .get_or_init(|| Arc::new(host_caps::processor(&self.machine, self.arch)));
+        Arc::clone(asked)
+    }
+
     fn host(&self, layout: &Layout) -> Result<Host> {
         let text = |path: &Path| path.display().to_string();
         let cells = self.machine.numa_cells()?;
@@ -101,6 +113,7 @@ impl QemuPlanner {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         Ok(Host {
             arch: self.arch,
+            processor: self.processor(),
             privileged: nix::unistd::geteuid().is_root(),
             paths: Paths {
                 lib: text(&layout.lib),

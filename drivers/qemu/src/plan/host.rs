@@ -1,9 +1,12 @@
 //! Facts of the host and settings of the driver that a plan depends on.
 
+use std::sync::Arc;
+
 use virt_util::arch::Arch;
 use virt_util::bitmap::Bitmap;
 
 use super::args::{Descriptor, DescriptorUse};
+use crate::capabilities::host_model::HostProcessor;
 
 /// Gives the next descriptor its number in the new process; the slice holds those before it.
 pub type Numbering = fn(&DescriptorUse, &[Descriptor]) -> i32;
@@ -13,6 +16,8 @@ pub type Numbering = fn(&DescriptorUse, &[Descriptor]) -> i32;
 pub struct Host {
     /// Architecture of the host.
     pub arch: Arch,
+    /// Its processor.
+    pub processor: Arc<HostProcessor>,
     /// The driver may do everything: its folders are the system's.
     pub privileged: bool,
     /// Folders of the driver.

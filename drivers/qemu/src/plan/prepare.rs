@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 
-use virt_conf::cpu::CpuMode;
 use virt_conf::domain::chardev::{ChannelTarget, ChardevSource, ConsoleTargetType, SourceMode};
 use virt_conf::domain::controller::{Controller, ControllerKind, PciControllerModel, ScsiControllerModel};
 use virt_conf::domain::disk::{Disk, DiskBus, DiskDevice};
@@ -19,7 +18,8 @@ use virt_util::{Result, VirtError};
 use super::disk::{images, name_index};
 use super::guest_arch;
 use super::host::{DisplayConfig, Host};
-use crate::capabilities::QemuCaps;
+use crate::capabilities::host_model::GuestKind;
+use crate::capabilities::{Accel, QemuCaps};
 use crate::machine::MachineKind;
 
 /// What one start is.
@@ -140,7 +140,7 @@ pub fn prepare(
     };
     crate::hooks::assign_at_start(&mut domain, caps)?;
     align_memory(&mut domain)?;
-    host_cpu(&mut domain)?;
+    resolve_cpu(&mut domain, caps, host, start)?;
     assign_aliases(&mut domain)?;
     for disk in domain.devices.disks.iter().rev() {
         let mut next = layout.last_node + 1;
@@ -237,27 +237,24 @@ fn align_memory(domain: &mut Domain) -> Result<()> {
     Ok(())
 }
 
-/// A processor like the host's, or all that QEMU can emulate.
-///
-/// The exact model that a mode of `host-model` means needs the library's map of processors; until that is there the guest
-/// gets the host's processor itself where the kernel runs it.
-fn host_cpu(domain: &mut Domain) -> Result<()> {
+/// The processor that the guest really gets.
+fn resolve_cpu(domain: &mut Domain, caps: &QemuCaps, host: &Host, start: &Start) -> Result<()> {
     let arch = guest_arch(domain)?;
-    let kvm = domain.virt_type.as_str() == "kvm";
+    let accel = Accel::from_domain_type(domain.virt_type.as_str()).unwrap_or(Accel::Tcg);
+    let machine = domain.os.kind.machine.as_deref().unwrap_or_default();
     let Some(cpu) = &mut domain.cpu else { return Ok(()) };
-    match cpu.mode {
-        CpuMode::Maximum if kvm => cpu.mode = CpuMode::HostPassthrough,
-        CpuMode::HostModel if !arch.is_ppc64() => {
-            cpu.mode = if kvm {
-                CpuMode::HostPassthrough
-            } else {
-                CpuMode::Maximum
-            };
-            cpu.model = None;
-        }
-        _ => {}
-    }
-    Ok(())
+    caps.validate_cpu_features(arch, cpu)?;
+    caps.resolve_guest_cpu(
+        cpu,
+        &GuestKind {
+            host_arch: host.arch,
+            processor: &host.processor,
+            arch,
+            accel,
+            machine,
+            fresh: start.incoming.is_none(),
+        },
+    )
 }
 
 fn listen(listens: &mut Listens, config: &DisplayConfig, layout: &Layout, kind: &str) {

@@ -1,9 +1,12 @@
 //! Area `domain-qemu`: what the QEMU driver makes of definitions, and the command lines of their guests.
 
+use std::sync::Arc;
+
 use serde_json::Value;
 use virt_conf::domain::Domain;
 use virt_conf::domain::normalize::{NormalizeContext, NormalizeFlags, Randomness, normalize};
 use virt_conf::domain::validate::validate;
+use virt_driver_qemu::capabilities::host_model::HostProcessor;
 use virt_driver_qemu::capabilities::{Flag, QemuCaps, cache_xml};
 use virt_driver_qemu::firmware::{Descriptor, SearchPath};
 use virt_driver_qemu::hooks::{CapsSource, QemuHooks};
@@ -147,6 +150,7 @@ pub(super) fn driver(case: &Case, corpus: &Corpus) -> Result<Driver, String> {
         .collect();
     let host = Host {
         arch,
+        processor: Arc::new(processor(case, corpus, arch)?),
         privileged: true,
         paths: Paths {
             lib: "/var/lib/libvirt/qemu".into(),
@@ -179,6 +183,24 @@ pub(super) fn driver(case: &Case, corpus: &Corpus) -> Result<Driver, String> {
         host,
         firmware: firmware.into_iter().map(|(_, descriptor)| descriptor).collect(),
     })
+}
+
+/// The host's processor, where the area has one for the architecture.
+fn processor(case: &Case, corpus: &Corpus, arch: Arch) -> Result<HostProcessor, String> {
+    let address_bits = if arch.is_s390() { 0 } else { 64 };
+    let named = case.more.get("host_cpu").and_then(Value::as_str);
+    let name = match named {
+        Some(name) => name,
+        None if arch.is_x86() => "default",
+        None if arch.is_ppc64() => "power8",
+        None => {
+            return Ok(HostProcessor {
+                address_bits,
+                ..HostProcessor::default()
+            });
+        }
+    };
+    super::qemu_capabilities::host_processor(corpus, name, address_bits)
 }
 
 fn config(case: &Case) -> DriverConfig {

@@ -6,6 +6,7 @@
 use crate::corpus::{Case, Corpus};
 use crate::outcome::Outcome;
 
+mod cpu_models;
 mod domain_backup;
 mod domain_checkpoint;
 mod domain_generic;
@@ -32,6 +33,18 @@ pub type Adapter = fn(&Case, &Corpus) -> Outcome;
 
 /// Area, kind, adapter.
 const ADAPTERS: &[(&str, &str, Adapter)] = &[
+    ("cpu-models", "baseline", cpu_models::baseline),
+    ("cpu-models", "compare", cpu_models::compare),
+    ("cpu-models", "cpuid-baseline", cpu_models::cpuid_baseline),
+    ("cpu-models", "cpuid-guest", cpu_models::cpuid_guest),
+    ("cpu-models", "cpuid-host", cpu_models::cpuid_host),
+    ("cpu-models", "cpuid-signature", cpu_models::signature),
+    ("cpu-models", "guest-cpu", cpu_models::guest_cpu),
+    ("cpu-models", "has-feature", cpu_models::has_feature),
+    ("cpu-models", "qemu-json", cpu_models::qemu_json),
+    ("cpu-models", "update", cpu_models::update),
+    ("cpu-models", "update-live", cpu_models::update_live),
+    ("cpu-models", "validate-features", cpu_models::validate_features),
     ("domain-backup", "backup-xml2xml", domain_backup::xml2xml),
     ("domain-backup", "schema-invalid", domain_backup::schema),
     (

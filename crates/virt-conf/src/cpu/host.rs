@@ -1,0 +1,270 @@
+//! The CPU of a host, and a document that may be about either.
+
+use virt_util::arch::Arch;
+use virt_util::xml::{At, Doc, DocOptions, Element, Reader, Xml, XmlElement as _, XmlFlags, error_at, error_with};
+use virt_util::{ErrorCode, Result};
+
+use super::{Cpu, CpuCache, CpuFeature, CpuFeaturePolicy, CpuMaxPhysAddr, CpuMode, CpuModel, CpuTopology};
+
+/// CPU of a host.
+#[derive(Xml, Clone, Debug, Default, PartialEq)]
+#[xml(name = "cpu", check = HostCpu::after_read)]
+pub struct HostCpu {
+    /// Architecture; nothing where the document around says it.
+    #[xml("arch")]
+    pub arch: Option<String>,
+    /// The model that comes closest from below; nothing if none was found.
+    #[xml("model")]
+    pub model: Option<String>,
+    /// Who made it.
+    #[xml("vendor")]
+    pub vendor: Option<String>,
+    /// Microcode that it runs.
+    #[xml("microcode", omit_empty)]
+    pub microcode: Option<CpuMicrocode>,
+    /// Numbers by which its maker tells models apart.
+    #[xml("signature")]
+    pub signature: Option<CpuSignature>,
+    /// Its clock counter.
+    #[xml("counter")]
+    pub counter: Option<CpuCounter>,
+    /// Sockets, cores, threads.
+    #[xml("topology")]
+    pub topology: Option<CpuTopology>,
+    /// Cache that guests see.
+    #[xml("cache")]
+    pub cache: Option<CpuCache>,
+    /// Bits of physical addresses.
+    #[xml("maxphysaddr")]
+    pub max_phys_addr: Option<CpuMaxPhysAddr>,
+    /// Features beyond those of the model.
+    #[xml("feature")]
+    pub features: Vec<HostCpuFeature>,
+}
+
+/// Microcode of a CPU.
+#[derive(Xml, Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[xml(name = "microcode")]
+pub struct CpuMicrocode {
+    /// Its version, 0 if not known.
+    #[xml("@version", default)]
+    pub version: u32,
+}
+
+/// Numbers by which a maker tells models apart.
+#[derive(Xml, Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[xml(name = "signature")]
+pub struct CpuSignature {
+    /// Family, with what the extended family adds.
+    #[xml("@family", nonzero)]
+    pub family: u32,
+    /// Model, with what the extended model adds.
+    #[xml("@model")]
+    pub model: u32,
+    /// Stepping, 0 to 15.
+    #[xml("@stepping")]
+    pub stepping: u32,
+}
+
+/// A counter of time.
+#[derive(Xml, Clone, Debug, Default, PartialEq, Eq)]
+#[xml(name = "counter")]
+pub struct CpuCounter {
+    /// `tsc`.
+    #[xml("@name")]
+    pub name: String,
+    /// Counts in a second.
+    #[xml("@frequency")]
+    pub frequency: u64,
+    /// Whether guests can be shown another frequency.
+    #[xml("@scaling")]
+    pub scaling: Option<bool>,
+}
+
+/// A feature that a host's CPU has.
+#[derive(Xml, Clone, Debug, Default, PartialEq, Eq)]
+#[xml(name = "feature")]
+pub struct HostCpuFeature {
+    /// Its name.
+    #[xml("@name")]
+    pub name: String,
+}
+
+impl HostCpu {
+    /// The same CPU as a guest would have it: each feature is required.
+    pub fn to_guest(&self) -> Cpu {
+        Cpu {
+            model: self.model.clone().map(|name| CpuModel {
+                name: Some(name),
+                ..CpuModel::default()
+            }),
+            vendor: self.vendor.clone(),
+            topology: self.topology,
+            cache: self.cache,
+            max_phys_addr: self.max_phys_addr,
+            features: self
+                .features
+                .iter()
+                .map(|feature| CpuFeature {
+                    policy: CpuFeaturePolicy::Require,
+                    name: feature.name.clone(),
+                })
+                .collect(),
+            ..Cpu::default()
+        }
+    }
+
+    fn after_read(&mut self, element: Element<'_>, cx: &mut Reader) -> Result<()> {
+        if element.has_attr("mode") {
+            let what = "attribute 'mode' is only allowed for guest CPUs";
+            cx.fail(error_with(
+                ErrorCode::CONFIG_UNSUPPORTED,
+                element,
+                At::Attribute("mode"),
+                what,
+            ))?;
+        }
+        match self.arch.as_deref() {
+            None => cx.fail(error_at(element, At::Child("arch"), "missing CPU architecture"))?,
+            Some(name) if Arch::from_name(name).is_none() => {
+                let what = format!("unknown architecture '{name}'");
+                cx.fail(error_with(
+                    ErrorCode::CONFIG_UNSUPPORTED,
+                    element,
+                    At::Child("arch"),
+                    what,
+                ))?;
+            }
+            Some(_) => {}
+        }
+        if self.model.is_none() {
+            cx.fail(error_at(element, At::Child("model"), "missing CPU model name"))?;
+        }
+        self.counter = self.counter.take().filter(|counter| counter.name == "tsc");
+        let mut names = std::collections::BTreeSet::new();
+        for feature in &self.features {
+            if feature.name.is_empty() {
+                cx.fail(error_at(
+                    element,
+                    At::Child("feature"),
+                    "invalid CPU feature name",
+                ))?;
+            } else if !names.insert(feature.name.as_str()) {
+                let what = format!("CPU feature '{}' specified more than once", feature.name);
+                cx.fail(error_at(element, At::Child("feature"), what))?;
+            }
+        }
+        if element.children_named("cache").count() > 1 {
+            cx.fail(error_at(
+                element,
+                At::Child("cache"),
+                "at most one CPU cache element may be specified",
+            ))?;
+        }
+        Ok(())
+    }
+}
+
+/// A document about a CPU: with `<arch>` it describes a host's, without a guest's.
+#[derive(Clone, Debug, PartialEq)]
+pub enum CpuDocument {
+    /// What a host has.
+    Host(HostCpu),
+    /// What a guest is to have.
+    Guest(Cpu),
+}
+
+impl CpuDocument {
+    /// Reads a document; errors say `name`.
+    ///
+    /// # Errors
+    /// `XML_DETAIL`, `XML_ERROR`; `CONFIG_UNSUPPORTED` for what only the other kind may say.
+    pub fn parse(source: &str, name: &str) -> Result<Self> {
+        Self::from_element(Doc::parse_with(source, &DocOptions::named(name))?.root())
+    }
+
+    /// Reads a document that must be about a host's CPU; errors say `name`.
+    ///
+    /// # Errors
+    /// As [`CpuDocument::parse`].
+    pub fn parse_host(source: &str, name: &str) -> Result<HostCpu> {
+        let doc = Doc::parse_with(source, &DocOptions::named(name))?;
+        expect_cpu(doc.root())?;
+        HostCpu::read(doc.root(), &mut Reader::new(XmlFlags::empty()))
+    }
+
+    /// Reads an element.
+    ///
+    /// # Errors
+    /// As [`CpuDocument::parse`].
+    pub fn from_element(element: Element<'_>) -> Result<Self> {
+        expect_cpu(element)?;
+        let mut cx = Reader::new(XmlFlags::empty());
+        if element.child("arch").is_none() {
+            return Cpu::read(element, &mut cx).map(Self::Guest);
+        }
+        if element.has_attr("match") {
+            let what = "'arch' element cannot be used inside 'cpu' element with 'match' attribute";
+            return Err(error_at(element, At::Attribute("match"), what));
+        }
+        HostCpu::read(element, &mut cx).map(Self::Host)
+    }
+
+    /// The architecture, which only a host's CPU tells.
+    pub fn arch(&self) -> Option<Arch> {
+        match self {
+            Self::Host(cpu) => cpu.arch.as_deref().and_then(Arch::from_name),
+            Self::Guest(_) => None,
+        }
+    }
+
+    /// The CPU as a guest would have it: all that a host has is required.
+    pub fn to_guest(&self) -> Cpu {
+        match self {
+            Self::Host(cpu) => cpu.to_guest(),
+            Self::Guest(cpu) => cpu.clone(),
+        }
+    }
+
+    /// How a guest's model is chosen; nothing for a host.
+    pub fn mode(&self) -> Option<CpuMode> {
+        match self {
+            Self::Host(_) => None,
+            Self::Guest(cpu) => Some(cpu.mode),
+        }
+    }
+
+    /// The document.
+    pub fn format(&self) -> String {
+        match self {
+            Self::Host(cpu) => virt_util::xml::to_string(cpu, XmlFlags::empty()),
+            Self::Guest(cpu) => virt_util::xml::to_string(cpu, XmlFlags::empty()),
+        }
+    }
+}
+
+impl From<HostCpu> for CpuDocument {
+    fn from(cpu: HostCpu) -> Self {
+        Self::Host(cpu)
+    }
+}
+
+impl From<Cpu> for CpuDocument {
+    fn from(cpu: Cpu) -> Self {
+        Self::Guest(cpu)
+    }
+}
+
+fn expect_cpu(element: Element<'_>) -> Result<()> {
+    if element.is("cpu") {
+        return Ok(());
+    }
+    Err(error_at(
+        element,
+        At::Text,
+        format_args!(
+            "XML does not contain expected 'cpu' element, but '{}'",
+            element.name()
+        ),
+    ))
+}
