@@ -15,8 +15,8 @@
 //! because several drivers need it, and drivers may not name each other; whoever reads a host's own processor hands its
 //! answers in as [`Reading`]s.
 //!
-//! What can be done depends on the architecture. x86 knows features; POWER compares models by name; ARM and RISC-V leave
-//! nearly all to the hypervisor, IBM Z all. For other architectures every function answers `NO_SUPPORT`.
+//! What can be done depends on the architecture. x86 knows features; POWER compares models by name; ARM, RISC-V, LoongArch and
+//! IBM Z leave nearly all to the hypervisor. For other architectures every function answers `NO_SUPPORT`.
 
 mod arm;
 mod ppc64;
@@ -206,10 +206,9 @@ pub fn compare(arch: Arch, host: Option<&CpuDocument>, cpu: &CpuDocument) -> Res
     let family = family(arch)?;
     match family {
         // The hypervisor checks.
-        Family::S390 | Family::Riscv64 => return Ok(Comparison::Identical),
+        Family::S390 | Family::Riscv64 | Family::Loongarch => return Ok(Comparison::Identical),
         // Only what is said to be a host's CPU is compared.
         Family::Arm if matches!(cpu, CpuDocument::Guest(_)) => return Ok(Comparison::Identical),
-        Family::Loongarch => return Err(cannot("compare CPUs", arch)),
         _ => {}
     }
     let Some(host) = host.filter(|host| host.to_guest().model_name().is_some()) else {
@@ -360,7 +359,7 @@ pub fn update(arch: Arch, guest: &mut Cpu, host: Option<&Cpu>, removed: CpuFeatu
             }
             Ok(())
         }
-        Family::Loongarch => Err(cannot("update guest CPU", arch)),
+        Family::Loongarch => Ok(()),
     }
 }
 

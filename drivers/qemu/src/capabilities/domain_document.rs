@@ -1,12 +1,17 @@
 //! `<domainCapabilities>`: what a guest of one emulator, machine and type can have.
 //!
-//! Models of processors are those that QEMU tells. Who makes them, and what the host's own model is called, stands in
-//! the catalogue of models, which this document does without: their vendor is `unknown`, `host-model` is not offered.
+//! Models of processors are those that QEMU tells and the [catalogue](virt_conf::cpu_models) knows.
 
+use std::collections::{BTreeSet, HashSet};
+use std::sync::Arc;
+
+use virt_conf::cpu::{CpuMaxPhysAddr, CpuMaxPhysAddrMode, CpuMode};
+use virt_conf::cpu_models;
 use virt_util::arch::Arch;
-use virt_util::xml::{Writer, XmlFlags};
+use virt_util::xml::{Writer, XmlElement as _, XmlFlags};
 
-use super::{Accel, CpuModel, Flag, QemuCaps, guest_is_native};
+use super::host_model::HostProcessor;
+use super::{Accel, CpuModel, Flag, QemuCaps};
 use crate::firmware::Supported;
 use crate::machine::MachineKind;
 
@@ -28,6 +33,8 @@ pub struct Subject<'a> {
 pub struct Facts {
     /// Architecture of the host.
     pub arch: Arch,
+    /// Its processor.
+    pub processor: Arc<HostProcessor>,
     /// What the machine can boot with.
     pub firmware: Supported,
     /// Images of firmware that exist.
@@ -36,8 +43,34 @@ pub struct Facts {
     pub vfio: bool,
     /// Versions of TPM that the emulator of TPMs can be; `None` without one.
     pub swtpm: Option<Vec<&'static str>>,
+    /// The program is there that shows a guest's display by RDP.
+    pub rdp: bool,
+    /// Guests that AMD's processor can encrypt.
+    pub sev_guests: SevGuests,
     /// Most virtual processors under KVM; 0 if not known.
     pub kvm_max_cpus: u32,
+}
+
+/// How many guests AMD's processor can encrypt at once: each needs a number, and has it from one of two ranges.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct SevGuests {
+    /// Those whose memory alone is encrypted.
+    pub plain: u32,
+    /// Those whose registers are encrypted too.
+    pub encrypted_state: u32,
+}
+
+impl SevGuests {
+    /// From registers ecx and edx of CPUID leaf 0x8000001f: the highest number, and the lowest of plain guests.
+    pub fn from_cpuid(highest: u32, lowest_plain: u32) -> Self {
+        if highest == 0 || lowest_plain == 0 {
+            return Self::default();
+        }
+        Self {
+            plain: highest.saturating_sub(lowest_plain).saturating_add(1),
+            encrypted_state: lowest_plain - 1,
+        }
+    }
 }
 
 /// The document.
@@ -64,7 +97,7 @@ pub fn format(caps: &QemuCaps, subject: &Subject<'_>, facts: &Facts) -> String {
     w.start("devices");
     devices(&mut w, caps, subject, facts);
     w.end("devices");
-    features(&mut w, caps, subject);
+    features(&mut w, caps, subject, facts);
     w.end("domainCapabilities");
     w.finish()
 }
@@ -118,57 +151,71 @@ fn os(w: &mut Writer, facts: &Facts) {
     w.end("os");
 }
 
-/// Machines of s390 from before models of processors could be chosen.
-const S390_HOST_ONLY: [&str; 4] = [
-    "s390-ccw-virtio-2.4",
-    "s390-ccw-virtio-2.5",
-    "s390-ccw-virtio-2.6",
-    "s390-ccw-virtio-2.7",
-];
-
 fn cpu(w: &mut Writer, caps: &QemuCaps, subject: &Subject<'_>, facts: &Facts) {
-    let host_only = MachineKind::new(subject.machine, subject.arch).is_s390_ccw()
-        && subject.accel == Accel::Kvm
-        && S390_HOST_ONLY.contains(&subject.machine);
-    let native = caps.arch.is_some_and(|arch| guest_is_native(facts.arch, arch));
+    let host = caps.host_models(facts.arch, &facts.processor, subject.accel);
+    let supports = |mode| {
+        caps.supports_cpu_mode(facts.arch, subject.accel, mode, subject.machine, host.as_ref())
+    };
     w.start("cpu");
-    let passthrough = subject.accel.is_hardware() && native;
     let migratable = [("on", caps.has(Flag::CpuMigratable)), ("off", true)];
     mode(
         w,
         "host-passthrough",
         "hostPassthroughMigratable",
-        passthrough,
+        supports(CpuMode::HostPassthrough),
         &migratable,
     );
-    let maximum = caps.has(Flag::CpuMax) && !host_only;
     mode(
         w,
         "maximum",
         "maximumMigratable",
-        maximum,
+        supports(CpuMode::Maximum),
         &[("on", true), ("off", true)],
     );
-    mode(w, "host-model", "", false, &[]);
-    let all = caps
-        .accel(subject.accel)
-        .cpu_models
-        .as_deref()
-        .unwrap_or_default();
-    // "host" is the mode above.
-    let mut models: Vec<&CpuModel> = all
-        .iter()
-        .filter(|model| model.name != "host" && !host_only)
-        .collect();
-    models.sort_by(|a, b| a.name.cmp(&b.name));
+    w.start("mode");
+    w.attribute("name", "host-model");
+    let model = host.as_ref().filter(|_| supports(CpuMode::HostModel));
+    w.attribute("supported", if model.is_some() { "yes" } else { "no" });
+    if let Some(host) = model {
+        let mut model = host.reported.clone();
+        if host.address_bits > 0 {
+            model.max_phys_addr = Some(CpuMaxPhysAddr {
+                mode: CpuMaxPhysAddrMode::Passthrough,
+                bits: None,
+                limit: Some(host.address_bits),
+            });
+        }
+        model.write_content(w);
+    }
+    w.end("mode");
+    let models = custom_models(caps, subject, supports(CpuMode::Custom));
     w.start("mode");
     w.attribute("name", "custom");
     w.attribute("supported", if models.is_empty() { "no" } else { "yes" });
     for model in models {
-        custom_model(w, model);
+        custom_model(w, model, caps.arch.unwrap_or(subject.arch));
     }
     w.end("mode");
     w.end("cpu");
+}
+
+/// The models of QEMU that the catalogue knows too, where it knows any, by name.
+fn custom_models<'a>(caps: &'a QemuCaps, subject: &Subject<'_>, supported: bool) -> Vec<&'a CpuModel> {
+    let Some(all) = caps.accel(subject.accel).cpu_models.as_deref().filter(|_| supported) else {
+        return Vec::new();
+    };
+    let Ok(known) = cpu_models::models(subject.arch) else {
+        return Vec::new();
+    };
+    let known: Option<HashSet<&str>> = known.map(|names| names.into_iter().collect());
+    // "host" is a mode.
+    let mut models: Vec<&CpuModel> = all
+        .iter()
+        .filter(|model| model.name != "host")
+        .filter(|model| known.as_ref().is_none_or(|known| known.contains(model.name.as_str())))
+        .collect();
+    models.sort_by(|a, b| a.name.cmp(&b.name));
+    models
 }
 
 fn mode(w: &mut Writer, name: &str, list: &str, supported: bool, values: &[(&str, bool)]) {
@@ -181,7 +228,7 @@ fn mode(w: &mut Writer, name: &str, list: &str, supported: bool, values: &[(&str
     w.end("mode");
 }
 
-fn custom_model(w: &mut Writer, model: &CpuModel) {
+fn custom_model(w: &mut Writer, model: &CpuModel, arch: Arch) {
     w.start("model");
     let usable = match model.usable {
         Some(true) => "yes",
@@ -192,13 +239,18 @@ fn custom_model(w: &mut Writer, model: &CpuModel) {
     if model.deprecated {
         w.attribute("deprecated", "yes");
     }
-    w.attribute("vendor", "unknown");
+    let vendor = cpu_models::vendor_of(arch, &model.name);
+    w.attribute("vendor", vendor.unwrap_or("unknown"));
+    if let Some(canonical) = cpu_models::canonical_name(arch, &model.name) {
+        w.attribute("canonical", canonical);
+    }
     w.text(&model.name);
     w.end("model");
     if !model.blockers.is_empty() {
         w.start("blockers");
         w.attribute("model", &model.name);
-        for feature in &model.blockers {
+        let blockers: BTreeSet<&String> = model.blockers.iter().collect();
+        for feature in blockers {
             w.start("feature");
             w.attribute("name", feature);
             w.end("feature");
@@ -242,6 +294,7 @@ fn devices(w: &mut Writer, caps: &QemuCaps, subject: &Subject<'_>, facts: &Facts
     let displays = [
         ("sdl", has(Flag::Sdl)),
         ("vnc", has(Flag::Vnc)),
+        ("rdp", has(Flag::DisplayDbus) && facts.rdp),
         ("spice", has(Flag::Spice)),
         ("egl-headless", has(Flag::EglHeadless)),
         ("dbus", has(Flag::DisplayDbus)),
@@ -374,7 +427,7 @@ fn tpm(w: &mut Writer, caps: &QemuCaps, facts: &Facts) {
     supported(w, "tpm", &lists);
 }
 
-fn features(w: &mut Writer, caps: &QemuCaps, subject: &Subject<'_>) {
+fn features(w: &mut Writer, caps: &QemuCaps, subject: &Subject<'_>, facts: &Facts) {
     let machine = MachineKind::new(subject.machine, subject.arch);
     w.start("features");
     let gic = |version: i32| {
@@ -406,7 +459,7 @@ fn features(w: &mut Writer, caps: &QemuCaps, subject: &Subject<'_>) {
     }
     let pc = machine.is_i440fx() || machine.is_q35() || machine.is_xenfv() || machine.is_isapc();
     simple(w, "ps2", pc && caps.has(Flag::MachineI8042Opt));
-    sev(w, caps);
+    sev(w, caps, facts.sev_guests);
     sgx(w, caps);
     if let Some(names) = &caps.hyperv {
         let names: Vec<(&str, bool)> = names.iter().map(|name| (name.as_str(), true)).collect();
@@ -428,7 +481,7 @@ fn features(w: &mut Writer, caps: &QemuCaps, subject: &Subject<'_>) {
     w.end("features");
 }
 
-fn sev(w: &mut Writer, caps: &QemuCaps) {
+fn sev(w: &mut Writer, caps: &QemuCaps, guests: SevGuests) {
     let Some(sev) = &caps.sev else {
         return simple(w, "sev", false);
     };
@@ -436,8 +489,8 @@ fn sev(w: &mut Writer, caps: &QemuCaps) {
     w.attribute("supported", "yes");
     w.text_element("cbitpos", &sev.cbitpos.to_string());
     w.text_element("reducedPhysBits", &sev.reduced_phys_bits.to_string());
-    w.text_element("maxGuests", "0");
-    w.text_element("maxESGuests", "0");
+    w.text_element("maxGuests", &guests.plain.to_string());
+    w.text_element("maxESGuests", &guests.encrypted_state.to_string());
     if let Some(id) = &sev.cpu0_id {
         w.text_element("cpu0Id", id);
     }

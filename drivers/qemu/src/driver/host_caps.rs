@@ -13,6 +13,7 @@ use virt_util::Result;
 use virt_util::arch::Arch;
 use virt_util::host::Host as ThisMachine;
 
+use crate::capabilities::domain_document::SevGuests;
 use crate::capabilities::host_model::HostProcessor;
 use crate::capabilities::{Accel, QemuCaps};
 
@@ -127,13 +128,24 @@ fn x86_data(machine: &ThisMachine) -> Option<CpuData> {
     Some(CpuData::from_readings(leaves.chain(registers)))
 }
 
-fn guest(arch: Arch, path: &std::path::Path, caps: &QemuCaps) -> Guest {
+/// How many guests the processor of `machine` can encrypt.
+pub fn sev_guests(machine: &ThisMachine) -> SevGuests {
+    let leaf = machine.cpuid().into_iter().find(|leaf| leaf.leaf == 0x8000_001f);
+    leaf.map_or_else(SevGuests::default, |leaf| {
+        let [_, _, ecx, edx] = leaf.registers;
+        SevGuests::from_cpuid(ecx, edx)
+    })
+}
+
+/// Guests of `arch` that the binary at `path` runs.
+pub fn guest(arch: Arch, path: &std::path::Path, caps: &QemuCaps) -> Guest {
     // libvirt tells the machines of the accelerator that guests get unless they ask for another.
     let accel = caps.preferred_accel().unwrap_or(Accel::Tcg);
-    let mut domains = vec![("qemu".to_owned(), GuestPrograms::default())];
-    if caps.supports_accel(Accel::Kvm) {
-        domains.push(("kvm".to_owned(), GuestPrograms::default()));
-    }
+    let domains = [Accel::Tcg, Accel::Kvm, Accel::Hvf]
+        .into_iter()
+        .filter(|accel| caps.supports_accel(*accel))
+        .map(|accel| (accel.domain_type().to_owned(), GuestPrograms::default()))
+        .collect();
     let switch = |name: &str, toggle| GuestFeature::Switch {
         name: name.to_owned(),
         default: true,
@@ -144,8 +156,11 @@ fn guest(arch: Arch, path: &std::path::Path, caps: &QemuCaps) -> Guest {
     if arch == Arch::I686 {
         features.extend([present("pae"), present("nonpae")]);
     }
+    if arch.is_x86() || arch == Arch::Aarch64 || arch.is_loongarch() {
+        features.push(switch("acpi", true));
+    }
     if arch.is_x86() {
-        features.extend([switch("acpi", true), switch("apic", false)]);
+        features.push(switch("apic", false));
     }
     features.extend([
         present("cpuselection"),
@@ -167,24 +182,28 @@ fn guest(arch: Arch, path: &std::path::Path, caps: &QemuCaps) -> Guest {
     }
 }
 
-/// Each machine by its name, and behind it once more by its alias.
+/// Each machine by its alias, and in front of that by its name if no other has that.
 fn machines(caps: &QemuCaps, accel: Accel) -> Vec<Machine> {
+    let known = &caps.accel(accel).machines;
     let mut machines = Vec::new();
-    for machine in &caps.accel(accel).machines {
-        machines.push(Machine {
-            name: machine.name.clone(),
-            canonical: None,
+    for machine in known {
+        let entry = |name: &str, canonical: Option<&str>| Machine {
+            name: name.to_owned(),
+            canonical: canonical.map(str::to_owned),
             max_cpus: machine.max_cpus,
             deprecated: machine.deprecated,
-        });
-        if let Some(alias) = &machine.alias {
-            machines.push(Machine {
-                name: alias.clone(),
-                canonical: Some(machine.name.clone()),
-                max_cpus: machine.max_cpus,
-                deprecated: machine.deprecated,
-            });
+        };
+        let Some(alias) = &machine.alias else {
+            machines.push(entry(&machine.name, None));
+            continue;
+        };
+        let is_shown = known
+            .iter()
+            .any(|other| *other.alias.as_ref().unwrap_or(&other.name) == machine.name);
+        if !is_shown {
+            machines.push(entry(&machine.name, None));
         }
+        machines.push(entry(alias, Some(&machine.name)));
     }
     machines
 }

@@ -12,7 +12,7 @@ use virt_conf::domain::normalize::{NormalizeContext, NormalizeFlags, SystemRando
 use virt_conf::domain::validate::validate;
 use virt_util::arch::Arch;
 use virt_util::bitmap::Bitmap;
-use virt_util::command::{Capabilities, Limit, SystemSpawner, common_environment};
+use virt_util::command::{Capabilities, Limit, SystemSpawner, common_environment, find_program};
 use virt_util::host::Host as Machine;
 use virt_util::{ErrorCode, Result};
 
@@ -419,12 +419,18 @@ impl Planner for QemuPlanner {
         }
         let facts = Facts {
             arch: self.arch,
+            processor: self.processor(),
             firmware,
             loaders,
             vfio: vfio_is_usable(),
             // Guests with an emulated TPM cannot be started yet.
             swtpm: None,
-            kvm_max_cpus: 0,
+            rdp: find_program(Path::new("qemu-rdp")).is_ok(),
+            sev_guests: host_caps::sev_guests(&self.machine),
+            kvm_max_cpus: match accel {
+                Accel::Kvm => self.machine.kvm_max_vcpus()?,
+                _ => 0,
+            },
         };
         let subject = Subject {
             emulator: &emulator,

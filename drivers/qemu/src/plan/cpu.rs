@@ -54,13 +54,8 @@ impl Builder<'_> {
                     options.switch("migratable", cpu.migratable);
                 }
             }
-            CpuMode::HostModel if self.arch.is_ppc64() => {
-                options.0.push_str("host");
-                if let Some(model) = cpu.model_name() {
-                    // The machine is told the model; see max-cpu-compat.
-                    tracing::trace!(model, "host CPU in compatibility mode");
-                }
-            }
+            // The machine is told the generation.
+            CpuMode::HostModel if self.arch.is_ppc64() => options.0.push_str("host"),
             CpuMode::HostModel => {
                 let what = "the host CPU model was not resolved before the command line was made";
                 return Err(VirtError::internal(what));

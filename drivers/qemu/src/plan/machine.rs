@@ -1,5 +1,6 @@
 //! `-machine`, `-accel` and what goes with them.
 
+use virt_conf::cpu::CpuMode;
 use virt_conf::domain::clock::TimerName;
 use virt_conf::domain::features::GicVersion;
 use virt_conf::domain::features::State;
@@ -51,6 +52,14 @@ impl Builder<'_> {
             options.put("iommu", "smmuv3");
         }
         self.machine_memory(&mut options);
+        let generation = domain
+            .cpu
+            .as_ref()
+            .filter(|cpu| cpu.mode == CpuMode::HostModel && self.machine().is_pseries())
+            .and_then(|cpu| cpu.model_name());
+        if let Some(generation) = generation {
+            options.put("max-cpu-compat", generation);
+        }
         if !self.caps.has(Flag::VirtioCcwDeviceLoadparm) && matches!(self.arch, Arch::S390 | Arch::S390x) {
             let disks = domain.devices.disks.iter().map(|device| &device.info);
             let interfaces = domain.devices.interfaces.iter().map(|device| &device.info);

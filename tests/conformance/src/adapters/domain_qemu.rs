@@ -115,6 +115,11 @@ pub(super) fn driver(case: &Case, corpus: &Corpus) -> Result<Driver, String> {
             })
             .collect();
     }
+    // A case that names the host's CPU has it from the host, not from the binary.
+    if case.more.contains_key("host_cpu") {
+        caps.kvm.host_cpu = None;
+        caps.tcg.host_cpu = None;
+    }
     let arch: Arch = case
         .arch
         .as_deref()

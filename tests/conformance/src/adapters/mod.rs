@@ -72,6 +72,8 @@ const ADAPTERS: &[(&str, &str, Adapter)] = &[
     ("rpc-message", "message", rpc_message::message),
     ("util-text", "keycode-name", keycodes::name),
     ("util-text", "keycode-translate", keycodes::translate),
+    ("qemu-capabilities", "domain-caps", qemu_capabilities::domain_caps),
+    ("qemu-capabilities", "guest-caps", qemu_capabilities::guest_caps),
     ("qemu-capabilities", "probe", qemu_capabilities::probe),
     ("qemu-firmware", "firmware-format", qemu_firmware::format),
     ("qemu-firmware", "firmware-precedence", qemu_firmware::precedence),
