@@ -171,7 +171,9 @@ impl Cpu {
 
     /// Whether an unsupported model may be replaced.
     pub fn fallback(&self) -> CpuFallback {
-        self.model.as_ref().map_or_else(CpuFallback::default, |model| model.fallback)
+        self.model
+            .as_ref()
+            .map_or_else(CpuFallback::default, |model| model.fallback)
     }
 
     /// What is said about a feature.

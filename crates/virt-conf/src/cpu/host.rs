@@ -1,7 +1,9 @@
 //! The CPU of a host, and a document that may be about either.
 
 use virt_util::arch::Arch;
-use virt_util::xml::{At, Doc, DocOptions, Element, Reader, Xml, XmlElement as _, XmlFlags, error_at, error_with};
+use virt_util::xml::{
+    At, Doc, DocOptions, Element, Reader, Xml, XmlElement as _, XmlFlags, error_at, error_with,
+};
 use virt_util::{ErrorCode, Result};
 
 use super::{Cpu, CpuCache, CpuFeature, CpuFeaturePolicy, CpuMaxPhysAddr, CpuMode, CpuModel, CpuTopology};

@@ -22,8 +22,8 @@ static FEATURES: LazyLock<HashSet<&'static str>> = LazyLock::new(|| {
 /// Names of the bits of the kernel's `AT_HWCAP` on 64-bit ARM, from the lowest.
 const HWCAP: [&str; 32] = [
     "fp", "asimd", "evtstrm", "aes", "pmull", "sha1", "sha2", "crc32", "atomics", "fphp", "asimdhp", "cpuid",
-    "asimdrdm", "jscvt", "fcma", "lrcpc", "dcpop", "sha3", "sm3", "sm4", "asimddp", "sha512", "sve", "asimdfhm",
-    "dit", "uscat", "ilrcpc", "flagm", "ssbs", "sb", "paca", "pacg",
+    "asimdrdm", "jscvt", "fcma", "lrcpc", "dcpop", "sha3", "sm3", "sm4", "asimddp", "sha512", "sve",
+    "asimdfhm", "dit", "uscat", "ilrcpc", "flagm", "ssbs", "sb", "paca", "pacg",
 ];
 
 /// The CPU of a host whose register `MIDR_EL1` is `midr` and whose kernel says `hwcap`.
@@ -47,7 +47,9 @@ pub(super) fn host_cpu(midr: u64, hwcap: u64) -> Result<HostCpu> {
         features: (0..)
             .zip(HWCAP)
             .filter(|(bit, _)| hwcap & (1 << bit) != 0)
-            .map(|(_, name)| HostCpuFeature { name: name.to_owned() })
+            .map(|(_, name)| HostCpuFeature {
+                name: name.to_owned(),
+            })
             .collect(),
         ..HostCpu::default()
     })
@@ -98,7 +100,10 @@ mod tests {
         assert_eq!(identify(0x43, 0x0af), (Some("Cavium"), Some("ThunderX2 99xx")));
         assert_eq!(identify(0, 0), (None, None));
         let cpu = host_cpu(0x410f_d083, 0x3).unwrap();
-        assert_eq!((cpu.model.as_deref(), cpu.features.len()), (Some("cortex-a72"), 2));
+        assert_eq!(
+            (cpu.model.as_deref(), cpu.features.len()),
+            (Some("cortex-a72"), 2)
+        );
         assert!(host_cpu(0, 0).is_err());
         assert!(knows_feature("sve512") && !knows_feature("avx"));
     }

@@ -27,7 +27,9 @@ use std::collections::HashMap;
 use virt_util::arch::Arch;
 use virt_util::{ErrorCode, Result, VirtError};
 
-use crate::cpu::{Cpu, CpuCheck, CpuDocument, CpuFallback, CpuFeaturePolicy, CpuMatch, CpuMode, CpuModel, HostCpu};
+use crate::cpu::{
+    Cpu, CpuCheck, CpuDocument, CpuFallback, CpuFeaturePolicy, CpuMatch, CpuMode, CpuModel, HostCpu,
+};
 
 pub use x86::{CpuData, Reading, drop_msr_features, encode_signature, is_msr_feature};
 
@@ -274,7 +276,9 @@ pub fn baseline(
     allowed: Option<&[&str]>,
     migratable: bool,
 ) -> Result<Cpu> {
-    let first = cpus.first().ok_or_else(|| VirtError::invalid_arg("no CPUs given"))?;
+    let first = cpus
+        .first()
+        .ok_or_else(|| VirtError::invalid_arg("no CPUs given"))?;
     let guests: Vec<Cpu> = cpus.iter().map(CpuDocument::to_guest).collect();
     if let Some(index) = guests.iter().position(|cpu| cpu.model_name().is_none()) {
         return Err(VirtError::invalid_arg(format_args!(

@@ -71,7 +71,10 @@ pub(super) fn convert_legacy(cpu: &mut Cpu) {
 pub(super) fn compare(host: &CpuDocument, other: &CpuDocument) -> Result<Comparison> {
     let mut cpu = other.to_guest();
     convert_legacy(&mut cpu);
-    if let Some(arch) = other.arch().filter(|arch| !matches!(arch, Arch::Ppc64 | Arch::Ppc64le)) {
+    if let Some(arch) = other
+        .arch()
+        .filter(|arch| !matches!(arch, Arch::Ppc64 | Arch::Ppc64le))
+    {
         return Ok(Comparison::Incompatible(format!(
             "CPU arch {arch} does not match host arch"
         )));
@@ -137,7 +140,10 @@ pub(super) fn baseline(cpus: &[Cpu]) -> Result<Cpu> {
         let Some(vendor) = cpu.vendor.as_deref() else {
             continue;
         };
-        if !TABLE.lines().any(|line| line.strip_prefix("vendor ") == Some(vendor)) {
+        if !TABLE
+            .lines()
+            .any(|line| line.strip_prefix("vendor ") == Some(vendor))
+        {
             return Err(failed(format_args!("Unknown CPU vendor {vendor}")));
         }
         if vendor != maker {

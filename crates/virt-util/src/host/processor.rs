@@ -144,7 +144,10 @@ impl Host {
         let digits = text.trim().trim_start_matches("0x");
         let number = u64::from_str_radix(digits, 16);
         number.map(Some).map_err(|_| {
-            VirtError::internal(format_args!("'{digits}' in file '{}' is not a number", path.display()))
+            VirtError::internal(format_args!(
+                "'{digits}' in file '{}' is not a number",
+                path.display()
+            ))
         })
     }
 }
@@ -167,8 +170,15 @@ mod tests {
     #[test]
     fn only_the_machine_itself_answers() {
         let leaves = Host::system().cpuid();
-        assert_eq!(leaves.is_empty(), !cfg!(any(target_arch = "x86", target_arch = "x86_64")));
-        assert!(leaves.windows(2).all(|pair| (pair[0].leaf, pair[0].subleaf) < (pair[1].leaf, pair[1].subleaf)));
+        assert_eq!(
+            leaves.is_empty(),
+            !cfg!(any(target_arch = "x86", target_arch = "x86_64"))
+        );
+        assert!(
+            leaves
+                .windows(2)
+                .all(|pair| (pair[0].leaf, pair[0].subleaf) < (pair[1].leaf, pair[1].subleaf))
+        );
         assert!(Host::at("/nowhere").cpuid().is_empty());
         assert!(Host::at("/nowhere").tsc().is_none() && Host::at("/nowhere").msr(0x10a).is_none());
     }

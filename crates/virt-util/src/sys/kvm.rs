@@ -56,7 +56,12 @@ pub fn check_extension(device: &Path, capability: u32) -> Result<u32> {
 /// # Errors
 /// `SYSTEM_ERROR` if the module does not make one.
 pub fn tsc_khz(device: &Path) -> Result<u32> {
-    let what = || format!("'{}' does not tell the frequency of its clock counter", device.display());
+    let what = || {
+        format!(
+            "'{}' does not tell the frequency of its clock counter",
+            device.display()
+        )
+    };
     let file = OpenOptions::new()
         .read(true)
         .write(true)

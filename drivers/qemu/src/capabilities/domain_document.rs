@@ -153,9 +153,8 @@ fn os(w: &mut Writer, facts: &Facts) {
 
 fn cpu(w: &mut Writer, caps: &QemuCaps, subject: &Subject<'_>, facts: &Facts) {
     let host = caps.host_models(facts.arch, &facts.processor, subject.accel);
-    let supports = |mode| {
-        caps.supports_cpu_mode(facts.arch, subject.accel, mode, subject.machine, host.as_ref())
-    };
+    let supports =
+        |mode| caps.supports_cpu_mode(facts.arch, subject.accel, mode, subject.machine, host.as_ref());
     w.start("cpu");
     let migratable = [("on", caps.has(Flag::CpuMigratable)), ("off", true)];
     mode(
@@ -201,7 +200,12 @@ fn cpu(w: &mut Writer, caps: &QemuCaps, subject: &Subject<'_>, facts: &Facts) {
 
 /// The models of QEMU that the catalogue knows too, where it knows any, by name.
 fn custom_models<'a>(caps: &'a QemuCaps, subject: &Subject<'_>, supported: bool) -> Vec<&'a CpuModel> {
-    let Some(all) = caps.accel(subject.accel).cpu_models.as_deref().filter(|_| supported) else {
+    let Some(all) = caps
+        .accel(subject.accel)
+        .cpu_models
+        .as_deref()
+        .filter(|_| supported)
+    else {
         return Vec::new();
     };
     let Ok(known) = cpu_models::models(subject.arch) else {
@@ -212,7 +216,11 @@ fn custom_models<'a>(caps: &'a QemuCaps, subject: &Subject<'_>, supported: bool)
     let mut models: Vec<&CpuModel> = all
         .iter()
         .filter(|model| model.name != "host")
-        .filter(|model| known.as_ref().is_none_or(|known| known.contains(model.name.as_str())))
+        .filter(|model| {
+            known
+                .as_ref()
+                .is_none_or(|known| known.contains(model.name.as_str()))
+        })
         .collect();
     models.sort_by(|a, b| a.name.cmp(&b.name));
     models

@@ -3,12 +3,17 @@
 //! QEMU tells what `host` (or `max` without an accelerator) means by its properties. Where it does not, the host's own
 //! processor is asked, as far as the caller has done so: nothing is read here.
 
-use virt_conf::cpu::{Cpu, CpuCheck, CpuDocument, CpuFallback, CpuFeature, CpuFeaturePolicy, CpuMatch, CpuMode, CpuModel as ModelName, CpuSignature};
+use virt_conf::cpu::{
+    Cpu, CpuCheck, CpuDocument, CpuFallback, CpuFeature, CpuFeaturePolicy, CpuMatch, CpuMode,
+    CpuModel as ModelName, CpuSignature,
+};
 use virt_conf::cpu_models::{self, Comparison, CpuData, HypervisorModel, HypervisorModels};
 use virt_util::arch::Arch;
 use virt_util::{ErrorCode, Result, VirtError};
 
-use super::{Accel, AccelCaps, CpuModelInfo, CpuValue, Flag, QemuCaps, cpu_feature_from_qemu, guest_is_native};
+use super::{
+    Accel, AccelCaps, CpuModelInfo, CpuValue, Flag, QemuCaps, cpu_feature_from_qemu, guest_is_native,
+};
 
 /// Features that QEMU never had, or that it dropped because they did nothing.
 const IGNORED_FEATURES: [&str; 8] = [
@@ -196,7 +201,12 @@ pub fn told_model(caps: &QemuCaps, accel: Accel, migratable: bool) -> Result<Opt
 impl QemuCaps {
     /// The host's CPU as guests under `accel` can have it; nothing if that is not known, or guests are of another
     /// architecture.
-    pub fn host_models(&self, host_arch: Arch, processor: &HostProcessor, accel: Accel) -> Option<HostModels> {
+    pub fn host_models(
+        &self,
+        host_arch: Arch,
+        processor: &HostProcessor,
+        accel: Accel,
+    ) -> Option<HostModels> {
         let arch = self.arch?;
         if !guest_is_native(host_arch, arch) {
             return None;
@@ -204,7 +214,10 @@ impl QemuCaps {
         match self.find_host_models(arch, processor, accel) {
             Ok(models) => models,
             Err(error) => {
-                tracing::debug!("no model of the host's CPU for {}: {error:#}", accel.domain_type());
+                tracing::debug!(
+                    "no model of the host's CPU for {}: {error:#}",
+                    accel.domain_type()
+                );
                 None
             }
         }
@@ -269,7 +282,11 @@ impl QemuCaps {
             reported,
             migratable,
             full,
-            address_bits: if accel.is_hardware() { processor.address_bits } else { 0 },
+            address_bits: if accel.is_hardware() {
+                processor.address_bits
+            } else {
+                0
+            },
         }))
     }
 
@@ -348,7 +365,9 @@ impl QemuCaps {
     /// # Errors
     /// `CONFIG_UNSUPPORTED` for what cannot be, `CPU_INCOMPATIBLE` for what this host cannot give.
     pub fn resolve_guest_cpu(&self, cpu: &mut Cpu, guest: &GuestKind<'_>) -> Result<()> {
-        let GuestKind { arch, accel, fresh, .. } = *guest;
+        let GuestKind {
+            arch, accel, fresh, ..
+        } = *guest;
         if cpu.mode == CpuMode::Custom && cpu.model_name().is_none() {
             return Ok(());
         }
@@ -375,8 +394,14 @@ impl QemuCaps {
         if !matches!(cpu.mode, CpuMode::HostPassthrough | CpuMode::Maximum) {
             if cpu.check == Some(CpuCheck::Partial) {
                 let with = host.as_ref().map(HostModels::full);
-                self.check_cpu(guest.host_arch, accel, host.as_ref(), with, &CpuDocument::Guest(cpu.clone()))?
-                    .or_fail()?;
+                self.check_cpu(
+                    guest.host_arch,
+                    accel,
+                    host.as_ref(),
+                    with,
+                    &CpuDocument::Guest(cpu.clone()),
+                )?
+                .or_fail()?;
             }
             // A guest that goes on has features that were removed from its model later.
             let removed = if fresh {

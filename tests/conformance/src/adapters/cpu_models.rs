@@ -1,7 +1,7 @@
 //! Area `cpu-models`: arithmetic with models of CPUs.
 
 use serde_json::Value;
-use virt_conf::cpu::{CpuDocument, CpuFallback, CpuFeaturePolicy, CpuMatch, HostCpu, Cpu};
+use virt_conf::cpu::{Cpu, CpuDocument, CpuFallback, CpuFeaturePolicy, CpuMatch, HostCpu};
 use virt_conf::cpu_models::{self, CpuData, HypervisorModel, HypervisorModels, encode_signature};
 use virt_driver_qemu::capabilities::host_model::told_model;
 use virt_driver_qemu::capabilities::{Accel, QemuCaps, probe};
@@ -38,13 +38,20 @@ fn data(case: &Case, corpus: &Corpus, role: &str) -> Result<CpuData, String> {
 
 fn judge(case: &Case, corpus: &Corpus, have: VirtResult<CpuDocument>) -> Result<Outcome, String> {
     let want = corpus.expected(case, "xml")?;
-    Ok(Outcome::of_text(case, have.map(|cpu| cpu.format()), want.as_deref()))
+    Ok(Outcome::of_text(
+        case,
+        have.map(|cpu| cpu.format()),
+        want.as_deref(),
+    ))
 }
 
 /// A host's CPU and another.
 pub fn compare(case: &Case, corpus: &Corpus) -> Outcome {
     let run = || -> Result<Outcome, String> {
-        let (host, other) = (cpu(corpus, file(case, "host")?)?, cpu(corpus, file(case, "cpu")?)?);
+        let (host, other) = (
+            cpu(corpus, file(case, "host")?)?,
+            cpu(corpus, file(case, "cpu")?)?,
+        );
         let arch = host.arch().ok_or("the host's CPU has no architecture")?;
         let have = match cpu_models::compare(arch, Some(&host), &other) {
             Ok(cpu_models::Comparison::Incompatible(_)) => "INCOMPATIBLE",
@@ -90,7 +97,12 @@ pub fn guest_cpu(case: &Case, corpus: &Corpus) -> Outcome {
         let have = (|| {
             cpu_models::convert_legacy(arch, &mut guest)?;
             cpu_models::compare(arch, Some(&host), &guest.clone().into())?.or_fail()?;
-            cpu_models::update(arch, &mut guest, Some(&host.to_guest()), CpuFeaturePolicy::Disable)?;
+            cpu_models::update(
+                arch,
+                &mut guest,
+                Some(&host.to_guest()),
+                CpuFeaturePolicy::Disable,
+            )?;
             cpu_models::translate(arch, &mut guest, models.as_ref())?;
             Ok(guest.into())
         })();
@@ -139,7 +151,10 @@ pub fn baseline(case: &Case, corpus: &Corpus) -> Outcome {
 pub fn cpuid_baseline(case: &Case, corpus: &Corpus) -> Outcome {
     let run = || -> Result<Outcome, String> {
         let arch = arch(case)?;
-        let names = case.input.as_array().ok_or("the case has no list of input files")?;
+        let names = case
+            .input
+            .as_array()
+            .ok_or("the case has no list of input files")?;
         let cpus = names
             .iter()
             .filter_map(Value::as_str)
@@ -185,9 +200,7 @@ pub fn validate_features(case: &Case, corpus: &Corpus) -> Outcome {
 
 /// The numbers of a processor.
 pub fn signature(case: &Case, corpus: &Corpus) -> Outcome {
-    let run = || -> Result<Outcome, String> {
-        same_signature(case, corpus, &data(case, corpus, "cpuid")?)
-    };
+    let run = || -> Result<Outcome, String> { same_signature(case, corpus, &data(case, corpus, "cpuid")?) };
     run().into()
 }
 
@@ -232,7 +245,10 @@ impl QmpPeer for Replies {
                 "query-cpu-definitions" => "definitions",
                 _ => "model-expansion",
             };
-            let reply = self.0.iter().find(|reply| reply.get("id").is_some_and(|own| own == id));
+            let reply = self
+                .0
+                .iter()
+                .find(|reply| reply.get("id").is_some_and(|own| own == id));
             let value = reply.and_then(|reply| reply.get("return"));
             let value = value.ok_or_else(|| VirtError::internal(format_args!("no reply '{id}'")));
             value.map(|value| Ok(value.clone()))
@@ -276,7 +292,11 @@ pub fn qemu_json(case: &Case, corpus: &Corpus) -> Outcome {
         let caps = qemu(case, corpus)?;
         let cpu = told_model(&caps, Accel::Kvm, false)
             .and_then(|cpu| cpu.ok_or_else(|| VirtError::internal("QEMU tells no model")));
-        let info = caps.accel(Accel::Kvm).host_cpu.as_ref().ok_or("QEMU tells no CPU")?;
+        let info = caps
+            .accel(Accel::Kvm)
+            .host_cpu
+            .as_ref()
+            .ok_or("QEMU tells no CPU")?;
         let data = info.x86_data(false).map_err(text)?;
         Ok(Outcome::all([
             judge(case, corpus, cpu.map(CpuDocument::from))?,

@@ -7,9 +7,9 @@ use std::path::Path;
 use std::sync::Arc;
 use virt_conf::capabilities::Capabilities;
 use virt_conf::cpu::{CpuTopology, HostCpu, HostCpuFeature};
+use virt_driver_qemu::capabilities::domain_document::{self, Facts, SevGuests, Subject};
 use virt_driver_qemu::capabilities::host_model::HostProcessor;
 use virt_driver_qemu::capabilities::recorded::Recorded;
-use virt_driver_qemu::capabilities::domain_document::{self, Facts, SevGuests, Subject};
 use virt_driver_qemu::capabilities::{Accel, Flag, QemuCaps, cache_xml, probe};
 use virt_driver_qemu::driver::host_caps;
 use virt_driver_qemu::firmware::{SearchPath, supported};
@@ -97,7 +97,11 @@ pub fn domain_caps(case: &Case, corpus: &Corpus) -> Outcome {
         let arch = arch(case)?;
         let accel = Accel::from_domain_type(case.text("virttype")?).ok_or("unknown type")?;
         // The case's type is that of the document; the machine is found as for the binary's usual type.
-        let usual = if caps.has(Flag::Kvm) { Accel::Kvm } else { Accel::Tcg };
+        let usual = if caps.has(Flag::Kvm) {
+            Accel::Kvm
+        } else {
+            Accel::Tcg
+        };
         let machine = match case.param("machine").as_str() {
             Some(name) => caps.canonical_machine(usual, name),
             None => caps.preferred_machine(usual).unwrap_or_default(),
@@ -157,8 +161,16 @@ pub fn host_processor(corpus: &Corpus, name: &str, address_bits: u32) -> Result<
         .and_then(|cpus| cpus.get(name))
         .ok_or_else(|| format!("no host CPU '{name}'"))?;
     let text = |key: &str| one.get(key).and_then(Value::as_str).map(str::to_owned);
-    let number = |key: &str| one.get(key).and_then(Value::as_u64).and_then(|n| u32::try_from(n).ok());
-    let features = one.get("features").and_then(Value::as_array).into_iter().flatten();
+    let number = |key: &str| {
+        one.get(key)
+            .and_then(Value::as_u64)
+            .and_then(|n| u32::try_from(n).ok())
+    };
+    let features = one
+        .get("features")
+        .and_then(Value::as_array)
+        .into_iter()
+        .flatten();
     let cpu = HostCpu {
         arch: text("arch"),
         model: text("model"),
@@ -172,7 +184,9 @@ pub fn host_processor(corpus: &Corpus, name: &str, address_bits: u32) -> Result<
         }),
         features: features
             .filter_map(Value::as_str)
-            .map(|name| HostCpuFeature { name: name.to_owned() })
+            .map(|name| HostCpuFeature {
+                name: name.to_owned(),
+            })
             .collect(),
         ..HostCpu::default()
     };

@@ -121,7 +121,9 @@ impl Catalogue {
     }
 
     pub(super) fn feature_name(&self, id: FeatureId) -> &'static str {
-        self.features.get(usize::from(id)).map_or("", |feature| feature.name)
+        self.features
+            .get(usize::from(id))
+            .map_or("", |feature| feature.name)
     }
 
     pub(super) fn names(&self, set: FeatureSet) -> impl Iterator<Item = &'static str> + '_ {
@@ -159,10 +161,7 @@ impl Catalogue {
             }
         }
         if catalogue.features.len() > ROOM {
-            return Err(format!(
-                "{} features, room for {ROOM}",
-                catalogue.features.len()
-            ));
+            return Err(format!("{} features, room for {ROOM}", catalogue.features.len()));
         }
         Ok(catalogue)
     }
@@ -329,7 +328,10 @@ mod tests {
         let catalogue = Catalogue::read(TABLE).unwrap();
         assert_eq!(catalogue.vendors.len(), 3);
         assert!(catalogue.features.len() > 300 && catalogue.models.len() >= 150);
-        assert_eq!(letters("GenuineIntel"), Some([0x756e_6547, 0x4965_6e69, 0x6c65_746e]));
+        assert_eq!(
+            letters("GenuineIntel"),
+            Some([0x756e_6547, 0x4965_6e69, 0x6c65_746e])
+        );
         let haswell = catalogue.model("Haswell").unwrap();
         let canonical = haswell.canonical.map(|id| catalogue.models[id].name);
         assert_eq!(canonical, Some("Haswell-v1"));
@@ -340,7 +342,13 @@ mod tests {
 
     #[test]
     fn what_is_wrong_in_a_table_is_told_with_its_line() {
-        for bad in ["nonsense", "model", "  features x", "model a\n  features x", "vendor short abc"] {
+        for bad in [
+            "nonsense",
+            "model",
+            "  features x",
+            "model a\n  features x",
+            "vendor short abc",
+        ] {
             assert!(Catalogue::read(bad).is_err(), "{bad}");
         }
     }

@@ -17,7 +17,11 @@ pub(in crate::cpu_models) fn compare(host: &CpuDocument, other: &CpuDocument) ->
         return incompatible(format!("CPU arch {arch} does not match host arch"));
     }
     let (host, cpu) = (host.to_guest(), other.to_guest());
-    if let Some(vendor) = cpu.vendor.as_deref().filter(|vendor| host.vendor.as_deref() != Some(vendor)) {
+    if let Some(vendor) = cpu
+        .vendor
+        .as_deref()
+        .filter(|vendor| host.vendor.as_deref() != Some(vendor))
+    {
         return incompatible(format!(
             "host CPU vendor does not match required CPU vendor {vendor}"
         ));
@@ -51,7 +55,10 @@ pub(in crate::cpu_models) fn compare(host: &CpuDocument, other: &CpuDocument) ->
         return Ok(Comparison::Identical);
     }
     if matches!(other, CpuDocument::Guest(cpu) if cpu.matching == CpuMatch::Strict) {
-        return with("Host CPU does not strictly match guest CPU: Extra features", extra);
+        return with(
+            "Host CPU does not strictly match guest CPU: Extra features",
+            extra,
+        );
     }
     Ok(Comparison::Superset)
 }
@@ -104,7 +111,10 @@ pub(in crate::cpu_models) fn baseline(
     }
     let mut data = CpuData::of(common.unwrap_or_default());
     if let Some(allowed) = allowed {
-        let allowed: FeatureSet = allowed.iter().filter_map(|name| catalogue.feature(name)).collect();
+        let allowed: FeatureSet = allowed
+            .iter()
+            .filter_map(|name| catalogue.feature(name))
+            .collect();
         data.features = data.features.intersection(&allowed);
     }
     if data.is_empty() {

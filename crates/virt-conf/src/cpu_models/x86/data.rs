@@ -84,7 +84,9 @@ impl CpuData {
     /// From a processor's answers. Unknown ones are passed over.
     pub fn from_readings(readings: impl IntoIterator<Item = Reading>) -> Self {
         let mut data = Self::default();
-        readings.into_iter().for_each(|reading| data.add_reading(&reading));
+        readings
+            .into_iter()
+            .for_each(|reading| data.add_reading(&reading));
         data
     }
 
@@ -259,7 +261,11 @@ pub fn encode_signature(signature: CpuSignature) -> u32 {
         stepping,
     } = signature;
     let extended = family.saturating_sub(0xf);
-    (extended & 0xff) << 20 | ((model >> 4) & 0xf) << 16 | family.min(0xf) << 8 | (model & 0xf) << 4 | (stepping & 0xf)
+    (extended & 0xff) << 20
+        | ((model >> 4) & 0xf) << 16
+        | family.min(0xf) << 8
+        | (model & 0xf) << 4
+        | (stepping & 0xf)
 }
 
 /// The numbers in register eax of leaf 1.

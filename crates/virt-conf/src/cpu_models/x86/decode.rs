@@ -9,7 +9,9 @@ use virt_util::{ErrorCode, Result, VirtError};
 use super::catalogue::{Model, catalogue};
 use super::data::{CpuData, decode_signature};
 use super::set::FeatureSet;
-use crate::cpu::{Cpu, CpuFallback, CpuFeature, CpuFeaturePolicy, CpuModel, CpuSignature, HostCpu, HostCpuFeature};
+use crate::cpu::{
+    Cpu, CpuFallback, CpuFeature, CpuFeaturePolicy, CpuModel, CpuSignature, HostCpu, HostCpuFeature,
+};
 use crate::cpu_models::HypervisorModels;
 
 /// Bits of a signature that mean something.
@@ -215,7 +217,10 @@ fn drop_broken_tsx(features: &mut FeatureSet, signature: CpuSignature) {
         stepping,
     } = signature;
     if family == 6 && (matches!(model, 60 | 69 | 70) || (model == 63 && stepping < 4)) {
-        for id in ["hle", "rtm"].into_iter().filter_map(|name| catalogue().feature(name)) {
+        for id in ["hle", "rtm"]
+            .into_iter()
+            .filter_map(|name| catalogue().feature(name))
+        {
             features.remove(id);
         }
     }
@@ -234,7 +239,9 @@ pub(in crate::cpu_models) fn host_cpu(data: &CpuData) -> Result<HostCpu> {
         features: decoded
             .features
             .into_iter()
-            .map(|(name, _)| HostCpuFeature { name: name.to_owned() })
+            .map(|(name, _)| HostCpuFeature {
+                name: name.to_owned(),
+            })
             .collect(),
         ..HostCpu::default()
     })

@@ -39,17 +39,26 @@ impl FeatureSet {
     }
 
     pub(super) fn union(mut self, other: &Self) -> Self {
-        self.0.iter_mut().zip(&other.0).for_each(|(word, other)| *word |= other);
+        self.0
+            .iter_mut()
+            .zip(&other.0)
+            .for_each(|(word, other)| *word |= other);
         self
     }
 
     pub(super) fn intersection(mut self, other: &Self) -> Self {
-        self.0.iter_mut().zip(&other.0).for_each(|(word, other)| *word &= other);
+        self.0
+            .iter_mut()
+            .zip(&other.0)
+            .for_each(|(word, other)| *word &= other);
         self
     }
 
     pub(super) fn without(mut self, other: &Self) -> Self {
-        self.0.iter_mut().zip(&other.0).for_each(|(word, other)| *word &= !other);
+        self.0
+            .iter_mut()
+            .zip(&other.0)
+            .for_each(|(word, other)| *word &= !other);
         self
     }
 
@@ -57,7 +66,9 @@ impl FeatureSet {
     pub(super) fn iter(self) -> impl Iterator<Item = FeatureId> {
         (0..).zip(self.0).flat_map(|(index, mut word): (u16, u64)| {
             std::iter::from_fn(move || {
-                let bit = u16::try_from(word.trailing_zeros()).ok().filter(|bit| *bit < 64)?;
+                let bit = u16::try_from(word.trailing_zeros())
+                    .ok()
+                    .filter(|bit| *bit < 64)?;
                 word &= word - 1;
                 Some(index * 64 + bit)
             })

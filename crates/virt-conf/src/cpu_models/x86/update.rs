@@ -166,7 +166,10 @@ pub(in crate::cpu_models) fn expand(cpu: &mut Cpu) -> Result<()> {
         })
         .collect();
     for feature in said {
-        if matches!(feature.policy, CpuFeaturePolicy::Require | CpuFeaturePolicy::Disable) {
+        if matches!(
+            feature.policy,
+            CpuFeaturePolicy::Require | CpuFeaturePolicy::Disable
+        ) {
             cpu.set_feature(&feature.name, feature.policy);
         }
     }
