@@ -9,6 +9,7 @@
 //! | [`capabilities`] | what a host offers |
 //! | [`cpu_models`] | what the names of CPU models and features mean: a catalogue, and arithmetic |
 //! | [`storage_pool`], [`storage_volume`] | storage pools with their capabilities, and their volumes |
+//! | [`node_device`] | devices of the host |
 //! | [`secret`] | what is known of a secret |
 //! | [`values`], [`scaled`] | CPU sets, MAC addresses, sizes with units |
 //! | [`vmx`] | VMware's native format |
@@ -31,6 +32,7 @@ pub mod domain;
 pub mod fuzz;
 pub mod moment;
 mod native;
+pub mod node_device;
 pub mod numa;
 pub mod registry;
 pub mod scaled;

@@ -17,12 +17,14 @@ mod domain_vmx;
 mod error_messages;
 mod host_cpu_topology;
 mod keycodes;
+mod node_device;
 mod qemu_capabilities;
 mod qemu_firmware;
 mod qemu_monitor;
 mod rpc_message;
 mod secret;
 mod storage;
+mod sysinfo;
 mod util_conf;
 mod util_json;
 mod util_text;
@@ -91,10 +93,12 @@ const ADAPTERS: &[(&str, &str, Adapter)] = &[
     ),
     ("host-cpu-topology", "cpu-stats", host_cpu_topology::cpu_stats),
     ("host-cpu-topology", "node-info", host_cpu_topology::node_info),
+    ("nodedev", "nodedev-xml2xml", node_device::xml2xml),
     ("secret-xml", "secret-xml2xml", secret::xml2xml),
     ("storage-pool", "pool-caps", storage::capabilities),
     ("storage-pool", "pool-xml2xml", storage::pool),
     ("storage-vol", "vol-xml2xml", storage::volume),
+    ("sysinfo", "sysinfo", sysinfo::read),
     ("util-conf", "roundtrip", util_conf::roundtrip),
     ("util-conf", "values", util_conf::values),
     ("util-json", "parse", util_json::parse),

@@ -1,4 +1,7 @@
-//! What the guest reads as system information: SMBIOS tables and firmware configuration entries.
+//! System information: SMBIOS tables and firmware configuration entries, as a guest reads them; [`host`] has the tables of
+//! the host itself.
+
+pub mod host;
 
 use virt_util::Result;
 use virt_util::xml::{At, Element, Reader, Writer, Xml, XmlElement, error_at};
