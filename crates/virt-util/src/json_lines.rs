@@ -33,6 +33,8 @@ pub struct JsonLines {
     start: usize,
     /// Up to here there is no line end after `start`.
     scanned: usize,
+    /// Length of the line that is not complete yet.
+    tail: usize,
     failed: Option<VirtError>,
 }
 
@@ -44,6 +46,7 @@ impl JsonLines {
             buffer: Vec::new(),
             start: 0,
             scanned: 0,
+            tail: 0,
             failed: None,
         }
     }
@@ -60,11 +63,12 @@ impl JsonLines {
         }
         let tail = match bytes.iter().rposition(|byte| *byte == b'\n') {
             Some(end) => bytes.len() - end - 1,
-            None => bytes.len() + self.unfinished(),
+            None => bytes.len() + self.tail,
         };
         if tail > self.limit {
             return Err(self.fail());
         }
+        self.tail = tail;
         self.buffer.extend_from_slice(bytes);
         Ok(())
     }
@@ -114,11 +118,7 @@ impl JsonLines {
 
     /// Bytes of the line that is not complete yet. At the end of a connection: whether a message was cut.
     pub fn unfinished(&self) -> usize {
-        let rest = self.buffer.get(self.start..).unwrap_or(&[]);
-        match rest.iter().rposition(|byte| *byte == b'\n') {
-            Some(end) => rest.len() - end - 1,
-            None => rest.len(),
-        }
+        self.tail
     }
 
     fn check(&self) -> Result<()> {
@@ -134,6 +134,7 @@ impl JsonLines {
         self.buffer = Vec::new();
         self.start = 0;
         self.scanned = 0;
+        self.tail = 0;
         error
     }
 }

@@ -2,6 +2,7 @@
 //!
 //! | module | holds |
 //! |---|---|
+//! | [`agent`] | the guest agent: handshake, commands, answers |
 //! | [`address`] | PCI and USB addresses: what is taken, what comes next |
 //! | [`capabilities`] | what a QEMU binary can do: the flag vocabulary, probing over QMP, the cache |
 //! | [`firmware`] | firmware descriptors and the choice of one for a guest |
@@ -15,6 +16,7 @@
 #![forbid(unsafe_code)]
 
 pub mod address;
+pub mod agent;
 pub mod capabilities;
 pub mod driver;
 pub mod firmware;

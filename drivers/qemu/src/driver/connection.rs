@@ -6,17 +6,22 @@ use serde_json::Value;
 use virt_api::access::{Authorized, Domain, Found, Resolved, Resolver, Unchecked};
 use virt_api::call::CallContext;
 use virt_api::driver::{DriverConnection, OpenContext};
-use virt_api::protocol::qemu::QemuDomainMonitorCommandReply;
+use virt_api::protocol::qemu::{QemuDomainAgentCommandReply, QemuDomainMonitorCommandReply};
 use virt_api::protocol::remote::*;
 use virt_api::protocol::traits::HypervisorDriver;
-use virt_conf::registry::job::Job;
+use virt_conf::domain::lifecycle::LifecycleAction;
+use virt_conf::registry::job::{AgentJob, Job};
 use virt_util::arch::Arch;
+use virt_util::bitmap::Bitmap;
 use virt_util::time::{Clock as _, SystemClock};
+use virt_util::typed_param::TypedParams;
 use virt_util::types::{
-    ConnectGetDomainCapabilitiesFlags, ConnectListAllDomainsFlags, DomainConsoleFlags,
-    DomainControlErrorReason, DomainControlState, DomainCreateFlags, DomainDefineFlags, DomainDestroyFlags,
-    DomainGetJobStatsFlags, DomainMetadataType, DomainModificationImpact, DomainQemuMonitorCommandFlags,
-    DomainRebootFlags, DomainShutdownFlags, DomainUndefineFlags, DomainVcpuFlags, DomainXmlFlags,
+    ConnectGetDomainCapabilitiesFlags, ConnectListAllDomainsFlags, DomainAuthorizedSshKeysSetFlags,
+    DomainConsoleFlags, DomainControlErrorReason, DomainControlState, DomainCreateFlags, DomainDefineFlags,
+    DomainDestroyFlags, DomainGetHostnameFlags, DomainGetJobStatsFlags, DomainGuestInfoTypes,
+    DomainInterfaceAddressesSource, DomainMetadataType, DomainModificationImpact,
+    DomainQemuMonitorCommandFlags, DomainRebootFlags, DomainSetTimeFlags, DomainSetUserPasswordFlags,
+    DomainShutdownFlags, DomainUndefineFlags, DomainVcpuFlags, DomainXmlFlags, NodeSuspendTarget,
 };
 use virt_util::uuid::Uuid;
 use virt_util::xml::XmlFlags;
@@ -25,7 +30,10 @@ use virt_util::{ErrorCode, ErrorDomain, Result};
 use super::object::{self, GuestId, GuestObject};
 use super::planner::Wanted;
 use super::world::World;
-use super::{changes, console, error, life, screen};
+use super::{agent, changes, console, error, life, screen};
+use crate::agent::commands::{Shutdown, Sleep};
+use crate::agent::facts::plan_online;
+use crate::agent::{AgentTimeout, GuestAgent};
 use crate::monitor::Command;
 use crate::process::guest::Control;
 
@@ -75,6 +83,73 @@ impl QemuConnection {
         drop(held);
         self.world.tell(&guest);
         done
+    }
+
+    /// Asks the agent of a running guest, or has it do something, with the agent's lane held: other jobs go on.
+    fn agent<T>(
+        &self,
+        cx: &CallContext<'_>,
+        domain: &Resolved<Domain>,
+        job: AgentJob,
+        api: &'static str,
+        talk: impl FnOnce(&GuestObject, &GuestAgent<'_>) -> Result<T>,
+    ) -> Result<T> {
+        let guest = domain.handle_arc::<GuestObject>()?;
+        let held = life::begin_agent(&guest, job, cx, api)?;
+        let done = agent::available(&guest).and_then(|client| {
+            let agent = GuestAgent::new(&client, cx.deadline(), cx.cancel());
+            talk(&guest, &agent)
+        });
+        drop(held);
+        self.world.tell(&guest);
+        done.map_err(|error| error.in_domain_if_none(ErrorDomain::QEMU))
+    }
+
+    /// Shutdown or reboot by the agent or the power button: the agent first, unless only the button is asked for,
+    /// and the button if the agent fails and is not all that may be tried.
+    fn end_system(
+        &self,
+        cx: &CallContext<'_>,
+        domain: &Resolved<Domain>,
+        reboot: bool,
+        (by_agent, by_button): (bool, bool),
+        api: &'static str,
+    ) -> Result<()> {
+        let guest = domain.handle::<GuestObject>()?;
+        let snapshot = guest.snapshot();
+        let definition = &snapshot.life.current().domain;
+        // The definition may make the one the other.
+        let again = match reboot {
+            true => !matches!(
+                definition.on_reboot,
+                LifecycleAction::Destroy | LifecycleAction::Preserve
+            ),
+            false => matches!(
+                definition.on_poweroff,
+                LifecycleAction::Restart | LifecycleAction::RenameRestart
+            ),
+        };
+        let any = !by_agent && !by_button;
+        let forced = by_agent && !by_button;
+        if by_agent || (any && guest.private().agent.client().is_some()) {
+            let mode = match again {
+                true => Shutdown::Reboot,
+                false => Shutdown::Powerdown,
+            };
+            let done = self.agent(cx, domain, AgentJob::Modify, api, |object, agent| {
+                life::running(object)?.forget_reboot();
+                agent.shutdown(mode)
+            });
+            match done {
+                Err(error) if forced => return Err(error),
+                // It may have gone while the agent was asked.
+                Err(_) if guest.snapshot().is_active() => {}
+                _ => return Ok(()),
+            }
+        }
+        self.change(cx, domain, Job::Modify, api, |guest| {
+            life::press_power_button(guest, again, cx)
+        })
     }
 
     /// The guests that are wanted and that the caller may see.
@@ -159,8 +234,22 @@ fn is_active(guest: &GuestObject) -> bool {
     guest.snapshot().is_active()
 }
 
-fn no_agent() -> virt_util::VirtError {
-    error(ErrorCode::AGENT_UNRESPONSIVE, "QEMU guest agent is not connected")
+/// A time that an agent may be given; shorter ones than "for ever" there are none.
+fn agent_timeout(seconds: i32) -> Result<AgentTimeout> {
+    AgentTimeout::new(seconds).ok_or_else(|| {
+        error(
+            ErrorCode::INVALID_ARG,
+            format_args!(
+                "guest agent timeout '{seconds}' is less than the minimum '{}'",
+                AgentTimeout::BLOCK.number()
+            ),
+        )
+    })
+}
+
+/// A question that must be answered.
+fn answered<T>(answer: Option<T>) -> Result<T> {
+    answer.ok_or_else(|| error(ErrorCode::INTERNAL_ERROR, "the guest agent gave no answer"))
 }
 
 /// The start flags that this driver knows.
@@ -486,14 +575,16 @@ impl HypervisorDriver for QemuConnection {
         Ok(DomainGetMaxVcpusReply { num })
     }
 
-    #[inline_safe]
     fn domain_get_vcpus_flags(
         &self,
-        _: &mut CallContext<'_>,
+        cx: &mut CallContext<'_>,
         domain: Resolved<Domain>,
         flags: u32,
     ) -> Result<DomainGetVcpusFlagsReply> {
-        let allowed = DomainVcpuFlags::LIVE | DomainVcpuFlags::CONFIG | DomainVcpuFlags::MAXIMUM;
+        let allowed = DomainVcpuFlags::LIVE
+            | DomainVcpuFlags::CONFIG
+            | DomainVcpuFlags::MAXIMUM
+            | DomainVcpuFlags::GUEST;
         check_flags("qemuDomainGetVcpusFlags", flags, allowed.bits())?;
         let flags = DomainVcpuFlags::from(flags);
         let snapshot = domain.handle::<GuestObject>()?.snapshot();
@@ -506,6 +597,27 @@ impl HypervisorDriver for QemuConnection {
             (true, Some(stored)) => stored,
             (false, _) => snapshot.life.current(),
         };
+        if flags.contains(DomainVcpuFlags::GUEST) {
+            if !snapshot.is_active() {
+                return Err(error(
+                    ErrorCode::INVALID_ARG,
+                    "vCPU count provided by the guest agent can only be requested for live domains",
+                ));
+            }
+            let cpus = self.agent(
+                cx,
+                &domain,
+                AgentJob::Query,
+                "virDomainGetVcpusFlags",
+                |_, agent| agent.cpus(),
+            )?;
+            let counted = cpus
+                .iter()
+                .filter(|cpu| cpu.online || flags.contains(DomainVcpuFlags::MAXIMUM));
+            return Ok(DomainGetVcpusFlagsReply {
+                num: i32::try_from(counted.count()).unwrap_or(i32::MAX),
+            });
+        }
         let vcpus = &definition.domain.vcpus;
         let num = if flags.contains(DomainVcpuFlags::MAXIMUM) {
             vcpus.max
@@ -515,6 +627,50 @@ impl HypervisorDriver for QemuConnection {
         Ok(DomainGetVcpusFlagsReply {
             num: i32::try_from(num).unwrap_or(i32::MAX),
         })
+    }
+
+    fn domain_set_vcpus_flags(
+        &self,
+        cx: &mut CallContext<'_>,
+        domain: Resolved<Domain>,
+        nvcpus: u32,
+        flags: u32,
+    ) -> Result<()> {
+        let allowed = DomainVcpuFlags::LIVE
+            | DomainVcpuFlags::CONFIG
+            | DomainVcpuFlags::MAXIMUM
+            | DomainVcpuFlags::GUEST
+            | DomainVcpuFlags::HOTPLUGGABLE;
+        check_flags("qemuDomainSetVcpusFlags", flags, allowed.bits())?;
+        let flags = DomainVcpuFlags::from(flags);
+        if !flags.contains(DomainVcpuFlags::GUEST) {
+            return Err(error(
+                ErrorCode::OPERATION_UNSUPPORTED,
+                "processors cannot be plugged in or out yet, only be put on and off line by the guest's agent",
+            ));
+        }
+        self.agent(
+            cx,
+            &domain,
+            AgentJob::Modify,
+            "virDomainSetVcpusFlags",
+            |guest, agent| {
+                let snapshot = guest.snapshot();
+                let vcpus = &snapshot.life.current().domain.vcpus;
+                let enabled = vcpus.current.unwrap_or(vcpus.max);
+                if nvcpus > enabled {
+                    return Err(error(
+                        ErrorCode::INVALID_ARG,
+                        format_args!(
+                            "requested vcpu count is greater than the count of enabled vcpus in the domain: {nvcpus} > {enabled}"
+                        ),
+                    ));
+                }
+                let mut cpus = agent.cpus()?;
+                plan_online(nvcpus, &mut cpus)?;
+                agent.set_cpus(&mut cpus)
+            },
+        )
     }
 
     #[inline_safe]
@@ -746,23 +902,23 @@ impl HypervisorDriver for QemuConnection {
     ) -> Result<()> {
         let known = DomainShutdownFlags::ACPI_POWER_BTN | DomainShutdownFlags::GUEST_AGENT;
         check_flags("qemuDomainShutdownFlags", flags, known.bits())?;
-        if DomainShutdownFlags::from(flags) == DomainShutdownFlags::GUEST_AGENT {
-            return Err(no_agent());
-        }
-        self.change(cx, &domain, Job::Modify, "virDomainShutdownFlags", |guest| {
-            life::press_power_button(guest, false, cx)
-        })
+        let flags = DomainShutdownFlags::from(flags);
+        let how = (
+            flags.contains(DomainShutdownFlags::GUEST_AGENT),
+            flags.contains(DomainShutdownFlags::ACPI_POWER_BTN),
+        );
+        self.end_system(cx, &domain, false, how, "virDomainShutdownFlags")
     }
 
     fn domain_reboot(&self, cx: &mut CallContext<'_>, domain: Resolved<Domain>, flags: u32) -> Result<()> {
         let known = DomainRebootFlags::ACPI_POWER_BTN | DomainRebootFlags::GUEST_AGENT;
         check_flags("qemuDomainReboot", flags, known.bits())?;
-        if DomainRebootFlags::from(flags) == DomainRebootFlags::GUEST_AGENT {
-            return Err(no_agent());
-        }
-        self.change(cx, &domain, Job::Modify, "virDomainReboot", |guest| {
-            life::press_power_button(guest, true, cx)
-        })
+        let flags = DomainRebootFlags::from(flags);
+        let how = (
+            flags.contains(DomainRebootFlags::GUEST_AGENT),
+            flags.contains(DomainRebootFlags::ACPI_POWER_BTN),
+        );
+        self.end_system(cx, &domain, true, how, "virDomainReboot")
     }
 
     fn domain_reset(&self, cx: &mut CallContext<'_>, domain: Resolved<Domain>, flags: u32) -> Result<()> {
@@ -989,6 +1145,388 @@ impl HypervisorDriver for QemuConnection {
             .to_string(),
         };
         Ok(QemuDomainMonitorCommandReply { result })
+    }
+
+    fn qemu_domain_agent_command(
+        &self,
+        cx: &mut CallContext<'_>,
+        domain: Resolved<Domain>,
+        cmd: String,
+        timeout: i32,
+        flags: u32,
+    ) -> Result<QemuDomainAgentCommandReply> {
+        check_flags("qemuDomainQemuAgentCommand", flags, 0)?;
+        let limit = agent_timeout(timeout)?;
+        let result = self.agent(
+            cx,
+            &domain,
+            AgentJob::Modify,
+            "virDomainQemuAgentCommand",
+            |_, agent| agent.arbitrary(&cmd, limit),
+        )?;
+        Ok(QemuDomainAgentCommandReply { result: Some(result) })
+    }
+
+    fn domain_agent_set_response_timeout(
+        &self,
+        _: &mut CallContext<'_>,
+        domain: Resolved<Domain>,
+        timeout: i32,
+        flags: u32,
+    ) -> Result<DomainAgentSetResponseTimeoutReply> {
+        check_flags("qemuDomainAgentSetResponseTimeout", flags, 0)?;
+        let timeout = agent_timeout(timeout)?;
+        let object = domain.handle::<GuestObject>()?;
+        object.private().agent.set_timeout(timeout);
+        if let Ok(guest) = life::running(object) {
+            self.world.save_status(object, &guest)?;
+        }
+        Ok(DomainAgentSetResponseTimeoutReply { result: 0 })
+    }
+
+    fn domain_get_guest_info(
+        &self,
+        cx: &mut CallContext<'_>,
+        domain: Resolved<Domain>,
+        types: u32,
+        flags: u32,
+    ) -> Result<DomainGetGuestInfoReply> {
+        check_flags("qemuDomainGetGuestInfo", flags, 0)?;
+        let unknown = types & !DomainGuestInfoTypes::all().bits();
+        if unknown != 0 {
+            return Err(error(
+                ErrorCode::INVALID_ARG,
+                format_args!("unsupported guest information types '0x{unknown:x}'"),
+            ));
+        }
+        let info = self.agent(
+            cx,
+            &domain,
+            AgentJob::Query,
+            "virDomainGetGuestInfo",
+            |_, agent| agent::GuestInfo::ask(agent, types.into()),
+        )?;
+        let snapshot = domain.handle::<GuestObject>()?.snapshot();
+        Ok(DomainGetGuestInfoReply {
+            params: TypedParams(info.into_params(&snapshot.life.current().domain)),
+        })
+    }
+
+    fn domain_get_hostname(
+        &self,
+        cx: &mut CallContext<'_>,
+        domain: Resolved<Domain>,
+        flags: u32,
+    ) -> Result<DomainGetHostnameReply> {
+        let known = DomainGetHostnameFlags::LEASE | DomainGetHostnameFlags::AGENT;
+        check_flags("qemuDomainGetHostname", flags, known.bits())?;
+        if DomainGetHostnameFlags::from(flags).contains(DomainGetHostnameFlags::LEASE) {
+            return Err(error(
+                ErrorCode::OPERATION_UNSUPPORTED,
+                "no network of this host knows what addresses it has given away",
+            ));
+        }
+        let hostname = self.agent(
+            cx,
+            &domain,
+            AgentJob::Query,
+            "virDomainGetHostname",
+            |_, agent| answered(agent.host_name()?),
+        )?;
+        Ok(DomainGetHostnameReply { hostname })
+    }
+
+    fn domain_get_time(
+        &self,
+        cx: &mut CallContext<'_>,
+        domain: Resolved<Domain>,
+        flags: u32,
+    ) -> Result<DomainGetTimeReply> {
+        check_flags("qemuDomainGetTime", flags, 0)?;
+        let (seconds, nseconds) =
+            self.agent(cx, &domain, AgentJob::Query, "virDomainGetTime", |_, agent| {
+                agent.time()
+            })?;
+        Ok(DomainGetTimeReply { seconds, nseconds })
+    }
+
+    fn domain_set_time(
+        &self,
+        cx: &mut CallContext<'_>,
+        domain: Resolved<Domain>,
+        seconds: i64,
+        nseconds: u32,
+        flags: u32,
+    ) -> Result<()> {
+        check_flags("qemuDomainSetTime", flags, DomainSetTimeFlags::SYNC.bits())?;
+        let sync = DomainSetTimeFlags::from(flags).contains(DomainSetTimeFlags::SYNC);
+        self.agent(cx, &domain, AgentJob::Modify, "virDomainSetTime", |_, agent| {
+            agent.set_time((!sync).then_some((seconds, nseconds)))
+        })?;
+        // The hardware clock has lost ticks while the guest did not run: they are not to come now.
+        self.change(cx, &domain, Job::Modify, "virDomainSetTime", |guest| {
+            life::forget_lost_ticks(guest, cx)
+        })
+    }
+
+    fn domain_fsfreeze(
+        &self,
+        cx: &mut CallContext<'_>,
+        domain: Resolved<Domain>,
+        mountpoints: Vec<String>,
+        flags: u32,
+    ) -> Result<DomainFsfreezeReply> {
+        check_flags("qemuDomainFSFreeze", flags, 0)?;
+        let filesystems = self.agent(cx, &domain, AgentJob::Modify, "virDomainFSFreeze", |_, agent| {
+            agent.freeze(&mountpoints)
+        })?;
+        Ok(DomainFsfreezeReply { filesystems })
+    }
+
+    fn domain_fsthaw(
+        &self,
+        cx: &mut CallContext<'_>,
+        domain: Resolved<Domain>,
+        mountpoints: Vec<String>,
+        flags: u32,
+    ) -> Result<DomainFsthawReply> {
+        check_flags("qemuDomainFSThaw", flags, 0)?;
+        if !mountpoints.is_empty() {
+            return Err(error(
+                ErrorCode::ARGUMENT_UNSUPPORTED,
+                "specifying mountpoints is not supported",
+            ));
+        }
+        let filesystems = self.agent(cx, &domain, AgentJob::Modify, "virDomainFSThaw", |_, agent| {
+            agent.thaw()
+        })?;
+        Ok(DomainFsthawReply { filesystems })
+    }
+
+    fn domain_fstrim(
+        &self,
+        cx: &mut CallContext<'_>,
+        domain: Resolved<Domain>,
+        mount_point: Option<String>,
+        minimum: u64,
+        flags: u32,
+    ) -> Result<()> {
+        check_flags("qemuDomainFSTrim", flags, 0)?;
+        if mount_point.is_some() {
+            return Err(error(
+                ErrorCode::ARGUMENT_UNSUPPORTED,
+                "Specifying mount point is not supported for now",
+            ));
+        }
+        self.agent(cx, &domain, AgentJob::Modify, "virDomainFSTrim", |_, agent| {
+            agent.trim(minimum)
+        })
+    }
+
+    fn domain_get_fsinfo(
+        &self,
+        cx: &mut CallContext<'_>,
+        domain: Resolved<Domain>,
+        flags: u32,
+    ) -> Result<DomainGetFsinfoReply> {
+        check_flags("qemuDomainGetFSInfo", flags, 0)?;
+        let found = self.agent(cx, &domain, AgentJob::Query, "virDomainGetFSInfo", |_, agent| {
+            answered(agent.file_systems()?)
+        })?;
+        let snapshot = domain.handle::<GuestObject>()?.snapshot();
+        let info = agent::fs_info(&found, &snapshot.life.current().domain);
+        Ok(DomainGetFsinfoReply {
+            ret: u32::try_from(info.len()).unwrap_or(u32::MAX),
+            info,
+        })
+    }
+
+    fn domain_interface_addresses(
+        &self,
+        cx: &mut CallContext<'_>,
+        domain: Resolved<Domain>,
+        source: u32,
+        flags: u32,
+    ) -> Result<DomainInterfaceAddressesReply> {
+        check_flags("qemuDomainInterfaceAddresses", flags, 0)?;
+        life::running(domain.handle::<GuestObject>()?)?;
+        match DomainInterfaceAddressesSource(i32::try_from(source).unwrap_or(-1)) {
+            DomainInterfaceAddressesSource::AGENT => {}
+            DomainInterfaceAddressesSource::LEASE | DomainInterfaceAddressesSource::ARP => {
+                return Err(error(
+                    ErrorCode::OPERATION_UNSUPPORTED,
+                    "addresses of guests are known from their agents alone",
+                ));
+            }
+            _ => {
+                return Err(error(
+                    ErrorCode::ARGUMENT_UNSUPPORTED,
+                    format_args!("Unknown IP address data source {source}"),
+                ));
+            }
+        }
+        let found = self.agent(
+            cx,
+            &domain,
+            AgentJob::Query,
+            "virDomainInterfaceAddresses",
+            |_, agent| answered(agent.interfaces()?),
+        )?;
+        Ok(DomainInterfaceAddressesReply {
+            interfaces: agent::interface_addresses(found),
+        })
+    }
+
+    fn domain_set_user_password(
+        &self,
+        cx: &mut CallContext<'_>,
+        domain: Resolved<Domain>,
+        user: Option<String>,
+        password: Option<String>,
+        flags: u32,
+    ) -> Result<()> {
+        let known = DomainSetUserPasswordFlags::ENCRYPTED;
+        check_flags("qemuDomainSetUserPassword", flags, known.bits())?;
+        let (user, password) = (user.unwrap_or_default(), password.unwrap_or_default());
+        self.agent(
+            cx,
+            &domain,
+            AgentJob::Modify,
+            "virDomainSetUserPassword",
+            |_, agent| agent.set_password(&user, &password, flags != 0),
+        )
+    }
+
+    fn domain_authorized_ssh_keys_get(
+        &self,
+        cx: &mut CallContext<'_>,
+        domain: Resolved<Domain>,
+        user: String,
+        flags: u32,
+    ) -> Result<DomainAuthorizedSshKeysGetReply> {
+        check_flags("qemuDomainAuthorizedSSHKeysGet", flags, 0)?;
+        let keys = self.agent(
+            cx,
+            &domain,
+            AgentJob::Query,
+            "virDomainAuthorizedSSHKeysGet",
+            |_, agent| agent.ssh_keys(&user),
+        )?;
+        Ok(DomainAuthorizedSshKeysGetReply { keys })
+    }
+
+    fn domain_authorized_ssh_keys_set(
+        &self,
+        cx: &mut CallContext<'_>,
+        domain: Resolved<Domain>,
+        user: String,
+        keys: Vec<String>,
+        flags: u32,
+    ) -> Result<()> {
+        let known = DomainAuthorizedSshKeysSetFlags::APPEND | DomainAuthorizedSshKeysSetFlags::REMOVE;
+        check_flags("qemuDomainAuthorizedSSHKeysSet", flags, known.bits())?;
+        let flags = DomainAuthorizedSshKeysSetFlags::from(flags);
+        self.agent(
+            cx,
+            &domain,
+            AgentJob::Query,
+            "virDomainAuthorizedSSHKeysSet",
+            |_, agent| {
+                if flags.contains(DomainAuthorizedSshKeysSetFlags::REMOVE) {
+                    agent.remove_ssh_keys(&user, &keys)
+                } else {
+                    let append = flags.contains(DomainAuthorizedSshKeysSetFlags::APPEND);
+                    agent.add_ssh_keys(&user, &keys, !append)
+                }
+            },
+        )
+    }
+
+    fn domain_get_guest_vcpus(
+        &self,
+        cx: &mut CallContext<'_>,
+        domain: Resolved<Domain>,
+        flags: u32,
+    ) -> Result<DomainGetGuestVcpusReply> {
+        check_flags("qemuDomainGetGuestVcpus", flags, 0)?;
+        let cpus = self.agent(
+            cx,
+            &domain,
+            AgentJob::Query,
+            "virDomainGetGuestVcpus",
+            |_, agent| agent.cpus(),
+        )?;
+        Ok(DomainGetGuestVcpusReply {
+            params: TypedParams(agent::cpu_params(&cpus)?),
+        })
+    }
+
+    fn domain_set_guest_vcpus(
+        &self,
+        cx: &mut CallContext<'_>,
+        domain: Resolved<Domain>,
+        cpumap: String,
+        state: i32,
+        flags: u32,
+    ) -> Result<()> {
+        check_flags("qemuDomainSetGuestVcpus", flags, 0)?;
+        if !(0..=1).contains(&state) {
+            return Err(error(
+                ErrorCode::INVALID_ARG,
+                format_args!("unsupported state value {state}: 0 or 1 expected"),
+            ));
+        }
+        let map = Bitmap::parse(&cpumap, agent::CPU_ID_MAX)?;
+        self.agent(
+            cx,
+            &domain,
+            AgentJob::Modify,
+            "virDomainSetGuestVcpus",
+            |_, agent| agent::set_cpus(agent, &map, state == 1),
+        )
+    }
+
+    fn domain_pm_suspend_for_duration(
+        &self,
+        cx: &mut CallContext<'_>,
+        domain: Resolved<Domain>,
+        target: u32,
+        duration: u64,
+        flags: u32,
+    ) -> Result<()> {
+        check_flags("qemuDomainPMSuspendForDuration", flags, 0)?;
+        if duration != 0 {
+            return Err(error(
+                ErrorCode::ARGUMENT_UNSUPPORTED,
+                "Duration not supported. Use 0 for now",
+            ));
+        }
+        let how = match NodeSuspendTarget(i32::try_from(target).unwrap_or(-1)) {
+            NodeSuspendTarget::MEM => Sleep::Memory,
+            NodeSuspendTarget::DISK => Sleep::Disk,
+            NodeSuspendTarget::HYBRID => Sleep::Hybrid,
+            _ => {
+                return Err(error(
+                    ErrorCode::INVALID_ARG,
+                    format_args!("Unknown suspend target: {target}"),
+                ));
+            }
+        };
+        agent::available(domain.handle::<GuestObject>()?)?;
+        const API: &str = "virDomainPMSuspendForDuration";
+        self.change(cx, &domain, Job::Query, API, |guest| {
+            life::check_sleep(guest, how, cx)
+        })?;
+        self.agent(cx, &domain, AgentJob::Modify, API, |_, agent| agent.suspend(how))
+    }
+
+    fn domain_pm_wakeup(&self, cx: &mut CallContext<'_>, domain: Resolved<Domain>, flags: u32) -> Result<()> {
+        check_flags("qemuDomainPMWakeup", flags, 0)?;
+        self.change(cx, &domain, Job::Modify, "virDomainPMWakeup", |guest| {
+            life::running(guest)?
+                .execute(Command::new("system_wakeup"), cx.deadline(), cx.cancel())
+                .map(drop)
+        })
     }
 }
 

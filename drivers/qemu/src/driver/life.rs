@@ -9,7 +9,7 @@ use virt_conf::domain::chardev::ChardevSource;
 use virt_conf::domain::lifecycle::LifecycleAction;
 use virt_conf::domain::{Devices, Domain};
 use virt_conf::registry::Snapshot;
-use virt_conf::registry::job::{Asker, Job, JobGuard};
+use virt_conf::registry::job::{AgentJob, Asker, Job, JobGuard};
 use virt_util::time::{Cancel, Deadline};
 use virt_util::types::{
     DomainCreateFlags, DomainEventStartedDetail, DomainEventSuspendedDetail, DomainMemoryStatTags,
@@ -17,11 +17,12 @@ use virt_util::types::{
 };
 use virt_util::{ErrorCode, ErrorDomain, Result};
 
-use super::error;
 use super::object::{GuestDefinition, GuestId, GuestKind, GuestObject, Published, StatusFile};
 use super::planner::Planned;
 use super::watch::{Watcher, ending};
 use super::world::World;
+use super::{agent, error};
+use crate::agent::commands::Sleep;
 use crate::monitor::{Command, QmpClient, Reply};
 use crate::process::guest::{Guest, Happening};
 use crate::process::launch::{Launch, LaunchSteps, launch};
@@ -42,6 +43,24 @@ pub fn begin(object: &GuestObject, job: Job, cx: &CallContext<'_>, api: &'static
     object
         .lane()
         .begin(job, &asker)
+        .map_err(|error| error.in_domain_if_none(ErrorDomain::QEMU))
+}
+
+/// Takes the lane of a guest's agent on behalf of a call.
+pub fn begin_agent(
+    object: &GuestObject,
+    job: AgentJob,
+    cx: &CallContext<'_>,
+    api: &'static str,
+) -> Result<JobGuard> {
+    let asker = Asker {
+        api,
+        deadline: cx.deadline(),
+        cancel: cx.cancel().clone(),
+    };
+    object
+        .lane()
+        .begin_agent(job, &asker)
         .map_err(|error| error.in_domain_if_none(ErrorDomain::QEMU))
 }
 
@@ -299,6 +318,7 @@ impl LaunchSteps for Steps<'_> {
                 devices: device_aliases(&devices),
             });
         }
+        agent::refresh_ports(self.world, self.object, &chardevs, true);
         self.world.save_status(self.object, guest)
     }
 }
@@ -380,13 +400,55 @@ pub fn destroy(object: &Arc<GuestObject>, graceful: bool, cx: &CallContext<'_>) 
         .map_err(|error| error.in_domain_if_none(ErrorDomain::QEMU))
 }
 
-/// `shutdown` and `reboot` by the power button. The caller holds the lane.
-pub fn press_power_button(object: &Arc<GuestObject>, reboot: bool, cx: &CallContext<'_>) -> Result<()> {
+/// `shutdown` and `reboot` by the power button; `again`: it starts again after it. The caller holds the lane.
+pub fn press_power_button(object: &Arc<GuestObject>, again: bool, cx: &CallContext<'_>) -> Result<()> {
+    running(object)?.press_power_button(again, cx.deadline(), cx.cancel())
+}
+
+/// Whether the guest can be put to sleep and woken again. The caller holds the lane.
+///
+/// # Errors
+/// `OPERATION_UNSUPPORTED` if its machine cannot wake it, `INTERNAL_ERROR` if its definition forbids that sleep.
+pub fn check_sleep(object: &Arc<GuestObject>, how: Sleep, cx: &CallContext<'_>) -> Result<()> {
     let guest = running(object)?;
-    // A guest that is to end when it reboots cannot be made to start again.
-    let action = object.snapshot().life.current().domain.on_reboot;
-    let starts_again = reboot && !matches!(action, LifecycleAction::Destroy | LifecycleAction::Preserve);
-    guest.press_power_button(starts_again, cx.deadline(), cx.cancel())
+    let machine = guest.execute(Command::new("query-current-machine"), cx.deadline(), cx.cancel())?;
+    if machine.get("wakeup-suspend-support").and_then(Value::as_bool) != Some(true) {
+        return Err(error(
+            ErrorCode::OPERATION_UNSUPPORTED,
+            "Domain does not have suspend support",
+        ));
+    }
+    let snapshot = object.snapshot();
+    let definition = &snapshot.life.current().domain;
+    let pm = definition.pm.as_ref();
+    let (allowed, state) = match how {
+        Sleep::Memory | Sleep::Hybrid => (pm.and_then(|pm| pm.suspend_to_mem), "S3"),
+        Sleep::Disk => (pm.and_then(|pm| pm.suspend_to_disk), "S4"),
+    };
+    if allowed == Some(false) {
+        return Err(error(
+            ErrorCode::INTERNAL_ERROR,
+            format_args!("{state} state is disabled for this domain"),
+        ));
+    }
+    Ok(())
+}
+
+/// Makes the hardware clock forget ticks that it owes the guest, where it can. The caller holds the lane.
+///
+/// # Errors
+/// As [`Guest::execute`].
+pub fn forget_lost_ticks(object: &Arc<GuestObject>, cx: &CallContext<'_>) -> Result<()> {
+    let guest = running(object)?;
+    let command = Command::new("rtc-reset-reinjection");
+    let mut replies = guest.execute_all(vec![command], cx.deadline(), cx.cancel())?;
+    match replies.pop() {
+        // Only x86 machines have such a clock.
+        Some(Err(refusal)) if !refusal.is_unknown_command() => {
+            Err(refusal.into_error("rtc-reset-reinjection"))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// `reset`. The caller holds the lane.

@@ -9,13 +9,17 @@
 //! | [`life`] | start, stop, pause and the like |
 //! | [`changes`] | define, undefine, create, rename, autostart |
 //! | [`watch`] | what QEMU does by itself becomes state, status files and events |
+//! | [`domain_events`] | what QEMU reports, as clients know it |
+//! | [`agent`] | a guest's agent: when there is one, what is learnt through it |
 //! | [`console`] | streams to a guest's terminals |
 //! | [`screen`] | pictures of screens, keys pressed from outside |
 //! | [`connection`] | the procedures |
 
+pub mod agent;
 pub mod changes;
 pub mod connection;
 pub mod console;
+pub mod domain_events;
 pub mod host_caps;
 pub mod life;
 pub mod object;

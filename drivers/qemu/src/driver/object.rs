@@ -21,7 +21,9 @@ use virt_util::uuid::Uuid;
 use virt_util::xml::XmlFlags;
 use virt_util::{ErrorCode, ErrorDomain, Result};
 
+use super::agent::AgentSlot;
 use super::console::Consoles;
+use super::domain_events::Told;
 use crate::monitor::Event as MonitorEvent;
 use crate::process::guest::Guest;
 use crate::process::state::{GuestState, Lifecycle};
@@ -146,6 +148,8 @@ pub struct Private {
     pub status: Mutex<Option<StatusFile>>,
     /// Open consoles.
     pub consoles: Consoles,
+    /// The guest agent.
+    pub agent: AgentSlot,
 }
 
 impl Private {
@@ -182,9 +186,35 @@ pub fn matches(snapshot: &Snapshot<GuestKind>, filter: ConnectListAllDomainsFlag
     guest_matches(snapshot, facts, filter)
 }
 
+/// Changes of a running guest's definition.
+pub trait LiveObject {
+    /// Changes what it runs with, for readers at once; nothing if it does not run.
+    fn change_live(&self, change: impl FnOnce(&mut Domain));
+}
+
+impl LiveObject for GuestObject {
+    fn change_live(&self, change: impl FnOnce(&mut Domain)) {
+        self.publish(|snapshot| {
+            if !snapshot.is_active() {
+                return;
+            }
+            let current = snapshot.life.current();
+            let mut domain = current.domain.clone();
+            change(&mut domain);
+            let live = GuestDefinition {
+                domain,
+                uuid: current.uuid,
+            };
+            snapshot.life = snapshot.life.started(Arc::new(live));
+        });
+    }
+}
+
 /// What happened to a guest.
 #[derive(Clone, Debug)]
 enum What {
+    /// Anything that needs more than its name.
+    Told(Told),
     Lifecycle(Lifecycle),
     Reboot,
     ControlError,
@@ -225,6 +255,11 @@ impl GuestEvent {
         Self::note(guest, What::Metadata(kind, uri.map(str::to_owned)));
     }
 
+    /// Notes something that has a message of its own.
+    pub fn told(guest: &GuestObject, told: Told) {
+        Self::note(guest, What::Told(told));
+    }
+
     /// Notes an event of QEMU's.
     pub fn monitor(guest: &GuestObject, event: MonitorEvent) {
         Self::note(guest, What::Monitor(event));
@@ -252,7 +287,8 @@ impl Event for GuestEvent {
     }
 
     fn event_id(&self) -> i32 {
-        match self.what {
+        match &self.what {
+            What::Told(told) => told.id().0,
             What::Metadata(..) => DomainEventId::METADATA_CHANGE.0,
             What::Monitor(_) => 0,
             What::Lifecycle(_) => DomainEventId::LIFECYCLE.0,
@@ -270,7 +306,8 @@ impl Event for GuestEvent {
     }
 
     fn procedure(&self) -> (u32, u32) {
-        let procedure = match self.what {
+        let procedure = match &self.what {
+            What::Told(told) => told.procedure(),
             What::Monitor(_) => {
                 return (PROGRAM_QEMU, QemuDomainMonitorEventMessage::PROCEDURE);
             }
@@ -285,6 +322,7 @@ impl Event for GuestEvent {
     fn encode(&self) -> Result<Vec<u8>> {
         let domain = DomainRef::from(&self.domain);
         match &self.what {
+            What::Told(told) => told.encode(domain),
             What::Monitor(event) => QemuDomainMonitorEventMessage {
                 callback_id: 0,
                 domain,

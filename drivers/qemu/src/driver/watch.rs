@@ -2,11 +2,15 @@
 
 use std::sync::{Arc, Weak};
 
+use serde_json::Value;
 use virt_conf::domain::lifecycle::LifecycleAction;
 
-use super::life;
-use super::object::{GuestEvent, GuestObject};
+use super::domain_events::{self, Told};
+use super::object::{GuestEvent, GuestObject, LiveObject as _};
 use super::world::World;
+use super::{agent, life};
+use crate::agent::Awaited;
+use crate::monitor::Event;
 use crate::process::guest::{Guest, GuestWatcher, Happening};
 use crate::process::state::Ending;
 
@@ -37,7 +41,7 @@ impl GuestWatcher for Watcher {
             Happening::Save => save(&world, &object, guest),
             Happening::Lifecycle(told) => GuestEvent::lifecycle(&object, told),
             Happening::Rebooted => GuestEvent::reboot(&object),
-            Happening::Event(event) => GuestEvent::monitor(&object, event),
+            Happening::Event(event) => event_of_qemu(&world, &object, guest, event),
             Happening::Silent(commands) => {
                 let text = format!("QEMU does not answer {}", commands.join(", "));
                 tracing::warn!(guest = guest.name(), "{text}");
@@ -76,6 +80,47 @@ impl GuestWatcher for Watcher {
         }
         world.tell(&object);
     }
+}
+
+/// Clients are told what it means, then the event itself; the agent may wait for it.
+fn event_of_qemu(world: &Arc<World>, object: &Arc<GuestObject>, guest: &Guest, event: Event) {
+    let agent = &object.private().agent;
+    match event.name.as_str() {
+        "SHUTDOWN" => agent.notify(Awaited::Shutdown),
+        "RESET" => agent.notify(Awaited::Reset),
+        "SUSPEND" | "SUSPEND_DISK" => agent.notify(Awaited::Suspend),
+        "VSERPORT_CHANGE" => {
+            let alias = event.data.get("id").and_then(Value::as_str);
+            let open = event.data.get("open").and_then(Value::as_bool);
+            if let (Some(alias), Some(open)) = (alias, open) {
+                agent::port_changed(world, object, alias, open, false);
+                save(world, object, guest);
+            }
+        }
+        _ => {}
+    }
+    // Most events change nothing: only those that do are worth another publication.
+    let mut domain = object.snapshot().life.current().domain.clone();
+    let meaning = domain_events::read(&event, &mut domain);
+    if meaning.changed {
+        object.change_live(|live| {
+            domain_events::read(&event, live);
+        });
+        save(world, object, guest);
+    }
+    for told in meaning.told {
+        if let Told::IoError { alias, .. } = &told {
+            let reason = event.data.get("reason").and_then(Value::as_str);
+            let node = event.data.get("node-name").and_then(Value::as_str);
+            guest.log_line(format_args!(
+                "IO error device='{alias}' node-name='{}' reason='{}'",
+                node.unwrap_or_default(),
+                reason.unwrap_or_default()
+            ));
+        }
+        GuestEvent::told(object, told);
+    }
+    GuestEvent::monitor(object, event);
 }
 
 fn save(world: &World, object: &GuestObject, guest: &Guest) {

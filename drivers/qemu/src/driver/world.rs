@@ -17,12 +17,14 @@ use virt_util::types::{DomainEventStoppedDetail, DomainShutoffReason};
 use virt_util::xml::{XmlElement as _, XmlFlags};
 use virt_util::{Result, VirtError};
 
-use super::life;
 use super::object::{
     GuestDefinition, GuestEvent, GuestId, GuestKind, GuestObject, Private, Published, StatusFile,
 };
 use super::planner::{Patience, Planner};
 use super::watch::{Watcher, ending};
+use super::{agent, life};
+use crate::agent::AgentTimeout;
+use crate::monitor::Command;
 use crate::process::guest::Guest;
 use crate::process::layout::Layout;
 use crate::process::reattach::{Found, Known, reattach};
@@ -146,6 +148,7 @@ impl World {
         file.status.set_guest_state(guest.state());
         file.status.pid = guest.process().pid();
         file.status.fake_reboot = guest.fake_reboot();
+        file.status.agent_timeout = object.private().agent.timeout().number();
         let live = snapshot.life.current();
         let document = file
             .status
@@ -220,6 +223,9 @@ impl World {
             on_crash: ending(one.live.domain.on_crash),
         };
         let private = Private::default();
+        if let Some(timeout) = AgentTimeout::new(one.status.agent_timeout) {
+            private.agent.set_timeout(timeout);
+        }
         *private.status.lock() = Some(StatusFile::new(one.status));
         let snapshot = Snapshot {
             life: Life::Active {
@@ -248,6 +254,12 @@ impl World {
             Found::Attached(guest) => {
                 object.private().set_running(Some(Arc::clone(&guest)));
                 object.publish(|snapshot| snapshot.state.state = guest.state());
+                // Nobody has heard meanwhile which ports the guest opened and closed.
+                let limit = Deadline::after(REATTACH_LIMIT);
+                match guest.execute(Command::new("query-chardev"), limit, &Cancel::never()) {
+                    Ok(answer) => agent::refresh_ports(self, &object, &answer, false),
+                    Err(error) => tracing::warn!(guest = guest.name(), "{error:#}"),
+                }
                 self.save_status(&object, &guest)?;
             }
             Found::Unreachable(guest, error) => {
@@ -274,6 +286,7 @@ impl World {
         self.guests.unbind(&GuestId(snapshot.state.id));
         object.private().set_running(None);
         object.private().consoles.close();
+        object.private().agent.close();
         life::end_doubt(object);
         *object.private().status.lock() = None;
         // A start that failed was never told, so its end is not either.

@@ -155,7 +155,7 @@ impl Guest {
 
     /// Connects to the monitor. Commands may be sent at once; they wait for QEMU's greeting.
     pub(super) fn connect(self: &Arc<Self>, deadline: Deadline, cancel: &Cancel) -> Result<&QmpClient> {
-        let socket = connect_unix(&self.paths.monitor, deadline, cancel)?;
+        let socket = connect_unix("monitor", &self.paths.monitor, deadline, cancel)?;
         let client = QmpClient::attach(socket, &self.reactor, Observer(Arc::downgrade(self)))?;
         if let Err(second) = self.monitor.set(client) {
             second.close();
@@ -312,6 +312,14 @@ impl Guest {
         self.tell_now(Happening::Save);
         self.execute(Command::new("system_powerdown"), deadline, cancel)
             .map(drop)
+    }
+
+    /// The next shutdown is what it looks like, whatever was wanted of the last one.
+    pub fn forget_reboot(self: &Arc<Self>) {
+        let was = std::mem::replace(&mut self.machine.lock().fake_reboot, false);
+        if was {
+            self.tell_now(Happening::Save);
+        }
     }
 
     /// Resets the machine, whatever it is doing.
@@ -688,8 +696,13 @@ fn is_stopped(pid: i32) -> bool {
 
 /// Connects to a socket that somebody listens on, without ever waiting longer than `deadline`: a listener that does
 /// not accept lets others queue only so far.
-pub(super) fn connect_unix(path: &Path, deadline: Deadline, cancel: &Cancel) -> Result<UnixStream> {
-    let named = || format!("failed to connect to monitor socket '{}'", path.display());
+pub(crate) fn connect_unix(
+    what: &str,
+    path: &Path,
+    deadline: Deadline,
+    cancel: &Cancel,
+) -> Result<UnixStream> {
+    let named = || format!("failed to connect to {what} socket '{}'", path.display());
     let address = UnixAddr::new(path).or_system(named)?;
     loop {
         let fd = socket(

@@ -18,6 +18,7 @@ mod error_messages;
 mod host_cpu_topology;
 mod keycodes;
 mod node_device;
+mod qemu_agent;
 mod qemu_capabilities;
 mod qemu_firmware;
 mod qemu_monitor;
@@ -76,6 +77,7 @@ const ADAPTERS: &[(&str, &str, Adapter)] = &[
     ("util-text", "keycode-translate", keycodes::translate),
     ("qemu-capabilities", "domain-caps", qemu_capabilities::domain_caps),
     ("qemu-capabilities", "guest-caps", qemu_capabilities::guest_caps),
+    ("qemu-agent", "agent", qemu_agent::agent),
     ("qemu-capabilities", "probe", qemu_capabilities::probe),
     ("qemu-firmware", "firmware-format", qemu_firmware::format),
     ("qemu-firmware", "firmware-precedence", qemu_firmware::precedence),
