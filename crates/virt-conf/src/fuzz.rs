@@ -12,7 +12,12 @@ use crate::domain::validate::validate;
 pub type Target = (&'static str, fn(&[u8]));
 
 /// Every entry point of this crate.
-pub const TARGETS: &[Target] = &[("domain_xml", fuzz_domain_xml), ("vmx", fuzz_vmx)];
+pub const TARGETS: &[Target] = &[
+    ("domain_xml", fuzz_domain_xml),
+    ("vmx", fuzz_vmx),
+    ("xen_xl", fuzz_xen_xl),
+    ("xen_xm", fuzz_xen_xm),
+];
 
 /// A driver that supports everything and knows nothing.
 struct AnyDriver;
@@ -79,5 +84,44 @@ pub fn fuzz_vmx(data: &[u8]) {
     match read(text.as_bytes()).and_then(|domain| format(&domain, 10, &cx)) {
         Ok(again) => assert_eq!(text, again),
         Err(error) => panic!("what was written is not read: {error}\n{text}"),
+    }
+}
+
+/// `xl.cfg` of Xen. What can be written can be read.
+pub fn fuzz_xen_xl(data: &[u8]) {
+    xen(crate::xen::XenFormat::Xl, data);
+}
+
+/// Files of Xen's older tool. What can be written can be read.
+pub fn fuzz_xen_xm(data: &[u8]) {
+    xen(crate::xen::XenFormat::Xm, data);
+}
+
+fn xen(kind: crate::xen::XenFormat, data: &[u8]) {
+    use crate::domain::os::OsType;
+    use crate::xen::{XenContext, XenGuest, format, parse};
+    let guests = [OsType::Hvm, OsType::Xen, OsType::Xenpvh].map(|os| XenGuest {
+        os,
+        arch: "x86_64".to_owned(),
+        machine: "xen".to_owned(),
+        loader: Some("/loader".to_owned()),
+    });
+    let cx = XenContext {
+        guests: &guests,
+        nesting_feature: "vmx",
+        firmware_dir: "/firmware",
+        hooks: &AnyDriver,
+        random: &SystemRandomness,
+    };
+    let Ok(text) = std::str::from_utf8(data) else {
+        return;
+    };
+    let write = |text: &str| {
+        let domain = parse(kind, "fuzz.cfg", text, &cx)?;
+        format(kind, &domain, &|name| Ok(name.to_owned()))
+    };
+    let Ok(first) = write(text) else { return };
+    if let Err(error) = parse(kind, "fuzz.cfg", &first, &cx) {
+        panic!("what was written is not read: {error}\n{first}");
     }
 }

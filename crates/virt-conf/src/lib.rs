@@ -12,7 +12,7 @@
 //! | [`node_device`] | devices of the host |
 //! | [`secret`] | what is known of a secret |
 //! | [`values`], [`scaled`] | CPU sets, MAC addresses, sizes with units |
-//! | [`vmx`] | VMware's native format |
+//! | [`vmx`], [`xen`] | native formats of hypervisors: VMware, Xen |
 //! | [`registry`] | the kit: index, definitions, files, jobs, events |
 //!
 //! A declaration derives [`virt_util::xml::Xml`]; see there for its language. Reading is pure: no host, driver or file is
@@ -43,3 +43,4 @@ pub mod storage_volume;
 pub mod sysinfo;
 pub mod values;
 pub mod vmx;
+pub mod xen;

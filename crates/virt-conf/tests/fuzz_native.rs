@@ -6,7 +6,7 @@ use std::path::Path;
 use virt_conf::fuzz::TARGETS;
 
 /// Native formats: the name of the entry point is the name of the folder of seeds.
-const NATIVE: &[&str] = &["vmx"];
+const NATIVE: &[&str] = &["vmx", "xen_xl", "xen_xm"];
 
 /// Texts that are put over parts of a file.
 const DAMAGE: &[&str] = &[
@@ -87,7 +87,7 @@ fn native_formats_survive() {
                 }
             };
             check(&seed);
-            damaged(&seed, 1500, &mut check);
+            damaged(&seed, 600, &mut check);
         }
         assert!(seeds > 0, "no seeds of {name}");
         assert!(

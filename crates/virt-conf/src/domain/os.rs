@@ -123,8 +123,11 @@ pub struct OsKind {
     #[xml("@machine")]
     pub machine: Option<String>,
     /// Kind of guest.
-    #[xml("text()")]
+    #[xml("text()", write_as = if self.called_linux { OsType::Linux } else { self.os })]
     pub os: OsType,
+    /// Old clients know Xen's paravirtual guests as "linux", and get to read that.
+    #[xml(skip)]
+    pub called_linux: bool,
 }
 
 /// A feature that firmware must or must not have.

@@ -1,12 +1,12 @@
-//! VMware's virtual machine files (`.vmx`) and domains: [`parse`] and [`format`].
+//! VMware's virtual machine files (`.vmx`) and domains: [`parse()`] and [`format()`].
 //!
 //! What depends on the product is asked through [`VmxFiles`]: ESX names files by datastore, Workstation by path.
 //! [`VmxHooks`] is what both drivers say of definitions.
 //!
 //! | module | holds |
 //! |---|---|
-//! | [`mod@parse`] | file → domain; its drives in `disks`, its other devices in `devices` |
-//! | [`mod@format`] | domain → file |
+//! | `parse` | file → domain; its drives in `disks`, its other devices in `devices` |
+//! | `format` | domain → file; its devices in `format_devices` |
 //! | `text` | encodings and escapes |
 
 mod devices;

@@ -14,6 +14,7 @@ mod domain_qemu;
 mod domain_qemu_status;
 mod domain_snapshot;
 mod domain_vmx;
+mod domain_xen;
 mod error_messages;
 mod host_cpu_topology;
 mod keycodes;
@@ -71,6 +72,8 @@ const ADAPTERS: &[(&str, &str, Adapter)] = &[
     ("domain-vmx", "xml2vmx", domain_vmx::xml2vmx),
     ("domain-qemu-status", "active-xml2xml", domain_qemu_status::active),
     ("domain-qemu-status", "status-xml2xml", domain_qemu_status::status),
+    ("domain-xen-config", "config2xml", domain_xen::config2xml),
+    ("domain-xen-config", "xml2config", domain_xen::xml2config),
     ("error-messages", "error-message", error_messages::message),
     ("rpc-message", "message", rpc_message::message),
     ("util-text", "keycode-name", keycodes::name),

@@ -43,6 +43,7 @@ pub(super) fn generate(
     if domain.os.kind.os == OsType::Linux && domain.virt_type == VirtType::Xen {
         domain.os.kind.os = OsType::Xen;
     }
+    domain.os.kind.called_linux = domain.os.kind.os == OsType::Xen && domain.virt_type == VirtType::Xen;
     if domain.os.kind.arch.is_none() {
         let arch = hooks
             .default_arch()
