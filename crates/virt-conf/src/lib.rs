@@ -5,6 +5,7 @@
 //! |---|---|
 //! | [`domain`] | a virtual machine or container |
 //! | [`snapshot`], [`checkpoint`], [`backup`], [`moment`] | states of a domain that were kept, and copies of its disks |
+//! | [`vbox_snapshot`] | VirtualBox's machine files |
 //! | [`cpu`], [`numa`], [`sysinfo`] | parts that several documents share |
 //! | [`capabilities`] | what a host offers |
 //! | [`cpu_models`] | what the names of CPU models and features mean: a catalogue, and arithmetic |
@@ -42,5 +43,6 @@ pub mod storage_pool;
 pub mod storage_volume;
 pub mod sysinfo;
 pub mod values;
+pub mod vbox_snapshot;
 pub mod vmx;
 pub mod xen;

@@ -30,6 +30,7 @@ mod sysinfo;
 mod util_conf;
 mod util_json;
 mod util_text;
+mod vbox_snapshot;
 mod virsh;
 
 /// Runs one case.
@@ -113,6 +114,7 @@ const ADAPTERS: &[(&str, &str, Adapter)] = &[
     ("util-text", "escape", util_text::escape),
     ("util-text", "strip-ipv6-brackets", util_text::strip_brackets),
     ("util-text", "uri-parse", util_text::uri_parse),
+    ("vbox-snapshot", "vbox-roundtrip", vbox_snapshot::roundtrip),
     ("virsh", "virsh", virsh::run),
     ("virsh-table", "table", virsh::table),
 ];
