@@ -143,7 +143,7 @@ pub struct Features {
     #[xml("tcg/tb-cache", with = kib)]
     pub tcg_cache: Option<u64>,
     /// The host frees the guest's memory in the background.
-    #[xml("async-teardown@enabled")]
+    #[xml("async-teardown", with = async_teardown)]
     pub async_teardown: Option<bool>,
     /// Reliability features of ARM guests.
     #[xml("ras")]
@@ -520,6 +520,22 @@ mod capabilities {
             w.attribute("state", if *on { "on" } else { "off" });
             w.end(capability.as_str());
         }
+        w.end(name);
+    }
+}
+
+/// `<async-teardown/>` alone means that it is on.
+mod async_teardown {
+    use virt_util::Result;
+    use virt_util::xml::{Element, Reader, Writer, XmlValue, read};
+
+    pub(super) fn read(element: Element<'_>, cx: &mut Reader) -> Result<bool> {
+        Ok(read::attr(element, cx, "enabled", bool::parse_value)?.unwrap_or(true))
+    }
+
+    pub(super) fn write(value: &bool, w: &mut Writer, name: &str) {
+        w.start(name);
+        w.attribute("enabled", if *value { "yes" } else { "no" });
         w.end(name);
     }
 }

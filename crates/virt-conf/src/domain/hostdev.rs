@@ -555,6 +555,16 @@ pub enum HostdevCaps {
 impl Hostdev {
     fn after_read(&mut self, element: Element<'_>, cx: &mut Reader) -> Result<()> {
         if let HostdevPass::Subsystem(subsystem) = &self.mode
+            && !matches!(**subsystem, HostdevSubsys::Scsi { .. })
+        {
+            for name in ["sgio", "rawio"] {
+                if element.has_attr(name) {
+                    let what = format!("{name} is only supported for scsi host device");
+                    cx.fail(error_at(element, At::Attribute(name), what))?;
+                }
+            }
+        }
+        if let HostdevPass::Subsystem(subsystem) = &self.mode
             && let HostdevSubsys::Pci { device, .. } = &**subsystem
         {
             let source = element.child_or_ghost("source");

@@ -3,7 +3,7 @@
 use virt_util::Result;
 use virt_util::xml::{At, Element, Reader, Writer, Xml, XmlElement, XmlFlags, error_at};
 
-use super::chardev::ChardevHost;
+use super::chardev::{ChardevHost, ChardevSource};
 use super::device_info::{DeviceInfo, VirtioOptions};
 
 xml_enum! {
@@ -138,7 +138,7 @@ pub struct Hub {
 
 /// A USB device of a client, redirected to the guest.
 #[derive(Xml, Clone, Debug, Default, PartialEq)]
-#[xml(name = "redirdev", body)]
+#[xml(name = "redirdev", body, check = Redirdev::after_read)]
 pub struct Redirdev {
     /// The bus.
     #[xml("@bus", default, always)]
@@ -149,6 +149,15 @@ pub struct Redirdev {
     /// Alias, boot order and address.
     #[xml(flatten)]
     pub info: DeviceInfo,
+}
+
+impl Redirdev {
+    fn after_read(&mut self, _element: Element<'_>, _cx: &mut Reader) -> Result<()> {
+        if let ChardevSource::Dbus { channel } = &mut self.host.source {
+            channel.get_or_insert_with(|| "org.qemu.usbredir".to_owned());
+        }
+        Ok(())
+    }
 }
 
 /// Which USB devices may be redirected: the first rule that fits decides.
@@ -162,7 +171,7 @@ pub struct Redirfilter {
 
 /// A rule about USB devices; what is not said fits all.
 #[derive(Xml, Clone, Debug, Default, PartialEq, Eq)]
-#[xml(name = "usbdev")]
+#[xml(name = "usbdev", check = RedirfilterRule::after_read)]
 pub struct RedirfilterRule {
     /// Class.
     #[xml("@class", with = hex2)]
@@ -181,7 +190,21 @@ pub struct RedirfilterRule {
     pub allow: bool,
 }
 
-/// Stands for "any" where -1 was written.
+impl RedirfilterRule {
+    fn after_read(&mut self, _element: Element<'_>, _cx: &mut Reader) -> Result<()> {
+        for field in [
+            &mut self.class,
+            &mut self.vendor,
+            &mut self.product,
+            &mut self.version,
+        ] {
+            *field = field.filter(|value| *value != ANY);
+        }
+        Ok(())
+    }
+}
+
+/// Stands for "any" while a rule is read: -1 says what saying nothing says.
 const ANY: u32 = u32::MAX;
 
 macro_rules! upper_hex {
@@ -202,11 +225,7 @@ macro_rules! upper_hex {
 
             pub(super) fn format(value: &u32, out: &mut String) {
                 use std::fmt::Write;
-                if *value == super::ANY {
-                    out.push_str("-1");
-                } else {
-                    let _ = write!(out, concat!("0x{:0", $width, "X}"), value);
-                }
+                let _ = write!(out, concat!("0x{:0", $width, "X}"), value);
             }
         }
     };
@@ -231,15 +250,13 @@ mod usb_version {
                 .ok_or_else(wrong)
         };
         let bcd = |value: u32| ((value / 10) << 4) | (value % 10);
-        Ok(bcd(number(major)?) << 8 | bcd(number(minor)?))
+        // 9.4 is 9.40.
+        let tenth = if minor.len() == 1 { 10 } else { 1 };
+        Ok(bcd(number(major)?) << 8 | bcd(number(minor)? * tenth))
     }
 
     pub(super) fn format(value: &u32, out: &mut String) {
         use std::fmt::Write;
-        if *value == super::ANY {
-            out.push_str("-1");
-            return;
-        }
         let decimal = |value: u32| (value >> 4 & 0xf) * 10 + (value & 0xf);
         let _ = write!(out, "{}.{:02}", decimal(value >> 8), decimal(value & 0xff));
     }

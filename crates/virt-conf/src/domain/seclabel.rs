@@ -1,7 +1,10 @@
 //! Security labels of the guest and of single devices.
 
-use virt_util::Result;
-use virt_util::xml::{At, Element, Reader, Writer, Xml, XmlElement, XmlFlags, error_at};
+use virt_util::xml::{At, Element, Reader, Writer, Xml, XmlElement, XmlFlags, error_at, error_with};
+use virt_util::{ErrorCode, Result, VirtError};
+
+/// Bytes of the name of a security driver, with the zero behind it.
+const MODEL_LONGEST: usize = 257;
 
 xml_enum! {
     /// How the security label of the guest is chosen.
@@ -55,47 +58,101 @@ pub struct DeviceSeclabel {
 
 impl Seclabel {
     fn after_read(&mut self, element: Element<'_>, cx: &mut Reader) -> Result<()> {
-        if self.kind.is_none() && element.has_attr("type") {
-            return Ok(());
+        use SeclabelType as T;
+        // An empty name is none, and one of libvirt's longest is longer than any driver has.
+        self.model = self.model.take().filter(|model| model.len() < MODEL_LONGEST);
+        let kind = *self.kind.get_or_insert(T::Dynamic);
+        let relabel = self.relabel.unwrap_or(kind == T::Dynamic);
+        self.relabel = Some(relabel);
+        let refuse = |cx: &mut Reader, at: At<'_>, what: &str| {
+            cx.fail(error_with(ErrorCode::CONFIG_UNSUPPORTED, element, at, what))
+        };
+        if kind == T::Dynamic && !relabel {
+            let what = "dynamic label type must use resource relabeling";
+            refuse(cx, At::Attribute("relabel"), what)?;
         }
-        let kind = *self.kind.get_or_insert(SeclabelType::Dynamic);
-        match (kind, self.relabel) {
-            (SeclabelType::Dynamic, Some(false)) => {
-                cx.fail(error_at(
-                    element,
-                    At::Attribute("relabel"),
-                    "dynamic label type must use resource relabeling",
-                ))?;
-            }
-            (SeclabelType::None, Some(true)) => {
-                let what = "resource relabeling is not compatible with 'none' label type";
-                cx.fail(error_at(element, At::Attribute("relabel"), what))?;
-            }
-            _ => {}
-        }
-        if self.relabel.is_none() {
-            self.relabel = Some(kind == SeclabelType::Dynamic);
+        if kind == T::None && relabel {
+            let what = "resource relabeling is not compatible with 'none' label type";
+            refuse(cx, At::Attribute("relabel"), what)?;
         }
         let live = !cx.has(XmlFlags::INACTIVE);
-        if kind == SeclabelType::Static || (live && kind != SeclabelType::None) {
-            if self.label.is_none() && kind == SeclabelType::Static {
+        if self.model.as_deref() == Some("none") {
+            if live && kind != T::None {
+                let what = format!("unsupported type='{kind}' to model 'none'");
+                refuse(cx, At::Attribute("type"), &what)?;
+            }
+            self.is_nobodys();
+            return Ok(());
+        }
+        if kind == T::Static || (live && kind != T::None) {
+            if self.label.is_none() {
                 cx.fail(error_at(element, At::Child("label"), "security label is missing"))?;
             }
         } else {
             self.label = None;
         }
-        if !(self.relabel == Some(true) && live && kind != SeclabelType::None) {
+        if relabel && live && kind != T::None {
+            if self.image_label.is_none() {
+                let what = "security imagelabel is missing";
+                cx.fail(error_at(element, At::Child("imagelabel"), what))?;
+            }
+        } else {
             self.image_label = None;
         }
-        if kind != SeclabelType::Dynamic {
+        if kind != T::Dynamic {
             self.base_label = None;
-        }
-        if kind == SeclabelType::None && self.model.is_none() {
-            // Nothing to say which driver: it counts for all.
-            self.model = None;
         }
         Ok(())
     }
+
+    /// The driver that does nothing has no labels.
+    fn is_nobodys(&mut self) {
+        self.kind = Some(SeclabelType::None);
+        self.relabel = Some(false);
+        (self.label, self.image_label, self.base_label) = (None, None, None);
+    }
+}
+
+/// What the labels of a domain say together. A single label that names no driver, as libvirt once wrote them, is that of
+/// `default`, the host's driver, where that is known.
+///
+/// # Errors
+/// `XML_DETAIL` for two labels of one driver, `XML_ERROR` for labels of nobody knows which.
+pub fn complete(labels: &mut [Seclabel], default: Option<&str>, inactive: bool) -> Result<()> {
+    let mut seen = std::collections::HashSet::new();
+    for label in labels.iter() {
+        if !seen.insert(&label.model) {
+            let model = label.model.as_deref().unwrap_or("(none)");
+            return Err(VirtError::new(
+                ErrorCode::XML_DETAIL,
+                format_args!("seclabel for model {model} is already provided"),
+            ));
+        }
+    }
+    match (labels, default) {
+        ([label], Some(default)) if label.model.is_none() => {
+            let kind = label.kind.unwrap_or(SeclabelType::Dynamic);
+            let open = kind == SeclabelType::Dynamic && label.base_label.is_none() && inactive;
+            if kind != SeclabelType::None && !open {
+                return Err(VirtError::new(
+                    ErrorCode::XML_ERROR,
+                    "missing security model in domain seclabel",
+                ));
+            }
+            label.model = Some(default.to_owned());
+            if default == "none" && inactive {
+                label.is_nobodys();
+            }
+        }
+        (labels, _) if labels.len() > 1 && labels.iter().any(|label| label.model.is_none()) => {
+            return Err(VirtError::new(
+                ErrorCode::XML_ERROR,
+                "missing security model when using multiple labels",
+            ));
+        }
+        _ => {}
+    }
+    Ok(())
 }
 
 impl DeviceSeclabel {
@@ -103,8 +160,12 @@ impl DeviceSeclabel {
         if cx.has(XmlFlags::INACTIVE) || self.label_skip == Some(false) {
             self.label_skip = None;
         }
-        if self.relabel.is_none() {
-            self.relabel = Some(true);
+        let said = self.relabel.is_some();
+        let relabel = *self.relabel.get_or_insert(true);
+        if said && relabel && cx.has(XmlFlags::INACTIVE) && self.label.is_none() {
+            let model = self.model.as_deref().unwrap_or("all models");
+            let what = format!("Cannot specify relabel if label is missing. model={model}");
+            cx.fail(error_at(element, At::Attribute("relabel"), what))?;
         }
         if self.label.is_some() && self.relabel == Some(false) {
             let model = self.model.as_deref().unwrap_or("all models");

@@ -3,8 +3,8 @@
 
 pub mod host;
 
-use virt_util::Result;
-use virt_util::xml::{At, Element, Reader, Writer, Xml, XmlElement, error_at};
+use virt_util::xml::{At, Element, Reader, Writer, Xml, XmlElement, XmlValue, error_at, error_with};
+use virt_util::{ErrorCode, Result};
 
 /// System information.
 #[derive(Xml, Clone, Debug, PartialEq, Eq)]
@@ -100,7 +100,7 @@ macro_rules! table {
         impl XmlElement for $name {
             const NAME: &'static str = $element;
 
-            fn read(element: Element<'_>, _cx: &mut Reader) -> Result<Self> {
+            fn read(element: Element<'_>, cx: &mut Reader) -> Result<Self> {
                 let mut table = Self::default();
                 for entry in element.children_named("entry") {
                     let text = entry.text();
@@ -112,6 +112,7 @@ macro_rules! table {
                         _ => {}
                     }
                 }
+                table.check(element, cx)?;
                 Ok(table)
             }
 
@@ -135,6 +136,63 @@ macro_rules! table {
             }
         }
     };
+}
+
+/// What a table's entries must look like.
+trait CheckTable {
+    fn check(&self, _element: Element<'_>, _cx: &mut Reader) -> Result<()> {
+        Ok(())
+    }
+}
+
+impl CheckTable for BiosTable {
+    fn check(&self, element: Element<'_>, cx: &mut Reader) -> Result<()> {
+        if self.date.as_deref().is_none_or(is_bios_date) {
+            return Ok(());
+        }
+        let what = format!(
+            "Invalid BIOS 'date' format: '{}', expected mm/dd/yyyy or mm/dd/yy",
+            self.date.as_deref().unwrap_or_default()
+        );
+        cx.fail(error_with(
+            ErrorCode::XML_DETAIL,
+            element,
+            At::Child("entry"),
+            what,
+        ))
+    }
+}
+
+impl CheckTable for SystemTable {
+    fn check(&self, element: Element<'_>, cx: &mut Reader) -> Result<()> {
+        let valid = |text: &String| <virt_util::uuid::Uuid as XmlValue>::parse_value(text).is_ok();
+        if self.uuid.as_ref().is_none_or(valid) {
+            return Ok(());
+        }
+        let what = "malformed <sysinfo> uuid element";
+        cx.fail(error_with(
+            ErrorCode::XML_DETAIL,
+            element,
+            At::Child("entry"),
+            what,
+        ))
+    }
+}
+
+impl CheckTable for BaseBoardTable {}
+impl CheckTable for ChassisTable {}
+impl CheckTable for ProcessorTable {}
+impl CheckTable for MemoryTable {}
+
+/// mm/dd/yyyy, or mm/dd/yy for 19yy.
+fn is_bios_date(text: &str) -> bool {
+    let mut parts = text.split('/').map(|part| part.trim_start().parse::<i32>().ok());
+    let date = (parts.next(), parts.next(), parts.next(), parts.next());
+    matches!(
+        date,
+        (Some(Some(month)), Some(Some(day)), Some(Some(year)), None)
+            if (1..=12).contains(&month) && (1..=31).contains(&day) && ((0..100).contains(&year) || year >= 1900)
+    )
 }
 
 table!(

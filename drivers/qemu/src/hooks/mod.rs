@@ -105,6 +105,11 @@ impl DomainHooks for QemuHooks<'_> {
         Some(self.host_arch.name().to_owned())
     }
 
+    // No security driver labels guests here.
+    fn default_security_model(&self) -> Option<String> {
+        Some("none".to_owned())
+    }
+
     fn basic(&self, domain: &mut Domain, _cx: &NormalizeContext<'_>) -> Result<()> {
         if domain.devices.emulator.is_none() {
             let arch = crate::plan::guest_arch(domain)?;

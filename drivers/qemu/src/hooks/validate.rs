@@ -8,7 +8,7 @@ use virt_conf::domain::features::Features;
 use virt_conf::domain::graphics::Graphics;
 use virt_conf::domain::hostdev::{HostdevPass, HostdevSubsys, MdevModel};
 use virt_conf::domain::input::{InputBus, InputModel};
-use virt_conf::domain::normalize::DeviceRef;
+use virt_conf::domain::normalize::{DeviceRef, device_info};
 use virt_conf::domain::small::{IommuModel, PanicModel, TpmBackend, TpmModel, TpmVersion};
 use virt_conf::domain::storage::StorageFormat;
 use virt_conf::domain::video::VideoModelType;
@@ -290,8 +290,62 @@ fn huge_pages(domain: &Domain, cells: usize) -> Result<()> {
     Ok(())
 }
 
+/// Checks the place of a device, and what depends on it.
+fn place(domain: &Domain, device: DeviceRef, guest: Guest<'_>) -> Result<()> {
+    let Some(info) = device_info(domain, device) else {
+        return Ok(());
+    };
+    match &info.address {
+        Some(Address::Pci(at)) => {
+            if let Some(zpci) = at.zpci {
+                refuse_if(
+                    !guest.caps.has(Flag::DeviceZpci),
+                    "This QEMU binary doesn't support zPCI",
+                )?;
+                if let Some(uid) = zpci.uid.filter(|uid| !(1..=0xffff).contains(uid)) {
+                    return Err(xml_error(format_args!(
+                        "Invalid PCI address uid='0x{uid:04x}', must be > 0x0000 and <= 0xffff"
+                    )));
+                }
+            }
+        }
+        Some(Address::SpaprVio(at)) => refuse_if(
+            at.reg.is_some_and(|reg| reg > 0xffff_ffff),
+            format_args!(
+                "spapr-vio reg='0x{:x}' exceeds maximum possible value (0xffffffff)",
+                at.reg.unwrap_or_default()
+            ),
+        )?,
+        Some(Address::VirtioS390) => {
+            return Err(unsupported("'virtio-s390' addresses are no longer supported"));
+        }
+        Some(Address::Ccw(_)) => refuse_if(
+            !machine(domain, guest.arch).is_s390_ccw(),
+            format_args!(
+                "CCW addresses are not supported by machine type '{}'",
+                domain.os.kind.machine.as_deref().unwrap_or_default()
+            ),
+        )?,
+        _ => {}
+    }
+    let pci = matches!(info.address, None | Some(Address::Pci(_)));
+    if info.acpi_index.is_some_and(|index| index != 0) {
+        refuse_if(
+            !guest.caps.has(Flag::AcpiIndex),
+            "ACPI index is not supported with this QEMU",
+        )?;
+        refuse_if(!pci, "ACPI index is only supported for PCI devices")?;
+    }
+    let unassigned = matches!(info.address, Some(Address::Unassigned));
+    refuse_if(
+        info.rom.is_some() && !pci && !unassigned,
+        "ROM tuning is only supported for PCI devices",
+    )
+}
+
 /// Checks one device.
 pub(super) fn device(domain: &Domain, device: DeviceRef, guest: Guest<'_>) -> Result<()> {
+    place(domain, device, guest)?;
     let devices = &domain.devices;
     match device {
         DeviceRef::Disk(at) => devices.disks.get(at).map_or(Ok(()), |one| disk(one, guest)),

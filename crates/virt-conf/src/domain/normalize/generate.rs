@@ -1,14 +1,18 @@
 //! What is made up where the definition says nothing: UUID, MAC addresses, numbers of ports, I/O threads.
 
+use virt_util::uuid::Uuid;
+use virt_util::xml::XmlValue;
 use virt_util::{ErrorCode, Result, VirtError};
 
 use super::{DomainHooks, NormalizeContext, NormalizeFlags, is_missing};
 use crate::domain::lifecycle::LifecycleAction;
 use crate::domain::os::OsType;
+use crate::domain::seclabel;
 use crate::domain::sound::SoundModel;
 use crate::domain::tune::{CpuPlacement, IoThread, VcpuState};
 use crate::domain::{Domain, Genid, VirtType};
-use crate::numa::{NumaPlacement, NumatuneMemory};
+use crate::numa::{NumaPlacement, Numatune, NumatuneMemory};
+use crate::sysinfo::Sysinfo;
 use crate::values::MacAddress;
 
 /// A MAC address with the prefix of the driver.
@@ -29,6 +33,13 @@ pub(super) fn generate(
         return Err(VirtError::new(ErrorCode::NO_NAME, "the domain has no name"));
     }
     let native = cx.flags.contains(NormalizeFlags::NATIVE);
+    uuid_of_sysinfo(domain)?;
+    let inactive = cx.flags.contains(NormalizeFlags::INACTIVE);
+    seclabel::complete(
+        &mut domain.seclabels,
+        hooks.default_security_model().as_deref(),
+        inactive,
+    )?;
     if native {
         domain.uuid.get_or_insert_default();
     } else {
@@ -79,6 +90,24 @@ pub(super) fn generate(
     Ok(())
 }
 
+/// The guest reads its UUID in the system information too; it can be only one.
+fn uuid_of_sysinfo(domain: &mut Domain) -> Result<()> {
+    for info in &domain.sysinfo {
+        let Sysinfo::Smbios(tables) = info else { continue };
+        let text = tables.system.as_ref().and_then(|system| system.uuid.as_ref());
+        let Some(uuid) = text.and_then(|text| <Uuid as XmlValue>::parse_value(text).ok()) else {
+            continue;
+        };
+        if *domain.uuid.get_or_insert(uuid) != uuid {
+            return Err(VirtError::new(
+                ErrorCode::XML_DETAIL,
+                format_args!("UUID mismatch between <uuid> and <sysinfo>: '{uuid}' in <sysinfo>"),
+            ));
+        }
+    }
+    Ok(())
+}
+
 /// Parallel ports get the next number as they come; consoles are numbered by place whatever they say.
 fn number_ports(domain: &mut Domain) {
     let mut next = 0;
@@ -125,6 +154,19 @@ fn complete_iothreads(domain: &mut Domain) -> Result<()> {
             });
         }
         id += 1;
+    }
+    // What is said of single threads is said of some that exist.
+    let named = domain
+        .cpu_tune
+        .iter()
+        .flat_map(|tune| tune.iothread_pin.keys().chain(tune.iothread_scheduler.keys()));
+    for id in named {
+        if !ids.contains(id) {
+            return Err(VirtError::new(
+                ErrorCode::CONFIG_UNSUPPORTED,
+                format_args!("Cannot find 'iothread' : {id}"),
+            ));
+        }
     }
     Ok(())
 }
@@ -206,6 +248,47 @@ fn complete_numatune(domain: &mut Domain) -> Result<()> {
         }
     }
     tune.nodes.sort_by_key(|node| node.cell);
+    check_memory_nodes(
+        tune,
+        domain
+            .cpu
+            .as_ref()
+            .and_then(|cpu| cpu.numa.as_ref())
+            .map_or(0, |numa| numa.cells.len()),
+    )
+}
+
+/// What is said of the memory of single nodes is said of some that the guest has, once of each.
+fn check_memory_nodes(tune: &Numatune, cells: usize) -> Result<()> {
+    if tune.nodes.is_empty() {
+        return Ok(());
+    }
+    let auto = tune
+        .memory
+        .as_ref()
+        .is_some_and(|memory| memory.placement == Some(NumaPlacement::Auto));
+    if auto {
+        return Err(VirtError::new(
+            ErrorCode::CONFIG_UNSUPPORTED,
+            "Per-node binding is not compatible with automatic NUMA placement.",
+        ));
+    }
+    let wrong = |what: String| Err(VirtError::new(ErrorCode::XML_ERROR, what));
+    if cells == 0 {
+        return wrong("Element 'memnode' is invalid without any guest NUMA cells".to_owned());
+    }
+    let mut last = None;
+    for node in &tune.nodes {
+        if node.cell as usize >= cells {
+            return wrong(format!(
+                "Argument 'cellid' in memnode element must correspond to existing guest's NUMA cell: there is no cell '{}'",
+                node.cell
+            ));
+        }
+        if last.replace(node.cell) == Some(node.cell) {
+            return wrong(format!("Multiple memnode elements with cellid {}", node.cell));
+        }
+    }
     Ok(())
 }
 

@@ -134,6 +134,11 @@ pub trait DomainHooks {
         None
     }
 
+    /// The security driver that a label without a name means; `none` where there is no driver.
+    fn default_security_model(&self) -> Option<String> {
+        None
+    }
+
     /// First three bytes of MAC addresses that are made.
     fn mac_prefix(&self) -> [u8; 3] {
         [0x52, 0x54, 0x00]

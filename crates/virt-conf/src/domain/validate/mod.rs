@@ -5,16 +5,15 @@
 //! codes.
 
 mod chardev;
+mod devices;
 mod disk;
+mod whole;
 
 use virt_util::{ErrorCode, Result, VirtError};
 
 use super::Domain;
-use super::controller::{
-    Controller, ControllerKind, ControllerType, PciControllerModel, ScsiControllerModel,
-};
+use super::controller::{Controller, ControllerKind, PciControllerModel, ScsiControllerModel};
 use super::device_info::Address;
-use super::disk::DiskBus;
 use super::graphics::{Graphics, ListenType};
 use super::interface::{Interface, InterfaceBackendType, InterfaceSource, TeamingType};
 use super::normalize::{DeviceRef, DomainHooks, device_info, device_refs};
@@ -30,7 +29,11 @@ pub fn validate(domain: &Domain, hooks: &dyn DomainHooks) -> Result<()> {
         validate_device(domain, device)?;
         hooks.validate_device(domain, device)?;
     }
-    whole(domain)
+    whole::validate(domain, hooks)
+}
+
+fn refuse_if(wrong: bool, what: impl std::fmt::Display) -> Result<()> {
+    if wrong { Err(unsupported(what)) } else { Ok(()) }
 }
 
 fn unsupported(what: impl std::fmt::Display) -> VirtError {
@@ -46,6 +49,13 @@ fn xml_error(what: impl std::fmt::Display) -> VirtError {
 /// # Errors
 /// What makes no sense.
 pub fn validate_device(domain: &Domain, device: DeviceRef) -> Result<()> {
+    let unassigned =
+        device_info(domain, device).is_some_and(|info| matches!(info.address, Some(Address::Unassigned)));
+    if unassigned && !matches!(device, DeviceRef::Hostdev(_)) {
+        return Err(unsupported(
+            "address of type 'unassigned' is supported only for hostdevs",
+        ));
+    }
     let devices = &domain.devices;
     match device {
         DeviceRef::Disk(at) => devices.disks.get(at).map_or(Ok(()), disk::validate),
@@ -74,7 +84,31 @@ pub fn validate_device(domain: &Domain, device: DeviceRef) -> Result<()> {
             Some(RngSource::Egd(host)) => chardev::validate(&host.source, false),
             _ => Ok(()),
         },
-        DeviceRef::Graphics(at) => devices.graphics.get(at).map_or(Ok(()), graphics),
+        DeviceRef::Graphics(at) => {
+            let Some(one) = devices.graphics.get(at) else {
+                return Ok(());
+            };
+            graphics(one)?;
+            devices::graphics_audio(domain, one)
+        }
+        DeviceRef::Video(at) => devices
+            .videos
+            .get(at)
+            .map_or(Ok(()), |video| devices::video(domain, video)),
+        DeviceRef::Hostdev(at) => devices.hostdevs.get(at).map_or(Ok(()), devices::hostdev),
+        DeviceRef::Memory(at) => devices::memory(domain, at),
+        DeviceRef::Vsock => devices.vsock.as_ref().map_or(Ok(()), devices::vsock),
+        DeviceRef::Input(at) => devices
+            .inputs
+            .get(at)
+            .map_or(Ok(()), |input| devices::input(domain, input)),
+        DeviceRef::Shmem(at) => devices.shmems.get(at).map_or(Ok(()), devices::shmem),
+        DeviceRef::Filesystem(at) => devices::filesystem(domain, at),
+        DeviceRef::Sound(at) => devices::sound(domain, at),
+        DeviceRef::Audio(at) => devices::audio(domain, at),
+        DeviceRef::Iommu => devices.iommu.as_ref().map_or(Ok(()), devices::iommu),
+        DeviceRef::Tpm(at) => devices.tpms.get(at).map_or(Ok(()), devices::tpm),
+        DeviceRef::Pstore => devices.pstore.as_ref().map_or(Ok(()), devices::pstore),
         DeviceRef::Controller(at) => devices.controllers.get(at).map_or(Ok(()), controller),
         DeviceRef::Interface(at) => devices.interfaces.get(at).map_or(Ok(()), interface),
         _ => Ok(()),
@@ -231,6 +265,19 @@ fn interface(interface: &Interface) -> Result<()> {
         let what = "The 'passt' backend can only be used with interface type='user' or type='vhostuser'";
         return Err(unsupported(what));
     }
+    let source_dev = match &interface.source {
+        S::User { dev, .. } => dev.is_some(),
+        S::Vhostuser(source) => source.dev.is_some(),
+        _ => false,
+    };
+    if source_dev && !passt {
+        let what = "The 'dev' attribute of the <source> element can only be used with <interface> type='user' or \
+                    type='vhostuser' if the <backend> type='passt'";
+        return Err(unsupported(what));
+    }
+    if let Some(driver) = interface.driver.as_ref().filter(|_| !interface.is_virtio()) {
+        devices::no_virtio_options(&driver.virtio)?;
+    }
     if !interface.link.port_forwards.is_empty() && !passt {
         let what = "The <portForward> element can only be used with the 'passt' backend of interface type='user' or \
                     type='vhostuser'";
@@ -247,7 +294,8 @@ fn interface(interface: &Interface) -> Result<()> {
             return Err(unsupported(what));
         }
     }
-    if interface.link.isolated.is_some() && !matches!(interface.source, S::Network { .. } | S::Bridge { .. })
+    if interface.link.isolated == Some(true)
+        && !matches!(interface.source, S::Network { .. } | S::Bridge { .. })
     {
         let what = format!(
             "interface {} - <port isolated='yes'/> is not supported for network interfaces with type='{kind}'",
@@ -259,48 +307,16 @@ fn interface(interface: &Interface) -> Result<()> {
         );
         return Err(unsupported(what));
     }
-    Ok(())
-}
-
-/// What concerns several devices at once.
-fn whole(domain: &Domain) -> Result<()> {
-    disk::no_duplicates(domain)?;
-    duplicate_drive_addresses(domain)?;
-    let mut aliases = std::collections::HashMap::new();
-    for device in device_refs(domain) {
-        let Some(alias) = device_info(domain, device).and_then(|info| info.alias.as_deref()) else {
-            continue;
-        };
-        // A console that stands for a serial port bears the port's name.
-        let console = matches!(device, DeviceRef::Console(_));
-        if aliases.insert(alias, device).is_some() && !console && super::is_user_alias(alias) {
-            return Err(xml_error(format_args!("non unique alias detected: {alias}")));
-        }
-    }
-    Ok(())
-}
-
-/// No two drives of one bus at one place.
-fn duplicate_drive_addresses(domain: &Domain) -> Result<()> {
-    let mut places = std::collections::HashMap::new();
-    for disk in &domain.devices.disks {
-        let kind = match disk.target.bus {
-            Some(DiskBus::Ide) => ControllerType::Ide,
-            Some(DiskBus::Scsi) => ControllerType::Scsi,
-            Some(DiskBus::Sata) => ControllerType::Sata,
-            Some(DiskBus::Fdc) => ControllerType::Fdc,
-            _ => continue,
-        };
-        let Some(Address::Drive(address)) = &disk.info.address else {
-            continue;
-        };
-        if let Some(other) = places.insert((kind, *address), &disk.target.dev) {
-            let what = format!(
-                "Found duplicate drive address for disk with target name '{}' controller='{}' bus='{}' target='{}' unit='{}'",
-                other, address.controller, address.bus, address.target, address.unit
-            );
-            return Err(xml_error(what));
-        }
+    if let Some(port) = interface
+        .link
+        .virtual_port
+        .as_ref()
+        .and_then(|port| port.kind)
+        .filter(|_| interface.link.isolated == Some(true))
+    {
+        return Err(unsupported(format_args!(
+            "<port isolated='yes'/> is not supported for network interfaces with virtualport type='{port}'"
+        )));
     }
     Ok(())
 }

@@ -1,0 +1,528 @@
+//! Single devices but disks and character devices.
+
+use virt_util::{ErrorCode, Result, VirtError};
+
+use super::{refuse_if, unsupported, xml_error};
+use crate::domain::device_info::{Address, VirtioOptions};
+use crate::domain::filesystem::{Filesystem, FilesystemDriver, FilesystemSource};
+use crate::domain::graphics::Graphics;
+use crate::domain::hostdev::{Hostdev, HostdevPass, HostdevSubsys};
+use crate::domain::input::{Input, InputBus, InputModel, InputType};
+use crate::domain::interface::TeamingType;
+use crate::domain::memory::{MemoryAccess, MemoryDevice, MemoryModel};
+use crate::domain::os::OsType;
+use crate::domain::small::{
+    Iommu, IommuModel, Pstore, Shmem, Tpm, TpmBackend, TpmVersion, Vsock, VsockModel,
+};
+use crate::domain::video::{Video, VideoBackend, VideoModelType};
+use crate::domain::{Domain, VirtType, disk::Sgio};
+
+/// KiB of a transparent huge page where the host does not say; a smaller block of virtio memory wastes it.
+const HUGE_PAGE: u64 = 2048;
+/// Bytes of a page.
+const PAGE: u64 = 4096;
+
+fn detail(what: impl std::fmt::Display) -> VirtError {
+    VirtError::new(ErrorCode::XML_DETAIL, what)
+}
+
+/// Refuses options that only virtio devices have.
+pub(super) fn no_virtio_options(options: &VirtioOptions) -> Result<()> {
+    for (name, said) in [
+        ("iommu driver option", options.iommu),
+        ("ats driver option", options.ats),
+        ("packed driver option", options.packed),
+        ("page_per_vq option", options.page_per_vq),
+    ] {
+        refuse_if(
+            said.is_some(),
+            format_args!("{name} is only supported for virtio devices"),
+        )?;
+    }
+    Ok(())
+}
+
+pub(super) fn video(domain: &Domain, video: &Video) -> Result<()> {
+    use VideoModelType as M;
+    let model = &video.model;
+    if model.kind == M::Default {
+        return Err(VirtError::internal(
+            "missing video model and cannot determine default",
+        ));
+    }
+    let videos = &domain.devices.videos;
+    refuse_if(
+        videos.len() > 1 && videos.iter().any(|video| video.model.kind == M::None),
+        "a 'none' video type must be the only video device defined for the domain",
+    )?;
+    let render_node = model
+        .acceleration
+        .as_ref()
+        .is_some_and(|acceleration| acceleration.render_node.is_some());
+    match video.backend {
+        Some(VideoBackend::Vhostuser) => refuse_if(
+            model.kind != M::Virtio,
+            "'vhostuser' driver is only supported with 'virtio' device",
+        )?,
+        None | Some(VideoBackend::Qemu) => refuse_if(
+            render_node,
+            "unsupported rendernode accel attribute without 'vhostuser'",
+        )?,
+    }
+    refuse_if(
+        model
+            .resolution
+            .as_ref()
+            .is_some_and(|resolution| resolution.x == 0 || resolution.y == 0),
+        "video resolution values must be greater than 0",
+    )?;
+    if model.kind != M::Qxl {
+        for (name, value) in [
+            ("ram", model.ram),
+            ("vram64", model.vram64),
+            ("vgamem", model.vgamem),
+        ] {
+            refuse_if(
+                value != 0,
+                format_args!("{name} attribute only supported for video type qxl"),
+            )?;
+        }
+    }
+    refuse_if(
+        model.kind == M::Ramfb && video.info.address.is_some(),
+        "address not supported for video type ramfb",
+    )?;
+    if model.kind != M::Virtio {
+        no_virtio_options(&video.virtio)?;
+        refuse_if(
+            model.blob.is_some(),
+            format_args!("video type '{}' does not support blob resources", model.kind),
+        )?;
+    }
+    Ok(())
+}
+
+pub(super) fn hostdev(hostdev: &Hostdev) -> Result<()> {
+    let address = hostdev.info.address.as_ref();
+    let subsystem = match &hostdev.mode {
+        HostdevPass::Subsystem(subsystem) => Some(&**subsystem),
+        HostdevPass::Capabilities(_) => None,
+    };
+    match (subsystem, address) {
+        (Some(HostdevSubsys::Pci { .. }), Some(address))
+            if !matches!(address, Address::Pci(_) | Address::Unassigned) =>
+        {
+            return Err(VirtError::internal(
+                "PCI host devices must use 'pci' or 'unassigned' address type",
+            ));
+        }
+        (Some(HostdevSubsys::Scsi { .. }), Some(address)) if !matches!(address, Address::Drive(_)) => {
+            return Err(unsupported("SCSI host device must use 'drive' address type"));
+        }
+        (Some(HostdevSubsys::ScsiHost { .. }), Some(address))
+            if !matches!(address, Address::Pci(_) | Address::Ccw(_)) =>
+        {
+            return Err(unsupported(
+                "SCSI_host host device must use 'pci' or 'ccw' address type",
+            ));
+        }
+        (Some(HostdevSubsys::Usb { .. }), Some(address)) if !matches!(address, Address::Usb(_)) => {
+            return Err(unsupported("USB host device must use 'usb' address type"));
+        }
+        _ => {}
+    }
+    if let Some(HostdevSubsys::Scsi {
+        sgio: Some(Sgio::Unfiltered),
+        ..
+    }) = subsystem
+    {
+        return Err(unsupported("unfiltered sgio is no longer supported"));
+    }
+    let Some(teaming) = &hostdev.teaming else {
+        return Ok(());
+    };
+    refuse_if(
+        teaming.kind != TeamingType::Transient,
+        "teaming hostdev devices must have type='transient'",
+    )?;
+    refuse_if(
+        teaming.persistent.is_none(),
+        "missing required persistent attribute in hostdev teaming element",
+    )?;
+    refuse_if(
+        !matches!(subsystem, Some(HostdevSubsys::Pci { .. })),
+        "teaming is only supported for pci hostdev devices",
+    )
+}
+
+pub(super) fn memory(domain: &Domain, at: usize) -> Result<()> {
+    let Some(memory) = domain.devices.memory.get(at) else {
+        return Ok(());
+    };
+    let cells = domain
+        .cpu
+        .as_ref()
+        .and_then(|cpu| cpu.numa.as_ref())
+        .map_or(0, |numa| numa.cells.len());
+    let (target, model) = (&memory.target, memory.model);
+    if let Some(node) = target.node {
+        if cells == 0 {
+            return Err(detail(
+                "can't add memory backend as guest has no NUMA nodes configured",
+            ));
+        }
+        if node as usize >= cells {
+            return Err(detail(format_args!(
+                "can't add memory backend for guest node '{node}' as the guest has only '{cells}' NUMA nodes configured"
+            )));
+        }
+    }
+    let has_path = memory.source.as_ref().is_some_and(|source| source.path.is_some());
+    let discards = memory.discard == Some(true);
+    match model {
+        MemoryModel::Nvdimm | MemoryModel::VirtioPmem if !has_path => {
+            return Err(detail(format_args!("path is required for model '{model}'")));
+        }
+        MemoryModel::Nvdimm => {
+            refuse_if(discards, "discard is not supported for nvdimms")?;
+            let ppc = domain
+                .os
+                .kind
+                .arch
+                .as_deref()
+                .is_some_and(|arch| arch.starts_with("ppc64"));
+            if ppc {
+                refuse_if(
+                    target.label_size.unwrap_or_default() == 0,
+                    "label size is required for NVDIMM device",
+                )?;
+            } else {
+                refuse_if(memory.uuid.is_some(), "UUID is not supported for NVDIMM device")?;
+            }
+        }
+        MemoryModel::VirtioPmem => {
+            refuse_if(
+                discards,
+                format_args!("discard is not supported for model '{model}'"),
+            )?;
+            refuse_if(
+                memory.access != Some(MemoryAccess::Shared),
+                "shared access mode required for virtio-pmem device",
+            )?;
+            refuse_if(target.node.is_some(), "virtio-pmem does not support NUMA nodes")?;
+            refuse_if(
+                target.address.is_some_and(|address| address % PAGE != 0),
+                format_args!("memory address must be aligned to {PAGE} bytes"),
+            )?;
+        }
+        MemoryModel::VirtioMem => virtio_memory(memory)?,
+        MemoryModel::SgxEpc => refuse_if(
+            memory.info.address.is_some(),
+            format_args!("memory device address is not supported for model '{model}'"),
+        )?,
+        MemoryModel::Dimm => {}
+    }
+    conflicts(domain, at, memory)
+}
+
+fn virtio_memory(memory: &MemoryDevice) -> Result<()> {
+    let target = &memory.target;
+    let (block, requested) = (
+        target.block.unwrap_or_default(),
+        target.requested.unwrap_or_default(),
+    );
+    let wrong = if requested > target.size {
+        format!(
+            "requested size must be smaller than or equal to @size ({}KiB)",
+            target.size
+        )
+    } else if !block.is_power_of_two() {
+        "block size must be a power of two".to_owned()
+    } else if block < HUGE_PAGE {
+        format!("block size too small, must be at least {HUGE_PAGE}KiB")
+    } else if requested % block != 0 {
+        "requested size must be an integer multiple of block size".to_owned()
+    } else if target
+        .address
+        .is_some_and(|address| block.checked_mul(1024).is_none_or(|block| address % block != 0))
+    {
+        "memory device address must be aligned to blocksize".to_owned()
+    } else {
+        return Ok(());
+    };
+    Err(detail(wrong))
+}
+
+/// Bytes that a memory device takes of the guest's address space.
+fn mapped_size(memory: &MemoryDevice) -> u64 {
+    let mut size = memory.target.size;
+    if memory.model == MemoryModel::Nvdimm {
+        let align = memory.source.as_ref().and_then(|source| source.align_size);
+        let align = align.filter(|align| *align > 0).unwrap_or(PAGE / 1024);
+        let label = memory.target.label_size.unwrap_or_default();
+        size = size.saturating_sub(label.div_ceil(align).saturating_mul(align));
+    }
+    size.saturating_mul(1024)
+}
+
+/// Where a memory device starts, if that is known.
+fn start(memory: &MemoryDevice) -> u64 {
+    match (memory.model, &memory.info.address) {
+        (MemoryModel::VirtioPmem | MemoryModel::VirtioMem, _) => memory.target.address.unwrap_or_default(),
+        (MemoryModel::Dimm | MemoryModel::Nvdimm, Some(Address::Dimm(at))) => at.base,
+        _ => 0,
+    }
+}
+
+fn conflicts(domain: &Domain, own: usize, memory: &MemoryDevice) -> Result<()> {
+    let slot = |memory: &MemoryDevice| match &memory.info.address {
+        Some(Address::Dimm(at)) => Some(at.slot),
+        _ => None,
+    };
+    let own_slot = slot(memory).filter(|_| matches!(memory.model, MemoryModel::Dimm | MemoryModel::Nvdimm));
+    let begin = start(memory);
+    let end = begin.saturating_add(mapped_size(memory));
+    for (at, other) in domain.devices.memory.iter().enumerate() {
+        if at == own {
+            continue;
+        }
+        if let Some(slot_number) = own_slot
+            && slot(other) == Some(slot_number)
+        {
+            return Err(unsupported(format_args!(
+                "memory device slot '{slot_number}' is already being used by another memory device"
+            )));
+        }
+        let other_begin = start(other);
+        if begin == 0 || other_begin == 0 {
+            continue;
+        }
+        let other_end = other_begin.saturating_add(mapped_size(other));
+        let overlap =
+            (begin <= other_begin && end > other_begin) || (other_begin <= begin && other_end > begin);
+        refuse_if(
+            overlap,
+            format_args!(
+                "memory device address [0x{begin:x}:0x{end:x}] overlaps with other memory device (0x{other_begin:x})"
+            ),
+        )?;
+    }
+    Ok(())
+}
+
+pub(super) fn vsock(vsock: &Vsock) -> Result<()> {
+    refuse_if((1..=2).contains(&vsock.cid), "guest CIDs must be >= 3")?;
+    if vsock.model == VsockModel::Default {
+        no_virtio_options(&vsock.virtio)?;
+    }
+    Ok(())
+}
+
+pub(super) fn input(domain: &Domain, input: &Input) -> Result<()> {
+    let bus = input.bus.unwrap_or(InputBus::Default);
+    let classic = matches!(input.kind, InputType::Mouse | InputType::Keyboard);
+    let refused = |bus: InputBus| Err(VirtError::internal(format_args!("unsupported input bus {bus}")));
+    let no_such = |name: &str| {
+        let what = format!("{name} bus does not support {} input device", input.kind);
+        Err(VirtError::internal(what))
+    };
+    match domain.os.kind.os {
+        OsType::Hvm => {
+            if bus == InputBus::Ps2 && !classic {
+                return no_such("ps2");
+            }
+            if bus == InputBus::Xen {
+                return refused(bus);
+            }
+        }
+        OsType::Xen | OsType::Xenpvh => {
+            if bus != InputBus::Xen {
+                return refused(bus);
+            }
+            if !classic {
+                return no_such("xen");
+            }
+        }
+        _ if matches!(domain.virt_type, VirtType::Vz | VirtType::Parallels) => {
+            if bus != InputBus::Parallels {
+                let what = format!("parallels containers don't support input bus {bus}");
+                return Err(VirtError::internal(what));
+            }
+            if !classic {
+                return no_such("parallels");
+            }
+        }
+        _ => {
+            return Err(VirtError::internal(
+                "Input devices are not supported by this virtualization driver.",
+            ));
+        }
+    }
+    match input.kind {
+        InputType::Mouse | InputType::Tablet | InputType::Keyboard => refuse_if(
+            input.evdev.is_some(),
+            "setting source evdev path only supported for passthrough input devices",
+        )?,
+        InputType::Passthrough => refuse_if(
+            bus != InputBus::Virtio,
+            "only bus 'virtio' is supported for 'passthrough' input devices",
+        )?,
+        InputType::Evdev => refuse_if(
+            !matches!(bus, InputBus::None | InputBus::Default),
+            "input evdev doesn't support bus element",
+        )?,
+    }
+    if let Some(model) = input.model.filter(|model| *model != InputModel::Default) {
+        refuse_if(
+            bus != InputBus::Virtio,
+            format_args!("only bus 'virtio' is supported for input model '{model}'"),
+        )?;
+    }
+    let ps2 = domain.features.as_ref().and_then(|features| features.ps2);
+    refuse_if(
+        bus == InputBus::Ps2 && ps2.is_some_and(|state| !state.on),
+        "ps2 bus inputs require the ps2 feature not to be disabled",
+    )
+}
+
+pub(super) fn shmem(shmem: &Shmem) -> Result<()> {
+    refuse_if(
+        shmem.name.contains('/'),
+        "shmem name cannot include '/' character",
+    )?;
+    refuse_if(
+        matches!(shmem.name.as_str(), "." | ".."),
+        format_args!("shmem name cannot be equal to '{}'", shmem.name),
+    )
+}
+
+pub(super) fn filesystem(domain: &Domain, at: usize) -> Result<()> {
+    let Some(filesystem) = domain.devices.filesystems.get(at) else {
+        return Ok(());
+    };
+    let Some(target) = &filesystem.target else {
+        return Err(VirtError::new(
+            ErrorCode::NO_TARGET,
+            source_of(filesystem).unwrap_or_default(),
+        ));
+    };
+    let shared = |filesystem: &Filesystem| filesystem.driver.kind == FilesystemDriver::Virtiofs;
+    refuse_if(
+        filesystem.info.boot.is_some() && !shared(filesystem),
+        "boot order is only supported for virtiofs",
+    )?;
+    let twice = domain
+        .devices
+        .filesystems
+        .iter()
+        .enumerate()
+        .any(|(other, one)| other != at && shared(one) && one.target.as_ref() == Some(target));
+    refuse_if(
+        twice,
+        format_args!("filesystem target '{target}' specified twice"),
+    )
+}
+
+fn source_of(filesystem: &Filesystem) -> Option<&str> {
+    match &filesystem.source {
+        FilesystemSource::Mount { dir, socket } => dir.as_deref().or(socket.as_deref()),
+        FilesystemSource::Block { dev } => dev.as_deref(),
+        FilesystemSource::File { file } => file.as_deref(),
+        FilesystemSource::Template { name } => name.as_deref(),
+        FilesystemSource::Bind { dir } => dir.as_deref(),
+        FilesystemSource::Ram { .. } | FilesystemSource::Volume { .. } => None,
+    }
+}
+
+fn audio_exists(domain: &Domain, id: u32) -> Result<()> {
+    if id == 0 || domain.devices.audios.iter().any(|audio| audio.id == id) {
+        return Ok(());
+    }
+    Err(xml_error(format_args!("no audio device with ID {id}")))
+}
+
+pub(super) fn sound(domain: &Domain, at: usize) -> Result<()> {
+    let id = domain.devices.sounds.get(at).map_or(0, |sound| sound.audio);
+    audio_exists(domain, id)
+}
+
+pub(super) fn graphics_audio(domain: &Domain, graphics: &Graphics) -> Result<()> {
+    match graphics {
+        Graphics::Vnc(vnc) => audio_exists(domain, vnc.audio),
+        _ => Ok(()),
+    }
+}
+
+pub(super) fn audio(domain: &Domain, at: usize) -> Result<()> {
+    let audios = &domain.devices.audios;
+    let Some(id) = audios.get(at).map(|audio| audio.id) else {
+        return Ok(());
+    };
+    if audios
+        .iter()
+        .enumerate()
+        .any(|(other, audio)| other != at && audio.id == id)
+    {
+        return Err(xml_error(format_args!("audio ID {id} is used multiple times")));
+    }
+    Ok(())
+}
+
+pub(super) fn iommu(iommu: &Iommu) -> Result<()> {
+    let said = iommu
+        .driver
+        .as_ref()
+        .is_some_and(|driver| *driver != Default::default());
+    if iommu.model != IommuModel::Intel && said {
+        return Err(xml_error(format_args!(
+            "iommu model '{}' doesn't support additional attributes",
+            iommu.model
+        )));
+    }
+    if iommu.model != IommuModel::Virtio && iommu.info.address.is_some() {
+        return Err(xml_error(format_args!(
+            "iommu model '{}' can't have address",
+            iommu.model
+        )));
+    }
+    Ok(())
+}
+
+pub(super) fn tpm(tpm: &Tpm) -> Result<()> {
+    let TpmBackend::Emulator(emulator) = &tpm.backend else {
+        return match &tpm.backend {
+            TpmBackend::External { source } if source.mode != crate::domain::chardev::SourceMode::Connect => {
+                Err(xml_error(
+                    "only 'connect' mode is supported for external TPM device",
+                ))
+            }
+            _ => Ok(()),
+        };
+    };
+    let new = emulator.version == Some(TpmVersion::V2_0);
+    if emulator.active_banks.is_some() && !new {
+        return Err(xml_error("<active_pcr_banks/> requires TPM version '2.0'"));
+    }
+    if emulator
+        .profile
+        .as_ref()
+        .is_some_and(|profile| profile.source.is_some())
+        && !new
+    {
+        return Err(xml_error("<profile/> requires TPM version '2.0'"));
+    }
+    Ok(())
+}
+
+pub(super) fn pstore(pstore: &Pstore) -> Result<()> {
+    if pstore.path.as_deref().unwrap_or_default().is_empty() {
+        return Err(xml_error("missing path for ACPI ERST pstore device"));
+    }
+    if !pstore
+        .size
+        .is_some_and(|size| size >= 4 && size.is_power_of_two())
+    {
+        return Err(xml_error("invalid size of ACPI ERST pstore device"));
+    }
+    Ok(())
+}
