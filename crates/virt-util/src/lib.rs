@@ -17,10 +17,20 @@
 //! | [`xdr`] | the RFC 4506 codec |
 //! | [`typed_param`] | libvirt's typed parameters |
 //! | [`bitmap`] | sets of small numbers, `0-3,^2` |
+//! | [`auth_file`] | `auth.conf`: credentials that the user keeps |
+//! | [`calendar`] | moments in the calendar and time zones |
 //! | [`conf_file`] | libvirt's configuration file syntax |
+//! | [`json`] | JSON whose numbers stay texts |
+//! | [`kernel_command_line`], [`kernel_module`] | what the kernel was started with; its modules |
 //! | [`keycode`] | key codes and their sets |
+//! | [`log_settings`] | the syntax of log settings |
+//! | [`mounts`] | mount tables, and which file systems are shared |
+//! | [`number`] | numbers at the beginning of texts, as C reads them |
 //! | [`path`] | paths as texts |
 //! | [`shell`] | quoting of command lines |
+//! | [`sub_ids`] | users and groups that may be handed on |
+//! | [`systemd`] | names of units and machines |
+//! | [`text`] | small work on texts |
 //! | [`units`] | sizes with units |
 //! | [`uri`] | URIs by libvirt's rules |
 //! | [`uuid`] | UUIDs as libvirt reads them |
@@ -33,7 +43,9 @@
 extern crate self as virt_util;
 
 pub mod arch;
+pub mod auth_file;
 pub mod bitmap;
+pub mod calendar;
 pub mod cgroup;
 pub mod command;
 pub mod conf_file;
@@ -43,13 +55,22 @@ pub mod fail_point;
 #[doc(hidden)]
 pub mod fuzz;
 pub mod host;
+pub mod json;
 pub mod json_lines;
+pub mod kernel_command_line;
+pub mod kernel_module;
 pub mod keycode;
 pub mod lock;
+pub mod log_settings;
+pub mod mounts;
+pub mod number;
 pub mod path;
 pub mod reactor;
 pub mod shell;
+pub mod sub_ids;
 pub mod sys;
+pub mod systemd;
+pub mod text;
 pub mod time;
 pub mod typed_param;
 pub mod types;

@@ -67,6 +67,36 @@ impl Uri {
         Self::parse_parts(text).ok_or_else(|| VirtError::internal(format_args!("Unable to parse URI {text}")))
     }
 
+    /// Whether the URI may lead to another host although it names none: it has a socket of its own, which may be a tunnel.
+    pub fn has_own_socket(&self) -> bool {
+        let scheme = self.scheme.as_deref().unwrap_or_default();
+        let unix = scheme
+            .split_once('+')
+            .is_some_and(|(_, transport)| transport == "unix");
+        unix && self
+            .params
+            .iter()
+            .any(|param| param.name.eq_ignore_ascii_case("socket"))
+    }
+
+    /// Checks the URI of the host that a guest shall migrate to: it must not be this one.
+    ///
+    /// # Errors
+    /// `INVALID_ARG`.
+    pub fn check_not_local(&self) -> Result<()> {
+        let local = match &self.server {
+            Some(server) => server.starts_with("localhost"),
+            None => !self.has_own_socket(),
+        };
+        if local {
+            bail!(
+                ErrorCode::INVALID_ARG,
+                "attempt to migrate guest to the same host: URI '{self}'"
+            );
+        }
+        Ok(())
+    }
+
     fn parse_parts(text: &str) -> Option<Self> {
         let mut uri = Self::default();
         let (scheme, rest) = split_scheme(text);
@@ -393,6 +423,22 @@ fn encode_into(out: &mut String, text: &str, keep: impl Fn(char) -> bool) {
             let _ = write!(out, "%{byte:02X}");
         }
     }
+}
+
+/// Checks the path of a connection URI for a driver of this host: `/system` for a privileged daemon, `/session` for a user's.
+/// Some drivers always let root open `/session`.
+///
+/// # Errors
+/// `INTERNAL_ERROR`, as in libvirt, with the path that would be right.
+pub fn check_driver_path(driver: &str, path: &str, privileged: bool) -> Result<()> {
+    let right = if privileged { "/system" } else { "/session" };
+    let root_session = privileged && path == "/session" && matches!(driver, "qemu" | "vbox");
+    if path == right || root_session {
+        return Ok(());
+    }
+    Err(VirtError::internal(format_args!(
+        "unexpected {driver} URI path '{path}', try {driver}://{right}"
+    )))
 }
 
 #[cfg(test)]

@@ -397,7 +397,7 @@ pub struct InterfaceLink {
     pub isolated: Option<bool>,
     /// What a network's port really is; kept in status files.
     #[xml(".", with = actual_net, reads("actual"))]
-    pub actual: Option<KeptElement>,
+    pub actual: Option<Box<KeptElement>>,
     /// Addresses and routes in the guest.
     #[xml(flatten)]
     pub guest: IpConfig,
@@ -870,14 +870,14 @@ impl XmlElement for FilterReference {
 mod actual_net {
     use super::*;
 
-    pub(super) fn read(element: Element<'_>, cx: &mut Reader) -> Result<Option<KeptElement>> {
+    pub(super) fn read(element: Element<'_>, cx: &mut Reader) -> Result<Option<Box<KeptElement>>> {
         Ok(element
             .child("actual")
             .filter(|_| cx.has(XmlFlags::ACTUAL_NET))
-            .map(|actual| KeptElement(RawElement::copy(actual))))
+            .map(|actual| Box::new(KeptElement(RawElement::copy(actual)))))
     }
 
-    pub(super) fn write(value: &Option<KeptElement>, w: &mut Writer) {
+    pub(super) fn write(value: &Option<Box<KeptElement>>, w: &mut Writer) {
         if let Some(raw) = value.as_ref().filter(|_| w.has(XmlFlags::ACTUAL_NET)) {
             raw.write(w, "actual");
         }

@@ -3,8 +3,8 @@
 use virt_util::Result;
 use virt_util::xml::{Element, KeptElement, Reader, Writer, XmlElement, XmlFlags};
 
-/// The driver's own data.
-pub type PrivateData = Option<KeptElement>;
+/// The driver's own data; in a box, because only running domains have some.
+pub type PrivateData = Option<Box<KeptElement>>;
 
 /// `with` on `"."`: reads `<privateData>`, of status files alone.
 ///
@@ -12,7 +12,9 @@ pub type PrivateData = Option<KeptElement>;
 /// None.
 pub fn read(element: Element<'_>, cx: &mut Reader) -> Result<PrivateData> {
     let child = element.child("privateData").filter(|_| cx.has(XmlFlags::STATUS));
-    child.map(|child| KeptElement::read(child, cx)).transpose()
+    child
+        .map(|child| KeptElement::read(child, cx).map(Box::new))
+        .transpose()
 }
 
 /// `with` on `"."`: writes `<privateData>`, into status files alone.

@@ -9,12 +9,13 @@
 //! | `format` | domain → file; its devices in `format_devices` |
 //! | `text` | encodings and escapes |
 
+pub mod datastore;
 mod devices;
 mod disks;
 mod format;
 mod format_devices;
 mod parse;
-mod text;
+pub mod text;
 
 use virt_util::{ErrorCode, Result, VirtError};
 

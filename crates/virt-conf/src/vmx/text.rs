@@ -36,7 +36,10 @@ pub fn unescape_hex(text: &str, escape: u8) -> Option<String> {
 }
 
 /// The text of a file in the encoding it names; without a name it is UTF-8.
-pub(super) fn decode<'a>(bytes: &'a [u8], name: Option<&str>) -> Result<Cow<'a, str>> {
+///
+/// # Errors
+/// `INTERNAL_ERROR` for an unknown encoding, and for bytes that are none of its characters.
+pub fn decode<'a>(bytes: &'a [u8], name: Option<&str>) -> Result<Cow<'a, str>> {
     let wrong = |what: &str| {
         VirtError::internal(format_args!(
             "could not convert from {what} to UTF-8 encoding: setting '.encoding' says so"

@@ -125,7 +125,7 @@ fn add_object(data: &mut PrivateData, name: &str, kind: &str, alias: String) {
 /// A part of private data; made where it belongs if it is not there.
 fn part<'d>(data: &'d mut PrivateData, name: &str) -> &'d mut RawElement {
     let data = &mut data
-        .get_or_insert_with(|| KeptElement(RawElement::new("privateData")))
+        .get_or_insert_with(|| Box::new(KeptElement(RawElement::new("privateData"))))
         .0;
     let rank = |name: &str| PARTS.iter().position(|part| *part == name).unwrap_or(PARTS.len());
     let is = |node: &RawNode| matches!(node, RawNode::Element(element) if element.name == name);

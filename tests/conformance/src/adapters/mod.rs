@@ -28,7 +28,10 @@ mod secret;
 mod storage;
 mod sysinfo;
 mod util_conf;
+mod util_file;
 mod util_json;
+mod util_names;
+mod util_numbers;
 mod util_text;
 mod vbox_snapshot;
 mod virsh;
@@ -107,6 +110,53 @@ const ADAPTERS: &[(&str, &str, Adapter)] = &[
     ("sysinfo", "sysinfo", sysinfo::read),
     ("util-conf", "roundtrip", util_conf::roundtrip),
     ("util-conf", "values", util_conf::values),
+    (
+        "util-file",
+        "migration-uri-not-local",
+        util_file::migration_target,
+    ),
+    ("util-file", "mount-subtree", util_file::subtree),
+    ("util-file", "sanitize-path", util_file::sanitize),
+    ("util-file", "shared-fs", util_file::shared),
+    ("util-json", "add-remove", util_json::add_remove),
+    ("util-json", "deflatten", util_json::deflatten),
+    ("util-json", "lookup", util_json::lookup),
+    ("util-text", "auth-config", util_names::credential),
+    ("util-text", "disk-name", util_numbers::drive_name),
+    ("util-text", "disk-name-parse", util_numbers::drive_name_parts),
+    ("util-text", "driver-uri-path", util_names::uri_path),
+    ("util-text", "esx-datastore-escape", util_names::datastore_item),
+    ("util-text", "esx-datastore-path", util_names::datastore_path),
+    ("util-text", "esx-datetime", util_numbers::xml_date_time),
+    ("util-text", "filter-chars", util_text::filter),
+    (
+        "util-text",
+        "kernel-cmdline-match",
+        util_names::match_kernel_parameter,
+    ),
+    (
+        "util-text",
+        "kernel-cmdline-next",
+        util_names::next_kernel_parameter,
+    ),
+    ("util-text", "log-filters", util_names::log_filters),
+    ("util-text", "log-message", util_names::log_message),
+    ("util-text", "log-outputs", util_names::log_outputs),
+    ("util-text", "machine-name", util_names::machine),
+    ("util-text", "modprobe", util_names::module),
+    ("util-text", "round-power-of-two", util_numbers::power_of_two),
+    ("util-text", "scope-name", util_names::scope),
+    ("util-text", "string-match", util_text::matches),
+    ("util-text", "string-replace", util_text::replace),
+    ("util-text", "string-search", util_text::search),
+    ("util-text", "strip-control-chars", util_text::strip_control),
+    ("util-text", "strtod", util_numbers::float),
+    ("util-text", "strtol", util_numbers::integer),
+    ("util-text", "subids", util_names::subordinate_ids),
+    ("util-text", "time-fields", util_numbers::time_fields),
+    ("util-text", "time-local-offset", util_numbers::zone_offset),
+    ("util-text", "version-string", util_numbers::version),
+    ("util-text", "vmx-windows1252", util_names::windows_1252),
     ("util-json", "parse", util_json::parse),
     ("util-text", "bitmap-op", util_text::bitmap_op),
     ("util-text", "bitmap-parse-fail", util_text::bitmap_parse_fail),

@@ -4,7 +4,9 @@ use crate::corpus::{Case, Corpus};
 use crate::outcome::Outcome;
 use serde_json::{Value, json};
 use virt_util::bitmap::Bitmap;
+use virt_util::text;
 use virt_util::uri::{Uri, strip_ipv6_brackets};
+use virt_util::xml::{Writer, XmlFlags};
 
 fn bits(value: &Value) -> Bitmap {
     let numbers = value.as_array().into_iter().flatten();
@@ -93,13 +95,73 @@ pub fn strip_brackets(case: &Case, _corpus: &Corpus) -> Outcome {
     Outcome::equal("text", &have, &case.param("out").as_str())
 }
 
-/// Quoting; here for shells.
+/// Quoting and layout.
 pub fn escape(case: &Case, _corpus: &Corpus) -> Outcome {
     let run = || -> Result<Outcome, String> {
-        Ok(match case.text("function")? {
-            "shell" => Outcome::same_text(&virt_util::shell::quote(case.text("in")?), case.text("out")?),
-            other => Outcome::Skipped(format!("no function '{other}'")),
-        })
+        let input = case.text("in")?;
+        let have = match case.text("function")? {
+            "shell" => virt_util::shell::quote(input).into_owned(),
+            "regex" => text::escape_regex(input),
+            "xml" => {
+                let mut w = Writer::new(XmlFlags::empty());
+                w.start("c");
+                w.text_element("el", input);
+                w.end("c");
+                w.finish().trim_end().to_owned()
+            }
+            "indent-add" => format!("<c>\n{}</c>", text::indent(input, 2)),
+            "trim-chars" => {
+                let marks: Vec<char> = case.text("chars")?.chars().collect();
+                input.trim_end_matches(marks.as_slice()).to_owned()
+            }
+            other => return Ok(Outcome::Skipped(format!("no function '{other}'"))),
+        };
+        Ok(Outcome::same_text(&have, case.text("out")?))
     };
     run().into()
+}
+
+/// What a group of a regular expression matches.
+pub fn search(case: &Case, _corpus: &Corpus) -> Outcome {
+    let run = || -> Result<Outcome, String> {
+        let max = case
+            .param("max")
+            .as_u64()
+            .and_then(|max| usize::try_from(max).ok())
+            .unwrap_or(usize::MAX);
+        let have = text::search(case.text("text")?, case.text("regex")?, max).map(|found| json!(found));
+        Ok(Outcome::of_value(case, have, case.param("matches")))
+    };
+    run().into()
+}
+
+/// Whether a regular expression matches.
+pub fn matches(case: &Case, _corpus: &Corpus) -> Outcome {
+    let run = || -> Result<Outcome, String> {
+        let have = text::matches(case.text("text")?, case.text("regex")?).map(|found| json!(found));
+        Ok(Outcome::of_value(case, have, case.param("match")))
+    };
+    run().into()
+}
+
+/// One text in the place of another.
+pub fn replace(case: &Case, _corpus: &Corpus) -> Outcome {
+    let run = || -> Result<Outcome, String> {
+        let have = case.text("text")?.replace(case.text("old")?, case.text("new")?);
+        Ok(Outcome::same_text(&have, case.text("out")?))
+    };
+    run().into()
+}
+
+/// A text without control characters.
+pub fn strip_control(case: &Case, _corpus: &Corpus) -> Outcome {
+    let have = case.param("text").as_str().map(text::strip_control_characters);
+    Outcome::equal("text", &have.as_deref(), &case.param("out").as_str())
+}
+
+/// A text of some characters only.
+pub fn filter(case: &Case, _corpus: &Corpus) -> Outcome {
+    let (given, valid) = (case.param("text").as_str(), case.param("valid").as_str());
+    let have = given.map(|given| text::keep_characters(given, valid.unwrap_or_default()));
+    Outcome::equal("text", &have.as_deref(), &case.param("out").as_str())
 }

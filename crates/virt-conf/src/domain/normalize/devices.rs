@@ -126,6 +126,21 @@ pub fn disk_index(name: &str) -> Option<u32> {
     i32::try_from(index).ok().map(|_| index)
 }
 
+/// The numbers that the name of a drive or of one of its partitions stands for: `sda` is 0 and 0, `sdb10` is 1 and 10.
+pub fn disk_name_parts(name: &str) -> Option<(u32, u32)> {
+    let index = disk_index(name)?;
+    let letters = name.trim_end_matches(|c: char| c.is_ascii_digit());
+    let digits = name.get(letters.len()..)?;
+    if digits.is_empty() {
+        return Some((index, 0));
+    }
+    if digits.len() > 1 && digits.starts_with('0') {
+        return None;
+    }
+    let partition = digits.parse::<i32>().ok()?;
+    Some((index, partition.unsigned_abs()))
+}
+
 /// The name of the drive with that number: [`disk_index`] the other way round. `prefix` is `hd`, `sd`, `fd` …
 pub fn disk_name(prefix: &str, index: u32) -> String {
     let mut letters = Vec::new();

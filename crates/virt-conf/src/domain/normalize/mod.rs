@@ -27,7 +27,8 @@ use crate::values::MacAddress;
 
 pub use controllers::{add_controller, find_controller, next_free_index};
 pub use devices::{
-    DeviceRef, device_info, device_info_mut, device_refs, disk_index, disk_name, drive_address,
+    DeviceRef, device_info, device_info_mut, device_refs, disk_index, disk_name, disk_name_parts,
+    drive_address,
 };
 pub use generate::generate_mac;
 
