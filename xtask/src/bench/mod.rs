@@ -41,22 +41,62 @@ struct Row {
 enum Work {
     /// One virsh from start to exit.
     Process(&'static [&'static str]),
-    /// A long virsh script, of which an empty one is subtracted: the connection's URI, and the script for a number of
-    /// rounds.
-    Script {
+    /// Commands that one virsh is given so many times, and which of them is timed, by its own clock (`--timing`).
+    Commands {
         uri: fn(&Path) -> Result<String>,
         rounds: usize,
-        script: fn(&Path, usize) -> Result<String>,
+        script: fn(&Path) -> Result<Script>,
     },
-    /// One virsh that opens this URI, of which one that opens `test:///default` is subtracted.
-    Open(fn(&Path) -> Result<String>),
+    /// What a document costs inside one process: our `measure` example beside stock's Python binding.
+    Model {
+        /// What `measure` is told.
+        what: &'static str,
+        rounds: usize,
+        document: fn(&Path) -> Result<String>,
+    },
+    /// One virsh that lists what is at the first URI, of which one that lists the second is subtracted.
+    Open {
+        full: fn(&Path) -> Result<String>,
+        empty: fn(&Path) -> Result<String>,
+    },
+}
+
+/// What one virsh is told.
+struct Script {
+    /// Said once, untimed.
+    before: Vec<String>,
+    /// Said in every round.
+    round: Vec<String>,
+    /// Which of the round's commands count.
+    timed: &'static [usize],
+    /// Said once at the end, untimed.
+    after: Vec<String>,
+    /// What the same work takes without any library, subtracted from both sides.
+    bare: fn(&Path) -> Result<Duration>,
 }
 
 /// One of the two that are compared.
 struct Side {
+    /// Where its files are.
+    folder: PathBuf,
     virsh: PathBuf,
     drivers: Option<PathBuf>,
+    /// The example that measures our model.
+    measure: Option<PathBuf>,
 }
+
+/// What `measure` does, with stock libvirt: a definition that is replaced again and again is parsed and completed.
+const STOCK_MODEL: &str = "
+import libvirt, sys, time
+what, document, rounds = sys.argv[1], open(sys.argv[2]).read(), int(sys.argv[3])
+connection = libvirt.open('test:///default')
+domain = connection.defineXML(document)
+work = {'parse': lambda: connection.defineXML(document), 'format': lambda: domain.XMLDesc(0)}[what]
+started = time.perf_counter()
+for _ in range(rounds):
+    work()
+print((time.perf_counter() - started) * 1e6 / rounds)
+";
 
 /// Builds, measures, prints.
 pub fn run(options: &Options) -> Result<Outcome> {
@@ -75,10 +115,18 @@ pub fn run(options: &Options) -> Result<Outcome> {
     let folder = task::root().join("target/bench");
     install::into(&folder, options.debug)?;
     let ours = Side {
+        folder: folder.join("ours"),
         virsh: folder.join("bin/virsh"),
         drivers: Some(folder.join("lib/virt/drivers")),
+        measure: Some(measure_example(options.debug)?),
     };
-    let stock = stock();
+    let stock = stock(&folder);
+    for side in [Some(&ours), stock.as_ref().map(|(side, _)| side)]
+        .into_iter()
+        .flatten()
+    {
+        std::fs::create_dir_all(&side.folder).context(|| side.folder.display().to_string())?;
+    }
     match &stock {
         Some((_, version)) => println!("compared with stock libvirt {version}"),
         None => println!("stock virsh is not installed (Debian: libvirt-clients): nothing is compared"),
@@ -93,30 +141,51 @@ pub fn run(options: &Options) -> Result<Outcome> {
     );
     let mut good = true;
     for row in chosen {
-        good &= measure(
-            row,
-            &ours,
-            stock.as_ref().map(|(side, _)| side),
-            options.turns,
-            &folder,
-        )?;
+        good &= measure(row, &ours, stock.as_ref().map(|(side, _)| side), options.turns)?;
     }
     Ok(Outcome::passed_if(good))
 }
 
+/// Builds the example that measures our model.
+fn measure_example(debug: bool) -> Result<PathBuf> {
+    let profile = if debug { "dev" } else { "release" };
+    let mut build = task::cargo();
+    build.args([
+        "build",
+        "--quiet",
+        "--package",
+        "virt-conf",
+        "--example",
+        "measure",
+    ]);
+    build.args(["--profile", profile]);
+    if !task::succeeds(&mut build)? {
+        return Err(format!("{} failed", task::describe(&build)).into());
+    }
+    let folder = if debug { "debug" } else { "release" };
+    Ok(task::root().join("target").join(folder).join("examples/measure"))
+}
+
 /// Stock virsh and its version.
-fn stock() -> Option<(Side, String)> {
+fn stock(folder: &Path) -> Option<(Side, String)> {
     let virsh = PathBuf::from("/usr/bin/virsh");
     let out = Command::new(&virsh).arg("--version").output().ok()?;
     let version = String::from_utf8(out.stdout).ok()?.trim().to_owned();
-    Some((Side { virsh, drivers: None }, version))
+    let side = Side {
+        folder: folder.join("stock"),
+        virsh,
+        drivers: None,
+        measure: None,
+    };
+    Some((side, version))
 }
 
 /// Measures a row and prints it. False if our side cannot do it.
-fn measure(row: &Row, ours: &Side, stock: Option<&Side>, turns: usize, folder: &Path) -> Result<bool> {
+fn measure(row: &Row, ours: &Side, stock: Option<&Side>, turns: usize) -> Result<bool> {
     let (mut our_times, mut stock_times) = (Vec::new(), Vec::new());
+    let mut complaint = None;
     for _ in 0..turns.max(1) {
-        match row.work.time(ours, folder) {
+        match row.work.time(ours) {
             Ok(time) => our_times.push(time),
             Err(failure) => {
                 println!(
@@ -127,8 +196,14 @@ fn measure(row: &Row, ours: &Side, stock: Option<&Side>, turns: usize, folder: &
             }
         }
         if let Some(side) = stock {
-            stock_times.extend(row.work.time(side, folder).ok());
+            match row.work.time(side) {
+                Ok(time) => stock_times.push(time),
+                Err(failure) => complaint = Some(failure),
+            }
         }
+    }
+    if let (Some(failure), []) = (complaint, stock_times.as_slice()) {
+        println!("{}: stock libvirt cannot do this row here: {failure}", row.name);
     }
     let our_time = median(&mut our_times);
     let (theirs, ratio) = match median(&mut stock_times) {
@@ -152,19 +227,27 @@ fn measure(row: &Row, ours: &Side, stock: Option<&Side>, turns: usize, folder: &
 
 impl Work {
     /// Does it once.
-    fn time(&self, side: &Side, folder: &Path) -> Result<Duration> {
+    fn time(&self, side: &Side) -> Result<Duration> {
+        let folder = &side.folder;
         match self {
             Self::Process(words) => side.time(words),
-            Self::Script { uri, rounds, script } => {
-                let uri = uri(folder)?;
-                let empty = side.time(&["-q", "-c", &uri, &script(folder, 0)?])?;
-                let full = side.time(&["-q", "-c", &uri, &script(folder, *rounds)?])?;
-                Ok(full.saturating_sub(empty) / u32::try_from(*rounds).unwrap_or(u32::MAX).max(1))
+            Self::Commands { uri, rounds, script } => {
+                let script = script(folder)?;
+                let bare = (script.bare)(folder)?;
+                Ok(side
+                    .commands(&uri(folder)?, &script, *rounds)?
+                    .saturating_sub(bare))
             }
-            Self::Open(uri) => {
-                let uri = uri(folder)?;
-                let small = side.time(&["-q", "-c", "test:///default", "uri"])?;
-                Ok(side.time(&["-q", "-c", &uri, "uri"])?.saturating_sub(small))
+            Self::Model {
+                what,
+                rounds,
+                document,
+            } => side.model(what, &document(folder)?, *rounds),
+            Self::Open { full, empty } => {
+                let list = |uri: &str| side.time(&["-q", "-c", uri, "list --all --name"]);
+                let (full, empty) = (full(folder)?, empty(folder)?);
+                let small = list(&empty)?;
+                Ok(list(&full)?.saturating_sub(small))
             }
         }
     }
@@ -173,15 +256,8 @@ impl Work {
 impl Side {
     /// Runs virsh from start to exit.
     fn time(&self, words: &[&str]) -> Result<Duration> {
-        let mut command = Command::new(&self.virsh);
-        command
-            .args(words)
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(Stdio::piped());
-        command
-            .env_remove("VIRT_DRIVER_DIR")
-            .envs(self.drivers.iter().map(|folder| ("VIRT_DRIVER_DIR", folder)));
+        let mut command = self.command();
+        command.args(words).stdin(Stdio::null()).stdout(Stdio::null());
         let started = Instant::now();
         let child = command.spawn().context(|| self.virsh.display().to_string())?;
         let out = child
@@ -191,8 +267,98 @@ impl Side {
         if out.status.success() {
             return Ok(time);
         }
-        let text = String::from_utf8_lossy(&out.stderr).into_owned();
-        Err(text.lines().last().unwrap_or("virsh failed").into())
+        Err(said(&out.stderr).into())
+    }
+
+    /// Gives the script to one virsh; the mean of what the timed commands took, by that virsh's own clock.
+    fn commands(&self, uri: &str, script: &Script, rounds: usize) -> Result<Duration> {
+        let input: String = script
+            .lines(rounds)
+            .flat_map(|(command, _)| [command, "\n"])
+            .collect();
+        let file = self.folder.join("script");
+        task::write(&file, input)?;
+        let input = std::fs::File::open(&file).context(|| file.display().to_string())?;
+        let out = self
+            .command()
+            .args(["-q", "-t", "-c", uri])
+            .stdin(input)
+            .output()
+            .context(|| self.virsh.display().to_string())?;
+        let errors = String::from_utf8_lossy(&out.stderr);
+        if let Some(error) = errors.lines().find(|line| line.starts_with("error:")) {
+            return Err(error.to_owned().into());
+        }
+        let output = String::from_utf8_lossy(&out.stdout);
+        let times: Vec<f64> = output
+            .lines()
+            .filter_map(|line| line.strip_prefix("(Time: ")?.strip_suffix(" ms)")?.parse().ok())
+            .collect();
+        let timed: Vec<f64> = script
+            .lines(rounds)
+            .zip(&times)
+            .filter(|((_, counts), _)| *counts)
+            .map(|(_, time)| *time)
+            .collect();
+        if times.len() != script.lines(rounds).count() || timed.is_empty() {
+            return Err(format!("virsh timed {} commands: {}", times.len(), said(&out.stderr)).into());
+        }
+        Ok(Duration::from_secs_f64(
+            timed.iter().sum::<f64>() / 1e3 / timed.len() as f64,
+        ))
+    }
+
+    /// Has this side's model do `what` with the document; the time of one round.
+    fn model(&self, what: &str, document: &str, rounds: usize) -> Result<Duration> {
+        let mut command = match &self.measure {
+            Some(program) => Command::new(program),
+            None => {
+                let mut python = Command::new("/usr/bin/python3");
+                python.args(["-c", STOCK_MODEL]);
+                python
+            }
+        };
+        let out = command
+            .args([what, document, &rounds.to_string()])
+            .output()
+            .context(|| what.to_owned())?;
+        let micros: f64 = String::from_utf8_lossy(&out.stdout)
+            .trim()
+            .parse()
+            .map_err(|_| said(&out.stderr))?;
+        Ok(Duration::from_secs_f64(micros.max(0.0) / 1e6))
+    }
+
+    fn command(&self) -> Command {
+        let mut command = Command::new(&self.virsh);
+        command
+            .stderr(Stdio::piped())
+            .env_remove("VIRT_DRIVER_DIR")
+            .envs(self.drivers.iter().map(|folder| ("VIRT_DRIVER_DIR", folder)));
+        command
+    }
+}
+
+/// The last line of what virsh complained about.
+fn said(stderr: &[u8]) -> String {
+    let text = String::from_utf8_lossy(stderr);
+    text.lines().last().unwrap_or("virsh failed").to_owned()
+}
+
+impl Script {
+    /// All that is said, in order, and for each command whether it is timed.
+    fn lines(&self, rounds: usize) -> impl Iterator<Item = (&str, bool)> {
+        let round = || {
+            self.round
+                .iter()
+                .enumerate()
+                .map(|(at, command)| (command.as_str(), self.timed.contains(&at)))
+        };
+        self.before
+            .iter()
+            .map(|command| (command.as_str(), false))
+            .chain((0..rounds).flat_map(move |_| round()))
+            .chain(self.after.iter().map(|command| (command.as_str(), false)))
     }
 }
 

@@ -1,8 +1,11 @@
 //! The rows of `bench`, and the inputs they need, which are made once and kept beside the build.
 
-use super::{Row, Work};
-use crate::task::{self, Result};
+use super::{Row, Script, Work};
+use crate::task::{self, Context, Result};
+use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
 
 pub(super) const ROWS: &[Row] = &[
     Row {
@@ -12,88 +15,266 @@ pub(super) const ROWS: &[Row] = &[
         work: Work::Process(&["-q", "-c", "test:///default", "list"]),
     },
     Row {
+        name: "conf-parse",
+        about: "parse and complete a domain of 260 lines",
+        goal: 10.0,
+        work: Work::Model {
+            what: "parse",
+            rounds: 300,
+            document: |folder| big_domain(folder, "test"),
+        },
+    },
+    Row {
+        name: "conf-format",
+        about: "format that domain",
+        goal: 10.0,
+        work: Work::Model {
+            what: "format",
+            rounds: 300,
+            document: |folder| big_domain(folder, "test"),
+        },
+    },
+    Row {
+        name: "conf-2000-disks",
+        about: "parse and complete a domain of 2,000 disks",
+        goal: 10.0,
+        work: Work::Model {
+            what: "parse",
+            rounds: 10,
+            document: many_disks,
+        },
+    },
+    Row {
         name: "define",
-        about: "define and undefine a domain of 300 lines, in memory",
+        about: "define that domain of 260 lines with the test driver",
         goal: 3.0,
-        work: Work::Script {
+        work: Work::Commands {
             uri: default,
-            rounds: 100,
-            script: define,
+            rounds: 200,
+            script: |folder| big(folder, &[0]),
         },
     },
     Row {
         name: "dumpxml",
-        about: "format that domain",
+        about: "show it",
         goal: 3.0,
-        work: Work::Script {
+        work: Work::Commands {
             uri: default,
             rounds: 200,
-            script: dumpxml,
+            script: |folder| {
+                Ok(Script {
+                    before: vec![format!("define {}", big_domain(folder, "test")?)],
+                    round: vec!["dumpxml big".to_owned()],
+                    ..Script::default()
+                })
+            },
+        },
+    },
+    Row {
+        name: "define-durable",
+        about: "define a domain of 260 lines for QEMU, on disk",
+        goal: 3.0,
+        work: Work::Commands {
+            uri: embedded,
+            rounds: 50,
+            script: |folder| {
+                Ok(Script {
+                    round: vec![
+                        format!("define {}", big_domain(folder, "qemu")?),
+                        "undefine big".to_owned(),
+                    ],
+                    ..Script::default()
+                })
+            },
         },
     },
     Row {
         name: "open-10000",
-        about: "open a file of 10,000 domains",
+        about: "open a file of 10,000 domains and list them",
         goal: 12.0,
-        work: Work::Open(ten_thousand),
+        work: Work::Open {
+            full: ten_thousand,
+            empty: default,
+        },
+    },
+    Row {
+        name: "saved-10000",
+        about: "load 10,000 saved QEMU domains and list them",
+        goal: 5.0,
+        work: Work::Open {
+            full: ten_thousand_saved,
+            empty: embedded,
+        },
     },
     Row {
         name: "list-10000",
         about: "list 10,000 domains",
         goal: 10.0,
-        work: Work::Script {
+        work: Work::Commands {
             uri: ten_thousand,
             rounds: 5,
-            script: list,
+            script: |_| {
+                Ok(Script {
+                    round: vec!["list --all --name".to_owned()],
+                    ..Script::default()
+                })
+            },
         },
     },
     Row {
         name: "lookup-10000",
-        about: "look up the last of 10,000 domains by UUID",
+        about: "look up the last of 10,000 domains by its id",
         goal: 2.0,
-        work: Work::Script {
+        work: Work::Commands {
             uri: ten_thousand,
             rounds: 200,
-            script: lookup,
+            script: |_| {
+                Ok(Script {
+                    round: vec!["domname 10000".to_owned()],
+                    ..Script::default()
+                })
+            },
+        },
+    },
+    Row {
+        name: "start",
+        about: "start a guest, beyond what bare QEMU takes",
+        goal: 4.0,
+        work: Work::Commands {
+            uri: embedded,
+            rounds: 3,
+            script: |folder| {
+                Ok(Script {
+                    bare: bare_qemu,
+                    ..guest(folder, &[0])?
+                })
+            },
+        },
+    },
+    Row {
+        name: "destroy",
+        about: "destroy a running guest",
+        goal: 10.0,
+        work: Work::Commands {
+            uri: embedded,
+            rounds: 3,
+            script: |folder| guest(folder, &[1]),
         },
     },
 ];
+
+impl Default for Script {
+    fn default() -> Self {
+        Self {
+            before: Vec::new(),
+            round: Vec::new(),
+            timed: &[0],
+            after: Vec::new(),
+            bare: |_| Ok(Duration::ZERO),
+        }
+    }
+}
 
 fn default(_: &Path) -> Result<String> {
     Ok("test:///default".to_owned())
 }
 
-/// A command so many times.
-fn repeat(command: &str, rounds: usize) -> String {
-    let mut script = "echo".to_owned();
-    for _ in 0..rounds {
-        script.push_str("; ");
-        script.push_str(command);
+/// A QEMU host that lives in the process that opens it.
+fn embedded(folder: &Path) -> Result<String> {
+    let root = folder.join("embedded");
+    let etc = root.join("etc");
+    std::fs::create_dir_all(&etc).context(|| etc.display().to_string())?;
+    // Without this stock libvirt wants a daemon of its own for the log file of a guest.
+    task::write(&etc.join("qemu.conf"), "stdio_handler = \"file\"\n")?;
+    Ok(format!("qemu:///embed?root={}", root.display()))
+}
+
+fn big(folder: &Path, timed: &'static [usize]) -> Result<Script> {
+    Ok(Script {
+        round: vec![
+            format!("define {}", big_domain(folder, "test")?),
+            "undefine big".to_owned(),
+        ],
+        timed,
+        ..Script::default()
+    })
+}
+
+/// A guest without disks is started and destroyed.
+fn guest(folder: &Path, timed: &'static [usize]) -> Result<Script> {
+    let file = folder.join("guest.xml");
+    let kind = if kvm() { "kvm" } else { "qemu" };
+    task::write(
+        &file,
+        format!(
+            "<domain type='{kind}'><name>guest</name><uuid>{}</uuid><memory unit='MiB'>64</memory><vcpu>1</vcpu>\
+             <os><type arch='x86_64' machine='pc'>hvm</type></os></domain>\n",
+            uuid(20_000)
+        ),
+    )?;
+    Ok(Script {
+        before: vec![format!("define {}", file.display())],
+        round: vec!["start guest".to_owned(), "destroy guest".to_owned()],
+        timed,
+        after: vec!["undefine guest".to_owned()],
+        ..Script::default()
+    })
+}
+
+fn kvm() -> bool {
+    std::fs::File::options()
+        .read(true)
+        .write(true)
+        .open("/dev/kvm")
+        .is_ok()
+}
+
+/// How long QEMU by itself takes until such a guest runs.
+fn bare_qemu(_: &Path) -> Result<Duration> {
+    const PROGRAM: &str = "qemu-system-x86_64";
+    let accelerator = if kvm() { "pc,accel=kvm" } else { "pc,accel=tcg" };
+    let started = Instant::now();
+    let mut child = Command::new(PROGRAM)
+        .args([
+            "-machine",
+            accelerator,
+            "-m",
+            "64",
+            "-nodefaults",
+            "-no-user-config",
+        ])
+        .args(["-display", "none", "-S", "-qmp", "stdio"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .context(|| PROGRAM.to_owned())?;
+    let until_it_runs = || -> std::io::Result<bool> {
+        let (Some(input), Some(output)) = (&mut child.stdin, &mut child.stdout) else {
+            return Ok(false);
+        };
+        input.write_all(b"{\"execute\":\"qmp_capabilities\"}\n{\"execute\":\"cont\"}\n")?;
+        for line in BufReader::new(output).lines() {
+            if line?.contains("\"RESUME\"") {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    };
+    let runs = { until_it_runs }();
+    let time = started.elapsed();
+    // It holds nothing that is worth a goodbye.
+    let _ = child.kill();
+    child.wait().context(|| PROGRAM.to_owned())?;
+    match runs.context(|| PROGRAM.to_owned())? {
+        true => Ok(time),
+        false => Err(format!("{PROGRAM} ended before its guest ran").into()),
     }
-    script
 }
 
-fn define(folder: &Path, rounds: usize) -> Result<String> {
-    let file = big_domain(folder)?;
-    Ok(repeat(&format!("define {file}; undefine big"), rounds))
-}
-
-fn dumpxml(folder: &Path, rounds: usize) -> Result<String> {
-    let file = big_domain(folder)?;
-    Ok(format!("define {file}; {}", repeat("dumpxml big", rounds)))
-}
-
-fn list(_: &Path, rounds: usize) -> Result<String> {
-    Ok(repeat("list --all --name", rounds))
-}
-
-fn lookup(_: &Path, rounds: usize) -> Result<String> {
-    Ok(repeat(&format!("domname {}", uuid(9_999)), rounds))
-}
-
-/// A domain of some 300 lines: 20 disks and 20 interfaces.
-fn big_domain(folder: &Path) -> Result<String> {
-    let file = folder.join("big.xml");
+/// A domain of some 260 lines: 20 disks and 20 interfaces.
+fn big_domain(folder: &Path, kind: &str) -> Result<String> {
+    let file = folder.join(format!("big-{kind}.xml"));
     let mut devices = String::new();
     for i in 0..20_u8 {
         let letter = char::from(b'a' + i);
@@ -115,7 +296,7 @@ fn big_domain(folder: &Path) -> Result<String> {
         ));
     }
     let text = format!(
-        "<domain type='test'>
+        "<domain type='{kind}'>
   <name>big</name>
   <uuid>{}</uuid>
   <memory unit='KiB'>1048576</memory>
@@ -129,6 +310,37 @@ fn big_domain(folder: &Path) -> Result<String> {
     );
     task::write(&file, text)?;
     Ok(file.display().to_string())
+}
+
+fn many_disks(folder: &Path) -> Result<String> {
+    let file = folder.join("many-disks.xml");
+    let mut text = format!(
+        "<domain type='test'><name>disks</name><uuid>{}</uuid><memory>65536</memory><vcpu>1</vcpu>\
+         <os><type>hvm</type></os><devices>\n",
+        uuid(30_000)
+    );
+    for i in 0..2_000 {
+        text.push_str(&format!(
+            "<disk type='file' device='disk'><driver name='qemu' type='qcow2'/>\
+             <source file='/var/lib/libvirt/images/disk{i}.qcow2'/><target dev='{}' bus='virtio'/></disk>\n",
+            disk_name(i)
+        ));
+    }
+    text.push_str("</devices></domain>\n");
+    task::write(&file, text)?;
+    Ok(file.display().to_string())
+}
+
+/// vda, vdb … vdz, vdaa …
+fn disk_name(index: usize) -> String {
+    let mut letters = Vec::new();
+    let mut rest = index + 1;
+    while rest > 0 {
+        letters.push(b'a' + ((rest - 1) % 26) as u8);
+        rest = (rest - 1) / 26;
+    }
+    letters.reverse();
+    format!("vd{}", String::from_utf8_lossy(&letters))
 }
 
 /// A host of the test driver with 10,000 domains.
@@ -154,9 +366,29 @@ fn uuid(number: u32) -> String {
     format!("5f6ecba4-0000-4000-8000-{number:012x}")
 }
 
+/// A QEMU host with 10,000 saved domains, none of which runs.
+fn ten_thousand_saved(folder: &Path) -> Result<String> {
+    let root = folder.join("saved");
+    let definitions = root.join("etc/qemu");
+    if !definitions.exists() {
+        std::fs::create_dir_all(&definitions).context(|| definitions.display().to_string())?;
+        for i in 0..10_000 {
+            task::write(
+                &definitions.join(format!("d{i:05}.xml")),
+                format!(
+                    "<domain type='qemu'>\n  <name>d{i:05}</name>\n  <uuid>{}</uuid>\n  <memory unit='KiB'>65536</memory>\n  \
+                     <vcpu>1</vcpu>\n  <os>\n    <type arch='x86_64' machine='pc'>hvm</type>\n  </os>\n</domain>\n",
+                    uuid(i)
+                ),
+            )?;
+        }
+    }
+    Ok(format!("qemu:///embed?root={}", root.display()))
+}
+
 #[cfg(test)]
 mod tests {
-    use super::{ROWS, big_domain, repeat};
+    use super::{ROWS, Script, big_domain, disk_name};
 
     #[test]
     fn rows_have_names_of_their_own() {
@@ -169,9 +401,31 @@ mod tests {
     #[test]
     fn inputs_are_as_big_as_they_say() {
         let folder = tempfile::tempdir().expect("a temporary folder");
-        let file = big_domain(folder.path()).expect("a domain");
+        let file = big_domain(folder.path(), "test").expect("a domain");
         let lines = std::fs::read_to_string(file).expect("the domain").lines().count();
         assert!((250..350).contains(&lines), "{lines}");
-        assert_eq!(repeat("x", 2), "echo; x; x");
+    }
+
+    #[test]
+    fn only_the_timed_commands_of_a_round_count() {
+        let script = Script {
+            before: vec!["a".to_owned()],
+            round: vec!["b".to_owned(), "c".to_owned()],
+            timed: &[1],
+            after: vec!["d".to_owned()],
+            ..Script::default()
+        };
+        let said: Vec<(&str, bool)> = script.lines(2).collect();
+        let round = [("b", false), ("c", true)];
+        assert_eq!(
+            said,
+            [&[("a", false)], &round[..], &round, &[("d", false)]].concat()
+        );
+    }
+
+    #[test]
+    fn disks_are_named_as_the_kernel_does() {
+        let names: Vec<String> = [0, 25, 26, 1_999].map(disk_name).into();
+        assert_eq!(names, ["vda", "vdz", "vdaa", "vdbxx"]);
     }
 }
