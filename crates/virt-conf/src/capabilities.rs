@@ -4,7 +4,16 @@
 
 use virt_util::bitmap::Bitmap;
 use virt_util::uuid::Uuid;
-use virt_util::xml::{Writer, XmlFlags};
+use virt_util::xml::{Writer, XmlElement as _, XmlFlags};
+
+use crate::cpu::HostCpu;
+
+mod host;
+
+pub use host::{
+    Associativity, Cache, CacheControl, CacheKind, CacheMonitor, Interconnect, InterconnectKind,
+    MemoryBandwidth, MemoryCache, WritePolicy,
+};
 
 /// A host and its guests.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -24,8 +33,8 @@ pub struct Host {
     pub arch: String,
     /// Names of processor features, for hypervisors that know no processor models.
     pub features: Vec<String>,
-    /// What describes the processor's model: XML lines that stand inside `<cpu>`.
-    pub cpu_xml: String,
+    /// The processor; its architecture stands above.
+    pub cpu: Option<HostCpu>,
     /// Sizes of memory pages in KiB.
     pub page_sizes: Vec<u64>,
     /// How deeply the host can sleep: `suspend_mem`, `suspend_disk`, `suspend_hybrid`.
@@ -38,6 +47,16 @@ pub struct Host {
     pub netprefix: Option<String>,
     /// Memory nodes; `None` where the topology is not known.
     pub cells: Option<Vec<Cell>>,
+    /// How fast memory is for whom.
+    pub interconnects: Vec<Interconnect>,
+    /// The processors' caches, by level and number.
+    pub caches: Vec<Cache>,
+    /// What can be measured of the caches' use.
+    pub cache_monitor: Option<CacheMonitor>,
+    /// Where the use of memory can be limited.
+    pub memory_bandwidth: Vec<MemoryBandwidth>,
+    /// What can be measured of the memory's use.
+    pub memory_bandwidth_monitor: Option<CacheMonitor>,
     /// Security models.
     pub security_models: Vec<SecurityModel>,
 }
@@ -62,6 +81,8 @@ pub struct Cell {
     pub pages: Vec<(u64, u64)>,
     /// Distance to nodes: number of the node, distance.
     pub distances: Vec<(u32, u32)>,
+    /// Caches on the memory's side.
+    pub caches: Vec<MemoryCache>,
     /// Its processors.
     pub cpus: Vec<CellCpu>,
 }
@@ -192,7 +213,9 @@ impl Host {
             self.features.iter().for_each(|name| w.empty_element(name));
             w.end("features");
         }
-        w.raw_lines(&self.cpu_xml);
+        if let Some(cpu) = &self.cpu {
+            cpu.write_content(w);
+        }
         for size in &self.page_sizes {
             w.start("pages");
             w.attribute("unit", "KiB");
@@ -233,7 +256,26 @@ impl Host {
             w.open_body();
             cells.iter().for_each(|cell| cell.write(w));
             w.end("cells");
+            if !self.interconnects.is_empty() {
+                w.start("interconnects");
+                self.interconnects.iter().for_each(|one| one.write(w));
+                w.end("interconnects");
+            }
             w.end("topology");
+        }
+        if !self.caches.is_empty() || self.cache_monitor.is_some() {
+            w.start("cache");
+            self.caches.iter().for_each(|cache| cache.write(w));
+            self.cache_monitor.iter().for_each(|monitor| monitor.write(w));
+            w.end("cache");
+        }
+        if !self.memory_bandwidth.is_empty() || self.memory_bandwidth_monitor.is_some() {
+            w.start("memory_bandwidth");
+            self.memory_bandwidth.iter().for_each(|node| node.write(w));
+            self.memory_bandwidth_monitor
+                .iter()
+                .for_each(|monitor| monitor.write(w));
+            w.end("memory_bandwidth");
         }
         for model in &self.security_models {
             w.start("secmodel");
@@ -281,9 +323,9 @@ impl Cell {
             }
             w.end("distances");
         }
+        self.caches.iter().for_each(|cache| cache.write(w));
         w.start("cpus");
         w.attribute("num", &self.cpus.len().to_string());
-        w.open_body();
         for cpu in &self.cpus {
             w.start("cpu");
             w.attribute("id", &cpu.id.to_string());

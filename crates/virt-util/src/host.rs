@@ -16,11 +16,13 @@ mod cpu;
 mod memory;
 mod numa;
 mod processor;
+mod resctrl;
 
 pub use cpu::{CacheBank, CacheKind, CpuPlace, CpuTimes, CpuTopology};
 pub use memory::MemoryStat;
-pub use numa::{NumaCell, Pages};
+pub use numa::{CacheIndexing, CacheWriting, MemoryAccess, MemoryCache, NumaCell, Pages};
 pub use processor::{CpuidLeaf, TscInfo};
+pub use resctrl::{CacheLimit, MemoryLimit, ResourceControl, ResourceMonitor};
 
 /// No file of `/sys` or `/proc` that is read here comes near this.
 const FILE_LIMIT: u64 = 4 << 20;

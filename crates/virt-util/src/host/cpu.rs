@@ -403,7 +403,7 @@ impl Host {
                 }
             }
         }
-        banks.sort_by_key(|bank| (bank.level, bank.kind, bank.id));
+        banks.sort_by_key(|bank| (bank.level, bank.id, bank.kind));
         Ok(banks)
     }
 }

@@ -16,6 +16,8 @@ pub struct NumaCell {
     pub pages: Vec<Pages>,
     /// (cell, distance): 10 is "itself", 20 "twice as far".
     pub distances: Vec<(u32, u32)>,
+    /// Caches on its memory's side, by level.
+    pub caches: Vec<MemoryCache>,
     /// Its CPUs, ascending; those that are offline sit at 0.
     pub cpus: Vec<CpuPlace>,
 }
@@ -29,6 +31,60 @@ pub struct Pages {
     pub total: u64,
     /// How many of them are free.
     pub free: u64,
+}
+
+/// A cache on the side of a cell's memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MemoryCache {
+    /// Its level.
+    pub level: u32,
+    /// Its size in KiB.
+    pub size_kib: u64,
+    /// Bytes of a line.
+    pub line: u32,
+    /// Where in it something can be.
+    pub indexing: CacheIndexing,
+    /// When it writes.
+    pub writing: CacheWriting,
+}
+
+/// Where in a memory-side cache something can be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CacheIndexing {
+    /// In one place.
+    Direct,
+    /// In places that are computed.
+    Complex,
+    /// Otherwise.
+    Other,
+}
+
+/// When a memory-side cache writes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CacheWriting {
+    /// When it must.
+    Back,
+    /// At once.
+    Through,
+    /// Otherwise.
+    Other,
+}
+
+/// How fast a cell's memory is for the processors of the cells that are nearest to it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MemoryAccess {
+    /// The processors' cell.
+    pub initiator: u32,
+    /// The memory's cell.
+    pub target: u32,
+    /// KiB that are read in a second.
+    pub read_kib: u64,
+    /// KiB that are written in a second.
+    pub write_kib: u64,
+    /// Nanoseconds until something is read.
+    pub read_latency: u64,
+    /// Nanoseconds until something is written.
+    pub write_latency: u64,
 }
 
 impl Host {
@@ -58,6 +114,7 @@ impl Host {
             free_kib,
             pages: self.pages(id, memory_kib, free_kib)?,
             distances: self.distances(id)?,
+            caches: self.memory_caches(id)?,
             cpus: cpus
                 .iter()
                 .map(|cpu| self.cpu_place(cpu as u32))
@@ -88,6 +145,64 @@ impl Host {
         pages.append(&mut huge);
         pages.sort_by_key(|pages| pages.size_kib);
         Ok(pages)
+    }
+
+    fn memory_caches(&self, cell: u32) -> Result<Vec<MemoryCache>> {
+        let folder = self.system_path(&format!("node/node{cell}/memory_side_cache"));
+        let mut caches = Vec::new();
+        for level in numbered_entries(&folder, "index")?.unwrap_or_default() {
+            let file = |name: &str| folder.join(format!("index{level}/{name}"));
+            let code = |name: &str| {
+                let path = file(name);
+                let number: u32 = required(&path)?;
+                if number > 2 {
+                    let what = format!("unknown value {number} in file '{}'", path.display());
+                    return Err(VirtError::internal(what));
+                }
+                Ok(number)
+            };
+            caches.push(MemoryCache {
+                level,
+                size_kib: required::<u64>(&file("size"))? / 1024,
+                line: required(&file("line_size"))?,
+                indexing: match code("indexing")? {
+                    0 => CacheIndexing::Direct,
+                    1 => CacheIndexing::Complex,
+                    _ => CacheIndexing::Other,
+                },
+                writing: match code("write_policy")? {
+                    0 => CacheWriting::Back,
+                    1 => CacheWriting::Through,
+                    _ => CacheWriting::Other,
+                },
+            });
+        }
+        Ok(caches)
+    }
+
+    /// How fast memory is, as far as the firmware tells: for each cell's memory the nearest processors.
+    ///
+    /// # Errors
+    /// `INTERNAL_ERROR` for files that the kernel does not write so.
+    pub fn memory_access(&self) -> Result<Vec<MemoryAccess>> {
+        let mut ways = Vec::new();
+        for target in numbered_entries(&self.system_path("node"), "node")?.unwrap_or_default() {
+            // The kernel's second class looks at processors alone, the first at devices too.
+            let folder = self.system_path(&format!("node/node{target}/access1/initiators"));
+            let number = |name: &str| required::<u64>(&folder.join(name));
+            for initiator in numbered_entries(&folder, "node")?.unwrap_or_default() {
+                ways.push(MemoryAccess {
+                    initiator,
+                    target,
+                    // The kernel counts MiB.
+                    read_kib: number("read_bandwidth")?.saturating_mul(1024),
+                    write_kib: number("write_bandwidth")?.saturating_mul(1024),
+                    read_latency: number("read_latency")?,
+                    write_latency: number("write_latency")?,
+                });
+            }
+        }
+        Ok(ways)
     }
 
     fn distances(&self, cell: u32) -> Result<Vec<(u32, u32)>> {
@@ -126,6 +241,11 @@ impl Host {
         sizes.sort_unstable();
         Ok(sizes)
     }
+}
+
+fn required<T: std::str::FromStr>(path: &std::path::Path) -> Result<T> {
+    read_number(path)?
+        .ok_or_else(|| VirtError::internal(format_args!("File '{}' does not exist", path.display())))
 }
 
 /// Size in KiB and name of each `hugepages-2048kB` in a folder.

@@ -4,18 +4,49 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use virt_conf::capabilities::{
-    Capabilities, Cell, CellCpu, CpuPlace, Guest, GuestFeature, GuestPrograms, Host, Machine, Migration,
-    SecurityModel,
+    Capabilities, Guest, GuestFeature, GuestPrograms, Host, Machine, Migration, SecurityModel,
 };
-use virt_conf::cpu::HostCpu;
+use virt_conf::cpu::{
+    CpuCounter, CpuDocument, CpuMaxPhysAddr, CpuMaxPhysAddrMode, CpuMicrocode, CpuTopology, HostCpu,
+    HostCpuFeature,
+};
 use virt_conf::cpu_models::{self, CpuData, Reading};
 use virt_util::Result;
 use virt_util::arch::Arch;
+use virt_util::command::Spawner;
 use virt_util::host::Host as ThisMachine;
+use virt_util::uuid::Uuid;
 
+use super::sleep::sleep_states;
 use crate::capabilities::domain_document::SevGuests;
 use crate::capabilities::host_model::HostProcessor;
 use crate::capabilities::{Accel, QemuCaps};
+
+/// What does not change while we run.
+#[derive(Clone, Debug)]
+pub struct HostFacts {
+    /// The host's UUID: its firmware's, else one for the life of the process, as libvirt has it.
+    pub uuid: Uuid,
+    /// Its processor.
+    pub processor: Arc<HostProcessor>,
+    /// How deeply it can sleep.
+    pub sleep_states: Vec<String>,
+}
+
+impl HostFacts {
+    /// Asks `machine`, and the programs that would put it to sleep.
+    pub fn ask(machine: &ThisMachine, arch: Arch, spawner: &dyn Spawner) -> Self {
+        let own = machine
+            .firmware_uuid()
+            .and_then(|text| virt_util::uuid::parse(&text).ok())
+            .filter(virt_util::uuid::is_meaningful);
+        Self {
+            uuid: own.unwrap_or_else(virt_util::uuid::generate),
+            processor: Arc::new(processor(machine, arch)),
+            sleep_states: sleep_states(spawner),
+        }
+    }
+}
 
 /// The document for `machine`, whose binaries are given with the architecture of their guests.
 ///
@@ -24,63 +55,116 @@ use crate::capabilities::{Accel, QemuCaps};
 pub fn capabilities(
     machine: &ThisMachine,
     arch: Arch,
+    facts: &HostFacts,
     binaries: &[(Arch, PathBuf, Arc<QemuCaps>)],
 ) -> Result<Capabilities> {
-    let uuid = machine
-        .firmware_uuid()
-        .and_then(|text| virt_util::uuid::parse(&text).ok());
     let mut page_sizes = vec![virt_util::sys::memory::page_size() / 1024];
     page_sizes.extend(machine.huge_page_sizes()?);
-    let cells = machine
-        .numa_cells()?
-        .into_iter()
-        .map(|cell| Cell {
-            id: cell.id,
-            memory: cell.memory_kib,
-            pages: cell
-                .pages
-                .iter()
-                .map(|pages| (pages.size_kib, pages.total))
-                .collect(),
-            distances: cell.distances,
-            cpus: cell
-                .cpus
-                .into_iter()
-                .map(|cpu| CellCpu {
-                    id: cpu.id,
-                    place: Some(CpuPlace {
-                        socket: cpu.socket,
-                        die: cpu.die,
-                        cluster: cpu.cluster,
-                        core: cpu.core,
-                        siblings: cpu.siblings,
-                    }),
-                })
-                .collect(),
-        })
-        .collect();
+    let mut host = Host {
+        uuid: Some(facts.uuid),
+        arch: arch.name().to_owned(),
+        cpu: Some(host_cpu(machine, arch, &facts.processor)),
+        page_sizes,
+        power_management: facts.sleep_states.clone(),
+        iommu: machine.has_iommu(),
+        migration: Some(Migration {
+            live: true,
+            transports: vec!["tcp".to_owned(), "rdma".to_owned()],
+        }),
+        security_models: vec![SecurityModel {
+            model: "none".to_owned(),
+            doi: "0".to_owned(),
+            base_labels: Vec::new(),
+        }],
+        ..Host::default()
+    };
+    memory_and_caches(&mut host, machine)?;
     Ok(Capabilities {
-        host: Host {
-            uuid,
-            arch: arch.name().to_owned(),
-            page_sizes,
-            iommu: machine.has_iommu(),
-            migration: Some(Migration {
-                live: true,
-                transports: vec!["tcp".to_owned(), "rdma".to_owned()],
-            }),
-            cells: Some(cells),
-            security_models: vec![SecurityModel {
-                model: "none".to_owned(),
-                doi: "0".to_owned(),
-                base_labels: Vec::new(),
-            }],
-            ..Host::default()
-        },
+        host,
         guests: binaries
             .iter()
             .map(|(arch, path, caps)| guest(*arch, path, caps))
             .collect(),
+    })
+}
+
+/// Tells memory nodes and caches of `machine`. Caches are left out if the kernel tells them in a way that we do not know.
+///
+/// # Errors
+/// What hinders reading `/sys`.
+pub fn memory_and_caches(host: &mut Host, machine: &ThisMachine) -> Result<()> {
+    let ways = machine.memory_access().unwrap_or_else(|error| {
+        tracing::warn!("how fast memory is cannot be told: {error:#}");
+        Vec::new()
+    });
+    host.set_cells(machine.numa_cells()?, &ways);
+    match machine
+        .caches()
+        .and_then(|caches| Ok((caches, machine.resource_control()?)))
+    {
+        Ok((caches, limits)) => host.set_caches(caches, &limits),
+        Err(error) => tracing::warn!("caches of the host cannot be told: {error:#}"),
+    }
+    Ok(())
+}
+
+/// The processor, as the document tells it: without its architecture.
+fn host_cpu(machine: &ThisMachine, arch: Arch, processor: &HostProcessor) -> HostCpu {
+    let mut cpu = match &processor.data {
+        Some(data) => {
+            let mut cpu = cpu_models::host_cpu(data).unwrap_or_else(|error| {
+                tracing::warn!("the model of the host's processor is not known: {error:#}");
+                HostCpu::default()
+            });
+            cpu.microcode = machine.microcode().map(|version| CpuMicrocode { version });
+            if data.has_feature("invtsc").unwrap_or(false) {
+                cpu.counter = machine.tsc().map(|tsc| CpuCounter {
+                    name: "tsc".to_owned(),
+                    frequency: tsc.frequency,
+                    scaling: Some(tsc.scaling),
+                });
+            }
+            cpu.max_phys_addr =
+                Some(processor.address_bits)
+                    .filter(|bits| *bits > 0)
+                    .map(|bits| CpuMaxPhysAddr {
+                        mode: CpuMaxPhysAddrMode::Emulate,
+                        bits: Some(bits),
+                        limit: None,
+                    });
+            cpu
+        }
+        None => processor
+            .cpu
+            .as_ref()
+            .map_or_else(HostCpu::default, |cpu| HostCpu {
+                model: cpu.model_name().map(str::to_owned),
+                vendor: cpu.vendor.clone(),
+                features: cpu
+                    .features
+                    .iter()
+                    .map(|feature| HostCpuFeature {
+                        name: feature.name.clone(),
+                    })
+                    .collect(),
+                ..HostCpu::default()
+            }),
+    };
+    cpu.topology = machine.cpu_topology(arch).ok().map(|topology| CpuTopology {
+        sockets: topology.sockets,
+        dies: 1,
+        clusters: 1,
+        cores: topology.cores,
+        threads: topology.threads,
+    });
+    cpu
+}
+
+/// The host's own processor as a document about CPUs, for comparisons.
+pub fn host_cpu_document(machine: &ThisMachine, arch: Arch, processor: &HostProcessor) -> CpuDocument {
+    CpuDocument::Host(HostCpu {
+        arch: Some(arch.name().to_owned()),
+        ..host_cpu(machine, arch, processor)
     })
 }
 

@@ -5,7 +5,7 @@
 //! | [`world`] | one host's guests: folders, lock, loading, finding running guests again |
 //! | [`object`] | a guest in the registry: its definitions, what is published of it, what clients are told |
 //! | [`planner`] | the seam to the pure middle: definitions made complete, command lines |
-//! | [`pure`], [`host_caps`] | the middle itself, for this machine |
+//! | [`pure`], [`host_caps`], [`sleep`] | the middle itself, for this machine |
 //! | [`life`] | start, stop, pause and the like |
 //! | [`changes`] | define, undefine, create, rename, autostart |
 //! | [`watch`] | what QEMU does by itself becomes state, status files and events |
@@ -26,6 +26,7 @@ pub mod object;
 pub mod planner;
 pub mod pure;
 pub mod screen;
+pub mod sleep;
 pub mod watch;
 pub mod world;
 

@@ -17,7 +17,7 @@ use virt_util::host::Host as Machine;
 use virt_util::{ErrorCode, Result};
 
 use super::error;
-use super::host_caps;
+use super::host_caps::{self, HostFacts};
 use super::planner::{Patience, Planned, Planner, Wanted};
 use crate::capabilities::domain_document::{self, Facts, Subject};
 use crate::capabilities::host_model::HostProcessor;
@@ -40,8 +40,8 @@ pub struct QemuPlanner {
     stores: Mutex<HashMap<PathBuf, Arc<Store>>>,
     /// Ports that were handed out lately.
     ports: Mutex<HashMap<u16, Instant>>,
-    /// What the host's processor is.
-    processor: OnceLock<Arc<HostProcessor>>,
+    /// What does not change of the host.
+    facts: OnceLock<HostFacts>,
 }
 
 impl QemuPlanner {
@@ -52,7 +52,7 @@ impl QemuPlanner {
             arch: Arch::host().unwrap_or(Arch::X86_64),
             stores: Mutex::default(),
             ports: Mutex::default(),
-            processor: OnceLock::new(),
+            facts: OnceLock::new(),
         }
     }
 
@@ -96,12 +96,14 @@ impl QemuPlanner {
         })
     }
 
-    /// The host's processor, asked once.
+    /// What does not change of the host, asked once.
+    fn facts(&self) -> &HostFacts {
+        self.facts
+            .get_or_init(|| HostFacts::ask(&self.machine, self.arch, &SystemSpawner))
+    }
+
     fn processor(&self) -> Arc<HostProcessor> {
-        let asked = self
-            .processor
-            .get_or_init(|| Arc::new(host_caps::processor(&self.machine, self.arch)));
-        Arc::clone(asked)
+        Arc::clone(&self.facts().processor)
     }
 
     fn host(&self, layout: &Layout) -> Result<Host> {
@@ -355,7 +357,7 @@ impl Planner for QemuPlanner {
                 Err(error) => tracing::warn!("'{}' is left out: {error:#}", path.display()),
             }
         }
-        Ok(host_caps::capabilities(&self.machine, self.arch, &binaries)?.to_xml())
+        Ok(host_caps::capabilities(&self.machine, self.arch, self.facts(), &binaries)?.to_xml())
     }
 
     fn domain_capabilities(&self, wanted: &Wanted, layout: &Layout, patience: &Patience) -> Result<String> {

@@ -6,6 +6,7 @@
 use crate::corpus::{Case, Corpus};
 use crate::outcome::Outcome;
 
+mod capabilities_xml;
 mod cpu_models;
 mod domain_backup;
 mod domain_checkpoint;
@@ -41,6 +42,7 @@ pub type Adapter = fn(&Case, &Corpus) -> Outcome;
 
 /// Area, kind, adapter.
 const ADAPTERS: &[(&str, &str, Adapter)] = &[
+    ("capabilities-xml", "host-caps", capabilities_xml::host_caps),
     ("cpu-models", "baseline", cpu_models::baseline),
     ("cpu-models", "compare", cpu_models::compare),
     ("cpu-models", "cpuid-baseline", cpu_models::cpuid_baseline),
