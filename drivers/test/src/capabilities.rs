@@ -25,6 +25,7 @@ pub fn capabilities(cells: &[node::Cell]) -> Capabilities {
             memory: cell.memory,
             pages: vec![(base, cell.memory / base), (2048, 0), (1024 * 1024, 0)],
             distances: Vec::new(),
+            caches: Vec::new(),
             cpus: (0..cell.cpus)
                 .map(|core| cpu(first + core, number, core))
                 .collect(),

@@ -8,15 +8,17 @@ use virt_api::call::CallContext;
 use virt_api::driver::{DriverConnection, OpenContext};
 use virt_api::protocol::remote::*;
 use virt_api::protocol::traits::HypervisorDriver;
+use virt_conf::cpu::CpuDocument;
+use virt_conf::cpu_models;
 use virt_conf::registry::job::JobGuard;
 use virt_util::bitmap::Bitmap;
 use virt_util::keycode::Codeset;
 use virt_util::types::params::node_cpu_stats;
 use virt_util::types::{
-    ConnectListAllDomainsFlags, DomainControlState, DomainCreateFlags, DomainDefineFlags, DomainDestroyFlags,
-    DomainMemoryModFlags, DomainMemoryStatTags, DomainMetadataType, DomainModificationImpact,
-    DomainRebootFlags, DomainSaveRestoreFlags, DomainState, DomainUndefineFlags, DomainVcpuFlags,
-    DomainXmlFlags,
+    ConnectBaselineCpuFlags, ConnectListAllDomainsFlags, DomainControlState, DomainCreateFlags,
+    DomainDefineFlags, DomainDestroyFlags, DomainMemoryModFlags, DomainMemoryStatTags, DomainMetadataType,
+    DomainModificationImpact, DomainRebootFlags, DomainSaveRestoreFlags, DomainState, DomainUndefineFlags,
+    DomainVcpuFlags, DomainXmlFlags,
 };
 use virt_util::uuid::Uuid;
 use virt_util::xml::XmlFlags;
@@ -190,6 +192,40 @@ impl HypervisorDriver for TestConnection {
         _: Option<String>,
     ) -> Result<ConnectGetMaxVcpusReply> {
         Ok(ConnectGetMaxVcpusReply { max_vcpus: VCPUS_MAX })
+    }
+
+    fn connect_baseline_cpu(
+        &self,
+        _: &mut CallContext<'_>,
+        xml_cpus: Vec<String>,
+        flags: u32,
+    ) -> Result<ConnectBaselineCpuReply> {
+        let expand = ConnectBaselineCpuFlags::EXPAND_FEATURES.bits();
+        check_flags("testConnectBaselineCPU", flags, expand)?;
+        let cpus = CpuDocument::parse_hosts(&xml_cpus, "(CPU_definition)")?;
+        let mut cpu = cpu_models::baseline(None, &cpus, None, None, false)?;
+        if let Some(arch) = cpus.first().and_then(CpuDocument::arch).filter(|_| flags != 0) {
+            cpu_models::expand(arch, &mut cpu)?;
+        }
+        Ok(ConnectBaselineCpuReply {
+            cpu: CpuDocument::Guest(cpu).format(),
+        })
+    }
+
+    #[inline_safe]
+    fn connect_get_cpu_model_names(
+        &self,
+        _: &mut CallContext<'_>,
+        arch: String,
+        need_results: i32,
+        flags: u32,
+    ) -> Result<ConnectGetCpuModelNamesReply> {
+        check_flags("testConnectGetCPUModelNames", flags, 0)?;
+        let models = cpu_models::model_names(&arch)?;
+        Ok(ConnectGetCpuModelNamesReply {
+            ret: i32::try_from(models.len()).unwrap_or(i32::MAX),
+            models: if need_results == 0 { Vec::new() } else { models },
+        })
     }
 
     #[inline_safe]

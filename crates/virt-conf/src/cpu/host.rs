@@ -4,7 +4,7 @@ use virt_util::arch::Arch;
 use virt_util::xml::{
     At, Doc, DocOptions, Element, Reader, Xml, XmlElement as _, XmlFlags, error_at, error_with,
 };
-use virt_util::{ErrorCode, Result};
+use virt_util::{ErrorCode, Result, VirtError};
 
 use super::{Cpu, CpuCache, CpuFeature, CpuFeaturePolicy, CpuMaxPhysAddr, CpuMode, CpuModel, CpuTopology};
 
@@ -185,6 +185,20 @@ impl CpuDocument {
         Self::from_element(Doc::parse_with(source, &DocOptions::named(name))?.root())
     }
 
+    /// [`CpuDocument::parse`], but names that nobody knows are refused.
+    ///
+    /// # Errors
+    /// `XML_INVALID_SCHEMA` for those.
+    pub fn parse_valid(source: &str, name: &str) -> Result<Self> {
+        let doc = Doc::parse_with(source, &DocOptions::named(name))?;
+        if doc.root().child("arch").is_some() {
+            virt_util::xml::validate::<HostCpu>(&doc)?;
+        } else {
+            virt_util::xml::validate::<Cpu>(&doc)?;
+        }
+        Self::from_element(doc.root())
+    }
+
     /// Reads a document that must be about a host's CPU; errors say `name`.
     ///
     /// # Errors
@@ -193,6 +207,26 @@ impl CpuDocument {
         let doc = Doc::parse_with(source, &DocOptions::named(name))?;
         expect_cpu(doc.root())?;
         HostCpu::read(doc.root(), &mut Reader::new(XmlFlags::empty()))
+    }
+
+    /// Reads documents.
+    ///
+    /// # Errors
+    /// `INVALID_ARG` for none; as [`CpuDocument::parse`].
+    pub fn parse_all(sources: &[String], name: &str) -> Result<Vec<Self>> {
+        some(sources)?
+            .iter()
+            .map(|source| Self::parse(source, name))
+            .collect()
+    }
+
+    /// Reads documents that must be about hosts' CPUs.
+    ///
+    /// # Errors
+    /// `INVALID_ARG` for none; as [`CpuDocument::parse`].
+    pub fn parse_hosts(sources: &[String], name: &str) -> Result<Vec<Self>> {
+        let read = |source: &String| Self::parse_host(source, name).map(Self::Host);
+        some(sources)?.iter().map(read).collect()
     }
 
     /// Reads an element.
@@ -255,6 +289,13 @@ impl From<Cpu> for CpuDocument {
     fn from(cpu: Cpu) -> Self {
         Self::Guest(cpu)
     }
+}
+
+fn some(sources: &[String]) -> Result<&[String]> {
+    if sources.is_empty() {
+        return Err(VirtError::invalid_arg("no CPUs given"));
+    }
+    Ok(sources)
 }
 
 fn expect_cpu(element: Element<'_>) -> Result<()> {

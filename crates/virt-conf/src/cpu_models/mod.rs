@@ -163,6 +163,17 @@ pub fn models(arch: Arch) -> Result<Option<Vec<&'static str>>> {
     })
 }
 
+/// [`models`] of an architecture by its name, as `virConnectGetCPUModelNames` tells them: none where any name goes.
+///
+/// # Errors
+/// `INVALID_ARG` for an unknown architecture, `NO_SUPPORT` for one without rules.
+pub fn model_names(arch: &str) -> Result<Vec<String>> {
+    let arch = Arch::from_name(arch)
+        .ok_or_else(|| VirtError::invalid_arg(format_args!("cannot find architecture {arch}")))?;
+    let names = models(arch)?.unwrap_or_default();
+    Ok(names.into_iter().map(str::to_owned).collect())
+}
+
 /// Who makes a model, if that is known.
 pub fn vendor_of(arch: Arch, model: &str) -> Option<&'static str> {
     match family(arch).ok()? {

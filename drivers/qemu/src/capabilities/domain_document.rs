@@ -5,7 +5,7 @@
 use std::collections::{BTreeSet, HashSet};
 use std::sync::Arc;
 
-use virt_conf::cpu::{CpuMaxPhysAddr, CpuMaxPhysAddrMode, CpuMode};
+use virt_conf::cpu::{CpuFeaturePolicy, CpuMaxPhysAddr, CpuMaxPhysAddrMode, CpuMode};
 use virt_conf::cpu_models;
 use virt_util::arch::Arch;
 use virt_util::xml::{Writer, XmlElement as _, XmlFlags};
@@ -43,6 +43,8 @@ pub struct Facts {
     pub vfio: bool,
     /// Versions of TPM that the emulator of TPMs can be; `None` without one.
     pub swtpm: Option<Vec<&'static str>>,
+    /// The host's model is told without features that QEMU calls better to avoid.
+    pub without_deprecated: bool,
     /// The program is there that shows a guest's display by RDP.
     pub rdp: bool,
     /// Guests that AMD's processor can encrypt.
@@ -183,6 +185,13 @@ fn cpu(w: &mut Writer, caps: &QemuCaps, subject: &Subject<'_>, facts: &Facts) {
                 bits: None,
                 limit: Some(host.address_bits),
             });
+        }
+        if facts.without_deprecated
+            && let Some(info) = &caps.accel(subject.accel).host_cpu
+        {
+            for name in &info.deprecated {
+                model.set_feature(name, CpuFeaturePolicy::Disable);
+            }
         }
         model.write_content(w);
     }

@@ -5,6 +5,7 @@
 //! | [`world`] | one host's guests: folders, lock, loading, finding running guests again |
 //! | [`object`] | a guest in the registry: its definitions, what is published of it, what clients are told |
 //! | [`planner`] | the seam to the pure middle: definitions made complete, command lines |
+//! | [`cpus`] | comparing CPUs, and what several have in common |
 //! | [`pure`], [`host_caps`], [`sleep`] | the middle itself, for this machine |
 //! | [`life`] | start, stop, pause and the like |
 //! | [`changes`] | define, undefine, create, rename, autostart |
@@ -19,6 +20,7 @@ pub mod agent;
 pub mod changes;
 pub mod connection;
 pub mod console;
+pub mod cpus;
 pub mod domain_events;
 pub mod host_caps;
 pub mod life;

@@ -2,10 +2,12 @@
 
 use std::sync::Arc;
 
+use virt_conf::cpu::CpuDocument;
+use virt_conf::cpu_models::Comparison;
 use virt_conf::domain::Domain;
-use virt_util::Result;
 use virt_util::command::{Capabilities, ExecLabel, Limit, User};
 use virt_util::time::{Cancel, Deadline};
+use virt_util::{Result, VirtError};
 
 use crate::capabilities::QemuCaps;
 use crate::plan::args::CommandLine;
@@ -73,6 +75,44 @@ pub trait Planner: Send + Sync {
     /// # Errors
     /// `INVALID_ARG` for what does not exist or does not go together.
     fn domain_capabilities(&self, wanted: &Wanted, layout: &Layout, patience: &Patience) -> Result<String>;
+
+    /// Compares a CPU with the host's own.
+    ///
+    /// # Errors
+    /// As [`virt_conf::cpu_models::compare`].
+    fn compare_cpu(&self, _cpu: &CpuDocument) -> Result<Comparison> {
+        Err(VirtError::no_support("virConnectCompareCPU"))
+    }
+
+    /// Compares a CPU with what guests can have.
+    ///
+    /// # Errors
+    /// As [`compare_with_hypervisor`](super::cpus::compare_with_hypervisor).
+    fn compare_hypervisor_cpu(
+        &self,
+        _wanted: &Wanted,
+        _cpu: &CpuDocument,
+        _layout: &Layout,
+        _patience: &Patience,
+    ) -> Result<Comparison> {
+        Err(VirtError::no_support("virConnectCompareHypervisorCPU"))
+    }
+
+    /// What CPUs have in common that guests can have: documents, whether all features are spelled out, whether those are
+    /// left out that tie a guest to its host.
+    ///
+    /// # Errors
+    /// As [`baseline_of_hypervisor`](super::cpus::baseline_of_hypervisor).
+    fn baseline_hypervisor_cpu(
+        &self,
+        _wanted: &Wanted,
+        _sources: &[String],
+        (_expand, _migratable): (bool, bool),
+        _layout: &Layout,
+        _patience: &Patience,
+    ) -> Result<String> {
+        Err(VirtError::no_support("virConnectBaselineHypervisorCPU"))
+    }
 }
 
 /// What a document of domain capabilities is asked for. What is not said is what a guest would get.
@@ -86,4 +126,6 @@ pub struct Wanted {
     pub machine: Option<String>,
     /// `kvm`, `qemu` …
     pub virt_type: Option<String>,
+    /// The host's model is told without features that it is called better to avoid.
+    pub without_deprecated: bool,
 }

@@ -7,6 +7,8 @@ use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use parking_lot::Mutex;
+use virt_conf::cpu::CpuDocument;
+use virt_conf::cpu_models::{self, Comparison};
 use virt_conf::domain::Domain;
 use virt_conf::domain::normalize::{NormalizeContext, NormalizeFlags, SystemRandomness, normalize};
 use virt_conf::domain::validate::validate;
@@ -16,6 +18,7 @@ use virt_util::command::{Capabilities, Limit, SystemSpawner, common_environment,
 use virt_util::host::Host as Machine;
 use virt_util::{ErrorCode, Result};
 
+use super::cpus::{self, Emulator};
 use super::error;
 use super::host_caps::{self, HostFacts};
 use super::planner::{Patience, Planned, Planner, Wanted};
@@ -361,6 +364,98 @@ impl Planner for QemuPlanner {
     }
 
     fn domain_capabilities(&self, wanted: &Wanted, layout: &Layout, patience: &Patience) -> Result<String> {
+        let Asked {
+            path: emulator,
+            caps,
+            arch,
+            accel,
+            machine,
+        } = self.asked(wanted, layout, patience)?;
+        let machine = machine.as_str();
+        let firmware = supported(&firmware()?, machine, arch);
+        let mut loaders = Vec::new();
+        for (image, _) in firmware.images.iter().flatten() {
+            if !loaders.contains(image) && Path::new(image).exists() {
+                loaders.push(image.clone());
+            }
+        }
+        let facts = Facts {
+            arch: self.arch,
+            processor: self.processor(),
+            firmware,
+            loaders,
+            vfio: vfio_is_usable(),
+            // Guests with an emulated TPM cannot be started yet.
+            swtpm: None,
+            rdp: find_program(Path::new("qemu-rdp")).is_ok(),
+            sev_guests: host_caps::sev_guests(&self.machine),
+            without_deprecated: wanted.without_deprecated,
+            kvm_max_cpus: match accel {
+                Accel::Kvm => self.machine.kvm_max_vcpus()?,
+                _ => 0,
+            },
+        };
+        let subject = Subject {
+            emulator: &emulator,
+            arch,
+            accel,
+            machine,
+        };
+        Ok(domain_document::format(&caps, &subject, &facts))
+    }
+
+    fn compare_cpu(&self, cpu: &CpuDocument) -> Result<Comparison> {
+        let host = host_caps::host_cpu_document(&self.machine, self.arch, &self.processor());
+        cpu_models::compare(self.arch, Some(&host), cpu)
+    }
+
+    fn compare_hypervisor_cpu(
+        &self,
+        wanted: &Wanted,
+        cpu: &CpuDocument,
+        layout: &Layout,
+        patience: &Patience,
+    ) -> Result<Comparison> {
+        let asked = self.asked(wanted, layout, patience)?;
+        cpus::compare_with_hypervisor(&asked.emulator(), self.arch, &self.processor(), cpu)
+    }
+
+    fn baseline_hypervisor_cpu(
+        &self,
+        wanted: &Wanted,
+        sources: &[String],
+        (expand, migratable): (bool, bool),
+        layout: &Layout,
+        patience: &Patience,
+    ) -> Result<String> {
+        let asked = self.asked(wanted, layout, patience)?;
+        cpus::baseline_of_hypervisor(&asked.emulator(), sources, expand, migratable)
+    }
+}
+
+/// What somebody asks about, with everything filled in that was left open.
+struct Asked {
+    path: String,
+    caps: Arc<QemuCaps>,
+    arch: Arch,
+    accel: Accel,
+    machine: String,
+}
+
+impl Asked {
+    fn emulator(&self) -> Emulator<'_> {
+        Emulator {
+            path: &self.path,
+            caps: &self.caps,
+            arch: self.arch,
+            accel: self.accel,
+        }
+    }
+}
+
+impl QemuPlanner {
+    /// Finds the emulator that is asked about, and checks that what was said goes together.
+    fn asked(&self, wanted: &Wanted, layout: &Layout, patience: &Patience) -> Result<Asked> {
         let invalid = |what: std::fmt::Arguments<'_>| error(ErrorCode::INVALID_ARG, what);
         let arch = match wanted.arch.as_deref() {
             Some(name) => Some(
@@ -389,7 +484,7 @@ impl Planner for QemuPlanner {
             .store(layout)
             .get(&path, patience.deadline, &patience.cancel)?;
         let arch = match (arch, caps.arch) {
-            (Some(arch), Some(own)) if arch != own => {
+            (Some(arch), Some(own)) if arch != own && !are_kin(arch, own) => {
                 return Err(invalid(format_args!(
                     "architecture from emulator '{own}' doesn't match given architecture '{arch}'"
                 )));
@@ -412,36 +507,22 @@ impl Planner for QemuPlanner {
                 "the machine '{machine}' is not supported by emulator '{emulator}'"
             )));
         }
-        let firmware = supported(&firmware()?, machine, arch);
-        let mut loaders = Vec::new();
-        for (image, _) in firmware.images.iter().flatten() {
-            if !loaders.contains(image) && Path::new(image).exists() {
-                loaders.push(image.clone());
-            }
-        }
-        let facts = Facts {
-            arch: self.arch,
-            processor: self.processor(),
-            firmware,
-            loaders,
-            vfio: vfio_is_usable(),
-            // Guests with an emulated TPM cannot be started yet.
-            swtpm: None,
-            rdp: find_program(Path::new("qemu-rdp")).is_ok(),
-            sev_guests: host_caps::sev_guests(&self.machine),
-            kvm_max_cpus: match accel {
-                Accel::Kvm => self.machine.kvm_max_vcpus()?,
-                _ => 0,
-            },
-        };
-        let subject = Subject {
-            emulator: &emulator,
+        let machine = machine.to_owned();
+        Ok(Asked {
+            path: emulator,
+            caps,
             arch,
             accel,
             machine,
-        };
-        Ok(domain_document::format(&caps, &subject, &facts))
+        })
     }
+}
+
+/// Whether an emulator for one architecture may be asked about guests of the other.
+fn are_kin(a: Arch, b: Arch) -> bool {
+    [Arch::is_x86, Arch::is_ppc, Arch::is_arm, Arch::is_s390]
+        .iter()
+        .any(|family| family(a) && family(b))
 }
 
 /// The kernel hands out PCI devices: its driver is there, and so are groups of devices.

@@ -135,6 +135,7 @@ pub fn domain_caps(case: &Case, corpus: &Corpus) -> Outcome {
                 6 => vec!["1.2", "2.0"],
                 _ => vec!["2.0"],
             }),
+            without_deprecated: false,
             rdp: true,
             sev_guests: SevGuests::from_cpuid(509, 451),
             kvm_max_cpus: i32::MAX.cast_unsigned(),
