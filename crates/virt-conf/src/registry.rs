@@ -11,6 +11,8 @@
 //! | [`Affected`] | which of the two definitions a call means |
 //! | [`job`] | who may change an object now, who waits, what runs beside |
 //! | [`Store`], [`StatusFolder`] | definitions, autostart links and status files on disk |
+//! | [`secrets`] | definitions and values of secrets on disk |
+//! | [`volumes`] | the volumes of a pool, by name, key and path |
 //! | [`OrderedEvents`] | what happened to an object, told in order |
 //! | [`guest_matches`] | which guests a listing asks for |
 //!
@@ -23,8 +25,12 @@ mod impact;
 mod index;
 pub mod job;
 mod kind;
+mod node_devices;
 mod object;
+mod pools;
+pub mod secrets;
 mod store;
+pub mod volumes;
 
 pub use events::OrderedEvents;
 pub use guest_filter::{GuestFacts, guest_matches};

@@ -112,6 +112,13 @@ impl<K: Kind> Registry<K> {
             .collect()
     }
 
+    /// The objects that `wanted` picks, in the order in which they came: the children of a node device, active pools …
+    pub fn select(&self, wanted: impl Fn(&Snapshot<K>) -> bool) -> Vec<Arc<Object<K>>> {
+        let mut objects = self.list();
+        objects.retain(|object| wanted(&object.snapshot()));
+        objects
+    }
+
     /// How many objects there are.
     pub fn len(&self) -> usize {
         let index = self.index.read();
@@ -127,7 +134,8 @@ impl<K: Kind> Registry<K> {
     /// [`Entered::commit`]. This settles collisions as libvirt does:
     ///
     /// * the UUID belongs to another name, or the name to another UUID: `VIR_ERR_OPERATION_FAILED`;
-    /// * [`Purpose::Create`] and the object runs: `VIR_ERR_OPERATION_INVALID`.
+    /// * [`Purpose::Create`] and the object runs: `VIR_ERR_OPERATION_INVALID`;
+    /// * what the kind says of redefinitions, further keys and neighbours: see [`Kind`].
     ///
     /// `fresh` makes the driver's parts of a new object.
     pub fn enter(
@@ -155,9 +163,12 @@ impl<K: Kind> Registry<K> {
                 Err(error) if error.code() == K::NOT_FOUND => continue,
                 Err(error) => return Err(error.in_domain_if_none(K::ERROR_DOMAIN)),
             };
-            if !object.is_visible() || object.snapshot().name() != definition.name() {
+            let snapshot = object.snapshot();
+            if !object.is_visible() {
                 continue;
             }
+            // It may have changed while we waited.
+            K::check_redefinition(&snapshot, definition)?;
             check_purpose(&object, purpose)?;
             return Ok(Entered {
                 registry: self,
@@ -253,13 +264,7 @@ impl<K: Kind> Registry<K> {
     pub fn bind(&self, object: &Arc<Object<K>>, key: K::Key) -> Result<()> {
         let mut index = self.index.write();
         match index.by_key.get(&key) {
-            Some(known) if !Arc::ptr_eq(known, object) => {
-                let name = known.snapshot().name().to_owned();
-                Err(error::<K>(
-                    ErrorCode::OPERATION_FAILED,
-                    format_args!("{key:?} belongs to {} '{name}'", K::NOUN),
-                ))
-            }
+            Some(known) if !Arc::ptr_eq(known, object) => Err(K::key_taken(&known.snapshot(), &key)),
             _ => {
                 object.place.lock().1.push(key.clone());
                 index.by_key.insert(key, Arc::clone(object));
@@ -320,30 +325,32 @@ impl<K: Kind> fmt::Debug for Registry<K> {
 impl<K: Kind> Index<K> {
     /// The object that `definition` names, `None` if name and UUID are free.
     fn admit(&self, definition: &K::Definition) -> Result<Option<Arc<Object<K>>>> {
-        let (name, noun) = (definition.name(), K::NOUN);
+        if K::HAS_NEIGHBOUR_RULE {
+            for known in self.all.values() {
+                K::check_neighbour(&known.snapshot(), definition)?;
+            }
+        }
+        let (name, noun) = (definition.name(), K::SHORT_NOUN);
         let by_name = self.by_name.get(name);
         let known = match definition.uuid() {
             None => by_name,
             Some(uuid) => self.by_uuid.get(&uuid),
         };
         if let Some(known) = known {
-            let snapshot = known.snapshot();
-            if snapshot.name() != name {
-                return Err(error::<K>(
-                    ErrorCode::OPERATION_FAILED,
-                    format_args!(
-                        "{noun} '{}' is already defined{}",
-                        snapshot.name(),
-                        with_uuid(known.uuid())
-                    ),
-                ));
-            }
+            K::check_redefinition(&known.snapshot(), definition)?;
             return Ok(Some(Arc::clone(known)));
         }
         let uuid = match by_name {
             Some(known) => with_uuid(known.uuid()),
             None if self.reserved.contains(name) => String::new(),
-            None => return Ok(None),
+            None => {
+                let keys = K::keys(definition);
+                let taken = keys.iter().find_map(|key| Some((self.by_key.get(key)?, key)));
+                return match taken {
+                    Some((known, key)) => Err(K::key_taken(&known.snapshot(), key)),
+                    None => Ok(None),
+                };
+            }
         };
         Err(error::<K>(
             ErrorCode::OPERATION_FAILED,
@@ -357,7 +364,11 @@ impl<K: Kind> Index<K> {
         }
         self.by_name
             .insert(definition.name().to_owned(), Arc::clone(object));
-        object.place.lock().0 = self.next;
+        let keys = K::keys(definition);
+        for key in &keys {
+            self.by_key.insert(key.clone(), Arc::clone(object));
+        }
+        *object.place.lock() = (self.next, keys);
         self.all.insert(self.next, Arc::clone(object));
         self.next += 1;
     }

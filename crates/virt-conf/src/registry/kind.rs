@@ -4,7 +4,9 @@ use std::fmt;
 use std::hash::Hash;
 
 use virt_util::uuid::Uuid;
-use virt_util::{ErrorCode, ErrorDomain, VirtError};
+use virt_util::{ErrorCode, ErrorDomain, Result, VirtError};
+
+use super::object::Snapshot;
 
 /// A kind of object: domains of one driver, networks, secrets …
 pub trait Kind: Sized + 'static {
@@ -19,12 +21,59 @@ pub trait Kind: Sized + 'static {
     /// What happens to objects of this kind and is told to clients.
     type Event: Send;
 
-    /// What messages call one: `domain`.
+    /// What messages call one: `domain`, `storage pool`.
     const NOUN: &'static str;
+    /// What messages about collisions call one, where libvirt is shorter there: `pool`.
+    const SHORT_NOUN: &'static str = Self::NOUN;
     /// The code for one that is not there.
     const NOT_FOUND: ErrorCode;
     /// The part of the system that reports errors.
     const ERROR_DOMAIN: ErrorDomain;
+
+    /// The further keys that a definition takes by itself, for as long as its object is there. Keys that come and go are
+    /// for [`super::Registry::bind`].
+    fn keys(_definition: &Self::Definition) -> Vec<Self::Key> {
+        Vec::new()
+    }
+
+    /// Whether `new` may take the place of what the object of its UUID has.
+    ///
+    /// # Errors
+    /// `VIR_ERR_OPERATION_FAILED` for another name, unless the kind has its own rule.
+    fn check_redefinition(known: &Snapshot<Self>, new: &Self::Definition) -> Result<()> {
+        if known.name() == new.name() {
+            return Ok(());
+        }
+        Err(error::<Self>(
+            ErrorCode::OPERATION_FAILED,
+            format_args!(
+                "{} '{}' is already defined{}",
+                Self::SHORT_NOUN,
+                known.name(),
+                with_uuid(known.life.current().uuid())
+            ),
+        ))
+    }
+
+    /// Whether `new` may stand beside an object of another name: where two objects cannot have the same source. It is asked
+    /// about every object, so it must be quick; kinds without such a rule say so in [`Kind::HAS_NEIGHBOUR_RULE`].
+    ///
+    /// # Errors
+    /// The kind's own.
+    fn check_neighbour(_known: &Snapshot<Self>, _new: &Self::Definition) -> Result<()> {
+        Ok(())
+    }
+
+    /// Whether [`Kind::check_neighbour`] says anything.
+    const HAS_NEIGHBOUR_RULE: bool = false;
+
+    /// The error for a definition whose further key another object has.
+    fn key_taken(known: &Snapshot<Self>, key: &Self::Key) -> VirtError {
+        error::<Self>(
+            ErrorCode::OPERATION_FAILED,
+            format_args!("{key:?} belongs to {} '{}'", Self::SHORT_NOUN, known.name()),
+        )
+    }
 }
 
 /// What users define.

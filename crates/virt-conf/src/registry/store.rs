@@ -67,7 +67,7 @@ enum Link {
 
 impl Store {
     /// Definitions in `folder`, links in `autostart` where the kind has them. `command` is what the header of each file
-    /// tells users to run: `edit` for `virsh edit`.
+    /// tells users to run: `edit` for `virsh edit`; an empty one leaves the header out.
     pub fn new(folder: impl Into<PathBuf>, autostart: Option<PathBuf>, command: &'static str) -> Self {
         Self {
             folder: folder.into(),
@@ -96,7 +96,11 @@ impl Store {
     }
 
     fn write(&self, path: &Path, definition: &impl DiskFormat) -> Result<()> {
-        let text = with_header(definition, self.command, &definition.to_disk()?);
+        let document = definition.to_disk()?;
+        let text = match self.command {
+            "" => document,
+            command => with_header(definition, command, &document),
+        };
         durable::write(path, text.as_bytes(), &WriteOptions::default())
     }
 
@@ -262,6 +266,7 @@ impl Store {
 #[derive(Clone, Debug)]
 pub struct StatusFolder {
     folder: PathBuf,
+    command: &'static str,
 }
 
 impl StatusFolder {
@@ -269,7 +274,15 @@ impl StatusFolder {
     pub fn new(folder: impl Into<PathBuf>) -> Self {
         Self {
             folder: folder.into(),
+            command: "edit",
         }
+    }
+
+    /// What the header of each file tells users to run, if it is not `edit`: `pool-edit` for `virsh pool-edit`.
+    #[must_use]
+    pub fn with_command(mut self, command: &'static str) -> Self {
+        self.command = command;
+        self
     }
 
     /// Makes the folder if it is missing.
@@ -283,7 +296,7 @@ impl StatusFolder {
             sync: false,
             ..WriteOptions::default()
         };
-        let text = with_header(definition, "edit", document);
+        let text = with_header(definition, self.command, document);
         durable::write(
             &file_in(&self.folder, definition.name())?,
             text.as_bytes(),
