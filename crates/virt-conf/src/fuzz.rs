@@ -14,6 +14,7 @@ pub type Target = (&'static str, fn(&[u8]));
 /// Every entry point of this crate.
 pub const TARGETS: &[Target] = &[
     ("domain_xml", fuzz_domain_xml),
+    ("lxc_native", fuzz_lxc_native),
     ("vmx", fuzz_vmx),
     ("xen_xl", fuzz_xen_xl),
     ("xen_xm", fuzz_xen_xm),
@@ -123,5 +124,15 @@ fn xen(kind: crate::xen::XenFormat, data: &[u8]) {
     let Ok(first) = write(text) else { return };
     if let Err(error) = parse(kind, "fuzz.cfg", &first, &cx) {
         panic!("what was written is not read: {error}\n{first}");
+    }
+}
+
+/// Configurations of LXC. What was read is a definition that can be written and read.
+pub fn fuzz_lxc_native(data: &[u8]) {
+    let Ok(text) = std::str::from_utf8(data) else {
+        return;
+    };
+    if let Ok(domain) = crate::lxc_native::parse("fuzz.conf", text, &AnyDriver, &SystemRandomness) {
+        let _ = domain.format(XmlFlags::SECURE);
     }
 }

@@ -13,7 +13,7 @@
 //! | [`node_device`] | devices of the host |
 //! | [`secret`] | what is known of a secret |
 //! | [`values`], [`scaled`] | CPU sets, MAC addresses, sizes with units |
-//! | [`vmx`], [`xen`] | native formats of hypervisors: VMware, Xen |
+//! | [`vmx`], [`xen`], [`lxc_native`] | native formats of hypervisors: VMware, Xen, LXC |
 //! | [`registry`] | the kit: index, definitions, files, jobs, events |
 //!
 //! A declaration derives [`virt_util::xml::Xml`]; see there for its language. Reading is pure: no host, driver or file is
@@ -31,6 +31,7 @@ pub mod cpu_models;
 pub mod domain;
 #[doc(hidden)]
 pub mod fuzz;
+pub mod lxc_native;
 pub mod moment;
 mod native;
 pub mod node_device;

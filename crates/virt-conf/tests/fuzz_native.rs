@@ -6,7 +6,7 @@ use std::path::Path;
 use virt_conf::fuzz::TARGETS;
 
 /// Native formats: the name of the entry point is the name of the folder of seeds.
-const NATIVE: &[&str] = &["vmx", "xen_xl", "xen_xm"];
+const NATIVE: &[&str] = &["lxc_native", "vmx", "xen_xl", "xen_xm"];
 
 /// Texts that are put over parts of a file.
 const DAMAGE: &[&str] = &[

@@ -11,6 +11,7 @@ mod cpu_models;
 mod domain_backup;
 mod domain_checkpoint;
 mod domain_generic;
+mod domain_lxc;
 mod domain_qemu;
 mod domain_qemu_status;
 mod domain_snapshot;
@@ -74,6 +75,8 @@ const ADAPTERS: &[(&str, &str, Adapter)] = &[
     ("domain-generic", "xml2xml", domain_generic::xml2xml),
     ("domain-qemu", "domain-xml2argv", domain_qemu::xml2argv),
     ("domain-qemu", "domain-xml2xml", domain_qemu::xml2xml),
+    ("domain-lxc", "config2xml", domain_lxc::config2xml),
+    ("domain-lxc", "xml2xml", domain_lxc::xml2xml),
     ("domain-vmx", "vmx2xml", domain_vmx::vmx2xml),
     ("domain-vmx", "xml2vmx", domain_vmx::xml2vmx),
     ("domain-qemu-status", "active-xml2xml", domain_qemu_status::active),

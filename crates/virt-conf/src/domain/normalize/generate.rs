@@ -55,7 +55,7 @@ pub(super) fn generate(
         domain.os.kind.os = OsType::Xen;
     }
     domain.os.kind.called_linux = domain.os.kind.os == OsType::Xen && domain.virt_type == VirtType::Xen;
-    if domain.os.kind.arch.is_none() {
+    if domain.os.kind.arch.is_none() && !native {
         let arch = hooks
             .default_arch()
             .unwrap_or_else(|| std::env::consts::ARCH.to_owned());

@@ -73,8 +73,8 @@ bitflags::bitflags! {
         const ABI_UPDATE_MIGRATION = 1 << 2;
         /// Definitions that the driver cannot complete are kept and marked rather than refused.
         const ALLOW_FAILURE = 1 << 3;
-        /// It was read from a native format: the devices stay in the order of the file, and neither a UUID nor MAC
-        /// addresses are made up.
+        /// It was read from a native format: the devices stay in the order of the file, and neither a UUID, MAC addresses nor
+        /// an architecture are made up.
         const NATIVE = 1 << 4;
         /// It is that of a guest that runs, from its status file.
         const STATUS = 1 << 5;

@@ -1,0 +1,214 @@
+//! Networks of a container. Since LXC 3 each setting bears the number of its network; before, a type begins a new one.
+
+use std::net::IpAddr;
+
+use virt_util::xml::XmlValue;
+use virt_util::{ErrorCode, Result, VirtError};
+
+use super::Conf;
+use crate::domain::Domain;
+use crate::domain::device_info::DeviceInfo;
+use crate::domain::features::Features;
+use crate::domain::hostdev::{Hostdev, HostdevCaps, HostdevPass};
+use crate::domain::interface::{
+    Interface, InterfaceSource, IpAddress, IpConfig, IpFamily, LinkState, MacvtapMode, Route,
+};
+use crate::native::{self, Setting};
+use crate::values::MacAddress;
+
+/// The settings of one network.
+#[derive(Default)]
+struct Network<'a> {
+    number: Option<u64>,
+    kind: Option<&'a str>,
+    link: Option<&'a str>,
+    mac: Option<&'a str>,
+    flags: Option<&'a str>,
+    macvlan_mode: Option<&'a str>,
+    vlan: Option<&'a str>,
+    name: Option<&'a str>,
+    guest: IpConfig,
+    gateways: [Option<Route>; 2],
+}
+
+pub(super) fn read(conf: &Conf, domain: &mut Domain) -> Result<()> {
+    let mut networks: Vec<Network<'_>> = Vec::new();
+    for (entry, text) in conf.entries() {
+        if let Some(setting) = entry.name.strip_prefix("lxc.network.") {
+            if setting == "type" {
+                networks.push(Network::default());
+            }
+            let network = networks
+                .last_mut()
+                .ok_or_else(|| conf.wrong_entry(entry, "'lxc.network.type' is expected before it"))?;
+            network.set(conf, entry, setting, text)?;
+        } else if let Some(rest) = entry.name.strip_prefix("lxc.net.") {
+            let parts = rest.split_once('.');
+            let (number, setting) = parts
+                .and_then(|(number, setting)| Some((native::number::<u64>(number)?, setting)))
+                .ok_or_else(|| {
+                    conf.wrong_entry(entry, "a number and a dot are expected behind 'lxc.net.'")
+                })?;
+            let known = networks.iter().position(|network| network.number == Some(number));
+            let at = known.unwrap_or_else(|| {
+                networks.push(Network {
+                    number: Some(number),
+                    ..Network::default()
+                });
+                networks.len() - 1
+            });
+            if let Some(network) = networks.get_mut(at) {
+                network.set(conf, entry, setting, text)?;
+            }
+        }
+    }
+    if networks.is_empty() {
+        // Nothing but the loopback device.
+        domain
+            .features
+            .get_or_insert_with(|| Box::new(Features::default()))
+            .privnet = true;
+    }
+    for network in networks {
+        network.add(conf, domain)?;
+    }
+    Ok(())
+}
+
+impl<'a> Network<'a> {
+    fn set(&mut self, conf: &Conf, entry: &Setting, setting: &str, text: &'a str) -> Result<()> {
+        let slot = match setting {
+            "type" => &mut self.kind,
+            "link" => &mut self.link,
+            "hwaddr" => &mut self.mac,
+            "flags" => &mut self.flags,
+            "macvlan.mode" => &mut self.macvlan_mode,
+            "vlan.id" => &mut self.vlan,
+            "name" => &mut self.name,
+            "ipv4" | "ipv4.address" | "ipv6" | "ipv6.address" => {
+                let address = cidr(text, setting.starts_with("ipv6")).ok_or_else(|| {
+                    let what = "an address and the length of its prefix, as in '192.0.2.1/24', are expected";
+                    VirtError::new(ErrorCode::INVALID_ARG, conf.wrong_entry(entry, what).detail())
+                })?;
+                self.guest.addresses.push(address);
+                return Ok(());
+            }
+            "ipv4.gateway" | "ipv6.gateway" => {
+                let six = setting.starts_with("ipv6");
+                let route = default_route(text, six)
+                    .ok_or_else(|| conf.wrong_entry(entry, "an address is expected"))?;
+                let [four_route, six_route] = &mut self.gateways;
+                *(if six { six_route } else { four_route }) = Some(route);
+                return Ok(());
+            }
+            _ => return Err(conf.wrong_entry(entry, "the setting of a network is not known")),
+        };
+        *slot = Some(text);
+        Ok(())
+    }
+
+    fn add(self, conf: &Conf, domain: &mut Domain) -> Result<()> {
+        let kind = match self.kind {
+            None | Some("" | "empty" | "none") => return Ok(()),
+            Some(kind) => kind,
+        };
+        let ip = IpConfig {
+            addresses: self.guest.addresses,
+            routes: self.gateways.into_iter().flatten().collect(),
+        };
+        let name = match self.number {
+            Some(number) => format!("lxc.net.{number}.link"),
+            None => "lxc.network.link".to_owned(),
+        };
+        let missing = || {
+            let what = format!("a network of type '{kind}' needs a link");
+            VirtError::new(ErrorCode::CONFIG_UNSUPPORTED, conf.wrong(&name, what).detail())
+        };
+        if matches!(kind, "phys" | "vlan") {
+            let link = self.link.ok_or_else(missing)?;
+            let interface = match self.vlan.filter(|_| kind == "vlan") {
+                Some(vlan) => format!("{link}.{vlan}"),
+                None => link.to_owned(),
+            };
+            domain.devices.hostdevs.push(Hostdev {
+                mode: HostdevPass::Capabilities(HostdevCaps::Net { interface, ip }),
+                teaming: None,
+                read_only: false,
+                shareable: false,
+                info: DeviceInfo::default(),
+            });
+            return Ok(());
+        }
+        let host = IpConfig::default();
+        let source = match (kind, self.link) {
+            ("veth", Some(bridge)) => InterfaceSource::Bridge {
+                bridge: bridge.to_owned(),
+                host,
+            },
+            ("veth", None) => InterfaceSource::Ethernet { host },
+            ("macvlan", link) => InterfaceSource::Direct {
+                dev: link.ok_or_else(missing)?.to_owned(),
+                mode: match self.macvlan_mode {
+                    None | Some("private") => MacvtapMode::Private,
+                    Some("bridge") => MacvtapMode::Bridge,
+                    Some("vepa") => MacvtapMode::Vepa,
+                    Some(mode) => {
+                        tracing::warn!("the macvlan mode '{mode}' is not known, 'vepa' is taken");
+                        MacvtapMode::Vepa
+                    }
+                },
+            },
+            _ => InterfaceSource::default(),
+        };
+        let mut interface = Interface {
+            source,
+            guest_dev: self.name.map(str::to_owned),
+            link_state: Some(if self.flags == Some("up") {
+                LinkState::Up
+            } else {
+                LinkState::Down
+            }),
+            ..Interface::default()
+        };
+        interface.mac.address = self.mac.and_then(|mac| MacAddress::parse_value(mac).ok());
+        interface.link.guest = ip;
+        domain.devices.interfaces.push(interface);
+        Ok(())
+    }
+}
+
+fn family(six: bool) -> IpFamily {
+    if six { IpFamily::Ipv6 } else { IpFamily::Ipv4 }
+}
+
+fn address(text: &str, six: bool) -> Option<IpAddr> {
+    text.parse()
+        .ok()
+        .filter(|address: &IpAddr| address.is_ipv6() == six)
+}
+
+fn cidr(text: &str, six: bool) -> Option<IpAddress> {
+    let (text, prefix) = text.split_once('/')?;
+    Some(IpAddress {
+        address: address(text, six)?,
+        family: family(six),
+        prefix: native::number(prefix)?,
+        peer: None,
+    })
+}
+
+fn default_route(gateway: &str, six: bool) -> Option<Route> {
+    let any: IpAddr = if six {
+        std::net::Ipv6Addr::UNSPECIFIED.into()
+    } else {
+        std::net::Ipv4Addr::UNSPECIFIED.into()
+    };
+    Some(Route {
+        family: Some(family(six).as_str().to_owned()),
+        address: any,
+        netmask: None,
+        prefix: None,
+        gateway: address(gateway, six)?,
+        metric: 0,
+    })
+}
