@@ -931,6 +931,23 @@ impl Interface {
 
     fn after_read(&mut self, element: Element<'_>, cx: &mut Reader) -> Result<()> {
         use InterfaceSource as S;
+        // Models that are known are known in any case of letters.
+        if let Some(model) = &mut self.model
+            && let Some(known) = KNOWN_MODELS
+                .iter()
+                .find(|known| known.eq_ignore_ascii_case(model))
+        {
+            (*known).clone_into(model);
+        }
+        // The host's device has no queues of ours.
+        if matches!(self.source, S::Hostdev { .. })
+            && let Some(driver) = &mut self.driver
+        {
+            *driver = InterfaceDriver {
+                virtio: std::mem::take(&mut driver.virtio),
+                ..InterfaceDriver::default()
+            };
+        }
         if let Some(mac) = self.mac.address
             && mac.is_multicast()
         {

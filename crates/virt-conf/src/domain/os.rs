@@ -334,6 +334,13 @@ impl Bios {
 
 impl Os {
     fn after_read(&mut self, element: Element<'_>, cx: &mut Reader) -> Result<()> {
+        // Variables of a format want firmware of that format.
+        if let (None, Some(format)) = (&self.loader, self.nvram.as_ref().and_then(|nvram| nvram.format)) {
+            self.loader = Some(Loader {
+                format: Some(format),
+                ..Loader::default()
+            });
+        }
         let mut features: Vec<FirmwareFeature> = Vec::new();
         for name in FirmwareFeatureName::ALL {
             features.extend(

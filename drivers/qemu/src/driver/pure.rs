@@ -304,6 +304,7 @@ impl Planner for QemuPlanner {
             lib_dir: &host.paths.lib,
             channel_target_dir: &host.paths.channel_target,
             environment: &host.daemon_environment,
+            tpm_versions: None,
         };
         let cx = NormalizeContext {
             flags: NormalizeFlags::INACTIVE | NormalizeFlags::ABI_UPDATE,

@@ -753,7 +753,16 @@ impl Buses {
 
     /// Takes the addresses that devices have.
     fn collect(&mut self, domain: &Domain) -> Result<()> {
+        let stands_for_serial = !domain.devices.serials.is_empty()
+            && domain
+                .devices
+                .consoles
+                .first()
+                .is_some_and(|console| console.target_type == ConsoleTargetType::Serial);
         for device in device_refs(domain) {
+            if device == DeviceRef::Console(0) && stands_for_serial {
+                continue;
+            }
             let Some(at) = device_info(domain, device).and_then(present) else {
                 continue;
             };

@@ -90,7 +90,7 @@ impl QemuHooks<'_> {
         default_features(domain, guest);
         self.internal_paths(domain, flags);
         check_vcpus(domain)?;
-        cpu_details(domain, guest);
+        cpu_details(domain, guest)?;
         check_smm_memory(domain, guest)?;
         numa(domain, guest, flags)
     }
@@ -582,14 +582,22 @@ fn check_vcpus(domain: &Domain) -> Result<()> {
     Ok(())
 }
 
-fn cpu_details(domain: &mut Domain, guest: Guest<'_>) {
-    let Some(cpu) = &mut domain.cpu else { return };
+fn cpu_details(domain: &mut Domain, guest: Guest<'_>) -> Result<()> {
+    let Some(cpu) = &mut domain.cpu else { return Ok(()) };
     let lengths = cpu
         .features
         .iter()
         .any(|feature| feature.name != "sve" && feature.name.starts_with("sve"));
     if lengths {
         match cpu.features.iter_mut().find(|feature| feature.name == "sve") {
+            Some(feature)
+                if matches!(
+                    feature.policy,
+                    CpuFeaturePolicy::Disable | CpuFeaturePolicy::Forbid
+                ) =>
+            {
+                return Err(unsupported("SVE disabled, but SVE vector lengths provided"));
+            }
             Some(feature) => feature.policy = CpuFeaturePolicy::Require,
             None => cpu.features.push(CpuFeature {
                 policy: CpuFeaturePolicy::Require,
@@ -605,7 +613,7 @@ fn cpu_details(domain: &mut Domain, guest: Guest<'_>) {
         }
     }
     if cpu.mode == CpuMode::Custom && cpu.model_name().is_none() {
-        return;
+        return Ok(());
     }
     let check = match cpu.mode {
         CpuMode::HostPassthrough | CpuMode::Maximum => CpuCheck::None,
@@ -614,6 +622,7 @@ fn cpu_details(domain: &mut Domain, guest: Guest<'_>) {
         CpuMode::Custom => CpuCheck::Partial,
     };
     cpu.check.get_or_insert(check);
+    Ok(())
 }
 
 fn check_smm_memory(domain: &Domain, guest: Guest<'_>) -> Result<()> {

@@ -9,6 +9,7 @@ use virt_conf::domain::controller::{
 };
 use virt_conf::domain::hostdev::{HostdevPass, HostdevSubsys, MdevModel};
 use virt_conf::domain::interface::{InterfaceBackendType, InterfaceType};
+use virt_conf::domain::memory::MemoryModel;
 use virt_conf::domain::normalize::{DeviceRef, NormalizeFlags};
 use virt_conf::domain::small::{
     IommuDriver, IommuModel, ShmemModel, TpmBackend, TpmModel, TpmVersion, VsockModel,
@@ -132,6 +133,12 @@ impl QemuHooks<'_> {
                     .get_mut(at)
                     .filter(|_| fresh && guest.arch.is_ppc64());
                 if let Some(module) = module {
+                    if module.model == MemoryModel::Nvdimm {
+                        let label = module.target.label_size.unwrap_or_default();
+                        module.target.size =
+                            super::validate_storage::pseries_nvdimm_size(module.target.size, label)?;
+                        return Ok(());
+                    }
                     module.target.size = module.target.size.div_ceil(align) * align;
                 }
                 Ok(())

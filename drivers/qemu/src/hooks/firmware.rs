@@ -66,6 +66,8 @@ impl QemuHooks<'_> {
     }
 
     fn try_fill_firmware(&self, domain: &mut Domain, guest: Guest<'_>, fresh: bool) -> Result<()> {
+        // What contradicts itself would only select something by chance.
+        virt_conf::domain::validate::validate_os(domain)?;
         let formats = [
             (
                 "loader",

@@ -6,11 +6,13 @@ mod devices;
 mod firmware;
 mod status;
 mod validate;
+mod validate_storage;
 
 use virt_conf::domain::Domain;
 use virt_conf::domain::normalize::{
     DeviceRef, DomainFeatures, DomainHooks, NormalizeContext, NormalizeFlags,
 };
+use virt_conf::domain::small::TpmVersion;
 use virt_util::arch::Arch;
 use virt_util::{ErrorCode, Result, VirtError};
 
@@ -45,6 +47,8 @@ pub struct QemuHooks<'a> {
     pub channel_target_dir: &'a str,
     /// The environment of the driver.
     pub environment: &'a [(String, String)],
+    /// Versions of TPMs that swtpm emulates; `None` where that was not asked.
+    pub tpm_versions: Option<&'a [TpmVersion]>,
 }
 
 impl std::fmt::Debug for QemuHooks<'_> {
@@ -146,6 +150,7 @@ impl DomainHooks for QemuHooks<'_> {
     }
 
     fn validate_device(&self, domain: &Domain, device: DeviceRef) -> Result<()> {
-        validate::device(domain, device, self.guest(domain)?)
+        validate::device(domain, device, self.guest(domain)?)?;
+        validate::tpm_version(domain, device, self.tpm_versions)
     }
 }

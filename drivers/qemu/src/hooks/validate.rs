@@ -9,24 +9,26 @@ use virt_conf::domain::graphics::Graphics;
 use virt_conf::domain::hostdev::{HostdevPass, HostdevSubsys, MdevModel};
 use virt_conf::domain::input::{InputBus, InputModel};
 use virt_conf::domain::normalize::{DeviceRef, device_info};
+use virt_conf::domain::os::{FirmwareType, LoaderType};
 use virt_conf::domain::small::{IommuModel, PanicModel, TpmBackend, TpmModel, TpmVersion};
 use virt_conf::domain::storage::StorageFormat;
 use virt_conf::domain::video::VideoModelType;
 use virt_conf::domain::{Address, Domain};
+use virt_util::arch::Arch;
 use virt_util::{ErrorCode, Result, VirtError};
 
-use super::{Guest, machine};
+use super::{Guest, machine, validate_storage};
 use crate::capabilities::{Accel, Flag};
 
-fn unsupported(what: impl std::fmt::Display) -> VirtError {
+pub(super) fn unsupported(what: impl std::fmt::Display) -> VirtError {
     VirtError::new(ErrorCode::CONFIG_UNSUPPORTED, what)
 }
 
-fn xml_error(what: impl std::fmt::Display) -> VirtError {
+pub(super) fn xml_error(what: impl std::fmt::Display) -> VirtError {
     VirtError::new(ErrorCode::XML_ERROR, what)
 }
 
-fn refuse_if(wrong: bool, what: impl std::fmt::Display) -> Result<()> {
+pub(super) fn refuse_if(wrong: bool, what: impl std::fmt::Display) -> Result<()> {
     if wrong { Err(unsupported(what)) } else { Ok(()) }
 }
 
@@ -51,6 +53,43 @@ pub(super) fn domain(domain: &Domain, guest: Guest<'_>) -> Result<()> {
         known.is_none(),
         format_args!("Emulator '{emulator}' does not support machine type '{name}'"),
     )?;
+    refuse_if(
+        domain
+            .memory_tune
+            .as_ref()
+            .is_some_and(|tune| tune.min_guarantee.is_some()),
+        "Parameter 'min_guarantee' not supported by QEMU.",
+    )?;
+    let flash = domain
+        .os
+        .loader
+        .as_ref()
+        .is_some_and(|loader| loader.kind == Some(LoaderType::Pflash));
+    let uefi = flash || domain.os.firmware == Some(FirmwareType::Efi);
+    let has_acpi = domain.features.as_ref().is_some_and(|features| features.acpi);
+    refuse_if(
+        uefi && arch.is_x86() && !has_acpi,
+        "UEFI requires ACPI on this architecture",
+    )?;
+    refuse_if(
+        has_acpi && arch == Arch::Aarch64 && !uefi,
+        "ACPI requires UEFI on this architecture",
+    )?;
+    refuse_if(
+        domain.genid.is_some() && !caps.has(Flag::DeviceVmgenid),
+        "this QEMU does not support the 'genid' capability",
+    )?;
+    if domain.os.bios.as_ref().and_then(|bios| bios.use_serial) == Some(true) {
+        refuse_if(
+            !arch.is_x86(),
+            "BIOS serial console only supported on x86 architectures",
+        )?;
+        if domain.devices.serials.is_empty() {
+            return Err(xml_error(
+                "need at least one serial port to use BIOS serial output",
+            ));
+        }
+    }
     let none = Features::default();
     features(domain, domain.features.as_deref().unwrap_or(&none), guest)?;
     let acpi = domain.features.as_ref().is_some_and(|features| features.acpi);
@@ -348,7 +387,18 @@ pub(super) fn device(domain: &Domain, device: DeviceRef, guest: Guest<'_>) -> Re
     place(domain, device, guest)?;
     let devices = &domain.devices;
     match device {
-        DeviceRef::Disk(at) => devices.disks.get(at).map_or(Ok(()), |one| disk(one, guest)),
+        DeviceRef::Disk(at) => devices.disks.get(at).map_or(Ok(()), |one| {
+            disk(one, guest)?;
+            validate_storage::chain(one, guest)
+        }),
+        DeviceRef::Filesystem(at) => devices
+            .filesystems
+            .get(at)
+            .map_or(Ok(()), |one| validate_storage::filesystem(domain, one, guest)),
+        DeviceRef::Parallel(_) => refuse_if(
+            guest.arch.is_s390() || machine(domain, guest.arch).is_pseries(),
+            "parallel ports are not supported",
+        ),
         DeviceRef::Input(at) => {
             let Some(input) = devices.inputs.get(at) else {
                 return Ok(());
@@ -365,6 +415,9 @@ pub(super) fn device(domain: &Domain, device: DeviceRef, guest: Guest<'_>) -> Re
             refuse_if(variant && input.kind != InputType::Passthrough, what)
         }
         DeviceRef::Interface(at) => {
+            if let Some(one) = devices.interfaces.get(at) {
+                validate_storage::vhost_user(domain, one)?;
+            }
             let driver = devices.interfaces.get(at).and_then(|one| one.driver.as_ref());
             let Some(driver) = driver else { return Ok(()) };
             for (what, size) in [
@@ -474,6 +527,26 @@ pub(super) fn device(domain: &Domain, device: DeviceRef, guest: Guest<'_>) -> Re
                 video.model.kind == VideoModelType::Ramfb && video.info.address.is_some()
             });
             refuse_if(placed, "address not supported for video type ramfb")
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Whether an emulated TPM is of a version that the emulator knows.
+pub(super) fn tpm_version(domain: &Domain, device: DeviceRef, known: Option<&[TpmVersion]>) -> Result<()> {
+    let (DeviceRef::Tpm(at), Some(known)) = (device, known) else {
+        return Ok(());
+    };
+    match domain.devices.tpms.get(at).map(|tpm| &tpm.backend) {
+        Some(TpmBackend::Emulator(emulator)) => {
+            let version = emulator.version.filter(|version| !known.contains(version));
+            refuse_if(
+                version.is_some(),
+                format_args!(
+                    "TPM version '{}' is not supported",
+                    version.map_or("", TpmVersion::as_str)
+                ),
+            )
         }
         _ => Ok(()),
     }

@@ -1,10 +1,10 @@
 //! Area `domain-generic`: domain documents under a driver that adds nothing.
 
-use virt_conf::domain::Domain;
 use virt_conf::domain::normalize::{
     DomainFeatures, DomainHooks, NormalizeContext, NormalizeFlags, Randomness, normalize,
 };
 use virt_conf::domain::validate::validate;
+use virt_conf::domain::{Domain, VirtType};
 use virt_util::Result;
 use virt_util::xml::XmlFlags;
 
@@ -35,7 +35,39 @@ impl Randomness for CountingRandomness {
     }
 }
 
+/// The driver for the type of a document.
+struct TypedDriver {
+    container: bool,
+}
+
+impl TypedDriver {
+    fn of(source: &str) -> Self {
+        let kind = Domain::parse(source, XmlFlags::INACTIVE, "input").map(|domain| domain.virt_type);
+        Self {
+            container: matches!(kind, Ok(VirtType::Openvz)),
+        }
+    }
+}
+
+impl DomainHooks for TypedDriver {
+    fn features(&self) -> DomainFeatures {
+        if self.container {
+            DomainFeatures::UNLIMITED_MEMORY | DomainFeatures::NAME_SLASH
+        } else {
+            GenericDriver.features()
+        }
+    }
+
+    fn default_arch(&self) -> Option<String> {
+        GenericDriver.default_arch()
+    }
+}
+
 fn read(source: &str, flags: XmlFlags) -> Result<Domain> {
+    read_by(source, flags, &GenericDriver)
+}
+
+fn read_by(source: &str, flags: XmlFlags, driver: &dyn DomainHooks) -> Result<Domain> {
     let mut domain = Domain::parse(source, flags, "input")?;
     let inactive = flags.contains(XmlFlags::INACTIVE);
     let cx = NormalizeContext {
@@ -46,8 +78,8 @@ fn read(source: &str, flags: XmlFlags) -> Result<Domain> {
         },
         random: &CountingRandomness,
     };
-    normalize(&mut domain, &GenericDriver, &cx)?;
-    validate(&domain, &GenericDriver)?;
+    normalize(&mut domain, driver, &cx)?;
+    validate(&domain, driver)?;
     Ok(domain)
 }
 
@@ -89,7 +121,8 @@ pub fn filesystem_lookup(case: &Case, corpus: &Corpus) -> Outcome {
 /// `schema-validation`.)
 pub fn schema_valid(case: &Case, corpus: &Corpus) -> Outcome {
     let run = || -> std::result::Result<Outcome, String> {
-        let have = read(&corpus.input(case)?, XmlFlags::INACTIVE).map(|_| String::new());
+        let source = corpus.input(case)?;
+        let have = read_by(&source, XmlFlags::INACTIVE, &TypedDriver::of(&source)).map(|_| String::new());
         Ok(Outcome::of_text(case, have, Some("")))
     };
     run().into()

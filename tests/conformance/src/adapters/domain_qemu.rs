@@ -5,6 +5,7 @@ use std::sync::Arc;
 use serde_json::Value;
 use virt_conf::domain::Domain;
 use virt_conf::domain::normalize::{NormalizeContext, NormalizeFlags, Randomness, normalize};
+use virt_conf::domain::small::TpmVersion;
 use virt_conf::domain::validate::validate;
 use virt_driver_qemu::capabilities::host_model::HostProcessor;
 use virt_driver_qemu::capabilities::{Flag, QemuCaps, cache_xml};
@@ -35,6 +36,7 @@ pub(super) struct Driver {
     caps: QemuCaps,
     host: Host,
     firmware: Vec<Descriptor>,
+    tpm_versions: Vec<TpmVersion>,
 }
 
 impl CapsSource for Driver {
@@ -187,6 +189,7 @@ pub(super) fn driver(case: &Case, corpus: &Corpus) -> Result<Driver, String> {
         caps,
         host,
         firmware: firmware.into_iter().map(|(_, descriptor)| descriptor).collect(),
+        tpm_versions: tpm_versions(case),
     })
 }
 
@@ -206,6 +209,17 @@ fn processor(case: &Case, corpus: &Corpus, arch: Arch) -> Result<HostProcessor, 
         }
     };
     super::qemu_capabilities::host_processor(corpus, name, address_bits)
+}
+
+/// Versions of TPMs that the area's swtpm knows.
+fn tpm_versions(case: &Case) -> Vec<TpmVersion> {
+    match case.more.get("tpm_versions").and_then(Value::as_array) {
+        Some(words) => words
+            .iter()
+            .filter_map(|word| TpmVersion::from_word(word.as_str()?))
+            .collect(),
+        None => TpmVersion::ALL.to_vec(),
+    }
 }
 
 fn config(case: &Case) -> DriverConfig {
@@ -250,6 +264,7 @@ impl Driver {
             lib_dir: &self.host.paths.lib,
             channel_target_dir: &self.host.paths.channel_target,
             environment: &self.host.daemon_environment,
+            tpm_versions: Some(&self.tpm_versions),
         }
     }
 

@@ -37,7 +37,7 @@ pub(super) fn normalize_common(
     if domain.os.kind.os == OsType::Exe && domain.os.init.is_none() {
         return Err(xml_error("init binary must be specified"));
     }
-    memory(domain, cx)?;
+    memory(domain, hooks, cx)?;
     if let Some(loader) = &mut domain.os.loader
         && loader.path.is_some()
     {
@@ -87,7 +87,7 @@ pub(super) fn normalize_common(
     }
 }
 
-fn memory(domain: &mut Domain, cx: &NormalizeContext<'_>) -> Result<()> {
+fn memory(domain: &mut Domain, hooks: &dyn DomainHooks, cx: &NormalizeContext<'_>) -> Result<()> {
     let update = NormalizeFlags::ABI_UPDATE | NormalizeFlags::ABI_UPDATE_MIGRATION;
     let nodes = match domain.cpu.as_ref().and_then(|cpu| cpu.numa.as_ref()) {
         Some(numa) if domain.memory.size == 0 || cx.flags.intersects(update) => numa.memory(),
@@ -105,7 +105,8 @@ fn memory(domain: &mut Domain, cx: &NormalizeContext<'_>) -> Result<()> {
             "Total size of memory devices exceeds the total memory size",
         ));
     }
-    if domain.memory.size == devices {
+    let unlimited = hooks.features().contains(DomainFeatures::UNLIMITED_MEMORY);
+    if domain.memory.size == devices && !unlimited {
         return Err(xml_error(
             "Memory size must be specified via <memory> or in the <numa> configuration",
         ));

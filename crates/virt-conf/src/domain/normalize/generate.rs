@@ -47,6 +47,10 @@ pub(super) fn generate(
         super::controllers::order(domain)?;
         domain.uuid.get_or_insert_with(|| cx.random.uuid());
     }
+    // Versions 8.6 to 9.1 wrote to migration peers what a firmware is to have without saying that one is to be selected.
+    if domain.os.firmware.is_none() && !cx.flags.contains(NormalizeFlags::ABI_UPDATE) {
+        domain.os.firmware_features.clear();
+    }
     if domain.genid == Some(Genid::Wanted) {
         domain.genid = Some(Genid::Is(cx.random.uuid()));
     }

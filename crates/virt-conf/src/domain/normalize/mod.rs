@@ -58,6 +58,8 @@ bitflags::bitflags! {
         const NO_STUB_CONSOLE = 1 << 9;
         /// Disks may be given as file descriptors.
         const DISK_FD = 1 << 10;
+        /// Guests need not say how much memory they have: without, they have no limit.
+        const UNLIMITED_MEMORY = 1 << 11;
     }
 }
 

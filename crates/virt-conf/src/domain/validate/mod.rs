@@ -32,6 +32,14 @@ pub fn validate(domain: &Domain, hooks: &dyn DomainHooks) -> Result<()> {
     whole::validate(domain, hooks)
 }
 
+/// Checks what is said of firmware and boot; also before firmware is selected by it.
+///
+/// # Errors
+/// What contradicts itself.
+pub fn validate_os(domain: &Domain) -> Result<()> {
+    whole::os(domain)
+}
+
 fn refuse_if(wrong: bool, what: impl std::fmt::Display) -> Result<()> {
     if wrong { Err(unsupported(what)) } else { Ok(()) }
 }

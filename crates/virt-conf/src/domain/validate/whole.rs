@@ -38,7 +38,10 @@ pub(super) fn validate(domain: &Domain, hooks: &dyn DomainHooks) -> Result<()> {
     iommu(domain)?;
     lifecycle(domain)?;
     huge_pages(domain)?;
-    os(domain, hooks)?;
+    if domain.os.firmware.is_some() && !hooks.features().contains(DomainFeatures::FW_AUTOSELECT) {
+        return Err(detail("firmware auto selection not implemented for this driver"));
+    }
+    os(domain)?;
     cpu_tune(domain)?;
     boot(domain)?;
     refuse_if(
@@ -300,7 +303,11 @@ fn huge_pages(domain: &Domain) -> Result<()> {
     Ok(())
 }
 
-fn os(domain: &Domain, hooks: &dyn DomainHooks) -> Result<()> {
+/// What is said of firmware and boot, of which some excludes other.
+///
+/// # Errors
+/// `XML_DETAIL`, or `CONFIG_UNSUPPORTED`.
+pub(super) fn os(domain: &Domain) -> Result<()> {
     let os = &domain.os;
     let feature = |name: FirmwareFeatureName| {
         os.firmware_features
@@ -313,9 +320,6 @@ fn os(domain: &Domain, hooks: &dyn DomainHooks) -> Result<()> {
     let image = nvram.is_some_and(|nvram| nvram.source != NvramSource::None);
     match os.firmware {
         Some(firmware) => {
-            if !hooks.features().contains(DomainFeatures::FW_AUTOSELECT) {
-                return Err(detail("firmware auto selection not implemented for this driver"));
-            }
             if feature(FirmwareFeatureName::EnrolledKeys) == Some(true)
                 && feature(FirmwareFeatureName::SecureBoot) == Some(false)
             {
