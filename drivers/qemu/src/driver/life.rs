@@ -21,7 +21,7 @@ use super::object::{GuestDefinition, GuestId, GuestKind, GuestObject, Published,
 use super::planner::Planned;
 use super::watch::{Watcher, ending};
 use super::world::World;
-use super::{agent, error};
+use super::{agent, error, live_cpu};
 use crate::agent::commands::Sleep;
 use crate::monitor::{Command, QmpClient, Reply};
 use crate::process::guest::{Guest, Happening};
@@ -171,6 +171,13 @@ pub fn run(
             })
             .collect(),
     });
+    // What was asked for, beside what the guest gets of it.
+    if planned
+        .caps
+        .has(crate::capabilities::Flag::QueryCpuModelExpansion)
+    {
+        status.original_cpu = live_cpu::original(&definition.domain)?;
+    }
     *object.private().status.lock() = Some(StatusFile::new(status));
     world.guests().bind(object, GuestId(id))?;
     object.publish(|snapshot| {
@@ -242,7 +249,10 @@ fn plan_launch(id: i32, planned: &Planned, paths: crate::process::layout::GuestP
                 .unwrap_or_default(),
         },
         truncate_log: !nix::unistd::geteuid().is_root(),
-        setup: setup(domain),
+        setup: setup(domain)
+            .into_iter()
+            .chain(live_cpu::questions(planned))
+            .collect(),
         on_poweroff: ending(domain.on_poweroff),
         on_crash: ending(domain.on_crash),
         monitor_limit: MONITOR_LIMIT + Duration::from_secs(u64::from(memory_gib)),
@@ -301,13 +311,20 @@ impl LaunchSteps for Steps<'_> {
         self.world.save_status(self.object, guest)
     }
 
-    fn set_up(&mut self, guest: &Arc<Guest>, replies: Vec<Reply>) -> Result<()> {
+    fn set_up(&mut self, guest: &Arc<Guest>, mut replies: Vec<Reply>) -> Result<()> {
         let commands = setup(&self.planned.live);
+        let mut about_cpu = replies.split_off(commands.len().min(replies.len()));
         let mut answers = crate::process::guest::require_all(&commands, replies)?.into_iter();
         let mut next = || answers.next().unwrap_or(Value::Null);
         let (cpus, chardevs, devices) = (next(), next(), next());
         let mut live = self.planned.live.clone();
         fill_terminals(&mut live.devices, &chardevs);
+        if let (Some(last), Some(question)) = (about_cpu.last_mut(), live_cpu::asked_elsewhere(&cpus)) {
+            let limit = Deadline::after(MONITOR_LIMIT);
+            let answer = guest.execute_all(vec![question], limit, &Cancel::never())?.pop();
+            *last = answer.unwrap_or(Ok(Value::Null));
+        }
+        live_cpu::settle(&mut live, &about_cpu)?;
         let live = Arc::new(GuestDefinition::new(live)?);
         self.object.publish(|snapshot| {
             snapshot.life = snapshot.life.started(live);

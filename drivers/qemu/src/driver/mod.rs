@@ -5,6 +5,7 @@
 //! | [`world`] | one host's guests: folders, lock, loading, finding running guests again |
 //! | [`object`] | a guest in the registry: its definitions, what is published of it, what clients are told |
 //! | [`planner`] | the seam to the pure middle: definitions made complete, command lines |
+//! | [`live_cpu`] | the CPU that a guest really got |
 //! | [`cpus`] | comparing CPUs, and what several have in common |
 //! | [`pure`], [`host_caps`], [`sleep`] | the middle itself, for this machine |
 //! | [`life`] | start, stop, pause and the like |
@@ -24,6 +25,7 @@ pub mod cpus;
 pub mod domain_events;
 pub mod host_caps;
 pub mod life;
+pub mod live_cpu;
 pub mod object;
 pub mod planner;
 pub mod pure;

@@ -201,6 +201,11 @@ impl CpuData {
         }
     }
 
+    /// Takes away what `other` has.
+    pub fn remove_features(&mut self, other: &Self) {
+        self.features = self.features.without(&other.features);
+    }
+
     /// Whether a feature is there.
     ///
     /// # Errors
