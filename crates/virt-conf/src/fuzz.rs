@@ -15,6 +15,11 @@ pub type Target = (&'static str, fn(&[u8]));
 pub const TARGETS: &[Target] = &[
     ("domain_xml", fuzz_domain_xml),
     ("lxc_native", fuzz_lxc_native),
+    ("node_device_xml", fuzz_node_device_xml),
+    ("secret_xml", fuzz_secret_xml),
+    ("storage_pool_xml", fuzz_storage_pool_xml),
+    ("storage_volume_xml", fuzz_storage_volume_xml),
+    ("sysinfo", fuzz_sysinfo),
     ("vmx", fuzz_vmx),
     ("xen_xl", fuzz_xen_xl),
     ("xen_xm", fuzz_xen_xm),
@@ -135,4 +140,109 @@ pub fn fuzz_lxc_native(data: &[u8]) {
     if let Ok(domain) = crate::lxc_native::parse("fuzz.conf", text, &AnyDriver, &SystemRandomness) {
         let _ = domain.format(XmlFlags::SECURE);
     }
+}
+
+/// What `round` writes can be read again, and then stays as it is.
+fn comes_to_rest(data: &[u8], round: impl Fn(&str) -> virt_util::Result<String>) {
+    let Ok(text) = std::str::from_utf8(data) else {
+        return;
+    };
+    let again = |text: &str| match round(text) {
+        Ok(again) => again,
+        Err(error) => panic!("what was written is not read: {error}\n{text}"),
+    };
+    let Ok(first) = round(text) else { return };
+    let second = again(&first);
+    assert_eq!(second, again(&second));
+}
+
+/// Storage pools, and sources that stand alone.
+pub fn fuzz_storage_pool_xml(data: &[u8]) {
+    use crate::storage_pool::{PoolSource, PoolType, StoragePool, format_sources};
+    comes_to_rest(data, |text| {
+        let mut pool = StoragePool::parse(text, "fuzz")?;
+        pool.normalize(&SystemRandomness);
+        // A pool that was written is a pool, whatever its status file says.
+        StoragePool::parse_state(&pool.format_state(), "fuzz")?;
+        Ok(pool.format())
+    });
+    if let Ok(text) = std::str::from_utf8(data) {
+        for kind in PoolType::ALL.iter().copied() {
+            if let Ok(source) = PoolSource::parse(text, kind, "fuzz") {
+                format_sources(&[source]);
+            }
+        }
+    }
+}
+
+/// Volumes of every type of pool.
+pub fn fuzz_storage_volume_xml(data: &[u8]) {
+    use crate::storage_pool::PoolType;
+    use crate::storage_volume::{CapacityRule, Volume};
+    for pool in PoolType::ALL.iter().copied() {
+        for capacity in [CapacityRule::Required, CapacityRule::Optional] {
+            comes_to_rest(data, |text| {
+                Ok(Volume::parse(text, pool, capacity, "fuzz")?.format())
+            });
+        }
+    }
+}
+
+/// Secrets.
+pub fn fuzz_secret_xml(data: &[u8]) {
+    comes_to_rest(data, |text| {
+        let mut secret = crate::secret::Secret::parse(text, "fuzz")?;
+        secret.normalize(&SystemRandomness);
+        Ok(secret.format())
+    });
+}
+
+/// Devices of the host, as they are and as they are defined.
+pub fn fuzz_node_device_xml(data: &[u8]) {
+    use crate::node_device::NodeDevice;
+    for flags in [XmlFlags::empty(), XmlFlags::INACTIVE] {
+        comes_to_rest(data, |text| {
+            let mut device = NodeDevice::parse(text, "fuzz")?;
+            device.activate();
+            Ok(device.format(flags))
+        });
+    }
+    if let Ok(text) = std::str::from_utf8(data) {
+        let _ = NodeDevice::parse_new(text, "QEMU", &SystemRandomness, "fuzz");
+    }
+}
+
+/// What `dmidecode` and `/proc` say of a host. What was read can be written.
+pub fn fuzz_sysinfo(data: &[u8]) {
+    use crate::sysinfo::Smbios;
+    use crate::sysinfo::host::{HostFacts, read_arm, read_dmi, read_ppc, read_s390};
+
+    struct Facts;
+
+    impl HostFacts for Facts {
+        fn dmi_tables(&self) -> virt_util::Result<String> {
+            Ok(String::new())
+        }
+
+        fn oem_string(&self, number: u32) -> virt_util::Result<(String, String)> {
+            Ok((number.to_string(), String::new()))
+        }
+
+        fn proc_file(&self, _name: &str) -> virt_util::Result<String> {
+            Ok(String::new())
+        }
+    }
+
+    let text = String::from_utf8_lossy(data);
+    let check = |found: Smbios| {
+        let written = found.format();
+        let read = Doc::parse(&written);
+        assert!(read.is_ok(), "what was written is not XML: {read:?}\n{written}");
+    };
+    check(read_arm(&text));
+    check(read_ppc(&text));
+    read_dmi(&text, &Facts)
+        .into_iter()
+        .chain(read_s390(&text, &text))
+        .for_each(check);
 }

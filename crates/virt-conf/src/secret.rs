@@ -165,3 +165,51 @@ impl Secret {
         xml::to_string(self, XmlFlags::SECURE)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::normalize::SystemRandomness;
+
+    #[test]
+    fn what_a_secret_is_for_has_its_own_element() {
+        for kind in SecretUsageType::ALL.iter().copied() {
+            let name = kind.id_element();
+            let text = format!("<secret><usage type='{kind}'><{name}>a&amp;b</{name}></usage></secret>");
+            let mut secret = Secret::parse(&text, "s").unwrap();
+            secret.normalize(&SystemRandomness);
+            assert_eq!(
+                secret.usage,
+                Some(SecretUsage {
+                    kind,
+                    id: "a&b".to_owned()
+                })
+            );
+            assert_eq!(Secret::parse(&secret.format(), "s").unwrap(), secret);
+            assert_eq!(SecretUsageType::from_number(kind.number()), Some(kind));
+        }
+        let secret = Secret::parse("<secret private='yes'><usage type='none'/></secret>", "s").unwrap();
+        assert_eq!(
+            (secret.private, secret.ephemeral, secret.usage),
+            (true, false, None)
+        );
+    }
+
+    #[test]
+    fn errors_have_libvirts_codes() {
+        use ErrorCode as E;
+        for (inside, code) in [
+            ("<usage/>", E::XML_ERROR),
+            ("<usage type='disk'/>", E::XML_ERROR),
+            ("<usage type='volume'><name>x</name></usage>", E::INTERNAL_ERROR),
+            ("<uuid>1</uuid>", E::INTERNAL_ERROR),
+        ] {
+            let error = Secret::parse(&format!("<secret>{inside}</secret>"), "s").expect_err(inside);
+            assert_eq!(error.code(), code, "{inside}: {error}");
+        }
+        assert_eq!(
+            Secret::parse("<secret ephemeral='on'/>", "s").unwrap_err().code(),
+            E::XML_ERROR
+        );
+    }
+}

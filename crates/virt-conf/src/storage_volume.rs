@@ -370,3 +370,6 @@ fn check_format(pool: PoolType, element: Element<'_>, cx: &mut Reader) -> Result
     let words = allowed.iter().map(|format| format.as_str());
     cx.fail(unsupported_word(format, At::Attribute("type"), &word, words))
 }
+
+#[cfg(test)]
+mod tests;

@@ -185,7 +185,7 @@ mod octal_mode {
 }
 
 /// A numeric user or group: what no 32 bits hold is refused, all bits set (and -1) mean none. libvirt writes it as a
-/// signed number.
+/// signed number, and then does not read the greatest ones again, for which owners of NFS exports are known; we do.
 macro_rules! id_element {
     ($module:ident, $name:literal) => {
         mod $module {
@@ -199,13 +199,12 @@ macro_rules! id_element {
                     return Ok(None);
                 };
                 let text = child.text();
-                let id = match parse_integer::<i64>(&text, 10) {
-                    Ok(-1) => return Ok(None),
-                    Ok(id) => u32::try_from(id).ok(),
-                    Err(_) => None,
-                };
+                let id = parse_integer::<i64>(&text, 10).ok().and_then(|id| {
+                    let signed = i32::try_from(id).ok().map(i32::cast_unsigned);
+                    signed.or_else(|| u32::try_from(id).ok())
+                });
                 if id.is_none() {
-                    let wanted = ValueError::expected("a number from 0 to 4294967295, or -1");
+                    let wanted = ValueError::expected("a number from 0 to 4294967295, or -1 for none");
                     cx.fail(invalid_value(child, At::Text, &text, &wanted))?;
                 }
                 Ok(id.filter(|id| *id != u32::MAX))

@@ -448,7 +448,7 @@ pub struct StorageDevice {
     #[xml("serial")]
     pub serial: Option<String>,
     /// Its size, and whether the medium can be taken out.
-    #[xml(".", with = medium, reads("size", "capability"))]
+    #[xml(".", with = medium, reads("size", "logical_block_size", "num_blocks", "capability"))]
     pub medium: Medium,
     /// Whether it can be unplugged while the host runs.
     #[xml(".", with = hotpluggable, reads("capability"))]

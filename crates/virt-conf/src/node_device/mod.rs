@@ -282,3 +282,6 @@ fn start_nested(w: &mut Writer, kind: &str) {
     w.start("capability");
     w.attribute("type", kind);
 }
+
+#[cfg(test)]
+mod tests;

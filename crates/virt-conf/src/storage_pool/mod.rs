@@ -538,3 +538,6 @@ pub fn format_sources(sources: &[PoolSource]) -> String {
     w.end("sources");
     w.finish()
 }
+
+#[cfg(test)]
+mod tests;

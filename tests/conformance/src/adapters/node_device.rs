@@ -3,6 +3,7 @@
 use virt_conf::node_device::{Capability, NodeDevice};
 use virt_util::xml::XmlFlags;
 
+use super::storage::both;
 use crate::corpus::{Case, Corpus};
 use crate::outcome::Outcome;
 

@@ -3,6 +3,7 @@
 use virt_conf::secret::Secret;
 
 use super::domain_generic::CountingRandomness;
+use super::storage::both;
 use crate::corpus::{Case, Corpus};
 use crate::outcome::Outcome;
 

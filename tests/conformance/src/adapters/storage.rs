@@ -14,6 +14,25 @@ fn read_pool(source: &str) -> virt_util::Result<StoragePool> {
     Ok(pool)
 }
 
+/// The input gives what is expected, and so does what is expected itself.
+pub fn both(
+    case: &Case,
+    format: impl Fn(&str) -> virt_util::Result<String>,
+    input: &str,
+    want: Option<String>,
+) -> Outcome {
+    let want = want.as_deref();
+    let first = Outcome::of_text(case, format(input), want);
+    Outcome::all(
+        [
+            Some(first),
+            want.map(|text| Outcome::of_text(case, format(text), want)),
+        ]
+        .into_iter()
+        .flatten(),
+    )
+}
+
 /// Read a pool and write it.
 pub fn pool(case: &Case, corpus: &Corpus) -> Outcome {
     let run = || -> Result<Outcome, String> {

@@ -1,6 +1,8 @@
 //! Area `sysinfo`: the system information of hosts.
 
+use virt_conf::sysinfo::Sysinfo;
 use virt_conf::sysinfo::host::{HostFacts, read_host};
+use virt_util::xml::{self, DocOptions, XmlFlags};
 use virt_util::{Arch, Result, VirtError};
 
 use crate::corpus::{Case, Corpus};
