@@ -10,6 +10,7 @@
 //! | [`host`] | the machine: CPUs, memory, NUMA cells, caches |
 //! | [`json_lines`] | JSON one message a line, in bounded memory |
 //! | [`lock`] | pid files and locks between processes |
+//! | [`netlink`] | network interfaces of the host: asking for them, changing them |
 //! | [`reactor`] | the poll loop: descriptors, timers, child exits, posted work |
 //! | [`sys`] | named system call modules: processes by descriptor, socket credentials and cargo, memory files |
 //! | [`time`] | deadlines, cancellation, clocks |
@@ -64,6 +65,7 @@ pub mod lock;
 pub mod log_settings;
 pub mod mounts;
 pub mod number;
+pub mod netlink;
 pub mod path;
 pub mod reactor;
 pub mod shell;

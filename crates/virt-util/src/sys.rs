@@ -9,8 +9,11 @@
 //! | [`inherit`] | descriptors that the user names by number |
 //! | [`memory`] | anonymous files, page size |
 //! | [`name`] | the machine's name |
+//! | [`cdrom`] | CD-ROM drives |
 //! | [`kvm`] | questions to the KVM kernel module |
+//! | [`tap`] | network interfaces that a program is the other end of |
 
+pub mod cdrom;
 pub mod inherit;
 pub mod kvm;
 pub mod memory;
@@ -18,3 +21,4 @@ pub mod name;
 pub mod process;
 pub mod socket;
 pub(crate) mod spawn;
+pub mod tap;

@@ -6,6 +6,7 @@ use std::time::Duration;
 use serde_json::Value;
 use virt_api::call::CallContext;
 use virt_conf::domain::chardev::ChardevSource;
+use virt_conf::domain::interface::LinkState;
 use virt_conf::domain::lifecycle::LifecycleAction;
 use virt_conf::domain::{Devices, Domain};
 use virt_conf::registry::Snapshot;
@@ -17,6 +18,7 @@ use virt_util::types::{
 };
 use virt_util::{ErrorCode, ErrorDomain, Result};
 
+use super::net::Given;
 use super::object::{GuestDefinition, GuestId, GuestKind, GuestObject, Published, StatusFile};
 use super::planner::Planned;
 use super::watch::{Watcher, ending};
@@ -150,9 +152,12 @@ pub fn run(
 ) -> Result<()> {
     let id = world.new_id();
     let patience = World::patience(deadline, cancel);
-    let planned = world
+    let mut planned = world
         .planner()
         .plan(&definition.domain, id, world.layout(), &patience)?;
+    let given = world
+        .networking()
+        .connect(&mut planned.live, &planned.command, deadline, cancel)?;
     let live = Arc::new(GuestDefinition::new(planned.live.clone())?);
     let paths = world.layout().guest(id, &planned.live.name);
     let mut status = Status::new(GuestState::starting_up(), 0);
@@ -190,7 +195,7 @@ pub fn run(
     });
     let paused = flags.contains(DomainCreateFlags::START_PAUSED);
     let launched = launch(
-        plan_launch(id, &planned, paths, !paused),
+        plan_launch(id, &planned, paths, given, !paused),
         world.spawner(),
         &world.reactor(),
         Arc::new(Watcher::new(world, object)),
@@ -224,7 +229,13 @@ pub fn run(
     }
 }
 
-fn plan_launch(id: i32, planned: &Planned, paths: crate::process::layout::GuestPaths, run: bool) -> Launch {
+fn plan_launch(
+    id: i32,
+    planned: &Planned,
+    paths: crate::process::layout::GuestPaths,
+    given: Given,
+    run: bool,
+) -> Launch {
     let domain = &planned.live;
     let (major, minor, micro) = version_parts(planned.caps.version);
     let memory_gib = u32::try_from(domain.memory.size >> 20).unwrap_or(u32::MAX);
@@ -233,7 +244,7 @@ fn plan_launch(id: i32, planned: &Planned, paths: crate::process::layout::GuestP
         name: domain.name.clone(),
         paths,
         command: planned.command.clone(),
-        given: Vec::new(),
+        given,
         user: planned.user.clone(),
         capabilities: planned.capabilities,
         limits: planned.limits.clone(),
@@ -290,6 +301,12 @@ fn setup(domain: &Domain) -> Vec<Command> {
     ];
     if domain.on_reboot == LifecycleAction::Destroy {
         commands.push(Command::new("set-action").with("reboot", "shutdown"));
+    }
+    for interface in &domain.devices.interfaces {
+        if let (Some(LinkState::Down), Some(alias)) = (interface.link_state, &interface.info.alias) {
+            let command = Command::new("set_link").with("name", alias.as_str());
+            commands.push(command.with("up", false));
+        }
     }
     let has_balloon = domain.devices.memballoon.is_some();
     if has_balloon && domain.current_memory > 0 && domain.current_memory < domain.memory.size {

@@ -13,6 +13,8 @@
 //! | [`watch`] | what QEMU does by itself becomes state, status files and events |
 //! | [`domain_events`] | what QEMU reports, as clients know it |
 //! | [`agent`] | a guest's agent: when there is one, what is learnt through it |
+//! | [`net`] | the host's side of network interfaces |
+//! | [`start_facts`] | facts of the host that some guests need when they start |
 //! | [`console`] | streams to a guest's terminals |
 //! | [`screen`] | pictures of screens, keys pressed from outside |
 //! | [`connection`] | the procedures |
@@ -26,11 +28,13 @@ pub mod domain_events;
 pub mod host_caps;
 pub mod life;
 pub mod live_cpu;
+pub mod net;
 pub mod object;
 pub mod planner;
 pub mod pure;
 pub mod screen;
 pub mod sleep;
+pub mod start_facts;
 pub mod watch;
 pub mod world;
 
@@ -39,6 +43,7 @@ use std::sync::{Arc, Weak};
 
 use parking_lot::Mutex;
 use virt_api::driver::{CONNECT_RO, Driver, DriverConnection, OpenContext};
+use virt_api::host::HostServices;
 use virt_util::uri::Uri;
 use virt_util::{ErrorCode, ErrorDomain, Result, VirtError};
 
@@ -64,7 +69,7 @@ impl QemuDriver {
     }
 
     /// The host below `root`. One at a time in a process: its lock, its reactor and its guests are one.
-    fn embedded(&self, root: &Path, layout: Layout) -> Result<Arc<World>> {
+    fn embedded(&self, root: &Path, layout: Layout, host: &HostServices) -> Result<Arc<World>> {
         let mut current = self.world.lock();
         if let Some((known, world)) = current.as_ref()
             && let Some(world) = world.upgrade()
@@ -81,7 +86,7 @@ impl QemuDriver {
                 ),
             ));
         }
-        let world = World::open(layout, Arc::clone(&self.planner))?;
+        let world = World::open(layout, Arc::clone(&self.planner), host.clone())?;
         *current = Some((root.to_owned(), Arc::downgrade(&world)));
         Ok(world)
     }
@@ -119,7 +124,7 @@ impl Driver for QemuDriver {
                 ));
             }
         };
-        let world = self.embedded(&root, layout)?;
+        let world = self.embedded(&root, layout, cx.host())?;
         world.events().attach(cx.events());
         Ok(Box::new(QemuConnection::new(world, cx)))
     }

@@ -21,7 +21,9 @@ use virt_util::{ErrorCode, Result};
 use super::cpus::{self, Emulator};
 use super::error;
 use super::host_caps::{self, HostFacts};
+use super::net::VHOST_NET;
 use super::planner::{Patience, Planned, Planner, Wanted};
+use super::start_facts;
 use crate::capabilities::domain_document::{self, Facts, Subject};
 use crate::capabilities::host_model::HostProcessor;
 use crate::capabilities::store::{Store, find_emulator};
@@ -142,8 +144,11 @@ impl QemuPlanner {
             daemon_environment: daemon_environment(),
             now: i64::try_from(now.as_secs()).unwrap_or(i64::MAX),
             utc_offset: i64::from(jiff::Zoned::now().offset().seconds()),
-            // Nobody here opens the kernel's back end yet; QEMU moves the packets itself.
-            vhost_net: false,
+            vhost_net: std::fs::OpenOptions::new()
+                .read(true)
+                .write(true)
+                .open(VHOST_NET)
+                .is_ok(),
             numbering: consecutive,
         })
     }
@@ -320,7 +325,10 @@ impl Planner for QemuPlanner {
         let host = self.host(layout)?;
         let start = Start {
             id,
-            ..Start::default()
+            incoming: None,
+            auto_nodes: start_facts::auto_nodes(domain, patience)?,
+            cdrom_drives: start_facts::cdrom_drives(domain),
+            render_node: start_facts::render_node(domain)?,
         };
         let planned = plan::plan(domain, &binary.caps, &host, &start, &mut FreePorts(&self.ports))?;
         Ok(Planned {

@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicI32, Ordering};
 use std::time::Duration;
 
 use virt_api::events::EventHub;
+use virt_api::host::HostServices;
 use virt_conf::registry::{Definition as _, Life, Registry, Snapshot, StatusFolder, Store};
 use virt_util::command::{Spawner, SystemSpawner};
 use virt_util::host::Host;
@@ -17,6 +18,7 @@ use virt_util::types::{DomainEventStoppedDetail, DomainShutoffReason};
 use virt_util::xml::{XmlElement as _, XmlFlags};
 use virt_util::{Result, VirtError};
 
+use super::net::{Networking, TapNames};
 use super::object::{
     GuestDefinition, GuestEvent, GuestId, GuestKind, GuestObject, Private, Published, StatusFile,
 };
@@ -48,6 +50,9 @@ pub struct World {
     events: EventHub,
     host: Host,
     spawner: Arc<dyn Spawner>,
+    /// What drivers of this process share.
+    services: HostServices,
+    taps: TapNames,
     /// Goes before the lock: nobody else may own the guests while we still listen to them.
     reactor: Reactor,
     /// Held for as long as the guests are ours.
@@ -59,7 +64,7 @@ impl World {
     ///
     /// # Errors
     /// `SYSTEM_ERROR` naming the process that has the lock; what hinders reading the folders.
-    pub fn open(layout: Layout, planner: Arc<dyn Planner>) -> Result<Arc<Self>> {
+    pub fn open(layout: Layout, planner: Arc<dyn Planner>, services: HostServices) -> Result<Arc<Self>> {
         layout.make(None)?;
         let lock = PidFile::acquire(layout.driver_lock())?;
         let world = Arc::new(Self {
@@ -72,6 +77,8 @@ impl World {
             events: EventHub::new(),
             host: Host::system(),
             spawner: Arc::new(SystemSpawner),
+            services,
+            taps: TapNames::default(),
             reactor: Reactor::start("qemu")?,
             _lock: lock,
         });
@@ -114,6 +121,15 @@ impl World {
     /// Who starts programs.
     pub fn spawner(&self) -> &dyn Spawner {
         &*self.spawner
+    }
+
+    /// What making network interfaces takes.
+    pub fn networking(&self) -> Networking<'_> {
+        Networking {
+            names: &self.taps,
+            host: &self.services,
+            spawner: &*self.spawner,
+        }
     }
 
     /// The loop that listens to all monitors.
@@ -250,6 +266,10 @@ impl World {
             Deadline::after(REATTACH_LIMIT),
             &Cancel::never(),
         )?;
+        if !matches!(found, Found::Gone(_)) {
+            self.networking()
+                .reserve(&object.snapshot().life.current().domain);
+        }
         match found {
             Found::Attached(guest) => {
                 object.private().set_running(Some(Arc::clone(&guest)));
@@ -287,6 +307,7 @@ impl World {
         object.private().set_running(None);
         object.private().consoles.close();
         object.private().agent.close();
+        self.networking().disconnect(&snapshot.life.current().domain);
         life::end_doubt(object);
         *object.private().status.lock() = None;
         // A start that failed was never told, so its end is not either.

@@ -1,10 +1,10 @@
 //! Network interfaces.
 
-use virt_conf::domain::Address;
 use virt_conf::domain::interface::{
     Interface, InterfaceBackendType, InterfaceDriver, InterfaceDriverName, InterfaceSource, InterfaceTxMode,
     IpConfig, TeamingType,
 };
+use virt_conf::domain::{Address, VirtType};
 use virt_util::{Arch, ErrorCode, Result, VirtError};
 
 use super::Builder;
@@ -74,7 +74,7 @@ impl Builder<'_> {
                         "scripts are supported only for interfaces of type 'ethernet'",
                     ));
                 }
-                self.tap(interface, &driver, name)
+                self.tap(interface, &driver, name)?
             }
             InterfaceSource::Network { network, .. } => {
                 return Err(unsupported(&format!(
@@ -132,7 +132,7 @@ impl Builder<'_> {
         })
     }
 
-    fn tap(&mut self, interface: &Interface, driver: &InterfaceDriver, name: &str) -> Props {
+    fn tap(&mut self, interface: &Interface, driver: &InterfaceDriver, name: &str) -> Result<Props> {
         let queues = driver.queues.max(1);
         let mut taps = Vec::new();
         for queue in 0..queues {
@@ -141,9 +141,7 @@ impl Builder<'_> {
                 queue,
             }));
         }
-        let vhost = is_virtio(interface.model.as_deref())
-            && driver.name != Some(InterfaceDriverName::Qemu)
-            && self.host.vhost_net;
+        let vhost = self.uses_vhost(interface, driver)?;
         let mut vhosts = Vec::new();
         if vhost {
             for queue in 0..queues {
@@ -159,12 +157,29 @@ impl Builder<'_> {
         } else {
             ("fd", "vhostfd")
         };
-        Props::new()
+        Ok(Props::new()
             .with("type", "tap")
             .with(fd, list(&taps))
             .maybe("vhost", vhost.then_some(true))
             .maybe(vhostfd, vhost.then(|| list(&vhosts)))
-            .maybe("sndbuf", interface.send_buffer)
+            .maybe("sndbuf", interface.send_buffer))
+    }
+
+    /// Whether the kernel moves the packets. Only guests on KVM have it so.
+    fn uses_vhost(&self, interface: &Interface, driver: &InterfaceDriver) -> Result<bool> {
+        if self.domain.virt_type != VirtType::Kvm || driver.name == Some(InterfaceDriverName::Qemu) {
+            return Ok(false);
+        }
+        let virtio = is_virtio(interface.model.as_deref());
+        let refused = match (virtio, self.host.vhost_net) {
+            (true, true) => return Ok(true),
+            (false, _) => "vhost-net is only supported for virtio network interfaces",
+            (true, false) => "vhost-net was requested for an interface, but is unavailable",
+        };
+        match driver.name {
+            Some(InterfaceDriverName::Vhost) => Err(VirtError::new(ErrorCode::CONFIG_UNSUPPORTED, refused)),
+            _ => Ok(false),
+        }
     }
 
     fn guest_side(&self, interface: &Interface, name: &str) -> Result<Props> {

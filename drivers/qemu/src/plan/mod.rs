@@ -23,7 +23,7 @@ mod filesystem;
 mod graphics;
 pub mod host;
 mod hostdev;
-mod interface;
+pub mod interface;
 mod machine;
 mod memory;
 mod ports;
