@@ -13,6 +13,12 @@ pub struct Options {
 
 /// Runs the harness; relative paths are those of the folder the user is in.
 pub fn run(options: &Options) -> Result<Outcome> {
+    // Some cases run the shell, which stands beside the harness.
+    let mut shell = task::cargo();
+    shell.args(["build", "--quiet", "--package", "virsh"]);
+    if !task::succeeds(&mut shell)? {
+        return Ok(Outcome::passed_if(false));
+    }
     let mut command = task::cargo();
     if let Ok(here) = std::env::current_dir() {
         command.current_dir(here);

@@ -8,7 +8,7 @@
 //! | [`options`] | the program's own options |
 //! | [`shell`] | printing, failing, connecting |
 //! | [`interactive`] | the prompt with history and completion |
-//! | [`table`], [`output`] | results for people and for programs |
+//! | [`output`] | results for programs |
 //! | [`console`] | the guest's console on this terminal |
 //! | [`xpath`] | the selections of `--xpath` |
 #![forbid(unsafe_code)]
@@ -30,6 +30,5 @@ pub mod opts;
 pub mod output;
 pub mod program;
 pub mod shell;
-pub mod table;
 pub mod terminal;
 pub mod xpath;

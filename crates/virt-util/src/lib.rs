@@ -32,6 +32,7 @@
 //! | [`sub_ids`] | users and groups that may be handed on |
 //! | [`systemd`] | names of units and machines |
 //! | [`text`] | small work on texts |
+//! | [`table`] | tables on terminals |
 //! | [`units`] | sizes with units |
 //! | [`uri`] | URIs by libvirt's rules |
 //! | [`uuid`] | UUIDs as libvirt reads them |
@@ -72,6 +73,7 @@ pub mod shell;
 pub mod sub_ids;
 pub mod sys;
 pub mod systemd;
+pub mod table;
 pub mod text;
 pub mod time;
 pub mod typed_param;

@@ -66,9 +66,8 @@ fn packages() -> &'static [(String, PathBuf)] {
             ])
             .arg(&target)
             .current_dir(top());
-        for package in PACKAGES {
-            cargo.args(["--package", package]);
-        }
+        // Everything that can be packaged is, programs and tests too: none may be in the way of the others.
+        cargo.arg("--workspace");
         run(&mut cargo);
         PACKAGES
             .iter()

@@ -5,11 +5,11 @@ use crate::complete;
 use crate::grammar::Invocation;
 use crate::output::object;
 use crate::shell::{OrSay, Outcome, Shell};
-use crate::table::Table;
 use serde_json::Value;
 use std::path::Path;
 use virt_api::plugin::{DriverState, Role};
 use virt_api::process;
+use virt_util::table::Table;
 
 /// The row of `driver-list`.
 pub const LIST: Command = Command::new("driver-list", list, "list the drivers that are installed")

@@ -5,10 +5,10 @@ use crate::grammar::Invocation;
 use crate::names;
 use crate::output::object;
 use crate::shell::{Failure, OrSay, Outcome, Shell};
-use crate::table::Table;
 use serde_json::Value;
 use std::cmp::Ordering;
 use virt_api::{Connect, Domain};
+use virt_util::table::Table;
 use virt_util::types::{ConnectListAllDomainsFlags as Filter, DomainState};
 use virt_util::{ErrorCode, VirtError};
 

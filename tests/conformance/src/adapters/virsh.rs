@@ -5,7 +5,7 @@ use crate::outcome::Outcome;
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use virsh::table::Table;
+use virt_util::table::Table;
 
 /// Lays out a table with and without its header.
 pub fn table(case: &Case, _: &Corpus) -> Outcome {
