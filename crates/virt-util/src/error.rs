@@ -215,6 +215,16 @@ impl VirtError {
         Self(fields)
     }
 
+    /// The same error under another code, whose lead text it gets.
+    #[must_use]
+    pub fn with_code(self, code: ErrorCode) -> Self {
+        let rebuilt = Self::new(code, self.detail()).0;
+        let mut fields = self.0;
+        (fields.code, fields.message) = (code, rebuilt.message);
+        (fields.str1, fields.str2) = (rebuilt.str1, rebuilt.str2);
+        Self(fields)
+    }
+
     /// The code.
     pub fn code(&self) -> ErrorCode {
         self.0.code

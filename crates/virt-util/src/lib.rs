@@ -8,6 +8,7 @@
 //! | [`durable`] | files that hold their old or their new content, and stay |
 //! | [`fail_point`] | named places where tests make the code fail or die |
 //! | [`host`] | the machine: CPUs, memory, NUMA cells, caches |
+//! | [`ip`] | IP addresses as the C library reads and prints them; masks, prefixes, ranges |
 //! | [`json_lines`] | JSON one message a line, in bounded memory |
 //! | [`lock`] | pid files and locks between processes |
 //! | [`netlink`] | network interfaces of the host: asking for them, changing them |
@@ -57,6 +58,7 @@ pub mod fail_point;
 #[doc(hidden)]
 pub mod fuzz;
 pub mod host;
+pub mod ip;
 pub mod json;
 pub mod json_lines;
 pub mod kernel_command_line;

@@ -199,12 +199,37 @@ fn derive_struct(input: &DeriveInput, fields: &Fields, options: &TypeOptions) ->
     let idents = fields.iter().map(|field| &field.ident);
     let attributes = write_attributes(&refs, 0)?;
     let declarations = write_declarations(&fields, options)?;
+    let (before, behind) = match options.declared_first {
+        true => (declarations, TokenStream::new()),
+        false => (TokenStream::new(), declarations),
+    };
     let content = write_content(&refs, 0)?;
     let body = options.body.then(|| quote!(w.open_body();));
     let check = options
         .check
         .as_ref()
         .map(|check| quote!(#check(&mut value, element, cx)?;));
+    let read = quote! {
+        #reads
+        let mut value = Self { #(#idents),* };
+        #check
+        ::core::result::Result::Ok(value)
+    };
+    // Errors of the element get its code, unless they have one that says more than `XML_ERROR`.
+    let read = match &options.code {
+        None => read,
+        Some(code) => quote! {
+            let read = |cx: &mut #rt::Reader| -> ::virt_util::Result<Self> { #read };
+            read(cx).map_err(|error| #rt::recoded(error, #code))
+        },
+    };
+    let absent = options.absent.as_ref().map(|absent| {
+        quote! {
+            fn counts_as_absent(element: #rt::Element<'_>) -> bool {
+                #absent(element)
+            }
+        }
+    });
     let name = &input.ident;
     let element = element_name(input, options);
     let type_name = name.to_string();
@@ -219,16 +244,16 @@ fn derive_struct(input: &DeriveInput, fields: &Fields, options: &TypeOptions) ->
             const NAME: &'static str = #element;
 
             fn read(element: #rt::Element<'_>, cx: &mut #rt::Reader) -> ::virt_util::Result<Self> {
-                #reads
-                let mut value = Self { #(#idents),* };
-                #check
-                ::core::result::Result::Ok(value)
+                #read
             }
 
             fn write_attributes(&self, w: &mut #rt::Writer) {
+                #before
                 #attributes
-                #declarations
+                #behind
             }
+
+            #absent
 
             fn write_content(&self, w: &mut #rt::Writer) {
                 #body

@@ -45,7 +45,13 @@ pub(super) struct TypeOptions {
     pub check: Option<Path>,
     pub namespaces: Vec<(Ident, Expr)>,
     pub declared: Vec<(Ident, Expr)>,
+    /// Declarations stand in front of the other attributes.
+    pub declared_first: bool,
     pub body: bool,
+    /// Tells whether an element counts as absent.
+    pub absent: Option<Path>,
+    /// The code of errors in the element.
+    pub code: Option<Expr>,
 }
 
 /// What may stand on a variant.
@@ -190,12 +196,21 @@ impl TypeOptions {
                     "check" => options.check = Some(value(input)?),
                     "body" => options.body = true,
                     "ns" => options.namespaces.extend(pairs(input)?),
-                    "declare" => {
+                    "absent" => options.absent = Some(value(input)?),
+                    "code" => options.code = Some(value(input)?),
+                    "declare" | "declare_first" => {
+                        options.declared_first |= name == "declare_first";
                         let pairs = pairs(input)?;
                         options.namespaces.extend(pairs.iter().cloned());
                         options.declared.extend(pairs);
                     }
-                    _ => return Err(unknown(name, span, "name, union, check, body, ns, declare")),
+                    _ => {
+                        return Err(unknown(
+                            name,
+                            span,
+                            "name, union, check, body, ns, declare, declare_first, absent, code",
+                        ));
+                    }
                 }
                 Ok(())
             },

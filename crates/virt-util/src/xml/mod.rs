@@ -170,6 +170,9 @@
 //! | `body` | even if empty, the element is written as two tags |
 //! | `ns(q = "uri")` | makes the prefix `q:` known to the paths of the type |
 //! | `declare(q = "uri")` | the same, and writes `xmlns:q='uri'` behind the attributes if any `q:` child is written |
+//! | `declare_first(q = "uri")` | the same, in front of the attributes |
+//! | `absent = FUNCTION` | of a struct: `fn(Element) -> bool`, whether such a child counts as absent |
+//! | `code = EXPR` | of a struct: the code of errors in it that would be `XML_ERROR` |
 //!
 //! A union's variant is a unit, has fields with paths of their own, or holds one declared type, whose fields are then the
 //! variant's. `#[xml("word", alias = "old", default)]` on a variant gives its word (otherwise the name in `kebab-case`),
@@ -216,7 +219,7 @@ pub use identity::{Identity, identity};
 pub use raw::{KeptElement, RawAttribute, RawElement, RawNode, expect_root, metadata};
 pub use reader::{
     At, FormatFn, ParseFn, ReadFn, Reader, UnknownName, error_at, error_with, invalid_value, missing, read,
-    write,
+    recoded, write,
 };
 pub use schema::{ElementSchema, validate};
 pub use value::{

@@ -150,6 +150,15 @@ pub fn error_with(
     .in_domain(ErrorDomain::XML)
 }
 
+/// `error` with `code` in place of `XML_ERROR`; other codes stay.
+#[cold]
+pub fn recoded(error: VirtError, code: ErrorCode) -> VirtError {
+    match error.code() {
+        ErrorCode::XML_ERROR => error.with_code(code),
+        _ => error,
+    }
+}
+
 /// "invalid value …" with what was expected.
 #[cold]
 pub fn invalid_value(element: Element<'_>, at: At<'_>, found: &str, error: &ValueError) -> VirtError {

@@ -370,23 +370,38 @@ pub fn push_formatted<T: XmlInteger>(out: &mut String, value: T, prefix: &str, r
     push_prefixed(out, magnitude, prefix, radix, width);
 }
 
-macro_rules! addresses {
-    ($($type:ty, $what:literal;)*) => {$(
-        impl XmlValue for $type {
-            const SCHEMA: ValueSchema = ValueSchema::Text;
+impl XmlValue for std::net::IpAddr {
+    const SCHEMA: ValueSchema = ValueSchema::Text;
 
-            fn parse_value(text: &str) -> Result<Self, ValueError> {
-                text.parse().map_err(|_| ValueError::expected($what))
-            }
+    fn parse_value(text: &str) -> Result<Self, ValueError> {
+        crate::ip::parse(text).ok_or_else(|| ValueError::expected("an IPv4 or IPv6 address"))
+    }
 
-            fn format_value(&self, out: &mut String) {
-                out.push_str(&self.to_string());
-            }
-        }
-    )*};
+    fn format_value(&self, out: &mut String) {
+        crate::ip::push(out, *self);
+    }
 }
 
-addresses! {
-    std::net::Ipv4Addr, "an IPv4 address";
-    std::net::IpAddr, "an IPv4 or IPv6 address";
+impl XmlValue for std::net::Ipv4Addr {
+    const SCHEMA: ValueSchema = ValueSchema::Text;
+
+    fn parse_value(text: &str) -> Result<Self, ValueError> {
+        crate::ip::parse_v4(text).ok_or_else(|| ValueError::expected("an IPv4 address"))
+    }
+
+    fn format_value(&self, out: &mut String) {
+        crate::ip::push(out, std::net::IpAddr::V4(*self));
+    }
+}
+
+impl XmlValue for std::net::Ipv6Addr {
+    const SCHEMA: ValueSchema = ValueSchema::Text;
+
+    fn parse_value(text: &str) -> Result<Self, ValueError> {
+        text.parse().map_err(|_| ValueError::expected("an IPv6 address"))
+    }
+
+    fn format_value(&self, out: &mut String) {
+        crate::ip::push(out, std::net::IpAddr::V6(*self));
+    }
 }
