@@ -6,7 +6,11 @@
 //! | [`domain`] | a virtual machine or container |
 //! | [`snapshot`], [`checkpoint`], [`backup`], [`moment`] | states of a domain that were kept, and copies of its disks |
 //! | [`vbox_snapshot`] | VirtualBox's machine files |
-//! | [`cpu`], [`numa`], [`sysinfo`] | parts that several documents share |
+//! | [`network`] | a virtual network, its ports, changes to it, its status file |
+//! | [`interface`] | a network interface of the host |
+//! | [`nwfilter`], [`nwfilter_binding`] | a network filter, and where it stands |
+//! | [`leases`], [`mac_map`] | DHCP leases and guests' MAC addresses on disk, and the host names that come of them |
+//! | [`cpu`], [`numa`], [`sysinfo`], [`netdev`] | parts that several documents share |
 //! | [`capabilities`] | what a host offers |
 //! | [`cpu_models`] | what the names of CPU models and features mean: a catalogue, and arithmetic |
 //! | [`storage_pool`], [`storage_volume`] | storage pools with their capabilities, and their volumes |
@@ -31,11 +35,18 @@ pub mod cpu_models;
 pub mod domain;
 #[doc(hidden)]
 pub mod fuzz;
+pub mod interface;
+pub mod leases;
 pub mod lxc_native;
+pub mod mac_map;
 pub mod moment;
 mod native;
+pub mod netdev;
+pub mod network;
 pub mod node_device;
 pub mod numa;
+pub mod nwfilter;
+pub mod nwfilter_binding;
 pub mod registry;
 pub mod scaled;
 pub mod secret;

@@ -3,12 +3,24 @@
 use std::fmt;
 
 use virt_util::bitmap::Bitmap;
+use virt_util::uuid::Uuid;
 use virt_util::xml::schema::ValueSchema;
 use virt_util::xml::{At, Element, ValueError, Xml, XmlValue, invalid_value, nearest};
 use virt_util::{ErrorCode, VirtError};
 
+use crate::domain::normalize::Randomness;
+
 /// The most KiB a memory size may come to (`VIR_DOMAIN_MEMORY_PARAM_UNLIMITED`); limits of this size mean "none".
 pub const MEMORY_UNLIMITED_KIB: u64 = 9_007_199_254_740_991;
+
+/// Makes a UUID for a definition that has none. Whether it had none.
+pub(crate) fn complete_uuid(uuid: &mut Option<Uuid>, random: &dyn Randomness) -> bool {
+    let missing = uuid.is_none();
+    if missing {
+        *uuid = Some(random.uuid());
+    }
+    missing
+}
 
 /// A set of CPUs or NUMA nodes: `0-3,8,^2`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -37,7 +49,7 @@ impl XmlValue for CpuSet {
 }
 
 /// A MAC address.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Copy, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct MacAddress(pub [u8; 6]);
 
 impl MacAddress {

@@ -117,6 +117,11 @@ pub fn network(address: IpAddr, prefix: u32) -> Option<IpAddr> {
     Some(from_bits(address, bits(address) & bits(mask)))
 }
 
+/// `address` without the bits that `mask` has not; `None` if their families differ.
+pub fn masked(address: IpAddr, mask: IpAddr) -> Option<IpAddr> {
+    (width(address) == width(mask)).then(|| from_bits(address, bits(address) & bits(mask)))
+}
+
 /// The last address of the network that `address` is in.
 pub fn broadcast(address: IpAddr, prefix: u32) -> Option<IpAddr> {
     let hosts = bits(mask_of_prefix(address, prefix)?) ^ bits(mask_of_prefix(address, width(address))?);

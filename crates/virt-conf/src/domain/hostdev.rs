@@ -280,16 +280,16 @@ xml_enum! {
 #[derive(Xml, Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct HostPciAddress {
     /// PCI domain.
-    #[xml("@domain", default, always, format = "0x%04x")]
+    #[xml("@domain", default, always, format = "0x%04x", max = 0xffff)]
     pub domain: u32,
     /// Bus.
-    #[xml("@bus", default, always, format = "0x%02x")]
+    #[xml("@bus", default, always, format = "0x%02x", max = 0xff)]
     pub bus: u32,
     /// Slot.
-    #[xml("@slot", default, always, format = "0x%02x")]
+    #[xml("@slot", default, always, format = "0x%02x", max = 0x1f)]
     pub slot: u32,
     /// Function.
-    #[xml("@function", default, always, format = "0x%x")]
+    #[xml("@function", default, always, format = "0x%x", max = 7)]
     pub function: u32,
 }
 

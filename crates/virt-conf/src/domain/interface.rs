@@ -1,11 +1,9 @@
 //! Network interfaces of the guest.
 
-use std::collections::BTreeMap;
-
 use virt_util::Result;
 use virt_util::uuid::Uuid;
 use virt_util::xml::{
-    At, Element, KeptElement, RawElement, Reader, Writer, Xml, XmlElement, XmlFlags, error_at, read,
+    At, Element, KeptElement, RawElement, Reader, Writer, Xml, XmlElement, XmlFlags, error_at,
 };
 
 use super::chardev::Reconnect;
@@ -13,6 +11,12 @@ use super::device_info::{DeviceInfo, VirtioOptions};
 use super::hostdev::HostdevSource;
 use super::private_data::{self, PrivateData};
 use crate::values::MacAddress;
+
+pub use crate::netdev::{
+    Bandwidth, BandwidthRate, IpFamily, MacTableManager, MacvtapMode, NativeVlanMode, Route, VirtualPort, VirtualPortParameters,
+    VirtualPortType, Vlan, VlanTag,
+};
+pub use crate::nwfilter::FilterReference;
 
 xml_enum! {
     /// What a network interface is connected to.
@@ -52,21 +56,6 @@ xml_enum! {
 xml_enum! {
     /// Where the MAC address came from.
     pub enum MacType { Generated = "generated", Static = "static" }
-}
-
-xml_enum! {
-    /// How a macvtap device switches frames.
-    pub enum MacvtapMode { Vepa = "vepa", Private = "private", Bridge = "bridge", Passthrough = "passthrough" }
-}
-
-xml_enum! {
-    /// The kind of virtual switch port.
-    pub enum VirtualPortType { Qbg = "802.1Qbg", Qbh = "802.1Qbh", Openvswitch = "openvswitch", Midonet = "midonet" }
-}
-
-xml_enum! {
-    /// Who maintains the forwarding table of the bridge.
-    pub enum MacTableManager { Kernel = "kernel", Libvirt = "libvirt" }
 }
 
 xml_enum! {
@@ -351,35 +340,6 @@ pub struct IpAddress {
     pub peer: Option<std::net::IpAddr>,
 }
 
-xml_enum! {
-    /// A family of addresses.
-    pub enum IpFamily { Ipv4 = "ipv4", Ipv6 = "ipv6" }
-}
-
-/// A route.
-#[derive(Xml, Clone, Debug, PartialEq, Eq)]
-#[xml(name = "route")]
-pub struct Route {
-    /// Family.
-    #[xml("@family")]
-    pub family: Option<String>,
-    /// The network.
-    #[xml("@address")]
-    pub address: std::net::IpAddr,
-    /// Its mask.
-    #[xml("@netmask")]
-    pub netmask: Option<std::net::IpAddr>,
-    /// Length of its prefix.
-    #[xml("@prefix")]
-    pub prefix: Option<u32>,
-    /// Where packets go.
-    #[xml("@gateway")]
-    pub gateway: std::net::IpAddr,
-    /// Preference; 0: not said.
-    #[xml("@metric", default)]
-    pub metric: u32,
-}
-
 /// What stands between MAC and target of an interface.
 #[derive(Xml, Clone, Debug, Default, PartialEq)]
 pub struct InterfaceLink {
@@ -449,202 +409,6 @@ pub struct PortRange {
     /// Whether these are left out.
     #[xml("@exclude")]
     pub exclude: Option<bool>,
-}
-
-/// VLAN tags.
-#[derive(Xml, Clone, Debug, Default, PartialEq, Eq)]
-#[xml(name = "vlan", check = Vlan::after_read)]
-pub struct Vlan {
-    /// Whether the guest sees the tags.
-    #[xml("@trunk", default)]
-    pub trunk: bool,
-    /// The tags.
-    #[xml("tag")]
-    pub tags: Vec<VlanTag>,
-}
-
-/// A VLAN tag.
-#[derive(Xml, Clone, Debug, Default, PartialEq, Eq)]
-#[xml(name = "tag", check = VlanTag::after_read)]
-pub struct VlanTag {
-    /// Its number, 0 to 4095.
-    #[xml("@id")]
-    pub id: u32,
-    /// Whether untagged packets belong to it.
-    #[xml("@nativeMode")]
-    pub native: Option<NativeVlanMode>,
-}
-
-xml_enum! {
-    /// How packets of the native VLAN leave.
-    pub enum NativeVlanMode { Tagged = "tagged", Untagged = "untagged" }
-}
-
-impl VlanTag {
-    fn after_read(&mut self, element: Element<'_>, cx: &mut Reader) -> Result<()> {
-        if self.id > 4095 {
-            cx.fail(error_at(
-                element,
-                At::Attribute("id"),
-                format_args!("vlan tag id {} too large (maximum 4095)", self.id),
-            ))?;
-        }
-        Ok(())
-    }
-}
-
-impl Vlan {
-    fn after_read(&mut self, element: Element<'_>, cx: &mut Reader) -> Result<()> {
-        if self.tags.is_empty() {
-            cx.fail(error_at(
-                element,
-                At::Text,
-                "missing tag id - each <vlan> must have at least one <tag id='n'/> subelement",
-            ))?;
-        }
-        let native = self.tags.iter().filter(|tag| tag.native.is_some()).count();
-        if native > 1 {
-            cx.fail(error_at(
-                element,
-                At::Child("tag"),
-                "duplicate native vlan setting",
-            ))?;
-        }
-        if self.tags.len() > 1 || native > 0 {
-            if element.attr("trunk").as_deref() == Some("no") {
-                let what = "invalid \"trunk='no'\": trunk='yes' is required for more than one vlan tag, and for a native one";
-                cx.fail(error_at(element, At::Attribute("trunk"), what))?;
-            }
-            self.trunk = true;
-        }
-        Ok(())
-    }
-}
-
-/// Port of a virtual switch.
-#[derive(Xml, Clone, Debug, Default, PartialEq, Eq)]
-#[xml(name = "virtualport", check = VirtualPort::after_read)]
-pub struct VirtualPort {
-    /// The kind of switch.
-    #[xml("@type")]
-    pub kind: Option<VirtualPortType>,
-    /// What the switch wants to know.
-    #[xml("parameters", omit_empty)]
-    pub parameters: Option<VirtualPortParameters>,
-}
-
-/// What a switch wants to know of a port.
-#[derive(Xml, Clone, Debug, Default, PartialEq, Eq)]
-#[xml(name = "parameters")]
-pub struct VirtualPortParameters {
-    /// VSI manager (802.1Qbg).
-    #[xml("@managerid", base = 0)]
-    pub manager_id: Option<u8>,
-    /// VSI type (802.1Qbg).
-    #[xml("@typeid", base = 0)]
-    pub type_id: Option<u32>,
-    /// Version of the VSI type (802.1Qbg).
-    #[xml("@typeidversion", base = 0)]
-    pub type_id_version: Option<u8>,
-    /// VSI instance (802.1Qbg).
-    #[xml("@instanceid")]
-    pub instance_id: Option<Uuid>,
-    /// Interface (Open vSwitch, MidoNet).
-    #[xml("@interfaceid")]
-    pub interface_id: Option<Uuid>,
-    /// Port profile (802.1Qbh, Open vSwitch).
-    #[xml("@profileid")]
-    pub profile_id: Option<String>,
-}
-
-impl VirtualPort {
-    fn after_read(&mut self, element: Element<'_>, cx: &mut Reader) -> Result<()> {
-        use VirtualPortType as T;
-        let Some(kind) = self.kind else { return Ok(()) };
-        let parameters = self.parameters.get_or_insert_default();
-        let missing = |what: &str| {
-            error_at(
-                element,
-                At::Child("parameters"),
-                format_args!("missing {what} in <virtualport type='{kind}'>"),
-            )
-        };
-        match kind {
-            T::Qbg => {
-                if parameters.manager_id.is_none()
-                    || parameters.type_id.is_none()
-                    || parameters.type_id_version.is_none()
-                {
-                    cx.fail(missing("managerid, typeid or typeidversion"))?;
-                }
-            }
-            T::Qbh => {
-                if parameters.profile_id.is_none() {
-                    cx.fail(missing("profileid"))?;
-                }
-            }
-            T::Midonet => {
-                if parameters.interface_id.is_none() {
-                    cx.fail(missing("interfaceid"))?;
-                }
-            }
-            T::Openvswitch => {}
-        }
-        Ok(())
-    }
-}
-
-/// Limits on throughput.
-#[derive(Xml, Clone, Debug, Default, PartialEq, Eq)]
-#[xml(name = "bandwidth", body)]
-pub struct Bandwidth {
-    /// Towards the guest.
-    #[xml("inbound", omit_empty)]
-    pub inbound: Option<BandwidthRate>,
-    /// From the guest.
-    #[xml("outbound", omit_empty)]
-    pub outbound: Option<BandwidthRate>,
-}
-
-/// Limits of one direction.
-#[derive(Xml, Clone, Debug, Default, PartialEq, Eq)]
-#[xml(check = BandwidthRate::after_read)]
-pub struct BandwidthRate {
-    /// KiB per second that are wanted on average.
-    #[xml("@average", default)]
-    pub average: u64,
-    /// Most KiB per second.
-    #[xml("@peak", default)]
-    pub peak: u64,
-    /// KiB per second that are guaranteed.
-    #[xml("@floor", default)]
-    pub floor: u64,
-    /// KiB that may be sent at peak speed.
-    #[xml("@burst", default)]
-    pub burst: u64,
-}
-
-impl BandwidthRate {
-    fn after_read(&mut self, element: Element<'_>, cx: &mut Reader) -> Result<()> {
-        if self.average == 0 && self.floor == 0 {
-            cx.fail(error_at(element, At::Text, "'average' or 'floor' must be given"))?;
-        }
-        if (self.peak != 0 || self.burst != 0) && self.average == 0 {
-            cx.fail(error_at(
-                element,
-                At::Text,
-                "'peak' and 'burst' require 'average' attribute",
-            ))?;
-        }
-        if self.floor != 0 && element.name() == "outbound" {
-            cx.fail(error_at(
-                element,
-                At::Attribute("floor"),
-                "'floor' attribute is not supported for outbound",
-            ))?;
-        }
-        Ok(())
-    }
 }
 
 /// Name of an interface on the host.
@@ -796,76 +560,6 @@ pub struct Teaming {
     pub persistent: Option<String>,
 }
 
-/// Names a packet filter and gives it its parameters.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct FilterReference {
-    /// The filter.
-    pub filter: String,
-    /// Parameters and their values.
-    pub parameters: BTreeMap<String, Vec<String>>,
-}
-
-impl XmlElement for FilterReference {
-    const NAME: &'static str = "filterref";
-
-    fn read(element: Element<'_>, cx: &mut Reader) -> Result<Self> {
-        let filter = read::attr(
-            element,
-            cx,
-            "filter",
-            <String as virt_util::xml::XmlValue>::parse_value,
-        )?;
-        let mut parameters: BTreeMap<String, Vec<String>> = BTreeMap::new();
-        for parameter in element.children_named("parameter") {
-            // Parameters that are no variables are passed over, as libvirt does.
-            let (Some(name), Some(value)) = (parameter.attr("name"), parameter.attr("value")) else {
-                continue;
-            };
-            let name_ok = name
-                .bytes()
-                .all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
-                && !name.is_empty();
-            let value_ok = !value.is_empty()
-                && value
-                    .bytes()
-                    .all(|byte| byte.is_ascii_alphanumeric() || b"_.:-, /".contains(&byte));
-            if name_ok && value_ok {
-                parameters
-                    .entry(name.into_owned())
-                    .or_default()
-                    .push(value.into_owned());
-            }
-        }
-        Ok(Self {
-            filter: read::required(element, At::Attribute("filter"), filter)?,
-            parameters,
-        })
-    }
-
-    fn write_attributes(&self, w: &mut Writer) {
-        w.attribute("filter", &self.filter);
-    }
-
-    fn write_content(&self, w: &mut Writer) {
-        for (name, values) in &self.parameters {
-            for value in values {
-                w.start("parameter");
-                w.attribute("name", name);
-                w.attribute("value", value);
-                w.end("parameter");
-            }
-        }
-    }
-
-    fn schema() -> &'static virt_util::xml::ElementSchema {
-        virt_util::xml::describe!("FilterReference", "filterref", "Names a packet filter and gives it its parameters." => {
-            "@filter" => value(String),
-            "parameter@name" => value(String),
-            "parameter@value" => value(String),
-        })
-    }
-}
-
 /// `<actual>` of status files.
 mod actual_net {
     use super::*;
@@ -970,6 +664,17 @@ impl Interface {
                 self.source.xml_tag()
             );
             cx.fail(error_at(element, At::Child("virtualport"), what))?;
+        }
+        // The network tells the rest of its ports.
+        let network = matches!(self.source, S::Network { .. });
+        if let Some(port) = self.link.virtual_port.as_ref().filter(|_| switched && !network) {
+            port.check_complete(element, cx)?;
+        }
+        if !network && let Some(bandwidth) = &self.link.bandwidth {
+            bandwidth.refuse_floor(element, cx)?;
+        }
+        if let Some(bandwidth) = &self.link.bandwidth {
+            bandwidth.refuse_class(element, cx)?;
         }
         let passt = self
             .backend

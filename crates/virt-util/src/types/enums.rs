@@ -525,6 +525,7 @@ public_enums! {
         NONE = 0,
         MODIFY = 1,
         DELETE = 2,
+        ADD_LAST = 3,
         ADD_FIRST = 4,
     }
     /// Which part of a network is changed.

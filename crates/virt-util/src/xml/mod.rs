@@ -379,14 +379,25 @@ pub fn from_str<T: XmlElement>(source: &str, flags: XmlFlags, options: &DocOptio
 /// `XML_ERROR` for another root element or a wrong value.
 pub fn from_doc<T: XmlElement>(doc: &Doc<'_>, cx: &mut Reader) -> Result<T> {
     let root = doc.root();
-    if !T::NAME.is_empty() && root.name() != T::NAME {
-        return Err(error_at(
-            root,
-            At::Text,
-            format_args!("expecting root element of '{}', not '{}'", T::NAME, root.name()),
-        ));
+    if !T::NAME.is_empty() {
+        check_root(root, T::NAME)?;
     }
     T::read(root, cx)
+}
+
+/// Refuses a root element of another name.
+///
+/// # Errors
+/// `XML_ERROR`.
+pub fn check_root(root: Element<'_>, name: &str) -> Result<()> {
+    if root.name() == name {
+        return Ok(());
+    }
+    Err(error_at(
+        root,
+        At::Text,
+        format_args!("expecting root element of '{name}', not '{}'", root.name()),
+    ))
 }
 
 /// Writes `value` as a document.

@@ -19,8 +19,12 @@ mod domain_vmx;
 mod domain_xen;
 mod error_messages;
 mod host_cpu_topology;
+mod interface_xml;
 mod keycodes;
+mod network;
 mod node_device;
+mod nss;
+mod nwfilter_xml;
 mod qemu_agent;
 mod qemu_capabilities;
 mod qemu_firmware;
@@ -113,6 +117,15 @@ const ADAPTERS: &[(&str, &str, Adapter)] = &[
     ("storage-pool", "pool-xml2xml", storage::pool),
     ("storage-vol", "vol-xml2xml", storage::volume),
     ("sysinfo", "sysinfo", sysinfo::read),
+    ("interface-xml", "interface-xml2xml", interface_xml::xml2xml),
+    ("network-xml", "network-xml2xml", network::xml2xml),
+    ("network-xml", "port-xml2xml", network::port_xml2xml),
+    ("network-update", "network-update", network::update),
+    ("nss", "nss", nss::lookup),
+    ("nss", "mac-map", nss::mac_map),
+    ("nss", "mac-map-write", nss::mac_map_write),
+    ("nwfilter-xml", "nwfilter-xml2xml", nwfilter_xml::xml2xml),
+    ("nwfilter-xml", "binding-xml2xml", nwfilter_xml::binding_xml2xml),
     ("util-conf", "roundtrip", util_conf::roundtrip),
     ("util-conf", "values", util_conf::values),
     (

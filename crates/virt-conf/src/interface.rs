@@ -1,0 +1,360 @@
+//! Network interfaces of the host: `<interface>` at the root of a document.
+//!
+//! Not the guest's interfaces, which are [`crate::domain::interface`].
+
+use virt_util::xml::{
+    self, At, Doc, DocOptions, Element, Reader, Writer, Xml, XmlElement, XmlFlags, error_at,
+};
+use virt_util::Result;
+
+use crate::netdev::IpFamily;
+
+xml_enum! {
+    /// When an interface starts.
+    pub enum StartMode { None = "none", Onboot = "onboot", Hotplug = "hotplug" }
+}
+
+xml_enum! {
+    /// State of an interface's link.
+    pub enum LinkState { Unknown = "unknown", NotPresent = "notpresent", Down = "down", LowerLayerDown = "lowerlayerdown", Testing = "testing", Dormant = "dormant", Up = "up" }
+}
+
+xml_enum! {
+    /// How a bond uses its interfaces.
+    pub enum BondMode { BalanceRr = "balance-rr", ActiveBackup = "active-backup", BalanceXor = "balance-xor", Broadcast = "broadcast", Ieee8023ad = "802.3ad", BalanceTlb = "balance-tlb", BalanceAlb = "balance-alb" }
+}
+
+xml_enum! {
+    /// How the link is asked for its state.
+    pub enum MiiCarrier { Ioctl = "ioctl", Netif = "netif" }
+}
+
+xml_enum! {
+    /// Which interfaces of a bond are probed by ARP.
+    pub enum ArpValidate { Active = "active", Backup = "backup", All = "all" }
+}
+
+/// A network interface of the host.
+#[derive(Xml, Clone, Debug, PartialEq)]
+#[xml(name = "interface", body, check = HostInterface::after_read)]
+pub struct HostInterface {
+    /// What it is; written first.
+    #[xml(flatten, first)]
+    pub kind: InterfaceTag,
+    /// Its name.
+    #[xml("@name")]
+    pub name: String,
+    /// When it starts.
+    #[xml("start@mode", nonempty)]
+    pub start: Option<StartMode>,
+    /// Largest packet in bytes; 0: the default.
+    #[xml("mtu@size", nonempty, default, max = 100_000)]
+    pub mtu: u32,
+    /// Addresses, by family.
+    #[xml("protocol")]
+    pub protocols: Vec<Protocol>,
+    /// The link; bridges have none.
+    #[xml("link", omit_empty)]
+    pub link: Option<Link>,
+    /// What it is made of.
+    #[xml(".", with = body, reads("mac", "bridge", "bond", "vlan"))]
+    pub body: InterfaceBody,
+}
+
+/// The word for what an interface is.
+#[derive(Xml, Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct InterfaceTag {
+    /// The word.
+    #[xml("@type")]
+    pub word: InterfaceKind,
+}
+
+xml_enum! {
+    /// What an interface is.
+    pub enum InterfaceKind { Ethernet = "ethernet", Bridge = "bridge", Bond = "bond", Vlan = "vlan" }
+}
+
+/// What an interface is made of, by what it is.
+#[derive(Clone, Debug, PartialEq)]
+pub enum InterfaceBody {
+    /// A device, with its MAC address as it was written.
+    Ethernet(Option<String>),
+    /// A bridge.
+    Bridge(HostBridge),
+    /// A bond.
+    Bond(Bond),
+    /// A VLAN.
+    Vlan(HostVlan),
+}
+
+impl Default for InterfaceBody {
+    fn default() -> Self {
+        Self::Ethernet(None)
+    }
+}
+
+/// Addresses of one family.
+#[derive(Xml, Clone, Debug, Default, PartialEq, Eq)]
+#[xml(name = "protocol", body)]
+pub struct Protocol {
+    /// The family.
+    #[xml("@family")]
+    pub family: IpFamily,
+    /// Addresses come from routers; IPv6 only.
+    #[xml("autoconf", read_when = family == IpFamily::Ipv6)]
+    pub autoconf: bool,
+    /// Addresses come over DHCP.
+    #[xml("dhcp")]
+    pub dhcp: Option<DhcpClient>,
+    /// Addresses, as they were written.
+    #[xml("ip")]
+    pub addresses: Vec<HostAddress>,
+    /// Where other packets go, as it was written.
+    #[xml("route@gateway", nonempty)]
+    pub gateway: Option<String>,
+}
+
+/// Addresses come over DHCP.
+#[derive(Xml, Clone, Debug, Default, PartialEq, Eq)]
+#[xml(name = "dhcp")]
+pub struct DhcpClient {
+    /// Whether name servers come along.
+    #[xml("@peerdns")]
+    pub peer_dns: Option<bool>,
+}
+
+/// An address.
+#[derive(Xml, Clone, Debug, Default, PartialEq, Eq)]
+#[xml(name = "ip")]
+pub struct HostAddress {
+    /// The address, as it was written.
+    #[xml("@address")]
+    pub address: Option<String>,
+    /// Length of the network's prefix; 0: not said.
+    #[xml("@prefix", base = 0, default)]
+    pub prefix: i32,
+}
+
+/// State of the link.
+#[derive(Xml, Clone, Debug, Default, PartialEq, Eq)]
+#[xml(name = "link")]
+pub struct Link {
+    /// Megabits per second; 0: not known.
+    #[xml("@speed", default)]
+    pub speed: u32,
+    /// The state.
+    #[xml("@state", nonempty)]
+    pub state: Option<LinkState>,
+}
+
+/// A bridge.
+#[derive(Xml, Clone, Debug, Default, PartialEq)]
+#[xml(name = "bridge", body)]
+pub struct HostBridge {
+    /// Whether it takes part in the spanning tree protocol.
+    #[xml("@stp", on_off)]
+    pub stp: Option<bool>,
+    /// Seconds until it forwards, as it was written.
+    #[xml("@delay")]
+    pub delay: Option<String>,
+    /// Its interfaces: devices, bonds and VLANs.
+    #[xml("interface")]
+    pub interfaces: Vec<Part>,
+}
+
+/// Interfaces that act as one.
+#[derive(Xml, Clone, Debug, Default, PartialEq)]
+#[xml(name = "bond", body, check = Bond::after_read)]
+pub struct Bond {
+    /// How they are used.
+    #[xml("@mode", nonempty)]
+    pub mode: Option<BondMode>,
+    /// Their links are watched.
+    #[xml("miimon")]
+    pub mii: Option<MiiMonitor>,
+    /// They are probed by ARP; not while links are watched.
+    #[xml("arpmon")]
+    pub arp: Option<ArpMonitor>,
+    /// The interfaces: devices.
+    #[xml("interface")]
+    pub interfaces: Vec<Part>,
+}
+
+/// Links are watched.
+#[derive(Xml, Clone, Debug, Default, PartialEq, Eq)]
+#[xml(name = "miimon")]
+pub struct MiiMonitor {
+    /// Every so many milliseconds.
+    #[xml("@freq", nonempty)]
+    pub frequency: i32,
+    /// Milliseconds until a link counts as down.
+    #[xml("@downdelay", nonempty, default, when = self.down_delay > 0)]
+    pub down_delay: i32,
+    /// Milliseconds until a link counts as up.
+    #[xml("@updelay", nonempty, default, when = self.up_delay > 0)]
+    pub up_delay: i32,
+    /// How.
+    #[xml("@carrier", nonempty)]
+    pub carrier: Option<MiiCarrier>,
+}
+
+/// Interfaces are probed by ARP.
+#[derive(Xml, Clone, Debug, Default, PartialEq, Eq)]
+#[xml(name = "arpmon")]
+pub struct ArpMonitor {
+    /// Every so many milliseconds.
+    #[xml("@interval", nonempty)]
+    pub interval: i32,
+    /// The address that is asked for.
+    #[xml("@target", nonempty)]
+    pub target: String,
+    /// Which are probed.
+    #[xml("@validate", nonempty)]
+    pub validate: Option<ArpValidate>,
+}
+
+/// A VLAN.
+#[derive(Xml, Clone, Debug, Default, PartialEq, Eq)]
+#[xml(name = "vlan")]
+pub struct HostVlan {
+    /// Its tag, as it was written.
+    #[xml("@tag", nonempty)]
+    pub tag: String,
+    /// The interface that carries it.
+    #[xml("interface@name", nonempty)]
+    pub device: String,
+}
+
+/// An interface in a bridge or bond: no start, no addresses of its own.
+#[derive(Xml, Clone, Debug, Default, PartialEq)]
+#[xml(name = "interface", body, check = Part::after_read)]
+pub struct Part {
+    /// What it is; written first.
+    #[xml(flatten, first)]
+    pub kind: InterfaceTag,
+    /// Its name.
+    #[xml("@name")]
+    pub name: String,
+    /// The link.
+    #[xml("link", omit_empty)]
+    pub link: Option<Link>,
+    /// What it is made of.
+    #[xml(".", with = body, reads("mac", "bond", "vlan"))]
+    pub body: InterfaceBody,
+}
+
+/// The element for what an interface is.
+mod body {
+    use super::*;
+
+    fn part<T: XmlElement>(element: Element<'_>, cx: &mut Reader, name: &'static str) -> Result<T> {
+        let child = element
+            .child(name)
+            .ok_or_else(|| xml::missing(element, At::Child(name)))?;
+        T::read(child, cx)
+    }
+
+    pub(super) fn read(element: Element<'_>, cx: &mut Reader) -> Result<InterfaceBody> {
+        // Depth is bounded here: devices end it, and bonds hold nothing but devices.
+        Ok(match element.attr("type").as_deref() {
+            Some("bridge") => InterfaceBody::Bridge(part(element, cx, "bridge")?),
+            Some("bond") => InterfaceBody::Bond(part(element, cx, "bond")?),
+            Some("vlan") => InterfaceBody::Vlan(part(element, cx, "vlan")?),
+            _ => InterfaceBody::Ethernet(
+                element
+                    .child("mac")
+                    .and_then(|mac| mac.attr("address").map(|address| address.into_owned()))
+                    .filter(|address| !address.is_empty()),
+            ),
+        })
+    }
+
+    pub(super) fn write(value: &InterfaceBody, w: &mut Writer) {
+        match value {
+            InterfaceBody::Ethernet(None) => {}
+            InterfaceBody::Ethernet(Some(mac)) => {
+                w.start("mac");
+                w.attribute("address", mac);
+                w.end("mac");
+            }
+            InterfaceBody::Bridge(bridge) => bridge.write(w, "bridge"),
+            InterfaceBody::Bond(bond) => bond.write(w, "bond"),
+            InterfaceBody::Vlan(vlan) => vlan.write(w, "vlan"),
+        }
+    }
+}
+
+impl Part {
+    fn after_read(&mut self, element: Element<'_>, cx: &mut Reader) -> Result<()> {
+        let in_bond = element.parent().is_some_and(|parent| parent.is("bond"));
+        let allowed: &[InterfaceKind] = match in_bond {
+            true => &[InterfaceKind::Ethernet],
+            false => &[
+                InterfaceKind::Ethernet,
+                InterfaceKind::Bond,
+                InterfaceKind::Vlan,
+            ],
+        };
+        if !allowed.contains(&self.kind.word) {
+            let words: Vec<&str> = allowed.iter().map(|kind| kind.as_str()).collect();
+            let what = format!(
+                "interface has unsupported type '{}': {} expected here",
+                self.kind.word,
+                words.join(", ")
+            );
+            cx.fail(error_at(element, At::Attribute("type"), what))?;
+        }
+        Ok(())
+    }
+}
+
+impl Bond {
+    fn after_read(&mut self, _element: Element<'_>, _cx: &mut Reader) -> Result<()> {
+        if self.mii.is_some() {
+            self.arp = None;
+        }
+        Ok(())
+    }
+}
+
+impl HostInterface {
+    /// Reads an interface from text.
+    ///
+    /// # Errors
+    /// `XML_DETAIL` if the text is not well formed, `XML_ERROR` for wrong values.
+    pub fn parse(source: &str, name: &str) -> Result<Self> {
+        Self::from_element(Doc::parse_with(source, &DocOptions::named(name))?.root())
+    }
+
+    /// Reads an interface from its element.
+    ///
+    /// # Errors
+    /// As [`HostInterface::parse`].
+    pub fn from_element(element: Element<'_>) -> Result<Self> {
+        xml::check_root(element, "interface")?;
+        Self::read(element, &mut Reader::new(XmlFlags::empty()))
+    }
+
+    /// Writes the interface as libvirt does.
+    pub fn format(&self) -> String {
+        xml::to_string(self, XmlFlags::empty())
+    }
+
+    /// Its MAC address as it was written, if it is a device that has one.
+    pub fn mac(&self) -> Option<&str> {
+        match &self.body {
+            InterfaceBody::Ethernet(mac) => mac.as_deref(),
+            _ => None,
+        }
+    }
+
+    fn after_read(&mut self, _element: Element<'_>, _cx: &mut Reader) -> Result<()> {
+        if self.kind.word == InterfaceKind::Bridge {
+            self.link = None;
+        }
+        for protocol in &mut self.protocols {
+            protocol.addresses.retain(|address| address.address.is_some());
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,473 @@
+//! Virtual networks: `<network>`.
+//!
+//! | module | holds |
+//! |---|---|
+//! | here | [`Network`]: the whole document |
+//! | [`forward`] | how packets leave the network |
+//! | [`ip`] | addresses, DHCP |
+//! | [`dns`] | what the network's name server says |
+//! | [`port`] | [`NetworkPort`]: a guest's place in a network |
+//! | [`update`] | changes of single entries ([`Network::updated`]) |
+//! | [`status`] | [`NetworkStatus`]: what is kept of a network that runs |
+//!
+//! A definition is read ([`Network::parse`], which also fills in what is implied and refuses contradictions), gets what has
+//! to be made up ([`Network::complete`]), and is written ([`Network::format`]).
+
+pub mod dns;
+pub mod forward;
+pub mod ip;
+pub mod port;
+pub mod status;
+pub mod update;
+
+#[cfg(test)]
+mod tests;
+
+use virt_util::uuid::Uuid;
+use virt_util::xml::{
+    self, At, Doc, DocOptions, Element, RawElement, Reader, Xml, XmlElement, XmlFlags, XmlValue, error_at,
+    error_with, metadata,
+};
+use virt_util::{ErrorCode, Result};
+
+use dns::Dns;
+use forward::{Forward, ForwardMode};
+use ip::NetworkIp;
+
+pub use port::NetworkPort;
+pub use status::NetworkStatus;
+pub use update::{Command, Section, Update};
+
+use crate::domain::normalize::Randomness;
+use crate::netdev::{Bandwidth, MacTableManager, Route, VirtualPort, Vlan};
+use crate::values::MacAddress;
+
+/// URI of dnsmasq's namespace.
+pub const DNSMASQ_NAMESPACE: &str = "http://libvirt.org/schemas/network/dnsmasq/1.0";
+
+/// A virtual network.
+#[derive(Xml, Clone, Debug, Default, PartialEq)]
+#[xml(name = "network", body, declare_first(dnsmasq = DNSMASQ_NAMESPACE), check = Network::after_read)]
+pub struct Network {
+    /// How many guests are connected; only live, and never read.
+    #[xml("@connections", default, unless(inactive), read_when = false)]
+    pub connections: u32,
+    /// Whether guests reach each other over IPv6 though the network has no IPv6 address.
+    #[xml("@ipv6", nonempty, default)]
+    pub ipv6_without_gateway: bool,
+    /// Whether the host applies the receive filters that guests set.
+    #[xml("@trustGuestRxFilters")]
+    pub trust_guest_rx_filters: Option<bool>,
+    /// Name, unique on the host.
+    #[xml("name")]
+    pub name: String,
+    /// UUID; none until the definition is complete.
+    #[xml("uuid")]
+    pub uuid: Option<Uuid>,
+    /// One line for people.
+    #[xml("title")]
+    pub title: Option<String>,
+    /// Text for people.
+    #[xml("description")]
+    pub description: Option<String>,
+    /// What applications keep here.
+    #[xml("metadata", with = metadata)]
+    pub metadata: Option<RawElement>,
+    /// How packets leave; none: they do not.
+    #[xml("forward")]
+    pub forward: Option<Forward>,
+    /// The bridge that guests are connected to.
+    #[xml("bridge", default, always)]
+    pub bridge: Bridge,
+    /// Largest packet in bytes; 0: the default.
+    #[xml("mtu@size", nonempty, default)]
+    pub mtu: u32,
+    /// MAC address of the bridge; a network that has one of its own needs one when it is stored.
+    #[xml("mac@address", nonempty)]
+    pub mac: Option<MacAddress>,
+    /// Domain of the guests' names.
+    #[xml("domain", omit_empty)]
+    pub domain: Option<DnsDomain>,
+    /// Name server.
+    #[xml("dns", omit_empty)]
+    pub dns: Option<Dns>,
+    /// VLAN tags of guests.
+    #[xml("vlan")]
+    pub vlan: Option<Vlan>,
+    /// Limits on throughput of the whole network.
+    #[xml("bandwidth")]
+    pub bandwidth: Option<Bandwidth>,
+    /// Whether guests do not reach each other.
+    #[xml("port@isolated")]
+    pub isolated: Option<bool>,
+    /// Addresses of the host in the network, with what is served there.
+    #[xml("ip")]
+    pub ips: Vec<NetworkIp>,
+    /// Networks behind guests.
+    #[xml("route")]
+    pub routes: Vec<Route>,
+    /// Port of a virtual switch that guests get.
+    #[xml("virtualport", omit_empty)]
+    pub virtual_port: Option<VirtualPort>,
+    /// Groups that guests can choose from.
+    #[xml("portgroup")]
+    pub port_groups: Vec<PortGroup>,
+    /// dnsmasq: lines for its configuration.
+    #[xml("dnsmasq:options", omit_empty)]
+    pub dnsmasq_options: Option<DnsmasqOptions>,
+}
+
+/// The bridge that guests are connected to.
+#[derive(Xml, Clone, Debug, Default, PartialEq, Eq)]
+#[xml(name = "bridge")]
+pub struct Bridge {
+    /// Its name; for a network with a bridge of its own, none until the network is stored.
+    #[xml("@name", nonempty)]
+    pub name: Option<String>,
+    /// Zone of the host's firewall.
+    #[xml("@zone", nonempty)]
+    pub zone: Option<String>,
+    /// Whether it takes part in the spanning tree protocol; of networks with a bridge of their own.
+    #[xml("@stp", nonempty, with = stp)]
+    pub stp: Option<bool>,
+    /// Seconds until it forwards; of networks with a bridge of their own.
+    #[xml("@delay", nonempty)]
+    pub delay: Option<u64>,
+    /// Who maintains the forwarding table.
+    #[xml("@macTableManager", nonempty)]
+    pub mac_table_manager: Option<MacTableManager>,
+}
+
+/// Anything but `off` is on.
+mod stp {
+    use virt_util::xml::ValueError;
+
+    pub(super) fn parse(text: &str) -> Result<bool, ValueError> {
+        Ok(text != "off")
+    }
+
+    pub(super) use virt_util::xml::format_on_off as format;
+}
+
+/// Domain of the guests' names.
+#[derive(Xml, Clone, Debug, Default, PartialEq, Eq)]
+#[xml(name = "domain")]
+pub struct DnsDomain {
+    /// The domain; without one the rest means nothing.
+    #[xml("@name")]
+    pub name: Option<String>,
+    /// Whether questions about names in it are never sent on.
+    #[xml("@localOnly", when = self.name.is_some())]
+    pub local_only: Option<bool>,
+    /// Whether the host's resolver asks the network about names in it.
+    #[xml("@register", when = self.name.is_some())]
+    pub register: Option<bool>,
+}
+
+/// A group of ports that guests can choose.
+#[derive(Xml, Clone, Debug, Default, PartialEq)]
+#[xml(name = "portgroup", body, check = PortGroup::after_read)]
+pub struct PortGroup {
+    /// Its name.
+    #[xml("@name", nonempty)]
+    pub name: String,
+    /// Whether guests that choose none are in it.
+    #[xml("@default", default, with = crate::netdev::yes)]
+    pub default: bool,
+    /// Whether the host applies the receive filters that guests set.
+    #[xml("@trustGuestRxFilters")]
+    pub trust_guest_rx_filters: Option<bool>,
+    /// VLAN tags.
+    #[xml("vlan")]
+    pub vlan: Option<Vlan>,
+    /// Port of a virtual switch.
+    #[xml("virtualport", omit_empty)]
+    pub virtual_port: Option<VirtualPort>,
+    /// Limits on throughput of each guest.
+    #[xml("bandwidth")]
+    pub bandwidth: Option<Bandwidth>,
+}
+
+/// Lines for dnsmasq's configuration.
+#[derive(Xml, Clone, Debug, Default, PartialEq, Eq)]
+#[xml(name = "dnsmasq:options", ns(dnsmasq = DNSMASQ_NAMESPACE), absent = DnsmasqOptions::is_void)]
+pub struct DnsmasqOptions {
+    /// The lines.
+    #[xml("dnsmasq:option")]
+    pub options: Vec<DnsmasqOption>,
+}
+
+/// A line for dnsmasq's configuration.
+#[derive(Xml, Clone, Debug, Default, PartialEq, Eq)]
+#[xml(name = "dnsmasq:option", code = ErrorCode::INTERNAL_ERROR)]
+pub struct DnsmasqOption {
+    /// The line.
+    #[xml("@value")]
+    pub value: String,
+}
+
+impl DnsmasqOptions {
+    fn is_void(element: Element<'_>) -> bool {
+        element.child_in(DNSMASQ_NAMESPACE, "option").is_none()
+    }
+}
+
+impl PortGroup {
+    fn after_read(&mut self, element: Element<'_>, cx: &mut Reader) -> Result<()> {
+        if let Some(bandwidth) = &self.bandwidth {
+            bandwidth.refuse_floor(element, cx)?;
+            bandwidth.refuse_class(element, cx)?;
+        }
+        Ok(())
+    }
+}
+
+impl Network {
+    /// Reads a network from text, fills in what is implied and refuses contradictions.
+    ///
+    /// # Errors
+    /// `XML_DETAIL` if the text is not well formed; `NO_NAME`, `XML_ERROR`, `CONFIG_UNSUPPORTED` and others for what is in
+    /// it, as in libvirt.
+    pub fn parse(source: &str, flags: XmlFlags, name: &str) -> Result<Self> {
+        Self::from_element(Doc::parse_with(source, &DocOptions::named(name))?.root(), flags)
+    }
+
+    /// [`Network::parse`] from the element.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn from_element(element: Element<'_>, flags: XmlFlags) -> Result<Self> {
+        xml::check_root(element, "network")?;
+        if element.child("name").is_none_or(|name| name.text().is_empty()) {
+            return Err(error_with(
+                ErrorCode::NO_NAME,
+                element,
+                At::Child("name"),
+                "the network has no name",
+            ));
+        }
+        if let Some(uuid) = element.child("uuid").map(|uuid| uuid.text())
+            && !uuid.is_empty()
+            && Uuid::parse_value(&uuid).is_err()
+        {
+            let what = format!("malformed uuid '{uuid}': 32 hexadecimal digits expected");
+            return Err(error_with(
+                ErrorCode::INTERNAL_ERROR,
+                element,
+                At::Child("uuid"),
+                what,
+            ));
+        }
+        if let Some(forward) = element.child("forward") {
+            Forward::check_words(forward)?;
+        }
+        Self::read(element, &mut Reader::new(flags))
+    }
+
+    /// Gives a UUID to a network without one. Whether it had none.
+    pub fn complete(&mut self, random: &dyn Randomness) -> bool {
+        crate::values::complete_uuid(&mut self.uuid, random)
+    }
+
+    /// Gives a MAC address to the bridge of a network that has one of its own, and takes it from others, as it must be when
+    /// the network is stored. Whether one was made.
+    pub fn complete_mac(&mut self, random: &dyn Randomness) -> bool {
+        if !self.mode().has_own_bridge() {
+            self.mac = None;
+            return false;
+        }
+        if self.mac.is_some() {
+            return false;
+        }
+        let mut bytes = [0; 3];
+        random.fill(&mut bytes);
+        let [a, b, c] = bytes;
+        self.mac = Some(MacAddress([0x52, 0x54, 0, a, b, c]));
+        true
+    }
+
+    /// Writes the network as libvirt does. [`XmlFlags::INACTIVE`] is for the definition of the next start.
+    pub fn format(&self, flags: XmlFlags) -> String {
+        xml::to_string(self, flags)
+    }
+
+    /// How packets leave.
+    pub fn mode(&self) -> ForwardMode {
+        self.forward
+            .as_ref()
+            .map_or(ForwardMode::None, |forward| forward.mode)
+    }
+
+    /// The port group of that name, or, without one, the default.
+    pub fn port_group(&self, name: Option<&str>) -> Option<&PortGroup> {
+        self.port_groups
+            .iter()
+            .find(|group| name.map_or(group.default, |name| group.name == name))
+    }
+
+    fn after_read(&mut self, element: Element<'_>, cx: &mut Reader) -> Result<()> {
+        if self.name.contains('/') {
+            cx.fail(error_with(
+                ErrorCode::XML_DETAIL,
+                element,
+                At::Child("name"),
+                format_args!("invalid char in name '{}': '/'", self.name),
+            ))?;
+        }
+        if self.title.as_deref().is_some_and(|title| title.contains('\n')) {
+            cx.fail(error_at(
+                element,
+                At::Child("title"),
+                "network title can't contain newlines",
+            ))?;
+        }
+        let void = |metadata: &RawElement| metadata.elements().next().is_none();
+        if self.metadata.as_ref().is_some_and(void) {
+            self.metadata = None;
+        }
+        if let Some(bandwidth) = &self.bandwidth {
+            bandwidth.refuse_floor(element, cx)?;
+            bandwidth.refuse_class(element, cx)?;
+        }
+        self.check_parts(element, cx)?;
+        self.check_gateways(element, cx)?;
+        self.check_mode(element, cx)?;
+        // A forward element that says "none" says as much as no element.
+        if self.mode() == ForwardMode::None {
+            self.forward = None;
+        }
+        self.fill_in();
+        Ok(())
+    }
+
+    fn check_parts(&mut self, element: Element<'_>, cx: &mut Reader) -> Result<()> {
+        if let Some(domain) = &self.domain {
+            if domain.register == Some(true) && domain.local_only != Some(true) {
+                cx.fail(error_with(
+                    ErrorCode::CONFIG_UNSUPPORTED,
+                    element,
+                    At::Child("domain"),
+                    "attribute 'register=yes' in <domain> element requires 'localOnly=yes'",
+                ))?;
+            }
+            if domain.name.is_none() {
+                self.domain = None;
+            }
+        }
+        if let Some(mac) = self.mac.filter(|mac| mac.is_multicast()) {
+            let what = format!("invalid multicast bridge mac address '{mac}'");
+            cx.fail(error_at(element, At::Child("mac"), what))?;
+        }
+        if self
+            .virtual_port
+            .as_ref()
+            .is_some_and(|port| port.kind.is_none())
+        {
+            cx.fail(error_at(
+                element,
+                At::Child("virtualport"),
+                "missing required virtualport type",
+            ))?;
+        }
+        Ok(())
+    }
+
+    /// A gateway must be reachable: in one of the host's own networks.
+    fn check_gateways(&self, element: Element<'_>, cx: &mut Reader) -> Result<()> {
+        for route in &self.routes {
+            let reaches = |ip: &NetworkIp| {
+                let net = |address| {
+                    ip.prefix()
+                        .and_then(|prefix| virt_util::ip::network(address, prefix))
+                };
+                ip.address.is_ipv6() == route.gateway.is_ipv6()
+                    && net(ip.address).is_some_and(|own| Some(own) == net(route.gateway))
+            };
+            if !self.ips.iter().any(reaches) {
+                cx.fail(error_with(
+                    ErrorCode::CONFIG_UNSUPPORTED,
+                    element,
+                    At::Child("route"),
+                    format_args!(
+                        "unreachable static route gateway '{}' specified for network '{}'",
+                        virt_util::ip::format(route.gateway),
+                        self.name
+                    ),
+                ))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// What the way in which packets leave allows.
+    fn check_mode(&self, element: Element<'_>, cx: &mut Reader) -> Result<()> {
+        use ForwardMode as M;
+        let mode = self.mode();
+        let forward = Forward::default();
+        let forward = self.forward.as_ref().unwrap_or(&forward);
+        let bridge = &self.bridge;
+        let mut refuse = |at: &'static str, wrong: bool, what: &str| match wrong {
+            true => cx.fail(error_at(
+                element,
+                At::Child(at),
+                format_args!("{what} in {mode} mode (network '{}')", self.name),
+            )),
+            false => Ok(()),
+        };
+        match mode {
+            M::None => {}
+            M::Route | M::Nat => {
+                refuse(
+                    "forward",
+                    self.ips.is_empty(),
+                    "forwarding without an IP address",
+                )?;
+                refuse(
+                    "forward",
+                    forward.device_count() > 1,
+                    "more than one forwarding interface is not allowed",
+                )?;
+            }
+            M::Open => refuse(
+                "forward",
+                forward.device_count() > 0,
+                "forward dev is not allowed",
+            )?,
+            M::Bridge | M::Private | M::Vepa | M::Passthrough | M::Hostdev => {
+                if mode != M::Bridge {
+                    refuse("bridge", bridge.name.is_some(), "bridge name is not allowed")?;
+                    refuse("bridge", bridge.zone.is_some(), "bridge zone is not allowed")?;
+                    refuse(
+                        "bridge",
+                        bridge.mac_table_manager.is_some(),
+                        "bridge macTableManager setting is not allowed",
+                    )?;
+                }
+                let own = bridge.delay.unwrap_or(0) != 0 || bridge.stp.is_some() || bridge.zone.is_some();
+                refuse(
+                    "bridge",
+                    own,
+                    "bridge delay/stp/zone options (of open, route, nat, and isolated mode) are not allowed",
+                )?;
+                let both = bridge.name.is_some() && (forward.device_count() > 0 || forward.pf.is_some());
+                refuse("bridge", both, "a bridge name beside a forward dev is not allowed")?;
+                refuse(
+                    "mtu",
+                    self.mtu != 0,
+                    "mtu size (of open, route, nat, and isolated mode) is not allowed",
+                )?;
+            }
+        }
+        Ok(())
+    }
+
+    /// What is implied.
+    fn fill_in(&mut self) {
+        if self.mode().has_own_bridge() {
+            self.bridge.stp.get_or_insert(true);
+            self.bridge.delay.get_or_insert(0);
+        } else {
+            (self.bridge.stp, self.bridge.delay) = (None, None);
+        }
+    }
+}

@@ -1,0 +1,161 @@
+//! A guest's place in a network: `<networkport>`.
+
+use virt_util::uuid::Uuid;
+use virt_util::xml::{
+    self, At, Doc, DocOptions, Element, Reader, Xml, XmlElement, XmlFlags, error_at, error_with,
+};
+use virt_util::{ErrorCode, Result};
+
+use super::forward::ForwardDriver;
+use crate::domain::hostdev::HostPciAddress;
+use crate::netdev::{Bandwidth, MacTableManager, MacvtapMode, VirtualPort, Vlan};
+use crate::values::MacAddress;
+
+/// A guest's place in a network.
+#[derive(Xml, Clone, Debug, Default, PartialEq)]
+#[xml(name = "networkport", body)]
+pub struct NetworkPort {
+    /// Its UUID.
+    #[xml("uuid")]
+    pub uuid: Uuid,
+    /// Name of the guest.
+    #[xml("owner/name")]
+    pub owner_name: String,
+    /// UUID of the guest.
+    #[xml("owner/uuid")]
+    pub owner_uuid: Uuid,
+    /// Port group of the network.
+    #[xml("group")]
+    pub group: Option<String>,
+    /// MAC address of the guest's interface.
+    #[xml("mac@address", nonempty)]
+    pub mac: MacAddress,
+    /// Port of a virtual switch.
+    #[xml("virtualport", omit_empty)]
+    pub virtual_port: Option<VirtualPort>,
+    /// Limits on throughput.
+    #[xml("bandwidth")]
+    pub bandwidth: Option<Bandwidth>,
+    /// VLAN tags.
+    #[xml("vlan")]
+    pub vlan: Option<Vlan>,
+    /// Whether guests do not reach each other.
+    #[xml("port@isolated")]
+    pub isolated: Option<bool>,
+    /// Whether the host applies the receive filters that the guest sets.
+    #[xml("rxfilters@trustGuest")]
+    pub trust_guest_rx_filters: Option<bool>,
+    /// What the guest is plugged into; none until the network driver has decided.
+    #[xml("plug")]
+    pub plug: Option<Plug>,
+}
+
+/// What a guest is plugged into.
+#[derive(Xml, Clone, Debug, PartialEq)]
+#[xml(name = "plug", union = "@type")]
+pub enum Plug {
+    /// A network's own bridge.
+    Network(BridgePlug),
+    /// A bridge of the host.
+    Bridge(BridgePlug),
+    /// A device of the host, shared through macvtap.
+    Direct(DirectPlug),
+    /// A PCI device of the host.
+    #[xml("hostdev-pci")]
+    HostdevPci(PciPlug),
+}
+
+/// A bridge.
+#[derive(Xml, Clone, Debug, Default, PartialEq, Eq)]
+pub struct BridgePlug {
+    /// Its name.
+    #[xml("@bridge")]
+    pub bridge: String,
+    /// Who maintains its forwarding table.
+    #[xml("@macTableManager")]
+    pub mac_table_manager: Option<MacTableManager>,
+}
+
+/// A device of the host, shared through macvtap.
+#[derive(Xml, Clone, Debug, Default, PartialEq, Eq)]
+pub struct DirectPlug {
+    /// Its name.
+    #[xml("@dev")]
+    pub device: String,
+    /// How frames are switched.
+    #[xml("@mode", default, always)]
+    pub mode: MacvtapMode,
+}
+
+/// A PCI device of the host.
+#[derive(Xml, Clone, Debug, Default, PartialEq, Eq)]
+#[xml(check = PciPlug::after_read)]
+pub struct PciPlug {
+    /// Whether it is taken from the host when it is used.
+    #[xml("@managed")]
+    pub managed: Option<bool>,
+    /// The host's driver for it.
+    #[xml("driver", omit_empty)]
+    pub driver: Option<ForwardDriver>,
+    /// The device.
+    #[xml("address", default, always, keep_empty)]
+    pub address: HostPciAddress,
+}
+
+impl PciPlug {
+    fn after_read(&mut self, element: Element<'_>, cx: &mut Reader) -> Result<()> {
+        if element.child("address").is_none() {
+            cx.fail(error_at(element, At::Text, "missing network port PCI address"))?;
+        }
+        Ok(())
+    }
+}
+
+impl NetworkPort {
+    /// Reads a port from text.
+    ///
+    /// # Errors
+    /// `XML_DETAIL` if the text is not well formed; `INTERNAL_ERROR` for a port without UUID, owner or MAC address, as in
+    /// libvirt; `XML_ERROR` for wrong values.
+    pub fn parse(source: &str, name: &str) -> Result<Self> {
+        Self::from_element(Doc::parse_with(source, &DocOptions::named(name))?.root())
+    }
+
+    /// Reads a port from its element.
+    ///
+    /// # Errors
+    /// As [`NetworkPort::parse`].
+    pub fn from_element(element: Element<'_>) -> Result<Self> {
+        xml::check_root(element, "networkport")?;
+        let owner = element.child_or_ghost("owner");
+        let text = |element: Element<'_>, name| element.child(name).is_some_and(|child| !child.text().is_empty());
+        for (there, what) in [
+            (text(element, "uuid"), "uuid"),
+            (text(owner, "name"), "owner name"),
+            (text(owner, "uuid"), "owner UUID"),
+            (
+                element
+                    .child("mac")
+                    .and_then(|mac| mac.attr("address"))
+                    .is_some_and(|mac| !mac.is_empty()),
+                "mac",
+            ),
+        ] {
+            if !there {
+                return Err(error_with(
+                    ErrorCode::INTERNAL_ERROR,
+                    element,
+                    At::Text,
+                    format_args!("network port has no {what}"),
+                ));
+            }
+        }
+        // libvirt has a word for no plug.
+        Self::read(element, &mut Reader::new(XmlFlags::empty()))
+    }
+
+    /// Writes the port as libvirt does.
+    pub fn format(&self) -> String {
+        xml::to_string(self, XmlFlags::empty())
+    }
+}
