@@ -2,10 +2,10 @@
 //!
 //! Not the guest's interfaces, which are [`crate::domain::interface`].
 
+use virt_util::Result;
 use virt_util::xml::{
     self, At, Doc, DocOptions, Element, Reader, Writer, Xml, XmlElement, XmlFlags, error_at,
 };
-use virt_util::Result;
 
 use crate::netdev::IpFamily;
 
@@ -289,11 +289,7 @@ impl Part {
         let in_bond = element.parent().is_some_and(|parent| parent.is("bond"));
         let allowed: &[InterfaceKind] = match in_bond {
             true => &[InterfaceKind::Ethernet],
-            false => &[
-                InterfaceKind::Ethernet,
-                InterfaceKind::Bond,
-                InterfaceKind::Vlan,
-            ],
+            false => &[InterfaceKind::Ethernet, InterfaceKind::Bond, InterfaceKind::Vlan],
         };
         if !allowed.contains(&self.kind.word) {
             let words: Vec<&str> = allowed.iter().map(|kind| kind.as_str()).collect();

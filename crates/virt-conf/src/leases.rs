@@ -69,7 +69,8 @@ pub fn to_dnsmasq(leases: &[Lease], server_duid: Option<&str>) -> String {
             word(&lease.client_id, "*")
         )
     };
-    let (v6, v4): (Vec<&Lease>, Vec<&Lease>) = leases.iter().partition(|lease| lease.ip_address.contains(':'));
+    let (v6, v4): (Vec<&Lease>, Vec<&Lease>) =
+        leases.iter().partition(|lease| lease.ip_address.contains(':'));
     let mut out: String = v4.iter().map(|lease| line(lease, &lease.mac_address)).collect();
     if let Some(duid) = server_duid {
         out.push_str(&format!("duid {duid}\n"));
@@ -142,8 +143,7 @@ pub fn addresses_of(
     let mut leases: Vec<(u64, IpAddr)> = Vec::new();
     let mut answer = Answer::default();
     for file in with_suffix(".status").filter(|file| !file.content.is_empty()) {
-        let list: Value =
-            serde_json::from_str(file.content).map_err(|error| wrong(file.name, &error))?;
+        let list: Value = serde_json::from_str(file.content).map_err(|error| wrong(file.name, &error))?;
         let list = list
             .as_array()
             .ok_or_else(|| wrong(file.name, &"it does not contain the leases array"))?;
@@ -163,7 +163,9 @@ pub fn addresses_of(
             if expiry > 0 && expiry < now {
                 continue;
             }
-            let Some(address) = text("ip-address") else { continue };
+            let Some(address) = text("ip-address") else {
+                continue;
+            };
             answer.found = true;
             let address = ip::parse(address)
                 .ok_or_else(|| wrong(file.name, &format_args!("'{address}' is no address")))?;
@@ -245,7 +247,8 @@ mod tests {
 
     #[test]
     fn names_are_answered_as_libvirt_does() {
-        let texts = |answer: Answer| -> Vec<String> { answer.addresses.into_iter().map(ip::format).collect() };
+        let texts =
+            |answer: Answer| -> Vec<String> { answer.addresses.into_iter().map(ip::format).collect() };
         assert_eq!(
             texts(ask("WEB", NameOf::Host, Family::Inet)),
             ["10.0.0.5", "10.0.0.6"]

@@ -63,10 +63,7 @@ impl MacMap {
             })
             .filter_map(|entry| entry.get("macs").and_then(Value::as_array))
             .flatten();
-        Ok(macs
-            .filter_map(Value::as_str)
-            .map(str::to_owned)
-            .collect())
+        Ok(macs.filter_map(Value::as_str).map(str::to_owned).collect())
     }
 
     /// Writes the file, guests sorted by name.

@@ -102,7 +102,10 @@ pub fn mask_of_prefix(address: IpAddr, prefix: u32) -> Option<IpAddr> {
     let width = width(address);
     let zeros = width.checked_sub(prefix)?;
     let all = u128::MAX >> (128 - width);
-    Some(from_bits(address, all & u128::MAX.checked_shl(zeros).unwrap_or(0)))
+    Some(from_bits(
+        address,
+        all & u128::MAX.checked_shl(zeros).unwrap_or(0),
+    ))
 }
 
 /// How many leading ones a mask has; `None` if a one follows a zero.
@@ -255,7 +258,10 @@ mod tests {
             assert_eq!(prefix_of_mask(ip(mask)), prefix, "{mask}");
         }
         assert_eq!(mask_of_prefix(ip("1.1.1.1"), 33), None);
-        assert_eq!(mask_of_prefix(ip("::"), 128).map(format).unwrap(), "ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff");
+        assert_eq!(
+            mask_of_prefix(ip("::"), 128).map(format).unwrap(),
+            "ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff"
+        );
         assert_eq!(network(ip("192.168.5.9"), 22), Some(ip("192.168.4.0")));
         assert_eq!(network(ip("192.168.5.9"), 0), Some(ip("0.0.0.0")));
         assert_eq!(broadcast(ip("192.168.5.9"), 22), Some(ip("192.168.7.255")));
@@ -267,7 +273,11 @@ mod tests {
     fn ranges_lie_in_their_network() {
         let ip = |text: &str| parse(text).unwrap();
         let check = |start, end, network: Option<(&str, u32)>| {
-            check_range(ip(start), ip(end), network.map(|(address, prefix)| (ip(address), Some(prefix))))
+            check_range(
+                ip(start),
+                ip(end),
+                network.map(|(address, prefix)| (ip(address), Some(prefix))),
+            )
         };
         let home = Some(("192.168.122.1", 24));
         assert_eq!(check("192.168.122.2", "192.168.122.254", home).unwrap(), 253);

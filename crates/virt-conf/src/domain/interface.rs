@@ -13,8 +13,8 @@ use super::private_data::{self, PrivateData};
 use crate::values::MacAddress;
 
 pub use crate::netdev::{
-    Bandwidth, BandwidthRate, IpFamily, MacTableManager, MacvtapMode, NativeVlanMode, Route, VirtualPort, VirtualPortParameters,
-    VirtualPortType, Vlan, VlanTag,
+    Bandwidth, BandwidthRate, IpFamily, MacTableManager, MacvtapMode, NativeVlanMode, Route, VirtualPort,
+    VirtualPortParameters, VirtualPortType, Vlan, VlanTag,
 };
 pub use crate::nwfilter::FilterReference;
 

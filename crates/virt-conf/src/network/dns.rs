@@ -119,7 +119,10 @@ impl Dns {
 
     /// Whether there is no record and no forwarder.
     pub fn is_bare(&self) -> bool {
-        self.forwarders.is_empty() && self.texts.is_empty() && self.services.is_empty() && self.hosts.is_empty()
+        self.forwarders.is_empty()
+            && self.texts.is_empty()
+            && self.services.is_empty()
+            && self.hosts.is_empty()
     }
 }
 

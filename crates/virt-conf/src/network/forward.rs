@@ -161,8 +161,7 @@ impl Forward {
             wrong("pf", "missing required dev attribute in <pf> element".to_owned())?;
         }
         if self.device.is_some() && (!self.addresses.is_empty() || element.child("pf").is_some()) {
-            let what =
-                "the <forward> 'dev' attribute cannot be used when <address> or <pf> sub-elements are present";
+            let what = "the <forward> 'dev' attribute cannot be used when <address> or <pf> sub-elements are present";
             wrong("address", what.to_owned())?;
         }
         if let Some(device) = &self.device {
@@ -262,8 +261,7 @@ impl Nat {
             }
         }
         if let Some(addresses) = &self.addresses
-            && let Err(error) =
-                virt_util::ip::check_range(addresses.start.into(), addresses.end.into(), None)
+            && let Err(error) = virt_util::ip::check_range(addresses.start.into(), addresses.end.into(), None)
         {
             cx.fail(error_with(
                 error.code(),

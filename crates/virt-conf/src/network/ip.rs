@@ -153,13 +153,7 @@ impl DhcpHost {
     ///
     /// # Errors
     /// `XML_ERROR`.
-    pub fn check(
-        &self,
-        element: Element<'_>,
-        cx: &mut Reader,
-        is_ipv6: bool,
-        partial: bool,
-    ) -> Result<()> {
+    pub fn check(&self, element: Element<'_>, cx: &mut Reader, is_ipv6: bool, partial: bool) -> Result<()> {
         let mut wrong = |at: At<'_>, what: String| cx.fail(error_at(element, at, what));
         if let Some(mac) = &self.mac {
             let at = At::Attribute("mac");
@@ -181,8 +175,7 @@ impl DhcpHost {
         if let Some(id) = &self.id
             && let Some(bad) = id.chars().find(|c| !c.is_ascii_hexdigit() && *c != ':')
         {
-            let what =
-                format!("invalid character '{bad}' in id '{id}': hexadecimal digits and ':' expected");
+            let what = format!("invalid character '{bad}' in id '{id}': hexadecimal digits and ':' expected");
             wrong(At::Attribute("id"), what)?;
         }
         if let Some(name) = &self.name
@@ -216,10 +209,7 @@ impl DhcpHost {
 
     /// Whether both have MAC addresses and these are the same.
     pub fn has_mac_of(&self, other: &Self) -> bool {
-        let parse = |mac: &Option<String>| {
-            mac.as_deref()
-                .and_then(|mac| MacAddress::parse_value(mac).ok())
-        };
+        let parse = |mac: &Option<String>| mac.as_deref().and_then(|mac| MacAddress::parse_value(mac).ok());
         parse(&self.mac).is_some_and(|mac| Some(mac) == parse(&other.mac))
     }
 }

@@ -358,11 +358,7 @@ impl Network {
             let what = format!("invalid multicast bridge mac address '{mac}'");
             cx.fail(error_at(element, At::Child("mac"), what))?;
         }
-        if self
-            .virtual_port
-            .as_ref()
-            .is_some_and(|port| port.kind.is_none())
-        {
+        if self.virtual_port.as_ref().is_some_and(|port| port.kind.is_none()) {
             cx.fail(error_at(
                 element,
                 At::Child("virtualport"),
@@ -417,11 +413,7 @@ impl Network {
         match mode {
             M::None => {}
             M::Route | M::Nat => {
-                refuse(
-                    "forward",
-                    self.ips.is_empty(),
-                    "forwarding without an IP address",
-                )?;
+                refuse("forward", self.ips.is_empty(), "forwarding without an IP address")?;
                 refuse(
                     "forward",
                     forward.device_count() > 1,
@@ -450,7 +442,11 @@ impl Network {
                     "bridge delay/stp/zone options (of open, route, nat, and isolated mode) are not allowed",
                 )?;
                 let both = bridge.name.is_some() && (forward.device_count() > 0 || forward.pf.is_some());
-                refuse("bridge", both, "a bridge name beside a forward dev is not allowed")?;
+                refuse(
+                    "bridge",
+                    both,
+                    "a bridge name beside a forward dev is not allowed",
+                )?;
                 refuse(
                     "mtu",
                     self.mtu != 0,

@@ -128,7 +128,8 @@ impl NetworkPort {
     pub fn from_element(element: Element<'_>) -> Result<Self> {
         xml::check_root(element, "networkport")?;
         let owner = element.child_or_ghost("owner");
-        let text = |element: Element<'_>, name| element.child(name).is_some_and(|child| !child.text().is_empty());
+        let text =
+            |element: Element<'_>, name| element.child(name).is_some_and(|child| !child.text().is_empty());
         for (there, what) in [
             (text(element, "uuid"), "uuid"),
             (text(owner, "name"), "owner name"),

@@ -372,10 +372,7 @@ impl Network {
         self.expect(root, "portgroup")?;
         let group = PortGroup::read(root, cx)?;
         let name = &self.name;
-        let found = self
-            .port_groups
-            .iter()
-            .position(|known| known.name == group.name);
+        let found = self.port_groups.iter().position(|known| known.name == group.name);
         match found {
             None if !command.is_add() => {
                 return Err(invalid(format_args!(

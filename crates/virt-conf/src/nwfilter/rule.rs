@@ -156,10 +156,7 @@ impl Rule {
     fn write_details(&self, protocol: &'static Protocol, negative: bool, w: &mut Writer) -> bool {
         let mut written = false;
         for attribute in protocol.attributes() {
-            let Some(one) = self
-                .get(attribute.name)
-                .filter(|one| one.negative == negative)
-            else {
+            let Some(one) = self.get(attribute.name).filter(|one| one.negative == negative) else {
                 continue;
             };
             if !std::mem::replace(&mut written, true) {

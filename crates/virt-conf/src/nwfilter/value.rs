@@ -6,9 +6,9 @@
 use std::fmt::Write;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
+use virt_util::ip;
 use virt_util::xml::schema::ValueSchema;
 use virt_util::xml::{XmlValue, escape_into, scan_integer};
-use virt_util::ip;
 
 use super::parameters::Variable;
 use crate::values::MacAddress;
@@ -369,10 +369,7 @@ fn mask(text: &str, bits: u32, address: impl Fn(&str) -> Option<IpAddr>) -> Opti
 
 /// Ones, then zeros.
 fn is_mask(mac: MacAddress) -> bool {
-    let bits = mac
-        .0
-        .iter()
-        .fold(0u64, |bits, byte| bits << 8 | u64::from(*byte));
+    let bits = mac.0.iter().fold(0u64, |bits, byte| bits << 8 | u64::from(*byte));
     let zeros = bits.trailing_zeros().min(48);
     bits >> zeros == (1u64 << (48 - zeros)) - 1
 }

@@ -115,6 +115,7 @@ fn interface(entry: &str, format: XenFormat) -> std::result::Result<Interface, S
     if let Some(text) = value("rate") {
         let average = rate(text).ok_or_else(|| format!("'{text}' is no rate such as '10MB/s'"))?;
         card.link.bandwidth = Some(Bandwidth {
+            class_id: 0,
             inbound: None,
             outbound: Some(BandwidthRate {
                 average,

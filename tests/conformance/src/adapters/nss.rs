@@ -35,17 +35,8 @@ pub fn lookup(case: &Case, corpus: &Corpus) -> Outcome {
         let now = SystemTime::now()
             .duration_since(UNIX_EPOCH)
             .map_err(|error| error.to_string())?;
-        let have = addresses_of_one_family(case.text("name")?, name_of, family, &files, now.as_secs()).map(
-            |answer| {
-                json!(
-                    answer
-                        .addresses
-                        .into_iter()
-                        .map(ip::format)
-                        .collect::<Vec<_>>()
-                )
-            },
-        );
+        let have = addresses_of_one_family(case.text("name")?, name_of, family, &files, now.as_secs())
+            .map(|answer| json!(answer.addresses.into_iter().map(ip::format).collect::<Vec<_>>()));
         Ok(Outcome::of_value(case, have, case.param("addresses")))
     };
     run().into()
