@@ -13,18 +13,23 @@
 //! | [`Store`], [`StatusFolder`] | definitions, autostart links and status files on disk |
 //! | [`secrets`] | definitions and values of secrets on disk |
 //! | [`volumes`] | the volumes of a pool, by name, key and path |
+//! | [`Clash`] | what keeps a definition from being taken in |
+//! | [`networks`], [`filters`] | the files, keys and rules of networks with ports, of filters with bindings |
 //! | [`OrderedEvents`] | what happened to an object, told in order |
 //! | [`guest_matches`] | which guests a listing asks for |
 //!
 //! A change goes: take the lane ([`Registry::enter`] or [`job::JobLane::begin`]), make it durable, commit and publish,
 //! let the lane go, tell the events. Reading takes a snapshot and no lock.
 
+mod clash;
 mod events;
+pub mod filters;
 mod guest_filter;
 mod impact;
 mod index;
 pub mod job;
 mod kind;
+pub mod networks;
 mod node_devices;
 mod object;
 mod pools;
@@ -32,6 +37,7 @@ pub mod secrets;
 mod store;
 pub mod volumes;
 
+pub use clash::Clash;
 pub use events::OrderedEvents;
 pub use guest_filter::{GuestFacts, guest_matches};
 pub use impact::Affected;

@@ -204,7 +204,7 @@ fn default_route(gateway: &str, six: bool) -> Option<Route> {
         std::net::Ipv4Addr::UNSPECIFIED.into()
     };
     Some(Route {
-        family: Some(family(six).as_str().to_owned()),
+        family: Some(family(six)),
         address: any,
         netmask: None,
         prefix: None,

@@ -10,8 +10,9 @@ use virt_util::time::{Clock, SystemClock};
 use virt_util::uuid::Uuid;
 use virt_util::{ErrorCode, Result, VirtError};
 
+use super::clash::Clash;
 use super::job::{Asker, Job, JobGuard, JobLane, LaneLimits};
-use super::kind::{Definition, Kind, error, with_uuid};
+use super::kind::{Definition, Kind, error};
 use super::object::{Life, Object, Snapshot};
 
 /// Why an object of some name and UUID is entered.
@@ -93,12 +94,8 @@ impl<K: Kind> Registry<K> {
 
     /// [`Registry::by_name`] with the error for none.
     pub fn find_name(&self, name: &str) -> Result<Arc<Object<K>>> {
-        self.by_name(name).ok_or_else(|| {
-            error::<K>(
-                K::NOT_FOUND,
-                format_args!("no {} with matching name '{name}'", K::NOUN),
-            )
-        })
+        self.by_name(name)
+            .ok_or_else(|| error::<K>(K::NOT_FOUND, K::no_such_name(name)))
     }
 
     /// All objects, in the order in which they came.
@@ -330,7 +327,7 @@ impl<K: Kind> Index<K> {
                 K::check_neighbour(&known.snapshot(), definition)?;
             }
         }
-        let (name, noun) = (definition.name(), K::SHORT_NOUN);
+        let name = definition.name();
         let by_name = self.by_name.get(name);
         let known = match definition.uuid() {
             None => by_name,
@@ -341,8 +338,8 @@ impl<K: Kind> Index<K> {
             return Ok(Some(Arc::clone(known)));
         }
         let uuid = match by_name {
-            Some(known) => with_uuid(known.uuid()),
-            None if self.reserved.contains(name) => String::new(),
+            Some(known) => known.uuid(),
+            None if self.reserved.contains(name) => None,
             None => {
                 let keys = K::keys(definition);
                 let taken = keys.iter().find_map(|key| Some((self.by_key.get(key)?, key)));
@@ -352,10 +349,7 @@ impl<K: Kind> Index<K> {
                 };
             }
         };
-        Err(error::<K>(
-            ErrorCode::OPERATION_FAILED,
-            format_args!("{noun} '{name}' already exists{uuid}"),
-        ))
+        Err(K::clash(&Clash::Name { name, uuid }))
     }
 
     fn insert(&mut self, definition: &K::Definition, object: &Arc<Object<K>>) {
@@ -465,10 +459,9 @@ fn visible<K: Kind>(object: Option<&Arc<Object<K>>>) -> Option<Arc<Object<K>>> {
 fn check_purpose<K: Kind>(object: &Object<K>, purpose: Purpose) -> Result<()> {
     let snapshot = object.snapshot();
     if purpose == Purpose::Create && snapshot.is_active() {
-        return Err(error::<K>(
-            ErrorCode::OPERATION_INVALID,
-            format_args!("{} '{}' is already active", K::NOUN, snapshot.name()),
-        ));
+        return Err(K::clash(&Clash::Active {
+            name: snapshot.name(),
+        }));
     }
     Ok(())
 }

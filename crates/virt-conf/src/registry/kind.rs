@@ -6,6 +6,7 @@ use std::hash::Hash;
 use virt_util::uuid::Uuid;
 use virt_util::{ErrorCode, ErrorDomain, Result, VirtError};
 
+use super::clash::Clash;
 use super::object::Snapshot;
 
 /// A kind of object: domains of one driver, networks, secrets …
@@ -44,15 +45,10 @@ pub trait Kind: Sized + 'static {
         if known.name() == new.name() {
             return Ok(());
         }
-        Err(error::<Self>(
-            ErrorCode::OPERATION_FAILED,
-            format_args!(
-                "{} '{}' is already defined{}",
-                Self::SHORT_NOUN,
-                known.name(),
-                with_uuid(known.life.current().uuid())
-            ),
-        ))
+        Err(Self::clash(&Clash::Uuid {
+            name: known.name(),
+            uuid: known.life.current().uuid(),
+        }))
     }
 
     /// Whether `new` may stand beside an object of another name: where two objects cannot have the same source. It is asked
@@ -73,6 +69,16 @@ pub trait Kind: Sized + 'static {
             ErrorCode::OPERATION_FAILED,
             format_args!("{key:?} belongs to {} '{}'", Self::SHORT_NOUN, known.name()),
         )
+    }
+
+    /// The error for a definition that clashes with an object.
+    fn clash(clash: &Clash<'_>) -> VirtError {
+        clash.usual::<Self>()
+    }
+
+    /// What is said of a name that no object has.
+    fn no_such_name(name: &str) -> String {
+        format!("no {} with matching name '{name}'", Self::NOUN)
     }
 }
 

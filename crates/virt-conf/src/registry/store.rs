@@ -285,6 +285,11 @@ impl StatusFolder {
         self
     }
 
+    /// The status file of the object `name`. `VIR_ERR_XML_ERROR` for a name that can be no file's.
+    pub fn path(&self, name: &str) -> Result<PathBuf> {
+        file_in(&self.folder, name)
+    }
+
     /// Makes the folder if it is missing.
     pub fn prepare(&self) -> Result<()> {
         durable::make_folder(&self.folder, 0o700)

@@ -1,0 +1,242 @@
+use super::*;
+use std::fs;
+use std::process::{Command, Stdio};
+
+use virt_util::durable;
+
+use super::super::index::{Purpose, Registry};
+use super::super::job::Asker;
+use crate::domain::normalize::SystemRandomness;
+
+fn filter(name: &str, number: u128, references: &[&str]) -> Filter {
+    let references: String = references
+        .iter()
+        .map(|name| format!("<filterref filter='{name}'/>"))
+        .collect();
+    let mut filter = Filter::parse(&format!("<filter name='{name}'>{references}</filter>"), "test").unwrap();
+    filter.uuid = Some(Uuid::from_u128(number));
+    filter
+}
+
+fn binding(port: &str, filter: &str) -> FilterBinding {
+    FilterBinding::parse(
+        &format!(
+            "<filterbinding><owner><name>g</name><uuid>00000000-0000-0000-0000-000000000001</uuid></owner>\
+             <portdev name='{port}'/><mac address='52:54:00:00:00:01'/><filterref filter='{filter}'/></filterbinding>"
+        ),
+        "test",
+    )
+    .unwrap()
+}
+
+fn filters(root: &Path) -> FilterFiles {
+    let files = FilterFiles::new(root.join("nwfilter"));
+    files.prepare().unwrap();
+    files
+}
+
+fn bindings(root: &Path) -> BindingFiles {
+    let files = BindingFiles::new(root.join("nwfilter-binding"));
+    files.prepare().unwrap();
+    files
+}
+
+#[test]
+fn filters_come_back_and_get_uuids_once() {
+    let root = tempfile::tempdir().unwrap();
+    let files = filters(root.path());
+    files.store.save(&filter("a", 1, &["b", "c"])).unwrap();
+    files.store.save(&filter("b", 2, &[])).unwrap();
+    fs::write(root.path().join("nwfilter/plain.xml"), "<filter name='plain'/>").unwrap();
+    fs::write(root.path().join("nwfilter/README"), "x").unwrap();
+    let once = files.load(&SystemRandomness).unwrap();
+    let again = files.load(&SystemRandomness).unwrap();
+    assert!(once.failed.is_empty() && again.failed.is_empty());
+    assert_eq!(once.filters, again.filters);
+    assert_eq!(once.filters.len(), 3);
+    assert!(once.filters[2].uuid.is_some());
+    let text = fs::read_to_string(root.path().join("nwfilter/a.xml")).unwrap();
+    assert!(text.contains("  virsh nwfilter-edit a\n"), "{text}");
+}
+
+#[test]
+fn loops_and_clashes_stay_out() {
+    let root = tempfile::tempdir().unwrap();
+    let files = filters(root.path());
+    files.store.save(&filter("a", 1, &["b"])).unwrap();
+    files.store.save(&filter("b", 2, &["c"])).unwrap();
+    files.store.save(&filter("c", 3, &["a"])).unwrap();
+    files.store.save(&filter("d", 1, &[])).unwrap();
+    let loaded = files.load(&SystemRandomness).unwrap();
+    let names: Vec<&str> = loaded.filters.iter().map(|filter| filter.name.as_str()).collect();
+    assert_eq!(names, ["a", "b"]);
+    let texts: Vec<&str> = loaded.failed.iter().map(|(_, error)| error.detail()).collect();
+    assert_eq!(
+        texts,
+        [
+            "filter would introduce a loop",
+            "filter with same UUID but different name ('a') already exists"
+        ]
+    );
+}
+
+#[test]
+fn clashes_have_libvirts_codes_and_texts() {
+    let registry = Registry::<FilterKind>::new();
+    let enter = |filter: Filter| {
+        registry
+            .enter(
+                &Arc::new(filter),
+                Purpose::Define,
+                &Asker::new("test"),
+                Default::default,
+            )
+            .map(|entered| entered.commit())
+            .map(|_| ())
+    };
+    enter(filter("a", 1, &[])).unwrap();
+    let error = enter(filter("a", 2, &[])).unwrap_err();
+    assert_eq!(
+        (error.code(), error.domain()),
+        (ErrorCode::OPERATION_FAILED, ErrorDomain::NWFILTER)
+    );
+    assert_eq!(
+        error.detail(),
+        "filter 'a' already exists with uuid 00000000-0000-0000-0000-000000000001"
+    );
+    let error = enter(filter("b", 1, &[])).unwrap_err();
+    assert_eq!(
+        error.detail(),
+        "filter with same UUID but different name ('a') already exists"
+    );
+    let error = registry.find_name("zz").unwrap_err();
+    assert_eq!(
+        error.message(),
+        "Network filter not found: no nwfilter with matching name 'zz'"
+    );
+
+    let registry = Registry::<BindingKind>::new();
+    let enter = |port: &str| {
+        let definition = Arc::new(binding(port, "f"));
+        let (object, _job) = registry
+            .enter(
+                &definition,
+                Purpose::Create,
+                &Asker::new("test"),
+                Default::default,
+            )?
+            .commit();
+        object.publish(|snapshot| {
+            snapshot.life = super::super::object::Life::Active {
+                live: definition,
+                next: None,
+            };
+        });
+        Ok::<_, VirtError>(())
+    };
+    enter("vnet0").unwrap();
+    let error = enter("vnet0").unwrap_err();
+    assert_eq!(error.code(), ErrorCode::OPERATION_FAILED);
+    assert_eq!(error.detail(), "binding 'vnet0' already exists");
+    let error = registry.find_name("vnet1").unwrap_err();
+    assert_eq!(
+        error.message(),
+        "Network filter binding not found: no nwfilter binding for port dev 'vnet1'"
+    );
+}
+
+#[test]
+fn bindings_come_back() {
+    let root = tempfile::tempdir().unwrap();
+    let files = bindings(root.path());
+    files.save(&binding("vnet0", "a")).unwrap();
+    files.save(&binding("vnet1", "b")).unwrap();
+    fs::write(
+        root.path().join("nwfilter-binding/vnet9.xml"),
+        FilterBindingStatus {
+            binding: binding("vnet0", "a"),
+        }
+        .format(),
+    )
+    .unwrap();
+    let loaded = files.load().unwrap();
+    assert_eq!(loaded[0].1.as_ref().unwrap(), &binding("vnet0", "a"));
+    assert!(loaded[2].1.is_err());
+    assert!(files.remove("vnet0").unwrap() && !files.remove("vnet0").unwrap());
+    let text = fs::read_to_string(root.path().join("nwfilter-binding/vnet1.xml")).unwrap();
+    assert!(text.contains("  virsh nwfilter-binding-create vnet1\n"), "{text}");
+}
+
+/// The changes that a kill must not cut in two.
+const CHANGES: &[&str] = &["define", "undefine", "bind", "unbind"];
+
+fn contents(root: &Path) -> Vec<String> {
+    let stored = filters(root).load(&SystemRandomness).unwrap();
+    let bound = bindings(root).load().unwrap();
+    assert!(stored.failed.is_empty());
+    let filters = stored.filters.iter().map(|filter| filter.format());
+    let bindings = bound.into_iter().map(|(_, binding)| binding.unwrap().format());
+    filters.chain(bindings).collect()
+}
+
+fn prepare(root: &Path) {
+    filters(root).store.save(&filter("a", 1, &[])).unwrap();
+    bindings(root).save(&binding("vnet0", "a")).unwrap();
+}
+
+fn change(name: &str, root: &Path) -> Result<()> {
+    match name {
+        "define" => filters(root).store.save(&filter("a", 1, &["b"])),
+        "undefine" => filters(root).store.remove("a").map(|_| ()),
+        "bind" => bindings(root).save(&binding("vnet0", "b")),
+        _ => bindings(root).remove("vnet0").map(|_| ()),
+    }
+}
+
+/// The body of the process that is killed: does nothing in an ordinary run of the tests.
+#[test]
+fn victim() {
+    if let (Some(root), Ok(name)) = (
+        std::env::var_os("FILTER_TEST_ROOT"),
+        std::env::var("FILTER_TEST_CHANGE"),
+    ) {
+        change(&name, Path::new(&root)).unwrap();
+    }
+}
+
+#[test]
+fn a_kill_at_each_point_leaves_old_or_new() {
+    for name in CHANGES {
+        let root = tempfile::tempdir().unwrap();
+        prepare(root.path());
+        let before = contents(root.path());
+        change(name, root.path()).unwrap();
+        let after = contents(root.path());
+        let mut kills = 0;
+        for point in durable::FAIL_POINTS {
+            let root = tempfile::tempdir().unwrap();
+            prepare(root.path());
+            let status = Command::new(std::env::current_exe().unwrap())
+                .args([
+                    "--exact",
+                    "registry::filters::tests::victim",
+                    "--test-threads=1",
+                    "--quiet",
+                ])
+                .env("FILTER_TEST_ROOT", root.path())
+                .env("FILTER_TEST_CHANGE", name)
+                .env("VIRT_FAIL_POINT", format!("{}=kill@1", point.name()))
+                .stdout(Stdio::null())
+                .status()
+                .unwrap();
+            let left = contents(root.path());
+            kills += usize::from(!status.success());
+            assert!(
+                left == before || left == after,
+                "{name} killed at {}: {left:?}",
+                point.name()
+            );
+        }
+        assert!(kills >= 1, "{name} was never killed");
+    }
+}
