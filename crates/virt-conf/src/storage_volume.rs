@@ -94,7 +94,7 @@ pub struct Volume {
     #[xml("capacity", with = storage_bytes, default, always)]
     pub capacity: u64,
     /// Bytes that are set aside at once; the whole capacity if nothing is said.
-    #[xml("allocation", with = storage_bytes, always, write_as = Some(self.allocation.unwrap_or(self.capacity)))]
+    #[xml("allocation", with = storage_bytes, read_when = has_text(element, "allocation"), always, write_as = Some(self.allocation.unwrap_or(self.capacity)))]
     pub allocation: Option<u64>,
     /// Bytes that the host uses for it, as the driver found them, 0 for unknown; not read.
     #[xml("physical", with = bytes, default, read_when = false)]

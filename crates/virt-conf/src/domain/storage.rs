@@ -416,7 +416,7 @@ pub struct ReservationSource {
 #[xml(name = "auth", check = StorageAuth::after_read)]
 pub struct StorageAuth {
     /// How the client authenticates; said in storage pools only.
-    #[xml("@type")]
+    #[xml("@*", with = auth_type, reads("@type"))]
     pub kind: Option<StorageAuthType>,
     /// User name.
     #[xml("@username")]
@@ -441,12 +441,70 @@ pub struct SecretReference {
     pub usage: Option<String>,
 }
 
+/// A required attribute where a word that is none is unsupported, as in libvirt.
+macro_rules! supported_word {
+    ($module:ident, $name:literal, $type:ty) => {
+        mod $module {
+            use super::*;
+            use crate::values::unsupported_word;
+
+            pub(super) fn read(element: Element<'_>, cx: &mut Reader) -> Result<$type> {
+                let word = element.attr($name).filter(|word| !word.is_empty());
+                let word = word.ok_or_else(|| virt_util::xml::missing(element, At::Attribute($name)))?;
+                let found = <$type>::from_word(&word);
+                if found.is_none() {
+                    let words = <$type>::WORDS.iter().copied();
+                    cx.fail(unsupported_word(
+                        element,
+                        At::Attribute($name),
+                        &word,
+                        words,
+                    ))?;
+                }
+                Ok(found.unwrap_or_default())
+            }
+
+            pub(super) fn write(value: &$type, w: &mut Writer) {
+                w.attribute($name, value.as_str());
+            }
+        }
+    };
+}
+
+supported_word!(encryption_format, "format", EncryptionFormat);
+supported_word!(encryption_secret_type, "type", EncryptionSecretType);
+
+/// How the client authenticates; `none` says nothing.
+mod auth_type {
+    use super::*;
+    use crate::values::unsupported_word;
+
+    pub(super) fn read(element: Element<'_>, cx: &mut Reader) -> Result<Option<StorageAuthType>> {
+        let said = |word: &std::borrow::Cow<'_, str>| !matches!(&**word, "" | "none");
+        let Some(word) = element.attr("type").filter(said) else {
+            return Ok(None);
+        };
+        let found = StorageAuthType::from_word(&word);
+        if found.is_none() {
+            let words = StorageAuthType::WORDS.iter().copied();
+            cx.fail(unsupported_word(element, At::Attribute("type"), &word, words))?;
+        }
+        Ok(found)
+    }
+
+    pub(super) fn write(value: &Option<StorageAuthType>, w: &mut Writer) {
+        if let Some(kind) = value {
+            w.attribute("type", kind.as_str());
+        }
+    }
+}
+
 /// How data are encrypted.
 #[derive(Xml, Clone, Debug, Default, PartialEq, Eq)]
 #[xml(name = "encryption", body, check = Encryption::after_read)]
 pub struct Encryption {
     /// Format.
-    #[xml("@format")]
+    #[xml("@*", with = encryption_format, reads("@format"))]
     pub format: EncryptionFormat,
     /// Who decrypts.
     #[xml("@engine")]
@@ -467,7 +525,7 @@ pub struct Encryption {
 #[xml(name = "secret", check = EncryptionSecret::after_read)]
 pub struct EncryptionSecret {
     /// Kind of secret.
-    #[xml("@type")]
+    #[xml("@*", with = encryption_secret_type, reads("@type"))]
     pub kind: EncryptionSecretType,
     /// Its UUID.
     #[xml("@uuid")]
