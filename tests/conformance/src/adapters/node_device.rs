@@ -35,17 +35,19 @@ pub fn xml2xml(case: &Case, corpus: &Corpus) -> Outcome {
         } else {
             XmlFlags::empty()
         };
-        let have = NodeDevice::parse(&corpus.input(case)?, "input").map(|mut device| {
+        let format = |source: &str| {
+            let mut device = NodeDevice::parse(source, "input")?;
             complete(&mut device);
             if flags.is_empty() {
                 device.activate();
             }
-            device.format(flags)
-        });
-        Ok(Outcome::of_text(
+            Ok(device.format(flags))
+        };
+        Ok(both(
             case,
-            have,
-            corpus.expected(case, "xml")?.as_deref(),
+            format,
+            &corpus.input(case)?,
+            corpus.expected(case, "xml")?,
         ))
     };
     run().into()

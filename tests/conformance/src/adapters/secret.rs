@@ -10,14 +10,16 @@ use crate::outcome::Outcome;
 /// Read and write.
 pub fn xml2xml(case: &Case, corpus: &Corpus) -> Outcome {
     let run = || -> Result<Outcome, String> {
-        let have = Secret::parse(&corpus.input(case)?, "input").map(|mut secret| {
+        let format = |source: &str| {
+            let mut secret = Secret::parse(source, "input")?;
             secret.normalize(&CountingRandomness);
-            secret.format()
-        });
-        Ok(Outcome::of_text(
+            Ok(secret.format())
+        };
+        Ok(both(
             case,
-            have,
-            corpus.expected(case, "xml")?.as_deref(),
+            format,
+            &corpus.input(case)?,
+            corpus.expected(case, "xml")?,
         ))
     };
     run().into()

@@ -36,11 +36,12 @@ pub fn both(
 /// Read a pool and write it.
 pub fn pool(case: &Case, corpus: &Corpus) -> Outcome {
     let run = || -> Result<Outcome, String> {
-        let have = read_pool(&corpus.input(case)?).map(|pool| pool.format());
-        Ok(Outcome::of_text(
+        let format = |source: &str| read_pool(source).map(|pool| pool.format());
+        Ok(both(
             case,
-            have,
-            corpus.expected(case, "xml")?.as_deref(),
+            format,
+            &corpus.input(case)?,
+            corpus.expected(case, "xml")?,
         ))
     };
     run().into()
@@ -76,12 +77,9 @@ pub fn volume(case: &Case, corpus: &Corpus) -> Outcome {
         } else {
             CapacityRule::Required
         };
-        let have = Volume::parse(&file("vol")?, pool.kind, capacity, "input").map(|volume| volume.format());
-        Ok(Outcome::of_text(
-            case,
-            have,
-            corpus.expected(case, "xml")?.as_deref(),
-        ))
+        let format =
+            |source: &str| Volume::parse(source, pool.kind, capacity, "input").map(|volume| volume.format());
+        Ok(both(case, format, &file("vol")?, corpus.expected(case, "xml")?))
     };
     run().into()
 }
