@@ -1,5 +1,6 @@
 //! The catalogue of CPU models holds the facts of libvirt's CPU map, where that is at hand, and its arithmetic the rules
 //! that one would expect.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on ends")]
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;

@@ -224,7 +224,7 @@ fn pretty(bytes: u64) -> (u64, &'static str) {
     let units = ["B", "KiB", "MiB", "GiB", "TiB", "PiB"];
     let mut value = bytes;
     for unit in units.into_iter().take(5) {
-        if value == 0 || value % 1024 != 0 {
+        if value == 0 || !value.is_multiple_of(1024) {
             return (value, unit);
         }
         value /= 1024;

@@ -4,8 +4,8 @@
 //! processor is asked, as far as the caller has done so: nothing is read here.
 
 use virt_conf::cpu::{
-    Cpu, CpuCheck, CpuDocument, CpuFallback, CpuFeature, CpuFeaturePolicy, CpuMatch, CpuMode,
-    CpuModel as ModelName, CpuSignature,
+    Cpu, CpuCheck, CpuDocument, CpuFallback, CpuFeature, CpuFeaturePolicy, CpuMode, CpuModel as ModelName,
+    CpuSignature,
 };
 use virt_conf::cpu_models::{self, Comparison, CpuData, HypervisorModel, HypervisorModels};
 use virt_util::arch::Arch;
@@ -129,7 +129,7 @@ impl CpuModelInfo {
 /// What QEMU says of the host's CPU.
 enum Told {
     /// This.
-    Cpu(Cpu),
+    Cpu(Box<Cpu>),
     /// Nothing; the processor is to be asked.
     Nothing,
     /// It never does for this kind of guest.
@@ -144,7 +144,7 @@ fn told(caps: &QemuCaps, accel: Accel, models: Option<&HypervisorModels>, migrat
     }
     if arch.is_s390() {
         return Ok(match info {
-            Some(info) => Told::Cpu(s390_model(info, migratable)),
+            Some(info) => Told::Cpu(Box::new(s390_model(info, migratable))),
             None => Told::Never,
         });
     }
@@ -154,7 +154,8 @@ fn told(caps: &QemuCaps, accel: Accel, models: Option<&HypervisorModels>, migrat
     match info.filter(|_| arch.is_x86()) {
         Some(info) => {
             let data = info.x86_data(migratable)?;
-            cpu_models::guest_cpu(&data, models, CpuFallback::Forbid).map(Told::Cpu)
+            let cpu = cpu_models::guest_cpu(&data, models, CpuFallback::Forbid)?;
+            Ok(Told::Cpu(Box::new(cpu)))
         }
         None => Ok(Told::Nothing),
     }
@@ -193,7 +194,7 @@ fn s390_model(info: &CpuModelInfo, migratable: bool) -> Cpu {
 pub fn told_model(caps: &QemuCaps, accel: Accel, migratable: bool) -> Result<Option<Cpu>> {
     let models = caps.accel(accel).hypervisor_models();
     Ok(match told(caps, accel, models.as_ref(), migratable)? {
-        Told::Cpu(cpu) => Some(cpu),
+        Told::Cpu(cpu) => Some(*cpu),
         Told::Nothing | Told::Never => None,
     })
 }
@@ -239,7 +240,7 @@ impl QemuCaps {
                     let Some(mut all) = processor.as_guest(None) else {
                         return Ok(None);
                     };
-                    let mut expanded = cpu.clone();
+                    let mut expanded = (*cpu).clone();
                     cpu_models::expand(arch, &mut expanded)?;
                     for feature in &expanded.features {
                         if feature.policy == CpuFeaturePolicy::Require {
@@ -248,7 +249,7 @@ impl QemuCaps {
                     }
                     full = Some(all);
                 }
-                cpu
+                *cpu
             }
             Told::Nothing => {
                 let Some(found) = processor.as_guest(models.as_ref()) else {
@@ -266,7 +267,7 @@ impl QemuCaps {
             }
         };
         let mut migratable = match told(self, accel, models.as_ref(), true)? {
-            Told::Cpu(cpu) => cpu,
+            Told::Cpu(cpu) => *cpu,
             Told::Nothing => cpu_models::copy_migratable(arch, &reported)?,
             Told::Never => return Ok(None),
         };
@@ -485,9 +486,4 @@ pub fn drop_ignored(arch: Arch, cpu: &mut Cpu) {
         cpu.features
             .retain(|feature| !IGNORED_FEATURES.contains(&feature.name.as_str()));
     }
-}
-
-/// Whether a CPU is told relative to the host's.
-pub fn follows_host(cpu: &Cpu) -> bool {
-    cpu.mode == CpuMode::HostModel || cpu.matching == CpuMatch::Minimum
 }

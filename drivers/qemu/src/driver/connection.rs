@@ -39,8 +39,8 @@ use crate::agent::{AgentTimeout, GuestAgent};
 use crate::monitor::Command;
 use crate::process::guest::Control;
 
-/// The most processors a guest may have without hardware help.
-const VCPUS_MAX: i32 = 255;
+/// The most processors a guest may have without hardware help, as libvirt says since machines had no more.
+const VCPUS_MAX: i32 = 16;
 
 /// One client's connection.
 #[derive(Debug)]
@@ -320,15 +320,10 @@ impl HypervisorDriver for QemuConnection {
         _: &mut CallContext<'_>,
         kind: Option<String>,
     ) -> Result<ConnectGetMaxVcpusReply> {
-        let max_vcpus = match kind.as_deref().unwrap_or("qemu") {
+        let kind = kind.as_deref().unwrap_or("qemu").to_ascii_lowercase();
+        let max_vcpus = match kind.as_str() {
             "qemu" => VCPUS_MAX,
-            "kvm" => {
-                let asked = virt_util::sys::kvm::check_extension(
-                    std::path::Path::new("/dev/kvm"),
-                    virt_util::sys::kvm::CAP_MAX_VCPUS,
-                )?;
-                i32::try_from(asked).unwrap_or(i32::MAX)
-            }
+            "kvm" => i32::try_from(self.world.host().kvm_max_vcpus()?).unwrap_or(i32::MAX),
             other => {
                 return Err(error(
                     ErrorCode::INVALID_ARG,
@@ -630,10 +625,9 @@ impl HypervisorDriver for QemuConnection {
         })
     }
 
-    #[inline_safe]
     fn domain_get_xml_desc(
         &self,
-        _: &mut CallContext<'_>,
+        cx: &mut CallContext<'_>,
         domain: Resolved<Domain>,
         flags: u32,
     ) -> Result<DomainGetXmlDescReply> {
@@ -649,9 +643,15 @@ impl HypervisorDriver for QemuConnection {
         } else {
             snapshot.life.current()
         };
-        Ok(DomainGetXmlDescReply {
-            xml: definition.domain.format(wanted),
-        })
+        let xml = if flags.contains(DomainXmlFlags::UPDATE_CPU) {
+            let patience = World::patience(cx.deadline(), cx.cancel());
+            let planner = self.world.planner();
+            let updated = planner.update_cpu(&definition.domain, self.world.layout(), &patience)?;
+            updated.format(wanted)
+        } else {
+            definition.domain.format(wanted)
+        };
+        Ok(DomainGetXmlDescReply { xml })
     }
 
     #[inline_safe]

@@ -76,6 +76,14 @@ pub trait Planner: Send + Sync {
     /// `INVALID_ARG` for what does not exist or does not go together.
     fn domain_capabilities(&self, wanted: &Wanted, layout: &Layout, patience: &Patience) -> Result<String>;
 
+    /// A definition whose CPU is told as guests would get it now, in place of by what the host has.
+    ///
+    /// # Errors
+    /// `CONFIG_UNSUPPORTED` if the host's CPU is not known.
+    fn update_cpu(&self, _domain: &Domain, _layout: &Layout, _patience: &Patience) -> Result<Domain> {
+        Err(VirtError::no_support("VIR_DOMAIN_XML_UPDATE_CPU"))
+    }
+
     /// Compares a CPU with the host's own.
     ///
     /// # Errors

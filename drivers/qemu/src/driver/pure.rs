@@ -7,7 +7,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use parking_lot::Mutex;
-use virt_conf::cpu::CpuDocument;
+use virt_conf::cpu::{CpuDocument, CpuFeaturePolicy, CpuMode};
 use virt_conf::cpu_models::{self, Comparison};
 use virt_conf::domain::Domain;
 use virt_conf::domain::normalize::{NormalizeContext, NormalizeFlags, SystemRandomness, normalize};
@@ -411,6 +411,21 @@ impl Planner for QemuPlanner {
             machine,
         };
         Ok(domain_document::format(&caps, &subject, &facts))
+    }
+
+    fn update_cpu(&self, domain: &Domain, layout: &Layout, patience: &Patience) -> Result<Domain> {
+        let binary = self.binary(domain, layout, patience)?;
+        let arch = plan::guest_arch(domain)?;
+        let accel = Accel::from_domain_type(domain.virt_type.as_str()).unwrap_or(Accel::Tcg);
+        let mut domain = domain.clone();
+        if let Some(cpu) = &mut domain.cpu
+            && (cpu.mode != CpuMode::Custom || cpu.model_name().is_some())
+        {
+            let host = binary.caps.host_models(self.arch, &self.processor(), accel);
+            let migratable = host.as_ref().map(|host| &host.migratable);
+            cpu_models::update(arch, cpu, migratable, CpuFeaturePolicy::Disable)?;
+        }
+        Ok(domain)
     }
 
     fn compare_cpu(&self, cpu: &CpuDocument) -> Result<Comparison> {
