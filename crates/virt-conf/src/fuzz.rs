@@ -14,12 +14,14 @@ pub type Target = (&'static str, fn(&[u8]));
 /// Every entry point of this crate.
 pub const TARGETS: &[Target] = &[
     ("domain_xml", fuzz_domain_xml),
+    ("bhyve_args", fuzz_bhyve_args),
     ("lxc_native", fuzz_lxc_native),
     ("node_device_xml", fuzz_node_device_xml),
     ("secret_xml", fuzz_secret_xml),
     ("storage_pool_xml", fuzz_storage_pool_xml),
     ("storage_volume_xml", fuzz_storage_volume_xml),
     ("sysinfo", fuzz_sysinfo),
+    ("openvz", fuzz_openvz),
     ("vmx", fuzz_vmx),
     ("xen_xl", fuzz_xen_xl),
     ("xen_xm", fuzz_xen_xm),
@@ -245,4 +247,28 @@ pub fn fuzz_sysinfo(data: &[u8]) {
         .into_iter()
         .chain(read_s390(&text, &text))
         .for_each(check);
+}
+
+/// Command lines of bhyve.
+pub fn fuzz_bhyve_args(data: &[u8]) {
+    let Ok(text) = std::str::from_utf8(data) else {
+        return;
+    };
+    if let Ok(parsed) = crate::bhyve_args::parse(text, &SystemRandomness) {
+        let _ = parsed.domain.format(XmlFlags::SECURE);
+    }
+}
+
+/// Configurations of OpenVZ.
+pub fn fuzz_openvz(data: &[u8]) {
+    let Ok(text) = std::str::from_utf8(data) else {
+        return;
+    };
+    let host = crate::openvz::OpenvzHost {
+        cpus: 1,
+        page_size: 4,
+    };
+    if let Ok(domain) = crate::openvz::parse(text, 1, host) {
+        let _ = domain.format(XmlFlags::SECURE);
+    }
 }

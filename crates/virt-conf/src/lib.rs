@@ -17,7 +17,7 @@
 //! | [`node_device`] | devices of the host |
 //! | [`secret`] | what is known of a secret |
 //! | [`values`], [`scaled`] | CPU sets, MAC addresses, sizes with units |
-//! | [`vmx`], [`xen`], [`lxc_native`] | native formats of hypervisors: VMware, Xen, LXC |
+//! | [`vmx`], [`xen`], [`lxc_native`], [`bhyve_args`], [`openvz`] | native formats of hypervisors |
 //! | [`registry`] | the kit: index, definitions, files, jobs, events |
 //!
 //! A declaration derives [`virt_util::xml::Xml`]; see there for its language. Reading is pure: no host, driver or file is
@@ -28,6 +28,7 @@
 mod macros;
 
 pub mod backup;
+pub mod bhyve_args;
 pub mod capabilities;
 pub mod checkpoint;
 pub mod cpu;
@@ -47,6 +48,7 @@ pub mod node_device;
 pub mod numa;
 pub mod nwfilter;
 pub mod nwfilter_binding;
+pub mod openvz;
 pub mod registry;
 pub mod scaled;
 pub mod secret;

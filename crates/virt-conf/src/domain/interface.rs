@@ -207,8 +207,8 @@ pub enum InterfaceSource {
     },
     /// A bridge of the host.
     Bridge {
-        /// Its name.
-        #[xml("source@bridge")]
+        /// Its name; empty where a container's own tools know it.
+        #[xml("source@bridge", when = !bridge.is_empty())]
         bridge: String,
         /// Addresses and routes on the host's side.
         #[xml("source", flatten)]

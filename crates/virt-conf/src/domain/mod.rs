@@ -103,7 +103,7 @@ pub struct Domain {
     #[xml("@id", unless(inactive))]
     pub id: Option<u32>,
     /// Name, unique on the host.
-    #[xml("name")]
+    #[xml("name", when = !self.name.is_empty())]
     pub name: String,
     /// UUID; none until the definition is normalized.
     #[xml("uuid")]
@@ -171,8 +171,8 @@ pub struct Domain {
     /// Boot loader of a paravirtual guest.
     #[xml("bootloader")]
     pub bootloader: Option<String>,
-    /// Its arguments.
-    #[xml("bootloader_args")]
+    /// Its arguments; of a boot loader that goes without saying they are not told.
+    #[xml("bootloader_args", when = self.bootloader.is_some())]
     pub bootloader_args: Option<String>,
     /// What it is and what it boots from.
     #[xml("os", with = os_element)]

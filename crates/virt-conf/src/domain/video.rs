@@ -26,8 +26,8 @@ pub struct Video {
     /// Options of virtio devices.
     #[xml("driver", flatten)]
     pub virtio: VirtioOptions,
-    /// How VGA resources are configured.
-    #[xml("driver@vgaconf")]
+    /// How VGA resources are configured; the first way goes without saying.
+    #[xml("driver@vgaconf", when = self.vga_conf != Some(VgaConf::Io))]
     pub vga_conf: Option<VgaConf>,
     /// Who implements it.
     #[xml("driver@name")]

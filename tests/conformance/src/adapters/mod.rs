@@ -9,9 +9,11 @@ use crate::outcome::Outcome;
 mod capabilities_xml;
 mod cpu_models;
 mod domain_backup;
+mod domain_bhyve;
 mod domain_checkpoint;
 mod domain_generic;
 mod domain_lxc;
+mod domain_openvz;
 mod domain_qemu;
 mod domain_qemu_status;
 mod domain_snapshot;
@@ -79,6 +81,11 @@ const ADAPTERS: &[(&str, &str, Adapter)] = &[
     ("domain-generic", "xml2xml", domain_generic::xml2xml),
     ("domain-qemu", "domain-xml2argv", domain_qemu::xml2argv),
     ("domain-qemu", "domain-xml2xml", domain_qemu::xml2xml),
+    ("domain-bhyve", "argv2xml", domain_bhyve::argv2xml),
+    ("domain-bhyve", "xml2argv", domain_bhyve::xml2argv),
+    ("domain-bhyve", "xml2xml", domain_bhyve::xml2xml),
+    ("domain-openvz", "config-param", domain_openvz::parameter),
+    ("domain-openvz", "network-conf", domain_openvz::network),
     ("domain-lxc", "config2xml", domain_lxc::config2xml),
     ("domain-lxc", "xml2xml", domain_lxc::xml2xml),
     ("domain-vmx", "vmx2xml", domain_vmx::vmx2xml),

@@ -193,15 +193,19 @@ fn boot_order(domain: &mut Domain) -> Result<()> {
         }
     }
     match (domain.os.boot.is_empty(), orders.is_empty()) {
-        (false, false) => Err(unsupported(
-            "per-device boot elements cannot be used together with os/boot elements",
-        )),
-        (true, true) => {
-            domain.os.boot.push(BootEntry { dev: BootDevice::Hd });
-            Ok(())
+        (false, false) => {
+            return Err(unsupported(
+                "per-device boot elements cannot be used together with os/boot elements",
+            ));
         }
-        _ => Ok(()),
+        (true, true) => domain.os.boot.push(BootEntry { dev: BootDevice::Hd }),
+        _ => {}
     }
+    // A boot loader chooses by itself.
+    if domain.bootloader.is_some() {
+        domain.os.boot.clear();
+    }
+    Ok(())
 }
 
 fn timers(domain: &Domain) -> Result<()> {

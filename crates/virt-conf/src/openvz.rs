@@ -1,0 +1,258 @@
+//! Configuration files of OpenVZ containers: single parameters ([`parameter`]), and the container as a domain ([`parse`]).
+//!
+//! A file is shell-like lines `NAME="value"`; what is no such line is passed over.
+
+use std::net::IpAddr;
+
+use virt_util::uuid::Uuid;
+use virt_util::xml::XmlValue;
+use virt_util::{ErrorCode, Result, VirtError};
+
+use crate::domain::filesystem::{Filesystem, FilesystemSource};
+use crate::domain::interface::{Interface, InterfaceSource, InterfaceTarget, IpAddress, IpConfig, IpFamily};
+use crate::domain::memory::MemoryTune;
+use crate::domain::os::OsType;
+use crate::domain::{Domain, VirtType};
+use crate::native;
+use crate::values::MacAddress;
+
+/// Longest name of a network device.
+const DEVICE_NAME_LIMIT: usize = 16;
+
+/// A number that means "no limit".
+const UNLIMITED: u64 = i64::MAX as u64;
+
+/// The value of a parameter: the last that is not empty.
+pub fn parameter<'a>(text: &'a str, name: &str) -> Option<&'a str> {
+    text.lines()
+        .filter_map(|line| line.strip_prefix(name)?.strip_prefix('='))
+        .filter_map(|value| value.split(['"', '\t']).find(|part| !part.is_empty()))
+        .next_back()
+}
+
+/// The UUID that a comment `#UUID: …` says.
+pub fn uuid(text: &str) -> Option<Uuid> {
+    text.lines()
+        .filter_map(|line| line.strip_prefix("#UUID:"))
+        .find_map(|value| virt_util::uuid::parse(value.trim()).ok())
+}
+
+/// What a container's file leaves to the host.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct OpenvzHost {
+    /// CPUs of the host.
+    pub cpus: u32,
+    /// KiB of a page.
+    pub page_size: u64,
+}
+
+fn wrong(name: &str, value: &str, what: impl std::fmt::Display) -> VirtError {
+    VirtError::internal(format_args!("parameter {name}=\"{value}\": {what}"))
+}
+
+/// The definition of container `id` from its file. Nothing is filled in beyond what the file and the host say.
+///
+/// # Errors
+/// `INTERNAL_ERROR` for wrong parameters and for a container without a file system, `OVERFLOW` for a quota that is too
+/// large: the parameter, the value, what is expected.
+pub fn parse(text: &str, id: u32, host: OpenvzHost) -> Result<Domain> {
+    let mut domain = Domain {
+        virt_type: VirtType::Openvz,
+        name: id.to_string(),
+        uuid: uuid(text),
+        ..Domain::default()
+    };
+    domain.os.kind.os = OsType::Exe;
+    domain.os.init = Some("/sbin/init".to_owned());
+    let cpus = parameter(text, "CPUS").and_then(native::number::<u32>);
+    domain.vcpus.max = cpus.filter(|cpus| *cpus > 0).unwrap_or(host.cpus.max(1));
+    read_network(text, &mut domain)?;
+    domain.devices.filesystems.push(root(text, id)?);
+    memory(text, host, &mut domain)?;
+    Ok(domain)
+}
+
+/// Adds the network devices of a container.
+///
+/// # Errors
+/// `INTERNAL_ERROR` for wrong addresses and names.
+pub fn read_network(text: &str, domain: &mut Domain) -> Result<()> {
+    let host = IpConfig::default;
+    const NO_MAC: MacAddress = MacAddress([0; 6]);
+    if let Some(list) = parameter(text, "IP_ADDRESS") {
+        for word in list.split(' ').filter(|word| !word.is_empty()) {
+            let address: IpAddr = word
+                .parse()
+                .map_err(|_| wrong("IP_ADDRESS", list, format_args!("'{word}' is no IP address")))?;
+            let mut interface = Interface {
+                source: InterfaceSource::Ethernet { host: host() },
+                ..Interface::default()
+            };
+            interface.mac.address = Some(NO_MAC);
+            interface.link.guest.addresses.push(IpAddress {
+                address,
+                family: if address.is_ipv6() {
+                    IpFamily::Ipv6
+                } else {
+                    IpFamily::Ipv4
+                },
+                prefix: 0,
+                peer: None,
+            });
+            domain.devices.interfaces.push(interface);
+        }
+    }
+    let Some(list) = parameter(text, "NETIF") else {
+        return Ok(());
+    };
+    for device in list.split(';') {
+        let mut interface = Interface::default();
+        interface.mac.address = Some(NO_MAC);
+        let mut bridge = String::new();
+        for (name, value) in device.split(',').filter_map(|part| part.split_once('=')) {
+            let short = || {
+                if value.len() > DEVICE_NAME_LIMIT {
+                    let what = format!("the name '{value}' is longer than {DEVICE_NAME_LIMIT} characters");
+                    return Err(wrong("NETIF", list, what));
+                }
+                Ok(value.to_owned())
+            };
+            match name {
+                "host_ifname" => {
+                    interface.target = Some(InterfaceTarget {
+                        dev: Some(short()?),
+                        ..InterfaceTarget::default()
+                    });
+                }
+                "bridge" => bridge = short()?,
+                "mac" => {
+                    let mac = MacAddress::parse_value(value).ok().filter(|_| value.len() == 17);
+                    let mac =
+                        mac.ok_or_else(|| wrong("NETIF", list, format_args!("'{value}' is no MAC address")))?;
+                    interface.mac.address = Some(mac);
+                }
+                _ => {}
+            }
+        }
+        interface.source = InterfaceSource::Bridge { bridge, host: host() };
+        domain.devices.interfaces.push(interface);
+    }
+    Ok(())
+}
+
+/// `BARRIER:LIMIT`.
+fn barrier_and_limit(text: &str, name: &str) -> Result<Option<(u64, u64)>> {
+    let Some(value) = parameter(text, name) else {
+        return Ok(None);
+    };
+    let both = value
+        .split_once(':')
+        .and_then(|(barrier, limit)| Some((native::number::<u64>(barrier)?, native::number::<u64>(limit)?)));
+    both.map(Some)
+        .ok_or_else(|| wrong(name, value, "two numbers separated by a colon are expected"))
+}
+
+fn root(text: &str, id: u32) -> Result<Filesystem> {
+    let source = match parameter(text, "OSTEMPLATE") {
+        Some(name) => FilesystemSource::Template {
+            name: Some(name.to_owned()),
+        },
+        None => {
+            let path = parameter(text, "VE_PRIVATE").ok_or_else(|| {
+                VirtError::internal(format_args!(
+                    "the configuration of container {id} has neither OSTEMPLATE nor VE_PRIVATE"
+                ))
+            })?;
+            FilesystemSource::Mount {
+                dir: Some(path.replace("$VEID", &id.to_string())),
+                socket: None,
+            }
+        }
+    };
+    let mut root = Filesystem {
+        source,
+        target: Some("/".to_owned()),
+        ..Filesystem::default()
+    };
+    if let Some((soft, hard)) = barrier_and_limit(text, "DISKSPACE")? {
+        let bytes = |kib: u64| {
+            let bytes = kib.checked_mul(1024);
+            bytes.ok_or_else(|| {
+                VirtError::new(
+                    ErrorCode::OVERFLOW,
+                    format_args!("parameter DISKSPACE: {kib} KiB are too much"),
+                )
+            })
+        };
+        root.space_soft_limit = Some(bytes(soft)?).filter(|bytes| *bytes != 0);
+        root.space_hard_limit = Some(bytes(hard)?).filter(|bytes| *bytes != 0);
+    }
+    Ok(root)
+}
+
+fn memory(text: &str, host: OpenvzHost, domain: &mut Domain) -> Result<()> {
+    let kib = |pages: u64| {
+        let kib = (pages != UNLIMITED).then(|| pages.saturating_mul(host.page_size));
+        kib.filter(|kib| *kib < crate::values::MEMORY_UNLIMITED_KIB)
+    };
+    let mut tune = MemoryTune::default();
+    if let Some((barrier, _)) = barrier_and_limit(text, "VMGUARPAGES")? {
+        tune.min_guarantee = kib(barrier).filter(|kib| *kib != 0);
+    }
+    if let Some((barrier, limit)) = barrier_and_limit(text, "PRIVVMPAGES")? {
+        (tune.soft_limit, tune.hard_limit) = (kib(barrier), kib(limit));
+    }
+    domain.memory_tune = (tune != MemoryTune::default()).then_some(tune);
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const HOST: OpenvzHost = OpenvzHost {
+        cpus: 4,
+        page_size: 4,
+    };
+
+    #[test]
+    fn a_container_is_read() {
+        let domain = parse(
+            "#UUID: c7a5fdbd-edaf-9455-926a-d65c16db1809\nVE_PRIVATE=\"/vz/private/$VEID\"\nDISKSPACE=\"1:2\"\n\
+             PRIVVMPAGES=\"10:9223372036854775807\"\nIP_ADDRESS=\"192.0.2.1 2001:db8::1\"\nCPUS=2\nCPUS=\"\"\n",
+            101,
+            HOST,
+        )
+        .unwrap();
+        assert_eq!((domain.name.as_str(), domain.vcpus.max), ("101", 2));
+        assert!(domain.uuid.is_some());
+        assert_eq!(domain.devices.interfaces.len(), 2);
+        let root = &domain.devices.filesystems[0];
+        assert_eq!(root.space_hard_limit, Some(2048));
+        assert!(
+            matches!(&root.source, FilesystemSource::Mount { dir: Some(dir), .. } if dir == "/vz/private/101")
+        );
+        let tune = domain.memory_tune.unwrap();
+        assert_eq!((tune.soft_limit, tune.hard_limit), (Some(40), None));
+    }
+
+    #[test]
+    fn what_is_wrong_is_said_with_its_parameter() {
+        for (text, want) in [
+            (
+                "IP_ADDRESS=\"x\"",
+                "parameter IP_ADDRESS=\"x\": 'x' is no IP address",
+            ),
+            ("NETIF=\"mac=1\"", "'1' is no MAC address"),
+            ("NETIF=\"bridge=aaaaaaaaaaaaaaaaa\"", "longer than 16"),
+            (
+                "VE_PRIVATE=/\nDISKSPACE=\"x\"",
+                "two numbers separated by a colon",
+            ),
+            ("", "neither OSTEMPLATE nor VE_PRIVATE"),
+        ] {
+            let error = parse(text, 1, HOST).unwrap_err();
+            assert!(error.message().contains(want), "{error}");
+        }
+    }
+}
