@@ -76,7 +76,14 @@ pub const COMMANDS: &[Command] = &[
         "store a domain's definition from an XML file",
     )
     .about("Stores the definition of a domain without starting it.")
-    .options(&[FILE, VALIDATE]),
+    .options(&[
+        FILE,
+        VALIDATE,
+        Opt::flag(
+            "dry-run",
+            "only tell what would change, and when that would take effect",
+        ),
+    ]),
     Command::new(
         "desc",
         metadata::desc,

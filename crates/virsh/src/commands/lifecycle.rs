@@ -38,6 +38,9 @@ pub(super) fn define(shell: &mut Shell, call: &Invocation) -> Outcome {
         flags |= DomainDefineFlags::VALIDATE;
     }
     let xml = read_document(path)?;
+    if call.has("dry-run") {
+        return super::explain::dry_run(shell, &xml, path, call.has("validate"));
+    }
     let domain = shell
         .connection()?
         .define_domain(&xml, flags)

@@ -1,5 +1,7 @@
 //! `desc`, `metadata` and `edit`: what people write about their domains, and the editor.
 
+use std::io::IsTerminal;
+
 use crate::edit::{self, Edited};
 use crate::grammar::Invocation;
 use crate::shell::{Failure, OrSay, Outcome, Shell};
@@ -154,6 +156,8 @@ pub(super) fn edit(shell: &mut Shell, call: &Invocation) -> Outcome {
         edit::Relax::Possible
     };
     let get = || domain.xml(DomainXmlFlags::SECURE | DomainXmlFlags::INACTIVE);
+    // People are told what their change means; programs read what they always have.
+    let before = std::io::stdout().is_terminal().then(get).transpose()?;
     let define = |xml: &str, validate: bool| {
         let flags = if validate {
             DomainDefineFlags::VALIDATE
@@ -177,6 +181,11 @@ pub(super) fn edit(shell: &mut Shell, call: &Invocation) -> Outcome {
         }
         Edited::Changed(edited) => {
             shell.extra(format!("Domain '{}' XML configuration edited.\n", edited.name()));
+            if let Some(before) = before {
+                let after = edited.xml(DomainXmlFlags::SECURE | DomainXmlFlags::INACTIVE)?;
+                let running = edited.is_active()?;
+                shell.extra(super::explain::explain(&before, &after, running)?);
+            }
         }
     }
     Ok(())

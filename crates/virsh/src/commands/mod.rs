@@ -8,6 +8,7 @@ use virt_api::{Connect, Domain};
 pub mod domain;
 pub mod drivers;
 pub mod events;
+mod explain;
 pub mod guest;
 pub mod host;
 pub mod lifecycle;

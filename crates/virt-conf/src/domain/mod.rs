@@ -11,6 +11,8 @@
 //! | [`storage`], [`disk`], [`controller`], [`filesystem`], [`interface`], [`chardev`], [`input`], [`graphics`], [`video`], [`sound`], [`hostdev`], [`small`] | devices |
 //! | [`qemu_ns`], [`namespaces`] | what users say to one hypervisor past the model |
 //! | [`mod@normalize`] | from what was said to what is meant: defaults, implied devices, addresses; hooks for drivers |
+//! | [`stability`] | whether a guest sees the same machine in two definitions |
+//! | [`mod@effect`] | what a change means for a guest that runs |
 //! | [`mod@validate`] | contradictions and missing parts |
 //!
 //! A definition goes through four steps: read (pure), [`normalize`](normalize::normalize)
@@ -22,6 +24,7 @@ pub mod clock;
 pub mod controller;
 pub mod device_info;
 pub mod disk;
+pub mod effect;
 pub mod features;
 pub mod filesystem;
 pub mod graphics;
@@ -39,6 +42,7 @@ pub mod seclabel;
 pub mod security;
 pub mod small;
 pub mod sound;
+pub mod stability;
 pub mod storage;
 pub mod tune;
 pub mod validate;
@@ -444,6 +448,25 @@ impl Domain {
         Self::from_element(Doc::parse_with(source, &DocOptions::named(name))?.root(), flags)
     }
 
+    /// Reads a domain and tells everything that is wrong with it, not only what is wrong first.
+    ///
+    /// # Errors
+    /// All errors that were found, in the order of the document. A missing part that nothing can be read without ends the
+    /// list.
+    pub fn parse_all(doc: &Doc<'_>, flags: XmlFlags) -> std::result::Result<Self, Vec<VirtError>> {
+        let mut cx = Reader::collecting(flags);
+        let result = Self::from_child_with(doc.root(), &mut cx);
+        let mut errors = cx.take_errors();
+        match result {
+            Ok(domain) if errors.is_empty() => Ok(domain),
+            Ok(_) => Err(errors),
+            Err(error) => {
+                errors.push(error);
+                Err(errors)
+            }
+        }
+    }
+
     /// Reads a domain from its element.
     ///
     /// # Errors
@@ -465,6 +488,10 @@ impl Domain {
     /// # Errors
     /// As of [`Domain::from_element`].
     pub fn from_child(element: Element<'_>, flags: XmlFlags) -> Result<Self> {
+        Self::from_child_with(element, &mut Reader::new(flags))
+    }
+
+    fn from_child_with(element: Element<'_>, cx: &mut Reader) -> Result<Self> {
         if let Some(kind) = element.attr("type")
             && VirtType::parse_value(&kind).is_err()
         {
@@ -479,7 +506,7 @@ impl Domain {
             let place = error_at(element, At::Child("name"), "the domain has no name");
             return Err(VirtError::new(ErrorCode::NO_NAME, place.detail()));
         }
-        Self::read(element, &mut Reader::new(flags))
+        Self::read(element, cx)
     }
 
     /// Writes the domain as libvirt does. A domain that does not run is written as its definition for the next start.

@@ -30,6 +30,7 @@ mod ports;
 pub mod prepare;
 mod small;
 mod sound;
+mod startable;
 
 use serde_json::{Number, Value};
 use virt_conf::domain::controller::{Controller, ControllerType};
@@ -70,6 +71,7 @@ pub fn plan(
     start: &Start,
     ports: &mut dyn PortSource,
 ) -> Result<Plan> {
+    startable::check(domain, host)?;
     let (domain, layout) = prepare::prepare(domain, caps, host, start, ports)?;
     let command = command_line(&domain, caps, host, start, &layout)?;
     Ok(Plan {

@@ -1,0 +1,84 @@
+//! What a change of a definition means: what changed, and when it takes effect.
+
+use std::fmt::Write as _;
+
+use virt_conf::diff::{Change, diff};
+use virt_conf::domain::Domain as Definition;
+use virt_conf::domain::effect::{Effect, effect};
+use virt_util::types::DomainXmlFlags;
+use virt_util::xml::{Doc, DocOptions, XmlFlags};
+use virt_util::{ErrorCode, VirtError};
+
+use crate::shell::{Failure, Outcome, Shell};
+
+/// The difference between two definitions, as texts for people; empty if there is none.
+pub(super) fn explain(old: &str, new: &str, running: bool) -> Result<String, VirtError> {
+    let read = |text: &str, name: &str| Definition::parse(text, XmlFlags::INACTIVE, name);
+    let changes = diff(
+        &read(old, "(stored definition)")?,
+        &read(new, "(new definition)")?,
+        XmlFlags::INACTIVE | XmlFlags::SECURE,
+    );
+    Ok(tell(&changes, running))
+}
+
+fn tell(changes: &[Change], running: bool) -> String {
+    let mut text = String::new();
+    let mut filled_in = 0usize;
+    for change in changes {
+        match effect(change) {
+            Effect::FilledIn => filled_in += 1,
+            effect if running => {
+                let _ = writeln!(text, "  {change}  ({effect})");
+            }
+            _ => {
+                let _ = writeln!(text, "  {change}");
+            }
+        }
+    }
+    if filled_in > 0 {
+        let _ = writeln!(text, "  and {filled_in} more left to the driver");
+    }
+    text
+}
+
+/// `define --dry-run`: reads the document and tells what it would change; stores nothing.
+pub(super) fn dry_run(shell: &mut Shell, xml: &str, path: &str, validate: bool) -> Outcome {
+    let doc = Doc::parse_with(xml, &DocOptions::named(path))?;
+    if validate {
+        virt_util::xml::validate::<Definition>(&doc)?;
+    }
+    let all = Definition::parse_all(&doc, XmlFlags::INACTIVE);
+    let definition = match all {
+        Ok(definition) => definition,
+        Err(mut errors) => {
+            let last = errors.pop();
+            for error in errors {
+                shell.error(&error.to_string());
+            }
+            return Err(last.map_or_else(Failure::silent, Failure::from));
+        }
+    };
+    let connection = shell.connection()?;
+    let found = match definition.uuid {
+        Some(uuid) => connection.lookup_domain_by_uuid(uuid),
+        None => connection.lookup_domain_by_name(&definition.name),
+    };
+    let domain = match found {
+        Ok(domain) => domain,
+        Err(error) if error.code() == ErrorCode::NO_DOMAIN => {
+            shell.print(format!("Domain '{}' would be new.\n", definition.name));
+            return Ok(());
+        }
+        Err(error) => return Err(error.into()),
+    };
+    let running = domain.is_active()?;
+    let stored = domain.xml(DomainXmlFlags::SECURE | DomainXmlFlags::INACTIVE)?;
+    let told = explain(&stored, xml, running)?;
+    if told.is_empty() {
+        shell.print(format!("Domain '{}' would not change.\n", domain.name()));
+    } else {
+        shell.print(format!("Domain '{}' would change:\n{told}", domain.name()));
+    }
+    Ok(())
+}
