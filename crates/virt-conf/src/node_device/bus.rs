@@ -23,7 +23,7 @@ pub struct SystemDevice {
 
 /// A machine.
 #[derive(Xml, Clone, Debug, Default, PartialEq, Eq)]
-#[xml(name = "hardware", body)]
+#[xml(name = "hardware", body, code = ErrorCode::INTERNAL_ERROR)]
 pub struct SystemHardware {
     /// Who made it.
     #[xml("vendor")]
@@ -56,6 +56,7 @@ pub struct SystemFirmware {
 
 /// A number that its owner's registry gave out, with the name for it.
 #[derive(Xml, Clone, Debug, Default, PartialEq, Eq)]
+#[xml(code = ErrorCode::INTERNAL_ERROR)]
 pub struct NamedId {
     /// The number.
     #[xml("@id", base = 16, format = "0x%04x")]
@@ -67,6 +68,7 @@ pub struct NamedId {
 
 /// A USB device.
 #[derive(Xml, Clone, Debug, Default, PartialEq, Eq)]
+#[xml(code = ErrorCode::INTERNAL_ERROR)]
 pub struct UsbDevice {
     /// Number of its bus.
     #[xml("bus")]
@@ -100,6 +102,7 @@ mod usb_id {
 
 /// An interface of a USB device.
 #[derive(Xml, Clone, Debug, Default, PartialEq, Eq)]
+#[xml(code = ErrorCode::INTERNAL_ERROR)]
 pub struct UsbInterface {
     /// Its number in the device.
     #[xml("number")]
@@ -348,6 +351,7 @@ impl ScsiHost {
 
 /// A SCSI target.
 #[derive(Xml, Clone, Debug, Default, PartialEq, Eq)]
+#[xml(code = ErrorCode::INTERNAL_ERROR)]
 pub struct ScsiTarget {
     /// Its name.
     #[xml("target")]
@@ -359,7 +363,7 @@ pub struct ScsiTarget {
 
 /// A port of a Fibre Channel network.
 #[derive(Xml, Clone, Debug, Default, PartialEq, Eq)]
-#[xml(name = "capability")]
+#[xml(name = "capability", code = ErrorCode::INTERNAL_ERROR)]
 pub struct RemotePort {
     /// Its name on this host.
     #[xml("rport")]
@@ -390,6 +394,7 @@ mod remote_port {
 
 /// A SCSI unit.
 #[derive(Xml, Clone, Debug, Default, PartialEq, Eq)]
+#[xml(code = ErrorCode::INTERNAL_ERROR)]
 pub struct ScsiDevice {
     /// Number of the adapter.
     #[xml("host")]

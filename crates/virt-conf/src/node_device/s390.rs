@@ -1,7 +1,7 @@
 //! Channel devices and crypto cards of s390.
 
-use virt_util::Result;
 use virt_util::xml::{At, Element, Reader, Writer, Xml, XmlElement};
+use virt_util::{ErrorCode, Result};
 
 use super::mdev::{MdevType, mdev_types};
 use super::{check_nested, nested, start_nested};
@@ -14,7 +14,7 @@ xml_enum! {
 
 /// The address of a channel device.
 #[derive(Xml, Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-#[xml(name = "channel_dev_addr")]
+#[xml(name = "channel_dev_addr", code = ErrorCode::CONFIG_UNSUPPORTED)]
 pub struct ChannelAddress {
     /// Channel subsystem.
     #[xml("cssid", base = 0, format = "0x%x")]
@@ -107,6 +107,7 @@ pub struct CcwGroupKind {
 
 /// A crypto card.
 #[derive(Xml, Clone, Debug, Default, PartialEq, Eq)]
+#[xml(code = ErrorCode::CONFIG_UNSUPPORTED)]
 pub struct ApCard {
     /// Its number.
     #[xml("ap-adapter", base = 0, format = "0x%02x")]
@@ -115,6 +116,7 @@ pub struct ApCard {
 
 /// A queue of a crypto card.
 #[derive(Xml, Clone, Debug, Default, PartialEq, Eq)]
+#[xml(code = ErrorCode::CONFIG_UNSUPPORTED)]
 pub struct ApQueue {
     /// Number of the card.
     #[xml("ap-adapter", base = 0, format = "0x%02x")]

@@ -100,8 +100,18 @@ fn errors_say_what_and_where() {
         ),
         (
             "<capability type='ap_queue'><ap-adapter>1</ap-adapter><ap-domain>0x100</ap-domain></capability>",
-            E::XML_ERROR,
+            E::CONFIG_UNSUPPORTED,
             "255",
+        ),
+        (
+            "<capability type='usb'><number>x</number></capability>",
+            E::INTERNAL_ERROR,
+            "whole number",
+        ),
+        (
+            "<capability type='ccw'><cssid>0</cssid></capability>",
+            E::CONFIG_UNSUPPORTED,
+            "/ssid",
         ),
         ("<capability type='scsi_host'/>", E::INTERNAL_ERROR, "'host'"),
         ("<capability type='mdev'/>", E::CONFIG_UNSUPPORTED, "'id'"),

@@ -35,6 +35,7 @@ mod rpc_message;
 mod secret;
 mod storage;
 mod sysinfo;
+mod util_addresses;
 mod util_conf;
 mod util_file;
 mod util_json;
@@ -171,6 +172,17 @@ const ADAPTERS: &[(&str, &str, Adapter)] = &[
     ("util-text", "modprobe", util_names::module),
     ("util-text", "round-power-of-two", util_numbers::power_of_two),
     ("util-text", "scope-name", util_names::scope),
+    ("util-text", "sockaddr-localhost", util_addresses::localhost),
+    ("util-text", "sockaddr-mask-network", util_addresses::network),
+    ("util-text", "sockaddr-netmask", util_addresses::netmask),
+    (
+        "util-text",
+        "sockaddr-numeric-family",
+        util_addresses::numeric_family,
+    ),
+    ("util-text", "sockaddr-parse", util_addresses::parse),
+    ("util-text", "sockaddr-range", util_addresses::range),
+    ("util-text", "sockaddr-wildcard", util_addresses::wildcard),
     ("util-text", "string-match", util_text::matches),
     ("util-text", "string-replace", util_text::replace),
     ("util-text", "string-search", util_text::search),
