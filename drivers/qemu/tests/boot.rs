@@ -103,6 +103,8 @@ fn a_pc_boots_from_a_disk_and_hears_its_power_button() {
     }
     let live = client.domain_get_xml_desc(&domain, 0).unwrap().xml;
     assert!(live.contains("<alias name='ide0-0-0'/>"), "{live}");
+    // Block jobs name images by number.
+    assert!(live.contains("disk.img' index='1'/>"), "{live}");
     client.domain_shutdown(&domain).unwrap();
     let state = || client.domain_get_state(&domain, 0).unwrap();
     wait_until("the guest is off", || state().state == DomainState::SHUTOFF.0);

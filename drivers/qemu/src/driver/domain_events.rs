@@ -607,7 +607,7 @@ fn find_node<'a>(domain: &'a Domain, node: &str) -> Option<(&'a Disk, &'a Storag
         }
         let mut below = disk.backing.as_ref();
         while let Some(BackingStore::Image(image)) = below {
-            if image.source.index == Some(number) {
+            if image.index == Some(number) {
                 return Some((disk, &image.source, number));
             }
             below = image.backing.as_ref();

@@ -11,6 +11,7 @@ use virt_conf::domain::graphics::{
 use virt_conf::domain::memory::MemoryModel;
 use virt_conf::domain::os::BootDevice;
 use virt_conf::domain::small::MemballoonModel;
+use virt_conf::domain::storage::BackingStore;
 use virt_conf::domain::{Address, DeviceInfo, Devices, Domain};
 use virt_util::bitmap::Bitmap;
 use virt_util::{Result, VirtError};
@@ -117,6 +118,20 @@ pub fn short_name(id: i32, name: &str) -> String {
     format!("{id}-{name}")
 }
 
+/// Writes down the numbers of a drive's images: block jobs, and what QEMU reports of nodes, name images by them.
+fn number_images(disk: &mut Disk, first: u32) {
+    let mut number = first;
+    if !disk.source.location.is_empty() {
+        disk.source.index = Some(number);
+    }
+    let mut below = disk.backing.as_mut();
+    while let Some(BackingStore::Image(image)) = below {
+        number += 1;
+        image.index = Some(number);
+        below = image.backing.as_mut();
+    }
+}
+
 /// Decides what a start has to decide.
 ///
 /// # Errors
@@ -142,9 +157,10 @@ pub fn prepare(
     align_memory(&mut domain)?;
     resolve_cpu(&mut domain, caps, host, start)?;
     assign_aliases(&mut domain)?;
-    for disk in domain.devices.disks.iter().rev() {
+    for disk in domain.devices.disks.iter_mut().rev() {
         let mut next = layout.last_node + 1;
         images(disk, caps, &start.cdrom_drives, &mut next)?;
+        number_images(disk, layout.last_node + 1);
         if let Some(alias) = &disk.info.alias {
             layout.disk_ids.insert(alias.clone(), layout.last_node + 1);
         }
