@@ -100,7 +100,7 @@ pub(super) fn domain(domain: &Domain, guest: Guest<'_>) -> Result<()> {
             format_args!("machine type '{name}' does not support ACPI"),
         )?;
     }
-    cpu(domain)?;
+    cpu(domain, guest)?;
     let grows = domain.max_memory.as_ref().is_some_and(|memory| memory.size > 0);
     let cells = domain
         .cpu
@@ -190,10 +190,25 @@ fn features(domain: &Domain, features: &Features, guest: Guest<'_>) -> Result<()
     )
 }
 
-fn cpu(domain: &Domain) -> Result<()> {
+fn cpu(domain: &Domain, guest: Guest<'_>) -> Result<()> {
     let Some(cpu) = &domain.cpu else { return Ok(()) };
     let host = matches!(cpu.mode, CpuMode::HostPassthrough | CpuMode::Maximum);
+    let (arch, caps) = (guest.arch, guest.caps);
+    refuse_if(
+        cpu.mode == CpuMode::HostPassthrough
+            && cpu.migratable == Some(true)
+            && !caps.has(Flag::CpuMigratable),
+        "Migratable attribute for host-passthrough CPU is not supported by this QEMU binary",
+    )?;
+    refuse_if(
+        cpu.mode == CpuMode::Maximum && !caps.has(Flag::CpuMax),
+        "maximum CPU is not supported by QEMU binary",
+    )?;
     if let Some(cache) = &cpu.cache {
+        refuse_if(
+            !arch.is_x86(),
+            format_args!("CPU cache specification is not supported for '{arch}' architecture"),
+        )?;
         match cache.mode {
             CpuCacheMode::Emulate => {
                 refuse_if(
@@ -212,18 +227,20 @@ fn cpu(domain: &Domain) -> Result<()> {
                 )?;
             }
             CpuCacheMode::Disable => refuse_if(
-                cache.level.is_some_and(|level| level != 3),
+                cache.level.is_some(),
                 "unsupported CPU cache level for mode 'disable'",
             )?,
         }
     }
     if let Some(size) = &cpu.max_phys_addr {
         refuse_if(
-            size.mode == CpuMaxPhysAddrMode::Passthrough && !host,
-            "CPU maximum physical address bits mode 'passthrough' can only be used with 'host-passthrough' / 'maximum' CPUs",
+            !arch.is_x86(),
+            format_args!(
+                "CPU maximum physical address bits specification is not supported for '{arch}' architecture"
+            ),
         )?;
         refuse_if(
-            size.mode == CpuMaxPhysAddrMode::Passthrough && size.bits.is_some_and(|bits| bits > 0),
+            size.mode == CpuMaxPhysAddrMode::Passthrough && size.bits.is_some(),
             "CPU maximum physical address bits number specification cannot be used with mode='passthrough'",
         )?;
     }
