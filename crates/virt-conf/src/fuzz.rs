@@ -1,5 +1,12 @@
 //! Entry points for fuzzing, one per parser of outside bytes: plain functions that must return, whatever they get.
 
+mod networks;
+
+pub use networks::{
+    fuzz_interface_xml, fuzz_leases, fuzz_network_port_xml, fuzz_network_update, fuzz_network_xml,
+    fuzz_nwfilter_binding_xml, fuzz_nwfilter_xml,
+};
+
 use virt_util::xml::{self, Doc, DocOptions, Reader, XmlFlags};
 
 use crate::domain::Domain;
@@ -15,8 +22,15 @@ pub type Target = (&'static str, fn(&[u8]));
 pub const TARGETS: &[Target] = &[
     ("domain_xml", fuzz_domain_xml),
     ("bhyve_args", fuzz_bhyve_args),
+    ("interface_xml", fuzz_interface_xml),
+    ("leases", fuzz_leases),
     ("lxc_native", fuzz_lxc_native),
+    ("network_port_xml", fuzz_network_port_xml),
+    ("network_update", fuzz_network_update),
+    ("network_xml", fuzz_network_xml),
     ("node_device_xml", fuzz_node_device_xml),
+    ("nwfilter_binding_xml", fuzz_nwfilter_binding_xml),
+    ("nwfilter_xml", fuzz_nwfilter_xml),
     ("secret_xml", fuzz_secret_xml),
     ("storage_pool_xml", fuzz_storage_pool_xml),
     ("storage_volume_xml", fuzz_storage_volume_xml),

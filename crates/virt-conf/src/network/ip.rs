@@ -191,10 +191,10 @@ impl DhcpHost {
             self.address.is_some(),
         );
         let lacks = if partial {
-            (!(mac || name || ip)).then_some("at least one of name, mac, or ip attribute")
-        } else if is_ipv6 && !(id || name) {
+            (!mac && !name && !ip).then_some("at least one of name, mac, or ip attribute")
+        } else if is_ipv6 && !id && !name {
             Some("an id or name attribute")
-        } else if !is_ipv6 && !(mac || name) {
+        } else if !is_ipv6 && !mac && !name {
             Some("a mac or name attribute")
         } else if !ip {
             Some("an ip attribute")

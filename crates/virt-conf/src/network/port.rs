@@ -46,8 +46,14 @@ pub struct NetworkPort {
     #[xml("rxfilters@trustGuest")]
     pub trust_guest_rx_filters: Option<bool>,
     /// What the guest is plugged into; none until the network driver has decided.
-    #[xml("plug")]
+    #[xml("plug", read_when = is_plugged(element))]
     pub plug: Option<Plug>,
+}
+
+/// libvirt has a word for no plug.
+fn is_plugged(element: Element<'_>) -> bool {
+    let kind = element.child("plug").and_then(|plug| plug.attr("type"));
+    kind.is_some_and(|kind| kind != "none")
 }
 
 /// What a guest is plugged into.
@@ -151,7 +157,6 @@ impl NetworkPort {
                 ));
             }
         }
-        // libvirt has a word for no plug.
         Self::read(element, &mut Reader::new(XmlFlags::empty()))
     }
 
