@@ -21,6 +21,10 @@ pub type Target = (&'static str, fn(&[u8]));
 /// Every entry point of this crate.
 pub const TARGETS: &[Target] = &[
     ("domain_xml", fuzz_domain_xml),
+    ("snapshot_xml", fuzz_snapshot_xml),
+    ("checkpoint_xml", fuzz_checkpoint_xml),
+    ("backup_xml", fuzz_backup_xml),
+    ("vbox_machine", fuzz_vbox_machine),
     ("bhyve_args", fuzz_bhyve_args),
     ("interface_xml", fuzz_interface_xml),
     ("leases", fuzz_leases),
@@ -284,5 +288,74 @@ pub fn fuzz_openvz(data: &[u8]) {
     };
     if let Ok(domain) = crate::openvz::parse(text, 1, host) {
         let _ = domain.format(XmlFlags::SECURE);
+    }
+}
+
+/// Snapshots: what was read and written can be read again and stays as it is.
+pub fn fuzz_snapshot_xml(data: &[u8]) {
+    use crate::snapshot::{Snapshot, SnapshotFlags};
+    let Ok(text) = std::str::from_utf8(data) else {
+        return;
+    };
+    for flags in [SnapshotFlags::empty(), SnapshotFlags::REDEFINE] {
+        let Ok(mut first) = Snapshot::parse(text, flags, "fuzz") else {
+            continue;
+        };
+        let _ = first.align_disks(
+            Some(&Domain::default()),
+            crate::snapshot::Alignment {
+                default: crate::domain::disk::SnapshotLocation::External,
+                uniform_internal: false,
+                force_default: false,
+            },
+            &|_| true,
+        );
+        let written = first.format(XmlFlags::SECURE);
+        if let Ok(again) = Snapshot::parse(&written, flags, "fuzz") {
+            let second = again.format(XmlFlags::SECURE);
+            if let Ok(third) = Snapshot::parse(&second, flags, "fuzz") {
+                assert_eq!(third.format(XmlFlags::SECURE), second);
+            }
+        }
+    }
+}
+
+/// Checkpoints.
+pub fn fuzz_checkpoint_xml(data: &[u8]) {
+    use crate::checkpoint::{Checkpoint, CheckpointFormat};
+    let Ok(text) = std::str::from_utf8(data) else {
+        return;
+    };
+    for redefine in [false, true] {
+        if let Ok(checkpoint) = Checkpoint::parse(text, redefine, "fuzz") {
+            let _ = checkpoint.format(CheckpointFormat::all());
+        }
+    }
+}
+
+/// Backup jobs, as users say them and as drivers keep them.
+pub fn fuzz_backup_xml(data: &[u8]) {
+    use crate::backup::Backup;
+    let Ok(text) = std::str::from_utf8(data) else {
+        return;
+    };
+    if let Ok(mut backup) = Backup::parse(text, "fuzz") {
+        let _ = backup.align_disks(&Domain::default(), "1");
+        let _ = backup.format(XmlFlags::empty());
+    }
+    if let Ok(backup) = Backup::parse_internal(text, "fuzz") {
+        let written = backup.format(XmlFlags::STATUS);
+        if let Ok(again) = Backup::parse_internal(&written, "fuzz") {
+            assert_eq!(again.format(XmlFlags::STATUS), written);
+        }
+    }
+}
+
+/// VirtualBox's machine files.
+pub fn fuzz_vbox_machine(data: &[u8]) {
+    use crate::vbox_snapshot::Machine;
+    if let Ok(written) = Machine::parse(data, "/", "fuzz").and_then(|machine| machine.format()) {
+        let again = Machine::parse(&written, "/", "fuzz").and_then(|machine| machine.format());
+        assert_eq!(again.ok(), Some(written));
     }
 }

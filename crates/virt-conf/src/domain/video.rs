@@ -60,7 +60,7 @@ pub struct VideoModel {
     #[xml("@vgamem", default)]
     pub vgamem: u32,
     /// Number of screens.
-    #[xml("@heads", default = 1, always, when = self.heads != 0)]
+    #[xml("@heads", default = u32::from(kind != VideoModelType::None), always, when = self.heads != 0)]
     pub heads: u32,
     /// Whether it is the first card.
     #[xml("@primary", default)]
