@@ -4,7 +4,7 @@
 use std::net::IpAddr;
 
 use virt_util::uuid::Uuid;
-use virt_util::xml::{At, Element, Reader, Xml, error_at, error_with};
+use virt_util::xml::{At, Element, Reader, Xml, XmlValue, error_at, error_with};
 use virt_util::{ErrorCode, Result, ip};
 
 xml_enum! {
@@ -121,8 +121,8 @@ impl Vlan {
 #[derive(Xml, Clone, Debug, Default, PartialEq, Eq)]
 #[xml(name = "virtualport", check = VirtualPort::after_read)]
 pub struct VirtualPort {
-    /// The kind of switch.
-    #[xml("@type")]
+    /// The kind of switch. It is read by the check, with libvirt's code.
+    #[xml("@type", read_when = false)]
     pub kind: Option<VirtualPortType>,
     /// What the switch wants to know.
     #[xml("parameters", omit_empty)]
@@ -216,6 +216,16 @@ impl VirtualPort {
     }
 
     fn after_read(&mut self, element: Element<'_>, cx: &mut Reader) -> Result<()> {
+        if let Some(text) = element.attr("type") {
+            match VirtualPortType::parse_value(&text) {
+                Ok(kind) => self.kind = Some(kind),
+                Err(error) => {
+                    let what = format!("unknown virtualport type '{text}': {}", error.describe(&text));
+                    let at = At::Attribute("type");
+                    cx.fail(error_with(ErrorCode::CONFIG_UNSUPPORTED, element, at, what))?;
+                }
+            }
+        }
         if let Some(profile) = self.parameters.as_ref().and_then(|p| p.profile_id.as_ref())
             && profile.len() > PROFILE_MAX
         {

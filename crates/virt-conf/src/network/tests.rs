@@ -145,6 +145,7 @@ fn contradictions_have_libvirts_codes() {
         ),
         ("<mac address='01:00:00:00:00:01'/>".to_owned(), C::XML_ERROR),
         ("<virtualport/>".to_owned(), C::XML_ERROR),
+        ("<virtualport type='x'/>".to_owned(), C::CONFIG_UNSUPPORTED),
         (
             "<bandwidth><inbound average='1' floor='1'/></bandwidth>".to_owned(),
             C::CONFIG_UNSUPPORTED,
