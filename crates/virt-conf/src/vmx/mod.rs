@@ -16,6 +16,7 @@ mod format;
 mod format_devices;
 mod parse;
 pub mod text;
+pub mod version;
 
 use virt_util::{ErrorCode, Result, VirtError};
 
@@ -29,6 +30,7 @@ use crate::domain::{Domain, VirtType};
 pub use format::format;
 pub use parse::parse;
 pub use text::{escape_hex, unescape_hex};
+pub use version::Product;
 
 /// What becomes of a file that does not exist.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -44,6 +44,7 @@ mod util_numbers;
 mod util_text;
 mod vbox_snapshot;
 mod virsh;
+mod vmware_version;
 
 /// Runs one case.
 pub type Adapter = fn(&Case, &Corpus) -> Outcome;
@@ -204,6 +205,7 @@ const ADAPTERS: &[(&str, &str, Adapter)] = &[
     ("vbox-snapshot", "vbox-roundtrip", vbox_snapshot::roundtrip),
     ("virsh", "virsh", virsh::run),
     ("virsh-table", "table", virsh::table),
+    ("vmware-version", "vmware-version", vmware_version::version),
 ];
 
 /// The adapter of a kind of case.
