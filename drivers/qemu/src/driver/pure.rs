@@ -9,9 +9,9 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use parking_lot::Mutex;
 use virt_conf::cpu::{CpuDocument, CpuFeaturePolicy, CpuMode};
 use virt_conf::cpu_models::{self, Comparison};
-use virt_conf::domain::Domain;
 use virt_conf::domain::normalize::{NormalizeContext, NormalizeFlags, SystemRandomness, normalize};
 use virt_conf::domain::validate::validate;
+use virt_conf::domain::{Domain, VirtType};
 use virt_util::arch::Arch;
 use virt_util::bitmap::Bitmap;
 use virt_util::command::{Capabilities, Limit, SystemSpawner, common_environment, find_program};
@@ -322,7 +322,9 @@ impl Planner for QemuPlanner {
 
     fn plan(&self, domain: &Domain, id: i32, layout: &Layout, patience: &Patience) -> Result<Planned> {
         let binary = self.binary(domain, layout, patience)?;
-        let host = self.host(layout)?;
+        let mut host = self.host(layout)?;
+        // The kernel moves packets for guests on KVM alone.
+        host.vhost_net &= domain.virt_type == VirtType::Kvm;
         let start = Start {
             id,
             incoming: None,

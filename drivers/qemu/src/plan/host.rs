@@ -38,7 +38,7 @@ pub struct Host {
     pub now: i64,
     /// Seconds by which local time is ahead of UTC.
     pub utc_offset: i64,
-    /// The kernel can move packets for virtio network cards.
+    /// The kernel moves packets for the virtio network cards of this guest.
     pub vhost_net: bool,
     /// How descriptors are numbered.
     pub numbering: Numbering,

@@ -165,21 +165,22 @@ impl Builder<'_> {
             .maybe("sndbuf", interface.send_buffer))
     }
 
-    /// Whether the kernel moves the packets. Only guests on KVM have it so.
+    /// Whether the kernel moves the packets.
     fn uses_vhost(&self, interface: &Interface, driver: &InterfaceDriver) -> Result<bool> {
-        if self.domain.virt_type != VirtType::Kvm || driver.name == Some(InterfaceDriverName::Qemu) {
+        let virtio = is_virtio(interface.model.as_deref());
+        if driver.name == Some(InterfaceDriverName::Qemu) || !virtio {
             return Ok(false);
         }
-        let virtio = is_virtio(interface.model.as_deref());
-        let refused = match (virtio, self.host.vhost_net) {
-            (true, true) => return Ok(true),
-            (false, _) => "vhost-net is only supported for virtio network interfaces",
-            (true, false) => "vhost-net was requested for an interface, but is unavailable",
-        };
-        match driver.name {
-            Some(InterfaceDriverName::Vhost) => Err(VirtError::new(ErrorCode::CONFIG_UNSUPPORTED, refused)),
-            _ => Ok(false),
+        // Guests without KVM do without, whatever they say.
+        let wanted =
+            driver.name == Some(InterfaceDriverName::Vhost) && self.domain.virt_type == VirtType::Kvm;
+        if wanted && !self.host.vhost_net {
+            return Err(VirtError::new(
+                ErrorCode::CONFIG_UNSUPPORTED,
+                "vhost-net was requested for an interface, but is unavailable",
+            ));
         }
+        Ok(self.host.vhost_net)
     }
 
     fn guest_side(&self, interface: &Interface, name: &str) -> Result<Props> {
