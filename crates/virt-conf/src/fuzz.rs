@@ -72,7 +72,7 @@ pub fn fuzz_domain_xml(data: &[u8]) {
     let Ok(doc) = Doc::parse_bytes(data, &DocOptions::default()) else {
         return;
     };
-    xml::schema::check_unknown::<Domain>(doc.root(), &mut Reader::new(XmlFlags::empty()));
+    xml::schema::check::<Domain>(doc.root(), &mut Reader::new(XmlFlags::empty()));
     let _ = xml::from_doc::<Domain>(&doc, &mut Reader::collecting(XmlFlags::INACTIVE));
     for (xml_flags, flags) in [
         (XmlFlags::SECURE, NormalizeFlags::empty()),

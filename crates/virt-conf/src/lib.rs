@@ -36,6 +36,7 @@ pub mod cpu;
 pub mod cpu_models;
 pub mod diff;
 pub mod domain;
+pub mod forms;
 #[doc(hidden)]
 pub mod fuzz;
 pub mod interface;
@@ -53,6 +54,7 @@ pub mod nwfilter_binding;
 pub mod openvz;
 pub mod registry;
 pub mod scaled;
+pub mod schema;
 pub mod secret;
 pub mod snapshot;
 pub mod storage_pool;

@@ -1,6 +1,10 @@
 //! Sizes with a unit: `<memory unit='GiB'>2</memory>`.
 
-use virt_util::xml::{At, Element, Reader, Writer, error_at, invalid_value, parse_integer};
+use crate::forms;
+use virt_util::xml::schema::ValueSchema;
+use virt_util::xml::{
+    At, Element, Reader, ValueError, Writer, XmlValue, error_at, escape_into, invalid_value, parse_integer,
+};
 use virt_util::{ErrorDomain, Result, units};
 
 /// Reads the text of `element` in its attribute `unit`, or in `default_scale` bytes if it has none, as bytes.
@@ -19,6 +23,33 @@ pub fn read_scaled(element: Element<'_>, default_scale: u64, limit: u64) -> Resu
             .context(place.detail().trim_end_matches(": "))
             .in_domain_if_none(ErrorDomain::XML)
     })
+}
+
+/// What an element with a size looks like; the fields that hold one are numbers of a fixed unit.
+#[derive(Debug, virt_util::xml::Xml)]
+pub struct ScaledSize {
+    /// Its unit.
+    #[xml("@unit")]
+    pub unit: Option<Unit>,
+    /// The number.
+    #[xml("text()")]
+    pub amount: u64,
+}
+
+/// A unit of size, as written.
+#[derive(Clone, Debug)]
+pub struct Unit(pub String);
+
+impl XmlValue for Unit {
+    const SCHEMA: ValueSchema = ValueSchema::Form(forms::UNIT);
+
+    fn parse_value(text: &str) -> Result<Self, ValueError> {
+        Ok(Self(text.to_owned()))
+    }
+
+    fn format_value(&self, out: &mut String) {
+        escape_into(out, &self.0);
+    }
 }
 
 /// Greatest size in bytes that libvirt takes for memory.

@@ -409,6 +409,13 @@ impl Snapshot {
     /// `XML_INVALID_SCHEMA`.
     pub fn check_schema(doc: &Doc<'_>) -> Result<()> {
         virt_util::xml::validate::<Self>(doc)?;
+        let domains = ["domain", "inactiveDomain"];
+        for domain in domains.iter().filter_map(|name| doc.root().child(name)) {
+            // Old documents name the domain by its UUID alone.
+            if domain.has_attr("type") {
+                crate::domain::schema::check_element(domain)?;
+            }
+        }
         let disks = ["disks", "revertDisks"];
         for list in disks.iter().filter_map(|name| doc.root().child(name)) {
             for disk in list.children() {
@@ -720,8 +727,8 @@ impl XmlElement for Snapshot {
             "memory" => element(SnapshotMemory),
             "disks/disk" => elements(SnapshotDisk),
             "revertDisks/disk" => elements(SnapshotDisk),
-            "domain" => element(Domain),
-            "inactiveDomain" => element(Domain),
+            "domain" => opaque,
+            "inactiveDomain" => opaque,
             "cookie" => opaque,
             "active" => value(u32),
         })

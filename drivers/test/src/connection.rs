@@ -11,6 +11,7 @@ use virt_api::protocol::traits::HypervisorDriver;
 use virt_conf::cpu::CpuDocument;
 use virt_conf::cpu_models;
 use virt_conf::registry::job::JobGuard;
+use virt_conf::schema::Check;
 use virt_util::bitmap::Bitmap;
 use virt_util::keycode::Codeset;
 use virt_util::types::params::node_cpu_stats;
@@ -26,7 +27,7 @@ use virt_util::{ErrorCode, ErrorDomain, Result};
 
 use crate::capabilities::capabilities;
 use crate::changes;
-use crate::definition::{Check, GuestDefinition};
+use crate::definition::GuestDefinition;
 use crate::domain::{self, Guest, GuestId};
 use crate::error;
 use crate::life;
@@ -95,7 +96,7 @@ impl TestConnection {
     ) -> Result<Authorized<Domain>> {
         let validate = DomainCreateFlags::START_VALIDATE.bits();
         check_flags("testDomainCreateXML", flags, validate)?;
-        let definition = GuestDefinition::parse(xml, strictness(flags & validate))?;
+        let definition = GuestDefinition::parse(xml, Check::asked_by(flags & validate != 0))?;
         changes::create(&self.world, cx, definition, api)
     }
 
@@ -130,14 +131,6 @@ impl Resolver for TestConnection {
 /// Refuses flags that a call does not know.
 fn check_flags(call: &str, flags: u32, allowed: u32) -> Result<()> {
     virt_util::types::check_flags(call, flags, allowed).map_err(|error| error.in_domain(ErrorDomain::TEST))
-}
-
-/// How carefully to look at a document, by the flag that asks for validation.
-fn strictness(validate: u32) -> Check {
-    match validate {
-        0 => Check::Usual,
-        _ => Check::Strict,
-    }
 }
 
 /// A count as the protocol carries it.
@@ -831,7 +824,7 @@ impl HypervisorDriver for TestConnection {
     ) -> Result<Authorized<DomainDefineXmlFlagsReply>> {
         let validate = DomainDefineFlags::VALIDATE.bits();
         check_flags("testDomainDefineXMLFlags", flags, validate)?;
-        let definition = GuestDefinition::parse(&xml, strictness(flags & validate))?;
+        let definition = GuestDefinition::parse(&xml, Check::asked_by(flags & validate != 0))?;
         let defined = changes::define(&self.world, cx, definition, "virDomainDefineXMLFlags")?;
         Ok(defined.map(|domain| DomainDefineXmlFlagsReply {
             domain: domain.into(),

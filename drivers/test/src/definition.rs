@@ -6,12 +6,14 @@ use virt_conf::domain::normalize::{
     DeviceRef, DomainFeatures, DomainHooks, NormalizeContext, NormalizeFlags, SystemRandomness, normalize,
 };
 use virt_conf::domain::os::OsType;
+use virt_conf::domain::schema::check_schema;
 use virt_conf::domain::validate::validate;
 use virt_conf::domain::video::VideoModelType;
 use virt_conf::registry::Definition;
+use virt_conf::schema::Check;
 use virt_util::types::DomainState;
 use virt_util::uuid::Uuid;
-use virt_util::xml::{Doc, DocOptions, Element, XmlFlags, schema};
+use virt_util::xml::{Doc, DocOptions, Element, XmlFlags};
 use virt_util::{ErrorCode, ErrorDomain, Result};
 
 use crate::error;
@@ -21,15 +23,6 @@ pub const NAMESPACE: &str = "http://libvirt.org/schemas/domain/test/1.0";
 
 /// What the names of interfaces begin with that users gave none.
 const INTERFACE_PREFIX: &str = "testnet";
-
-/// How carefully a document is looked at.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Check {
-    /// As libvirt does without being asked: unknown names are passed over.
-    Usual,
-    /// Unknown names are refused.
-    Strict,
-}
 
 /// A guest's definition.
 #[derive(Clone, Debug)]
@@ -55,7 +48,7 @@ impl GuestDefinition {
         let options = DocOptions::named("(domain_definition)").in_domain(ErrorDomain::DOMAIN);
         let doc = Doc::parse_with(xml, &options)?;
         if check == Check::Strict {
-            schema::validate::<Domain>(&doc)?;
+            check_schema(&doc)?;
         }
         Self::read(doc.root())
     }

@@ -191,12 +191,20 @@ impl CpuDocument {
     /// `XML_INVALID_SCHEMA` for those.
     pub fn parse_valid(source: &str, name: &str) -> Result<Self> {
         let doc = Doc::parse_with(source, &DocOptions::named(name))?;
-        if doc.root().child("arch").is_some() {
-            virt_util::xml::validate::<HostCpu>(&doc)?;
-        } else {
-            virt_util::xml::validate::<Cpu>(&doc)?;
-        }
+        Self::check_schema(&doc)?;
         Self::from_element(doc.root())
+    }
+
+    /// Refuses what the schema of CPUs does not allow.
+    ///
+    /// # Errors
+    /// `XML_INVALID_SCHEMA`.
+    pub fn check_schema(doc: &Doc<'_>) -> Result<()> {
+        if doc.root().child("arch").is_some() {
+            virt_util::xml::validate::<HostCpu>(doc)
+        } else {
+            virt_util::xml::validate::<Cpu>(doc)
+        }
     }
 
     /// Reads a document that must be about a host's CPU; errors say `name`.

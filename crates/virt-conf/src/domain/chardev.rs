@@ -76,7 +76,7 @@ pub enum ChardevSource {
         #[xml("source@path", unless(inactive))]
         path: Option<String>,
         /// Security labels.
-        #[xml("source/seclabel", with = seclabel_element, when = path.is_some() && !w.has(XmlFlags::INACTIVE))]
+        #[xml("source/seclabel", with = seclabel_element, described = DeviceSeclabel, when = path.is_some() && !w.has(XmlFlags::INACTIVE))]
         seclabels: Vec<DeviceSeclabel>,
     },
     /// A device of the host.
@@ -85,7 +85,7 @@ pub enum ChardevSource {
         #[xml("source@path")]
         path: Option<String>,
         /// Security labels.
-        #[xml("source/seclabel", with = seclabel_element)]
+        #[xml("source/seclabel", with = seclabel_element, described = DeviceSeclabel)]
         seclabels: Vec<DeviceSeclabel>,
     },
     /// A file that is written.
@@ -97,7 +97,7 @@ pub enum ChardevSource {
         #[xml("source@append", on_off)]
         append: Option<bool>,
         /// Security labels.
-        #[xml("source/seclabel", with = seclabel_element)]
+        #[xml("source/seclabel", with = seclabel_element, described = DeviceSeclabel)]
         seclabels: Vec<DeviceSeclabel>,
     },
     /// A named pipe.
@@ -106,7 +106,7 @@ pub enum ChardevSource {
         #[xml("source@path")]
         path: Option<String>,
         /// Security labels.
-        #[xml("source/seclabel", with = seclabel_element)]
+        #[xml("source/seclabel", with = seclabel_element, described = DeviceSeclabel)]
         seclabels: Vec<DeviceSeclabel>,
     },
     /// Standard input and output of the hypervisor.
@@ -244,7 +244,7 @@ pub struct UnixSource {
     #[xml("source@path")]
     pub path: Option<String>,
     /// Security labels.
-    #[xml("source/seclabel", with = seclabel_element, when = self.path.is_some())]
+    #[xml("source/seclabel", with = seclabel_element, described = DeviceSeclabel, when = self.path.is_some())]
     pub seclabels: Vec<DeviceSeclabel>,
     /// Whether a lost connection is made again.
     #[xml("source/reconnect", omit_empty, when = self.path.is_some())]
@@ -310,9 +310,9 @@ impl XmlElement for UdpSource {
 
     fn schema() -> &'static virt_util::xml::ElementSchema {
         virt_util::xml::describe!("UdpSource", "", "Both ends of a UDP connection." => {
-            "source@mode" => value(SourceMode),
-            "source@host" => value(String),
-            "source@service" => value(String),
+            "source[]@mode" => value(SourceMode),
+            "source[]@host" => value(String),
+            "source[]@service" => value(String),
         })
     }
 }

@@ -5,7 +5,7 @@ use virt_util::xml::{At, Element, Reader, Xml, XmlFlags, error_at};
 
 use super::device_info::{DeviceInfo, VirtioOptions};
 use super::disk::IoThreadMapping;
-use crate::scaled::kib;
+use crate::scaled::{ScaledSize, kib};
 
 xml_enum! {
     /// The kind of bus that a controller provides.
@@ -56,7 +56,7 @@ pub struct Controller {
     #[xml(flatten)]
     pub info: DeviceInfo,
     /// KiB of the 64-bit PCI hole of a root bus.
-    #[xml("pcihole64", with = kib)]
+    #[xml("pcihole64", with = kib, described = ScaledSize)]
     pub pci_hole64: Option<u64>,
 }
 

@@ -1,6 +1,6 @@
 //! Features of the virtual machine: what the hypervisor offers beside the devices.
 
-use crate::scaled::kib;
+use crate::scaled::{ScaledSize, kib};
 use virt_util::Result;
 use virt_util::units;
 use virt_util::xml::{At, Element, Reader, Writer, Xml, XmlElement, XmlValue, error_at, push_unsigned, read};
@@ -140,7 +140,7 @@ pub struct Features {
     #[xml("ibs@value")]
     pub ibs: Option<Ibs>,
     /// KiB of the cache of translated code (TCG).
-    #[xml("tcg/tb-cache", with = kib)]
+    #[xml("tcg/tb-cache", with = kib, described = ScaledSize)]
     pub tcg_cache: Option<u64>,
     /// The host frees the guest's memory in the background.
     #[xml("async-teardown", with = async_teardown)]
@@ -234,7 +234,7 @@ pub struct Hpt {
     #[xml("@resizing")]
     pub resizing: Option<HptResizing>,
     /// KiB of the largest page.
-    #[xml("maxpagesize", with = kib)]
+    #[xml("maxpagesize", with = kib, described = ScaledSize)]
     pub max_page_size: Option<u64>,
 }
 

@@ -1,6 +1,6 @@
 //! Memory: how much, what backs it, its limits, and memory devices.
 
-use crate::scaled::kib;
+use crate::scaled::{ScaledSize, kib};
 use virt_util::Result;
 use virt_util::uuid::Uuid;
 use virt_util::xml::{At, Element, Reader, Writer, Xml, XmlFlags, error_at, push_unsigned};
@@ -35,6 +35,28 @@ pub struct MaxMemory {
     pub slots: u32,
     /// KiB that the guest may have at most, memory devices included.
     pub size: u64,
+}
+
+/// What `<memory>` looks like.
+#[derive(Debug, Xml)]
+pub struct SizedMemory {
+    /// Whether core dumps hold the guest's memory.
+    #[xml("@dumpCore", on_off)]
+    pub dump_core: Option<bool>,
+    /// How much it is.
+    #[xml(flatten)]
+    pub size: ScaledSize,
+}
+
+/// What `<maxMemory>` looks like.
+#[derive(Debug, Xml)]
+pub struct SlottedMemory {
+    /// Slots for memory devices.
+    #[xml("@slots")]
+    pub slots: Option<u32>,
+    /// How much it is.
+    #[xml(flatten)]
+    pub size: ScaledSize,
 }
 
 /// `with` for [`MaxMemory`].
@@ -99,16 +121,16 @@ pub(super) mod memory_size {
 #[xml(name = "memtune", check = MemoryTune::after_read)]
 pub struct MemoryTune {
     /// Most memory.
-    #[xml("hard_limit", with = kib)]
+    #[xml("hard_limit", with = kib, described = ScaledSize)]
     pub hard_limit: Option<u64>,
     /// Most memory when memory is short.
-    #[xml("soft_limit", with = kib)]
+    #[xml("soft_limit", with = kib, described = ScaledSize)]
     pub soft_limit: Option<u64>,
     /// Least memory (VMware).
-    #[xml("min_guarantee", with = kib)]
+    #[xml("min_guarantee", with = kib, described = ScaledSize)]
     pub min_guarantee: Option<u64>,
     /// Most memory and swap.
-    #[xml("swap_hard_limit", with = kib)]
+    #[xml("swap_hard_limit", with = kib, described = ScaledSize)]
     pub swap_hard_limit: Option<u64>,
 }
 
@@ -256,13 +278,13 @@ pub struct MemoryDeviceSource {
     #[xml("nodemask")]
     pub nodes: Option<CpuSet>,
     /// Size of its pages.
-    #[xml("pagesize", with = kib)]
+    #[xml("pagesize", with = kib, described = ScaledSize)]
     pub page_size: Option<u64>,
     /// A file.
     #[xml("path")]
     pub path: Option<String>,
     /// Alignment in memory.
-    #[xml("alignsize", with = kib)]
+    #[xml("alignsize", with = kib, described = ScaledSize)]
     pub align_size: Option<u64>,
     /// The file is persistent memory.
     #[xml("pmem")]
@@ -277,25 +299,25 @@ pub struct MemoryDeviceTarget {
     #[xml("@dynamicMemslots")]
     pub dynamic_memslots: Option<bool>,
     /// Size.
-    #[xml("size", with = kib)]
+    #[xml("size", with = kib, described = ScaledSize)]
     pub size: u64,
     /// NUMA node of the guest.
     #[xml("node")]
     pub node: Option<u32>,
     /// Size of the label area (NVDIMM).
-    #[xml("label/size", with = kib)]
+    #[xml("label/size", with = kib, described = ScaledSize)]
     pub label_size: Option<u64>,
     /// The guest cannot write (NVDIMM).
     #[xml("readonly")]
     pub read_only: bool,
     /// Size of a block (virtio-mem).
-    #[xml("block", with = kib)]
+    #[xml("block", with = kib, described = ScaledSize)]
     pub block: Option<u64>,
     /// Size that the guest should use (virtio-mem).
-    #[xml("requested", with = kib)]
+    #[xml("requested", with = kib, described = ScaledSize)]
     pub requested: Option<u64>,
     /// Size that the guest uses (virtio-mem); only live.
-    #[xml("current", with = kib, when = !w.has(XmlFlags::INACTIVE))]
+    #[xml("current", with = kib, described = ScaledSize, when = !w.has(XmlFlags::INACTIVE))]
     pub current: Option<u64>,
     /// Guest physical address.
     #[xml("address@base", format = "0x%x", base = 16)]

@@ -38,6 +38,7 @@ pub mod normalize;
 pub mod os;
 pub mod private_data;
 pub mod qemu_ns;
+pub mod schema;
 pub mod seclabel;
 pub mod security;
 pub mod small;
@@ -48,7 +49,7 @@ pub mod tune;
 pub mod validate;
 pub mod video;
 
-use crate::scaled::kib;
+use crate::scaled::{ScaledSize, kib};
 use virt_util::uuid::Uuid;
 use virt_util::xml::{
     At, Doc, DocOptions, Element, RawElement, Reader, Writer, Xml, XmlElement, XmlFlags, XmlValue, error_at,
@@ -68,7 +69,10 @@ use hostdev::Hostdev;
 use input::{Hub, Input, Redirdev, Redirfilter, input_element};
 use interface::Interface;
 use lifecycle::{LifecycleAction, LockFailureAction};
-use memory::{MaxMemory, MemoryBacking, MemoryDevice, MemorySize, MemoryTune, max_memory, memory_size};
+use memory::{
+    MaxMemory, MemoryBacking, MemoryDevice, MemorySize, MemoryTune, SizedMemory, SlottedMemory, max_memory,
+    memory_size,
+};
 use namespaces::{
     BHYVE_NAMESPACE, BhyveCommandline, LXC_NAMESPACE, LxcNamespaces, VMWARE_NAMESPACE, XEN_NAMESPACE,
     XenCommandline,
@@ -125,13 +129,13 @@ pub struct Domain {
     #[xml("metadata", with = metadata)]
     pub metadata: Option<RawElement>,
     /// Most memory, with memory devices.
-    #[xml("maxMemory", with = max_memory)]
+    #[xml("maxMemory", with = max_memory, described = SlottedMemory)]
     pub max_memory: Option<MaxMemory>,
     /// Memory.
-    #[xml("memory", with = memory_size, default = MemorySize::default(), always)]
+    #[xml("memory", with = memory_size, described = SizedMemory, default = MemorySize::default(), always)]
     pub memory: MemorySize,
     /// KiB that the guest has now.
-    #[xml("currentMemory", with = kib, default, always)]
+    #[xml("currentMemory", with = kib, described = ScaledSize, default, always)]
     pub current_memory: u64,
     /// How its I/O is weighed.
     #[xml("blkiotune", omit_empty)]
@@ -179,7 +183,7 @@ pub struct Domain {
     #[xml("bootloader_args", when = self.bootloader.is_some())]
     pub bootloader_args: Option<String>,
     /// What it is and what it boots from.
-    #[xml("os", with = os_element)]
+    #[xml("os", with = os_element, described = Os)]
     pub os: Os,
     /// Mapping of users and groups.
     #[xml("idmap")]
@@ -293,7 +297,7 @@ pub struct Devices {
     #[xml("channel")]
     pub channels: Vec<Channel>,
     /// Input devices.
-    #[xml("input", with = input_element)]
+    #[xml("input", with = input_element, described = Input)]
     pub inputs: Vec<Input>,
     /// Trusted platform modules.
     #[xml("tpm")]

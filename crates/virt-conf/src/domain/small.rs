@@ -8,7 +8,7 @@ use virt_util::xml::{At, Element, Reader, Xml, error_at};
 use super::chardev::ChardevHost;
 use super::device_info::{DeviceInfo, VirtioOptions};
 use super::private_data::{self, PrivateData};
-use crate::scaled::kib;
+use crate::scaled::{ScaledSize, kib};
 
 xml_enum! {
     /// Model of a watchdog.
@@ -526,7 +526,7 @@ pub struct Pstore {
     #[xml("path")]
     pub path: Option<String>,
     /// KiB.
-    #[xml("size", with = kib)]
+    #[xml("size", with = kib, described = ScaledSize)]
     pub size: Option<u64>,
     /// Alias and address.
     #[xml(flatten)]

@@ -118,8 +118,8 @@ impl XmlElement for MdevDevice {
             "uuid" => value(Uuid),
             "parent_addr" => value(String),
             "iommuGroup@number" => value(u32),
-            "attr@name" => value(String),
-            "attr@value" => value(String),
+            "attr[]@name" => value(String),
+            "attr[]@value" => value(String),
         })
     }
 }

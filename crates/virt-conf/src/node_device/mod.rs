@@ -37,7 +37,7 @@ pub struct NodeDevice {
     #[xml("path", when = !w.has(XmlFlags::INACTIVE))]
     pub sysfs_path: Option<String>,
     /// Its nodes in `/dev`.
-    #[xml(".", with = device_nodes, reads("devnode@type", "devnode/text()"))]
+    #[xml(".", with = device_nodes, reads("devnode[]@type", "devnode[]/text()"))]
     pub nodes: DeviceNodes,
     /// The device that it is plugged into.
     #[xml("parent", omit_empty)]

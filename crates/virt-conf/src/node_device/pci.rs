@@ -242,10 +242,10 @@ impl XmlElement for PciExpress {
 
     fn schema() -> &'static xml::ElementSchema {
         xml::describe!("PciExpress", "pci-express", "Links of a PCI Express device." => {
-            "link@validity" => value(String),
-            "link@port" => value(i32),
-            "link@speed" => value(PciLinkSpeed),
-            "link@width" => value(u32),
+            "link[]@validity" => value(String),
+            "link[]@port" => value(i32),
+            "link[]@speed" => value(PciLinkSpeed),
+            "link[]@width" => value(u32),
         })
     }
 }

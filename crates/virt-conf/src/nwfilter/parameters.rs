@@ -74,8 +74,8 @@ impl XmlElement for FilterReference {
     fn schema() -> &'static virt_util::xml::ElementSchema {
         virt_util::xml::describe!("FilterReference", "filterref", "Names a packet filter and gives it its parameters." => {
             "@filter" => value(String),
-            "parameter@name" => value(String),
-            "parameter@value" => value(String),
+            "parameter[]@name" => value(String),
+            "parameter[]@value" => value(String),
         })
     }
 }

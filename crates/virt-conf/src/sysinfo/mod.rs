@@ -130,8 +130,8 @@ macro_rules! table {
 
             fn schema() -> &'static virt_util::xml::ElementSchema {
                 virt_util::xml::describe!(stringify!($name), $element, concat!("The SMBIOS table `", $element, "`.") => {
-                    "entry@name" => value(String),
-                    "entry/text()" => value(String),
+                    "entry[]@name" => value(String),
+                    "entry[]/text()" => value(String),
                 })
             }
         }

@@ -33,6 +33,8 @@ pub(super) struct FieldOptions {
     pub union: bool,
     pub first: bool,
     pub opaque: bool,
+    /// The type whose declaration says what hand-written code reads.
+    pub described: Option<syn::Type>,
     /// What hand-written code at `.` or `@*` reads: `"@name"`, `"child"`.
     pub reads: Vec<LitStr>,
 }
@@ -159,6 +161,7 @@ impl FieldOptions {
                     "union" => options.union = true,
                     "first" => options.first = true,
                     "opaque" => options.opaque = true,
+                    "described" => options.described = Some(value(input)?),
                     "reads" => {
                         let inner;
                         syn::parenthesized!(inner in input);
@@ -171,7 +174,8 @@ impl FieldOptions {
                             name,
                             span,
                             "flatten, skip, default, always, with, only, unless, when, read_when, write_as, format, base, \
-                             nonzero, min, max, on_off, nonempty, keep_empty, omit_empty, ghost, union, first, opaque, reads",
+                             nonzero, min, max, on_off, nonempty, keep_empty, omit_empty, ghost, union, first, opaque, described, \
+                             reads",
                         ));
                     }
                 }

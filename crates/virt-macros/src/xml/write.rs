@@ -256,6 +256,8 @@ impl Field {
         let value_leaf = matches!(self.leaf, Leaf::Attribute(_) | Leaf::Text);
         let kind = if self.is_flag() {
             quote!(#rt::schema::Kind::Flag)
+        } else if let Some(described) = &self.options.described {
+            quote!(#rt::schema::Kind::Element(<#described as #rt::XmlElement>::schema))
         } else if self.options.with.is_some() || self.options.opaque {
             if value_leaf {
                 quote!(#rt::schema::Kind::Value(#rt::schema::ValueSchema::Text))

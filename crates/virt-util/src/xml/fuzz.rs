@@ -53,7 +53,7 @@ pub(crate) fn model(data: &[u8]) {
         return;
     };
     let mut cx = Reader::collecting(XmlFlags::empty());
-    schema::check_unknown::<Sample>(doc.root(), &mut cx);
+    schema::check::<Sample>(doc.root(), &mut cx);
     let _ = from_doc::<Sample>(&doc, &mut cx);
     let Ok(sample) = from_doc::<Sample>(&doc, &mut Reader::new(XmlFlags::empty())) else {
         return;

@@ -90,7 +90,7 @@
 //! # The language of `#[xml(…)]`
 //!
 //! **The order of fields is the order of output.** Attributes of the element are written first, in field order, then the
-//! content in field order. Names that no field mentions are passed over, as libvirt does ([`schema::check_unknown`] finds
+//! content in field order. Names that no field mentions are passed over, as libvirt does ([`schema::check`] finds
 //! them).
 //!
 //! ## Where a field is: the path
@@ -146,6 +146,7 @@
 //! | `ghost` | a child that is read even if absent, as an element without anything in it |
 //! | `union` | the child's type is a `union = "../@x"`: its tag is written here among the attributes |
 //! | `with = MODULE` | hand-written: see below |
+//! | `described = TYPE` | what such code reads at a child is what TYPE declares |
 //! | `reads("@x", "child", …)` | what such code reads at `"."` or `"@*"`, for the check for unknown names (without it anything goes) |
 //!
 //! `with` on an attribute or text (`"@x"`, `"a@x"`, `"a/text()"`) calls `MODULE::parse(&str) -> Result<T, ValueError>` and
@@ -204,6 +205,7 @@ mod identity;
 mod raw;
 mod raw_format;
 mod reader;
+pub mod rules;
 mod scan;
 pub mod schema;
 mod tokenize;
@@ -218,10 +220,10 @@ pub use doc::{AttributeRef, Children, Doc, DocOptions, Element, Limits, Position
 pub use identity::{Identity, identity};
 pub use raw::{KeptElement, RawAttribute, RawElement, RawNode, expect_root, metadata};
 pub use reader::{
-    At, FormatFn, ParseFn, ReadFn, Reader, UnknownName, error_at, error_with, invalid_value, missing, read,
-    recoded, write,
+    At, Finding, FormatFn, ParseFn, ReadFn, Reader, error_at, error_with, invalid_value, missing, read, recoded,
+    write,
 };
-pub use schema::{ElementSchema, validate};
+pub use schema::{ElementSchema, validate, validate_with};
 pub use value::{
     ValueError, XmlInteger, XmlValue, find_word, format_on_off, nearest, parse_integer, parse_integer_in,
     parse_on_off, push_formatted, scan_integer,

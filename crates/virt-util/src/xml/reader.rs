@@ -13,19 +13,19 @@ pub struct Reader {
     flags: XmlFlags,
     /// Errors that were put aside; `None` stops at the first.
     collected: Option<Vec<VirtError>>,
-    unknown: Vec<UnknownName>,
+    findings: Vec<Finding>,
 }
 
-/// A name in a document that no declaration knows.
+/// Something in a document that the schema does not allow.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct UnknownName {
+pub struct Finding {
     /// Where it is.
     pub position: Position,
     /// The element that holds it.
     pub path: String,
-    /// What is unknown: `attribute 'x'` or `element 'x'`.
+    /// What is wrong: `unknown attribute 'x'`, `missing required element 'y'` …
     pub what: String,
-    /// The known name that it resembles.
+    /// The known name that an unknown one resembles.
     pub suggestion: Option<&'static str>,
 }
 
@@ -92,34 +92,60 @@ impl Reader {
         self.collected.as_mut().map(std::mem::take).unwrap_or_default()
     }
 
-    /// Notes a name that nobody knows.
-    pub fn unknown(&mut self, element: Element<'_>, at: At<'_>, known: impl Iterator<Item = &'static str>) {
-        if self.unknown.len() >= MAX_COLLECTED {
+    /// Notes something that the schema does not allow.
+    #[cold]
+    pub fn finding(
+        &mut self,
+        element: Element<'_>,
+        at: At<'_>,
+        what: String,
+        suggestion: Option<&'static str>,
+    ) {
+        if self.findings.len() >= MAX_COLLECTED {
             return;
         }
-        let (position, what, name) = match at {
-            At::Attribute(name) => (element.attr_position(name), format!("attribute '{name}'"), name),
+        let position = match at {
+            At::Attribute(name) => element.attr_position(name),
             At::Child(name) => {
                 let child = element.children().find(|child| child.qualified_name() == name);
-                (
-                    child.unwrap_or(element).position(),
-                    format!("element '{name}'"),
-                    name,
-                )
+                child.unwrap_or(element).position()
             }
-            At::Text => (element.position(), "text".to_owned(), ""),
+            At::Text => element.position(),
         };
-        self.unknown.push(UnknownName {
+        self.findings.push(Finding {
             position,
             path: element.path(),
             what,
-            suggestion: nearest(name, known),
+            suggestion,
         });
     }
 
-    /// The names that nobody knows, in document order.
-    pub fn unknown_names(&self) -> &[UnknownName] {
-        &self.unknown
+    /// Notes a name that nobody knows.
+    #[cold]
+    pub fn unknown(&mut self, element: Element<'_>, at: At<'_>, known: impl Iterator<Item = &'static str>) {
+        let (what, name) = match at {
+            At::Attribute(name) => (format!("unknown attribute '{name}'"), name),
+            At::Child(name) => (format!("unknown element '{name}'"), name),
+            At::Text => ("unknown text".to_owned(), ""),
+        };
+        self.finding(element, at, what, nearest(name, known));
+    }
+
+    /// Notes a value that is none.
+    #[cold]
+    pub fn wrong_value(&mut self, element: Element<'_>, at: At<'_>, found: &str, error: &ValueError) {
+        self.finding(element, at, wrong_value_text(at, found, error), None);
+    }
+
+    /// Notes that a part is missing.
+    #[cold]
+    pub fn absent(&mut self, element: Element<'_>, at: At<'_>) {
+        self.finding(element, At::Text, missing_text(at), None);
+    }
+
+    /// What the schema does not allow, in document order of the elements.
+    pub fn findings(&self) -> &[Finding] {
+        &self.findings
     }
 }
 
@@ -162,39 +188,31 @@ pub fn recoded(error: VirtError, code: ErrorCode) -> VirtError {
 /// "invalid value …" with what was expected.
 #[cold]
 pub fn invalid_value(element: Element<'_>, at: At<'_>, found: &str, error: &ValueError) -> VirtError {
+    error_at(element, at, wrong_value_text(at, found, error))
+}
+
+fn wrong_value_text(at: At<'_>, found: &str, error: &ValueError) -> String {
     let expected = error.describe(found);
     // A value may be megabytes long.
     let shown: String = found.chars().take(80).collect();
     let dots = if shown.len() < found.len() { "…" } else { "" };
     match at {
-        At::Attribute(name) => error_at(
-            element,
-            at,
-            format_args!("invalid value '{shown}{dots}' of attribute '{name}': {expected}"),
-        ),
-        At::Text | At::Child(_) => error_at(
-            element,
-            at,
-            format_args!("invalid value '{shown}{dots}': {expected}"),
-        ),
+        At::Attribute(name) => format!("invalid value '{shown}{dots}' of attribute '{name}': {expected}"),
+        At::Text | At::Child(_) => format!("invalid value '{shown}{dots}': {expected}"),
     }
 }
 
 /// "missing required attribute …".
 #[cold]
 pub fn missing(element: Element<'_>, at: At<'_>) -> VirtError {
+    error_at(element, At::Text, missing_text(at))
+}
+
+fn missing_text(at: At<'_>) -> String {
     match at {
-        At::Attribute(name) => error_at(
-            element,
-            At::Text,
-            format_args!("missing required attribute '{name}'"),
-        ),
-        At::Child(name) => error_at(
-            element,
-            At::Text,
-            format_args!("missing required element '{name}'"),
-        ),
-        At::Text => error_at(element, At::Text, "the element has no text"),
+        At::Attribute(name) => format!("missing required attribute '{name}'"),
+        At::Child(name) => format!("missing required element '{name}'"),
+        At::Text => "the element has no text".to_owned(),
     }
 }
 

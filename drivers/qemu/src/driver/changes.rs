@@ -5,13 +5,15 @@ use std::sync::Arc;
 use virt_api::access::{Authorized, Domain as Attributes};
 use virt_api::call::CallContext;
 use virt_conf::domain::Domain;
+use virt_conf::domain::schema::check_schema;
 use virt_conf::registry::job::Asker;
 use virt_conf::registry::{Definition as _, Purpose};
+use virt_conf::schema::Check;
 use virt_util::types::{
     DomainCreateFlags, DomainEventDefinedDetail, DomainEventType, DomainEventUndefinedDetail,
     DomainMetadataType, DomainShutoffReason, DomainUndefineFlags,
 };
-use virt_util::xml::XmlFlags;
+use virt_util::xml::{Doc, DocOptions, XmlFlags};
 use virt_util::{ErrorCode, Result};
 
 use super::object::{self, GuestDefinition, GuestEvent, GuestObject, Private, Published};
@@ -27,8 +29,12 @@ fn asker(cx: &CallContext<'_>, api: &'static str) -> Asker {
     }
 }
 
-fn read(world: &World, cx: &CallContext<'_>, xml: &str) -> Result<GuestDefinition> {
-    let domain = Domain::parse(xml, XmlFlags::INACTIVE, "(domain_definition)")?;
+fn read(world: &World, cx: &CallContext<'_>, xml: &str, check: Check) -> Result<GuestDefinition> {
+    let doc = Doc::parse_with(xml, &DocOptions::named("(domain_definition)"))?;
+    if check == Check::Strict {
+        check_schema(&doc)?;
+    }
+    let domain = Domain::from_element(doc.root(), XmlFlags::INACTIVE)?;
     let patience = World::patience(cx.deadline(), cx.cancel());
     GuestDefinition::new(world.planner().normalize(domain, world.layout(), &patience)?)
 }
@@ -55,9 +61,10 @@ pub fn define(
     world: &Arc<World>,
     cx: &mut CallContext<'_>,
     xml: &str,
+    check: Check,
     api: &'static str,
 ) -> Result<Authorized<Attributes>> {
-    let definition = read(world, cx, xml)?;
+    let definition = read(world, cx, xml, check)?;
     let permit = cx.authorize(&claimed(&definition))?;
     let definition = Arc::new(definition);
     let entered = world
@@ -87,7 +94,8 @@ pub fn create(
     flags: DomainCreateFlags,
     api: &'static str,
 ) -> Result<Authorized<Attributes>> {
-    let definition = read(world, cx, xml)?;
+    let check = Check::asked_by(flags.contains(DomainCreateFlags::START_VALIDATE));
+    let definition = read(world, cx, xml, check)?;
     let permit = cx.authorize(&claimed(&definition))?;
     let definition = Arc::new(definition);
     let entered = world

@@ -12,6 +12,7 @@ use virt_api::protocol::traits::HypervisorDriver;
 use virt_conf::cpu_models;
 use virt_conf::domain::lifecycle::LifecycleAction;
 use virt_conf::registry::job::{AgentJob, Job};
+use virt_conf::schema::Check;
 use virt_util::arch::Arch;
 use virt_util::bitmap::Bitmap;
 use virt_util::time::{Clock as _, SystemClock};
@@ -896,7 +897,7 @@ impl HypervisorDriver for QemuConnection {
         _: Unchecked,
         xml: String,
     ) -> Result<Authorized<DomainDefineXmlReply>> {
-        let defined = changes::define(&self.world, cx, &xml, "virDomainDefineXML")?;
+        let defined = changes::define(&self.world, cx, &xml, Check::Usual, "virDomainDefineXML")?;
         Ok(defined.map(|domain| DomainDefineXmlReply {
             domain: domain.into(),
         }))
@@ -914,7 +915,13 @@ impl HypervisorDriver for QemuConnection {
             flags,
             DomainDefineFlags::VALIDATE.bits(),
         )?;
-        let defined = changes::define(&self.world, cx, &xml, "virDomainDefineXMLFlags")?;
+        let defined = changes::define(
+            &self.world,
+            cx,
+            &xml,
+            Check::asked_by(flags != 0),
+            "virDomainDefineXMLFlags",
+        )?;
         Ok(defined.map(|domain| DomainDefineXmlFlagsReply {
             domain: domain.into(),
         }))

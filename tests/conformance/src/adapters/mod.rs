@@ -32,6 +32,7 @@ mod qemu_capabilities;
 mod qemu_firmware;
 mod qemu_monitor;
 mod rpc_message;
+mod schema_validation;
 mod secret;
 mod storage;
 mod sysinfo;
@@ -121,6 +122,7 @@ const ADAPTERS: &[(&str, &str, Adapter)] = &[
     ("host-cpu-topology", "cpu-stats", host_cpu_topology::cpu_stats),
     ("host-cpu-topology", "node-info", host_cpu_topology::node_info),
     ("nodedev", "nodedev-xml2xml", node_device::xml2xml),
+    ("schema-validation", "schema", schema_validation::verdict),
     ("secret-xml", "secret-xml2xml", secret::xml2xml),
     ("storage-pool", "pool-caps", storage::capabilities),
     ("storage-pool", "pool-xml2xml", storage::pool),

@@ -207,17 +207,17 @@ fn unknown_names_are_found() {
         .replace("device='cdrom'", "devcie='cdrom'");
     let doc = Doc::parse(&source).unwrap();
     let mut cx = Reader::new(XmlFlags::empty());
-    schema::check_unknown::<Machine>(doc.root(), &mut cx);
+    schema::check::<Machine>(doc.root(), &mut cx);
     let names: Vec<_> = cx
-        .unknown_names()
+        .findings()
         .iter()
         .map(|name| (name.what.as_str(), name.suggestion))
         .collect();
     assert_eq!(
         names,
         [
-            ("element 'readonyl'", Some("readonly")),
-            ("attribute 'devcie'", Some("device"))
+            ("unknown element 'readonyl'", Some("readonly")),
+            ("unknown attribute 'devcie'", Some("device"))
         ]
     );
 }

@@ -1,0 +1,370 @@
+//! Forms of values, as the schemas of the documents know them: numbers in their notations, names, addresses, paths.
+//!
+//! What the types of fields say (words, ranges of integers) is not repeated here.
+
+use virt_util::xml::rules::Form;
+
+/// A name of letters, digits, `_`, `+` and `-`.
+pub const GENERIC_NAME: Form = Form {
+    says: "letters, digits, '_', '+' and '-'",
+    fits: |text| all(text, |c| c.is_ascii_alphanumeric() || "_+-".contains(c)),
+};
+
+/// A name without a slash or a line break.
+pub const OBJECT_NAME: Form = Form {
+    says: "a name without '/' and line breaks",
+    fits: |text| all(text, |c| c != '/' && c != '\n'),
+};
+
+/// The name of a domain: some hypervisors take slashes, none a line break.
+pub const DOMAIN_NAME: Form = Form {
+    says: "a name without line breaks",
+    fits: |text| all(text, |c| c != '\n'),
+};
+
+/// A device as the host or a guest names it.
+pub const DEVICE_NAME: Form = Form {
+    says: "letters, digits, '_', '.', '-', ':', '/' and '\\'",
+    fits: |text| all(text, |c| c.is_ascii_alphanumeric() || "_.-\\:/".contains(c)),
+};
+
+/// An absolute path, on Windows hosts with a drive.
+pub const ABSOLUTE_PATH: Form = Form {
+    says: "an absolute path",
+    fits: |text| {
+        let mut chars = text.chars();
+        match (chars.next(), chars.next(), chars.next()) {
+            (Some('/'), Some(_), _) => true,
+            (Some(drive), Some(':'), Some('\\')) => drive.is_ascii_alphabetic() && chars.next().is_some(),
+            _ => false,
+        }
+    },
+};
+
+/// An absolute path of a folder.
+pub const ABSOLUTE_FOLDER: Form = Form {
+    says: "an absolute path",
+    fits: |text| text.starts_with('/'),
+};
+
+/// A file of the host, or on one of VMware's data stores.
+pub const SOURCE_FILE: Form = Form {
+    says: "an absolute path, or '[datastore] path'",
+    fits: |text| {
+        let on_datastore = text
+            .strip_prefix('[')
+            .and_then(|rest| rest.split_once("] "))
+            .is_some_and(|(store, path)| !store.is_empty() && !path.is_empty());
+        on_datastore || (ABSOLUTE_PATH.fits)(text)
+    },
+};
+
+/// An architecture.
+pub const ARCH: Form = Form {
+    says: "an architecture such as 'x86_64'",
+    fits: |text| virt_util::arch::Arch::from_name(text).is_some(),
+};
+
+/// A machine type.
+pub const MACHINE: Form = Form {
+    says: "letters, digits, '_', '.' and '-'",
+    fits: |text| all(text, |c| c.is_ascii_alphanumeric() || "_.-".contains(c)),
+};
+
+/// A switch.
+pub const ON_OFF: Form = Form {
+    says: "'on' or 'off'",
+    fits: |text| matches!(text, "on" | "off"),
+};
+
+/// Any path.
+pub const PATH: Form = Form {
+    says: "a path",
+    fits: |text| !text.is_empty() && !text.contains('\n'),
+};
+
+/// A MAC address.
+pub const MAC: Form = Form {
+    says: "a MAC address: six pairs of hexadecimal digits with colons between",
+    fits: is_mac,
+};
+
+/// The MAC address of one interface.
+pub const UNICAST_MAC: Form = Form {
+    says: "a unicast MAC address: six pairs of hexadecimal digits with colons between, the first even",
+    fits: |text| {
+        let second = text.as_bytes().get(1).copied().unwrap_or(b'1');
+        is_mac(text)
+            && char::from(second)
+                .to_digit(16)
+                .is_some_and(|digit| digit % 2 == 0)
+    },
+};
+
+/// A whole number, in decimal digits.
+pub const UNSIGNED_INT: Form = Form {
+    says: "a whole number from 0 to 4294967295",
+    fits: |text| decimal(text, 0, u64::from(u32::MAX)),
+};
+
+/// A whole number, in decimal digits.
+pub const UNSIGNED_LONG: Form = Form {
+    says: "a whole number from 0 to 18446744073709551615",
+    fits: |text| decimal(text, 0, u64::MAX),
+};
+
+/// A whole number above 0.
+pub const POSITIVE: Form = Form {
+    says: "a whole number from 1",
+    fits: |text| {
+        let text = text.trim_ascii();
+        all(text, |c| c.is_ascii_digit()) && text.chars().any(|c| c != '0')
+    },
+};
+
+/// A TCP or UDP port.
+pub const PORT: Form = Form {
+    says: "a port: a whole number from 0 to 65535, or -1",
+    fits: |text| decimal(text, 0, 65535) || text.trim_ascii() == "-1",
+};
+
+/// One byte; hexadecimal digits after `0x`.
+pub const UINT8: Form = Form {
+    says: "a whole number from 0 to 255, or 0x00 to 0xff",
+    fits: |text| prefixed_hex(text, 2) || decimal(text, 0, 0xff),
+};
+
+/// Two bytes; hexadecimal digits with or without `0x`.
+pub const UINT16: Form = Form {
+    says: "a whole number from 0 to 65535, or 0x0000 to 0xffff",
+    fits: |text| hex(text, 4) || decimal(text, 0, 0xffff),
+};
+
+/// Three bytes; hexadecimal digits after `0x`.
+pub const UINT24: Form = Form {
+    says: "a whole number from 0 to 16777215, or 0x000000 to 0xffffff",
+    fits: |text| prefixed_hex(text, 6) || decimal(text, 0, 0xff_ffff),
+};
+
+/// Four bytes; hexadecimal digits with or without `0x`.
+pub const UINT32: Form = Form {
+    says: "a whole number from 0 to 4294967295, or 0x00000000 to 0xffffffff",
+    fits: |text| hex(text, 8) || decimal(text, 0, u64::from(u32::MAX)),
+};
+
+/// The function of a PCI device.
+pub const PCI_FUNCTION: Form = Form {
+    says: "a PCI function: 0x0 to 0x7",
+    fits: |text| matches!(text.strip_prefix("0x").unwrap_or(text).as_bytes(), [b'0'..=b'7']),
+};
+
+/// The slot of a PCI device.
+pub const PCI_SLOT: Form = Form {
+    says: "a PCI slot: 0x00 to 0x1f",
+    fits: |text| {
+        let hexadecimal = text.strip_prefix("0x").unwrap_or(text);
+        let fits = match hexadecimal.as_bytes() {
+            [digit] | [b'0' | b'1', digit] => digit.is_ascii_hexdigit(),
+            _ => false,
+        };
+        fits || decimal(text, 0, 31)
+    },
+};
+
+/// A port of a USB hub, and of the hubs below it.
+pub const USB_PORT: Form = Form {
+    says: "up to four numbers of one to three digits with dots between",
+    fits: |text| text.split('.').count() <= 4 && text.split('.').all(|step| hex(step, 3)),
+};
+
+/// A device on a USB bus, or the bus.
+pub const USB_ADDRESS: Form = Form {
+    says: "one to three hexadecimal digits",
+    fits: |text| hex(text, 3),
+};
+
+/// Controller, bus, target or unit of a drive, or a port of a virtio serial controller.
+pub const TWO_DIGITS: Form = Form {
+    says: "one or two digits",
+    fits: |text| text.len() <= 2 && digits(text),
+};
+
+/// A channel subsystem image of s390.
+pub const CCW_CSSID: Form = Form {
+    says: "a whole number from 0 to 254, or 0x0 to 0xfe",
+    fits: |text| prefixed_hex(text, 2) && !text.eq_ignore_ascii_case("0xff") || decimal(text, 0, 254),
+};
+
+/// A subchannel set of s390.
+pub const CCW_SSID: Form = Form {
+    says: "0x0 to 0x3",
+    fits: |text| matches!(text.strip_prefix("0x").unwrap_or(text).as_bytes(), [b'0'..=b'3']),
+};
+
+/// A device number of s390.
+pub const CCW_DEVNO: Form = Form {
+    says: "a whole number from 0 to 65535, or 0x0000 to 0xffff",
+    fits: |text| prefixed_hex(text, 4) || decimal(text, 0, 0xffff),
+};
+
+/// A World Wide Name.
+pub const WWN: Form = Form {
+    says: "sixteen hexadecimal digits",
+    fits: |text| text.strip_prefix("0x").unwrap_or(text).len() == 16 && hex(text, 16),
+};
+
+/// The name of a device that the user has chosen.
+pub const ALIAS: Form = Form {
+    says: "letters, digits, '_', '-' and '.'",
+    fits: |text| all(text, |c| c.is_ascii_alphanumeric() || "_-.".contains(c)),
+};
+
+/// A disk as the guest should see it.
+pub const DISK_TARGET: Form = Form {
+    says: "a name such as 'vda': fd, hd, sd, vd, xvd or ubd and letters or digits",
+    fits: |text| {
+        let text = text.strip_prefix("ioemu:").unwrap_or(text);
+        ["fd", "hd", "sd", "vd", "xvd", "ubd"].iter().any(|bus| {
+            text.strip_prefix(bus)
+                .is_some_and(|rest| all(rest, |c| c.is_ascii_alphanumeric() || c == '_'))
+        })
+    },
+};
+
+/// A disk's serial number.
+pub const DISK_SERIAL: Form = Form {
+    says: "letters, digits, '_', '.', '+', '-' and blanks",
+    fits: |text| all(text, |c| c.is_ascii_alphanumeric() || "_.+- ".contains(c)),
+};
+
+/// What a guest on s390 boots with.
+pub const LOADPARM: Form = Form {
+    says: "one to eight letters, digits, blanks and dots",
+    fits: |text| {
+        text.len() <= 8
+            && all(text, |c| {
+                c.is_ascii_alphanumeric() || c == '.' || c.is_ascii_whitespace()
+            })
+    },
+};
+
+/// How long a boot menu is shown, in milliseconds.
+pub const BOOT_TIMEOUT: Form = Form {
+    says: "a whole number from 0 to 65535",
+    fits: |text| decimal(text, 0, 65535),
+};
+
+/// The register of a device on a pSeries bus.
+pub const SPAPR_REGISTER: Form = Form {
+    says: "one to eight hexadecimal digits",
+    fits: |text| hex(text, 8),
+};
+
+/// A set of CPUs.
+pub const CPU_SET: Form = Form {
+    says: "a list of CPUs such as '0-3,^2,7'",
+    fits: |text| {
+        text.split(',')
+            .all(|part| match (part.strip_prefix('^'), part.split_once('-')) {
+                (Some(excepted), _) => digits(excepted),
+                (None, Some((first, last))) => digits(first) && digits(last),
+                (None, None) => digits(part),
+            })
+    },
+};
+
+/// A unit of size.
+pub const UNIT: Form = Form {
+    says: "a unit such as 'bytes', 'KB', 'KiB' or 'G'",
+    fits: |text| {
+        let text = text.to_ascii_lowercase();
+        matches!(text.as_str(), "b" | "byte" | "bytes")
+            || match text.as_bytes().split_first() {
+                Some((b'k' | b'm' | b'g' | b't' | b'p' | b'e', rest)) => matches!(rest, b"" | b"b" | b"ib"),
+                _ => false,
+            }
+    },
+};
+
+/// At least one character of text.
+pub const NOT_EMPTY: Form = Form {
+    says: "some text",
+    fits: |text| !text.is_empty(),
+};
+
+fn all(text: &str, fits: impl Fn(char) -> bool) -> bool {
+    !text.is_empty() && text.chars().all(fits)
+}
+
+fn digits(text: &str) -> bool {
+    all(text, |c| c.is_ascii_digit())
+}
+
+/// Decimal digits between `min` and `max`; white space around them does not count.
+fn decimal(text: &str, min: u64, max: u64) -> bool {
+    let text = text.trim_ascii();
+    digits(text)
+        && text
+            .parse()
+            .is_ok_and(|number: u64| (min..=max).contains(&number))
+}
+
+fn hex(text: &str, most: usize) -> bool {
+    let text = text.strip_prefix("0x").unwrap_or(text);
+    text.len() <= most && all(text, |c| c.is_ascii_hexdigit())
+}
+
+fn prefixed_hex(text: &str, most: usize) -> bool {
+    text.starts_with("0x") && hex(text, most)
+}
+
+fn is_mac(text: &str) -> bool {
+    text.len() == 17
+        && text
+            .split(':')
+            .map(|pair| pair.len() == 2 && all(pair, |c| c.is_ascii_hexdigit()))
+            .fold(Some(0), |count, good| {
+                count.filter(|_| good).map(|count| count + 1)
+            })
+            == Some(6)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn forms_know_right_from_wrong() {
+        let cases: &[(Form, &[&str], &[&str])] = &[
+            (
+                PCI_SLOT,
+                &["0x00", "0x1f", "1f", "31", "5"],
+                &["0x20", "0x100", "", "32", "-1"],
+            ),
+            (PCI_FUNCTION, &["0", "0x7", "7"], &["8", "0x8", "0x07", ""]),
+            (UINT8, &["0x0", "255", "0xFF"], &["0x100", "256", "ff", "-1", ""]),
+            (UINT16, &["ffff", "0x1", "65535"], &["0x10000", "", "x"]),
+            (
+                USB_PORT,
+                &["1", "1.2.3.4", "123", "0xa"],
+                &["1.2.3.4.5", "1.", "", "1234"],
+            ),
+            (LOADPARM, &["PROMPT", "a b.c1"], &["ninechars", "a?", ""]),
+            (
+                UNICAST_MAC,
+                &["52:54:00:12:34:5f"],
+                &["53:54:00:12:34:5f", "52:54:00:12:34", "52-54-00-12-34-5f"],
+            ),
+            (CPU_SET, &["0", "0-3,^2", "1,2"], &["aaa", "", "1-", "-1", "1,,2"]),
+            (ABSOLUTE_PATH, &["/a", "C:\\a"], &["/", "a", "", "C:a"]),
+        ];
+        for (form, right, wrong) in cases {
+            for text in *right {
+                assert!((form.fits)(text), "{text} is {}", form.says);
+            }
+            for text in *wrong {
+                assert!(!(form.fits)(text), "{text} is not {}", form.says);
+            }
+        }
+    }
+}
