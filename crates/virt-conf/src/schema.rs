@@ -7,7 +7,8 @@ use virt_util::xml::{At, Doc, XmlElement, error_with, validate_with};
 use virt_util::{ErrorCode, Result};
 
 use crate::{
-    backup, checkpoint, cpu, domain, forms, node_device, secret, snapshot, storage_pool, storage_volume,
+    backup, checkpoint, cpu, domain, forms, interface, network, node_device, nwfilter, nwfilter_binding,
+    secret, snapshot, storage_pool, storage_volume,
 };
 
 /// How carefully a document is looked at.
@@ -35,6 +36,13 @@ const KINDS: &[Kind] = &[
     ("domainsnapshot", snapshot::Snapshot::check_schema),
     ("domaincheckpoint", checkpoint::Checkpoint::check_schema),
     ("domainbackup", backup::Backup::check_schema),
+    ("network", |doc| ruled::<network::Network>(doc, &[])),
+    ("networkport", |doc| ruled::<network::NetworkPort>(doc, &[])),
+    ("interface", |doc| ruled::<interface::HostInterface>(doc, &[])),
+    ("filter", |doc| ruled::<nwfilter::Filter>(doc, &[])),
+    ("filterbinding", |doc| {
+        ruled::<nwfilter_binding::FilterBinding>(doc, &[])
+    }),
     ("pool", |doc| ruled::<storage_pool::StoragePool>(doc, POOL_RULES)),
     ("volume", |doc| ruled::<storage_volume::Volume>(doc, &[])),
     ("secret", |doc| ruled::<secret::Secret>(doc, &[])),

@@ -220,8 +220,8 @@ pub use doc::{AttributeRef, Children, Doc, DocOptions, Element, Limits, Position
 pub use identity::{Identity, identity};
 pub use raw::{KeptElement, RawAttribute, RawElement, RawNode, expect_root, metadata};
 pub use reader::{
-    At, Finding, FormatFn, ParseFn, ReadFn, Reader, error_at, error_with, invalid_value, missing, read, recoded,
-    write,
+    At, Finding, FormatFn, ParseFn, ReadFn, Reader, error_at, error_with, invalid_value, missing, read,
+    recoded, write,
 };
 pub use schema::{ElementSchema, validate, validate_with};
 pub use value::{
