@@ -39,7 +39,7 @@ const KINDS: &[Kind] = &[
     ("network", |doc| ruled::<network::Network>(doc, &[])),
     ("networkport", |doc| ruled::<network::NetworkPort>(doc, &[])),
     ("interface", |doc| ruled::<interface::HostInterface>(doc, &[])),
-    ("filter", |doc| ruled::<nwfilter::Filter>(doc, &[])),
+    ("filter", nwfilter::schema::check_schema),
     ("filterbinding", |doc| {
         ruled::<nwfilter_binding::FilterBinding>(doc, &[])
     }),

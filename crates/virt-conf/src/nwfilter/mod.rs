@@ -14,6 +14,7 @@
 pub mod attributes;
 pub mod parameters;
 pub mod rule;
+pub mod schema;
 pub mod value;
 
 #[cfg(test)]

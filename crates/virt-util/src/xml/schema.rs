@@ -135,10 +135,23 @@ pub fn validate<T: XmlElement>(doc: &Doc<'_>) -> Result<()> {
 /// As [`validate`].
 pub fn validate_with<T: XmlElement>(element: Element<'_>, rules: &[Rule]) -> Result<()> {
     let mut cx = Reader::new(XmlFlags::empty());
-    check::<T>(element, &mut cx);
+    check_with::<T>(element, rules, &mut cx);
+    finish_schema(element, &cx)
+}
+
+/// [`check`] with further rules.
+pub fn check_with<T: XmlElement>(element: Element<'_>, rules: &[Rule], cx: &mut Reader) {
+    check::<T>(element, cx);
     if !rules.is_empty() {
-        rules::check(element, rules, &mut cx);
+        rules::check(element, rules, cx);
     }
+}
+
+/// The error for what was found in the document of `element`.
+///
+/// # Errors
+/// As [`validate`].
+pub fn finish_schema(element: Element<'_>, cx: &Reader) -> Result<()> {
     let findings = cx.findings();
     if findings.is_empty() {
         return Ok(());
