@@ -172,8 +172,8 @@ fn unknown_names_are_found() {
                 <udp option='1'/></rule></filter>";
     let doc = Doc::parse(text).unwrap();
     let mut cx = Reader::new(XmlFlags::empty());
-    xml::schema::check_unknown::<Filter>(doc.root(), &mut cx);
-    let unknown: Vec<&str> = cx.unknown_names().iter().map(|name| name.what.as_str()).collect();
+    xml::schema::check::<Filter>(doc.root(), &mut cx);
+    let unknown: Vec<&str> = cx.findings().iter().map(|name| name.what.as_str()).collect();
     assert_eq!(unknown, ["attribute 'option'"]);
 }
 
