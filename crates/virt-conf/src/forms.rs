@@ -319,14 +319,10 @@ fn prefixed_hex(text: &str, most: usize) -> bool {
 }
 
 fn is_mac(text: &str) -> bool {
-    text.len() == 17
+    text.split(':').count() == 6
         && text
             .split(':')
-            .map(|pair| pair.len() == 2 && all(pair, |c| c.is_ascii_hexdigit()))
-            .fold(Some(0), |count, good| {
-                count.filter(|_| good).map(|count| count + 1)
-            })
-            == Some(6)
+            .all(|pair| pair.len() == 2 && all(pair, |c| c.is_ascii_hexdigit()))
 }
 
 #[cfg(test)]

@@ -231,7 +231,7 @@ impl Networking<'_> {
         set_up(interface, &socket, index, &name)?;
         interface
             .target
-            .get_or_insert_with(|| InterfaceTarget {
+            .get_or_insert(InterfaceTarget {
                 dev: None,
                 managed: None,
             })

@@ -4,7 +4,7 @@
 //! |---|---|
 //! | `set` | sets of features |
 //! | `catalogue` | vendors, features, models |
-//! | [`data`](self::data) | what a processor says about itself |
+//! | [`data`] | what a processor says about itself |
 //! | `decode` | the model that comes closest |
 //! | `compare`, `update` | what the functions of the parent module mean here |
 
