@@ -247,6 +247,8 @@ fn every_option_of_a_command_is_one_that_stock_has_and_the_other_way_round() {
         return;
     }
     let own = ["driver-list", "driver-check"];
+    // What stock's command has not.
+    let own_options = [("define", " [--dry-run]")];
     let listed = virsh::commands::GROUPS
         .iter()
         .flat_map(|group| group.commands)
@@ -257,11 +259,11 @@ fn every_option_of_a_command_is_one_that_stock_has_and_the_other_way_round() {
             line.map(str::to_owned)
         };
         let stock = output("/usr/bin/virsh", &["help", command.name], None).0;
-        assert_eq!(
-            synopsis(&virsh::help::command(command)),
-            synopsis(&stock),
-            "{}",
-            command.name
-        );
+        let mut ours = synopsis(&virsh::help::command(command)).unwrap_or_default();
+        for (_, option) in own_options.iter().filter(|(name, _)| *name == command.name) {
+            assert!(ours.contains(option), "{}: {ours}", command.name);
+            ours = ours.replace(option, "");
+        }
+        assert_eq!(Some(ours), synopsis(&stock), "{}", command.name);
     }
 }

@@ -192,7 +192,7 @@ fn the_host_tells_what_guests_can_have() {
     for line in [
         "<domain>qemu</domain>",
         "<value>virtio-transitional</value>",
-        "<mode name='host-model' supported='no'/>",
+        "<mode name='host-model' supported='yes'>",
     ] {
         assert!(document.contains(line), "{line} is not in {document}");
     }

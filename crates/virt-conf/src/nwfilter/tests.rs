@@ -174,7 +174,7 @@ fn unknown_names_are_found() {
     let mut cx = Reader::new(XmlFlags::empty());
     xml::schema::check::<Filter>(doc.root(), &mut cx);
     let unknown: Vec<&str> = cx.findings().iter().map(|name| name.what.as_str()).collect();
-    assert_eq!(unknown, ["attribute 'option'"]);
+    assert_eq!(unknown, ["unknown attribute 'option'"]);
 }
 
 #[test]
