@@ -183,6 +183,28 @@ fn a_stopped_guest_slows_nobody() {
 }
 
 #[test]
+fn firmware_is_chosen_and_its_variables_live_as_long_as_the_guest() {
+    need!(program "qemu-system-x86_64", package "ovmf");
+    let host = Host::new();
+    let xml = host.file(
+        "guest.xml",
+        "<domain type='qemu'><name>efi</name><memory unit='MiB'>64</memory><vcpu>1</vcpu>
+           <os firmware='efi'><type arch='x86_64' machine='q35'>hvm</type></os><features><acpi/></features></domain>",
+    );
+    host.run(&["define", xml.to_str().unwrap(), "--validate"]).ok();
+    host.run(&["start", "efi"]).ok();
+    assert_eq!(state(&host, "efi"), "running");
+    host.run(&["destroy", "efi"]).ok();
+    let refused = host.run(&["undefine", "efi"]);
+    assert!(
+        refused.err.contains("cannot undefine domain with nvram"),
+        "{}",
+        refused.err
+    );
+    host.run(&["undefine", "efi", "--nvram"]).ok();
+}
+
+#[test]
 fn the_host_tells_what_guests_can_have() {
     need!(program "qemu-system-x86_64");
     let host = Host::new();

@@ -18,7 +18,7 @@ use virt_util::{ErrorCode, Result};
 
 use super::object::{self, GuestDefinition, GuestEvent, GuestObject, Private, Published};
 use super::world::World;
-use super::{error, life};
+use super::{error, life, nvram};
 use crate::process::state::Lifecycle;
 
 fn asker(cx: &CallContext<'_>, api: &'static str) -> Asker {
@@ -122,13 +122,16 @@ pub fn create(
 }
 
 /// `undefine`: a guest that runs becomes transient, one that is off is gone. The caller holds the lane.
-pub fn undefine(world: &Arc<World>, guest: &Arc<GuestObject>, _flags: DomainUndefineFlags) -> Result<()> {
+pub fn undefine(world: &Arc<World>, guest: &Arc<GuestObject>, flags: DomainUndefineFlags) -> Result<()> {
     let snapshot = guest.snapshot();
     if !snapshot.is_persistent() {
         return Err(error(
             ErrorCode::OPERATION_INVALID,
             "cannot undefine transient domain",
         ));
+    }
+    if let Some(stored) = snapshot.life.stored() {
+        nvram::undefine(&stored.domain, flags)?;
     }
     world.store().remove(snapshot.name())?;
     GuestEvent::lifecycle(

@@ -277,6 +277,7 @@ fn create_flags(call: &str, flags: u32) -> Result<DomainCreateFlags> {
     let allowed = DomainCreateFlags::START_PAUSED
         | DomainCreateFlags::START_BYPASS_CACHE
         | DomainCreateFlags::START_FORCE_BOOT
+        | DomainCreateFlags::START_RESET_NVRAM
         | DomainCreateFlags::START_VALIDATE;
     check_flags(call, flags, allowed.bits())?;
     Ok(flags.into())

@@ -19,6 +19,7 @@ use virt_util::types::{
 use virt_util::{ErrorCode, ErrorDomain, Result};
 
 use super::net::Given;
+use super::nvram::{self, Variables};
 use super::object::{GuestDefinition, GuestId, GuestKind, GuestObject, Published, StatusFile};
 use super::planner::Planned;
 use super::watch::{Watcher, ending};
@@ -155,6 +156,11 @@ pub fn run(
     let mut planned = world
         .planner()
         .plan(&definition.domain, id, world.layout(), &patience)?;
+    let variables = match flags.contains(DomainCreateFlags::START_RESET_NVRAM) {
+        true => Variables::Reset,
+        false => Variables::Keep,
+    };
+    nvram::prepare(&planned.live, variables)?;
     let given = world
         .networking()
         .connect(&mut planned.live, &planned.command, deadline, cancel)?;

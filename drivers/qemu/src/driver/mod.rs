@@ -29,6 +29,7 @@ pub mod host_caps;
 pub mod life;
 pub mod live_cpu;
 pub mod net;
+mod nvram;
 pub mod object;
 pub mod planner;
 pub mod pure;
