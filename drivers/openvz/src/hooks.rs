@@ -17,7 +17,8 @@ pub struct OpenvzHooks<'a> {
 
 impl DomainHooks for OpenvzHooks<'_> {
     fn features(&self) -> DomainFeatures {
-        DomainFeatures::NAME_SLASH
+        // A container without a limit has all the host's memory.
+        DomainFeatures::NAME_SLASH | DomainFeatures::UNLIMITED_MEMORY
     }
 
     fn default_arch(&self) -> Option<String> {

@@ -5,6 +5,7 @@ use virt_conf::domain::normalize::{
 };
 use virt_conf::domain::validate::validate;
 use virt_conf::domain::{Domain, VirtType};
+use virt_driver_openvz::hooks::OpenvzHooks;
 use virt_util::Result;
 use virt_util::xml::XmlFlags;
 
@@ -32,34 +33,6 @@ impl Randomness for CountingRandomness {
         for (byte, value) in bytes.iter_mut().zip(0..) {
             *byte = value;
         }
-    }
-}
-
-/// The driver for the type of a document.
-struct TypedDriver {
-    container: bool,
-}
-
-impl TypedDriver {
-    fn of(source: &str) -> Self {
-        let kind = Domain::parse(source, XmlFlags::INACTIVE, "input").map(|domain| domain.virt_type);
-        Self {
-            container: matches!(kind, Ok(VirtType::Openvz)),
-        }
-    }
-}
-
-impl DomainHooks for TypedDriver {
-    fn features(&self) -> DomainFeatures {
-        if self.container {
-            DomainFeatures::UNLIMITED_MEMORY | DomainFeatures::NAME_SLASH
-        } else {
-            GenericDriver.features()
-        }
-    }
-
-    fn default_arch(&self) -> Option<String> {
-        GenericDriver.default_arch()
     }
 }
 
@@ -122,7 +95,13 @@ pub fn filesystem_lookup(case: &Case, corpus: &Corpus) -> Outcome {
 pub fn schema_valid(case: &Case, corpus: &Corpus) -> Outcome {
     let run = || -> std::result::Result<Outcome, String> {
         let source = corpus.input(case)?;
-        let have = read_by(&source, XmlFlags::INACTIVE, &TypedDriver::of(&source)).map(|_| String::new());
+        let kind = Domain::parse(&source, XmlFlags::INACTIVE, "input").map(|domain| domain.virt_type);
+        let openvz = OpenvzHooks { host_arch: "x86_64" };
+        let driver: &dyn DomainHooks = match kind {
+            Ok(VirtType::Openvz) => &openvz,
+            _ => &GenericDriver,
+        };
+        let have = read_by(&source, XmlFlags::INACTIVE, driver).map(|_| String::new());
         Ok(Outcome::of_text(case, have, Some("")))
     };
     run().into()
