@@ -263,28 +263,41 @@ impl Cpu {
                 "non-empty feature list specified without CPU model",
             ))?;
         }
-        let mut names = std::collections::BTreeSet::new();
-        for feature in &self.features {
-            if feature.name.is_empty() {
-                cx.fail(error_at(
-                    element,
-                    At::Child("feature"),
-                    "invalid CPU feature name",
-                ))?;
-            } else if !names.insert(feature.name.as_str()) {
-                let what = format!("CPU feature '{}' specified more than once", feature.name);
-                cx.fail(error_at(element, At::Child("feature"), what))?;
-            }
-        }
-        if element.children_named("cache").count() > 1 {
+        check_features(
+            self.features.iter().map(|feature| feature.name.as_str()),
+            element,
+            cx,
+        )
+    }
+}
+
+/// What holds for the features of guests' and hosts' CPUs alike: each has a name of its own; and there is one cache.
+fn check_features<'f>(
+    features: impl Iterator<Item = &'f str>,
+    element: Element<'_>,
+    cx: &mut Reader,
+) -> Result<()> {
+    let mut names = std::collections::BTreeSet::new();
+    for name in features {
+        if name.is_empty() {
             cx.fail(error_at(
                 element,
-                At::Child("cache"),
-                "at most one CPU cache element may be specified",
+                At::Child("feature"),
+                "invalid CPU feature name",
             ))?;
+        } else if !names.insert(name) {
+            let what = format!("CPU feature '{name}' specified more than once");
+            cx.fail(error_at(element, At::Child("feature"), what))?;
         }
-        Ok(())
     }
+    if element.children_named("cache").count() > 1 {
+        cx.fail(error_at(
+            element,
+            At::Child("cache"),
+            "at most one CPU cache element may be specified",
+        ))?;
+    }
+    Ok(())
 }
 
 impl CpuTopology {

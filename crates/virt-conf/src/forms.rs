@@ -10,12 +10,6 @@ pub const GENERIC_NAME: Form = Form {
     fits: |text| all(text, |c| c.is_ascii_alphanumeric() || "_+-".contains(c)),
 };
 
-/// A name without a slash or a line break.
-pub const OBJECT_NAME: Form = Form {
-    says: "a name without '/' and line breaks",
-    fits: |text| all(text, |c| c != '/' && c != '\n'),
-};
-
 /// The name of a domain: some hypervisors take slashes, none a line break.
 pub const DOMAIN_NAME: Form = Form {
     says: "a name without line breaks",
@@ -77,18 +71,6 @@ pub const ON_OFF: Form = Form {
     fits: |text| matches!(text, "on" | "off"),
 };
 
-/// Any path.
-pub const PATH: Form = Form {
-    says: "a path",
-    fits: |text| !text.is_empty() && !text.contains('\n'),
-};
-
-/// A MAC address.
-pub const MAC: Form = Form {
-    says: "a MAC address: six pairs of hexadecimal digits with colons between",
-    fits: is_mac,
-};
-
 /// The MAC address of one interface.
 pub const UNICAST_MAC: Form = Form {
     says: "a unicast MAC address: six pairs of hexadecimal digits with colons between, the first even",
@@ -138,12 +120,6 @@ pub const UINT8: Form = Form {
 pub const UINT16: Form = Form {
     says: "a whole number from 0 to 65535, or 0x0000 to 0xffff",
     fits: |text| hex(text, 4) || decimal(text, 0, 0xffff),
-};
-
-/// Three bytes; hexadecimal digits after `0x`.
-pub const UINT24: Form = Form {
-    says: "a whole number from 0 to 16777215, or 0x000000 to 0xffffff",
-    fits: |text| prefixed_hex(text, 6) || decimal(text, 0, 0xff_ffff),
 };
 
 /// Four bytes; hexadecimal digits with or without `0x`.

@@ -3,7 +3,7 @@
 
 mod common;
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use common::Root;
@@ -36,32 +36,6 @@ fn open(root: &Path) -> ConnectionHandle {
         .unwrap()
 }
 
-/// Prints `!` on the serial port and switches off at the power button.
-fn boot_disk(folder: &Path) -> PathBuf {
-    let mut sector = vec![
-        0xba, 0xf8, 0x03, // mov dx, 0x3f8
-        0xb0, b'!', // mov al, '!'
-        0xee, // out dx, al
-        0xba, 0x02, 0x06, // mov dx, 0x602 (which events count)
-        0xb8, 0x00, 0x01, // mov ax, 0x100 (the power button)
-        0xef, // out dx, ax
-        0xba, 0x00, 0x06, // mov dx, 0x600 (which have happened)
-        0xed, // again: in ax, dx
-        0xf6, 0xc4, 0x01, // test ah, 1
-        0x74, 0xfa, // jz again
-        0xba, 0x04, 0x06, // mov dx, 0x604
-        0xb8, 0x00, 0x20, // mov ax, 0x2000 (off)
-        0xef, // out dx, ax
-        0xf4, 0xeb, 0xfd, // hlt, for ever
-    ];
-    sector.resize(510, 0);
-    sector.extend([0x55, 0xaa]);
-    sector.resize(1 << 20, 0);
-    let path = folder.join("disk.img");
-    std::fs::write(&path, sector).unwrap();
-    path
-}
-
 fn wait_until(what: &str, mut holds: impl FnMut() -> bool) {
     let end = Instant::now() + Duration::from_secs(30);
     while !holds() {
@@ -74,7 +48,7 @@ fn wait_until(what: &str, mut holds: impl FnMut() -> bool) {
 fn a_pc_boots_from_a_disk_and_hears_its_power_button() {
     need_qemu!();
     let root = Root::new();
-    let disk = boot_disk(root.path());
+    let disk = common::power_button_disk(root.path());
     let connection = open(root.path());
     let client = RemoteClient::new(&connection);
     let xml = format!(

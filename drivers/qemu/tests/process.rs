@@ -258,35 +258,9 @@ fn plan(layout: &Layout, name: &str) -> Launch {
     }
 }
 
-/// Prints `!` on the first serial port, then waits for the power button and switches the machine off.
-fn power_button_disk(folder: &Path) -> PathBuf {
-    let mut sector = vec![
-        0xba, 0xf8, 0x03, // mov dx, 0x3f8
-        0xb0, b'!', // mov al, '!'
-        0xee, // out dx, al
-        0xba, 0x02, 0x06, // mov dx, 0x602 (which events count)
-        0xb8, 0x00, 0x01, // mov ax, 0x100 (the power button)
-        0xef, // out dx, ax
-        0xba, 0x00, 0x06, // mov dx, 0x600 (which have happened)
-        0xed, // again: in ax, dx
-        0xf6, 0xc4, 0x01, // test ah, 1
-        0x74, 0xfa, // jz again
-        0xba, 0x04, 0x06, // mov dx, 0x604
-        0xb8, 0x00, 0x20, // mov ax, 0x2000 (off)
-        0xef, // out dx, ax
-        0xf4, 0xeb, 0xfd, // hlt, for ever
-    ];
-    sector.resize(510, 0);
-    sector.extend([0x55, 0xaa]);
-    sector.resize(1 << 20, 0);
-    let path = folder.join("disk.img");
-    std::fs::write(&path, sector).unwrap();
-    path
-}
-
 fn with_disk(mut plan: Launch, folder: &Path) -> (Launch, PathBuf) {
     let serial = folder.join("serial.txt");
-    let disk = power_button_disk(folder);
+    let disk = common::power_button_disk(folder);
     plan.command
         .option("-drive", format!("file={},format=raw,if=ide", disk.display()));
     plan.command

@@ -143,27 +143,11 @@ impl HostCpu {
             cx.fail(error_at(element, At::Child("model"), "missing CPU model name"))?;
         }
         self.counter = self.counter.take().filter(|counter| counter.name == "tsc");
-        let mut names = std::collections::BTreeSet::new();
-        for feature in &self.features {
-            if feature.name.is_empty() {
-                cx.fail(error_at(
-                    element,
-                    At::Child("feature"),
-                    "invalid CPU feature name",
-                ))?;
-            } else if !names.insert(feature.name.as_str()) {
-                let what = format!("CPU feature '{}' specified more than once", feature.name);
-                cx.fail(error_at(element, At::Child("feature"), what))?;
-            }
-        }
-        if element.children_named("cache").count() > 1 {
-            cx.fail(error_at(
-                element,
-                At::Child("cache"),
-                "at most one CPU cache element may be specified",
-            ))?;
-        }
-        Ok(())
+        super::check_features(
+            self.features.iter().map(|feature| feature.name.as_str()),
+            element,
+            cx,
+        )
     }
 }
 

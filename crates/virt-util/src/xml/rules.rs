@@ -32,8 +32,6 @@ pub enum Must {
     HaveTogether(&'static [&'static str]),
     /// It has each of these at most once.
     Once(&'static [&'static str]),
-    /// It has at most one of these, and each at most once.
-    HaveAtMostOneOf(&'static [&'static str]),
 }
 
 /// Which texts are right.
@@ -145,21 +143,6 @@ impl Must {
                     for part in missing {
                         cx.absent(element, at(part));
                     }
-                }
-            }
-            Self::HaveAtMostOneOf(parts) => {
-                let found: Vec<&str> = parts
-                    .iter()
-                    .copied()
-                    .filter(|part| count(element, part) > 0)
-                    .collect();
-                if parts.iter().map(|part| count(element, part)).sum::<usize>() > 1 {
-                    cx.finding(
-                        element,
-                        At::Text,
-                        format!("{} exclude each other", list(&found)),
-                        None,
-                    );
                 }
             }
         }
