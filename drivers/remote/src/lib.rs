@@ -1,0 +1,2 @@
+//! The remote driver: forwards every call to a daemon that speaks libvirt's protocol.
+#![forbid(unsafe_code)]
