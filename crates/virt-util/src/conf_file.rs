@@ -89,6 +89,11 @@ impl ConfFile {
 
     /// Reads a file.
     pub fn load(path: &Path, dialect: Dialect) -> Result<Self> {
+        Self::parse(&path.display().to_string(), &Self::read_text(path)?, dialect)
+    }
+
+    /// The text of a file, at most a byte more than [`SIZE_MAX`].
+    pub fn read_text(path: &Path) -> Result<String> {
         use std::io::Read as _;
         let shown = path.display();
         let mut text = String::new();
@@ -96,7 +101,7 @@ impl ConfFile {
         file.take(SIZE_MAX as u64 + 1)
             .read_to_string(&mut text)
             .or_system(|| format!("Failed to read file '{shown}'"))?;
-        Self::parse(&shown.to_string(), &text, dialect)
+        Ok(text)
     }
 
     /// Parses a text. Errors are `VIR_ERR_CONF_SYNTAX` and `VIR_ERR_OVERFLOW`, and name file and line.

@@ -3,3 +3,5 @@
 //! This is the only room with a runtime. Packets, streams and keepalive come from [`virt_api::rpc`], drivers from
 //! [`virt_api::plugin`]; what lives here is who may connect, who they are, what they may do, and which thread does it.
 #![forbid(unsafe_code)]
+
+pub mod config;

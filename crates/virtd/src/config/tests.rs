@@ -1,0 +1,216 @@
+use super::*;
+use proptest::prelude::*;
+
+fn system() -> Role {
+    Role::new("libvirtd", true)
+}
+
+fn parse(text: &str) -> Result<Loaded> {
+    DaemonConfig::parse(&system(), "libvirtd.conf", text)
+}
+
+#[test]
+fn defaults_are_libvirts() {
+    let config = DaemonConfig::defaults(&system());
+    assert!(config.listen_tls && !config.listen_tcp);
+    assert_eq!(
+        (config.auth_unix_rw, config.auth_tcp, config.auth_tls),
+        (Auth::Polkit, Auth::Sasl, Auth::None)
+    );
+    assert_eq!(
+        (
+            config.rw_mode(),
+            config.unix_sock_ro_perms,
+            config.unix_sock_admin_perms
+        ),
+        (SocketMode(0o777), SocketMode(0o777), SocketMode(0o700))
+    );
+    assert_eq!(
+        (config.max_clients, config.max_workers.0, config.min_ssf()),
+        (5000, 20, 56)
+    );
+    let session = DaemonConfig::defaults(&Role::new("libvirtd", false));
+    assert_eq!(
+        (session.auth_unix_rw, session.rw_mode()),
+        (Auth::None, SocketMode(0o700))
+    );
+    let proxy = DaemonConfig::defaults(&Role::new("virtproxyd", true));
+    assert!(!proxy.listen_tls);
+}
+
+#[test]
+fn the_mode_of_the_socket_follows_its_authentication() {
+    let config = parse("auth_unix_rw = \"none\"\n").unwrap().config;
+    assert_eq!(config.rw_mode(), SocketMode(0o700));
+    let config = parse("auth_unix_rw = \"none\"\nunix_sock_rw_perms = \"0770\"\n")
+        .unwrap()
+        .config;
+    assert_eq!(config.rw_mode(), SocketMode(0o770));
+}
+
+#[test]
+fn errors_name_line_key_value_and_what_is_allowed() {
+    for (text, code, expected) in [
+        (
+            "\nmax_clients = \"many\"\n",
+            ErrorCode::INTERNAL_ERROR,
+            "libvirtd.conf:2: max_clients = \"many\": expected a number, 0 to 4294967295",
+        ),
+        (
+            "max_clients = -1\n",
+            ErrorCode::INTERNAL_ERROR,
+            "libvirtd.conf:1: max_clients = -1: expected a number, 0 to 4294967295",
+        ),
+        (
+            "max_workers = 0\n",
+            ErrorCode::INTERNAL_ERROR,
+            "libvirtd.conf:1: max_workers = 0: expected a number, 1 to 4294967295",
+        ),
+        (
+            "auth_tcp = \"kerberos\"\n",
+            ErrorCode::CONFIG_UNSUPPORTED,
+            "libvirtd.conf:1: auth_tcp = \"kerberos\": expected \"none\", \"sasl\" or \"polkit\"",
+        ),
+        (
+            "tcp_min_ssf = 56\n",
+            ErrorCode::CONFIG_UNSUPPORTED,
+            "libvirtd.conf:1: tcp_min_ssf = 56: expected 112 or more",
+        ),
+        (
+            "unix_sock_ro_perms = \"0888\"\n",
+            ErrorCode::INTERNAL_ERROR,
+            "libvirtd.conf:1: unix_sock_ro_perms = \"0888\": expected an octal mode in quotes, as \"0770\"",
+        ),
+        (
+            "tls_allowed_dn_list = \"CN=a\"\n",
+            ErrorCode::INTERNAL_ERROR,
+            "libvirtd.conf:1: tls_allowed_dn_list = \"CN=a\": expected a list of strings, as in [ \"one\", \"two\" ]",
+        ),
+        (
+            "log_level = 5\n",
+            ErrorCode::INVALID_ARG,
+            "libvirtd.conf:1: log_level = 5: expected 1 (debug), 2 (information), 3 (warnings), 4 (errors) or 0 (the default)",
+        ),
+        (
+            "host_uuid = \"00000000-0000-0000-0000-000000000000\"\n",
+            ErrorCode::CONFIG_UNSUPPORTED,
+            "libvirtd.conf:1: host_uuid = \"00000000-0000-0000-0000-000000000000\": expected a UUID whose digits are not all the same",
+        ),
+        (
+            "listen_tcp = 1\nlisten_tls = yes\n",
+            ErrorCode::CONF_SYNTAX,
+            "libvirtd.conf:2: ",
+        ),
+    ] {
+        let error = parse(text).unwrap_err();
+        assert!(error.detail().starts_with(expected), "{error}");
+        assert_eq!(error.code(), code, "{error}");
+    }
+    let error = parse("log_filters = \"9:qemu\"\n").unwrap_err();
+    assert!(
+        error.detail().starts_with("libvirtd.conf:1: log_filters = "),
+        "{error}"
+    );
+    let error = parse("key_file = \"/k\"\n").unwrap_err();
+    assert!(error.detail().contains("ca_file is not"), "{error}");
+    let error = parse("auth_tls = \"polkit\"\n").unwrap_err();
+    assert!(error.detail().contains("auth_tls = \"polkit\""), "{error}");
+}
+
+#[test]
+fn unknown_keys_are_named_and_passed_over() {
+    let loaded = parse("new_key = 1\nmax_clients = 3\nmax_clients = 4\nkeepalive_required = 1\n").unwrap();
+    assert_eq!(loaded.config.max_clients, 3);
+    let ignored: Vec<_> = loaded
+        .ignored
+        .iter()
+        .map(|ignored| (ignored.name.as_str(), ignored.line))
+        .collect();
+    assert_eq!(
+        ignored,
+        [("new_key", 1), ("max_clients", 3), ("keepalive_required", 4)]
+    );
+    let modular = Role::new("virtqemud", true);
+    let loaded = DaemonConfig::parse(&modular, "virtqemud.conf", "listen_tcp = \"wrong type\"\n").unwrap();
+    assert_eq!(loaded.ignored.len(), 1);
+}
+
+#[test]
+fn a_reload_takes_what_can_change() {
+    let old = parse("tcp_port = \"1\"\nmax_clients = 5\n").unwrap().config;
+    let new = parse("tcp_port = \"2\"\nmax_clients = 6\nlog_level = 1\n")
+        .unwrap()
+        .config;
+    let reloaded = old.reload(&new);
+    let names = |keys: &[&'static Key]| keys.iter().map(|key| key.name).collect::<Vec<_>>();
+    assert_eq!(names(&reloaded.changed), ["max_clients", "log_level"]);
+    assert_eq!(names(&reloaded.pending), ["tcp_port"]);
+    assert_eq!(reloaded.config.tcp_port.number(), Some(1));
+    assert_eq!(reloaded.config.max_clients, 6);
+}
+
+#[test]
+fn the_sample_is_a_file() {
+    for daemon in ["libvirtd", "virtproxyd", "virtqemud", "virtd"] {
+        let role = Role::new(daemon, true);
+        let sample = sample(&role);
+        let parsed = DaemonConfig::parse(&role, "sample", &sample).unwrap();
+        assert_eq!(parsed.config, DaemonConfig::defaults(&role));
+        let mut settings = String::new();
+        for line in sample.lines() {
+            let setting = line
+                .strip_prefix('#')
+                .filter(|line| line.starts_with(|c: char| c.is_ascii_lowercase()));
+            if let Some(setting) = setting {
+                settings.push_str(setting);
+                settings.push('\n');
+            }
+        }
+        let keys = KEYS.iter().filter(|key| role.has(key)).count();
+        assert_eq!(settings.lines().count(), keys);
+        let loaded = DaemonConfig::parse(&role, "sample", &settings).unwrap();
+        assert!(loaded.ignored.is_empty());
+        let again = DaemonConfig::parse(&role, "again", &loaded.config.format(&role, true)).unwrap();
+        assert_eq!(again.config, loaded.config);
+    }
+}
+
+/// `VIRTD_WRITE_DOCS=1 cargo test -p virtd` writes the page.
+#[test]
+fn the_page_of_documentation_is_up_to_date() {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/configuration.md");
+    if std::env::var_os("VIRTD_WRITE_DOCS").is_some() {
+        std::fs::write(path, markdown()).unwrap();
+    }
+    let page = std::fs::read_to_string(path).unwrap_or_default();
+    assert!(
+        page == markdown(),
+        "docs/configuration.md is out of date: VIRTD_WRITE_DOCS=1 cargo test -p virtd"
+    );
+}
+
+#[test]
+fn services_have_numbers() {
+    use super::value::{Port, Setting as _};
+    assert_eq!(Port("16514".to_owned()).number(), Some(16514));
+    assert_eq!(Port("no such service".to_owned()).number(), None);
+    assert!(Port::read(&ConfValue::from("70000")).is_err());
+    assert!(Port::read(&ConfValue::Number(16514)).is_err());
+}
+
+#[test]
+fn the_file_may_be_missing_unless_it_was_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("libvirtd.conf");
+    assert!(DaemonConfig::load(&system(), Some(&path)).is_err());
+    std::fs::write(&path, "max_clients = 7\n").unwrap();
+    let loaded = DaemonConfig::load(&system(), Some(&path)).unwrap();
+    assert_eq!(loaded.config.max_clients, 7);
+}
+
+proptest! {
+    #[test]
+    fn no_value_breaks_a_key(index in 0..KEYS.len(), value in "[\\[\\]\"0-9a-z, -]{0,20}") {
+        let _ = parse(&format!("{} = {value}\n", KEYS[index].name));
+    }
+}
