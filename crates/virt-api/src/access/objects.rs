@@ -159,7 +159,7 @@ impl AccessObject for NetworkPort {
                 TypedParams::new()
                     .with("network_name", self.network.name.as_str())
                     .with("network_uuid", self.network.uuid.to_string())
-                    .with("network_port_uuid", self.uuid.to_string()),
+                    .with("port_uuid", self.uuid.to_string()),
             ),
             other => self.network.access_attributes(other),
         }
@@ -217,7 +217,7 @@ impl AccessObject for Secret {
                 1 => "secret_usage_volume",
                 2 => "secret_usage_ceph",
                 3 => "secret_usage_target",
-                4 => "secret_usage_name",
+                4 | 5 => "secret_usage_name",
                 _ => return attributes,
             };
             attributes.with(usage, self.usage_id.as_str())

@@ -6,6 +6,7 @@ use super::value::{
     AccessDriver, AtLeastOne, Auth, HostUuid, HostUuidSource, LogFilters, LogLevel, LogOutputs, MinSsf, Port,
     Setting, SocketMode, Wrong,
 };
+use crate::auth::sasl::Mechanism;
 use virt_util::conf_file::ConfValue;
 
 /// Whose a key is.
@@ -141,9 +142,9 @@ keys! { for role;
         /// not set, every user may connect.
         sasl_allowed_username_list: Option<Vec<String>> = None, Every, Reload,
             sample "[ \"joe@EXAMPLE.COM\", \"*@EXAMPLE.ORG\" ]";
-        /// The SASL mechanisms that are offered, best first. PLAIN sends the password itself and is offered on TLS and
-        /// unix sockets only.
-        sasl_mechanisms: Vec<String> = vec!["SCRAM-SHA-256".to_owned(), "SCRAM-SHA-1".to_owned()], Ours, Reload;
+        /// The SASL mechanisms that are offered, best first: SCRAM-SHA-256, SCRAM-SHA-512, SCRAM-SHA-1 and PLAIN are
+        /// known. None of them encrypts, so they are offered on TLS and unix sockets only. PLAIN tells the daemon the password; it has to be named.
+        sasl_mechanisms: Vec<Mechanism> = Mechanism::ALL[..3].to_vec(), Ours, Reload;
         /// The file with the SASL users and what proves their passwords (made by virtd --set-password). If it is not
         /// set: libvirt/passwd.scram below the system's folder of configuration, or the user's.
         sasl_password_file: Option<String> = None, Ours, Reload, sample "\"/etc/libvirt/passwd.scram\"";

@@ -5,6 +5,8 @@ use std::fmt;
 use virt_util::conf_file::ConfValue;
 use virt_util::{ErrorCode, log_settings};
 
+use crate::auth::sasl::Mechanism;
+
 /// Why a value is refused: libvirt's code, and what would have been taken.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Wrong {
@@ -463,6 +465,28 @@ impl Setting for Vec<AccessDriver> {
         };
         Some(ConfValue::List(
             self.iter().map(|driver| name(driver).into()).collect(),
+        ))
+    }
+}
+
+impl Setting for Vec<Mechanism> {
+    const KIND: &'static str = "list of strings";
+
+    fn read(value: &ConfValue) -> Result<Self, Wrong> {
+        Vec::<String>::read(value)?
+            .iter()
+            .map(|name| {
+                Mechanism::from_name(name).ok_or_else(|| {
+                    let names: Vec<_> = Mechanism::ALL.iter().map(|known| known.name()).collect();
+                    Wrong::meaning(format!("'{name}' is none of the mechanisms {}", names.join(", ")))
+                })
+            })
+            .collect()
+    }
+
+    fn show(&self) -> Option<ConfValue> {
+        Some(ConfValue::List(
+            self.iter().map(|mechanism| mechanism.name().into()).collect(),
         ))
     }
 }

@@ -1,0 +1,543 @@
+//! The file of SASL users: for each user and mechanism what proves a password, and from which it cannot be read.
+//!
+//! A line is `USER:MECHANISM$ITERATIONS:SALT$STORED-KEY:SERVER-KEY`, where what stands behind the first colon is the
+//! form of RFC 5803. Blank lines and lines beginning with `#` are passed over. The file is read again when it has
+//! changed, so a new user needs no reload.
+
+use std::fmt::Write as _;
+use std::num::NonZeroU32;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
+use parking_lot::Mutex;
+use ring::rand::{SecureRandom as _, SystemRandom};
+use ring::{digest, hmac, pbkdf2};
+use virt_util::durable::{self, WriteOptions};
+use virt_util::{ErrorCode, ErrorDomain, Result, VirtError};
+
+/// Larger files are refused.
+const SIZE_MAX: u64 = 10 * 1024 * 1024;
+
+/// Iterations of new entries. Each is work for the client, and for whoever tries passwords with a stolen file.
+const ITERATIONS: u32 = 32_768;
+
+/// Entries that would take longer are refused: PLAIN makes the daemon do the work.
+const ITERATIONS_MAX: u32 = 10_000_000;
+
+/// What RFC 7677 wants at least.
+const ITERATIONS_MIN: u32 = 4_096;
+
+/// The length of new salts in bytes.
+const SALT_LENGTH: usize = 16;
+
+/// A hash that SCRAM is used with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Hash {
+    /// SHA-1: still sound in this use, for old clients.
+    Sha1,
+    /// SHA-256.
+    Sha256,
+    /// SHA-512.
+    Sha512,
+}
+
+impl Hash {
+    /// All, best first.
+    pub const ALL: [Self; 3] = [Self::Sha512, Self::Sha256, Self::Sha1];
+
+    /// The mechanism's name.
+    pub fn mechanism(self) -> &'static str {
+        match self {
+            Self::Sha1 => "SCRAM-SHA-1",
+            Self::Sha256 => "SCRAM-SHA-256",
+            Self::Sha512 => "SCRAM-SHA-512",
+        }
+    }
+
+    /// The hash of the mechanism of that name.
+    pub fn of_mechanism(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|hash| hash.mechanism() == name)
+    }
+
+    fn digest(self) -> &'static digest::Algorithm {
+        match self {
+            Self::Sha1 => &digest::SHA1_FOR_LEGACY_USE_ONLY,
+            Self::Sha256 => &digest::SHA256,
+            Self::Sha512 => &digest::SHA512,
+        }
+    }
+
+    fn hmac(self) -> hmac::Algorithm {
+        match self {
+            Self::Sha1 => hmac::HMAC_SHA1_FOR_LEGACY_USE_ONLY,
+            Self::Sha256 => hmac::HMAC_SHA256,
+            Self::Sha512 => hmac::HMAC_SHA512,
+        }
+    }
+
+    fn pbkdf2(self) -> pbkdf2::Algorithm {
+        match self {
+            Self::Sha1 => pbkdf2::PBKDF2_HMAC_SHA1,
+            Self::Sha256 => pbkdf2::PBKDF2_HMAC_SHA256,
+            Self::Sha512 => pbkdf2::PBKDF2_HMAC_SHA512,
+        }
+    }
+
+    fn length(self) -> usize {
+        self.digest().output_len()
+    }
+}
+
+/// What proves a password with one mechanism.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Verifier {
+    /// The hash of the mechanism.
+    pub hash: Hash,
+    /// How often it is applied.
+    pub iterations: u32,
+    /// What is mixed in.
+    pub salt: Vec<u8>,
+    /// Knows the right password.
+    pub stored_key: Vec<u8>,
+    /// Proves to the client that we know it too.
+    pub server_key: Vec<u8>,
+}
+
+impl std::fmt::Debug for Verifier {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Verifier")
+            .field("hash", &self.hash)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Verifier {
+    /// For a new password, with a new salt.
+    pub fn new(hash: Hash, password: &str, iterations: u32) -> Result<Self> {
+        let mut salt = vec![0; SALT_LENGTH];
+        SystemRandom::new()
+            .fill(&mut salt)
+            .map_err(|_| VirtError::internal("the system has no random numbers"))?;
+        Ok(Self::derive(
+            hash,
+            prepared(password).as_bytes(),
+            salt,
+            iterations,
+        ))
+    }
+
+    fn derive(hash: Hash, password: &[u8], salt: Vec<u8>, iterations: u32) -> Self {
+        let mut salted = vec![0; hash.length()];
+        let rounds = NonZeroU32::new(iterations).unwrap_or(NonZeroU32::MIN);
+        pbkdf2::derive(hash.pbkdf2(), rounds, &salt, password, &mut salted);
+        let key = hmac::Key::new(hash.hmac(), &salted);
+        let client_key = hmac::sign(&key, b"Client Key");
+        Self {
+            hash,
+            iterations,
+            salt,
+            stored_key: digest::digest(hash.digest(), client_key.as_ref())
+                .as_ref()
+                .to_vec(),
+            server_key: hmac::sign(&key, b"Server Key").as_ref().to_vec(),
+        }
+    }
+
+    /// Whether this is the password. As expensive as the iterations make it.
+    pub fn accepts(&self, password: &[u8]) -> bool {
+        let given = Self::derive(self.hash, password, self.salt.clone(), self.iterations);
+        let differing = given
+            .stored_key
+            .iter()
+            .zip(&self.stored_key)
+            .fold(0, |differing, (a, b)| differing | (a ^ b));
+        differing == 0 && given.stored_key.len() == self.stored_key.len()
+    }
+
+    fn parse(text: &str) -> std::result::Result<Self, String> {
+        let mut parts = text.split('$');
+        let (mechanism, info, keys) = match (parts.next(), parts.next(), parts.next(), parts.next()) {
+            (Some(mechanism), Some(info), Some(keys), None) => (mechanism, info, keys),
+            _ => return Err("expected USER:MECHANISM$ITERATIONS:SALT$STORED-KEY:SERVER-KEY".to_owned()),
+        };
+        let hash = Hash::of_mechanism(mechanism).ok_or_else(|| {
+            format!("unknown mechanism '{mechanism}', expected SCRAM-SHA-256, SCRAM-SHA-512 or SCRAM-SHA-1")
+        })?;
+        let (iterations, salt) = info.split_once(':').ok_or("expected ITERATIONS:SALT")?;
+        let iterations = iterations
+            .parse()
+            .ok()
+            .filter(|number| (ITERATIONS_MIN..=ITERATIONS_MAX).contains(number))
+            .ok_or_else(|| {
+                format!(
+                    "{iterations} iterations, expected a number from {ITERATIONS_MIN} to {ITERATIONS_MAX}"
+                )
+            })?;
+        let bytes = |what: &str, text: &str| {
+            BASE64
+                .decode(text)
+                .map_err(|error| format!("the {what} is not in base 64: {error}"))
+        };
+        let (stored_key, server_key) = keys.split_once(':').ok_or("expected STORED-KEY:SERVER-KEY")?;
+        let verifier = Self {
+            hash,
+            iterations,
+            salt: bytes("salt", salt)?,
+            stored_key: bytes("stored key", stored_key)?,
+            server_key: bytes("server key", server_key)?,
+        };
+        if verifier.salt.is_empty() {
+            return Err("the salt is empty".to_owned());
+        }
+        for key in [&verifier.stored_key, &verifier.server_key] {
+            if key.len() != hash.length() {
+                return Err(format!(
+                    "a key of {} bytes, {mechanism} has {}",
+                    key.len(),
+                    hash.length()
+                ));
+            }
+        }
+        Ok(verifier)
+    }
+
+    fn format(&self) -> String {
+        format!(
+            "{}${}:{}${}:{}",
+            self.hash.mechanism(),
+            self.iterations,
+            BASE64.encode(&self.salt),
+            BASE64.encode(&self.stored_key),
+            BASE64.encode(&self.server_key)
+        )
+    }
+}
+
+/// A password as SASL wants it compared (SASLprep). One that has characters which are not allowed there stays as it is.
+pub fn prepared(password: &str) -> String {
+    stringprep::saslprep(password).map_or_else(|_| password.to_owned(), |text| text.into_owned())
+}
+
+/// The users of one state of the file.
+#[derive(Debug, Default)]
+pub struct Users {
+    entries: Vec<(String, Verifier)>,
+    /// From what is in the file: makes up verifiers of users that are not.
+    secret: Vec<u8>,
+}
+
+impl Users {
+    /// Reads a text; `file` is for messages.
+    ///
+    /// # Errors
+    /// `CONF_SYNTAX` with the line.
+    pub fn parse(file: &str, text: &str) -> Result<Self> {
+        let mut entries: Vec<(String, Verifier)> = Vec::new();
+        for (number, line) in text.lines().enumerate() {
+            let line = line.trim_ascii();
+            if line.is_empty() || line.starts_with('#') {
+                continue;
+            }
+            let wrong = |what: &str| {
+                VirtError::new(
+                    ErrorCode::CONF_SYNTAX,
+                    format_args!("{file}:{}: {what}", number + 1),
+                )
+                .in_domain(ErrorDomain::AUTH)
+            };
+            let (user, verifier) = line
+                .split_once(':')
+                .ok_or_else(|| wrong("expected USER:MECHANISM$…"))?;
+            check_user(user).map_err(|what| wrong(&what))?;
+            let verifier = Verifier::parse(verifier).map_err(|what| wrong(&what))?;
+            if entries
+                .iter()
+                .any(|(known, other)| known == user && other.hash == verifier.hash)
+            {
+                return Err(wrong(&format!(
+                    "user '{user}' has two lines for {}",
+                    verifier.hash.mechanism()
+                )));
+            }
+            entries.push((user.to_owned(), verifier));
+        }
+        let secret = digest::digest(&digest::SHA256, text.as_bytes()).as_ref().to_vec();
+        Ok(Self { entries, secret })
+    }
+
+    /// Whether there is nobody.
+    pub fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+
+    /// What proves the user's password with that hash.
+    pub fn find(&self, user: &str, hash: Hash) -> Option<&Verifier> {
+        self.entries
+            .iter()
+            .find(|(known, verifier)| known == user && verifier.hash == hash)
+            .map(|(_, verifier)| verifier)
+    }
+
+    /// The user's best entry.
+    pub fn find_any(&self, user: &str) -> Option<&Verifier> {
+        Hash::ALL.into_iter().find_map(|hash| self.find(user, hash))
+    }
+
+    /// A verifier that nobody passes, for a user who is not there: the same for the same name as long as the file stays,
+    /// and with the iterations of the others. An attacker cannot tell who exists.
+    pub fn invent(&self, user: &str, hash: Hash) -> Verifier {
+        let like = self.entries.iter().find(|(_, verifier)| verifier.hash == hash);
+        let key = hmac::Key::new(hmac::HMAC_SHA512, &self.secret);
+        let made = |what: &str, length: usize| -> Vec<u8> {
+            let text = format!("{what}\0{}\0{user}", hash.mechanism());
+            hmac::sign(&key, text.as_bytes())
+                .as_ref()
+                .iter()
+                .copied()
+                .take(length)
+                .collect()
+        };
+        Verifier {
+            hash,
+            iterations: like.map_or(ITERATIONS, |(_, verifier)| verifier.iterations),
+            salt: made(
+                "salt",
+                like.map_or(SALT_LENGTH, |(_, verifier)| verifier.salt.len()),
+            ),
+            stored_key: made("stored", hash.length()),
+            server_key: made("server", hash.length()),
+        }
+    }
+
+    /// Whether this is the user's password. Takes as long for users that are not there.
+    pub fn accept(&self, user: &str, password: &[u8]) -> bool {
+        match self.find_any(user) {
+            Some(verifier) => verifier.accepts(password),
+            None => {
+                let _ = self.invent(user, Hash::Sha256).accepts(password);
+                false
+            }
+        }
+    }
+}
+
+fn check_user(user: &str) -> std::result::Result<(), String> {
+    if user.is_empty() || user.len() > 256 {
+        return Err("a user's name has 1 to 256 bytes".to_owned());
+    }
+    match user.chars().find(|c| *c == ':' || c.is_control()) {
+        Some(c) => Err(format!(
+            "user '{}' has the character {c:?} in its name",
+            user.escape_debug()
+        )),
+        None => Ok(()),
+    }
+}
+
+/// The file as the daemon uses it.
+#[derive(Debug)]
+pub struct PasswordFile {
+    path: PathBuf,
+    /// The state last read, with what tells that it has changed. Guards no waiting but the reading of the file.
+    seen: Mutex<Option<(Stamp, Arc<Users>)>>,
+}
+
+type Stamp = (u64, i64, i64, u64);
+
+impl PasswordFile {
+    /// The file at `path`, which is read when it is needed.
+    pub fn new(path: impl Into<PathBuf>) -> Self {
+        Self {
+            path: path.into(),
+            seen: Mutex::new(None),
+        }
+    }
+
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The users as the file has them now.
+    ///
+    /// # Errors
+    /// A file that cannot be read, that others may read or write, or that is wrong.
+    pub fn users(&self) -> Result<Arc<Users>> {
+        let shown = self.path.display();
+        let io = |error: std::io::Error| {
+            VirtError::io(&error, format_args!("cannot read the SASL users in '{shown}'"))
+        };
+        let facts = std::fs::metadata(&self.path).map_err(io)?;
+        let stamp = (facts.ino(), facts.mtime(), facts.mtime_nsec(), facts.size());
+        let mut seen = self.seen.lock();
+        if let Some((known, users)) = &*seen
+            && *known == stamp
+        {
+            return Ok(Arc::clone(users));
+        }
+        if facts.mode() & 0o027 != 0 {
+            return Err(VirtError::new(
+                ErrorCode::AUTH_FAILED,
+                format_args!(
+                    "'{shown}' has mode {:04o}: others must not read the SASL users, nor the group change them",
+                    facts.mode() & 0o7777
+                ),
+            )
+            .with_hint("chmod 0600"));
+        }
+        let content = durable::read(&self.path, SIZE_MAX)?.unwrap_or_default();
+        let text = String::from_utf8(content)
+            .map_err(|_| VirtError::new(ErrorCode::CONF_SYNTAX, format_args!("{shown}: not in UTF-8")))?;
+        let users = Arc::new(Users::parse(&shown.to_string(), &text)?);
+        *seen = Some((stamp, Arc::clone(&users)));
+        Ok(users)
+    }
+}
+
+/// Gives a user a new password, or takes the user out (`None`). Everything else in the file stays as it is. Returns
+/// whether the user was there before.
+///
+/// # Errors
+/// A name that cannot be one, an empty password, a file that is wrong or cannot be written.
+pub fn set_password(path: &Path, user: &str, password: Option<&str>) -> Result<bool> {
+    write_password(path, user, password, ITERATIONS)
+}
+
+/// [`set_password`] with so many iterations.
+pub(crate) fn write_password(path: &Path, user: &str, password: Option<&str>, iterations: u32) -> Result<bool> {
+    check_user(user).map_err(VirtError::invalid_arg)?;
+    if password.is_some_and(str::is_empty) {
+        return Err(VirtError::invalid_arg("the password is empty"));
+    }
+    let content = durable::read(path, SIZE_MAX)?.unwrap_or_default();
+    let text = String::from_utf8(content).map_err(|_| {
+        VirtError::new(
+            ErrorCode::CONF_SYNTAX,
+            format_args!("{}: not in UTF-8", path.display()),
+        )
+    })?;
+    Users::parse(&path.display().to_string(), &text)?;
+    let mut out = String::with_capacity(text.len() + 512);
+    let mut found = false;
+    for line in text.lines() {
+        match line.trim_ascii().split_once(':') {
+            Some((known, _)) if known == user => found = true,
+            _ => {
+                out.push_str(line);
+                out.push('\n');
+            }
+        }
+    }
+    if let Some(password) = password {
+        for hash in [Hash::Sha256, Hash::Sha512, Hash::Sha1] {
+            let _ = writeln!(out, "{user}:{}", Verifier::new(hash, password, iterations)?.format());
+        }
+    }
+    durable::write(path, out.as_bytes(), &WriteOptions::default())?;
+    Ok(found)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use std::os::unix::fs::PermissionsExt as _;
+
+    /// The exchange in RFC 7677: user "user", password "pencil".
+    #[test]
+    fn keys_are_those_of_the_standard() {
+        let salt = BASE64.decode("W22ZaJ0SNY7soEsUEjb6gQ==").unwrap();
+        let verifier = Verifier::derive(Hash::Sha256, b"pencil", salt, 4096);
+        let auth_message = "n=user,r=rOprNGfwEbeRWgbNEkqO,r=rOprNGfwEbeRWgbNEkqO%hvYDpWUa2RaTCAfuxFIlj)hNlF$k0,\
+            s=W22ZaJ0SNY7soEsUEjb6gQ==,i=4096,c=biws,r=rOprNGfwEbeRWgbNEkqO%hvYDpWUa2RaTCAfuxFIlj)hNlF$k0";
+        let server = hmac::Key::new(hmac::HMAC_SHA256, &verifier.server_key);
+        let signature = hmac::sign(&server, auth_message.as_bytes());
+        assert_eq!(
+            BASE64.encode(signature.as_ref()),
+            "6rriTRBi23WpRR/wtup+mMhUZUn/dB5nLTJRsjl95G4="
+        );
+        assert!(verifier.accepts(b"pencil"));
+        assert!(!verifier.accepts(b"pen"));
+    }
+
+    #[test]
+    fn users_come_and_go() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("passwd.scram");
+        std::fs::write(&path, "# ours\n").unwrap();
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).unwrap();
+        let file = PasswordFile::new(&path);
+        assert!(file.users().unwrap().is_empty());
+        assert!(!write_password(&path, "fred", Some("secret"), 4096).unwrap());
+        assert!(!set_password(&path, "joe", Some("other")).unwrap());
+        let users = file.users().unwrap();
+        assert!(users.accept("fred", b"secret"));
+        assert!(!users.accept("fred", b"Secret"));
+        assert!(!users.accept("nobody", b"secret"));
+        assert!(users.find("fred", Hash::Sha1).is_some());
+        assert!(set_password(&path, "fred", Some("new")).unwrap());
+        assert!(file.users().unwrap().accept("fred", b"new"));
+        assert!(set_password(&path, "fred", None).unwrap());
+        let users = file.users().unwrap();
+        assert!(users.find_any("fred").is_none() && users.find_any("joe").is_some());
+        assert!(std::fs::read_to_string(&path).unwrap().starts_with("# ours\n"));
+        assert_eq!(std::fs::metadata(&path).unwrap().mode() & 0o777, 0o600);
+        for name in ["", "a:b", "a\nb"] {
+            assert!(set_password(&path, name, Some("x")).is_err());
+        }
+        assert!(set_password(&path, "x", Some("")).is_err());
+    }
+
+    #[test]
+    fn a_file_that_others_can_read_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("passwd");
+        std::fs::write(&path, "").unwrap();
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o644)).unwrap();
+        let error = PasswordFile::new(&path).users().unwrap_err();
+        assert!(error.to_string().contains("0644"), "{error}");
+        assert!(PasswordFile::new(folder.path().join("none")).users().is_err());
+    }
+
+    #[test]
+    fn wrong_lines_are_named() {
+        for (line, what) in [
+            ("fred", "USER:MECHANISM"),
+            ("fred:x", "STORED-KEY"),
+            ("fred:MD5$4096:YQ==$YQ==:YQ==", "unknown mechanism 'MD5'"),
+            ("fred:SCRAM-SHA-256$1:YQ==$YQ==:YQ==", "1 iterations"),
+            (
+                "fred:SCRAM-SHA-256$4096:!$YQ==:YQ==",
+                "the salt is not in base 64",
+            ),
+            ("fred:SCRAM-SHA-256$4096:YQ==$YQ==:YQ==", "a key of 1 bytes"),
+        ] {
+            let error = Users::parse("passwd", &format!("#\n{line}\n")).unwrap_err();
+            assert!(error.detail().starts_with("passwd:2: "), "{error}");
+            assert!(error.detail().contains(what), "{error}");
+        }
+    }
+
+    #[test]
+    fn users_who_are_not_there_look_like_others() {
+        let line = format!(
+            "fred:{}\n",
+            Verifier::derive(Hash::Sha256, b"x", vec![7; 12], 5000).format()
+        );
+        let users = Users::parse("f", &line).unwrap();
+        let invented = users.invent("nobody", Hash::Sha256);
+        assert_eq!(invented, users.invent("nobody", Hash::Sha256));
+        assert_ne!(invented.salt, users.invent("nobody2", Hash::Sha256).salt);
+        assert_eq!((invented.iterations, invented.salt.len()), (5000, 12));
+    }
+
+    proptest! {
+        #[test]
+        fn no_text_breaks_the_reader(text in "[a:$,0-9=\\nSCRAM-SHA256]{0,80}") {
+            let _ = Users::parse("f", &text);
+        }
+    }
+}
