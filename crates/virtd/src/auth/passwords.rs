@@ -407,7 +407,12 @@ pub fn set_password(path: &Path, user: &str, password: Option<&str>) -> Result<b
 }
 
 /// [`set_password`] with so many iterations.
-pub(crate) fn write_password(path: &Path, user: &str, password: Option<&str>, iterations: u32) -> Result<bool> {
+pub(crate) fn write_password(
+    path: &Path,
+    user: &str,
+    password: Option<&str>,
+    iterations: u32,
+) -> Result<bool> {
     check_user(user).map_err(VirtError::invalid_arg)?;
     if password.is_some_and(str::is_empty) {
         return Err(VirtError::invalid_arg("the password is empty"));
@@ -433,7 +438,11 @@ pub(crate) fn write_password(path: &Path, user: &str, password: Option<&str>, it
     }
     if let Some(password) = password {
         for hash in [Hash::Sha256, Hash::Sha512, Hash::Sha1] {
-            let _ = writeln!(out, "{user}:{}", Verifier::new(hash, password, iterations)?.format());
+            let _ = writeln!(
+                out,
+                "{user}:{}",
+                Verifier::new(hash, password, iterations)?.format()
+            );
         }
     }
     durable::write(path, out.as_bytes(), &WriteOptions::default())?;
