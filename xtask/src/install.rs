@@ -9,6 +9,8 @@ use crate::task::{self, Context, Outcome, Result};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
+mod daemon;
+
 /// Options of `install`.
 #[derive(clap::Args)]
 pub struct Options {
@@ -93,6 +95,7 @@ pub fn run(options: &Options) -> Result<Outcome> {
             0o644,
         )?;
     }
+    daemon::install(&mut installation, &prefix, &build.plugins)?;
     installation.finish("base")?;
     for plugin in &build.plugins {
         installation.plugin(plugin, &prefix, &libdir)?;
@@ -135,14 +138,37 @@ impl Installation<'_> {
 
     /// Copies a file. A program that runs keeps the old one: the new file takes its name in one step.
     fn place(&mut self, from: &Path, to: &Path, mode: u32) -> Result<()> {
-        let staged = self.staged(to);
         let content = std::fs::read(from).context(|| from.display().to_string())?;
+        self.write(to, content, mode)
+    }
+
+    /// Writes a file, in one step like [`Self::place`].
+    fn write(&mut self, to: &Path, content: impl AsRef<[u8]>, mode: u32) -> Result<()> {
+        let staged = self.staged(to);
         let mut fresh = staged.clone().into_os_string();
         fresh.push(".new");
         let fresh = PathBuf::from(fresh);
         task::write(&fresh, content)?;
         set_mode(&fresh, mode)?;
-        std::fs::rename(&fresh, &staged).context(|| format!("renaming {}", fresh.display()))?;
+        self.take_name(&fresh, &staged, to)
+    }
+
+    /// Makes a symbolic link. What has the name is replaced, whatever it is.
+    fn link(&mut self, target: &Path, to: &Path) -> Result<()> {
+        let staged = self.staged(to);
+        if let Some(folder) = staged.parent() {
+            std::fs::create_dir_all(folder).context(|| folder.display().to_string())?;
+        }
+        let mut fresh = staged.clone().into_os_string();
+        fresh.push(".new");
+        let fresh = PathBuf::from(fresh);
+        let _ = std::fs::remove_file(&fresh);
+        std::os::unix::fs::symlink(target, &fresh).context(|| fresh.display().to_string())?;
+        self.take_name(&fresh, &staged, to)
+    }
+
+    fn take_name(&mut self, fresh: &Path, staged: &Path, to: &Path) -> Result<()> {
+        std::fs::rename(fresh, staged).context(|| format!("renaming {}", fresh.display()))?;
         if !self.options.quiet {
             println!("{}", staged.display());
         }

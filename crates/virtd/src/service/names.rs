@@ -28,22 +28,19 @@ pub enum Hosts {
     None,
 }
 
+/// The daemons of single drivers, one a line: libvirt's name, the name of our plugin, and what the installation needs.
+const MODULAR: &str = include_str!("../../files/daemons.tbl");
+
 /// libvirt's daemons of single drivers, and the names of our plugins.
-const MODULAR: &[(&str, &str)] = &[
-    ("virtbhyved", "bhyve"),
-    ("virtchd", "ch"),
-    ("virtinterfaced", "interface"),
-    ("virtlxcd", "lxc"),
-    ("virtnetworkd", "network"),
-    ("virtnodedevd", "node-device"),
-    ("virtnwfilterd", "nwfilter"),
-    ("virtqemud", "qemu"),
-    ("virtsecretd", "secret"),
-    ("virtstoraged", "storage"),
-    ("virtvboxd", "vbox"),
-    ("virtvzd", "vz"),
-    ("virtxend", "xen"),
-];
+fn modular() -> impl Iterator<Item = (&'static str, &'static str)> {
+    MODULAR
+        .lines()
+        .filter(|line| !line.starts_with('#'))
+        .filter_map(|line| {
+            let mut words = line.split_whitespace();
+            Some((words.next()?, words.next()?))
+        })
+}
 
 impl DaemonName {
     /// The daemon that hosts all drivers.
@@ -78,10 +75,9 @@ impl DaemonName {
                 ),
             ));
         }
-        let name = MODULAR
-            .iter()
+        let name = modular()
             .find(|(_, known)| *known == driver)
-            .map_or_else(|| format!("virt{driver}d"), |(name, _)| (*name).to_owned());
+            .map_or_else(|| format!("virt{driver}d"), |(name, _)| name.to_owned());
         Ok(Self {
             socket_prefix: name.clone(),
             name,
@@ -99,21 +95,14 @@ impl DaemonName {
         if base == "virtproxyd" {
             return Self::proxy();
         }
-        match MODULAR.iter().find(|(name, _)| *name == base) {
+        match modular().find(|(name, _)| *name == base) {
             Some((name, driver)) => Self {
-                name: (*name).to_owned(),
-                socket_prefix: (*name).to_owned(),
-                hosts: Hosts::One((*driver).to_owned()),
+                name: name.to_owned(),
+                socket_prefix: name.to_owned(),
+                hosts: Hosts::One(driver.to_owned()),
             },
             None => Self::monolithic(),
         }
-    }
-
-    /// Every name under which the program is installed, so that stock clients and units find it.
-    pub fn installed() -> impl Iterator<Item = &'static str> {
-        ["libvirtd", "virtproxyd"]
-            .into_iter()
-            .chain(MODULAR.iter().map(|(name, _)| *name))
     }
 
     /// Whether all drivers live here.

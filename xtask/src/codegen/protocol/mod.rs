@@ -12,6 +12,7 @@ mod dispatch;
 mod docs;
 mod model;
 mod parse;
+mod polkit;
 mod table;
 mod traits;
 mod types;
@@ -117,6 +118,7 @@ fn files(description: &Description) -> Vec<(PathBuf, String)> {
     }
     files.push((PathBuf::from(format!("{TARGET}.rs")), root));
     files.extend(docs::files(description));
+    files.push(polkit::file(description));
     files
 }
 
