@@ -40,6 +40,14 @@ impl ClientConfig {
         }
     }
 
+    /// A setting of another name whose value is a string.
+    pub fn string(&self, name: &str) -> Result<Option<&str>> {
+        match &self.file {
+            Some(file) => file.string(name),
+            None => Ok(None),
+        }
+    }
+
     /// The URI that `alias` stands for (`uri_aliases`).
     pub fn resolve_alias(&self, alias: &str) -> Result<Option<String>> {
         let Some(file) = &self.file else { return Ok(None) };

@@ -166,6 +166,11 @@ impl EventRegistry {
         }
     }
 
+    /// Hands on an event that was made and addressed elsewhere: for connections that lead to another host.
+    pub fn deliver(&self, program: u32, procedure: u32, callbacks: &[i32], payload: &[u8]) {
+        self.sink.event(program, procedure, callbacks, payload);
+    }
+
     /// Whether anybody wants events of this class and id.
     pub fn has_subscriber(&self, class: EventClass, event_id: i32) -> bool {
         self.state

@@ -3,13 +3,14 @@
 //! A packet is a length word (which counts itself), six words of [`Header`], for some types a count of descriptors,
 //! and a payload. [`PacketReader`] turns bytes as they arrive into [`Packet`]s, [`PacketWriter`] makes bytes to send;
 //! [`stream`] tells what a packet of a stream says, [`error`] translates errors, [`keepalive`] decides when to ask
-//! whether the other side still lives. Time and descriptors come in from outside, so that everything here can be
+//! whether the other side still lives, [`hello`] tells a daemon of ours from libvirt's. Time and descriptors come in from outside, so that everything here can be
 //! tested without waiting.
 //!
 //! Descriptors travel behind the packet that counts them: for each a byte of zero that carries it. A socket may
 //! deliver it with bytes before, so the reader takes descriptors and bytes separately and pairs them by order.
 
 pub mod error;
+pub mod hello;
 pub mod keepalive;
 mod packet;
 mod reader;
