@@ -198,7 +198,9 @@ impl State {
 
     /// Whether no more should be read while nobody waits.
     fn is_full(&self) -> bool {
-        self.streams.values().any(|stream| stream.queued() > STREAM_SOFT_MAX)
+        self.streams
+            .values()
+            .any(|stream| stream.queued() > STREAM_SOFT_MAX)
     }
 
     fn write_out(&mut self) -> Result<()> {
@@ -290,8 +292,7 @@ impl State {
     fn dispatch_reply(&mut self, packet: Packet) -> Result<()> {
         let header = packet.header;
         let known = self.calls.get_mut(&header.serial);
-        let Some(pending) =
-            known.filter(|known| known.header.same_call(&header) && known.answer.is_none())
+        let Some(pending) = known.filter(|known| known.header.same_call(&header) && known.answer.is_none())
         else {
             return Err(rpc(format_args!(
                 "no call waiting for reply with prog {} vers {} serial {}",
@@ -389,10 +390,18 @@ impl State {
             return;
         }
         let was_full = !self.has_room();
-        let done = self.write_out().and_then(|()| self.read_in(after)).and_then(|()| self.write_out());
+        let done = self
+            .write_out()
+            .and_then(|()| self.read_in(after))
+            .and_then(|()| self.write_out());
         if let Err(error) = done {
-            let ended = error.code() == ErrorCode::SYSTEM_ERROR && error.int1() == nix::errno::Errno::EIO as i32;
-            let reason = if ended { CloseReason::Eof } else { CloseReason::Error };
+            let ended =
+                error.code() == ErrorCode::SYSTEM_ERROR && error.int1() == nix::errno::Errno::EIO as i32;
+            let reason = if ended {
+                CloseReason::Eof
+            } else {
+                CloseReason::Error
+            };
             self.fail(&error, reason, after);
             return;
         }
@@ -704,7 +713,10 @@ impl Client {
     pub fn send(&self, request: &Request<'_>) -> Result<Ticket> {
         let mut fds = VecDeque::with_capacity(request.fds.len());
         for fd in request.fds {
-            fds.push_back(fd.try_clone_to_owned().or_system(|| "cannot duplicate a descriptor")?);
+            fds.push_back(
+                fd.try_clone_to_owned()
+                    .or_system(|| "cannot duplicate a descriptor")?,
+            );
         }
         let procedure = i32::try_from(request.procedure)
             .map_err(|_| VirtError::invalid_arg(format_args!("procedure {}", request.procedure)))?;
@@ -754,13 +766,15 @@ impl Client {
         let serial = ticket.header.serial;
         let mut state = self.0.lock();
         let what = "no answer from the other side yet";
-        let packet = self.0.wait(&mut state, deadline, cancel, what, Some(serial), |state| {
-            let answered = state.calls.get(&serial).is_some_and(|call| call.answer.is_some());
-            if !answered {
-                return None;
-            }
-            state.calls.remove(&serial).and_then(|call| call.answer).map(Ok)
-        });
+        let packet = self
+            .0
+            .wait(&mut state, deadline, cancel, what, Some(serial), |state| {
+                let answered = state.calls.get(&serial).is_some_and(|call| call.answer.is_some());
+                if !answered {
+                    return None;
+                }
+                state.calls.remove(&serial).and_then(|call| call.answer).map(Ok)
+            });
         let packet = match packet {
             Ok(packet) => packet,
             Err(error) => {

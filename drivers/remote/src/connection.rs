@@ -12,8 +12,8 @@ use virt_api::events::EventRegistry;
 use virt_api::protocol::clients::RemoteClient;
 use virt_api::protocol::features;
 use virt_api::protocol::remote::{
-    ConnectGetUriReply, ConnectIsSecureReply, ConnectSupportsFeatureArgs, ConnectSupportsFeatureReply, NetworkRef,
-    procedure,
+    ConnectGetUriReply, ConnectIsSecureReply, ConnectSupportsFeatureArgs, ConnectSupportsFeatureReply,
+    NetworkRef, procedure,
 };
 use virt_api::protocol::table::{self, Owner, Procedure};
 use virt_api::stream_end::StreamEnd;
@@ -95,7 +95,11 @@ fn check_reply(procedure: &Procedure, payload: &[u8]) -> Result<()> {
     procedure.check_reply(payload).map_err(|error| {
         VirtError::new(
             ErrorCode::RPC,
-            format_args!("Unable to decode message payload of {}: {}", procedure.name, error.detail()),
+            format_args!(
+                "Unable to decode message payload of {}: {}",
+                procedure.name,
+                error.detail()
+            ),
         )
         .in_domain(ErrorDomain::RPC)
     })
@@ -199,7 +203,9 @@ impl Inner {
     /// Makes a call for somebody.
     fn forward(&self, cx: &mut CallContext<'_>, known: Option<&Procedure>, args: &[u8]) -> Result<Vec<u8>> {
         if let Some(known) = known {
-            known.check_args(args).map_err(|error| error.in_domain(ErrorDomain::REMOTE))?;
+            known
+                .check_args(args)
+                .map_err(|error| error.in_domain(ErrorDomain::REMOTE))?;
         }
         let mode = cx.stream_mode();
         let request = Request {
@@ -259,7 +265,10 @@ impl Inner {
     }
 
     fn deregister(&self, cx: &mut CallContext<'_>, args: &[u8]) -> Result<Vec<u8>> {
-        match self.subscriptions.deregister(cx.program(), cx.procedure(), args)? {
+        match self
+            .subscriptions
+            .deregister(cx.program(), cx.procedure(), args)?
+        {
             Tell::Nothing => Ok(Vec::new()),
             Tell::Call {
                 program,
@@ -284,7 +293,12 @@ impl Inner {
     }
 
     /// Old daemons read command and section of a network's update in each other's place.
-    fn network_update(&self, cx: &mut CallContext<'_>, known: Option<&Procedure>, args: &[u8]) -> Result<Vec<u8>> {
+    fn network_update(
+        &self,
+        cx: &mut CallContext<'_>,
+        known: Option<&Procedure>,
+        args: &[u8],
+    ) -> Result<Vec<u8>> {
         if self.supports(features::NETWORK_UPDATE_HAS_CORRECT_ORDER)? {
             return self.forward(cx, known, args);
         }
@@ -328,7 +342,8 @@ fn last_word(args: &[u8]) -> Option<u32> {
 /// Whether the arguments of a call that opens a stream ask for holes: its flags are the last word.
 fn wants_holes(procedure: &Procedure, args: &[u8]) -> bool {
     let flag = procedure.stream.and_then(|stream| stream.sparse);
-    flag.zip(last_word(args)).is_some_and(|(flag, flags)| flags & flag.value != 0)
+    flag.zip(last_word(args))
+        .is_some_and(|(flag, flags)| flags & flag.value != 0)
 }
 
 /// The arguments with the flag that says that strings among typed parameters are understood.
@@ -346,7 +361,10 @@ impl Passthrough for Connection {
         if cx.program() == PROGRAM_REMOTE {
             match cx.procedure() {
                 procedure::CONNECT_GET_URI => {
-                    return ConnectGetUriReply { uri: inner.uri.clone() }.to_xdr();
+                    return ConnectGetUriReply {
+                        uri: inner.uri.clone(),
+                    }
+                    .to_xdr();
                 }
                 procedure::CONNECT_SUPPORTS_FEATURE => return inner.feature(cx, known, args),
                 procedure::CONNECT_IS_SECURE => return inner.secure(cx, known, args),
@@ -396,7 +414,9 @@ impl DriverConnection for Connection {
             return Ok(false);
         }
         let interval = u64::try_from(interval).ok().filter(|seconds| *seconds > 0);
-        self.inner.client.set_keepalive(interval.map(Duration::from_secs), count);
+        self.inner
+            .client
+            .set_keepalive(interval.map(Duration::from_secs), count);
         Ok(true)
     }
 

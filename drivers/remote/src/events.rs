@@ -51,12 +51,27 @@ const PAIRS: [(u32, u32, u32); 6] = [
 
 /// Messages of old daemons, and those of today that say the same behind a callback's number. The position is the kind.
 const LEGACY: [(u32, u32); 16] = [
-    (remote::DOMAIN_EVENT_LIFECYCLE, remote::DOMAIN_EVENT_CALLBACK_LIFECYCLE),
+    (
+        remote::DOMAIN_EVENT_LIFECYCLE,
+        remote::DOMAIN_EVENT_CALLBACK_LIFECYCLE,
+    ),
     (remote::DOMAIN_EVENT_REBOOT, remote::DOMAIN_EVENT_CALLBACK_REBOOT),
-    (remote::DOMAIN_EVENT_RTC_CHANGE, remote::DOMAIN_EVENT_CALLBACK_RTC_CHANGE),
-    (remote::DOMAIN_EVENT_WATCHDOG, remote::DOMAIN_EVENT_CALLBACK_WATCHDOG),
-    (remote::DOMAIN_EVENT_IO_ERROR, remote::DOMAIN_EVENT_CALLBACK_IO_ERROR),
-    (remote::DOMAIN_EVENT_GRAPHICS, remote::DOMAIN_EVENT_CALLBACK_GRAPHICS),
+    (
+        remote::DOMAIN_EVENT_RTC_CHANGE,
+        remote::DOMAIN_EVENT_CALLBACK_RTC_CHANGE,
+    ),
+    (
+        remote::DOMAIN_EVENT_WATCHDOG,
+        remote::DOMAIN_EVENT_CALLBACK_WATCHDOG,
+    ),
+    (
+        remote::DOMAIN_EVENT_IO_ERROR,
+        remote::DOMAIN_EVENT_CALLBACK_IO_ERROR,
+    ),
+    (
+        remote::DOMAIN_EVENT_GRAPHICS,
+        remote::DOMAIN_EVENT_CALLBACK_GRAPHICS,
+    ),
     (
         remote::DOMAIN_EVENT_IO_ERROR_REASON,
         remote::DOMAIN_EVENT_CALLBACK_IO_ERROR_REASON,
@@ -65,11 +80,26 @@ const LEGACY: [(u32, u32); 16] = [
         remote::DOMAIN_EVENT_CONTROL_ERROR,
         remote::DOMAIN_EVENT_CALLBACK_CONTROL_ERROR,
     ),
-    (remote::DOMAIN_EVENT_BLOCK_JOB, remote::DOMAIN_EVENT_CALLBACK_BLOCK_JOB),
-    (remote::DOMAIN_EVENT_DISK_CHANGE, remote::DOMAIN_EVENT_CALLBACK_DISK_CHANGE),
-    (remote::DOMAIN_EVENT_TRAY_CHANGE, remote::DOMAIN_EVENT_CALLBACK_TRAY_CHANGE),
-    (remote::DOMAIN_EVENT_PMWAKEUP, remote::DOMAIN_EVENT_CALLBACK_PMWAKEUP),
-    (remote::DOMAIN_EVENT_PMSUSPEND, remote::DOMAIN_EVENT_CALLBACK_PMSUSPEND),
+    (
+        remote::DOMAIN_EVENT_BLOCK_JOB,
+        remote::DOMAIN_EVENT_CALLBACK_BLOCK_JOB,
+    ),
+    (
+        remote::DOMAIN_EVENT_DISK_CHANGE,
+        remote::DOMAIN_EVENT_CALLBACK_DISK_CHANGE,
+    ),
+    (
+        remote::DOMAIN_EVENT_TRAY_CHANGE,
+        remote::DOMAIN_EVENT_CALLBACK_TRAY_CHANGE,
+    ),
+    (
+        remote::DOMAIN_EVENT_PMWAKEUP,
+        remote::DOMAIN_EVENT_CALLBACK_PMWAKEUP,
+    ),
+    (
+        remote::DOMAIN_EVENT_PMSUSPEND,
+        remote::DOMAIN_EVENT_CALLBACK_PMSUSPEND,
+    ),
     (
         remote::DOMAIN_EVENT_BALLOON_CHANGE,
         remote::DOMAIN_EVENT_CALLBACK_BALLOON_CHANGE,
@@ -90,7 +120,11 @@ pub(crate) enum Tell {
     /// Nothing: others watch the same.
     Nothing,
     /// This call.
-    Call { program: u32, procedure: u32, args: Vec<u8> },
+    Call {
+        program: u32,
+        procedure: u32,
+        args: Vec<u8>,
+    },
 }
 
 /// An event for watchers here.
@@ -378,9 +412,9 @@ impl Subscriptions {
 impl State {
     fn number(&mut self) -> Result<i32> {
         let number = self.next;
-        self.next = number
-            .checked_add(1)
-            .ok_or_else(|| VirtError::new(virt_util::ErrorCode::OPERATION_FAILED, "no callback id is left"))?;
+        self.next = number.checked_add(1).ok_or_else(|| {
+            VirtError::new(virt_util::ErrorCode::OPERATION_FAILED, "no callback id is left")
+        })?;
         Ok(number)
     }
 }
@@ -402,11 +436,19 @@ mod tests {
     }
 
     fn args(kind: i32, domain: Option<DomainRef>) -> Vec<u8> {
-        ConnectDomainEventCallbackRegisterAnyArgs { event_id: kind, domain }.to_xdr().unwrap()
+        ConnectDomainEventCallbackRegisterAnyArgs {
+            event_id: kind,
+            domain,
+        }
+        .to_xdr()
+        .unwrap()
     }
 
     fn ask(subscriptions: &Subscriptions, args: &[u8], filtered: bool) -> (Registration, Tell) {
-        match subscriptions.register(PROGRAM_REMOTE, REGISTER, args, filtered).unwrap() {
+        match subscriptions
+            .register(PROGRAM_REMOTE, REGISTER, args, filtered)
+            .unwrap()
+        {
             Begun::Ask(registration, tell) => (registration, tell),
             Begun::Shared(number) => panic!("shared as {number}"),
         }
@@ -416,18 +458,33 @@ mod tests {
     fn the_first_watcher_registers_and_the_last_takes_it_back() {
         let all = Subscriptions::default();
         let (registration, tell) = ask(&all, &args(0, None), true);
-        assert!(matches!(tell, Tell::Call { procedure: REGISTER, .. }));
+        assert!(matches!(
+            tell,
+            Tell::Call {
+                procedure: REGISTER,
+                ..
+            }
+        ));
         let (one, _) = all.registered(registration, &number(77)).unwrap();
-        let Begun::Shared(two) = all.register(PROGRAM_REMOTE, REGISTER, &args(0, None), true).unwrap() else {
+        let Begun::Shared(two) = all
+            .register(PROGRAM_REMOTE, REGISTER, &args(0, None), true)
+            .unwrap()
+        else {
             panic!("the daemon was asked twice");
         };
         let mut message = number(77);
         message.extend_from_slice(b"rest");
-        let told = all.address(PROGRAM_REMOTE, remote::DOMAIN_EVENT_CALLBACK_LIFECYCLE, message).unwrap();
+        let told = all
+            .address(PROGRAM_REMOTE, remote::DOMAIN_EVENT_CALLBACK_LIFECYCLE, message)
+            .unwrap();
         assert_eq!((told.callbacks, told.payload), (vec![one, two], b"rest".to_vec()));
-        assert_eq!(all.deregister(PROGRAM_REMOTE, DEREGISTER, &number(one)).unwrap(), Tell::Nothing);
+        assert_eq!(
+            all.deregister(PROGRAM_REMOTE, DEREGISTER, &number(one)).unwrap(),
+            Tell::Nothing
+        );
         assert!(all.deregister(PROGRAM_REMOTE, DEREGISTER, &number(one)).is_err());
-        let Tell::Call { args, .. } = all.deregister(PROGRAM_REMOTE, DEREGISTER, &number(two)).unwrap() else {
+        let Tell::Call { args, .. } = all.deregister(PROGRAM_REMOTE, DEREGISTER, &number(two)).unwrap()
+        else {
             panic!("the daemon must hear of it");
         };
         assert_eq!(args, number(77));
@@ -455,7 +512,10 @@ mod tests {
         let (registration, tell) = ask(&all, &args(0, Some(mine.clone())), false);
         assert!(matches!(
             tell,
-            Tell::Call { procedure: remote::CONNECT_DOMAIN_EVENT_REGISTER_ANY, .. }
+            Tell::Call {
+                procedure: remote::CONNECT_DOMAIN_EVENT_REGISTER_ANY,
+                ..
+            }
         ));
         let (one, _) = all.registered(registration, &[]).unwrap();
         let (registration, tell) = ask(&all, &args(0, None), false);
@@ -463,16 +523,23 @@ mod tests {
         let (two, _) = all.registered(registration, &[]).unwrap();
         let told = |domain: &DomainRef| {
             let message = domain.to_xdr().unwrap();
-            all.address(PROGRAM_REMOTE, remote::DOMAIN_EVENT_LIFECYCLE, message).map(|told| told.callbacks)
+            all.address(PROGRAM_REMOTE, remote::DOMAIN_EVENT_LIFECYCLE, message)
+                .map(|told| told.callbacks)
         };
         assert_eq!(told(&mine), Some(vec![one, two]));
         assert_eq!(told(&other), Some(vec![two]));
-        assert_eq!(all.deregister(PROGRAM_REMOTE, DEREGISTER, &number(two)).unwrap(), Tell::Nothing);
+        assert_eq!(
+            all.deregister(PROGRAM_REMOTE, DEREGISTER, &number(two)).unwrap(),
+            Tell::Nothing
+        );
         assert_eq!(told(&other), None);
         let tell = all.deregister(PROGRAM_REMOTE, DEREGISTER, &number(one)).unwrap();
         assert!(matches!(
             tell,
-            Tell::Call { procedure: remote::CONNECT_DOMAIN_EVENT_DEREGISTER_ANY, .. }
+            Tell::Call {
+                procedure: remote::CONNECT_DOMAIN_EVENT_DEREGISTER_ANY,
+                ..
+            }
         ));
     }
 }

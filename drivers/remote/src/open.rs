@@ -1,10 +1,10 @@
 //! Opening: a wire to the daemon, who we are, and what the daemon is to open.
 
+use virt_api::call::PROGRAM_REMOTE;
 use virt_api::config::ClientConfig;
 use virt_api::driver::OpenContext;
 use virt_api::protocol::clients::{CallSettings, RemoteClient};
 use virt_api::protocol::remote::AuthType;
-use virt_api::call::PROGRAM_REMOTE;
 use virt_api::rpc::hello::{self, Promises};
 use virt_util::time::{Cancel, Deadline};
 use virt_util::{ErrorCode, ErrorDomain, Result, VirtError};
@@ -70,15 +70,20 @@ fn refuse_loop(place: &Place, surroundings: Surroundings) -> Result<()> {
 
 fn mode(place: &Place, surroundings: Surroundings, config: &ClientConfig) -> Result<Mode> {
     let local_in_daemon = surroundings.inside_daemon && place.uri.server.is_none();
-    let configured = config.string("remote_mode")?.map(crate::place::mode).transpose()?;
+    let configured = config
+        .string("remote_mode")?
+        .map(crate::place::mode)
+        .transpose()?;
     let mode = match place.mode.or(configured) {
         Some(mode) => mode,
         None if local_in_daemon => Mode::Direct,
         None => Mode::Auto,
     };
     if local_in_daemon && mode != Mode::Direct && place.socket.is_none() {
-        return Err(VirtError::invalid_arg("Connections from inside daemon must be direct")
-            .in_domain(ErrorDomain::REMOTE));
+        return Err(
+            VirtError::invalid_arg("Connections from inside daemon must be direct")
+                .in_domain(ErrorDomain::REMOTE),
+        );
     }
     Ok(mode)
 }
@@ -111,7 +116,11 @@ impl Opening<'_> {
     }
 
     fn remote<'c>(&self, client: &'c Client) -> RemoteClient<'c> {
-        RemoteClient::with(CallSettings::new(client, PROGRAM_REMOTE).deadline(self.deadline).cancel(self.cancel.clone()))
+        RemoteClient::with(
+            CallSettings::new(client, PROGRAM_REMOTE)
+                .deadline(self.deadline)
+                .cancel(self.cancel.clone()),
+        )
     }
 
     /// From a fresh connection to one that the daemon has opened. Answers the URI that programs see.
@@ -146,7 +155,9 @@ impl Opening<'_> {
     fn promises(&self, client: &Client, greeting: &Ticket) -> Result<Promises> {
         match client.receive(greeting, self.deadline, &self.cancel) {
             Ok(answer) => hello::read_answer(&answer.payload),
-            Err(error) if client.is_alive() && error.code() != ErrorCode::OPERATION_TIMEOUT => Ok(Promises::empty()),
+            Err(error) if client.is_alive() && error.code() != ErrorCode::OPERATION_TIMEOUT => {
+                Ok(Promises::empty())
+            }
             Err(error) => Err(error),
         }
     }

@@ -104,10 +104,11 @@ fn invalid(detail: impl std::fmt::Display) -> VirtError {
 
 /// `no_verify=1` and the like: whether the thing is still to be done.
 fn negated(name: &str, value: &str) -> Result<bool> {
-    let number: i32 = value
-        .trim()
-        .parse()
-        .map_err(|_| invalid(format_args!("Failed to parse value of URI component {name}: '{value}' is no number")))?;
+    let number: i32 = value.trim().parse().map_err(|_| {
+        invalid(format_args!(
+            "Failed to parse value of URI component {name}: '{value}' is no number"
+        ))
+    })?;
     Ok(number == 0)
 }
 
@@ -269,7 +270,10 @@ impl Place {
     pub fn no_direct(&self) -> VirtError {
         VirtError::new(
             ErrorCode::OPERATION_UNSUPPORTED,
-            format_args!("Cannot use direct socket mode for {} transport", self.transport.name()),
+            format_args!(
+                "Cannot use direct socket mode for {} transport",
+                self.transport.name()
+            ),
         )
         .in_domain(ErrorDomain::REMOTE)
     }
@@ -287,17 +291,33 @@ mod tests {
         assert_eq!(transport("qemu+SSH://host/system"), Transport::Ssh);
         assert_eq!(transport("qemu+tcp:///system"), Transport::Tcp);
         assert_eq!(transport("test+ext:///default?command=x"), Transport::Ext);
-        for wrong in ["qemu+unix://host/system", "qemu+smoke://h/", "qemu+ext:///system", "qemu+ssh://h/?no_tty=x", "qemu:///system?mode=x"] {
-            assert_eq!(Place::of(wrong).unwrap_err().code(), ErrorCode::INVALID_ARG, "{wrong}");
+        for wrong in [
+            "qemu+unix://host/system",
+            "qemu+smoke://h/",
+            "qemu+ext:///system",
+            "qemu+ssh://h/?no_tty=x",
+            "qemu:///system?mode=x",
+        ] {
+            assert_eq!(
+                Place::of(wrong).unwrap_err().code(),
+                ErrorCode::INVALID_ARG,
+                "{wrong}"
+            );
         }
     }
 
     #[test]
     fn the_other_side_gets_its_own_uri() {
         let name = |text| Place::of(text).unwrap().name;
-        assert_eq!(name("qemu+ssh://root@host:22/system?keyfile=/k&x=1#f"), "qemu:///system?x=1#f");
+        assert_eq!(
+            name("qemu+ssh://root@host:22/system?keyfile=/k&x=1#f"),
+            "qemu:///system?x=1#f"
+        );
         assert_eq!(name("test+unix:///default?socket=/s"), "test:///default");
-        assert_eq!(name("qemu+tls://host/system?name=qemu:///session"), "qemu:///session");
+        assert_eq!(
+            name("qemu+tls://host/system?name=qemu:///session"),
+            "qemu:///session"
+        );
         assert_eq!(name("remote+tls://host/system"), "");
         assert_eq!(name("remote:///?name=xen:///"), "xen:///");
         let place = Place::of("qemu+ssh://host/system?socket=/run/x&mode=direct&proxy=native").unwrap();

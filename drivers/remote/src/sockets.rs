@@ -186,7 +186,10 @@ pub(crate) fn choose(place: &Place, mode: Mode, scope: Scope) -> Result<Choice> 
         None => None,
     };
     let direct_name = driver.map(|driver| format!("virt{driver}d"));
-    let direct = direct_name.as_deref().map(|name| socket_path(name, scope)).transpose()?;
+    let direct = direct_name
+        .as_deref()
+        .map(|name| socket_path(name, scope))
+        .transpose()?;
     let legacy = socket_path("libvirt", scope)?;
     let direct_exists = direct.as_deref().is_some_and(Path::exists);
     let chosen = match mode {
@@ -284,7 +287,12 @@ pub fn open(choice: &Choice, deadline: Deadline, cancel: &Cancel) -> Result<Owne
         .create(&folder)
         .or_system(|| format!("Cannot create user runtime directory '{}'", folder.display()))?;
     // libvirt's clients lock the same byte of the same file, so that only one of all starts the daemon.
-    let name = daemon.program.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    let name = daemon
+        .program
+        .file_name()
+        .unwrap_or_default()
+        .to_string_lossy()
+        .into_owned();
     let lock_path = folder.join(format!("{name}.lock"));
     let lock = StartLock::take(&lock_path, deadline, cancel)?;
     let connected = match try_connect(path)? {

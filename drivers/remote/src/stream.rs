@@ -109,7 +109,9 @@ impl StreamState {
             self.fail(
                 &VirtError::new(
                     ErrorCode::OPERATION_FAILED,
-                    format_args!("more than {STREAM_HARD_MAX} bytes of the stream arrived and were not received"),
+                    format_args!(
+                        "more than {STREAM_HARD_MAX} bytes of the stream arrived and were not received"
+                    ),
                 )
                 .in_domain(ErrorDomain::STREAMS),
             );
@@ -252,14 +254,20 @@ impl RemoteStream {
         mut ready: impl FnMut(&mut StreamState, bool) -> Option<Result<T>>,
     ) -> Result<T> {
         let serial = self.header.serial;
-        self.shared
-            .wait(state, deadline, &Cancel::never(), "the stream does not go on", None, |state| {
+        self.shared.wait(
+            state,
+            deadline,
+            &Cancel::never(),
+            "the stream does not go on",
+            None,
+            |state| {
                 let room = state.has_room();
                 match state.streams.get_mut(&serial) {
                     Some(stream) => ready(stream, room),
                     None => Some(Err(state.end().cloned().unwrap_or_else(closed))),
                 }
-            })
+            },
+        )
     }
 
     fn known<'s>(&self, state: &'s mut MutexGuard<'_, State>) -> Result<&'s mut StreamState> {
@@ -289,10 +297,12 @@ impl RemoteStream {
         self.known(&mut state)?.closing = Closing::Asked;
         state.enqueue(packet, VecDeque::new());
         self.shared.push(&mut state);
-        let ended = self.wait(&mut state, deadline, |stream, _| match (&stream.error, stream.closing) {
-            (Some(error), _) => Some(Err(error.clone())),
-            (None, Closing::Confirmed) => Some(Ok(())),
-            (None, _) => None,
+        let ended = self.wait(&mut state, deadline, |stream, _| {
+            match (&stream.error, stream.closing) {
+                (Some(error), _) => Some(Err(error.clone())),
+                (None, Closing::Confirmed) => Some(Ok(())),
+                (None, _) => None,
+            }
         });
         let watch = state.streams.remove(&serial).and_then(|stream| stream.watch);
         drop(state);
@@ -379,11 +389,10 @@ impl Stream for RemoteStream {
                 stream.drop_front();
                 Ok(length)
             }
-            _ => Err(VirtError::new(
-                ErrorCode::OPERATION_INVALID,
-                "the stream is not at a hole",
-            )
-            .in_domain(ErrorDomain::STREAMS)),
+            _ => Err(
+                VirtError::new(ErrorCode::OPERATION_INVALID, "the stream is not at a hole")
+                    .in_domain(ErrorDomain::STREAMS),
+            ),
         }
     }
 

@@ -61,7 +61,9 @@ impl Drop for Helper {
         let grace = Deadline::after(std::time::Duration::from_millis(200));
         let ended = self.child.wait(grace, &virt_util::time::Cancel::never());
         if !matches!(ended, Ok(Some(_))) {
-            let _ = self.child.kill(Deadline::after(std::time::Duration::from_secs(5)));
+            let _ = self
+                .child
+                .kill(Deadline::after(std::time::Duration::from_secs(5)));
         }
     }
 }

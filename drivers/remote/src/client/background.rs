@@ -54,9 +54,12 @@ pub(super) fn start(shared: &Arc<Shared>, host: &HostServices) -> Result<()> {
     )
     .or_system(what)?;
     let none = EpollFlags::empty();
-    set.add(&shared.socket, EpollEvent::new(none, 0)).or_system(what)?;
-    set.add(&kick, EpollEvent::new(EpollFlags::EPOLLIN, 1)).or_system(what)?;
-    set.add(&timer, EpollEvent::new(EpollFlags::EPOLLIN, 2)).or_system(what)?;
+    set.add(&shared.socket, EpollEvent::new(none, 0))
+        .or_system(what)?;
+    set.add(&kick, EpollEvent::new(EpollFlags::EPOLLIN, 1))
+        .or_system(what)?;
+    set.add(&timer, EpollEvent::new(EpollFlags::EPOLLIN, 2))
+        .or_system(what)?;
     let weak: Weak<Shared> = Arc::downgrade(shared);
     let watch = host.add_handle(
         set.0.as_fd(),
@@ -114,7 +117,9 @@ impl Background {
             && armed.timer.is_none_or(|armed| at < armed)
         {
             let moment = TimeSpec::nanoseconds(i64::try_from(at).unwrap_or(i64::MAX).max(1));
-            let _ = self.timer.set(Expiration::OneShot(moment), TimerSetTimeFlags::TFD_TIMER_ABSTIME);
+            let _ = self
+                .timer
+                .set(Expiration::OneShot(moment), TimerSetTimeFlags::TFD_TIMER_ABSTIME);
             armed.timer = Some(at);
         }
         drop(armed);
