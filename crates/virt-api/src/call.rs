@@ -129,6 +129,27 @@ pub struct CallContext<'a> {
 }
 
 impl<'a> CallContext<'a> {
+    /// The context of a call that the hosting process answers itself: the administration of a daemon. Nothing is
+    /// attached to it, and no access policy applies.
+    pub fn in_host(program: u32, procedure: u32, identity: Identity, host: HostServices) -> Self {
+        Self {
+            program,
+            procedure,
+            deadline: Deadline::NONE,
+            cancel: Cancel::never(),
+            fds: &[],
+            stream_mode: StreamMode::None,
+            ext: TypedParams::new(),
+            identity: Arc::new(identity),
+            read_only: false,
+            host,
+            events: Arc::new(EventRegistry::new(Arc::new(NoEvents))),
+            authority: Authority::default(),
+            fds_out: Vec::new(),
+            stream_out: None,
+        }
+    }
+
     /// The RPC program of the call.
     pub fn program(&self) -> u32 {
         self.program
@@ -275,6 +296,13 @@ impl<'a> CallContext<'a> {
             Some(permission) => Err(access_denied(permission.object, permission.name)),
         }
     }
+}
+
+/// Where there is no connection there are no events.
+struct NoEvents;
+
+impl crate::events::EventSink for NoEvents {
+    fn event(&self, _: u32, _: u32, _: &[i32], _: &[u8]) {}
 }
 
 impl std::fmt::Debug for CallContext<'_> {
