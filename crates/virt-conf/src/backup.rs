@@ -9,7 +9,7 @@ use virt_util::{ErrorCode, Result};
 use crate::domain::Domain;
 use crate::domain::disk::Disk;
 use crate::domain::storage::{HostTransport, StorageFormat, StorageLocation, StorageSource, StorageType};
-use crate::moment::{has_no_medium, is_disk_target, source_name, unsupported};
+use crate::moment::{has_no_medium, source_name, unsupported};
 
 xml_enum! {
     /// Who moves the data.
@@ -275,29 +275,7 @@ impl Backup {
     /// # Errors
     /// `XML_INVALID_SCHEMA`.
     pub fn check_schema(doc: &Doc<'_>) -> Result<()> {
-        virt_util::xml::validate::<Self>(doc)?;
-        let root = doc.root();
-        let pull = match root.attr("mode").as_deref() {
-            None | Some("push") => false,
-            Some("pull") => true,
-            Some(_) => return refuse(root, At::Attribute("mode"), "expected 'push' or 'pull'"),
-        };
-        if pull != root.child("server").is_some() {
-            let what = "a server belongs to pull mode, and to no other";
-            return refuse(root, At::Child("server"), what);
-        }
-        if root.child("privateData").is_some() {
-            return refuse(root, At::Child("privateData"), "unknown element 'privateData'");
-        }
-        let Some(disks) = root.child("disks") else {
-            return Ok(());
-        };
-        if disks.children().next().is_none() {
-            return refuse(disks, At::Text, "expected at least one disk");
-        }
-        disks
-            .children()
-            .try_for_each(|disk| check_disk_schema(disk, pull))
+        crate::schema::check(doc)
     }
 }
 
@@ -311,78 +289,6 @@ fn expect_root(doc: &Doc<'_>) -> Result<()> {
         At::Text,
         format_args!("expecting root element of 'domainbackup', not '{}'", root.name()),
     ))
-}
-
-fn refuse(element: Element<'_>, at: At<'_>, what: &str) -> Result<()> {
-    Err(error_with(ErrorCode::XML_INVALID_SCHEMA, element, at, what))
-}
-
-/// The rules of the schema that only the whole of a disk shows.
-fn check_disk_schema(disk: Element<'_>, pull: bool) -> Result<()> {
-    if !disk.attr("name").is_some_and(|name| is_disk_target(&name)) {
-        return refuse(disk, At::Attribute("name"), "expected a target, such as 'vda'");
-    }
-    let internal = ["state", "index"];
-    let export = ["exportname", "exportbitmap"];
-    for name in internal.into_iter().chain(export.into_iter().filter(|_| !pull)) {
-        if disk.has_attr(name) {
-            return refuse(disk, At::Attribute(name), "unknown attribute");
-        }
-    }
-    if disk.attr("backupmode").as_deref() == Some("full") && disk.has_attr("incremental") {
-        return refuse(disk, At::Attribute("incremental"), "a full copy has no beginning");
-    }
-    let kind = disk.attr("type");
-    let left_out = disk.attr("backup").as_deref() == Some("no");
-    let typed = kind.is_some() || pull;
-    if (left_out || !typed) && (kind.is_some() || disk.children().next().is_some()) {
-        return refuse(
-            disk,
-            At::Text,
-            "expected nothing else without 'type', or for a disk that is left out",
-        );
-    }
-    if left_out {
-        return Ok(());
-    }
-    let path = match kind.as_deref() {
-        None | Some("file") => "file",
-        Some("block") => "dev",
-        Some(_) => return refuse(disk, At::Attribute("type"), "expected 'file' or 'block'"),
-    };
-    let (wanted, other) = if pull {
-        ("scratch", "target")
-    } else {
-        ("target", "scratch")
-    };
-    if disk.child(other).is_some() {
-        return refuse(disk, At::Child(other), "the other mode has this element");
-    }
-    let format = disk.child("driver");
-    if let Some(driver) = format {
-        match driver.attr("type").as_deref() {
-            None => return refuse(driver, At::Attribute("type"), "missing attribute 'type'"),
-            Some(format) if pull && format != "qcow2" => {
-                return refuse(driver, At::Attribute("type"), "expected 'qcow2'");
-            }
-            Some(_) => {}
-        }
-    }
-    let Some(store) = disk.child(wanted) else {
-        if pull && (path == "dev" || format.is_some()) {
-            return refuse(disk, At::Child(wanted), "missing element 'scratch'");
-        }
-        return Ok(());
-    };
-    if !store.attr(path).is_some_and(|path| path.starts_with('/')) {
-        return refuse(store, At::Attribute(path), "expected an absolute path");
-    }
-    if let Some(encryption) = store.child("encryption")
-        && encryption.attr("format").as_deref() != Some("luks")
-    {
-        return refuse(encryption, At::Attribute("format"), "expected 'luks'");
-    }
-    Ok(())
 }
 
 /// What the place of a copy is called.

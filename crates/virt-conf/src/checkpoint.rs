@@ -3,7 +3,7 @@
 
 use virt_util::uuid::Uuid;
 use virt_util::xml::{
-    At, Doc, DocOptions, Element, Reader, Writer, Xml, XmlElement, XmlFlags, error_at, error_with, read,
+    At, Doc, DocOptions, Element, Reader, Writer, Xml, XmlElement, XmlFlags, error_at, read,
 };
 use virt_util::{ErrorCode, Result, VirtError};
 
@@ -269,66 +269,8 @@ impl Checkpoint {
     /// # Errors
     /// `XML_INVALID_SCHEMA`.
     pub fn check_schema(doc: &Doc<'_>) -> Result<()> {
-        virt_util::xml::validate::<Self>(doc)?;
-        let root = doc.root();
-        let refuse = |element: Element<'_>, at: At<'_>, what: &str| {
-            Err(error_with(ErrorCode::XML_INVALID_SCHEMA, element, at, what))
-        };
-        for holder in [Some(root), root.child("parent")].into_iter().flatten() {
-            if let Some(name) = holder.child("name")
-                && !is_file_name(&name.text())
-            {
-                let what = "expected letters, digits, '_', '-' and, not in front, '.'";
-                return refuse(name, At::Text, what);
-            }
-        }
-        if let Some(time) = root.child("creationTime")
-            && time.text().trim().parse::<u64>().is_err()
-        {
-            return refuse(time, At::Text, "expected seconds since the epoch");
-        }
-        let Some(disks) = root.child("disks") else {
-            return Ok(());
-        };
-        if disks.children().next().is_none() {
-            return refuse(disks, At::Text, "expected at least one disk");
-        }
-        for disk in disks.children() {
-            if !disk.attr("name").is_some_and(|name| moment::is_disk_name(&name)) {
-                return refuse(
-                    disk,
-                    At::Attribute("name"),
-                    "expected a target or an absolute path",
-                );
-            }
-            match disk.attr("checkpoint").as_deref() {
-                Some("no") if disk.has_attr("bitmap") || disk.has_attr("size") => {
-                    return refuse(
-                        disk,
-                        At::Attribute("checkpoint"),
-                        "a disk that takes no part has no bitmap",
-                    );
-                }
-                None | Some("no" | "bitmap") => {}
-                Some(_) => {
-                    return refuse(disk, At::Attribute("checkpoint"), "expected 'no' or 'bitmap'");
-                }
-            }
-            if disk.attr("size").is_some_and(|size| size.parse::<u64>().is_err()) {
-                return refuse(disk, At::Attribute("size"), "expected a number of bytes");
-            }
-        }
-        Ok(())
+        crate::schema::check(doc)
     }
-}
-
-/// Whether a name can be that of a file, as checkpoints' must.
-fn is_file_name(name: &str) -> bool {
-    !name.is_empty()
-        && !name.starts_with('.')
-        && name
-            .chars()
-            .all(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.'))
 }
 
 impl XmlElement for Checkpoint {

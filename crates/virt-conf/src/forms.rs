@@ -262,6 +262,147 @@ pub const UNIT: Form = Form {
     },
 };
 
+/// Any text.
+pub const TEXT: Form = virt_util::xml::shapes::TEXT;
+
+/// A yes or a no.
+pub const YES_NO: Form = virt_util::words!("yes", "no");
+
+/// The name of an object of ours, such as a pool.
+pub const OBJECT_NAME: Form = Form {
+    says: "a name without slashes and line breaks",
+    fits: |text| all(text, |c| c != '/' && c != '\n'),
+};
+
+/// The name of a volume.
+pub const VOLUME_NAME: Form = Form {
+    says: "a name without slashes, other than '.' and '..'",
+    fits: |text| all(text, |c| c != '/') && text != "." && text != "..",
+};
+
+/// A UUID.
+pub const UUID: Form = Form {
+    says: "a UUID",
+    fits: |text| {
+        let groups: Vec<usize> = text.split('-').map(str::len).collect();
+        (groups == [32] || groups == [8, 4, 4, 4, 12])
+            && text.chars().all(|c| c == '-' || c.is_ascii_hexdigit())
+    },
+};
+
+/// Rights of a file.
+pub const OCTAL_MODE: Form = Form {
+    says: "octal digits",
+    fits: |text| {
+        let text = text.trim_ascii();
+        all(text, |c| ('0'..='7').contains(&c)) && text.parse::<u32>().is_ok()
+    },
+};
+
+/// The number of a user or group.
+pub const OWNER: Form = Form {
+    says: "a whole number from 0 to 4294967295, or -1",
+    fits: |text| text.trim_ascii() == "-1" || decimal(text, 0, u64::from(u32::MAX)),
+};
+
+/// A DNS name.
+pub const DNS_NAME: Form = Form {
+    says: "letters, digits, '.' and '-'",
+    fits: |text| all(text, |c| c.is_ascii_alphanumeric() || ".-".contains(c)),
+};
+
+/// An IPv4 address.
+pub const IPV4: Form = Form {
+    says: "an IPv4 address",
+    fits: |text| text.parse::<std::net::Ipv4Addr>().is_ok(),
+};
+
+/// An IPv6 address.
+pub const IPV6: Form = Form {
+    says: "an IPv6 address",
+    fits: |text| text.parse::<std::net::Ipv6Addr>().is_ok(),
+};
+
+/// An IP address.
+pub const IP: Form = Form {
+    says: "an IP address",
+    fits: |text| text.parse::<std::net::IpAddr>().is_ok(),
+};
+
+/// A server.
+pub const HOST: Form = Form {
+    says: "a DNS name or an IP address",
+    fits: |text| (DNS_NAME.fits)(text) || (IP.fits)(text),
+};
+
+/// The length of the network part of an IPv4 address.
+pub const IPV4_PREFIX: Form = Form {
+    says: "a whole number from 0 to 32",
+    fits: |text| decimal(text, 0, 32),
+};
+
+/// The length of the network part of an IP address.
+pub const IP_PREFIX: Form = Form {
+    says: "a whole number from 0 to 128",
+    fits: |text| decimal(text, 0, 128),
+};
+
+/// Two bytes, in decimal digits.
+pub const UNSIGNED_SHORT: Form = Form {
+    says: "a whole number from 0 to 65535",
+    fits: |text| decimal(text, 0, 65535),
+};
+
+/// Three bytes; hexadecimal digits after `0x`.
+pub const UINT24: Form = Form {
+    says: "a whole number from 0 to 16777215, or 0x0 to 0xffffff",
+    fits: |text| prefixed_hex(text, 6) || decimal(text, 0, 0xff_ffff),
+};
+
+/// Hexadecimal digits in lower case.
+pub const HEX_UINT: Form = Form {
+    says: "hexadecimal digits in lower case, with or without '0x'",
+    fits: |text| {
+        all(text.strip_prefix("0x").unwrap_or(text), |c| {
+            c.is_ascii_hexdigit() && !c.is_ascii_uppercase()
+        })
+    },
+};
+
+/// The MAC address of an interface or a group of them.
+pub const MAC: Form = Form {
+    says: "a MAC address: six pairs of hexadecimal digits with colons between",
+    fits: is_mac,
+};
+
+/// A disk of a domain, by target or by path.
+pub const DISK_NAME: Form = Form {
+    says: "a target such as 'vda', or an absolute path",
+    fits: |text| (DISK_TARGET.fits)(text) || (ABSOLUTE_PATH.fits)(text),
+};
+
+/// A whole number, with or without a sign.
+pub const INTEGER: Form = Form {
+    says: "a whole number",
+    fits: |text| {
+        let text = text.trim_ascii();
+        digits(text.strip_prefix(['-', '+']).unwrap_or(text))
+    },
+};
+
+/// A name in XML without a colon.
+pub const NC_NAME: Form = Form {
+    says: "a name that begins with a letter or '_'",
+    fits: |text| {
+        let text = text.trim_ascii();
+        let first = |c: char| c.is_alphabetic() || c == '_';
+        text.starts_with(first)
+            && text
+                .chars()
+                .all(|c| first(c) || c.is_numeric() || "-.\u{b7}".contains(c))
+    },
+};
+
 /// At least one character of text.
 pub const NOT_EMPTY: Form = Form {
     says: "some text",

@@ -160,20 +160,6 @@ pub(crate) fn xml_error(what: impl std::fmt::Display) -> VirtError {
     VirtError::new(ErrorCode::XML_ERROR, what)
 }
 
-/// Whether a text may name a drive in these documents: its target, or an absolute path.
-pub(crate) fn is_disk_name(name: &str) -> bool {
-    is_disk_target(name) || name.len() > 1 && name.starts_with('/') && !name.contains('\n')
-}
-
-/// Whether a text is the target of a drive.
-pub(crate) fn is_disk_target(name: &str) -> bool {
-    let name = name.strip_prefix("ioemu:").unwrap_or(name);
-    ["fd", "hd", "sd", "vd", "xvd", "ubd"]
-        .iter()
-        .filter_map(|prefix| name.strip_prefix(prefix))
-        .any(|rest| !rest.is_empty() && rest.chars().all(|c| c.is_ascii_alphanumeric() || c == '_'))
-}
-
 /// Refuses a parent that is the moment itself or one of its descendants.
 ///
 /// `parent_of` gives a moment's parent; `None` where there is no such moment or it has no parent.

@@ -184,11 +184,7 @@ impl CpuDocument {
     /// # Errors
     /// `XML_INVALID_SCHEMA`.
     pub fn check_schema(doc: &Doc<'_>) -> Result<()> {
-        if doc.root().child("arch").is_some() {
-            virt_util::xml::validate::<HostCpu>(doc)
-        } else {
-            virt_util::xml::validate::<Cpu>(doc)
-        }
+        crate::schema::check(doc)
     }
 
     /// Reads a document that must be about a host's CPU; errors say `name`.

@@ -4,8 +4,10 @@
 //! definition that a user asks to have validated is held against both the declarations and [`RULES`].
 
 use virt_util::Result;
-use virt_util::xml::rules::{Must, Rule};
-use virt_util::xml::{Doc, Element, validate_with};
+use virt_util::words;
+use virt_util::xml::rules::{self, Must, Rule};
+use virt_util::xml::shapes::{Table, any, maybe, one, shape};
+use virt_util::xml::{Doc, Element, Reader, finish_schema, schema};
 
 use super::Domain;
 use crate::forms;
@@ -23,8 +25,81 @@ pub fn check_schema(doc: &Doc<'_>) -> Result<()> {
 /// # Errors
 /// As [`check_schema`].
 pub fn check_element(element: Element<'_>) -> Result<()> {
-    validate_with::<Domain>(element, RULES)
+    let mut cx = Reader::default();
+    schema::check_but::<Domain>(element, INSTEAD, &mut cx);
+    rules::check(element, RULES, &mut cx);
+    finish_schema(element, &cx)
 }
+
+/// Parts for which the model knows less than the schema: what a character device is connected to may carry what belongs to
+/// other kinds of connections.
+const INSTEAD: schema::Instead = &[
+    ("domain/cpu", &crate::schema::GUEST_CPU),
+    ("serial/source", &CONNECTION),
+    ("serial/protocol", &CONNECTION),
+    ("serial/log", &CONNECTION),
+    ("parallel/source", &CONNECTION),
+    ("parallel/protocol", &CONNECTION),
+    ("parallel/log", &CONNECTION),
+    ("console/source", &CONNECTION),
+    ("console/protocol", &CONNECTION),
+    ("console/log", &CONNECTION),
+    ("channel/source", &CONNECTION),
+    ("channel/protocol", &CONNECTION),
+    ("channel/log", &CONNECTION),
+    ("smartcard/source", &CONNECTION),
+    ("smartcard/protocol", &CONNECTION),
+    ("smartcard/log", &CONNECTION),
+    ("redirdev/source", &CONNECTION),
+    ("redirdev/protocol", &CONNECTION),
+    ("redirdev/log", &CONNECTION),
+    ("rng/backend/source", &CONNECTION),
+    ("rng/backend/protocol", &CONNECTION),
+    ("rng/backend/log", &CONNECTION),
+];
+
+/// What a character device is connected to.
+const CONNECTION: Table = Table {
+    shapes: &[
+        &[
+            shape(
+                "source",
+                &[&[
+                    maybe("@mode"),
+                    maybe("@path"),
+                    maybe("@host"),
+                    maybe("@service"),
+                    maybe("@channel"),
+                    maybe("@master"),
+                    maybe("@slave"),
+                    maybe("@append").is(forms::ON_OFF),
+                    maybe("@tls").is(forms::YES_NO),
+                    maybe("reconnect"),
+                    any("seclabel"),
+                    maybe("clipboard"),
+                    maybe("mouse"),
+                ]],
+            ),
+            shape(
+                "protocol",
+                &[&[maybe("@type").is(words!("raw", "telnet", "telnets", "tls"))]],
+            ),
+            shape(
+                "log",
+                &[&[
+                    one("@file").is(forms::ABSOLUTE_PATH),
+                    maybe("@append").is(forms::ON_OFF),
+                ]],
+            ),
+            shape("source/clipboard", &[&[one("@copypaste").is(forms::YES_NO)]]),
+            shape("source/mouse", &[&[one("@mode").is(words!("client", "server"))]]),
+        ],
+        crate::schema::RECONNECT,
+        crate::schema::DEVICE_LABEL,
+    ],
+    rules: &[],
+    namespaces: &[],
+};
 
 /// One row: the element, what it has, what holds.
 const fn rule(

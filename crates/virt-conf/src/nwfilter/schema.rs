@@ -7,6 +7,7 @@ use virt_util::xml::{At, Doc, Element, Reader, ValueError, finish_schema, schema
 use super::Filter;
 use super::attributes::Protocol;
 use super::value::Kind;
+use crate::forms;
 
 /// Refuses a document that the schema of network filters does not allow.
 ///
@@ -30,6 +31,26 @@ pub fn check_schema(doc: &Doc<'_>) -> Result<()> {
 
 /// Rules about filters.
 const RULES: &[Rule] = &[
+    Rule {
+        element: "filter",
+        when: &[],
+        must: Must::Have(&["@name"]),
+    },
+    Rule {
+        element: "filter",
+        when: &[],
+        must: Must::Fit("@name", forms::NC_NAME),
+    },
+    Rule {
+        element: "filterref",
+        when: &[],
+        must: Must::Have(&["@filter"]),
+    },
+    Rule {
+        element: "filterref",
+        when: &[],
+        must: Must::Fit("@filter", forms::NC_NAME),
+    },
     Rule {
         element: "filter",
         when: &[],
@@ -97,12 +118,12 @@ const STATEMATCH: Form = Form {
     fits: |text| text == "0" || text.eq_ignore_ascii_case("false"),
 };
 
-const PARAMETER_NAME: Form = Form {
+pub(crate) const PARAMETER_NAME: Form = Form {
     says: "letters, digits and '_'",
     fits: |text| !text.is_empty() && text.chars().all(|c| c.is_ascii_alphanumeric() || c == '_'),
 };
 
-const PARAMETER_VALUE: Form = Form {
+pub(crate) const PARAMETER_VALUE: Form = Form {
     says: "letters, digits, '_', '.' and ':'",
     fits: |text| {
         !text.is_empty()

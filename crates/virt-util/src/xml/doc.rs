@@ -481,6 +481,25 @@ impl<'d> Element<'d> {
         }
     }
 
+    /// The text between the children, decoded; theirs does not count.
+    pub fn own_text(&self) -> Cow<'d, str> {
+        let Some(node) = self.real() else {
+            return Cow::Borrowed("");
+        };
+        let mut children = self.children().peekable();
+        if children.peek().is_none() {
+            return self.text();
+        }
+        let mut text = String::new();
+        let mut at = node.content_start;
+        for child in children.filter_map(|child| child.real()) {
+            text.push_str(&scan::text_of(self.doc.slice(at, child.start)));
+            at = child.end;
+        }
+        text.push_str(&scan::text_of(self.doc.slice(at, node.content_end)));
+        Cow::Owned(text)
+    }
+
     /// The element as written in the source.
     pub fn outer_source(&self) -> &'d str {
         self.real()

@@ -10,6 +10,7 @@
 //! | [`RawElement`], [`metadata`] | subtrees that are kept as they are |
 //! | [`identity()`] | root, type, name and UUID of a definition, without a model |
 //! | [`schema`] | declarations as data: docs, schemas, the check for unknown names |
+//! | [`rules`], [`shapes`] | what schemas ask for beyond declarations: single rules, and whole schemas as tables |
 //!
 //! Reading is pure: no file, host or driver is asked. Documents are UTF-8, have no document type declaration, and pass
 //! [`Limits`]. A document that is not well formed is `XML_DETAIL`; a wrong value is `XML_ERROR`; both name
@@ -208,6 +209,7 @@ mod reader;
 pub mod rules;
 mod scan;
 pub mod schema;
+pub mod shapes;
 mod tokenize;
 mod value;
 mod writer;

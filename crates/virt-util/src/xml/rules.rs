@@ -6,13 +6,22 @@ use super::doc::Element;
 use super::reader::{At, Reader};
 use super::value::ValueError;
 
+/// Conditions: an attribute of the element, its parents or a child (`@type`, `../@type`, `../../@type`, `format@type`; `@type?` may also be
+/// absent) with one of these values, [`PRESENT`] or [`ABSENT`]; a child by its name with one of the latter.
+pub type When = &'static [(&'static str, &'static [&'static str])];
+
+/// In a condition: with whatever value.
+pub const PRESENT: &[&str] = &["*"];
+/// In a condition: not there.
+pub const ABSENT: &[&str] = &[];
+
 /// Something that must hold for certain elements.
 #[derive(Clone, Copy, Debug)]
 pub struct Rule {
     /// The last steps of the path to the elements: `disk/source`, `address`.
     pub element: &'static str,
-    /// What else the elements have: an attribute (`@type`, `../@type`; `@type?` may also be absent) with one of these values.
-    pub when: &'static [(&'static str, &'static [&'static str])],
+    /// What else the elements have.
+    pub when: When,
     /// What holds.
     pub must: Must,
 }
@@ -32,6 +41,12 @@ pub enum Must {
     HaveTogether(&'static [&'static str]),
     /// It has each of these at most once.
     Once(&'static [&'static str]),
+    /// It has at most one of these.
+    NotBoth(&'static [&'static str]),
+    /// These children have exactly these values of this attribute, in this order.
+    Sequence(&'static str, &'static str, &'static [&'static str]),
+    /// No two of these children have the same value of this attribute.
+    Distinct(&'static str, &'static str),
 }
 
 /// Which texts are right.
@@ -50,7 +65,7 @@ impl std::fmt::Debug for Form {
 }
 
 /// Reports what the rules do not allow in `root` and below to `cx`.
-pub(super) fn check(root: Element<'_>, rules: &[Rule], cx: &mut Reader) {
+pub fn check(root: Element<'_>, rules: &[Rule], cx: &mut Reader) {
     let mut waiting = vec![root];
     while let Some(element) = waiting.pop() {
         for rule in rules {
@@ -68,28 +83,50 @@ pub(super) fn check(root: Element<'_>, rules: &[Rule], cx: &mut Reader) {
 
 impl Rule {
     fn is_about(&self, element: Element<'_>) -> bool {
-        let mut at = Some(element);
-        for step in self.element.rsplit('/') {
-            match at {
-                Some(here) if here.name() == step => at = here.parent(),
-                _ => return false,
-            }
-        }
-        self.when.iter().all(|(part, values)| {
-            let (part, may_be_absent) = match part.strip_suffix('?') {
-                Some(part) => (part, true),
-                None => (*part, false),
-            };
-            let (holder, name) = match part.strip_prefix("../") {
-                Some(part) => (element.parent(), part),
-                None => (Some(element), part),
-            };
-            match holder.and_then(|holder| holder.attr(name.trim_start_matches('@'))) {
-                Some(found) => values.contains(&&*found),
-                None => may_be_absent,
-            }
-        })
+        is_at(element, self.element) && fits_when(element, self.when)
     }
+}
+
+/// Do the last steps of the path to `element` have these names?
+pub(super) fn is_at(element: Element<'_>, path: &str) -> bool {
+    let mut at = Some(element);
+    path.rsplit('/').all(|step| match at {
+        Some(here) if here.name() == step => {
+            at = here.parent();
+            true
+        }
+        _ => false,
+    })
+}
+
+/// Do the conditions hold for `element`?
+pub(super) fn fits_when(element: Element<'_>, when: When) -> bool {
+    when.iter().all(|(part, values)| {
+        let (part, may_be_absent) = match part.strip_suffix('?') {
+            Some(part) => (part, true),
+            None => (*part, false),
+        };
+        let (mut holder, mut part) = (Some(element), part);
+        while let Some(rest) = part.strip_prefix("../") {
+            holder = holder.and_then(|holder| holder.parent());
+            part = rest;
+        }
+        let found = match part.split_once('@') {
+            Some(("", name)) => holder.and_then(|holder| holder.attr(name)),
+            Some((child, name)) => {
+                let child = holder.and_then(|holder| holder.child(child));
+                child.and_then(|child| child.attr(name))
+            }
+            None => holder
+                .and_then(|holder| holder.child(part))
+                .map(|child| child.text()),
+        };
+        match found {
+            Some(_) if *values == PRESENT => true,
+            Some(found) => values.contains(&found.trim_ascii()),
+            None => may_be_absent || values.is_empty(),
+        }
+    })
 }
 
 impl Must {
@@ -135,6 +172,35 @@ impl Must {
             Self::Once(parts) => {
                 for part in parts.iter().filter(|part| count(element, part) > 1) {
                     cx.finding(element, at(part), format!("a second {}", list(&[part])), None);
+                }
+            }
+            Self::NotBoth(parts) => {
+                let mut there = parts.iter().filter(|part| count(element, part) > 0);
+                if let (Some(first), Some(second)) = (there.next(), there.next()) {
+                    let what = format!("{} and {} exclude each other", list(&[first]), list(&[second]));
+                    cx.finding(element, at(second), what, None);
+                }
+            }
+            Self::Sequence(name, attribute, values) => {
+                let children = element.children_named(name);
+                let found: Vec<_> = children.filter_map(|child| child.attr(attribute)).collect();
+                if found != values {
+                    let what = format!(
+                        "the values of '{attribute}' of elements '{name}' are not {}",
+                        values.join(", ")
+                    );
+                    cx.finding(element, at(name), what, None);
+                }
+            }
+            Self::Distinct(name, attribute) => {
+                let mut seen = Vec::new();
+                for child in element.children_named(name) {
+                    let value = child.attr(attribute);
+                    if seen.contains(&value) {
+                        let what = format!("a second '{name}' of this '{attribute}'");
+                        cx.finding(child, At::Attribute(attribute), what, None);
+                    }
+                    seen.push(value);
                 }
             }
             Self::HaveTogether(parts) => {

@@ -2,7 +2,8 @@
 
 use super::doc::{Doc, Element, Position};
 use super::reader::At;
-use super::rules::{self, Form, Rule};
+use super::rules::{self, Form, Rule, is_at};
+use super::shapes::{self, Table};
 use super::value::ValueError;
 use super::{Reader, XmlElement, XmlFlags};
 use crate::error::{ErrorCode, ErrorDomain, Result, VirtError};
@@ -116,9 +117,17 @@ pub enum ValueSchema {
 /// Reports what the declarations of `T` do not allow below `element` to `cx` ([`Reader::findings`]): names that nobody
 /// knows, values that are none, parts that are missing, parts that are there twice, text where none belongs.
 pub fn check<T: XmlElement>(element: Element<'_>, cx: &mut Reader) {
+    check_but::<T>(element, &[], cx);
+}
+
+/// Elements (the last steps of their paths) that a table decides about instead of the declarations.
+pub type Instead = &'static [(&'static str, &'static Table)];
+
+/// [`check`], but some elements, and what is in them, are held against tables.
+pub fn check_but<T: XmlElement>(element: Element<'_>, instead: Instead, cx: &mut Reader) {
     let mut known = Known::default();
     known.element(T::schema(), element, true, 0);
-    known.report(element, cx, 0);
+    known.report(element, instead, cx, 0);
 }
 
 /// Refuses a document that `T`'s declarations do not allow: what the VALIDATE flags of the API ask for.
@@ -395,7 +404,7 @@ impl Known {
         }
     }
 
-    fn report(&self, element: Element<'_>, cx: &mut Reader, depth: u32) {
+    fn report(&self, element: Element<'_>, instead: Instead, cx: &mut Reader, depth: u32) {
         if depth > 512 {
             return;
         }
@@ -439,7 +448,7 @@ impl Known {
                 cx.absent(element, *part);
             }
         }
-        self.report_children(element, cx, depth);
+        self.report_children(element, instead, cx, depth);
         if !self.anything && self.children.iter().all(|child| child.name != "*") {
             self.report_text(element, cx);
         }
@@ -456,7 +465,7 @@ impl Known {
         }
     }
 
-    fn report_children(&self, element: Element<'_>, cx: &mut Reader, depth: u32) {
+    fn report_children(&self, element: Element<'_>, instead: Instead, cx: &mut Reader, depth: u32) {
         let mut seen: Vec<&str> = Vec::new();
         for child in element.children() {
             let name = child.qualified_name();
@@ -477,12 +486,14 @@ impl Known {
             if !found && self.children.iter().any(|known| known.name == "*") {
                 continue;
             }
-            if found {
-                if !repeated && seen.contains(&name) {
-                    cx.finding(child, At::Text, format!("a second '{name}'"), None);
-                }
-                seen.push(name);
-                inner.report(child, cx, depth + 1);
+            if found && !repeated && seen.contains(&name) {
+                cx.finding(child, At::Text, format!("a second '{name}'"), None);
+            }
+            seen.push(name);
+            if let Some((_, table)) = instead.iter().find(|(path, _)| is_at(child, path)) {
+                shapes::check(child, table, cx);
+            } else if found {
+                inner.report(child, instead, cx, depth + 1);
             } else if !self.anything && child.namespace().is_none() {
                 cx.unknown(
                     element,

@@ -1,0 +1,482 @@
+//! Whole schemas as tables: which attributes, children and text an element may hold where it stands.
+//!
+//! Declarations ([`super::schema`]) say what the *model* takes from a document, which is more than its schema allows:
+//! parsing is generous. Where a format's schema is to be met exactly, a table of [`Shape`]s says the rest: one row for each
+//! element and, where an attribute chooses, for each of its shapes. A document is held against the table alone.
+//!
+//! ```
+//! use virt_util::words;
+//! use virt_util::xml::{Doc, rules::Form, shapes::{Shape, Table, maybe, one, shape, validate}};
+//!
+//! const DIGITS: Form = Form { says: "digits", fits: |text| text.bytes().all(|byte| byte.is_ascii_digit()) };
+//! const SHAPES: &[Shape] = &[
+//!     shape("lamp", &[&[one("@kind"), maybe("watts").is(DIGITS), one("colour")]]),
+//!     shape("lamp/colour", &[&[one("@name").is(words!("red", "green"))]]),
+//! ];
+//! const TABLE: Table = Table { shapes: &[SHAPES], rules: &[], namespaces: &[] };
+//!
+//! let doc = Doc::parse("<lamp kind='a'><colour name='red'/></lamp>")?;
+//! assert_eq!(validate(doc.root(), &TABLE), Ok(()));
+//! let doc = Doc::parse("<lamp kind='a'><colour name='rod'/></lamp>")?;
+//! assert!(validate(doc.root(), &TABLE).unwrap_err().message().contains("one of 'red', 'green'"));
+//! # Ok::<(), virt_util::VirtError>(())
+//! ```
+
+use super::XmlFlags;
+use super::doc::Element;
+use super::reader::{At, Reader};
+use super::rules::{self, Form, Rule, When, fits_when};
+use super::schema::finish_schema;
+use super::value::ValueError;
+use crate::error::Result;
+
+/// The schema of a format.
+#[derive(Clone, Copy, Debug)]
+pub struct Table {
+    /// The rows, in lists that several formats may share.
+    pub shapes: &'static [&'static [Shape]],
+    /// What rows cannot say: parts that need or exclude each other.
+    pub rules: &'static [Rule],
+    /// Prefixes that names in the rows have, and the namespaces that they stand for.
+    pub namespaces: &'static [(&'static str, &'static str)],
+}
+
+/// What an element may hold. Of the rows whose path leads to an element those with the longest path count, and of these
+/// all whose conditions hold.
+#[derive(Clone, Copy, Debug)]
+pub struct Shape {
+    /// The last steps of the path to the element: `source/host`.
+    pub element: &'static str,
+    /// What else the element has, as in [`Rule::when`].
+    pub when: When,
+    /// What it may hold, in lists that several rows may share.
+    pub parts: &'static [&'static [Part]],
+    /// Do children stand in the order of the list?
+    pub in_order: bool,
+}
+
+/// One attribute, child or text.
+#[derive(Clone, Copy, Debug)]
+pub struct Part {
+    /// `@name`, `name`, `prefix:name`, `text()`; `*` for any content whatever.
+    pub name: &'static str,
+    times: Times,
+    /// The form of the value or, of a child that is nothing but text, of its text.
+    form: Option<Form>,
+}
+
+/// How often a part stands in an element.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Times {
+    One,
+    Maybe,
+    Some,
+    Any,
+}
+
+/// Text of any kind.
+pub const TEXT: Form = Form {
+    says: "text",
+    fits: |_| true,
+};
+
+/// A [`Form`] that is one of the words.
+#[macro_export]
+macro_rules! words {
+    ($first:literal $(, $word:literal)* $(,)?) => {
+        $crate::xml::rules::Form {
+            says: concat!("one of '", $first, "'" $(, ", '", $word, "'")*),
+            fits: |text| {
+                let text: &str = text.trim_ascii();
+                matches!(text, $first $(| $word)*)
+            },
+        }
+    };
+}
+
+/// A row without conditions.
+pub const fn shape(element: &'static str, parts: &'static [&'static [Part]]) -> Shape {
+    Shape {
+        element,
+        when: &[],
+        parts,
+        in_order: false,
+    }
+}
+
+/// A part that must be there.
+pub const fn one(name: &'static str) -> Part {
+    Part::new(name, Times::One)
+}
+
+/// A part that may be there.
+pub const fn maybe(name: &'static str) -> Part {
+    Part::new(name, Times::Maybe)
+}
+
+/// A child that is there once or more.
+pub const fn some(name: &'static str) -> Part {
+    Part::new(name, Times::Some)
+}
+
+/// A child that is there any number of times.
+pub const fn any(name: &'static str) -> Part {
+    Part::new(name, Times::Any)
+}
+
+impl Shape {
+    /// The row counts only where this holds.
+    #[must_use]
+    pub const fn when(mut self, when: When) -> Self {
+        self.when = when;
+        self
+    }
+
+    /// Children stand in the order of the list.
+    #[must_use]
+    pub const fn in_order(mut self) -> Self {
+        self.in_order = true;
+        self
+    }
+
+    /// How many steps of the row's path lead to `element`; nothing if it is about others.
+    fn steps(&self, element: Element<'_>, table: &Table) -> Option<usize> {
+        let mut at = Some(element);
+        let mut steps = 0;
+        for step in self.element.rsplit('/') {
+            let here = at?;
+            if !table.is_named(here, step) {
+                return None;
+            }
+            at = here.parent();
+            steps += 1;
+        }
+        Some(steps)
+    }
+}
+
+impl Part {
+    const fn new(name: &'static str, times: Times) -> Self {
+        Self {
+            name,
+            times,
+            form: None,
+        }
+    }
+
+    /// The value is of this form. A child has this text and nothing else.
+    #[must_use]
+    pub const fn is(mut self, form: Form) -> Self {
+        self.form = Some(form);
+        self
+    }
+}
+
+/// Refuses an element, and what is in it, that the table does not allow.
+///
+/// # Errors
+/// `XML_INVALID_SCHEMA` with place, path and suggestion for the first few faults.
+pub fn validate(element: Element<'_>, table: &Table) -> Result<()> {
+    let mut cx = Reader::new(XmlFlags::empty());
+    check(element, table, &mut cx);
+    finish_schema(element, &cx)
+}
+
+/// Reports what the table does not allow in `root` and below to `cx`.
+pub fn check(root: Element<'_>, table: &Table, cx: &mut Reader) {
+    let mut waiting = vec![root];
+    let mut fresh = Vec::new();
+    while let Some(element) = waiting.pop() {
+        table.check_element(element, cx, &mut fresh);
+        waiting.extend(fresh.drain(..).rev());
+    }
+    if !table.rules.is_empty() {
+        rules::check(root, table.rules, cx);
+    }
+}
+
+impl Table {
+    /// Checks one element; children to look at go to `inside`.
+    fn check_element<'d>(&self, element: Element<'d>, cx: &mut Reader, inside: &mut Vec<Element<'d>>) {
+        let named = || {
+            let rows = self.shapes.iter().flat_map(|rows| rows.iter());
+            rows.filter_map(|row| row.steps(element, self).map(|steps| (row, steps)))
+        };
+        let longest = named().map(|(_, steps)| steps).max().unwrap_or(0);
+        let named = || named().filter(|(_, steps)| *steps == longest).map(|(row, _)| row);
+        let rows: Vec<&'static Shape> = named().filter(|row| fits_when(element, row.when)).collect();
+        if rows.is_empty() && longest > 0 {
+            report_no_shape(element, named(), cx);
+            return;
+        }
+        let known = Known {
+            rows: &rows,
+            table: self,
+        };
+        if known.parts().any(|part| part.name == "*") {
+            return;
+        }
+        known.check_attributes(element, cx);
+        known.check_children(element, cx, inside);
+        known.check_text(element, cx);
+    }
+
+    /// Is the element called `name`? Names without a prefix are in no namespace.
+    fn is_named(&self, element: Element<'_>, name: &str) -> bool {
+        match name.split_once(':') {
+            Some((prefix, name)) => {
+                let mut known = self.namespaces.iter();
+                known.any(|(known, uri)| *known == prefix && element.is_in(uri, name))
+            }
+            None => element.is(name),
+        }
+    }
+}
+
+/// The rows that count for an element.
+#[derive(Clone, Copy)]
+struct Known<'r> {
+    rows: &'r [&'static Shape],
+    table: &'r Table,
+}
+
+impl Known<'_> {
+    fn parts(&self) -> impl Iterator<Item = &'static Part> {
+        self.rows
+            .iter()
+            .flat_map(|row| row.parts.iter().flat_map(|list| list.iter()))
+    }
+
+    fn attributes(&self) -> impl Iterator<Item = (&'static str, &'static Part)> {
+        self.parts()
+            .filter_map(|part| part.name.strip_prefix('@').map(|name| (name, part)))
+    }
+
+    fn children(&self) -> impl Iterator<Item = &'static Part> {
+        self.parts()
+            .filter(|part| !part.name.starts_with('@') && part.name != "text()")
+    }
+
+    /// Attributes that conditions look at.
+    fn tags(&self) -> impl Iterator<Item = &'static str> {
+        let conditions = self.rows.iter().flat_map(|row| row.when.iter());
+        conditions.filter_map(|(part, _)| part.strip_prefix('@').map(|name| name.trim_end_matches('?')))
+    }
+
+    fn check_attributes(&self, element: Element<'_>, cx: &mut Reader) {
+        for attribute in element.attributes() {
+            if attribute.declares_namespace() {
+                continue;
+            }
+            let name = attribute.qualified_name();
+            let forms = || self.attributes().filter(|(known, _)| *known == name);
+            if forms().next().is_none() {
+                if !self.tags().any(|tag| tag == name) {
+                    let known = self.attributes().map(|(known, _)| known).chain(self.tags());
+                    cx.unknown(element, At::Attribute(name), known);
+                }
+                continue;
+            }
+            let value = attribute.value();
+            if let Some(says) = misfit(forms().map(|(_, part)| part), &value) {
+                cx.wrong_value(element, At::Attribute(name), &value, &ValueError::expected(says));
+            }
+        }
+        for (name, part) in self.attributes() {
+            if part.times == Times::One && !element.has_attr(name) {
+                cx.absent(element, At::Attribute(name));
+            }
+        }
+    }
+
+    fn check_children<'d>(&self, element: Element<'d>, cx: &mut Reader, inside: &mut Vec<Element<'d>>) {
+        let in_order = self.rows.iter().any(|row| row.in_order);
+        let mut furthest = 0;
+        let mut seen: Vec<&'static str> = Vec::new();
+        for child in element.children() {
+            // In a list in order a name may stand at several places; the next one counts.
+            let places = || {
+                self.children()
+                    .enumerate()
+                    .filter(|(_, part)| self.table.is_named(child, part.name))
+            };
+            let place = places()
+                .find(|(place, _)| !in_order || *place >= furthest)
+                .or_else(|| places().next());
+            let Some((place, part)) = place else {
+                let known = self.children().map(|part| part.name);
+                cx.unknown(element, At::Child(child.qualified_name()), known);
+                continue;
+            };
+            if in_order && place < furthest {
+                let what = format!("'{}' stands too late", part.name);
+                cx.finding(child, At::Text, what, None);
+            }
+            furthest = furthest.max(place);
+            let once = matches!(part.times, Times::One | Times::Maybe);
+            if once && places().count() == 1 && seen.contains(&part.name) {
+                cx.finding(child, At::Text, format!("a second '{}'", part.name), None);
+            }
+            seen.push(part.name);
+            match part.form {
+                Some(_) => check_leaf(child, places().map(|(_, part)| part), cx),
+                None => inside.push(child),
+            }
+        }
+        for part in self.children() {
+            if matches!(part.times, Times::One | Times::Some) && !seen.contains(&part.name) {
+                cx.absent(element, At::Child(part.name));
+            }
+        }
+    }
+
+    fn check_text(&self, element: Element<'_>, cx: &mut Reader) {
+        let forms = || self.parts().filter(|part| part.name == "text()");
+        let text = element.own_text();
+        if forms().next().is_some() {
+            if forms().any(|part| part.times == Times::Maybe) && text.is_empty() {
+                return;
+            }
+            if let Some(says) = misfit(forms(), &text) {
+                cx.wrong_value(element, At::Text, &text, &ValueError::expected(says));
+            }
+        } else if !text.trim_ascii().is_empty() {
+            cx.finding(element, At::Text, "text where none belongs".to_owned(), None);
+        }
+    }
+}
+
+/// Checks a child that is nothing but text.
+fn check_leaf(element: Element<'_>, forms: impl Iterator<Item = &'static Part>, cx: &mut Reader) {
+    if let Some(attribute) = element
+        .attributes()
+        .find(|attribute| !attribute.declares_namespace())
+    {
+        cx.unknown(
+            element,
+            At::Attribute(attribute.qualified_name()),
+            std::iter::empty(),
+        );
+    }
+    if let Some(child) = element.children().next() {
+        cx.unknown(element, At::Child(child.qualified_name()), std::iter::empty());
+    }
+    let text = element.text();
+    if let Some(says) = misfit(forms, &text) {
+        cx.wrong_value(element, At::Text, &text, &ValueError::expected(says));
+    }
+}
+
+/// What was expected, if `text` is of none of the forms.
+fn misfit<'p>(mut parts: impl Iterator<Item = &'p Part>, text: &str) -> Option<&'static str> {
+    let first = parts.next()?;
+    let fits = |part: &Part| part.form.is_none_or(|form| (form.fits)(text));
+    if fits(first) || parts.any(fits) {
+        return None;
+    }
+    first.form.map(|form| form.says)
+}
+
+/// Reports that the conditions of no row hold: the attribute that all of them ask for is named.
+fn report_no_shape(
+    element: Element<'_>,
+    rows: impl Iterator<Item = &'static Shape> + Clone,
+    cx: &mut Reader,
+) {
+    let mut conditions = rows.clone().flat_map(|row| row.when.iter());
+    let attribute = conditions.find_map(|(part, _)| part.strip_prefix('@'));
+    let Some(name) = attribute.map(|name| name.trim_end_matches('?')) else {
+        let what = "no shape of this element fits what is around it".to_owned();
+        cx.finding(element, At::Text, what, None);
+        return;
+    };
+    match element.attr(name) {
+        None => cx.absent(element, At::Attribute(name)),
+        Some(found) => {
+            let mut words: Vec<String> = rows
+                .flat_map(|row| row.when.iter())
+                .filter(|(part, _)| {
+                    part.strip_prefix('@').map(|part| part.trim_end_matches('?')) == Some(name)
+                })
+                .flat_map(|(_, values)| values.iter().map(|value| format!("'{value}'")))
+                .collect();
+            words.dedup();
+            let expected = ValueError::expected(format!("one of {}", words.join(", ")));
+            cx.wrong_value(element, At::Attribute(name), &found, &expected);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::doc::Doc;
+    use super::*;
+
+    const DIGITS: Form = Form {
+        says: "digits",
+        fits: |text| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit()),
+    };
+
+    const SHAPES: &[Shape] = &[
+        shape(
+            "box",
+            &[&[
+                one("name").is(TEXT),
+                maybe("size").is(DIGITS),
+                any("part"),
+                maybe("x:extra"),
+            ]],
+        ),
+        shape("part", &[&[some("pin").is(DIGITS)]]).when(&[("@type", &["pins"])]),
+        shape("part", &[&[one("first").is(TEXT), maybe("last").is(TEXT)]])
+            .when(&[("@type?", &["ends"])])
+            .in_order(),
+        shape("x:extra", &[&[one("*")]]),
+    ];
+    const TABLE: Table = Table {
+        shapes: &[SHAPES],
+        rules: &[],
+        namespaces: &[("x", "u:x")],
+    };
+
+    #[test]
+    fn a_table_is_the_whole_schema() {
+        let right = [
+            "<box><name>a</name></box>",
+            "<box><size>4</size><name/></box>",
+            "<box><name>a</name><part type='pins'><pin>1</pin><pin>2</pin></part><part><first/><last/></part></box>",
+            "<box><name>a</name><x:extra xmlns:x='u:x' a='1'>b<c/></x:extra></box>",
+        ];
+        for source in right {
+            let doc = Doc::parse(source).expect(source);
+            assert_eq!(validate(doc.root(), &TABLE), Ok(()), "{source}");
+        }
+        let wrong = [
+            ("<box/>", "missing required element 'name'"),
+            ("<box a='1'><name/></box>", "unknown attribute 'a'"),
+            ("<box><name/><sise>4</sise></box>", "did you mean 'size'?"),
+            ("<box><name/><name/></box>", "a second 'name'"),
+            ("<box><name a='1'/></box>", "unknown attribute 'a'"),
+            ("<box><name/><size>x</size></box>", "expected digits"),
+            ("<box><name/>text</box>", "text where none belongs"),
+            (
+                "<box><name/><part type='x'/></box>",
+                "expected one of 'pins', 'ends'",
+            ),
+            (
+                "<box><name/><part type='pins'/></box>",
+                "missing required element 'pin'",
+            ),
+            (
+                "<box><name/><part><last/><first/></part></box>",
+                "'first' stands too late",
+            ),
+            ("<box><name/><extra/></box>", "unknown element 'extra'"),
+        ];
+        for (source, fault) in wrong {
+            let doc = Doc::parse(source).expect(source);
+            let error = validate(doc.root(), &TABLE).expect_err(source);
+            assert!(error.message().contains(fault), "{source}: {error}");
+        }
+    }
+}
