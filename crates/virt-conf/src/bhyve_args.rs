@@ -12,7 +12,6 @@ use crate::domain::disk::{Disk, DiskBus, DiskDevice};
 use crate::domain::features::{Apic, Features};
 use crate::domain::graphics::{Graphics, GraphicsAuth, Listen, ListenType, Listens, VncGraphics};
 use crate::domain::interface::{Interface, InterfaceSource, InterfaceTarget, IpConfig};
-use crate::domain::memory::MemoryBacking;
 use crate::domain::normalize::{Randomness, disk_name, generate_mac};
 use crate::domain::os::OsType;
 use crate::domain::small::{Rng, RngModel, RngSource};
@@ -258,10 +257,7 @@ impl Reader<'_> {
                     self.domain.uuid = Some(uuid);
                 }
                 'S' => {
-                    self.domain
-                        .memory_backing
-                        .get_or_insert_with(MemoryBacking::default)
-                        .locked = true;
+                    self.domain.memory_backing.get_or_insert_default().locked = true;
                 }
                 'p' | 'g' => {
                     options.value(letter)?;
@@ -286,10 +282,10 @@ impl Reader<'_> {
                     let found = disks.find(|(_, disk)| disk.source.location.path() == Some(path));
                     // The first drive is booted from anyway.
                     if let Some((order, disk)) = found.filter(|(order, _)| *order > 0) {
-                        disk.info.boot = Some(DeviceBoot {
+                        disk.info.boot = Some(Box::new(DeviceBoot {
                             order,
                             loadparm: None,
-                        });
+                        }));
                     }
                 }
                 'm' => {
@@ -308,8 +304,8 @@ impl Reader<'_> {
 
     fn custom_loader(&mut self, arguments: &[String]) {
         if let [program, rest @ ..] = arguments {
-            self.domain.bootloader = Some(program.clone());
-            self.domain.bootloader_args = Some(rest.join(" "));
+            self.domain.bootloader = Some(program.clone()).into();
+            self.domain.bootloader_args = Some(rest.join(" ")).into();
         }
     }
 
@@ -461,7 +457,7 @@ impl Reader<'_> {
         let mut card = Interface {
             source: InterfaceSource::Bridge {
                 bridge: BRIDGE.to_owned(),
-                host: IpConfig::default(),
+                host: IpConfig::default().into(),
             },
             target: Some(InterfaceTarget {
                 dev: Some(device.to_owned()),

@@ -63,7 +63,7 @@ pub fn parse(text: &str, id: u32, host: OpenvzHost) -> Result<Domain> {
         ..Domain::default()
     };
     domain.os.kind.os = OsType::Exe;
-    domain.os.init = Some("/sbin/init".to_owned());
+    domain.os.init = Some("/sbin/init".to_owned()).into();
     let cpus = parameter(text, "CPUS").and_then(native::number::<u32>);
     domain.vcpus.max = cpus.filter(|cpus| *cpus > 0).unwrap_or(host.cpus.max(1));
     read_network(text, &mut domain)?;
@@ -85,7 +85,7 @@ pub fn read_network(text: &str, domain: &mut Domain) -> Result<()> {
                 .parse()
                 .map_err(|_| wrong("IP_ADDRESS", list, format_args!("'{word}' is no IP address")))?;
             let mut interface = Interface {
-                source: InterfaceSource::Ethernet { host: host() },
+                source: InterfaceSource::Ethernet { host: host().into() },
                 ..Interface::default()
             };
             interface.mac.address = Some(NO_MAC);
@@ -134,7 +134,10 @@ pub fn read_network(text: &str, domain: &mut Domain) -> Result<()> {
                 _ => {}
             }
         }
-        interface.source = InterfaceSource::Bridge { bridge, host: host() };
+        interface.source = InterfaceSource::Bridge {
+            bridge,
+            host: host().into(),
+        };
         domain.devices.interfaces.push(interface);
     }
     Ok(())
@@ -202,7 +205,7 @@ fn memory(text: &str, host: OpenvzHost, domain: &mut Domain) -> Result<()> {
     if let Some((barrier, limit)) = barrier_and_limit(text, "PRIVVMPAGES")? {
         (tune.soft_limit, tune.hard_limit) = (kib(barrier), kib(limit));
     }
-    domain.memory_tune = (tune != MemoryTune::default()).then_some(tune);
+    domain.memory_tune = (tune != MemoryTune::default()).then_some(Box::new(tune));
     Ok(())
 }
 

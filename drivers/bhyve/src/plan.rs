@@ -11,7 +11,7 @@ use virt_conf::domain::filesystem::{Filesystem, FilesystemAccessMode, Filesystem
 use virt_conf::domain::graphics::{Graphics, ListenType};
 use virt_conf::domain::input::{InputBus, InputType};
 use virt_conf::domain::interface::{Interface, InterfaceSource};
-use virt_conf::domain::os::{BootDevice, FirmwareType, Loader, LoaderType};
+use virt_conf::domain::os::{BootDevice, FirmwareType, LoaderType};
 use virt_conf::domain::small::RngSource;
 use virt_conf::domain::sound::{AudioBackend, OssDirection, Sound, SoundModel};
 use virt_conf::domain::storage::{StorageFormat, StorageLocation};
@@ -70,7 +70,7 @@ pub fn choose_firmware(domain: &mut Domain, folder: &str, files: &[String]) -> R
         .find(|file| *file == DEFAULT_FIRMWARE)
         .or_else(|| visible.next());
     let file = chosen.ok_or_else(|| unsupported(format_args!("no firmwares found in {folder}")))?;
-    let loader = domain.os.loader.get_or_insert_with(Loader::default);
+    let loader = domain.os.loader.get_or_insert_default();
     let format = *loader.format.get_or_insert(StorageFormat::Raw);
     if format != StorageFormat::Raw {
         return Err(unsupported(format_args!(

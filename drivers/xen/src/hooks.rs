@@ -118,7 +118,7 @@ impl DomainHooks for XenHooks<'_> {
         domain
             .devices
             .memballoon
-            .get_or_insert_with(|| Memballoon::new(MemballoonModel::Xen));
+            .get_or_insert_with(|| Box::new(Memballoon::new(MemballoonModel::Xen)));
         let has_bus = domain
             .devices
             .controllers

@@ -49,7 +49,7 @@ impl Domain {
                     Some(text) => {
                         let element = RawElement::parse(text, &DocOptions::named("(metadata_xml)"))?;
                         self.metadata
-                            .get_or_insert_with(|| RawElement::new("metadata"))
+                            .get_or_insert_with(|| Box::new(RawElement::new("metadata")))
                             .replace(uri, key.unwrap_or_default(), element)?;
                     }
                 }

@@ -51,7 +51,7 @@ pub struct Controller {
     pub kind: ControllerKind,
     /// Settings of the implementation.
     #[xml("driver", omit_empty)]
-    pub driver: Option<ControllerDriver>,
+    pub driver: Option<Box<ControllerDriver>>,
     /// Alias and address.
     #[xml(flatten)]
     pub info: DeviceInfo,

@@ -9,7 +9,7 @@ use virt_util::xml::{At, Element, Reader, Xml, XmlFlags, error_at};
 pub struct DeviceInfo {
     /// Place of the device in the boot order.
     #[xml("boot")]
-    pub boot: Option<DeviceBoot>,
+    pub boot: Option<Box<DeviceBoot>>,
     /// Name of the device, unique in the guest: given by the driver, or by the user with the prefix `ua-`.
     #[xml("alias@name")]
     pub alias: Option<String>,
@@ -18,7 +18,7 @@ pub struct DeviceInfo {
     pub usb_master_port: Option<u32>,
     /// Option ROM of a PCI device.
     #[xml("rom", omit_empty)]
-    pub rom: Option<Rom>,
+    pub rom: Option<Box<Rom>>,
     /// Index that ACPI gives a PCI device, which names network interfaces in the guest.
     #[xml("acpi@index")]
     pub acpi_index: Option<u32>,

@@ -1,7 +1,9 @@
 //! Disks, CD-ROMs and floppies.
 
 use virt_util::Result;
-use virt_util::xml::{At, Element, Reader, Writer, Xml, XmlElement, XmlFlags, error_at, push_unsigned, read};
+use virt_util::xml::{
+    At, Element, Rare, Reader, Writer, Xml, XmlElement, XmlFlags, error_at, push_unsigned, read,
+};
 
 use super::device_info::{DeviceInfo, VirtioOptions};
 use super::private_data::{self, PrivateData};
@@ -90,21 +92,21 @@ pub struct Disk {
     /// How the host runs the drive.
     pub driver: DiskDriver,
     /// Credentials said beside the source, as old definitions do.
-    pub auth: Option<StorageAuth>,
+    pub auth: Option<Box<StorageAuth>>,
     /// The image.
     pub source: StorageSource,
     /// The image behind it; only if it was said.
     pub backing: Option<BackingStore>,
     /// Driver domain, geometry, block sizes.
-    pub shape: DiskShape,
+    pub shape: Rare<DiskShape>,
     /// Copy job, live only.
     pub mirror: Option<Box<Mirror>>,
     /// Name and bus in the guest.
     pub target: DiskTarget,
     /// What stands behind the target.
-    pub rest: DiskRest,
+    pub rest: Rare<DiskRest>,
     /// Encryption said beside the source, as old definitions do.
-    pub encryption: Option<Encryption>,
+    pub encryption: Option<Box<Encryption>>,
     /// Alias, boot order and address.
     pub info: DeviceInfo,
     /// The driver's own data, as XML.
@@ -185,7 +187,7 @@ pub struct DiskDriver {
     pub metadata_cache: Option<u64>,
     /// Which I/O threads serve which queues.
     #[xml("iothreads/iothread")]
-    pub iothreads: Vec<IoThreadMapping>,
+    pub iothreads: Rare<Vec<IoThreadMapping>>,
 }
 
 /// I/O thread and the queues it serves.
@@ -282,7 +284,7 @@ pub struct BlockIo {
 pub struct DiskRest {
     /// Limits on throughput.
     #[xml("iotune", omit_empty)]
-    pub tune: Option<DiskTune>,
+    pub tune: Option<Box<DiskTune>>,
     /// Throttle groups that the drive's I/O passes.
     #[xml("throttlefilters/throttlefilter")]
     pub throttle_filters: Vec<ThrottleFilter>,
@@ -428,12 +430,12 @@ impl Disk {
 
     /// Credentials for the image, wherever they were said.
     pub fn credentials(&self) -> Option<&StorageAuth> {
-        self.auth.as_ref().or(self.source.auth.as_ref())
+        self.auth.as_deref().or(self.source.auth.as_deref())
     }
 
     /// Encryption of the image, wherever it was said.
     pub fn image_encryption(&self) -> Option<&Encryption> {
-        self.encryption.as_ref().or(self.source.encryption.as_ref())
+        self.encryption.as_deref().or(self.source.encryption.as_deref())
     }
 }
 
@@ -577,14 +579,14 @@ impl XmlElement for Disk {
                 .unwrap_or_default(),
             options: DiskOptions::read(element, cx)?,
             driver: read::child(element, cx, "driver")?.unwrap_or_default(),
-            auth: read::child(element, cx, "auth")?,
+            auth: read::child(element, cx, "auth")?.map(Box::new),
             source: read::child_with(element, cx, "source", StorageSource::read)?.unwrap_or_default(),
             backing: read::child_with(element, cx, "backingStore", BackingStore::read)?,
             mirror: None,
             target: read::child(element, cx, "target")?.unwrap_or_default(),
-            rest: DiskRest::read(element, cx)?,
-            shape: DiskShape::read(element, cx)?,
-            encryption: read::child(element, cx, "encryption")?,
+            rest: DiskRest::read(element, cx)?.into(),
+            shape: DiskShape::read(element, cx)?.into(),
+            encryption: read::child(element, cx, "encryption")?.map(Box::new),
             info: DeviceInfo::read(element, cx)?,
             private_data: private_data::read(element, cx)?,
         };
@@ -713,3 +715,5 @@ impl XmlElement for Disk {
         })
     }
 }
+
+virt_util::xml::nothing!(DiskShape, DiskRest);

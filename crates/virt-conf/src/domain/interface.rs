@@ -3,7 +3,7 @@
 use virt_util::Result;
 use virt_util::uuid::Uuid;
 use virt_util::xml::{
-    At, Element, KeptElement, RawElement, Reader, Writer, Xml, XmlElement, XmlFlags, error_at,
+    At, Element, KeptElement, Rare, RawElement, Reader, Writer, Xml, XmlElement, XmlFlags, error_at,
 };
 
 use super::chardev::Reconnect;
@@ -78,34 +78,34 @@ pub struct Interface {
     pub source: InterfaceSource,
     /// Connection, routes, filters: what stands between MAC and target.
     #[xml(flatten)]
-    pub link: InterfaceLink,
+    pub link: Rare<InterfaceLink>,
     /// Name of the device on the host.
     #[xml("target", omit_empty)]
     pub target: Option<InterfaceTarget>,
     /// Name of the device in a container.
     #[xml("guest@dev")]
-    pub guest_dev: Option<String>,
+    pub guest_dev: Rare<Option<String>>,
     /// Name that the device in a container has; only live.
     #[xml("guest@actual")]
-    pub guest_actual: Option<String>,
+    pub guest_actual: Rare<Option<String>>,
     /// Model; none: the driver's default.
     #[xml("model@type")]
     pub model: Option<String>,
     /// Settings of a virtio interface.
     #[xml("driver", omit_empty, when = self.is_virtio())]
-    pub driver: Option<InterfaceDriver>,
+    pub driver: Option<Box<InterfaceDriver>>,
     /// What carries the packets on the host.
     #[xml("backend", omit_empty)]
-    pub backend: Option<InterfaceBackend>,
+    pub backend: Option<Box<InterfaceBackend>>,
     /// Packet filter.
     #[xml("filterref")]
-    pub filter: Option<FilterReference>,
+    pub filter: Option<Box<FilterReference>>,
     /// Bytes of the send buffer.
     #[xml("tune/sndbuf")]
     pub send_buffer: Option<u64>,
     /// Part that the interface plays in a team.
     #[xml("teaming")]
-    pub teaming: Option<Teaming>,
+    pub teaming: Option<Box<Teaming>>,
     /// State of the virtual link.
     #[xml("link@state")]
     pub link_state: Option<LinkState>,
@@ -153,13 +153,13 @@ pub enum InterfaceSource {
         dev: Option<String>,
         /// Addresses and routes on the host's side.
         #[xml("source", flatten)]
-        host: IpConfig,
+        host: Rare<IpConfig>,
     },
     /// A tap device that the driver or somebody else sets up.
     Ethernet {
         /// Addresses and routes on the host's side.
         #[xml("source", flatten)]
-        host: IpConfig,
+        host: Rare<IpConfig>,
     },
     /// A process that switches packets over a vhost-user socket.
     Vhostuser(VhostUserSource),
@@ -203,7 +203,7 @@ pub enum InterfaceSource {
         portid: Option<Uuid>,
         /// Addresses and routes on the host's side.
         #[xml("source", flatten)]
-        host: IpConfig,
+        host: Rare<IpConfig>,
     },
     /// A bridge of the host.
     Bridge {
@@ -212,7 +212,7 @@ pub enum InterfaceSource {
         bridge: String,
         /// Addresses and routes on the host's side.
         #[xml("source", flatten)]
-        host: IpConfig,
+        host: Rare<IpConfig>,
     },
     /// A network inside the hypervisor (VirtualBox).
     Internal {
@@ -275,7 +275,7 @@ impl Default for InterfaceSource {
     fn default() -> Self {
         Self::User {
             dev: None,
-            host: IpConfig::default(),
+            host: IpConfig::default().into(),
         }
     }
 }
@@ -345,13 +345,13 @@ pub struct IpAddress {
 pub struct InterfaceLink {
     /// VLAN tags.
     #[xml("vlan")]
-    pub vlan: Option<Vlan>,
+    pub vlan: Option<Box<Vlan>>,
     /// Port of a virtual switch.
     #[xml("virtualport")]
-    pub virtual_port: Option<VirtualPort>,
+    pub virtual_port: Option<Box<VirtualPort>>,
     /// Limits on throughput.
     #[xml("bandwidth")]
-    pub bandwidth: Option<Bandwidth>,
+    pub bandwidth: Option<Box<Bandwidth>>,
     /// Whether isolated ports of a bridge reach each other.
     #[xml("port@isolated")]
     pub isolated: Option<bool>,
@@ -637,7 +637,7 @@ impl Interface {
         if matches!(self.source, S::Hostdev { .. })
             && let Some(driver) = &mut self.driver
         {
-            *driver = InterfaceDriver {
+            **driver = InterfaceDriver {
                 virtio: std::mem::take(&mut driver.virtio),
                 ..InterfaceDriver::default()
             };
@@ -715,3 +715,5 @@ impl InterfaceSource {
         Ok(())
     }
 }
+
+virt_util::xml::nothing!(IpConfig, InterfaceLink);

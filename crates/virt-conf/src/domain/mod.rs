@@ -52,8 +52,8 @@ pub mod video;
 use crate::scaled::{ScaledSize, kib};
 use virt_util::uuid::Uuid;
 use virt_util::xml::{
-    At, Doc, DocOptions, Element, RawElement, Reader, Writer, Xml, XmlElement, XmlFlags, XmlValue, error_at,
-    metadata,
+    At, Doc, DocOptions, Element, Rare, RawElement, Reader, Writer, Xml, XmlElement, XmlFlags, XmlValue,
+    error_at, metadata,
 };
 use virt_util::{ErrorCode, Result, VirtError};
 
@@ -127,7 +127,7 @@ pub struct Domain {
     pub description: Option<String>,
     /// What applications keep here.
     #[xml("metadata", with = metadata)]
-    pub metadata: Option<RawElement>,
+    pub metadata: Option<Box<RawElement>>,
     /// Most memory, with memory devices.
     #[xml("maxMemory", with = max_memory, described = SlottedMemory)]
     pub max_memory: Option<MaxMemory>,
@@ -139,55 +139,55 @@ pub struct Domain {
     pub current_memory: u64,
     /// How its I/O is weighed.
     #[xml("blkiotune", omit_empty)]
-    pub blkio_tune: Option<BlkioTune>,
+    pub blkio_tune: Option<Box<BlkioTune>>,
     /// Memory limits.
     #[xml("memtune", omit_empty)]
-    pub memory_tune: Option<MemoryTune>,
+    pub memory_tune: Option<Box<MemoryTune>>,
     /// What backs memory.
     #[xml("memoryBacking", omit_empty)]
-    pub memory_backing: Option<MemoryBacking>,
+    pub memory_backing: Option<Box<MemoryBacking>>,
     /// CPUs.
     #[xml("vcpu", default, always)]
     pub vcpus: Vcpus,
     /// State of single CPUs.
     #[xml("vcpus/vcpu")]
-    pub vcpu_states: Vec<VcpuState>,
+    pub vcpu_states: Rare<Vec<VcpuState>>,
     /// Number of I/O threads.
     #[xml("iothreads", default)]
     pub iothread_count: u32,
     /// I/O threads whose settings or numbers were said.
     #[xml("iothreadids/iothread", when = self.iothreads.iter().any(IoThread::is_worth_listing))]
-    pub iothreads: Vec<IoThread>,
+    pub iothreads: Rare<Vec<IoThread>>,
     /// Pool of the thread that runs what no I/O thread does.
     #[xml("defaultiothread", omit_empty)]
     pub default_iothread: Option<DefaultIoThread>,
     /// Throttle groups that drives name.
     #[xml("throttlegroups/throttlegroup", with = throttle_group)]
-    pub throttle_groups: Vec<DiskTune>,
+    pub throttle_groups: Rare<Vec<DiskTune>>,
     /// How host CPUs are shared out.
     #[xml("cputune", omit_empty)]
-    pub cpu_tune: Option<CpuTune>,
+    pub cpu_tune: Option<Box<CpuTune>>,
     /// Where memory comes from.
     #[xml("numatune", omit_empty)]
-    pub numatune: Option<Numatune>,
+    pub numatune: Option<Box<Numatune>>,
     /// Place among the host's control groups.
     #[xml("resource", omit_empty)]
-    pub resource: Option<Resource>,
+    pub resource: Option<Box<Resource>>,
     /// System information.
     #[xml("sysinfo")]
-    pub sysinfo: Vec<Sysinfo>,
+    pub sysinfo: Rare<Vec<Sysinfo>>,
     /// Boot loader of a paravirtual guest.
     #[xml("bootloader")]
-    pub bootloader: Option<String>,
+    pub bootloader: Rare<Option<String>>,
     /// Its arguments; of a boot loader that goes without saying they are not told.
     #[xml("bootloader_args", when = self.bootloader.is_some())]
-    pub bootloader_args: Option<String>,
+    pub bootloader_args: Rare<Option<String>>,
     /// What it is and what it boots from.
     #[xml("os", with = os_element, described = Os)]
     pub os: Os,
     /// Mapping of users and groups.
     #[xml("idmap")]
-    pub idmap: Option<IdMap>,
+    pub idmap: Option<Box<IdMap>>,
     /// Features.
     #[xml("features", omit_empty)]
     pub features: Option<Box<Features>>,
@@ -214,46 +214,46 @@ pub struct Domain {
     pub pm: Option<PowerManagement>,
     /// Performance counters.
     #[xml("perf/event")]
-    pub perf: Vec<PerfEvent>,
+    pub perf: Rare<Vec<PerfEvent>>,
     /// Devices.
     #[xml("devices", default, keep_empty, always)]
     pub devices: Box<Devices>,
     /// Security labels.
     #[xml("seclabel")]
-    pub seclabels: Vec<Seclabel>,
+    pub seclabels: Rare<Vec<Seclabel>>,
     /// Key wrapping.
     #[xml("keywrap")]
-    pub keywrap: Option<KeyWrap>,
+    pub keywrap: Option<Box<KeyWrap>>,
     /// Memory protection.
     #[xml("launchSecurity")]
-    pub launch_security: Option<LaunchSecurity>,
+    pub launch_security: Option<Box<LaunchSecurity>>,
     /// QEMU: arguments and environment.
     #[xml("qemu:commandline", omit_empty)]
-    pub qemu_commandline: Option<QemuCommandline>,
+    pub qemu_commandline: Option<Box<QemuCommandline>>,
     /// QEMU: capabilities.
     #[xml("qemu:capabilities", omit_empty)]
-    pub qemu_capabilities: Option<QemuCapabilitiesOverride>,
+    pub qemu_capabilities: Option<Box<QemuCapabilitiesOverride>>,
     /// QEMU: properties of devices.
     #[xml("qemu:override", omit_empty)]
-    pub qemu_override: Option<QemuOverride>,
+    pub qemu_override: Option<Box<QemuOverride>>,
     /// QEMU: what happens when something deprecated is used.
     #[xml("qemu:deprecation")]
-    pub qemu_deprecation: Option<QemuDeprecation>,
+    pub qemu_deprecation: Option<Box<QemuDeprecation>>,
     /// Xen: arguments of the device model.
     #[xml("xen:commandline", omit_empty, read_when = element.attr("type").as_deref() == Some("xen"))]
-    pub xen_commandline: Option<XenCommandline>,
+    pub xen_commandline: Option<Box<XenCommandline>>,
     /// LXC: namespaces that are shared.
     #[xml("lxc:namespace", omit_empty, read_when = element.attr("type").as_deref() == Some("lxc"))]
-    pub lxc_namespace: Option<LxcNamespaces>,
+    pub lxc_namespace: Option<Box<LxcNamespaces>>,
     /// bhyve: arguments.
     #[xml("bhyve:commandline", omit_empty, read_when = element.attr("type").as_deref() == Some("bhyve"))]
-    pub bhyve_commandline: Option<BhyveCommandline>,
+    pub bhyve_commandline: Option<Box<BhyveCommandline>>,
     /// VMware: the data center; told, never read.
     #[xml("vmware:datacenterpath", read_when = false)]
-    pub vmware_datacenter_path: Option<String>,
+    pub vmware_datacenter_path: Rare<Option<String>>,
     /// VMware: the managed object; told, never read.
     #[xml("vmware:moref", read_when = false)]
-    pub vmware_moref: Option<String>,
+    pub vmware_moref: Rare<Option<String>>,
     /// The driver could not complete the definition: it was kept as it is, and must be normalized again before it is used.
     #[xml(skip)]
     pub incomplete: bool,
@@ -274,22 +274,22 @@ pub struct Devices {
     pub controllers: Vec<Controller>,
     /// Leases of the lock manager.
     #[xml("lease")]
-    pub leases: Vec<Lease>,
+    pub leases: Rare<Vec<Lease>>,
     /// Shared file systems.
     #[xml("filesystem")]
-    pub filesystems: Vec<Filesystem>,
+    pub filesystems: Rare<Vec<Filesystem>>,
     /// Network interfaces.
     #[xml("interface")]
     pub interfaces: Vec<Interface>,
     /// Smart cards.
     #[xml("smartcard")]
-    pub smartcards: Vec<Smartcard>,
+    pub smartcards: Rare<Vec<Smartcard>>,
     /// Serial ports.
     #[xml("serial")]
     pub serials: Vec<Serial>,
     /// Parallel ports.
     #[xml("parallel")]
-    pub parallels: Vec<Parallel>,
+    pub parallels: Rare<Vec<Parallel>>,
     /// Consoles.
     #[xml("console")]
     pub consoles: Vec<Console>,
@@ -301,64 +301,96 @@ pub struct Devices {
     pub inputs: Vec<Input>,
     /// Trusted platform modules.
     #[xml("tpm")]
-    pub tpms: Vec<Tpm>,
+    pub tpms: Rare<Vec<Tpm>>,
     /// Ways to show the display.
     #[xml("graphics")]
     pub graphics: Vec<Graphics>,
     /// Sound cards.
     #[xml("sound")]
-    pub sounds: Vec<Sound>,
+    pub sounds: Rare<Vec<Sound>>,
     /// Audio back ends.
     #[xml("audio")]
-    pub audios: Vec<Audio>,
+    pub audios: Rare<Vec<Audio>>,
     /// Graphics cards.
     #[xml("video")]
     pub videos: Vec<Video>,
     /// Devices of the host.
     #[xml("hostdev")]
-    pub hostdevs: Vec<Hostdev>,
+    pub hostdevs: Rare<Vec<Hostdev>>,
     /// Redirected USB devices.
     #[xml("redirdev")]
-    pub redirdevs: Vec<Redirdev>,
+    pub redirdevs: Rare<Vec<Redirdev>>,
     /// Which USB devices may be redirected.
     #[xml("redirfilter", omit_empty)]
-    pub redirfilter: Option<Redirfilter>,
+    pub redirfilter: Option<Box<Redirfilter>>,
     /// Hubs.
     #[xml("hub")]
-    pub hubs: Vec<Hub>,
+    pub hubs: Rare<Vec<Hub>>,
     /// Watchdogs.
     #[xml("watchdog")]
-    pub watchdogs: Vec<Watchdog>,
+    pub watchdogs: Rare<Vec<Watchdog>>,
     /// Memory balloon.
     #[xml("memballoon")]
-    pub memballoon: Option<Memballoon>,
+    pub memballoon: Option<Box<Memballoon>>,
     /// Random number generators.
     #[xml("rng")]
-    pub rngs: Vec<Rng>,
+    pub rngs: Rare<Vec<Rng>>,
     /// NVRAM of pSeries guests.
     #[xml("nvram")]
-    pub nvram: Option<Nvram>,
+    pub nvram: Option<Box<Nvram>>,
     /// Panic devices.
     #[xml("panic")]
-    pub panics: Vec<Panic>,
+    pub panics: Rare<Vec<Panic>>,
     /// Shared memory.
     #[xml("shmem")]
-    pub shmems: Vec<Shmem>,
+    pub shmems: Rare<Vec<Shmem>>,
     /// Memory devices.
     #[xml("memory")]
-    pub memory: Vec<MemoryDevice>,
+    pub memory: Rare<Vec<MemoryDevice>>,
     /// Crypto devices.
     #[xml("crypto")]
-    pub cryptos: Vec<Crypto>,
+    pub cryptos: Rare<Vec<Crypto>>,
     /// IOMMU.
     #[xml("iommu")]
-    pub iommu: Option<Iommu>,
+    pub iommu: Option<Box<Iommu>>,
     /// Sockets between host and guest.
     #[xml("vsock")]
-    pub vsock: Option<Vsock>,
+    pub vsock: Option<Box<Vsock>>,
     /// Persistent storage for the guest's kernel.
     #[xml("pstore")]
-    pub pstore: Option<Pstore>,
+    pub pstore: Option<Box<Pstore>>,
+}
+
+impl Devices {
+    /// Gives back the room that lists have beyond their devices: steps of [`normalize`](normalize::normalize) add single
+    /// devices, and definitions are kept for long.
+    fn shrink_to_fit(&mut self) {
+        self.disks.shrink_to_fit();
+        self.controllers.shrink_to_fit();
+        self.leases.shrink_to_fit();
+        self.filesystems.shrink_to_fit();
+        self.interfaces.shrink_to_fit();
+        self.smartcards.shrink_to_fit();
+        self.serials.shrink_to_fit();
+        self.parallels.shrink_to_fit();
+        self.consoles.shrink_to_fit();
+        self.channels.shrink_to_fit();
+        self.inputs.shrink_to_fit();
+        self.tpms.shrink_to_fit();
+        self.graphics.shrink_to_fit();
+        self.sounds.shrink_to_fit();
+        self.audios.shrink_to_fit();
+        self.videos.shrink_to_fit();
+        self.hostdevs.shrink_to_fit();
+        self.redirdevs.shrink_to_fit();
+        self.hubs.shrink_to_fit();
+        self.watchdogs.shrink_to_fit();
+        self.rngs.shrink_to_fit();
+        self.panics.shrink_to_fit();
+        self.shmems.shrink_to_fit();
+        self.memory.shrink_to_fit();
+        self.cryptos.shrink_to_fit();
+    }
 }
 
 /// Generation id.

@@ -1,7 +1,7 @@
 //! What the guest is and what it boots from.
 
 use virt_util::Result;
-use virt_util::xml::{At, Element, Reader, Writer, Xml, XmlFlags, error_at, read};
+use virt_util::xml::{At, Element, Rare, Reader, Writer, Xml, XmlFlags, error_at, read};
 
 use super::storage::{StorageFormat, StorageSource, StorageType};
 
@@ -52,52 +52,52 @@ pub struct Os {
     pub kind: OsKind,
     /// Features that the firmware must or must not have.
     #[xml("firmware/feature", when = !w.has(XmlFlags::MIGRATABLE))]
-    pub firmware_features: Vec<FirmwareFeature>,
+    pub firmware_features: Rare<Vec<FirmwareFeature>>,
     /// First program of a container.
     #[xml("init")]
-    pub init: Option<String>,
+    pub init: Rare<Option<String>>,
     /// Its arguments.
     #[xml("initarg")]
-    pub init_args: Vec<String>,
+    pub init_args: Rare<Vec<String>>,
     /// Its environment.
     #[xml("initenv")]
-    pub init_env: Vec<InitEnv>,
+    pub init_env: Rare<Vec<InitEnv>>,
     /// Its folder.
     #[xml("initdir")]
-    pub init_dir: Option<String>,
+    pub init_dir: Rare<Option<String>>,
     /// Its user.
     #[xml("inituser")]
-    pub init_user: Option<String>,
+    pub init_user: Rare<Option<String>>,
     /// Its group.
     #[xml("initgroup")]
-    pub init_group: Option<String>,
+    pub init_group: Rare<Option<String>>,
     /// Firmware image.
     #[xml("loader", omit_empty)]
-    pub loader: Option<Loader>,
+    pub loader: Option<Box<Loader>>,
     /// Variables of the firmware.
     #[xml("nvram", with = nvram_element)]
-    pub nvram: Option<NvramImage>,
+    pub nvram: Option<Box<NvramImage>>,
     /// Kernel that is booted directly.
     #[xml("kernel")]
-    pub kernel: Option<String>,
+    pub kernel: Rare<Option<String>>,
     /// Its initial RAM disk.
     #[xml("initrd")]
-    pub initrd: Option<String>,
+    pub initrd: Rare<Option<String>>,
     /// Its command line.
     #[xml("cmdline")]
-    pub cmdline: Option<String>,
+    pub cmdline: Rare<Option<String>>,
     /// Boot loader that checks its signature.
     #[xml("shim")]
-    pub shim: Option<String>,
+    pub shim: Rare<Option<String>>,
     /// Device tree.
     #[xml("dtb")]
-    pub dtb: Option<String>,
+    pub dtb: Rare<Option<String>>,
     /// Root device of a paravirtual guest.
     #[xml("root")]
-    pub root: Option<String>,
+    pub root: Rare<Option<String>>,
     /// ACPI tables.
     #[xml("acpi/table")]
-    pub acpi_tables: Vec<AcpiTable>,
+    pub acpi_tables: Rare<Vec<AcpiTable>>,
     /// Classes of devices to boot from, in order.
     #[xml("boot")]
     pub boot: Vec<BootEntry>,
@@ -336,10 +336,10 @@ impl Os {
     fn after_read(&mut self, element: Element<'_>, cx: &mut Reader) -> Result<()> {
         // Variables of a format want firmware of that format.
         if let (None, Some(format)) = (&self.loader, self.nvram.as_ref().and_then(|nvram| nvram.format)) {
-            self.loader = Some(Loader {
+            self.loader = Some(Box::new(Loader {
                 format: Some(format),
                 ..Loader::default()
-            });
+            }));
         }
         let mut features: Vec<FirmwareFeature> = Vec::new();
         for name in FirmwareFeatureName::ALL {
@@ -350,10 +350,17 @@ impl Os {
                     .find(|feature| feature.name == *name),
             );
         }
-        self.firmware_features = features;
+        self.firmware_features = features.into();
         // Each kind of guest has its own way to boot; what belongs to others means nothing.
         if self.kind.os != OsType::Exe {
-            (self.init, self.init_dir, self.init_user, self.init_group) = (None, None, None, None);
+            for text in [
+                &mut self.init,
+                &mut self.init_dir,
+                &mut self.init_user,
+                &mut self.init_group,
+            ] {
+                text.clear();
+            }
             self.init_args.clear();
             self.init_env.clear();
         }
@@ -368,7 +375,9 @@ impl Os {
             self.acpi_tables.clear();
         }
         if self.kind.os == OsType::Exe {
-            (self.kernel, self.initrd, self.cmdline) = (None, None, None);
+            for text in [&mut self.kernel, &mut self.initrd, &mut self.cmdline] {
+                text.clear();
+            }
         }
         if self.acpi_tables.len() > 1
             && self

@@ -3,7 +3,7 @@
 //! [`StorageSource`] is one image; disks, backing stores, mirrors, data files and firmware variables use it.
 
 use virt_util::Result;
-use virt_util::xml::{At, Element, Reader, Writer, Xml, XmlElement, XmlFlags, error_at};
+use virt_util::xml::{At, Element, Rare, Reader, Writer, Xml, XmlElement, XmlFlags, error_at};
 
 use super::chardev::Reconnect;
 use super::device_info::PciAddress;
@@ -62,15 +62,15 @@ pub struct StorageSource {
     /// What holds the data.
     pub location: StorageLocation,
     /// Credentials for network storage.
-    pub auth: Option<StorageAuth>,
+    pub auth: Option<Box<StorageAuth>>,
     /// How the data are encrypted.
-    pub encryption: Option<Encryption>,
+    pub encryption: Option<Box<Encryption>>,
     /// Part of the storage that is used, in bytes.
-    pub slice: Option<StorageSlice>,
+    pub slice: Option<Box<StorageSlice>>,
     /// Security labels for this source alone.
-    pub seclabels: Vec<DeviceSeclabel>,
+    pub seclabels: Rare<Vec<DeviceSeclabel>>,
     /// Persistent SCSI reservations.
-    pub reservations: Option<Reservations>,
+    pub reservations: Option<Box<Reservations>>,
     /// External data file of a qcow2 image.
     pub data_store: Option<Box<DataStore>>,
     /// Number that names the image in block jobs; only live.
@@ -779,11 +779,11 @@ impl StorageSource {
         };
         Ok(Self {
             location,
-            auth: read::child(element, cx, "auth")?,
-            encryption: read::child(element, cx, "encryption")?,
-            slice,
-            seclabels: read::children(element, cx, "seclabel")?,
-            reservations: read::child(element, cx, "reservations")?,
+            auth: read::child(element, cx, "auth")?.map(Box::new),
+            encryption: read::child(element, cx, "encryption")?.map(Box::new),
+            slice: slice.map(Box::new),
+            seclabels: read::children(element, cx, "seclabel")?.into(),
+            reservations: read::child(element, cx, "reservations")?.map(Box::new),
             data_store: read::child_with(element, cx, "dataStore", DataStore::read)?.map(Box::new),
             index,
             startup_policy: read::attr(

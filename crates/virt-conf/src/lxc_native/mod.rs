@@ -118,7 +118,7 @@ pub fn parse(
     domain.memory.size = DEFAULT_MEMORY;
     domain.os.kind.os = OsType::Exe;
     domain.os.kind.arch = conf.text("lxc.arch").and_then(arch);
-    domain.os.init = Some("/sbin/init".to_owned());
+    domain.os.init = Some("/sbin/init".to_owned()).into();
     let (_, name) = conf
         .either("lxc.uts.name", "lxc.utsname")
         .ok_or_else(|| conf.wrong("lxc.uts.name", "an essential setting is missing"))?;
@@ -126,10 +126,10 @@ pub fn parse(
     mounts(&conf, &mut domain)?;
     network::read(&conf, &mut domain)?;
     consoles(&conf, &mut domain)?;
-    domain.idmap = id_map(&conf)?;
+    domain.idmap = id_map(&conf)?.map(Box::new);
     memory(&conf, &mut domain)?;
     processors(&conf, &mut domain)?;
-    domain.blkio_tune = block_io(&conf)?;
+    domain.blkio_tune = block_io(&conf)?.map(Box::new);
     capabilities(&conf, &mut domain);
     let context = NormalizeContext {
         flags: NormalizeFlags::ABI_UPDATE | NormalizeFlags::NATIVE,
@@ -294,7 +294,7 @@ fn memory(conf: &Conf, domain: &mut Domain) -> Result<()> {
         min_guarantee: None,
         swap_hard_limit: limit(kib("lxc.cgroup.memory.memsw.limit_in_bytes")?),
     };
-    domain.memory_tune = (tune != MemoryTune::default()).then_some(tune);
+    domain.memory_tune = (tune != MemoryTune::default()).then_some(Box::new(tune));
     Ok(())
 }
 
@@ -305,7 +305,7 @@ fn processors(conf: &Conf, domain: &mut Domain) -> Result<()> {
     };
     tune.periods.quota = conf.number("lxc.cgroup.cpu.cfs_quota_us")?.unwrap_or_default();
     tune.periods.period = conf.number("lxc.cgroup.cpu.cfs_period_us")?.unwrap_or_default();
-    domain.cpu_tune = (tune != CpuTune::default()).then_some(tune);
+    domain.cpu_tune = (tune != CpuTune::default()).then_some(Box::new(tune));
     let set = |name: &str| -> Result<Option<CpuSet>> {
         let Some(text) = conf.text(name) else {
             return Ok(None);
@@ -316,14 +316,14 @@ fn processors(conf: &Conf, domain: &mut Domain) -> Result<()> {
     };
     domain.vcpus.cpuset = set("lxc.cgroup.cpuset.cpus")?;
     if let Some(nodeset) = set("lxc.cgroup.cpuset.mems")? {
-        domain.numatune = Some(Numatune {
+        domain.numatune = Some(Box::new(Numatune {
             memory: Some(NumatuneMemory {
                 nodeset: Some(nodeset),
                 placement: Some(NumaPlacement::Static),
                 ..NumatuneMemory::default()
             }),
             ..Numatune::default()
-        });
+        }));
     }
     Ok(())
 }

@@ -143,9 +143,9 @@ impl<'a> Network<'a> {
         let source = match (kind, self.link) {
             ("veth", Some(bridge)) => InterfaceSource::Bridge {
                 bridge: bridge.to_owned(),
-                host,
+                host: host.into(),
             },
-            ("veth", None) => InterfaceSource::Ethernet { host },
+            ("veth", None) => InterfaceSource::Ethernet { host: host.into() },
             ("macvlan", link) => InterfaceSource::Direct {
                 dev: link.ok_or_else(missing)?.to_owned(),
                 mode: match self.macvlan_mode {
@@ -162,7 +162,7 @@ impl<'a> Network<'a> {
         };
         let mut interface = Interface {
             source,
-            guest_dev: self.name.map(str::to_owned),
+            guest_dev: self.name.map(str::to_owned).into(),
             link_state: Some(if self.flags == Some("up") {
                 LinkState::Up
             } else {

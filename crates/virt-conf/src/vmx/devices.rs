@@ -158,7 +158,7 @@ fn interface(vmx: &Vmx, number: u32) -> Result<Option<Interface>> {
     };
     let bridge = || InterfaceSource::Bridge {
         bridge: network.unwrap_or_default().to_owned(),
-        host: IpConfig::default(),
+        host: IpConfig::default().into(),
     };
     if is(connection, "custom") {
         let vnet = vmx.required(&name("vnet"))?;

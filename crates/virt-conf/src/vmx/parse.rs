@@ -103,13 +103,13 @@ pub fn parse(file_name: &str, bytes: &[u8], cx: &VmxContext<'_>, random: &dyn Ra
     operating_system(&vmx, &mut domain)?;
     domain.devices.graphics.extend(devices::vnc(&vmx)?);
     disks::read(&vmx, &mut domain, cx.files, version)?;
-    domain.devices.filesystems = devices::shared_folders(&vmx)?;
+    domain.devices.filesystems = devices::shared_folders(&vmx)?.into();
     domain.devices.interfaces = devices::interfaces(&vmx)?;
     domain.devices.videos.push(devices::video(&vmx)?);
     domain.devices.serials = devices::serials(&vmx, cx.files)?;
-    domain.devices.parallels = devices::parallels(&vmx, cx.files)?;
-    domain.vmware_datacenter_path.clone_from(&cx.datacenter_path);
-    domain.vmware_moref.clone_from(&cx.moref);
+    domain.devices.parallels = devices::parallels(&vmx, cx.files)?.into();
+    domain.vmware_datacenter_path = cx.datacenter_path.clone().into();
+    domain.vmware_moref = cx.moref.clone().into();
     let context = NormalizeContext {
         flags: NormalizeFlags::ABI_UPDATE | NormalizeFlags::NATIVE,
         random,
@@ -175,10 +175,10 @@ fn memory(vmx: &Vmx, domain: &mut Domain) -> Result<()> {
     let (current, least) = (limit("sched.mem.max", size)?, limit("sched.mem.minsize", 0)?);
     domain.current_memory = current;
     if least > 0 {
-        domain.memory_tune = Some(MemoryTune {
+        domain.memory_tune = Some(Box::new(MemoryTune {
             min_guarantee: Some(least),
             ..MemoryTune::default()
-        });
+        }));
     }
     Ok(())
 }
@@ -233,10 +233,10 @@ fn processors(vmx: &Vmx, domain: &mut Domain) -> Result<()> {
                 "a number or 'low', 'normal' or 'high' is expected",
             )
         })?;
-        domain.cpu_tune = Some(CpuTune {
+        domain.cpu_tune = Some(Box::new(CpuTune {
             shares: Some(shares),
             ..CpuTune::default()
-        });
+        }));
     }
     Ok(())
 }
@@ -295,7 +295,8 @@ fn operating_system(vmx: &Vmx, domain: &mut Domain) -> Result<()> {
         // VMware knows one switch for both.
         os.firmware_features = [FirmwareFeatureName::EnrolledKeys, FirmwareFeatureName::SecureBoot]
             .map(|name| FirmwareFeature { enabled: true, name })
-            .to_vec();
+            .to_vec()
+            .into();
     }
     Ok(())
 }

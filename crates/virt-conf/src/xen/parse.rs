@@ -224,10 +224,10 @@ pub(super) fn boot_order(conf: &Conf) -> Result<Vec<BootEntry>> {
 
 /// The boot loader and what else paravirtual guests boot from, without the command line.
 pub(super) fn paravirtual_boot(conf: &Conf, domain: &mut Domain) -> Result<()> {
-    domain.bootloader = conf.owned("bootloader")?;
-    domain.bootloader_args = conf.owned("bootargs")?;
-    domain.os.kernel = conf.owned("kernel")?;
-    domain.os.initrd = conf.owned("ramdisk")?;
+    domain.bootloader = conf.owned("bootloader")?.into();
+    domain.bootloader_args = conf.owned("bootargs")?.into();
+    domain.os.kernel = conf.owned("kernel")?.into();
+    domain.os.initrd = conf.owned("ramdisk")?.into();
     Ok(())
 }
 

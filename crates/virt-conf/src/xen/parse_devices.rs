@@ -36,7 +36,7 @@ pub(super) fn common(conf: &Conf, domain: &mut Domain, format: XenFormat) -> Res
         domain.devices.hostdevs.push(device);
     }
     if hvm {
-        domain.devices.sounds = sounds(conf)?;
+        domain.devices.sounds = sounds(conf)?.into();
         domain.devices.graphics.extend(full_graphics(conf)?);
         if let Some(text) = conf.text("parallel")?.filter(|text| *text != "none") {
             domain.devices.parallels.push(Parallel {
@@ -75,14 +75,17 @@ fn interface(entry: &str, format: XenFormat) -> std::result::Result<Interface, S
     let host = IpConfig::default();
     card.source = if let Some(text) = value("bridge") {
         let bridge = bridge(text, &mut card)?;
-        InterfaceSource::Bridge { bridge, host }
+        InterfaceSource::Bridge {
+            bridge,
+            host: host.into(),
+        }
     } else if matches!(script, Some("vif-bridge" | "vif-vnic")) {
         InterfaceSource::Bridge {
             bridge: String::new(),
-            host,
+            host: host.into(),
         }
     } else {
-        InterfaceSource::Ethernet { host }
+        InterfaceSource::Ethernet { host: host.into() }
     };
     for text in value("ip").into_iter().flat_map(|list| list.split(' ')) {
         let address: std::net::IpAddr = text.parse().map_err(|_| format!("'{text}' is no IP address"))?;
@@ -114,14 +117,14 @@ fn interface(entry: &str, format: XenFormat) -> std::result::Result<Interface, S
     }
     if let Some(text) = value("rate") {
         let average = rate(text).ok_or_else(|| format!("'{text}' is no rate such as '10MB/s'"))?;
-        card.link.bandwidth = Some(Bandwidth {
+        card.link.bandwidth = Some(Box::new(Bandwidth {
             class_id: 0,
             inbound: None,
             outbound: Some(BandwidthRate {
                 average,
                 ..BandwidthRate::default()
             }),
-        });
+        }));
     }
     Ok(card)
 }
@@ -149,11 +152,11 @@ fn bridge(text: &str, card: &mut Interface) -> std::result::Result<String, Strin
     } else {
         return Ok(text.to_owned());
     };
-    card.link.vlan = Some(vlan);
-    card.link.virtual_port = Some(VirtualPort {
+    card.link.vlan = Some(Box::new(vlan));
+    card.link.virtual_port = Some(Box::new(VirtualPort {
         kind: Some(VirtualPortType::Openvswitch),
         parameters: None,
-    });
+    }));
     Ok(name.to_owned())
 }
 

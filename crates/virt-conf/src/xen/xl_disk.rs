@@ -227,7 +227,9 @@ pub(super) fn parse(text: &str, hvm: bool) -> Result<Disk, Refusal> {
             target.and_then(|target| target.strip_prefix("rbd:")),
         ) {
             (None | Some(Backend::Qdisk), Some(rbd)) => {
-                (disk.source.location, disk.source.auth) = ceph(rbd)?;
+                let (location, auth) = ceph(rbd)?;
+                disk.source.location = location;
+                disk.source.auth = auth.map(Box::new);
                 "qemu"
             }
             (None | Some(Backend::Qdisk), None) => {

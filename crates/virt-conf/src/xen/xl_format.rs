@@ -83,9 +83,9 @@ fn texts<'a>(conf: &mut ConfFile, settings: impl IntoIterator<Item = (&'a str, &
 fn boot(conf: &mut ConfFile, domain: &Domain) {
     let os = &domain.os;
     let kernel = [
-        ("kernel", &os.kernel),
-        ("ramdisk", &os.initrd),
-        ("cmdline", &os.cmdline),
+        ("kernel", &*os.kernel),
+        ("ramdisk", &*os.initrd),
+        ("cmdline", &*os.cmdline),
     ];
     if !os.is_hvm() {
         if os.kind.os == crate::domain::os::OsType::Xenpvh {
@@ -94,8 +94,8 @@ fn boot(conf: &mut ConfFile, domain: &Domain) {
         texts(
             conf,
             [
-                ("bootloader", &domain.bootloader),
-                ("bootargs", &domain.bootloader_args),
+                ("bootloader", &*domain.bootloader),
+                ("bootargs", &*domain.bootloader_args),
             ],
         );
         texts(conf, kernel);

@@ -55,7 +55,7 @@ pub(super) fn rest(conf: &Conf, domain: &mut Domain, cx: &XenContext<'_>) -> Res
         })
         .collect();
     if !args.is_empty() {
-        domain.xen_commandline = Some(XenCommandline { args });
+        domain.xen_commandline = Some(Box::new(XenCommandline { args }));
     }
     Ok(())
 }
@@ -72,7 +72,7 @@ fn boot(conf: &Conf, domain: &mut Domain, cx: &XenContext<'_>) -> Result<()> {
     };
     if !domain.os.is_hvm() {
         paravirtual_boot(conf, domain)?;
-        domain.os.cmdline = cmdline;
+        domain.os.cmdline = cmdline.into();
         return Ok(());
     }
     let loader = if conf.text("bios")? == Some("ovmf") {
@@ -89,19 +89,19 @@ fn boot(conf: &Conf, domain: &mut Domain, cx: &XenContext<'_>) -> Result<()> {
             ..Loader::default()
         }
     };
-    domain.os.loader = Some(Loader {
+    domain.os.loader = Some(Box::new(Loader {
         format: Some(StorageFormat::Raw),
         ..loader
-    });
+    }));
     if let Some(path) = conf.owned("acpi_firmware")? {
         domain.os.acpi_tables.push(AcpiTable {
             kind: AcpiTableType::Rawset,
             path,
         });
     }
-    domain.os.kernel = conf.owned("kernel")?;
-    domain.os.initrd = conf.owned("ramdisk")?;
-    domain.os.cmdline = cmdline;
+    domain.os.kernel = conf.owned("kernel")?.into();
+    domain.os.initrd = conf.owned("ramdisk")?.into();
+    domain.os.cmdline = cmdline.into();
     domain.os.boot = boot_order(conf)?;
     if let Some(nested) = conf.switch("nestedhvm")? {
         let mut cpu = passthrough_cpu();

@@ -16,15 +16,15 @@ use crate::domain::storage::{StorageFormat, StorageLocation};
 pub(super) fn rest(conf: &Conf, domain: &mut Domain) -> Result<()> {
     let hvm = domain.os.is_hvm();
     if hvm {
-        domain.os.loader = Some(Loader {
+        domain.os.loader = Some(Box::new(Loader {
             format: Some(StorageFormat::Raw),
             path: Some(conf.required("kernel")?.to_owned()),
             ..Loader::default()
-        });
+        }));
         domain.os.boot = boot_order(conf)?;
     } else {
         paravirtual_boot(conf, domain)?;
-        domain.os.cmdline = command_line(conf)?;
+        domain.os.cmdline = command_line(conf)?.into();
     }
     for entry in conf.texts("disk")?.unwrap_or_default() {
         match disk(entry, hvm) {
@@ -101,7 +101,7 @@ pub(super) fn format_rest(conf: &mut ConfFile, domain: &Domain) -> Result<()> {
             ("ramdisk", &os.initrd),
             ("extra", &os.cmdline),
         ] {
-            if let Some(value) = value {
+            if let Some(value) = &**value {
                 conf.set(name, value.as_str().into());
             }
         }

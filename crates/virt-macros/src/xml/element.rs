@@ -38,6 +38,7 @@ fn element_name(input: &DeriveInput, options: &TypeOptions) -> String {
 
 /// Statements that bind each field to a variable of its name.
 fn read_fields(fields: &[Field]) -> Result<TokenStream> {
+    let rt = runtime();
     let mut out = TokenStream::new();
     // Children on the way to leaves are looked up once each, outer ones first.
     let mut prefixes = BTreeSet::new();
@@ -56,7 +57,10 @@ fn read_fields(fields: &[Field]) -> Result<TokenStream> {
         let ident = &field.ident;
         let ty = &field.full;
         let value = field.read(&group_expr(&field.wrappers))?;
-        out.extend(quote!(let #ident: #ty = #value;));
+        out.extend(match field.rare {
+            false => quote!(let #ident: #ty = #value;),
+            true => quote!(let #ident = { let value: #ty = #value; #rt::Rare::from(value) };),
+        });
     }
     Ok(out)
 }

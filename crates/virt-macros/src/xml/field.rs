@@ -41,7 +41,10 @@ pub(super) struct Field {
     pub shape: Shape,
     /// The type inside `Option`, `Vec` and `Box`.
     pub inner: Type,
+    /// The whole type, without a `Rare` around it.
     pub full: Type,
+    /// There is a `Rare` around it.
+    pub rare: bool,
     pub boxed: bool,
     pub options: FieldOptions,
     /// An expression that gives a reference to the value.
@@ -174,9 +177,12 @@ impl Field {
                 Error::new_spanned(&ident, format!("say #[xml(ns({prefix} = \"…\"))] on the type"))
             })?);
         }
-        let full = field.ty.clone();
+        let full = inside(&field.ty, "Rare");
+        let rare = full.is_some();
+        let full = full.unwrap_or(&field.ty).clone();
+        let access = if rare { quote!((&**#access)) } else { access };
         let own_code = options.with.is_some() && matches!(leaf, Leaf::Own | Leaf::Attributes);
-        let (mut shape, mut inner) = (Shape::Plain, &field.ty);
+        let (mut shape, mut inner) = (Shape::Plain, &full);
         if !own_code && !options.skip {
             if let Some(of) = inside(inner, "Option") {
                 (shape, inner) = (Shape::Option, of);
@@ -190,6 +196,7 @@ impl Field {
         let inner = boxed.unwrap_or(inner).clone();
         let boxed = boxed.is_some();
         Ok(Self {
+            rare,
             doc: doc_of(&field.attrs),
             ident,
             wrappers,

@@ -8,6 +8,7 @@
 //! | [`Reader`], [`Writer`], [`XmlFlags`] | what goes along while reading and writing |
 //! | [`from_str`], [`to_string`], [`from_doc`] | whole documents |
 //! | [`RawElement`], [`metadata`] | subtrees that are kept as they are |
+//! | [`Rare`] | parts that take no room where nothing is said |
 //! | [`identity()`] | root, type, name and UUID of a definition, without a model |
 //! | [`schema`] | declarations as data: docs, schemas, the check for unknown names |
 //! | [`rules`], [`shapes`] | what schemas ask for beyond declarations: single rules, and whole schemas as tables |
@@ -123,6 +124,7 @@
 //! | `bool` as a child | is `<readonly/>` there? | `<readonly/>` |
 //! | `bool` elsewhere, `Option<bool>` | `yes`/`no` | the same; `on_off` for `on`/`off` |
 //! | `Box<T>` inside these | as `T` | as `T` |
+//! | [`Rare<T>`](Rare) around these | as `T` | as `T` |
 //!
 //! Values are `String`, integers, `bool`, `Uuid`, [`derive(XmlEnum)`](derive@XmlEnum) types and whatever implements
 //! [`XmlValue`]. A child or text that is empty counts as absent; an empty *attribute* is a value unless `nonempty` is said.
@@ -203,6 +205,7 @@ mod chars;
 mod doc;
 pub(crate) mod fuzz;
 mod identity;
+mod rare;
 mod raw;
 mod raw_format;
 mod reader;
@@ -218,8 +221,10 @@ mod writer;
 mod tests;
 
 pub use crate::describe_xml as describe;
+pub use crate::nothing;
 pub use doc::{AttributeRef, Children, Doc, DocOptions, Element, Limits, Position};
 pub use identity::{Identity, identity};
+pub use rare::{Nothing, Rare};
 pub use raw::{KeptElement, RawAttribute, RawElement, RawNode, expect_root, metadata};
 pub use reader::{
     At, Finding, FormatFn, ParseFn, ReadFn, Reader, error_at, error_with, invalid_value, missing, read,

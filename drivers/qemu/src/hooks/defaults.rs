@@ -223,7 +223,7 @@ impl QemuHooks<'_> {
             }
         }
         if implied.balloon && domain.devices.memballoon.is_none() {
-            domain.devices.memballoon = Some(Memballoon::new(MemballoonModel::Virtio));
+            domain.devices.memballoon = Some(Box::new(Memballoon::new(MemballoonModel::Virtio)));
         }
         if implied.usb_input && !domain.devices.graphics.is_empty() {
             let tablet = domain
@@ -498,11 +498,11 @@ fn q35_devices(domain: &mut Domain, guest: Guest<'_>) {
             eim: Some(true),
             ..IommuDriver::default()
         };
-        domain.devices.iommu = Some(Iommu {
+        domain.devices.iommu = Some(Box::new(Iommu {
             model: IommuModel::Intel,
             driver: Some(driver),
             ..Iommu::default()
-        });
+        }));
     }
 }
 

@@ -4,7 +4,7 @@ use virt_conf::domain::Domain;
 use virt_conf::domain::features::Smm;
 use virt_conf::domain::normalize::NormalizeFlags;
 use virt_conf::domain::os::{
-    FirmwareFeature, FirmwareFeatureName, FirmwareType, Loader, LoaderType, NvramImage, NvramSource,
+    FirmwareFeature, FirmwareFeatureName, FirmwareType, LoaderType, NvramImage, NvramSource,
 };
 use virt_conf::domain::security::LaunchSecurity;
 use virt_conf::domain::storage::{StorageFormat, StorageLocation};
@@ -56,7 +56,7 @@ impl QemuHooks<'_> {
             domain
                 .os
                 .loader
-                .get_or_insert_with(Loader::default)
+                .get_or_insert_default()
                 .format
                 .get_or_insert(StorageFormat::Raw);
         }
@@ -105,7 +105,7 @@ impl QemuHooks<'_> {
 
     fn matching(&self, domain: &Domain, guest: Guest<'_>) -> Option<&Descriptor> {
         let loader = domain.os.loader.as_ref();
-        let needs: &[Feature] = match &domain.launch_security {
+        let needs: &[Feature] = match domain.launch_security.as_deref() {
             Some(LaunchSecurity::Sev(sev)) if sev.policy & 4 != 0 => &[Feature::AmdSevEs],
             Some(LaunchSecurity::Sev(_)) => &[Feature::AmdSev],
             Some(LaunchSecurity::SevSnp(_)) => &[Feature::AmdSevSnp],
@@ -154,7 +154,7 @@ impl QemuHooks<'_> {
         if !flash || loader.read_only != Some(true) || loader.stateless == Some(true) {
             return;
         }
-        let nvram = domain.os.nvram.get_or_insert_with(NvramImage::default);
+        let nvram = domain.os.nvram.get_or_insert_default();
         if nvram.source != NvramSource::None {
             nvram.format = nvram.format.or(loader.format);
             let empty = match &nvram.source {
@@ -199,15 +199,15 @@ fn enable(domain: &mut Domain, found: &Descriptor) -> Result<()> {
             executable,
             nvram_template,
         } => {
-            let loader = domain.os.loader.get_or_insert_with(Loader::default);
+            let loader = domain.os.loader.get_or_insert_default();
             loader.kind = Some(LoaderType::Pflash);
             loader.read_only = Some(true);
             loader.format = Some(format(&executable.format)?);
             loader.path = Some(executable.filename.clone());
             if *mode == FlashMode::Split {
                 let loader_format = loader.format;
-                if domain.os.nvram.as_ref().is_none_or(is_local) {
-                    let nvram = domain.os.nvram.get_or_insert_with(NvramImage::default);
+                if domain.os.nvram.as_deref().is_none_or(is_local) {
+                    let nvram = domain.os.nvram.get_or_insert_default();
                     nvram.template_format = match nvram_template {
                         Some(template) if !template.format.is_empty() => Some(format(&template.format)?),
                         _ => loader_format,
@@ -218,9 +218,9 @@ fn enable(domain: &mut Domain, found: &Descriptor) -> Result<()> {
                 }
             }
         }
-        Mapping::Kernel(filename) => domain.os.kernel = Some(filename.clone()),
+        Mapping::Kernel(filename) => domain.os.kernel = Some(filename.clone()).into(),
         Mapping::Memory(filename) => {
-            let loader = domain.os.loader.get_or_insert_with(Loader::default);
+            let loader = domain.os.loader.get_or_insert_default();
             loader.kind = Some(LoaderType::Rom);
             loader.path = Some(filename.clone());
         }
@@ -228,7 +228,7 @@ fn enable(domain: &mut Domain, found: &Descriptor) -> Result<()> {
     if found.has(Feature::RequiresSmm) {
         let features = domain.features.get_or_insert_with(Box::default);
         features.smm.get_or_insert(Smm::default()).on = true;
-        domain.os.loader.get_or_insert_with(Loader::default).secure = Some(true);
+        domain.os.loader.get_or_insert_default().secure = Some(true);
     }
     if domain.os.firmware.is_none() {
         domain.os.firmware = found.interfaces.iter().find_map(|interface| match interface {
@@ -259,7 +259,7 @@ fn enable(domain: &mut Domain, found: &Descriptor) -> Result<()> {
             name: FirmwareFeatureName::SecureBoot,
             enabled,
         });
-        domain.os.firmware_features = features;
+        domain.os.firmware_features = features.into();
     }
     Ok(())
 }
@@ -280,7 +280,7 @@ fn legacy(domain: &mut Domain) {
     loader.format.get_or_insert(StorageFormat::Raw);
     if let Some((_, variables)) = known {
         loader.read_only = Some(true);
-        let nvram = domain.os.nvram.get_or_insert_with(NvramImage::default);
+        let nvram = domain.os.nvram.get_or_insert_default();
         if nvram.template.is_none() {
             nvram.template = Some((*variables).to_owned());
             nvram.template_format = Some(StorageFormat::Raw);

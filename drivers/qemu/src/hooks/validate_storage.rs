@@ -48,7 +48,7 @@ pub(super) fn chain(disk: &Disk, guest: Guest<'_>) -> Result<()> {
         let format = Some(behind.format.kind);
         image(
             &behind.source,
-            behind.source.encryption.as_ref(),
+            behind.source.encryption.as_deref(),
             format,
             behind.format.metadata_cache,
             guest,

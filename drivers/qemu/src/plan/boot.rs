@@ -303,7 +303,7 @@ impl Builder<'_> {
             ("-dtb", &os.dtb),
         ];
         for (option, value) in files {
-            if let Some(value) = value {
+            if let Some(value) = &**value {
                 self.command.option(option, value.as_str());
             }
         }

@@ -131,7 +131,7 @@ impl Builder<'_> {
     fn controller_device(&self, controller: &Controller) -> Result<Option<Props>> {
         let id = alias(&controller.info)?;
         let no_driver = ControllerDriver::default();
-        let driver = controller.driver.as_ref().unwrap_or(&no_driver);
+        let driver = controller.driver.as_deref().unwrap_or(&no_driver);
         Ok(Some(match &controller.kind {
             ControllerKind::Scsi { model, .. } => self.scsi_device(controller, *model, driver, id)?,
             ControllerKind::VirtioSerial {

@@ -22,7 +22,7 @@ impl Builder<'_> {
             match &source.device {
                 HostdevSource::Pci(device) => {
                     self.zpci(&interface.info)?;
-                    let teaming = interface.teaming.as_ref();
+                    let teaming = interface.teaming.as_deref();
                     let props = self.pci_hostdev(&interface.info, teaming, device, None, None)?;
                     self.device(props)?;
                 }

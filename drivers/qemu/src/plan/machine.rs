@@ -73,7 +73,7 @@ impl Builder<'_> {
                 options.put("loadparm", parameter);
             }
         }
-        match &domain.launch_security {
+        match domain.launch_security.as_deref() {
             Some(LaunchSecurity::Sev(_) | LaunchSecurity::SevSnp(_))
                 if !self.caps.has(Flag::MachineConfidentalGuestSupport) =>
             {

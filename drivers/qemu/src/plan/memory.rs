@@ -81,7 +81,7 @@ impl<'a> Builder<'a> {
     }
 
     fn backing(&self) -> MemoryBacking {
-        self.domain.memory_backing.clone().unwrap_or_default()
+        self.domain.memory_backing.as_deref().cloned().unwrap_or_default()
     }
 
     /// What the machine starts with, in KiB.

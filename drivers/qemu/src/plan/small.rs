@@ -297,7 +297,7 @@ impl Builder<'_> {
     }
 
     pub(super) fn launch_security(&mut self) -> Result<()> {
-        let props = match &self.domain.launch_security {
+        let props = match self.domain.launch_security.as_deref() {
             None => return Ok(()),
             Some(LaunchSecurity::Sev(sev)) => {
                 let file =

@@ -38,7 +38,7 @@ pub fn network(case: &Case, corpus: &Corpus) -> Outcome {
         };
         domain.vcpus.max = 0;
         domain.os.kind.os = OsType::Exe;
-        domain.os.init = Some("/sbin/init".to_owned());
+        domain.os.init = Some("/sbin/init".to_owned()).into();
         let have = openvz::read_network(&corpus.input(case)?, &mut domain)
             .map(|()| domain.format(XmlFlags::INACTIVE));
         Ok(Outcome::of_text(

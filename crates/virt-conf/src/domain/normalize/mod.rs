@@ -229,7 +229,9 @@ pub fn normalize(domain: &mut Domain, hooks: &dyn DomainHooks, cx: &NormalizeCon
     common::normalize_common(domain, hooks, cx)?;
     let addresses = hooks.assign_addresses(domain, cx);
     tolerate(domain, cx, addresses)?;
-    common::check_features(domain, hooks)
+    common::check_features(domain, hooks)?;
+    domain.devices.shrink_to_fit();
+    Ok(())
 }
 
 /// What to do about a driver's failure.

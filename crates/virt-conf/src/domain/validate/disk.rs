@@ -91,8 +91,8 @@ fn chain(disk: &Disk) -> Result<()> {
         one(
             source,
             Some(image.format.kind),
-            source.auth.as_ref(),
-            source.encryption.as_ref(),
+            source.auth.as_deref(),
+            source.encryption.as_deref(),
         )?;
         next = image.backing.as_ref();
     }

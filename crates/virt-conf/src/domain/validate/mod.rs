@@ -105,7 +105,7 @@ pub fn validate_device(domain: &Domain, device: DeviceRef) -> Result<()> {
             .map_or(Ok(()), |video| devices::video(domain, video)),
         DeviceRef::Hostdev(at) => devices.hostdevs.get(at).map_or(Ok(()), devices::hostdev),
         DeviceRef::Memory(at) => devices::memory(domain, at),
-        DeviceRef::Vsock => devices.vsock.as_ref().map_or(Ok(()), devices::vsock),
+        DeviceRef::Vsock => devices.vsock.as_deref().map_or(Ok(()), devices::vsock),
         DeviceRef::Input(at) => devices
             .inputs
             .get(at)
@@ -114,9 +114,9 @@ pub fn validate_device(domain: &Domain, device: DeviceRef) -> Result<()> {
         DeviceRef::Filesystem(at) => devices::filesystem(domain, at),
         DeviceRef::Sound(at) => devices::sound(domain, at),
         DeviceRef::Audio(at) => devices::audio(domain, at),
-        DeviceRef::Iommu => devices.iommu.as_ref().map_or(Ok(()), devices::iommu),
+        DeviceRef::Iommu => devices.iommu.as_deref().map_or(Ok(()), devices::iommu),
         DeviceRef::Tpm(at) => devices.tpms.get(at).map_or(Ok(()), devices::tpm),
-        DeviceRef::Pstore => devices.pstore.as_ref().map_or(Ok(()), devices::pstore),
+        DeviceRef::Pstore => devices.pstore.as_deref().map_or(Ok(()), devices::pstore),
         DeviceRef::Controller(at) => devices.controllers.get(at).map_or(Ok(()), controller),
         DeviceRef::Interface(at) => devices.interfaces.get(at).map_or(Ok(()), interface),
         _ => Ok(()),

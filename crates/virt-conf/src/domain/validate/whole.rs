@@ -557,7 +557,7 @@ fn io_threads(domain: &Domain) -> Result<()> {
 }
 
 fn launch_security(domain: &Domain) -> Result<()> {
-    let Some(LaunchSecurity::SevSnp(snp)) = &domain.launch_security else {
+    let Some(LaunchSecurity::SevSnp(snp)) = domain.launch_security.as_deref() else {
         return Ok(());
     };
     for (name, text, expected) in [

@@ -3,4 +3,5 @@ mod corpus;
 mod derive;
 mod documents;
 mod properties;
+mod rare;
 mod raw;
