@@ -5,15 +5,17 @@
 //! | [`identity`] | what is known of a client: its process, its certificate, its SASL name |
 //! | [`sasl`], [`passwords`] | SASL, and the file of users |
 //! | [`polkit`] | asking polkit about a process |
-//! | tls, dn | the TLS server and the names in certificates (to come) |
+//! | [`tls`], [`dn`] | the TLS server and the names in certificates |
 //!
 //! [`Negotiation`] is one client's way through the procedures that are allowed before authentication. Whatever goes
 //! wrong there, the client hears "authentication failed" and the log the reason.
 
+pub mod dn;
 pub mod identity;
 pub mod passwords;
 pub mod polkit;
 pub mod sasl;
+pub mod tls;
 
 use std::path::PathBuf;
 use std::sync::Arc;

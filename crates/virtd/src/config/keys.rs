@@ -174,7 +174,7 @@ keys! { for role;
         /// The distinguished names of the clients that may connect. * stands for any text, ? for one character. An
         /// empty list lets nobody in; not set, every client with a good certificate may connect.
         tls_allowed_dn_list: Option<Vec<String>> = None, Network, Reload,
-            sample "[ \"CN=admin,O=Example,C=GB\", \"CN=*,O=Example,C=GB\" ]";
+            sample "[ \"C=GB,O=Example,CN=admin\", \"C=GB,O=Example,OU=operators,CN=*\" ]";
         /// The versions of TLS in the syntax of GnuTLS: NORMAL and SECURE…, :-VERS-ALL, :+VERS-TLS1.2, :-VERS-TLS1.2 …
         /// are understood. Other words are refused when TLS is used: there is nothing weaker to switch on.
         tls_priority: Option<String> = None, Network, Reload, sample "\"NORMAL\"";
