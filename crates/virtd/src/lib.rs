@@ -8,5 +8,6 @@ pub mod admin;
 pub mod auth;
 pub mod config;
 pub mod logging;
+pub mod metrics;
 pub mod pattern;
 pub mod service;

@@ -105,6 +105,13 @@ impl DaemonName {
         }
     }
 
+    /// Every name under which the program may be installed.
+    pub fn installed() -> impl Iterator<Item = &'static str> {
+        ["libvirtd", "virtproxyd"]
+            .into_iter()
+            .chain(modular().map(|(name, _)| name))
+    }
+
     /// Whether all drivers live here.
     pub fn is_monolithic(&self) -> bool {
         self.hosts == Hosts::All
