@@ -3,13 +3,15 @@
 //! A driver holds [`HostServices`] and never sees who is behind it: in a plugin a bridge over the waist, for a built-in
 //! driver the same, in tests a fake. [`Host`] is what the hosting side implements.
 
+use std::collections::BTreeMap;
 use std::os::fd::BorrowedFd;
 use std::sync::Arc;
 use std::time::Duration;
 
-use virt_util::Result;
+use parking_lot::Mutex;
 use virt_util::time::Deadline;
 use virt_util::typed_param::TypedParams;
+use virt_util::{ErrorCode, Result, VirtError};
 
 use crate::access::Permission;
 use crate::call::{CallContext, CallReply, Caller, Identity, OutgoingCall};
@@ -138,6 +140,57 @@ pub struct Claim {
     pub owner: String,
 }
 
+/// Who holds what of the things that only one may use: a host's books for [`Host::claim`] and its companions.
+#[derive(Debug, Default)]
+pub struct Claims {
+    /// Held for looking only.
+    held: Mutex<BTreeMap<(u32, String), String>>,
+}
+
+impl Claims {
+    /// [`Host::claim`].
+    pub fn claim(&self, kind: ClaimKind, key: &str, owner: &str) -> Result<()> {
+        let mut held = self.held.lock();
+        match held.get(&(kind.number(), key.to_owned())) {
+            Some(holder) if holder != owner => Err(VirtError::new(
+                ErrorCode::OPERATION_INVALID,
+                format_args!("'{key}' is in use by {holder}"),
+            )),
+            _ => {
+                held.insert((kind.number(), key.to_owned()), owner.to_owned());
+                Ok(())
+            }
+        }
+    }
+
+    /// [`Host::release`].
+    pub fn release(&self, kind: ClaimKind, key: &str, owner: &str) -> Result<()> {
+        let mut held = self.held.lock();
+        let full = (kind.number(), key.to_owned());
+        match held.get(&full) {
+            Some(holder) if holder == owner => {
+                held.remove(&full);
+                Ok(())
+            }
+            _ => Err(VirtError::invalid_arg(format_args!(
+                "'{key}' is not held by {owner}"
+            ))),
+        }
+    }
+
+    /// [`Host::claims`].
+    pub fn list(&self, kind: ClaimKind) -> Vec<Claim> {
+        let held = self.held.lock();
+        held.iter()
+            .filter(|((number, _), _)| *number == kind.number())
+            .map(|((_, key), owner)| Claim {
+                key: key.clone(),
+                owner: owner.clone(),
+            })
+            .collect()
+    }
+}
+
 /// A connection that a driver opened through its host. Closed when the last clone goes.
 pub trait OpenedConnection: Caller {
     /// Whether the connection still stands.
@@ -154,6 +207,17 @@ pub trait OpenedConnection: Caller {
 
     /// What is known of a procedure without calling it.
     fn supports(&self, program: u32, procedure: u32) -> Supports;
+
+    /// Closes now, whatever calls still run: what hangs on the connection is rolled back. Once is enough; dropping the
+    /// last clone does it too.
+    fn close(&self) -> Result<()> {
+        Ok(())
+    }
+
+    /// The driver that answers, by name; empty where nobody knows.
+    fn driver_name(&self) -> &str {
+        ""
+    }
 }
 
 bitflags::bitflags! {
@@ -221,7 +285,7 @@ pub trait Host: Send + Sync {
     #[doc(hidden)]
     fn request_credentials(&self, auth: u64, questions: &[CredentialRequest]) -> Result<Vec<String>> {
         let _ = (auth, questions);
-        Err(virt_util::VirtError::no_support("credentials by number"))
+        Err(VirtError::no_support("credentials by number"))
     }
 }
 

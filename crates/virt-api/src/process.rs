@@ -9,11 +9,10 @@ use crate::config::{self, Aliases, ClientConfig};
 use crate::driver::{CONNECT_NO_ALIASES, CONNECT_RO, InitContext};
 use crate::event_loop;
 use crate::host::{
-    AuthMode, Claim, ClaimKind, CredentialSource, HandleCallback, HandleEvents, Host, LogRecord, NestedOpen,
-    OpenedConnection, TimeoutCallback,
+    AuthMode, Claim, ClaimKind, Claims, CredentialSource, HandleCallback, HandleEvents, Host, LogRecord,
+    NestedOpen, OpenedConnection, TimeoutCallback,
 };
 use crate::plugin::{Entry, Manifest, OpenRequest, Registry, Role, SearchPath};
-use crate::protocol::table::DriverKind;
 use crate::routing::{OpenSecondary, Router};
 use parking_lot::Mutex;
 use std::any::TypeId;
@@ -322,26 +321,13 @@ fn unreachable_daemon(registry: &Registry, text: &str, uri: &Uri, known: Option<
     }
 }
 
-fn kind_name(kind: DriverKind) -> &'static str {
-    match kind {
-        DriverKind::Hypervisor => "hypervisor",
-        DriverKind::Network => "network",
-        DriverKind::Interface => "interface",
-        DriverKind::Storage => "storage",
-        DriverKind::NodeDevice => "node-device",
-        DriverKind::Nwfilter => "nwfilter",
-        DriverKind::Secret => "secret",
-        DriverKind::Admin => "admin",
-    }
-}
-
 /// An embedded hypervisor shares its root with the other embedded drivers.
 fn open_secondary(registry: Weak<Registry>, uri: Uri, request: OpenRequest) -> OpenSecondary {
     Box::new(move |kind| {
         let Some(registry) = registry.upgrade() else {
             return Ok(None);
         };
-        let wanted = kind_name(kind);
+        let wanted = kind.name();
         let found = registry
             .drivers()
             .into_iter()
@@ -365,8 +351,7 @@ fn open_secondary(registry: Weak<Registry>, uri: Uri, request: OpenRequest) -> O
 /// What this process offers its drivers.
 #[derive(Default)]
 struct ProcessHost {
-    /// Held for looking only.
-    claims: Mutex<BTreeMap<(u32, String), String>>,
+    claims: Claims,
 }
 
 impl Host for ProcessHost {
@@ -429,42 +414,15 @@ impl Host for ProcessHost {
     }
 
     fn claim(&self, kind: ClaimKind, key: &str, owner: &str) -> Result<()> {
-        let mut claims = self.claims.lock();
-        match claims.get(&(kind.number(), key.to_owned())) {
-            Some(holder) if holder != owner => Err(VirtError::new(
-                ErrorCode::OPERATION_INVALID,
-                format_args!("'{key}' is in use by {holder}"),
-            )),
-            _ => {
-                claims.insert((kind.number(), key.to_owned()), owner.to_owned());
-                Ok(())
-            }
-        }
+        self.claims.claim(kind, key, owner)
     }
 
     fn release(&self, kind: ClaimKind, key: &str, owner: &str) -> Result<()> {
-        let mut claims = self.claims.lock();
-        let full = (kind.number(), key.to_owned());
-        match claims.get(&full) {
-            Some(holder) if holder == owner => {
-                claims.remove(&full);
-                Ok(())
-            }
-            _ => Err(VirtError::invalid_arg(format_args!(
-                "'{key}' is not held by {owner}"
-            ))),
-        }
+        self.claims.release(kind, key, owner)
     }
 
     fn claims(&self, kind: ClaimKind) -> Result<Vec<Claim>> {
-        let claims = self.claims.lock();
-        let of_kind = claims.iter().filter(|((number, _), _)| *number == kind.number());
-        Ok(of_kind
-            .map(|((_, key), owner)| Claim {
-                key: key.clone(),
-                owner: owner.clone(),
-            })
-            .collect())
+        Ok(self.claims.list(kind))
     }
 
     /// Nothing exits here for lack of work.

@@ -51,6 +51,18 @@ impl Router {
         &self.primary
     }
 
+    /// The connection that answers a procedure, if that is known without opening one.
+    pub fn peek(&self, program: u32, procedure: u32) -> Option<&Arc<dyn OpenedConnection>> {
+        if self.open_secondary.is_none() {
+            return Some(&self.primary);
+        }
+        let kind = table::procedure(program, procedure)?.on;
+        match SECONDARY.iter().position(|known| *known == kind) {
+            Some(at) => self.slots.get(at)?.get(),
+            None => Some(&self.primary),
+        }
+    }
+
     /// The connection that answers a procedure.
     pub fn route(&self, program: u32, procedure: u32) -> Result<&Arc<dyn OpenedConnection>> {
         let Some(open) = &self.open_secondary else {
@@ -122,6 +134,20 @@ impl OpenedConnection for Router {
             Ok(connection) => connection.supports(program, procedure),
             Err(_) => Supports::empty(),
         }
+    }
+
+    fn close(&self) -> Result<()> {
+        let mut closed = self.primary.close();
+        for slot in self.slots.iter().filter_map(OnceCell::get) {
+            if !Arc::ptr_eq(slot, &self.primary) {
+                closed = closed.and(slot.close());
+            }
+        }
+        closed
+    }
+
+    fn driver_name(&self) -> &str {
+        self.primary.driver_name()
     }
 }
 

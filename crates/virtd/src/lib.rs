@@ -7,7 +7,11 @@
 pub mod admin;
 pub mod auth;
 pub mod config;
+pub mod daemon;
+pub mod host;
 pub mod logging;
 pub mod metrics;
+pub mod options;
 pub mod pattern;
+pub mod server;
 pub mod service;

@@ -258,6 +258,14 @@ impl OpenedConnection for ConnectionHandle {
     fn supports(&self, program: u32, procedure: u32) -> Supports {
         Supports::from_bits_truncate(self.connection.supports(program, procedure))
     }
+
+    fn close(&self) -> Result<()> {
+        result(self.connection.close())
+    }
+
+    fn driver_name(&self) -> &str {
+        &self.driver
+    }
 }
 
 impl std::fmt::Debug for ConnectionHandle {

@@ -99,6 +99,22 @@ pub enum DriverKind {
     Admin,
 }
 
+impl DriverKind {
+    /// Its name, as manifests have it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Hypervisor => "hypervisor",
+            Self::Network => "network",
+            Self::Interface => "interface",
+            Self::Storage => "storage",
+            Self::NodeDevice => "node-device",
+            Self::Nwfilter => "nwfilter",
+            Self::Secret => "secret",
+            Self::Admin => "admin",
+        }
+    }
+}
+
 /// Who answers a procedure.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Owner {

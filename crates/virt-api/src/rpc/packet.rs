@@ -258,10 +258,22 @@ impl PacketWriter {
         patch_length(&mut bytes)?;
         Ok(bytes)
     }
+
+    /// The bytes of the packet up to a payload of `payload` bytes, which the caller sends behind it.
+    pub fn finish_before(self, payload: usize) -> Result<Vec<u8>> {
+        let mut bytes = self.out.into_bytes();
+        let length = bytes.len().saturating_add(payload);
+        put_length(&mut bytes, length)?;
+        Ok(bytes)
+    }
 }
 
 fn patch_length(bytes: &mut [u8]) -> Result<()> {
     let length = bytes.len();
+    put_length(bytes, length)
+}
+
+fn put_length(bytes: &mut [u8], length: usize) -> Result<()> {
     match (u32::try_from(length), bytes.first_chunk_mut::<LENGTH_SIZE>()) {
         (Ok(wire), Some(word)) if length <= PACKET_MAX + LENGTH_SIZE => {
             *word = wire.to_be_bytes();

@@ -1,0 +1,453 @@
+//! What the daemon offers its drivers, and the way from a URI to one of them.
+//!
+//! Inside the daemon a URI without a host means a driver of this process. Only where none serves it, and the daemon
+//! is one of several (`virtd --driver qemu`), the `remote` driver carries it to the others; the daemon of all drivers
+//! never asks itself that way.
+
+use std::os::fd::BorrowedFd;
+use std::sync::{Arc, OnceLock, Weak};
+use std::time::Duration;
+
+use virt_api::call::Identity;
+use virt_api::driver::{CONNECT_RO, InitContext};
+use virt_api::event_loop;
+use virt_api::host::{
+    AuthMode, Claim, ClaimKind, Claims, HandleCallback, HandleEvents, Host, LogRecord, NestedOpen,
+    OpenedConnection, TimeoutCallback,
+};
+use virt_api::plugin::{Manifest, OpenRequest, Registry, Role, SearchPath};
+use virt_api::protocol::table::DriverKind;
+use virt_api::routing::{OpenSecondary, Router};
+use virt_util::time::Deadline;
+use virt_util::typed_param::TypedParams;
+use virt_util::uri::Uri;
+use virt_util::{ErrorCode, Result, VirtError};
+
+use crate::logging::Logger;
+use crate::server::Scope;
+use crate::service::inhibit::Inhibitions;
+
+/// The driver that leads to other daemons.
+const REMOTE: &str = "remote";
+
+/// How the daemon runs its drivers.
+#[derive(Clone, Debug)]
+pub struct HostConfig {
+    /// For the whole machine, rather than for one user.
+    pub privileged: bool,
+    /// The drivers of this daemon; empty for all that are installed.
+    pub drivers: Vec<String>,
+    /// A folder in which everything lies, instead of the machine's own.
+    pub root: Option<String>,
+    /// Where plugins are.
+    pub search: SearchPath,
+}
+
+/// A client that opens a connection.
+#[derive(Debug)]
+pub struct OpenFor<'a> {
+    /// The URI; `None` asks for whatever there is.
+    pub name: Option<&'a str>,
+    /// libvirt's connect flags.
+    pub flags: u32,
+    /// Who opens.
+    pub identity: Identity,
+    /// The client may only look.
+    pub read_only: bool,
+    /// What its socket leads to.
+    pub scope: &'a Scope,
+}
+
+/// Decides what clients may do: see [`Host::check_acl`].
+pub trait AccessCheck: Send + Sync {
+    /// Whether anything is checked at all.
+    fn enforced(&self) -> bool;
+
+    /// Whether `identity` may do `permission` on the object with these attributes.
+    fn check(
+        &self,
+        identity: &Identity,
+        program: u32,
+        procedure: u32,
+        permission: &str,
+        object: &str,
+        attributes: &TypedParams,
+    ) -> Result<bool>;
+}
+
+/// The daemon, seen from its drivers.
+pub struct DaemonHost {
+    config: HostConfig,
+    registry: OnceLock<Arc<Registry>>,
+    claims: Claims,
+    inhibitions: Inhibitions,
+    /// Where drivers' messages go; without one they join the process's.
+    logger: Option<Arc<Logger>>,
+    access: OnceLock<Arc<dyn AccessCheck>>,
+}
+
+impl DaemonHost {
+    /// A host whose drivers are found, and none of them started yet.
+    pub fn new(config: HostConfig, logger: Option<Arc<Logger>>) -> Arc<Self> {
+        let host = Arc::new(Self {
+            config,
+            registry: OnceLock::new(),
+            claims: Claims::default(),
+            inhibitions: Inhibitions::new(),
+            logger,
+            access: OnceLock::new(),
+        });
+        let context = InitContext {
+            privileged: host.config.privileged,
+            monolithic: host.config.drivers.is_empty(),
+            inside_daemon: true,
+            root: host.config.root.clone(),
+            ext: TypedParams::new(),
+        };
+        let seen: Arc<dyn Host> = Arc::new(HostOf(Arc::downgrade(&host)));
+        let registry = Arc::new(Registry::new(seen, context, &host.config.search));
+        host.registry.get_or_init(|| registry);
+        host
+    }
+
+    /// The drivers that are installed.
+    pub fn registry(&self) -> &Arc<Registry> {
+        // Set by `new`, before anybody sees the host.
+        self.registry
+            .get_or_init(|| unreachable!("a host is made with its registry"))
+    }
+
+    /// Puts the access policy in place. Once, before the first client.
+    pub fn set_access(&self, access: Arc<dyn AccessCheck>) {
+        if self.access.set(access).is_err() {
+            tracing::error!("the access policy was set twice; the first one stays");
+        }
+    }
+
+    /// What keeps the daemon from ending for lack of work.
+    pub fn inhibitions(&self) -> &Inhibitions {
+        &self.inhibitions
+    }
+
+    /// The drivers of this daemon.
+    pub fn drivers(&self) -> Vec<Manifest> {
+        self.registry()
+            .drivers()
+            .into_iter()
+            .map(|driver| driver.manifest)
+            .filter(|manifest| self.config.drivers.is_empty() || self.config.drivers.contains(&manifest.name))
+            .filter(|manifest| manifest.name != REMOTE)
+            .collect()
+    }
+
+    /// Starts the drivers that keep state on this machine, side by side. Answers when all are up or have failed.
+    pub fn start_drivers(&self) {
+        let stateful = self
+            .drivers()
+            .into_iter()
+            .filter(|manifest| manifest.role == Role::Stateful);
+        let registry = self.registry();
+        std::thread::scope(|scope| {
+            for manifest in stateful {
+                scope.spawn(move || match registry.driver(&manifest.name) {
+                    Ok(_) => tracing::info!("driver '{}' is up", manifest.name),
+                    Err(error) => tracing::error!("driver '{}': {error}", manifest.name),
+                });
+            }
+        });
+    }
+
+    /// Opens a connection for a client.
+    pub fn open(self: &Arc<Self>, open: &OpenFor<'_>) -> Result<(Router, String)> {
+        let drivers = self.in_scope(open.scope);
+        let text = match open.name {
+            Some(name) => name.to_owned(),
+            None => self.probe(&drivers)?,
+        };
+        let unknown = open.flags & !CONNECT_RO & !virt_api::driver::CONNECT_NO_ALIASES;
+        if unknown != 0 {
+            return Err(VirtError::invalid_arg(format_args!(
+                "unsupported flags ({unknown:#x}) in function virConnectOpenInternal"
+            )));
+        }
+        let uri = Uri::parse(&text)?;
+        let Some(manifest) = driver_for(&drivers, &uri) else {
+            return Err(VirtError::new(
+                ErrorCode::NO_CONNECT,
+                format_args!("no connection driver available for {text}"),
+            ));
+        };
+        let request = OpenRequest {
+            uri: text.clone(),
+            flags: if open.read_only { CONNECT_RO } else { 0 },
+            identity: open.identity.clone(),
+            read_only: open.read_only,
+            check_access: self.access.get().is_some_and(|access| access.enforced()),
+            ..OpenRequest::default()
+        };
+        let router = self.connect(manifest, &uri, request)?;
+        Ok((router, text))
+    }
+
+    fn connect(self: &Arc<Self>, manifest: &Manifest, uri: &Uri, request: OpenRequest) -> Result<Router> {
+        let driver = self.registry().driver(&manifest.name)?;
+        let primary: Arc<dyn OpenedConnection> = Arc::new(driver.open(&request)?);
+        // Client drivers serve all kinds themselves or not at all, as in their own process.
+        let secondary = (manifest.role == Role::Stateful).then(|| self.open_secondary(uri, request));
+        Ok(Router::new(primary, secondary))
+    }
+
+    fn in_scope(&self, scope: &Scope) -> Vec<Manifest> {
+        let mut drivers = self.drivers();
+        match scope {
+            Scope::All => {}
+            Scope::Driver(name) => drivers.retain(|manifest| manifest.name == *name),
+            Scope::Admin => drivers.clear(),
+        }
+        drivers
+    }
+
+    /// Asks the drivers for a URI: those first that keep state here.
+    fn probe(&self, drivers: &[Manifest]) -> Result<String> {
+        let (stateful, clients): (Vec<_>, Vec<_>) = drivers
+            .iter()
+            .partition(|manifest| manifest.role == Role::Stateful);
+        for manifest in stateful.into_iter().chain(clients) {
+            let probed = self
+                .registry()
+                .driver(&manifest.name)
+                .and_then(|driver| driver.uri_probe());
+            match probed {
+                Ok(Some(uri)) => return Ok(uri),
+                Ok(None) => {}
+                Err(error) => tracing::warn!("driver '{}': {error}", manifest.name),
+            }
+        }
+        Err(VirtError::new(
+            ErrorCode::NO_CONNECT,
+            "an unnamed URI: none of this daemon's drivers works here without one",
+        ))
+    }
+
+    /// The way to the drivers of other kinds that belong to a hypervisor.
+    fn open_secondary(self: &Arc<Self>, primary: &Uri, request: OpenRequest) -> OpenSecondary {
+        let host = Arc::downgrade(self);
+        let uri = primary.clone();
+        Box::new(move |kind: DriverKind| {
+            let Some(host) = host.upgrade() else {
+                return Ok(None);
+            };
+            let (driver, scheme) = match host.drivers().into_iter().find(|one| one.kind == kind.name()) {
+                Some(manifest) => {
+                    let scheme = manifest
+                        .schemes
+                        .first()
+                        .cloned()
+                        .unwrap_or_else(|| manifest.name.clone());
+                    (manifest.name, scheme)
+                }
+                // Another daemon has it, unless this is the one of all drivers.
+                None if host.leads_elsewhere() => (REMOTE.to_owned(), daemon_scheme(kind).to_owned()),
+                None => return Ok(None),
+            };
+            let mut own = uri.clone();
+            own.scheme = Some(scheme);
+            own.path = if host.config.privileged {
+                "/system"
+            } else {
+                "/session"
+            }
+            .to_owned();
+            let opened = host.registry().driver(&driver)?.open(&OpenRequest {
+                uri: own.to_string(),
+                ..request.clone()
+            })?;
+            let opened: Arc<dyn OpenedConnection> = Arc::new(opened);
+            Ok(Some(opened))
+        })
+    }
+
+    /// Whether there are other daemons to ask.
+    fn leads_elsewhere(&self) -> bool {
+        !self.config.drivers.is_empty()
+            && self
+                .registry()
+                .drivers()
+                .iter()
+                .any(|driver| driver.manifest.name == REMOTE)
+    }
+
+    fn open_nested(self: &Arc<Self>, open: &NestedOpen) -> Result<Arc<dyn OpenedConnection>> {
+        let uri = Uri::parse(&open.uri)?;
+        let mut ext = TypedParams::new();
+        if open.elevated {
+            ext.push("elevated", true);
+        }
+        if open.auth == AuthMode::ConfigOnly {
+            ext.push("auth-config-only", true);
+        }
+        let request = OpenRequest {
+            uri: open.uri.clone(),
+            flags: open.flags,
+            deadline: open.deadline,
+            identity: open.identity.clone(),
+            ext,
+            ..OpenRequest::default()
+        };
+        let local = uri.transport().is_none() && uri.server.is_none();
+        let drivers = self.drivers();
+        let client = |manifest: &&Manifest| local || manifest.role == Role::Client;
+        if uri.transport().is_none()
+            && let Some(manifest) = driver_for(&drivers, &uri).filter(client)
+        {
+            return Ok(Arc::new(self.connect(manifest, &uri, request)?));
+        }
+        if local && !self.leads_elsewhere() {
+            return Err(VirtError::new(
+                ErrorCode::NO_CONNECT,
+                format_args!("no connection driver available for {}", open.uri),
+            ));
+        }
+        Ok(Arc::new(self.registry().driver(REMOTE)?.open(&request)?))
+    }
+
+    /// Tells every driver that runs; failures are logged.
+    pub fn for_each_driver(
+        &self,
+        what: &str,
+        tell: impl Fn(&virt_api::plugin::DriverHandle) -> Result<()> + Sync,
+    ) {
+        let tell = &tell;
+        std::thread::scope(|scope| {
+            for driver in self.registry().loaded() {
+                scope.spawn(move || {
+                    if let Err(error) = tell(&driver) {
+                        tracing::error!("driver '{}', {what}: {error}", driver.name());
+                    }
+                });
+            }
+        });
+    }
+
+    /// Reads the drivers' configuration again.
+    pub fn reload(&self) {
+        self.for_each_driver("reload", |driver| driver.reload());
+    }
+
+    /// Lets the drivers end what they do.
+    pub fn shut_down(&self, deadline: Deadline) {
+        self.for_each_driver("shutdown", |driver| driver.shutdown_prepare());
+        self.for_each_driver("shutdown", |driver| driver.shutdown_wait(deadline));
+    }
+}
+
+impl std::fmt::Debug for DaemonHost {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "DaemonHost({:?})", self.config)
+    }
+}
+
+fn driver_for<'a>(drivers: &'a [Manifest], uri: &Uri) -> Option<&'a Manifest> {
+    let scheme = uri.driver()?;
+    drivers.iter().find(|manifest| {
+        manifest
+            .schemes
+            .iter()
+            .any(|known| known.eq_ignore_ascii_case(scheme))
+    })
+}
+
+/// The scheme by which libvirt's own daemon for a kind is reached.
+fn daemon_scheme(kind: DriverKind) -> &'static str {
+    match kind {
+        DriverKind::NodeDevice => "nodedev",
+        other => other.name(),
+    }
+}
+
+/// What a driver holds of the host.
+struct HostOf(Weak<DaemonHost>);
+
+impl HostOf {
+    fn host(&self) -> Result<Arc<DaemonHost>> {
+        self.0
+            .upgrade()
+            .ok_or_else(|| VirtError::new(ErrorCode::OPERATION_ABORTED, "the daemon is gone"))
+    }
+}
+
+impl Host for HostOf {
+    fn log(&self, record: &LogRecord) {
+        if let Some(logger) = self.0.upgrade().and_then(|host| host.logger.clone()) {
+            return logger.log(record);
+        }
+        let (target, message) = (&record.target, &record.message);
+        match record.priority {
+            0 | 1 => tracing::debug!(driver_target = %target, "{message}"),
+            2 => tracing::info!(driver_target = %target, "{message}"),
+            3 => tracing::warn!(driver_target = %target, "{message}"),
+            _ => tracing::error!(driver_target = %target, "{message}"),
+        }
+    }
+
+    fn open_connection(&self, open: &NestedOpen) -> Result<Arc<dyn OpenedConnection>> {
+        self.host()?.open_nested(open)
+    }
+
+    fn add_handle(&self, fd: BorrowedFd<'_>, events: HandleEvents, callback: HandleCallback) -> Result<i32> {
+        event_loop::current()?.add_handle(fd, events, callback)
+    }
+
+    fn update_handle(&self, watch: i32, events: HandleEvents) -> Result<()> {
+        event_loop::current()?.update_handle(watch, events)
+    }
+
+    fn remove_handle(&self, watch: i32) -> Result<()> {
+        event_loop::current()?.remove_handle(watch)
+    }
+
+    fn add_timeout(&self, interval: Option<Duration>, callback: TimeoutCallback) -> Result<i32> {
+        event_loop::current()?.add_timeout(interval, callback)
+    }
+
+    fn update_timeout(&self, timer: i32, interval: Option<Duration>) -> Result<()> {
+        event_loop::current()?.update_timeout(timer, interval)
+    }
+
+    fn remove_timeout(&self, timer: i32) -> Result<()> {
+        event_loop::current()?.remove_timeout(timer)
+    }
+
+    fn check_acl(
+        &self,
+        identity: &Identity,
+        program: u32,
+        procedure: u32,
+        permission: &str,
+        object: &str,
+        attributes: &TypedParams,
+    ) -> Result<bool> {
+        match self.host()?.access.get() {
+            Some(access) => access.check(identity, program, procedure, permission, object, attributes),
+            None => Ok(true),
+        }
+    }
+
+    fn claim(&self, kind: ClaimKind, key: &str, owner: &str) -> Result<()> {
+        self.host()?.claims.claim(kind, key, owner)
+    }
+
+    fn release(&self, kind: ClaimKind, key: &str, owner: &str) -> Result<()> {
+        self.host()?.claims.release(kind, key, owner)
+    }
+
+    fn claims(&self, kind: ClaimKind) -> Result<Vec<Claim>> {
+        Ok(self.host()?.claims.list(kind))
+    }
+
+    fn inhibit(&self, inhibited: bool) {
+        if let Ok(host) = self.host() {
+            host.inhibitions.change(inhibited);
+        }
+    }
+}

@@ -1,0 +1,65 @@
+//! The command line: libvirtd's options, and a few of ours.
+
+use std::path::PathBuf;
+
+use clap::Parser;
+
+/// What the daemon was told when it was started.
+#[derive(Clone, Debug, Parser)]
+#[command(
+    about = "Manages virtual machines and serves them to libvirt's clients",
+    long_about = None,
+    disable_version_flag = true
+)]
+pub struct Options {
+    /// Say more in the log
+    #[arg(short, long)]
+    pub verbose: bool,
+    /// Run in the background, and write a pid file
+    #[arg(short, long)]
+    pub daemon: bool,
+    /// Listen for network connections
+    #[arg(short, long)]
+    pub listen: bool,
+    /// End after so many seconds without clients and without anything that needs the daemon
+    #[arg(short, long, value_name = "SECONDS", value_parser = clap::value_parser!(u32).range(1..))]
+    pub timeout: Option<u32>,
+    /// The configuration file
+    #[arg(short = 'f', long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// The pid file
+    #[arg(short, long, value_name = "FILE")]
+    pub pid_file: Option<PathBuf>,
+    /// Serve this driver alone, as libvirt's modular daemons do; may be given several times
+    #[arg(long, value_name = "NAME")]
+    pub driver: Vec<String>,
+    /// Answer on the sockets of libvirt's modular daemons too
+    #[arg(long)]
+    pub modular: bool,
+    /// A folder in which everything lies instead of the machine's own: configuration, sockets, guests
+    #[arg(long, value_name = "FOLDER")]
+    pub root: Option<PathBuf>,
+    /// Show the version
+    #[arg(short = 'V', long)]
+    pub version: bool,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn options_are_libvirtds() {
+        Options::command().debug_assert();
+        let options =
+            Options::try_parse_from(["libvirtd", "-d", "-l", "-v", "-f", "a", "-p", "b", "-t", "30"])
+                .unwrap();
+        assert!(options.daemon && options.listen && options.verbose);
+        assert_eq!(options.timeout, Some(30));
+        let options =
+            Options::try_parse_from(["libvirtd", "--timeout=120", "--pid-file", "x", "--config=y"]).unwrap();
+        assert_eq!((options.timeout, options.pid_file), (Some(120), Some("x".into())));
+        assert!(Options::try_parse_from(["libvirtd", "--timeout=0"]).is_err());
+    }
+}

@@ -1,0 +1,351 @@
+//! The server: sockets, clients, calls, workers.
+//!
+//! ```text
+//!   listener ──> Session (a task) ──> dispatch ──> own        what the daemon answers
+//!                   │   ▲                     ├──> a driver   on this thread, if that is quick
+//!                   │   └──── Outbox <────────┴──> Workers ──> a driver
+//!                   └──> ServedStream <──────────────┘
+//! ```
+//!
+//! All input and output is on one thread with a runtime; everything that may wait is in [`workers`]. Answers are written
+//! by whoever has them ([`outbox`]). One client is one [`Session`] and one connection behind the waist.
+//!
+//! Start at [`Server::welcome`] for what happens to a client, at `dispatch` for what happens to a call.
+
+mod dispatch;
+mod events;
+mod hello;
+mod ledger;
+mod listener;
+mod outbox;
+mod own;
+mod peer;
+mod session;
+mod settings;
+mod socket;
+mod stream;
+mod workers;
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use parking_lot::{Mutex, RwLock};
+use tokio::runtime::Handle;
+use tokio::sync::Notify;
+use virt_api::protocol::table::{Class, Procedure};
+use virt_api::routing::Router;
+use virt_util::{ErrorCode, Result, VirtError};
+
+pub use ledger::{CallCounts, DURATION_BOUNDS_MICROS, Ledger};
+pub use listener::{Listener, Place, Scope, bind_unix};
+pub use session::{Ending, Session};
+pub use settings::Settings;
+pub use workers::WorkerCounts;
+
+use crate::host::DaemonHost;
+use dispatch::RunningCall;
+use workers::Workers;
+
+/// How often lost calls are looked for.
+const CLOCK: Duration = Duration::from_secs(1);
+
+/// A connection that a client has open.
+pub(crate) struct Opened {
+    pub(crate) router: Router,
+    pub(crate) uri: String,
+}
+
+/// Answers the calls of the administration program.
+pub trait AdminProgram: Send + Sync {
+    /// Answers one call from its arguments in XDR, in a worker.
+    fn call(&self, session: &Arc<Session>, procedure: &'static Procedure, args: &[u8]) -> Result<Vec<u8>>;
+}
+
+/// Everything that serves clients.
+pub struct Server {
+    settings: Arc<ArcSwap<Settings>>,
+    host: Arc<DaemonHost>,
+    runtime: Handle,
+    workers: Workers,
+    /// Held for looking.
+    sessions: RwLock<BTreeMap<u64, Arc<Session>>>,
+    listeners: RwLock<Vec<Arc<Listener>>>,
+    ledgers: RwLock<HashMap<String, Arc<Ledger>>>,
+    running: Mutex<BTreeMap<u64, Arc<RunningCall>>>,
+    admin: RwLock<Option<Arc<dyn AdminProgram>>>,
+    next_client: AtomicU64,
+    next_call: AtomicU64,
+    /// Told when a client comes or goes, or the limits change.
+    changed: Notify,
+    stopping: AtomicBool,
+    /// Clients that have not proved yet who they are.
+    anonymous: AtomicUsize,
+    inline: AtomicBool,
+}
+
+impl Server {
+    /// A server without sockets, whose tasks run on `runtime`.
+    pub fn new(settings: Settings, host: Arc<DaemonHost>, runtime: Handle) -> Arc<Self> {
+        let settings = Arc::new(ArcSwap::from_pointee(settings));
+        let server = Arc::new(Self {
+            workers: Workers::new(Arc::clone(&settings)),
+            settings,
+            host,
+            runtime,
+            sessions: RwLock::default(),
+            listeners: RwLock::default(),
+            ledgers: RwLock::default(),
+            running: Mutex::default(),
+            admin: RwLock::default(),
+            next_client: AtomicU64::new(1),
+            next_call: AtomicU64::new(1),
+            changed: Notify::new(),
+            stopping: AtomicBool::new(false),
+            anonymous: AtomicUsize::new(0),
+            inline: AtomicBool::new(true),
+        });
+        server.runtime.spawn(server.workers.watch());
+        server.runtime.spawn(clock(Arc::downgrade(&server)));
+        server
+    }
+
+    /// Lets clients in over `listener`.
+    pub fn listen(self: &Arc<Self>, listener: Listener) -> Arc<Listener> {
+        let listener = Arc::new(listener);
+        self.listeners.write().push(Arc::clone(&listener));
+        self.runtime.spawn(Arc::clone(self).accept(Arc::clone(&listener)));
+        listener
+    }
+
+    /// The sockets.
+    pub fn listeners(&self) -> Vec<Arc<Listener>> {
+        self.listeners.read().clone()
+    }
+
+    /// The clients, oldest first.
+    pub fn sessions(&self) -> Vec<Arc<Session>> {
+        self.sessions.read().values().cloned().collect()
+    }
+
+    /// The client of that number.
+    pub fn session(&self, id: u64) -> Option<Arc<Session>> {
+        self.sessions.read().get(&id).cloned()
+    }
+
+    /// The limits that hold now.
+    pub fn settings(&self) -> Arc<Settings> {
+        self.settings.load_full()
+    }
+
+    /// Changes limits.
+    pub fn change_settings(&self, change: impl Fn(&mut Settings)) {
+        self.settings.rcu(|settings| {
+            let mut changed = Settings::clone(settings);
+            change(&mut changed);
+            changed
+        });
+        self.changed.notify_waiters();
+    }
+
+    /// What drivers see of the daemon, and the way to them.
+    pub fn host(&self) -> &Arc<DaemonHost> {
+        &self.host
+    }
+
+    /// The pool's numbers.
+    pub fn worker_counts(&self) -> WorkerCounts {
+        self.workers.counts()
+    }
+
+    /// What is known about the drivers that were called.
+    pub fn ledgers(&self) -> Vec<Arc<Ledger>> {
+        self.ledgers.read().values().cloned().collect()
+    }
+
+    /// How many calls run in workers or wait for one.
+    pub fn running(&self) -> usize {
+        self.running.lock().len()
+    }
+
+    /// Puts the administration program in place.
+    pub fn set_admin(&self, admin: Arc<dyn AdminProgram>) {
+        *self.admin.write() = Some(admin);
+    }
+
+    fn admin(&self) -> Option<Arc<dyn AdminProgram>> {
+        self.admin.read().clone()
+    }
+
+    fn workers(&self) -> &Workers {
+        &self.workers
+    }
+
+    fn runtime(&self) -> &Handle {
+        &self.runtime
+    }
+
+    fn running_calls(&self) -> &Mutex<BTreeMap<u64, Arc<RunningCall>>> {
+        &self.running
+    }
+
+    fn next_client_id(&self) -> u64 {
+        self.next_client.fetch_add(1, Ordering::Relaxed)
+    }
+
+    fn next_call_id(&self) -> u64 {
+        self.next_call.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// Whether drivers are ever called on the I/O thread: not where an access check may wait for somebody.
+    fn may_call_inline(&self) -> bool {
+        self.inline.load(Ordering::Relaxed)
+    }
+
+    fn ledger(&self, driver: &str) -> Arc<Ledger> {
+        if let Some(known) = self.ledgers.read().get(driver) {
+            return Arc::clone(known);
+        }
+        Arc::clone(
+            self.ledgers
+                .write()
+                .entry(driver.to_owned())
+                .or_insert_with(|| Ledger::new(driver)),
+        )
+    }
+
+    fn remember(&self, session: &Arc<Session>) {
+        if !session.is_authenticated() {
+            self.anonymous.fetch_add(1, Ordering::Relaxed);
+        }
+        self.sessions.write().insert(session.id(), Arc::clone(session));
+        self.changed.notify_waiters();
+    }
+
+    /// A client has proved who it is.
+    fn known(&self) {
+        self.anonymous.fetch_sub(1, Ordering::Relaxed);
+        self.changed.notify_waiters();
+    }
+
+    fn forget(&self, id: u64) {
+        let gone = self.sessions.write().remove(&id);
+        if let Some(session) = gone
+            && !session.is_authenticated()
+        {
+            self.anonymous.fetch_sub(1, Ordering::Relaxed);
+        }
+        self.changed.notify_waiters();
+    }
+
+    /// Does `what` in a worker.
+    pub fn in_background(&self, what: impl FnOnce() + Send + 'static) {
+        self.workers
+            .submit(virt_api::protocol::table::Priority::High, Box::new(what));
+    }
+
+    /// Waits until nothing has needed the daemon for that long; for ever without a time.
+    pub async fn idle_for(&self, time: Option<Duration>) {
+        let Some(time) = time else {
+            return std::future::pending().await;
+        };
+        let mut inhibitions = self.host.inhibitions().watch();
+        loop {
+            let left = self.changed.notified();
+            tokio::pin!(left);
+            left.as_mut().enable();
+            let busy = *inhibitions.borrow_and_update() > 0 || !self.sessions.read().is_empty();
+            tokio::select! {
+                () = left => {}
+                _ = inhibitions.changed() => {}
+                () = tokio::time::sleep(time), if !busy => return,
+            }
+        }
+    }
+
+    /// Lets nobody in any more, and ends all clients: their calls may finish first, within the time that the settings
+    /// give, and what then still runs is cancelled and answered.
+    pub async fn stop(&self, ending: Ending) {
+        self.stopping.store(true, Ordering::Release);
+        self.changed.notify_waiters();
+        let until = tokio::time::Instant::now() + self.settings().stop_timeout;
+        while self.running() > 0 && tokio::time::Instant::now() < until {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        let left: Vec<Arc<RunningCall>> = self.running.lock().values().cloned().collect();
+        for call in left {
+            call.give_up(VirtError::new(
+                ErrorCode::OPERATION_ABORTED,
+                "the daemon is stopping",
+            ));
+        }
+        for session in self.sessions() {
+            session.end(ending.clone());
+        }
+        while !self.sessions.read().is_empty() && tokio::time::Instant::now() < until + CLOCK {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    }
+
+    /// Waits until another client may come.
+    async fn room(&self) {
+        loop {
+            let left = self.changed.notified();
+            let settings = self.settings();
+            let all = self.sessions.read().len();
+            let anonymous = self.anonymous.load(Ordering::Relaxed);
+            let full = self.stopping.load(Ordering::Acquire)
+                || all >= settings.max_clients
+                || (settings.max_anonymous_clients > 0 && anonymous >= settings.max_anonymous_clients);
+            if !full {
+                return;
+            }
+            left.await;
+        }
+    }
+}
+
+impl std::fmt::Debug for Server {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Server({} clients)", self.sessions.read().len())
+    }
+}
+
+/// Gives up calls that their drivers have lost.
+async fn clock(server: std::sync::Weak<Server>) {
+    loop {
+        tokio::time::sleep(CLOCK).await;
+        let Some(server) = server.upgrade() else { return };
+        let limit = server.settings().lost_worker_after;
+        let lost: Vec<Arc<RunningCall>> = server
+            .running
+            .lock()
+            .values()
+            // What may rightly take long has clocks of its own, in its driver.
+            .filter(|call| !matches!(call.procedure.class, Class::Long | Class::Agent))
+            .filter(|call| call.begun.elapsed() >= limit)
+            .cloned()
+            .collect();
+        for call in lost {
+            let error = VirtError::new(
+                ErrorCode::OPERATION_TIMEOUT,
+                format_args!(
+                    "driver '{}' has not answered {} in {} seconds",
+                    call.ledger.name(),
+                    call.procedure.public_name(),
+                    limit.as_secs()
+                ),
+            );
+            if call.give_up(error) {
+                tracing::error!(
+                    driver = call.ledger.name(),
+                    client = call.session.id(),
+                    "{} is lost after {limit:?}",
+                    call.procedure.public_name()
+                );
+            }
+        }
+    }
+}

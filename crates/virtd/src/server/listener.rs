@@ -1,0 +1,178 @@
+//! The sockets that clients come to.
+
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::Notify;
+use virt_api::call::Identity;
+use virt_util::{Result, VirtError};
+
+use super::outbox::Outbox;
+use super::session::Session;
+use super::socket::Socket;
+use super::{Server, peer};
+use crate::config::Auth;
+
+/// How long to wait when a client cannot be accepted for lack of descriptors.
+const NO_DESCRIPTORS: Duration = Duration::from_millis(100);
+
+/// Which drivers a socket leads to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Scope {
+    /// All of this daemon.
+    All,
+    /// One, and those beside it that a hypervisor needs: a socket of libvirt's modular daemons.
+    Driver(String),
+    /// The administration of the daemon.
+    Admin,
+}
+
+/// Where a listener is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Place {
+    /// A file.
+    Unix(PathBuf),
+    /// A network address; clients are heard as they are.
+    Tcp(std::net::SocketAddr),
+    /// A network address; clients are heard over TLS.
+    Tls(std::net::SocketAddr),
+}
+
+/// One socket that listens.
+#[derive(Debug)]
+pub struct Listener {
+    /// What it is called by the service manager and in the administration: `libvirtd.socket`, `libvirtd-ro.socket` …
+    pub name: String,
+    /// Where it is.
+    pub place: Place,
+    /// What it leads to.
+    pub scope: Scope,
+    /// Clients may only look, whatever they ask for.
+    pub read_only: bool,
+    /// How clients prove who they are.
+    pub auth: Auth,
+    /// The socket.
+    pub socket: OwnedFd,
+    /// The socket was made by the service manager, whose file is not ours to remove.
+    pub is_passed: bool,
+}
+
+impl Listener {
+    /// Whether it leads to the administration.
+    pub fn is_admin(&self) -> bool {
+        self.scope == Scope::Admin
+    }
+}
+
+/// Makes a socket at `path` with that mode and group; one that nobody answers any more is replaced.
+pub fn bind_unix(path: &Path, mode: u32, group: Option<u32>, queue: i32) -> Result<OwnedFd> {
+    let context =
+        |error: &std::io::Error| VirtError::io(error, format_args!("cannot listen on '{}'", path.display()));
+    // A predecessor's file would be in the way. Whoever holds the daemon's lock may take it away.
+    match std::fs::remove_file(path) {
+        Ok(()) => {}
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+        Err(error) => return Err(context(&error)),
+    }
+    let socket = nix::sys::socket::socket(
+        nix::sys::socket::AddressFamily::Unix,
+        nix::sys::socket::SockType::Stream,
+        nix::sys::socket::SockFlag::SOCK_CLOEXEC | nix::sys::socket::SockFlag::SOCK_NONBLOCK,
+        None,
+    )
+    .map_err(|errno| context(&errno.into()))?;
+    let address = nix::sys::socket::UnixAddr::new(path).map_err(|errno| context(&errno.into()))?;
+    nix::sys::socket::bind(socket.as_raw_fd(), &address).map_err(|errno| context(&errno.into()))?;
+    // Nobody can connect before `listen`, so the mode is right before the first client.
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).map_err(|error| context(&error))?;
+    if let Some(group) = group {
+        std::os::unix::fs::chown(path, None, Some(group)).map_err(|error| context(&error))?;
+    }
+    let queue = nix::sys::socket::Backlog::new(queue).unwrap_or(nix::sys::socket::Backlog::MAXCONN);
+    nix::sys::socket::listen(&socket, queue).map_err(|errno| context(&errno.into()))?;
+    Ok(socket)
+}
+
+/// A socket that listens, in the runtime's hands.
+enum Acceptor {
+    Unix(tokio::net::UnixListener),
+    Net(tokio::net::TcpListener),
+}
+
+impl Acceptor {
+    fn of(listener: &Listener) -> std::io::Result<Self> {
+        let socket = listener.socket.try_clone()?;
+        match &listener.place {
+            Place::Unix(_) => tokio::net::UnixListener::from_std(socket.into()).map(Self::Unix),
+            Place::Tcp(_) | Place::Tls(_) => tokio::net::TcpListener::from_std(socket.into()).map(Self::Net),
+        }
+    }
+
+    async fn accept(&self) -> std::io::Result<Socket> {
+        Ok(match self {
+            Self::Unix(socket) => Socket::Unix(socket.accept().await?.0),
+            Self::Net(socket) => {
+                let (socket, _) = socket.accept().await?;
+                // Answers are small and must not wait for more.
+                socket.set_nodelay(true)?;
+                Socket::Tcp(socket)
+            }
+        })
+    }
+}
+
+impl Server {
+    /// Lets clients in until the server stops.
+    pub(super) async fn accept(self: Arc<Self>, listener: Arc<Listener>) {
+        let acceptor = match Acceptor::of(&listener) {
+            Ok(acceptor) => acceptor,
+            Err(error) => {
+                tracing::error!("cannot watch socket '{}': {error}", listener.name);
+                return;
+            }
+        };
+        loop {
+            self.room().await;
+            match acceptor.accept().await {
+                Ok(socket) => {
+                    self.take(&listener, socket);
+                }
+                Err(error) if error.kind() == std::io::ErrorKind::ConnectionAborted => {}
+                Err(error) => {
+                    tracing::warn!("cannot accept a client on '{}': {error}", listener.name);
+                    tokio::time::sleep(NO_DESCRIPTORS).await;
+                }
+            }
+        }
+    }
+
+    /// Takes a connected socket as a client of `listener`. To be called on the runtime.
+    pub fn welcome(self: &Arc<Self>, listener: &Arc<Listener>, client: OwnedFd) -> Result<Arc<Session>> {
+        let unix = matches!(listener.place, Place::Unix(_));
+        let socket = Socket::new(client, unix)
+            .map_err(|error| VirtError::io(&error, "cannot take the client's socket"))?;
+        Ok(self.take(listener, socket))
+    }
+
+    fn take(self: &Arc<Self>, listener: &Arc<Listener>, socket: Socket) -> Arc<Session> {
+        let unix = matches!(socket, Socket::Unix(_));
+        let (identity, peer) = match unix {
+            true => peer::of_unix(&socket),
+            false => (Identity::default(), String::from("network")),
+        };
+        let wake = Arc::new(Notify::new());
+        let socket = Arc::new(socket);
+        let outbox = Outbox::on_socket(Arc::clone(&socket), unix, Arc::clone(&wake));
+        // libvirt asks polkit about everybody but root.
+        let root = identity.0.get_u64("unix-user-id").ok().flatten() == Some(0);
+        let authenticated =
+            listener.auth == Auth::None || listener.is_admin() || (listener.auth == Auth::Polkit && root);
+        let session = Session::new(self, listener, peer, identity, outbox, wake, authenticated);
+        self.remember(&session);
+        self.runtime().spawn(Arc::clone(&session).run(socket));
+        session
+    }
+}

@@ -1,0 +1,268 @@
+//! The calls that the daemon answers itself: opening and closing, who the client is, registrations of the old kind.
+
+use std::sync::Arc;
+
+use virt_api::call::{Caller, OutgoingCall, PROGRAM_REMOTE};
+use virt_api::driver::CONNECT_RO;
+use virt_api::host::OpenedConnection;
+use virt_api::protocol::remote::{
+    ConnectDomainEventCallbackDeregisterAnyArgs, ConnectDomainEventCallbackRegisterAnyArgs,
+    ConnectDomainEventCallbackRegisterAnyReply, ConnectDomainEventDeregisterAnyArgs,
+    ConnectDomainEventRegisterAnyArgs, ConnectDomainEventRegisterReply, ConnectOpenArgs,
+    ConnectSetIdentityArgs, procedure as remote,
+};
+use virt_api::protocol::table::{Priority, Procedure};
+use virt_api::rpc::Packet;
+use virt_util::xdr::{XdrDecode, XdrEncode, XdrEncoder};
+use virt_util::{ErrorCode, Result, VirtError};
+
+use super::Opened;
+use super::dispatch::{IntoReply, Progress, rpc};
+use super::session::{Phase, Session};
+
+/// `VIR_DOMAIN_EVENT_ID_LIFECYCLE`.
+const EVENT_LIFECYCLE: i32 = 0;
+
+impl Session {
+    pub(super) fn own_call(
+        self: &Arc<Self>,
+        procedure: &'static Procedure,
+        packet: Packet,
+    ) -> Result<Progress> {
+        let args = &packet.payload;
+        let reply = match procedure.number {
+            remote::CONNECT_OPEN => return self.open(procedure, &packet),
+            remote::CONNECT_CLOSE => {
+                self.close();
+                Vec::new()
+            }
+            remote::AUTH_LIST => self.auth_list(),
+            remote::CONNECT_SET_IDENTITY => {
+                self.set_identity(ConnectSetIdentityArgs::from_xdr(args)?)?;
+                Vec::new()
+            }
+            remote::CONNECT_REGISTER_CLOSE_CALLBACK => {
+                self.set_close_callback(true)?;
+                Vec::new()
+            }
+            remote::CONNECT_UNREGISTER_CLOSE_CALLBACK => {
+                self.set_close_callback(false)?;
+                Vec::new()
+            }
+            remote::CONNECT_DOMAIN_EVENT_REGISTER => {
+                return self.legacy(procedure, &packet, EVENT_LIFECYCLE, Legacy::Register);
+            }
+            remote::CONNECT_DOMAIN_EVENT_DEREGISTER => {
+                return self.legacy(procedure, &packet, EVENT_LIFECYCLE, Legacy::Deregister);
+            }
+            remote::CONNECT_DOMAIN_EVENT_REGISTER_ANY => {
+                let event = ConnectDomainEventRegisterAnyArgs::from_xdr(args)?.event_id;
+                return self.legacy(procedure, &packet, event, Legacy::RegisterAny);
+            }
+            remote::CONNECT_DOMAIN_EVENT_DEREGISTER_ANY => {
+                let event = ConnectDomainEventDeregisterAnyArgs::from_xdr(args)?.event_id;
+                return self.legacy(procedure, &packet, event, Legacy::DeregisterAny);
+            }
+            _ => return Err(VirtError::no_support(procedure.public_name())),
+        };
+        self.answer(&packet.header, Ok(reply.into_reply()));
+        Ok(Progress::Done)
+    }
+
+    /// The one way in which this client can prove who it is.
+    fn auth_list(&self) -> Vec<u8> {
+        const NONE: i32 = 0;
+        let mut out = XdrEncoder::new();
+        out.u32(1);
+        out.i32(NONE);
+        out.into_bytes()
+    }
+
+    fn open(self: &Arc<Self>, procedure: &'static Procedure, packet: &Packet) -> Result<Progress> {
+        let args = ConnectOpenArgs::from_xdr(&packet.payload)?;
+        if !matches!(self.state.lock().phase, Phase::New) {
+            return Err(VirtError::internal("connection already open"));
+        }
+        let header = packet.header;
+        let call = self.running_call(procedure, &header, self.server().ledger(""));
+        let session = Arc::clone(self);
+        let job = move || {
+            let opened = session.open_in_worker(args.name.as_deref(), args.flags);
+            session.worker_done(&call, opened.map(|()| Vec::new().into_reply()), 0);
+        };
+        self.server().workers().submit(Priority::High, Box::new(job));
+        Ok(Progress::Later)
+    }
+
+    fn open_in_worker(self: &Arc<Self>, name: Option<&str>, flags: u32) -> Result<()> {
+        let (identity, forced) = {
+            let state = self.state.lock();
+            (state.identity.clone(), state.read_only)
+        };
+        let read_only = forced || flags & CONNECT_RO != 0;
+        let (router, uri) = self.server().host().open(&crate::host::OpenFor {
+            name: name.filter(|name| !name.is_empty()),
+            flags,
+            identity,
+            read_only,
+            scope: &self.listener().scope,
+        })?;
+        router.set_event_sink(self.sink())?;
+        let session = Arc::downgrade(self);
+        // A driver whose connections do not end by themselves need not know about it.
+        if let Err(error) = router.on_closed(Box::new(move |reason| {
+            if let Some(session) = session.upgrade() {
+                session.driver_closed(reason);
+            }
+        })) {
+            tracing::debug!("'{uri}' does not tell when it ends: {error}");
+        }
+        let opened = Arc::new(Opened { router, uri });
+        let mut state = self.state.lock();
+        state.read_only = read_only;
+        if matches!(state.phase, Phase::Closed) {
+            drop(state);
+            // The client left while its connection was being opened.
+            self.close_connection(opened);
+            return Err(VirtError::internal("connection not open"));
+        }
+        state.phase = Phase::Open(opened);
+        Ok(())
+    }
+
+    fn close(self: &Arc<Self>) {
+        let phase = std::mem::replace(&mut self.state.lock().phase, Phase::Closed);
+        *self.subscriptions.lock() = super::events::Subscriptions::default();
+        if let Phase::Open(opened) = phase {
+            self.close_connection(opened);
+        }
+    }
+
+    /// Takes the identity that a client says for another: a proxy does, for those behind it.
+    fn set_identity(&self, args: ConnectSetIdentityArgs) -> Result<()> {
+        if args.flags != 0 {
+            return Err(VirtError::invalid_arg(format_args!(
+                "unsupported flags ({:#x}) in function remoteDispatchConnectSetIdentity",
+                args.flags
+            )));
+        }
+        self.connection()?;
+        let mut state = self.state.lock();
+        if state.read_only {
+            return Err(VirtError::new(
+                ErrorCode::OPERATION_DENIED,
+                "read only access prevents virConnectSetIdentity",
+            ));
+        }
+        state.identity = virt_api::call::Identity(args.params);
+        Ok(())
+    }
+
+    fn set_close_callback(&self, wanted: bool) -> Result<()> {
+        self.connection()?;
+        let mut subscriptions = self.subscriptions.lock();
+        if subscriptions.close == wanted {
+            return Err(VirtError::internal(match wanted {
+                true => "A close callback is already registered",
+                false => "A close callback is not registered",
+            }));
+        }
+        subscriptions.close = wanted;
+        Ok(())
+    }
+
+    /// A registration of the old kind, which is one of the new kind made for the client.
+    fn legacy(
+        self: &Arc<Self>,
+        procedure: &'static Procedure,
+        packet: &Packet,
+        event: i32,
+        what: Legacy,
+    ) -> Result<Progress> {
+        let opened = self.connection()?;
+        let ledger = self.server().ledger(opened.router.driver_name());
+        let call = self.running_call(procedure, &packet.header, ledger);
+        let session = Arc::clone(self);
+        let job = move || {
+            let done = match what {
+                Legacy::Register | Legacy::RegisterAny => session.legacy_register(&opened, event),
+                Legacy::Deregister | Legacy::DeregisterAny => session.legacy_deregister(&opened, event),
+            };
+            let reply = done.and_then(|()| match what {
+                Legacy::Register => ConnectDomainEventRegisterReply { cb_registered: 1 }.to_xdr(),
+                Legacy::Deregister => ConnectDomainEventRegisterReply { cb_registered: 0 }.to_xdr(),
+                Legacy::RegisterAny | Legacy::DeregisterAny => Ok(Vec::new()),
+            });
+            session.worker_done(&call, reply.map(IntoReply::into_reply), 0);
+        };
+        self.server().workers().submit(Priority::High, Box::new(job));
+        Ok(Progress::Later)
+    }
+
+    fn legacy_register(&self, opened: &Opened, event: i32) -> Result<()> {
+        if self.subscriptions.lock().legacy.contains_key(&event) {
+            return Err(VirtError::internal(format_args!(
+                "domain event {event} already registered"
+            )));
+        }
+        let args = ConnectDomainEventCallbackRegisterAnyArgs {
+            event_id: event,
+            domain: None,
+        };
+        let reply = opened.router.call(OutgoingCall::new(
+            PROGRAM_REMOTE,
+            remote::CONNECT_DOMAIN_EVENT_CALLBACK_REGISTER_ANY,
+            args.to_xdr()?,
+        ))?;
+        let callback = ConnectDomainEventCallbackRegisterAnyReply::from_xdr(&reply.payload)?.callback_id;
+        let mut subscriptions = self.subscriptions.lock();
+        subscriptions.legacy.insert(event, callback);
+        subscriptions.legacy_callbacks.insert(callback);
+        Ok(())
+    }
+
+    fn legacy_deregister(&self, opened: &Opened, event: i32) -> Result<()> {
+        let Some(callback) = self.subscriptions.lock().legacy.remove(&event) else {
+            return Err(VirtError::internal(format_args!(
+                "domain event {event} not registered"
+            )));
+        };
+        let args = ConnectDomainEventCallbackDeregisterAnyArgs {
+            callback_id: callback,
+        };
+        let done = opened.router.call(OutgoingCall::new(
+            PROGRAM_REMOTE,
+            remote::CONNECT_DOMAIN_EVENT_CALLBACK_DEREGISTER_ANY,
+            args.to_xdr()?,
+        ));
+        self.subscriptions.lock().legacy_callbacks.remove(&callback);
+        done.map(drop)
+    }
+
+    /// A call of the administration program.
+    pub(super) fn admin_call(
+        self: &Arc<Self>,
+        procedure: &'static Procedure,
+        packet: Packet,
+    ) -> Result<Progress> {
+        let Some(admin) = self.server().admin() else {
+            return Err(rpc("this daemon has no administration"));
+        };
+        let call = self.running_call(procedure, &packet.header, self.server().ledger("admin"));
+        let session = Arc::clone(self);
+        let job = move || {
+            let reply = admin.call(&session, procedure, &packet.payload);
+            session.worker_done(&call, reply.map(IntoReply::into_reply), 0);
+        };
+        self.server().workers().submit(Priority::High, Box::new(job));
+        Ok(Progress::Later)
+    }
+}
+
+#[derive(Clone, Copy)]
+enum Legacy {
+    Register,
+    Deregister,
+    RegisterAny,
+    DeregisterAny,
+}

@@ -1,0 +1,55 @@
+//! The limits of the server, as the configuration has them; they may change while it runs.
+
+use std::time::Duration;
+
+/// Limits and times. What a reload changes holds for calls and clients that come after it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Settings {
+    /// The most clients at a time; more wait in the socket's queue.
+    pub max_clients: usize,
+    /// The most clients that have not authenticated yet.
+    pub max_anonymous_clients: usize,
+    /// The most calls of one client that run at a time; more wait.
+    pub max_client_requests: usize,
+    /// Workers that are there from the start.
+    pub min_workers: usize,
+    /// Workers that may be busy. Workers that only wait for somebody (a guest, a peer) are not counted.
+    pub max_workers: usize,
+    /// Workers that only take calls of high priority.
+    pub prio_workers: usize,
+    /// After how much silence a client is asked whether it lives; `None` never asks.
+    pub keepalive_interval: Option<Duration>,
+    /// How many questions may go unanswered.
+    pub keepalive_count: u32,
+    /// After how long a call that its driver has not answered is given up.
+    pub lost_worker_after: Duration,
+    /// How many lost workers a driver may have before its calls fail at once.
+    pub lost_workers_max: usize,
+    /// How many bytes of events may wait for a client before older ones of the same object are dropped.
+    pub event_bytes_max: usize,
+    /// How many bytes of calls and stream data of one client may wait before nothing more is read from it.
+    pub backlog_bytes_max: usize,
+    /// How long stopping waits for calls that run.
+    pub stop_timeout: Duration,
+}
+
+impl Default for Settings {
+    /// libvirt's defaults, and ours where it has none.
+    fn default() -> Self {
+        Self {
+            max_clients: 5000,
+            max_anonymous_clients: 20,
+            max_client_requests: 5,
+            min_workers: 5,
+            max_workers: 20,
+            prio_workers: 5,
+            keepalive_interval: Some(Duration::from_secs(5)),
+            keepalive_count: 5,
+            lost_worker_after: Duration::from_secs(600),
+            lost_workers_max: 64,
+            event_bytes_max: 1 << 20,
+            backlog_bytes_max: 4 << 20,
+            stop_timeout: Duration::from_secs(30),
+        }
+    }
+}
