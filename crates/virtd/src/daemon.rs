@@ -11,7 +11,7 @@ use std::time::Duration;
 use clap::Parser;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use virt_api::LIBVIRT_VERSION;
-use virt_api::plugin::SearchPath;
+use virt_api::plugin::{Role as PluginRole, SearchPath};
 use virt_util::error::SystemResult;
 use virt_util::lock::PidFile;
 use virt_util::time::Deadline;
@@ -332,7 +332,7 @@ impl Daemon {
             Arc::clone(&host),
             tokio::runtime::Handle::current(),
         );
-        for listener in self.listeners().in_step(Step::Network)? {
+        for listener in self.listeners(&host).in_step(Step::Network)? {
             tracing::info!("listening on {:?}", listener.place);
             server.listen(listener);
         }
@@ -346,7 +346,7 @@ impl Daemon {
     }
 
     /// The sockets to listen on: those that were passed, or those that the configuration names.
-    fn listeners(&mut self) -> Result<Vec<Listener>> {
+    fn listeners(&mut self, host: &DaemonHost) -> Result<Vec<Listener>> {
         let mut listeners = Vec::new();
         if let Some(passed) = self.passed.take() {
             for (service, sockets) in passed {
@@ -357,22 +357,16 @@ impl Daemon {
             return Ok(listeners);
         }
         self.unix_listeners(&self.name, &self.paths, Scope::All, &mut listeners)?;
-        let modular: Vec<String> = match self.options.modular {
-            true => self
-                .name
-                .is_monolithic()
-                .then(|| {
-                    DaemonName::installed()
-                        .map(|name| DaemonName::of_program(name.as_ref()))
-                        .filter_map(|name| match name.hosts {
-                            Hosts::One(driver) => Some(driver),
-                            Hosts::All | Hosts::None => None,
-                        })
-                        .collect()
-                })
-                .unwrap_or_default(),
-            false if self.options.driver.len() > 1 => self.options.driver.clone(),
-            false => Vec::new(),
+        let modular: Vec<String> = if self.options.modular {
+            host.drivers()
+                .into_iter()
+                .filter(|manifest| manifest.role == PluginRole::Stateful)
+                .map(|manifest| manifest.name)
+                .collect()
+        } else if self.options.driver.len() > 1 {
+            self.options.driver.clone()
+        } else {
+            Vec::new()
         };
         for driver in modular {
             let name = DaemonName::of_driver(&driver)?;
