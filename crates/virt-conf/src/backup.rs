@@ -420,18 +420,30 @@ impl XmlElement for BackupDisk {
 
     fn schema() -> &'static virt_util::xml::ElementSchema {
         virt_util::xml::describe!("BackupDisk", "disk", "A disk of a backup job." => {
-            "@name" => value(String),
-            "@backup" => value(bool),
-            "@state" => value(BackupState),
-            "@type" => value(StorageType),
-            "@backupmode" => value(BackupExtent),
-            "@incremental" => value(String),
-            "@exportname" => value(String),
-            "@exportbitmap" => value(String),
-            "@index" => value(u32),
-            "driver@type" => value(StorageFormat),
-            "scratch" => element(BackupStore),
-            "target" => element(BackupStore),
+            /// Name of the disk in the guest, as in `vda`.
+            "@name" => name: value(String),
+            /// Whether the disk is backed up.
+            "@backup" => backup: value(bool),
+            /// How far the disk's job is; in status files.
+            "@state" => state: value(BackupState),
+            /// What holds the copy, or the guest's writes meanwhile.
+            "@type" => storage_type: value(StorageType),
+            /// Whether all of the disk is copied, or what changed since a checkpoint.
+            "@backupmode" => mode: value(BackupExtent),
+            /// The checkpoint since which changes count.
+            "@incremental" => incremental: value(String),
+            /// Name of the NBD export.
+            "@exportname" => export_name: value(String),
+            /// Name of the exported bitmap of what changed.
+            "@exportbitmap" => export_bitmap: value(String),
+            /// Number that names the image in block jobs; in status files.
+            "@index" => index: value(u32),
+            /// Format of the image that is written.
+            "driver@type" => format: value(StorageFormat),
+            /// Where a pulled backup keeps what the guest overwrites.
+            "scratch" => scratch: element(BackupStore),
+            /// Where a pushed backup goes.
+            "target" => target: element(BackupStore),
         })
     }
 }
@@ -524,11 +536,16 @@ impl XmlElement for Backup {
 
     fn schema() -> &'static virt_util::xml::ElementSchema {
         virt_util::xml::describe!("Backup", "domainbackup", "A backup job." => {
-            "@mode" => value(BackupMode),
-            "incremental" => value(String),
-            "server" => element(BackupServer),
-            "disks/disk" => elements(BackupDisk),
-            "privateData/objects" => element(BackupObjects),
+            /// Whether the hypervisor pushes the copy, or a client pulls it over NBD.
+            "@mode" => mode: value(BackupMode),
+            /// The checkpoint since which changes count; without it all is copied.
+            "incremental" => incremental: value(String),
+            /// The NBD server of a pulled backup.
+            "server" => server: element(BackupServer),
+            /// The disks that are backed up.
+            "disks/disk" => disks: elements(BackupDisk),
+            /// Objects of the running job; in status files.
+            "privateData/objects" => private_objects: element(BackupObjects),
         })
     }
 }

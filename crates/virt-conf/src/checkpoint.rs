@@ -288,12 +288,18 @@ impl XmlElement for Checkpoint {
 
     fn schema() -> &'static virt_util::xml::ElementSchema {
         virt_util::xml::describe!("Checkpoint", "domaincheckpoint", "A checkpoint." => {
-            "name" => value(String),
-            "description" => value(String),
-            "parent/name" => value(String),
-            "creationTime" => value(i64),
-            "disks/disk" => elements(CheckpointDisk),
-            "domain" => element(Domain),
+            /// Its name, unique in the domain; made of the time if none is said.
+            "name" => name: value(String),
+            /// Text for people.
+            "description" => description: value(String),
+            /// Name of the checkpoint that it follows.
+            "parent/name" => parent: value(String),
+            /// When it was made, in seconds since 1970.
+            "creationTime" => creation_time: value(i64),
+            /// The disks whose changes it counts.
+            "disks/disk" => disks: elements(CheckpointDisk),
+            /// The guest as it was.
+            "domain" => domain: element(Domain),
         })
     }
 }

@@ -57,7 +57,7 @@ pub struct HostInterface {
     #[xml("link", omit_empty)]
     pub link: Option<Link>,
     /// What it is made of.
-    #[xml(".", with = body, reads("mac", "bridge", "bond", "vlan"))]
+    #[xml(".", with = body, shape = body_shape)]
     pub body: InterfaceBody,
 }
 
@@ -239,8 +239,28 @@ pub struct Part {
     #[xml("link", omit_empty)]
     pub link: Option<Link>,
     /// What it is made of.
-    #[xml(".", with = body, reads("mac", "bond", "vlan"))]
+    #[xml(".", with = body, shape = part_shape)]
     pub body: InterfaceBody,
+}
+
+fn body_shape() -> &'static xml::ElementSchema {
+    xml::describe!("InterfaceBody", "", "What an interface is made of." => {
+        /// What an interface is made of.
+        "." => parts: shape(part_shape),
+        /// A bridge and the interfaces in it.
+        "bridge" => bridge: element(HostBridge),
+    })
+}
+
+fn part_shape() -> &'static xml::ElementSchema {
+    xml::describe!("InterfacePart", "", "What an interface in a bridge or bond is made of." => {
+        /// MAC address of a device, as it was written.
+        "mac@address" => mac: value(String),
+        /// A bond and the devices in it.
+        "bond" => bond: element(Bond),
+        /// A VLAN and the device below it.
+        "vlan" => vlan: element(HostVlan),
+    })
 }
 
 /// The element for what an interface is.

@@ -45,7 +45,7 @@ pub(crate) mod yes {
 #[xml(name = "vlan", check = Vlan::after_read)]
 pub struct Vlan {
     /// Whether the guest sees the tags.
-    #[xml("@trunk", default, with = yes)]
+    #[xml("@trunk", default, with = yes, described = bool)]
     pub trunk: bool,
     /// The tags.
     #[xml("tag")]

@@ -57,7 +57,7 @@ pub struct NumaCell {
     #[xml("@cpus")]
     pub cpus: Option<CpuSet>,
     /// KiB.
-    #[xml("@*", with = cell_memory, reads("@memory", "@unit"))]
+    #[xml("@*", with = cell_memory, shape = cell_memory_shape)]
     pub memory: u64,
     /// Whether the memory is shared with other processes.
     #[xml("@memAccess")]
@@ -71,6 +71,15 @@ pub struct NumaCell {
     /// Memory side caches.
     #[xml("cache")]
     pub caches: Vec<NumaCache>,
+}
+
+fn cell_memory_shape() -> &'static virt_util::xml::ElementSchema {
+    virt_util::xml::describe!("CellMemory", "", "The memory of a node." => {
+        /// The memory, in the unit.
+        "@memory" => memory: value(u64),
+        /// The unit; KiB if none is said.
+        "@unit" => unit: value(crate::scaled::Unit),
+    })
 }
 
 /// `memory='…' unit='KiB'`.
@@ -184,13 +193,26 @@ impl XmlElement for NumaCache {
 
     fn schema() -> &'static virt_util::xml::ElementSchema {
         virt_util::xml::describe!("NumaCache", "cache", "A memory side cache." => {
-            "@level" => value(u32),
-            "@associativity" => value(NumaCacheAssociativity),
-            "@policy" => value(NumaCachePolicy),
-            "size@value" => value(u64),
-            "size@unit" => value(String),
-            "line@value" => value(u64),
-            "line@unit" => value(String),
+            /// Level of the cache, 1 to 3.
+            "@level" => level: value(u32),
+            /// How lines of memory are mapped to the cache.
+            "@associativity" => associativity: value(NumaCacheAssociativity),
+            /// When writes reach memory.
+            "@policy" => policy: value(NumaCachePolicy),
+            /// Size of the cache.
+            "size" => size: element {
+                /// The number, in the unit.
+                "@value" => value: value(u64),
+                /// The unit; KiB if none is said.
+                "@unit" => unit: value(String),
+            },
+            /// Size of a line of the cache.
+            "line" => line: element {
+                /// The number, in the unit.
+                "@value" => value: value(u64),
+                /// The unit; bytes if none is said.
+                "@unit" => unit: value(String),
+            },
         })
     }
 }
@@ -264,12 +286,18 @@ impl XmlElement for NumaLink {
 
     fn schema() -> &'static virt_util::xml::ElementSchema {
         virt_util::xml::describe!("NumaLink", "", "Latency or bandwidth between two nodes." => {
-            "@initiator" => value(u32),
-            "@target" => value(u32),
-            "@cache" => value(u32),
-            "@type" => value(NumaInterconnectType),
-            "@value" => value(u64),
-            "@unit" => value(String),
+            /// Node that asks.
+            "@initiator" => initiator: value(u32),
+            /// Node whose memory is asked for.
+            "@target" => target: value(u32),
+            /// Level of the target's cache that answers.
+            "@cache" => cache: value(u32),
+            /// What is measured: access, reading or writing.
+            "@type" => kind: value(NumaInterconnectType),
+            /// Nanoseconds, or bandwidth in the unit.
+            "@value" => value: value(u64),
+            /// Unit of a bandwidth; KiB a second if none is said.
+            "@unit" => unit: value(String),
         })
     }
 }

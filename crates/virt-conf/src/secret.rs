@@ -17,13 +17,13 @@ pub struct Secret {
     #[xml("@private", nonempty, default, always)]
     pub private: bool,
     /// Its UUID; made by [`Secret::normalize`] if the definition has none.
-    #[xml(".", with = uuid, reads("uuid"))]
+    #[xml(".", with = uuid, reads("uuid": Uuid))]
     pub uuid: Option<Uuid>,
     /// What it is, for people.
     #[xml("description")]
     pub description: Option<String>,
     /// What it is for.
-    #[xml(".", with = usage, reads("usage@type", "usage/volume", "usage/name", "usage/target"))]
+    #[xml(".", with = usage, shape = usage_shape)]
     pub usage: Option<SecretUsage>,
 }
 
@@ -92,6 +92,22 @@ mod uuid {
             uuid.write(w, "uuid");
         }
     }
+}
+
+fn usage_shape() -> &'static xml::ElementSchema {
+    xml::describe!("SecretUsage", "", "What a secret is for." => {
+        /// What the secret is for.
+        "usage" => usage: element {
+            /// What kind of thing.
+            "@type" => kind: value(SecretUsageType),
+            /// Path of the volume.
+            "volume" => volume: element(String),
+            /// Name of the Ceph client, the TLS peer or the TPM.
+            "name" => name: element(String),
+            /// The iSCSI target.
+            "target" => target: element(String),
+        },
+    })
 }
 
 /// `<usage type='…'>` with the element that the type wants.

@@ -569,21 +569,20 @@ impl XmlElement for SnapshotDisk {
 
     fn schema() -> &'static virt_util::xml::ElementSchema {
         virt_util::xml::describe!("SnapshotDisk", "disk", "A disk of a snapshot." => {
-            "@name" => value(String),
-            "@snapshot" => value(SnapshotLocation),
-            "@type" => value(StorageType),
-            "snapshotDeleteInProgress" => flag,
-            "driver@type" => value(StorageFormat),
-            "driver/metadata_cache/max_size" => opaque,
-            "source" => element(StorageLocation),
-            "source@startupPolicy" => value(String),
-            "source@index" => value(u32),
-            "source/auth" => element(crate::domain::storage::StorageAuth),
-            "source/encryption" => element(crate::domain::storage::Encryption),
-            "source/slices/slice" => element(crate::domain::storage::StorageSlice),
-            "source/seclabel" => element(crate::domain::seclabel::DeviceSeclabel),
-            "source/reservations" => element(crate::domain::storage::Reservations),
-            "source/dataStore" => opaque,
+            /// Name of the disk in the guest, as in `vda`, or path of its image.
+            "@name" => name: value(String),
+            /// Where the disk's part of the snapshot goes.
+            "@snapshot" => location: value(SnapshotLocation),
+            /// What holds the new image of an external snapshot.
+            "@type" => storage_type: value(StorageType),
+            /// Whether its deletion was begun and not ended.
+            "snapshotDeleteInProgress" => delete_in_progress: flag,
+            /// Format of the new image.
+            "driver@type" => format: value(StorageFormat),
+            /// Most bytes of metadata that are cached.
+            "driver/metadata_cache/max_size" => metadata_cache: element(crate::scaled::ScaledSize),
+            /// The new image.
+            "source" => source: shape(crate::domain::storage::source_shape),
         })
     }
 }
@@ -645,18 +644,30 @@ impl XmlElement for Snapshot {
 
     fn schema() -> &'static virt_util::xml::ElementSchema {
         virt_util::xml::describe!("Snapshot", "domainsnapshot", "A snapshot." => {
-            "name" => value(String),
-            "description" => value(String),
-            "state" => value(SnapshotState),
-            "parent/name" => value(String),
-            "creationTime" => value(i64),
-            "memory" => element(SnapshotMemory),
-            "disks/disk" => elements(SnapshotDisk),
-            "revertDisks/disk" => elements(SnapshotDisk),
-            "domain" => opaque,
-            "inactiveDomain" => opaque,
-            "cookie" => opaque,
-            "active" => value(u32),
+            /// Its name, unique in the domain; made of the time if none is said.
+            "name" => name: value(String),
+            /// Text for people.
+            "description" => description: value(String),
+            /// What the guest did when the snapshot was taken.
+            "state" => state: value(SnapshotState),
+            /// Name of the snapshot that it follows.
+            "parent/name" => parent: value(String),
+            /// When it was taken, in seconds since 1970.
+            "creationTime" => creation_time: value(i64),
+            /// Where the guest's memory is saved.
+            "memory" => memory: element(SnapshotMemory),
+            /// The disks that are part of it.
+            "disks/disk" => disks: elements(SnapshotDisk),
+            /// Disks as they are after going back to the snapshot.
+            "revertDisks/disk" => revert_disks: elements(SnapshotDisk),
+            /// The guest as it was.
+            "domain" => domain: element(crate::domain::Domain),
+            /// The guest's definition for its next start, as it was.
+            "inactiveDomain" => inactive_domain: element(crate::domain::Domain),
+            /// The driver's own data, as XML.
+            "cookie" => cookie: opaque,
+            /// Whether it is the current one: 0 or 1; in files of the driver.
+            "active" => active: value(u32),
         })
     }
 }

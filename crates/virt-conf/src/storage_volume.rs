@@ -91,13 +91,13 @@ pub struct Volume {
     #[xml("source/device", read_when = false)]
     pub devices: Vec<VolumeDevice>,
     /// Size in bytes that users of the volume see.
-    #[xml("capacity", with = storage_bytes, default, always)]
+    #[xml("capacity", with = storage_bytes, described = crate::scaled::ScaledSize, default, always)]
     pub capacity: u64,
     /// Bytes that are set aside at once; the whole capacity if nothing is said.
-    #[xml("allocation", with = storage_bytes, read_when = has_text(element, "allocation"), always, write_as = Some(self.allocation.unwrap_or(self.capacity)))]
+    #[xml("allocation", with = storage_bytes, described = crate::scaled::ScaledSize, read_when = has_text(element, "allocation"), always, write_as = Some(self.allocation.unwrap_or(self.capacity)))]
     pub allocation: Option<u64>,
     /// Bytes that the host uses for it, as the driver found them, 0 for unknown; not read.
-    #[xml("physical", with = bytes, default, read_when = false)]
+    #[xml("physical", with = bytes, described = crate::scaled::ScaledSize, default, read_when = false)]
     pub physical: u64,
     /// Where and how it is stored.
     #[xml("target", default, always)]
@@ -145,7 +145,7 @@ pub struct VolumeTarget {
     #[xml("nocow", when = false)]
     pub no_cow: bool,
     /// Size of a qcow2 image's clusters in bytes, 0 for the usual one.
-    #[xml("clusterSize", with = storage_unit, default)]
+    #[xml("clusterSize", with = storage_unit, described = crate::scaled::ScaledSize, default)]
     pub cluster_size: u64,
     /// Features of a qcow2 image.
     #[xml("features")]

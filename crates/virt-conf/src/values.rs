@@ -162,10 +162,10 @@ pub struct Permissions {
     #[xml("mode/text()", with = octal_mode)]
     pub mode: Option<u32>,
     /// User; none for the usual one.
-    #[xml(".", with = owner, reads("owner"))]
+    #[xml(".", with = owner, reads("owner": i64))]
     pub owner: Option<u32>,
     /// Group; none for the usual one.
-    #[xml(".", with = group, reads("group"))]
+    #[xml(".", with = group, reads("group": i64))]
     pub group: Option<u32>,
     /// Label of the security driver.
     #[xml("label")]

@@ -310,9 +310,15 @@ impl XmlElement for UdpSource {
 
     fn schema() -> &'static virt_util::xml::ElementSchema {
         virt_util::xml::describe!("UdpSource", "", "Both ends of a UDP connection." => {
-            "source[]@mode" => value(SourceMode),
-            "source[]@host" => value(String),
-            "source[]@service" => value(String),
+            /// The two ends.
+            "source" => sources: elements {
+                /// `connect` for where packets go, `bind` for where they are taken.
+                "@mode" => mode: value(SourceMode),
+                /// Name or address.
+                "@host" => host: value(String),
+                /// Port, as number or name.
+                "@service" => service: value(String),
+            },
         })
     }
 }

@@ -220,13 +220,20 @@ impl XmlElement for Clock {
 
     fn schema() -> &'static virt_util::xml::ElementSchema {
         virt_util::xml::describe!("Clock", "clock", "The guest's clock." => {
-            "@offset" => value(ClockOffset),
-            "@adjustment" => value(String),
-            "@basis" => value(ClockBasis),
-            "@adjustment0" => value(i64),
-            "@timezone" => value(String),
-            "@start" => value(u64),
-            "timer" => elements(Timer),
+            /// What the guest's clock follows.
+            "@offset" => offset: value(ClockOffset),
+            /// Seconds beside the base, or `reset`.
+            "@adjustment" => adjustment: value(String),
+            /// The base: UTC or local time.
+            "@basis" => basis: value(ClockBasis),
+            /// Seconds beside the base at the last start; in status files.
+            "@adjustment0" => adjustment0: value(i64),
+            /// Name of the time zone.
+            "@timezone" => timezone: value(String),
+            /// Time at start, in seconds since 1970.
+            "@start" => start: value(u64),
+            /// The guest's timers.
+            "timer" => timers: elements(Timer),
         })
     }
 }

@@ -183,7 +183,7 @@ pub struct DiskDriver {
     #[xml(flatten)]
     pub virtio: VirtioOptions,
     /// Most bytes of metadata that are cached.
-    #[xml("metadata_cache/max_size", with = bytes)]
+    #[xml("metadata_cache/max_size", with = bytes, described = crate::scaled::ScaledSize)]
     pub metadata_cache: Option<u64>,
     /// Which I/O threads serve which queues.
     #[xml("iothreads/iothread")]
@@ -570,6 +570,30 @@ impl Mirror {
     }
 }
 
+/// What a `<mirror>` holds.
+fn mirror_shape() -> &'static virt_util::xml::ElementSchema {
+    virt_util::xml::describe!("Mirror", "mirror", "A job that copies the drive." => {
+        /// What kind of place holds the copy.
+        "@type" => storage_type: value(super::storage::StorageType),
+        /// Path of the copy, for old clients.
+        "@file" => file: value(String),
+        /// Format of the copy, for old clients.
+        "@format" => file_format: value(StorageFormat),
+        /// Which job fills it.
+        "@job" => job: value(MirrorJob),
+        /// How far the job is.
+        "@ready" => state: value(MirrorState),
+        /// Format of the copy.
+        "format@type" => format: value(StorageFormat),
+        /// Most bytes of metadata that are cached.
+        "format/metadata_cache/max_size" => metadata_cache: element(crate::scaled::ScaledSize),
+        /// The copy.
+        "source" => source: shape(super::storage::source_shape),
+        /// What is behind the copy.
+        "backingStore" => backing: shape(super::storage::backing_shape),
+    })
+}
+
 impl XmlElement for Disk {
     const NAME: &'static str = "disk";
 
@@ -688,30 +712,41 @@ impl XmlElement for Disk {
 
     fn schema() -> &'static virt_util::xml::ElementSchema {
         virt_util::xml::describe!("Disk", "disk", "A drive of the guest." => {
-            "@type" => value(super::storage::StorageType),
-            "@device" => value(DiskDevice),
-            "." => element(DiskOptions),
-            "driver" => element(DiskDriver),
-            "auth" => element(StorageAuth),
-            "source" => element(StorageLocation),
-            "source@startupPolicy" => value(StartupPolicy),
-            "source@index" => value(u32),
-            "source/auth" => element(StorageAuth),
-            "source/encryption" => element(Encryption),
-            "source/slices/slice" => element(super::storage::StorageSlice),
-            "source/seclabel" => elements(super::seclabel::DeviceSeclabel),
-            "source/reservations" => element(super::storage::Reservations),
-            "source/dataStore" => opaque,
-            "source/privateData" => opaque,
-            "backingStore" => opaque,
-            "." => element(DiskShape),
-            "mirror" => opaque,
-            "target" => element(DiskTarget),
-            "." => element(DiskRest),
-            "encryption" => element(Encryption),
-            "." => element(DeviceInfo),
-            "privateData" => opaque,
-            "diskSecretsPlacement" => opaque,
+            /// What kind of place holds the image.
+            "@type" => storage_type: value(super::storage::StorageType),
+            /// What kind of drive the guest sees.
+            "@device" => device: value(DiskDevice),
+            /// Attributes that have no bearing on the image.
+            "." => options: element(DiskOptions),
+            /// How the host runs the drive.
+            "driver" => driver: element(DiskDriver),
+            /// Credentials said beside the source, as old definitions do.
+            "auth" => auth: element(StorageAuth),
+            /// The image.
+            "source" => source: shape(super::storage::source_shape),
+            /// The image behind it; an empty one ends the chain.
+            "backingStore" => backing: shape(super::storage::backing_shape),
+            /// Driver domain, geometry, block sizes.
+            "." => shape: element(DiskShape),
+            /// The job that copies the drive; only of a running guest.
+            "mirror" => mirror: shape(mirror_shape),
+            /// Name and bus in the guest.
+            "target" => target: element(DiskTarget),
+            /// Limits, access, identity.
+            "." => rest: element(DiskRest),
+            /// Encryption said beside the source, as old definitions do.
+            "encryption" => encryption: element(Encryption),
+            /// Alias, boot order and address.
+            "." => info: element(DeviceInfo),
+            /// The driver's own data, as XML; in status files.
+            "privateData" => private_data: opaque,
+            /// Which credentials were said beside the source; in status files.
+            "diskSecretsPlacement" => secrets_placement: element {
+                /// `true` for those of network storage.
+                "@auth" => auth: value(String),
+                /// `true` for those of the encryption.
+                "@enc" => encryption: value(String),
+            },
         })
     }
 }

@@ -1,6 +1,10 @@
 //! Features of the virtual machine: what the hypervisor offers beside the devices.
 
 use crate::scaled::{ScaledSize, kib};
+use std::sync::LazyLock;
+
+use virt_util::xml::ElementSchema;
+use virt_util::xml::schema::{Content, FieldSchema, Kind, ValueSchema};
 use virt_util::Result;
 use virt_util::units;
 use virt_util::xml::{At, Element, Reader, Writer, Xml, XmlElement, XmlValue, error_at, push_unsigned, read};
@@ -92,7 +96,7 @@ pub struct Features {
     #[xml("pvspinlock")]
     pub pvspinlock: Option<State>,
     /// Capabilities of a container.
-    #[xml("capabilities", with = capabilities)]
+    #[xml("capabilities", with = capabilities, shape = capabilities_shape)]
     pub capabilities: Option<ProcessCapabilities>,
     /// Performance counters.
     #[xml("pmu")]
@@ -143,7 +147,7 @@ pub struct Features {
     #[xml("tcg/tb-cache", with = kib, described = ScaledSize)]
     pub tcg_cache: Option<u64>,
     /// The host frees the guest's memory in the background.
-    #[xml("async-teardown", with = async_teardown)]
+    #[xml("async-teardown", with = async_teardown, shape = async_teardown_shape)]
     pub async_teardown: Option<bool>,
     /// Reliability features of ARM guests.
     #[xml("ras")]
@@ -219,9 +223,10 @@ impl XmlElement for Smm {
 
     fn schema() -> &'static virt_util::xml::ElementSchema {
         virt_util::xml::describe!("Smm", "smm", "System management mode." => {
-            "@state" => value(String),
-            "tseg/text()" => value(u64),
-            "tseg@unit" => value(String),
+            /// Whether the guest has it.
+            "@state" => state: on_off,
+            /// Size of the extended segment; MiB if no unit is said.
+            "tseg" => tseg: element(crate::scaled::ScaledSize),
         })
     }
 }
@@ -490,6 +495,35 @@ xml_enum! {
     pub enum Capability { AuditControl = "audit_control", AuditWrite = "audit_write", BlockSuspend = "block_suspend", Chown = "chown", DacOverride = "dac_override", DacReadSearch = "dac_read_search", Fowner = "fowner", Fsetid = "fsetid", IpcLock = "ipc_lock", IpcOwner = "ipc_owner", Kill = "kill", Lease = "lease", LinuxImmutable = "linux_immutable", MacAdmin = "mac_admin", MacOverride = "mac_override", Mknod = "mknod", NetAdmin = "net_admin", NetBindService = "net_bind_service", NetBroadcast = "net_broadcast", NetRaw = "net_raw", Setgid = "setgid", Setfcap = "setfcap", Setpcap = "setpcap", Setuid = "setuid", SysAdmin = "sys_admin", SysBoot = "sys_boot", SysChroot = "sys_chroot", SysModule = "sys_module", SysNice = "sys_nice", SysPacct = "sys_pacct", SysPtrace = "sys_ptrace", SysRawio = "sys_rawio", SysResource = "sys_resource", SysTime = "sys_time", SysTtyConfig = "sys_tty_config", Syslog = "syslog", WakeAlarm = "wake_alarm" }
 }
 
+/// The policy, and an element for each capability.
+fn capabilities_shape() -> &'static ElementSchema {
+    static SCHEMA: LazyLock<ElementSchema> = LazyLock::new(|| {
+        let policy = FieldSchema {
+            path: "@policy",
+            field: "policy",
+            doc: "What holds for capabilities that are not named.",
+            kind: Kind::Value(CapabilitiesPolicy::SCHEMA),
+            ..FieldSchema::UNSAID
+        };
+        // The words are static, so are the paths that are made of them, once.
+        let each = Capability::WORDS.iter().map(|word| FieldSchema {
+            path: Box::leak(format!("{word}@state").into_boxed_str()),
+            field: word,
+            doc: "Whether the container's programs may have this capability of Linux.",
+            kind: Kind::Value(ValueSchema::Switch(&["on", "off"])),
+            ..FieldSchema::UNSAID
+        });
+        let fields: Vec<FieldSchema> = std::iter::once(policy).chain(each).collect();
+        ElementSchema {
+            type_name: "ProcessCapabilities",
+            name: "capabilities",
+            doc: "Capabilities of a container's programs.",
+            content: Content::Fields(fields.leak()),
+        }
+    });
+    &SCHEMA
+}
+
 /// `with` for [`ProcessCapabilities`].
 mod capabilities {
     use super::*;
@@ -522,6 +556,13 @@ mod capabilities {
         }
         w.end(name);
     }
+}
+
+fn async_teardown_shape() -> &'static virt_util::xml::ElementSchema {
+    virt_util::xml::describe!("AsyncTeardown", "async-teardown", "Memory of a guest that ends is freed in the background." => {
+        /// Whether it is; without the attribute it is.
+        "@enabled" => enabled: value(bool),
+    })
 }
 
 /// `<async-teardown/>` alone means that it is on.

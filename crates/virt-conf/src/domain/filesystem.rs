@@ -88,10 +88,10 @@ pub struct Filesystem {
     #[xml(flatten)]
     pub info: DeviceInfo,
     /// Most bytes that may be used.
-    #[xml("space_hard_limit", with = bytes)]
+    #[xml("space_hard_limit", with = bytes, described = crate::scaled::ScaledSize)]
     pub space_hard_limit: Option<u64>,
     /// Bytes above which writing becomes slower.
-    #[xml("space_soft_limit", with = bytes)]
+    #[xml("space_soft_limit", with = bytes, described = crate::scaled::ScaledSize)]
     pub space_soft_limit: Option<u64>,
 }
 
@@ -207,7 +207,7 @@ pub enum FilesystemSource {
     /// Memory.
     Ram {
         /// KiB.
-        #[xml("source", with = ram_usage)]
+        #[xml("source", with = ram_usage, shape = ram_usage_shape)]
         usage: u64,
     },
     /// Another folder of the container.
@@ -234,6 +234,15 @@ impl Default for FilesystemSource {
             socket: None,
         }
     }
+}
+
+fn ram_usage_shape() -> &'static virt_util::xml::ElementSchema {
+    virt_util::xml::describe!("RamUsage", "source", "How much memory a file system may use." => {
+        /// The memory, in the unit.
+        "@usage" => usage: value(u64),
+        /// The unit; KiB if none is said.
+        "@units" => units: value(crate::scaled::Unit),
+    })
 }
 
 /// `<source usage='64' units='KiB'/>`.

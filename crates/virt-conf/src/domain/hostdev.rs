@@ -454,16 +454,32 @@ impl XmlElement for ScsiHostdev {
 
     fn schema() -> &'static virt_util::xml::ElementSchema {
         virt_util::xml::describe!("ScsiHostdev", "hostdev", "A SCSI device of the host." => {
-            "source@protocol" => value(ScsiHostdevProtocol),
-            "source@name" => value(String),
-            "source/host" => element(StorageHost),
-            "source/auth" => element(StorageAuth),
-            "source/initiator/iqn@name" => value(String),
-            "source/adapter@name" => value(String),
-            "source/address@bus" => value(u32),
-            "source/address@target" => value(u32),
-            "source/address@unit" => value(u64),
-            "source/privateData" => opaque,
+            /// The device.
+            "source" => source: element {
+                /// How it is reached: through an adapter of the host, or over iSCSI.
+                "@protocol" => protocol: value(ScsiHostdevProtocol),
+                /// iSCSI qualified name of the target, with the unit.
+                "@name" => name: value(String),
+                /// The iSCSI server.
+                "host" => host: element(StorageHost),
+                /// Credentials for the iSCSI server.
+                "auth" => auth: element(StorageAuth),
+                /// iSCSI qualified name of the client.
+                "initiator/iqn@name" => initiator: value(String),
+                /// Name of the host's adapter, as in `scsi_host0`.
+                "adapter@name" => adapter: value(String),
+                /// Place of the device behind the adapter.
+                "address" => address: element {
+                    /// Bus of the adapter.
+                    "@bus" => bus: value(u32),
+                    /// Target on the bus.
+                    "@target" => target: value(u32),
+                    /// Unit in the target.
+                    "@unit" => unit: value(u64),
+                },
+                /// The driver's own data, as XML; in status files.
+                "privateData" => private_data: opaque,
+            },
         })
     }
 }
@@ -518,9 +534,12 @@ impl XmlElement for HostdevSource {
 
     fn schema() -> &'static virt_util::xml::ElementSchema {
         virt_util::xml::describe!("HostdevSource", "", "A device of the host behind an interface of the guest." => {
-            "." => element(PciHostdev),
-            "." => element(UsbHostdev),
-            "source/address@type" => value(String),
+            /// A PCI device.
+            "." => pci: element(PciHostdev),
+            /// A USB device.
+            "." => usb: element(UsbHostdev),
+            /// Kind of address: `pci` or `usb`.
+            "source/address@type" => address_type: value(String),
         })
     }
 }

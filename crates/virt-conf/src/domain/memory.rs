@@ -184,7 +184,7 @@ pub struct MemoryBacking {
 #[xml(name = "hugepages")]
 pub struct HugePages {
     /// Sizes; none: the host's default.
-    #[xml("page", with = huge_page)]
+    #[xml("page", with = huge_page, shape = huge_page_shape)]
     pub pages: Vec<HugePage>,
 }
 
@@ -195,6 +195,17 @@ pub struct HugePage {
     pub size: u64,
     /// NUMA nodes of the guest; none: all others.
     pub nodeset: Option<CpuSet>,
+}
+
+fn huge_page_shape() -> &'static virt_util::xml::ElementSchema {
+    virt_util::xml::describe!("HugePage", "page", "A size of huge pages." => {
+        /// The size, in the unit.
+        "@size" => size: value(u64),
+        /// The unit; KiB if none is said.
+        "@unit" => unit: value(crate::scaled::Unit),
+        /// NUMA nodes of the guest; none means all others.
+        "@nodeset" => nodeset: value(CpuSet),
+    })
 }
 
 mod huge_page {

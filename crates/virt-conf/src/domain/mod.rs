@@ -117,7 +117,7 @@ pub struct Domain {
     #[xml("uuid")]
     pub uuid: Option<Uuid>,
     /// Generation id: changes when the guest is set back in time.
-    #[xml(".", with = genid, reads("genid"))]
+    #[xml(".", with = genid, reads("genid": String))]
     pub genid: Option<Genid>,
     /// One line for people.
     #[xml("title")]
@@ -162,7 +162,7 @@ pub struct Domain {
     #[xml("defaultiothread", omit_empty)]
     pub default_iothread: Option<DefaultIoThread>,
     /// Throttle groups that drives name.
-    #[xml("throttlegroups/throttlegroup", with = throttle_group)]
+    #[xml("throttlegroups/throttlegroup", with = throttle_group, shape = throttle_group_shape)]
     pub throttle_groups: Rare<Vec<DiskTune>>,
     /// How host CPUs are shared out.
     #[xml("cputune", omit_empty)]
@@ -434,6 +434,10 @@ mod genid {
             Some(Genid::Is(id)) => w.text_element_with("genid", |out| id.format_value(out)),
         }
     }
+}
+
+fn throttle_group_shape() -> &'static virt_util::xml::ElementSchema {
+    DiskTune::schema()
 }
 
 /// A throttle group: as the limits of a drive, but the name stands last.

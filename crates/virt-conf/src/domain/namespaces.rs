@@ -70,6 +70,15 @@ pub struct SharedNamespace {
     pub value: String,
 }
 
+fn shared_shape() -> &'static virt_util::xml::ElementSchema {
+    virt_util::xml::describe!("SharedNamespace", "", "A namespace that a container shares." => {
+        /// What the value names.
+        "@type" => source: value(LxcNamespaceSource),
+        /// A container, the id of a process, or a network namespace.
+        "@value" => value: value(String),
+    })
+}
+
 impl XmlElement for LxcNamespaces {
     const NAME: &'static str = "lxc:namespace";
 
@@ -116,7 +125,12 @@ impl XmlElement for LxcNamespaces {
 
     fn schema() -> &'static virt_util::xml::ElementSchema {
         virt_util::xml::describe!("LxcNamespaces", "lxc:namespace", "Namespaces that a container shares." => {
-            "*" => opaque,
+            /// Where its network comes from.
+            "lxc:sharenet" => network: shape(shared_shape),
+            /// Where its means of communication between processes come from.
+            "lxc:shareipc" => ipc: shape(shared_shape),
+            /// Where its host name comes from.
+            "lxc:shareuts" => uts: shape(shared_shape),
         })
     }
 }

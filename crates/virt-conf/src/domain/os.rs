@@ -75,7 +75,7 @@ pub struct Os {
     #[xml("loader", omit_empty)]
     pub loader: Option<Box<Loader>>,
     /// Variables of the firmware.
-    #[xml("nvram", with = nvram_element)]
+    #[xml("nvram", with = nvram_element, shape = nvram_shape)]
     pub nvram: Option<Box<NvramImage>>,
     /// Kernel that is booted directly.
     #[xml("kernel")]
@@ -212,6 +212,23 @@ impl NvramImage {
             NvramSource::Source(source) => source.location.path(),
         }
     }
+}
+
+fn nvram_shape() -> &'static virt_util::xml::ElementSchema {
+    virt_util::xml::describe!("NvramImage", "nvram", "Variables of the firmware." => {
+        /// File that the variables are copied from at the first start.
+        "@template" => template: value(String),
+        /// Format of that file.
+        "@templateFormat" => template_format: value(StorageFormat),
+        /// What kind of place holds the image, if it is said by a source.
+        "@type" => storage_type: value(StorageType),
+        /// Format of the image.
+        "@format" => format: value(StorageFormat),
+        /// Path of the image.
+        "text()" => path: value(String),
+        /// The image, where a path does not do.
+        "source" => source: shape(super::storage::source_shape),
+    })
 }
 
 /// `with` for [`NvramImage`].

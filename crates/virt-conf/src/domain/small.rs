@@ -451,7 +451,7 @@ pub struct Shmem {
     #[xml("model@type", default, always)]
     pub model: ShmemModel,
     /// MiB.
-    #[xml("size", with = mebibytes)]
+    #[xml("size", with = mebibytes, described = crate::scaled::ScaledSize)]
     pub size: Option<u64>,
     /// Server that passes interrupts on.
     #[xml("server")]

@@ -416,7 +416,7 @@ pub struct ReservationSource {
 #[xml(name = "auth", check = StorageAuth::after_read)]
 pub struct StorageAuth {
     /// How the client authenticates; said in storage pools only.
-    #[xml("@*", with = auth_type, reads("@type"))]
+    #[xml("@*", with = auth_type, reads("@type": StorageAuthType))]
     pub kind: Option<StorageAuthType>,
     /// User name.
     #[xml("@username")]
@@ -595,7 +595,7 @@ pub struct ImageFormat {
     #[xml("@type")]
     pub kind: StorageFormat,
     /// Most bytes of metadata that are cached.
-    #[xml("metadata_cache/max_size", with = bytes)]
+    #[xml("metadata_cache/max_size", with = bytes, described = crate::scaled::ScaledSize)]
     pub metadata_cache: Option<u64>,
 }
 
@@ -932,6 +932,62 @@ pub mod source_element {
     pub fn write(value: &StorageSource, w: &mut Writer, _name: &str) {
         value.write(w, true);
     }
+}
+
+/// What a `<source>` of an image holds.
+pub fn source_shape() -> &'static virt_util::xml::ElementSchema {
+    virt_util::xml::describe!("StorageSource", "source", "An image, and how it is reached." => {
+        /// Where the data are; the `type` beside says which kind of place.
+        "." => location: element(StorageLocation),
+        /// What a source that is missing at start means.
+        "@startupPolicy" => startup_policy: value(super::disk::StartupPolicy),
+        /// Number that names the image in block jobs; only of a running guest.
+        "@index" => index: value(u32),
+        /// Credentials for network storage.
+        "auth" => auth: element(StorageAuth),
+        /// How the data are encrypted.
+        "encryption" => encryption: element(Encryption),
+        /// Part of the storage that is used, in bytes.
+        "slices/slice" => slice: element(StorageSlice),
+        /// Security labels for this source alone.
+        "seclabel" => seclabels: elements(DeviceSeclabel),
+        /// Persistent SCSI reservations.
+        "reservations" => reservations: element(Reservations),
+        /// External data file of a qcow2 image.
+        "dataStore" => data_store: shape(data_store_shape),
+        /// The driver's own data, as XML; in status files.
+        "privateData" => private_data: opaque,
+    })
+}
+
+/// What a `<dataStore>` holds.
+fn data_store_shape() -> &'static virt_util::xml::ElementSchema {
+    virt_util::xml::describe!("DataStore", "dataStore", "External data file of a qcow2 image." => {
+        /// What kind of place holds it.
+        "@type" => storage_type: value(StorageType),
+        /// Its format.
+        "format@type" => format: value(StorageFormat),
+        /// The file.
+        "source" => source: shape(source_shape),
+    })
+}
+
+/// What a `<backingStore>` holds.
+pub fn backing_shape() -> &'static virt_util::xml::ElementSchema {
+    virt_util::xml::describe!("BackingStore", "backingStore", "The image behind an image." => {
+        /// What kind of place holds it.
+        "@type" => storage_type: value(StorageType),
+        /// Number that names the image in block jobs; only of a running guest.
+        "@index" => index: value(u32),
+        /// Its format.
+        "format@type" => format: value(StorageFormat),
+        /// Most bytes of metadata that are cached.
+        "format/metadata_cache/max_size" => metadata_cache: element(crate::scaled::ScaledSize),
+        /// The image.
+        "source" => source: shape(source_shape),
+        /// The image behind it; an empty one ends the chain.
+        "backingStore" => backing: shape(backing_shape),
+    })
 }
 
 /// `with` for [`BackingStore`] fields.

@@ -617,35 +617,97 @@ impl XmlElement for CpuTune {
 
     fn schema() -> &'static virt_util::xml::ElementSchema {
         virt_util::xml::describe!("CpuTune", "cputune", "How host CPUs are shared out." => {
-            "shares" => element(u64),
-            "." => element(CpuPeriods),
-            "vcpupin[]@vcpu" => value(u32),
-            "vcpupin[]@cpuset" => value(CpuSet),
-            "emulatorpin@cpuset" => value(CpuSet),
-            "iothreadpin[]@iothread" => value(u32),
-            "iothreadpin[]@cpuset" => value(CpuSet),
-            "emulatorsched@scheduler" => value(SchedulerPolicy),
-            "emulatorsched@priority" => value(i32),
-            "vcpusched[]@vcpus" => value(CpuSet),
-            "vcpusched[]@scheduler" => value(SchedulerPolicy),
-            "vcpusched[]@priority" => value(i32),
-            "iothreadsched[]@iothreads" => value(CpuSet),
-            "iothreadsched[]@scheduler" => value(SchedulerPolicy),
-            "iothreadsched[]@priority" => value(i32),
-            "cachetune[]@vcpus" => value(CpuSet),
-            "cachetune[]@id" => value(String),
-            "cachetune[]/cache[]@id" => value(u32),
-            "cachetune[]/cache[]@level" => value(u32),
-            "cachetune[]/cache[]@type" => value(CacheType),
-            "cachetune[]/cache[]@size" => value(u64),
-            "cachetune[]/cache[]@unit" => value(String),
-            "cachetune[]/monitor[]@level" => value(u32),
-            "cachetune[]/monitor[]@vcpus" => value(CpuSet),
-            "memorytune[]@vcpus" => value(CpuSet),
-            "memorytune[]@id" => value(String),
-            "memorytune[]/node[]@id" => value(u32),
-            "memorytune[]/node[]@bandwidth" => value(u32),
-            "memorytune[]/monitor[]@vcpus" => value(CpuSet),
+            /// Weight against other guests.
+            "shares" => shares: element(u64),
+            /// Periods and quotas in microseconds.
+            "." => periods: element(CpuPeriods),
+            /// Host CPUs that run a CPU of the guest.
+            "vcpupin" => vcpu_pins: elements {
+                /// Number of the guest's CPU.
+                "@vcpu" => vcpu: value(u32),
+                /// The host CPUs.
+                "@cpuset" => cpuset: value(CpuSet),
+            },
+            /// Host CPUs that run the emulator's own threads.
+            "emulatorpin@cpuset" => emulator_pin: value(CpuSet),
+            /// Host CPUs that run an I/O thread.
+            "iothreadpin" => iothread_pins: elements {
+                /// Number of the I/O thread.
+                "@iothread" => iothread: value(u32),
+                /// The host CPUs.
+                "@cpuset" => cpuset: value(CpuSet),
+            },
+            /// How the emulator's own threads are scheduled.
+            "emulatorsched" => emulator_scheduler: element {
+                /// Scheduling policy.
+                "@scheduler" => scheduler: value(SchedulerPolicy),
+                /// Priority in real-time policies, 1 to 99.
+                "@priority" => priority: value(i32),
+            },
+            /// How CPUs of the guest are scheduled.
+            "vcpusched" => vcpu_schedulers: elements {
+                /// The guest's CPUs.
+                "@vcpus" => vcpus: value(CpuSet),
+                /// Scheduling policy.
+                "@scheduler" => scheduler: value(SchedulerPolicy),
+                /// Priority in real-time policies, 1 to 99.
+                "@priority" => priority: value(i32),
+            },
+            /// How I/O threads are scheduled.
+            "iothreadsched" => iothread_schedulers: elements {
+                /// Numbers of the I/O threads.
+                "@iothreads" => iothreads: value(CpuSet),
+                /// Scheduling policy.
+                "@scheduler" => scheduler: value(SchedulerPolicy),
+                /// Priority in real-time policies, 1 to 99.
+                "@priority" => priority: value(i32),
+            },
+            /// Parts of the host's cache for CPUs of the guest.
+            "cachetune" => cache_tunes: elements {
+                /// The guest's CPUs.
+                "@vcpus" => vcpus: value(CpuSet),
+                /// Name of the part on the host.
+                "@id" => id: value(String),
+                /// How much of which cache.
+                "cache" => caches: elements {
+                    /// Number of the cache on the host.
+                    "@id" => id: value(u32),
+                    /// Level of the cache.
+                    "@level" => level: value(u32),
+                    /// What the part holds.
+                    "@type" => kind: value(CacheType),
+                    /// Size, in the unit.
+                    "@size" => size: value(u64),
+                    /// The unit; bytes if none is said.
+                    "@unit" => unit: value(String),
+                },
+                /// Uses of the cache that are watched.
+                "monitor" => monitors: elements {
+                    /// Level of the cache.
+                    "@level" => level: value(u32),
+                    /// CPUs of the guest that are watched.
+                    "@vcpus" => vcpus: value(CpuSet),
+                },
+            },
+            /// Shares of memory bandwidth for CPUs of the guest.
+            "memorytune" => memory_tunes: elements {
+                /// The guest's CPUs.
+                "@vcpus" => vcpus: value(CpuSet),
+                /// Name of the part on the host.
+                "@id" => id: value(String),
+                /// How much of which node's bandwidth.
+                "node" => nodes: elements {
+                    /// Number of the host's node.
+                    "@id" => id: value(u32),
+                    /// Percent of the bandwidth.
+                    "@bandwidth" => bandwidth: value(u32),
+                },
+                /// Uses of bandwidth that are watched.
+                "monitor" => monitors: elements {
+                    /// CPUs of the guest that are watched.
+                    "@vcpus" => vcpus: value(CpuSet),
+                },
+            },
         })
     }
 }

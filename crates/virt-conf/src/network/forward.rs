@@ -30,7 +30,7 @@ pub struct Forward {
     #[xml("@mode", nonempty, default = ForwardMode::Nat, always)]
     pub mode: ForwardMode,
     /// Whether devices of the host are taken from it when they are used; of mode `hostdev`.
-    #[xml("@managed", default, always, with = crate::netdev::yes, when = self.mode == ForwardMode::Hostdev)]
+    #[xml("@managed", default, always, with = crate::netdev::yes, described = bool, when = self.mode == ForwardMode::Hostdev)]
     pub managed: bool,
     /// The host's driver for devices that guests get.
     #[xml("driver", omit_empty)]

@@ -128,7 +128,7 @@ pub struct Bridge {
     #[xml("@zone", nonempty)]
     pub zone: Option<String>,
     /// Whether it takes part in the spanning tree protocol; of networks with a bridge of their own.
-    #[xml("@stp", nonempty, with = stp)]
+    #[xml("@stp", nonempty, with = stp, described = bool)]
     pub stp: Option<bool>,
     /// Seconds until it forwards; of networks with a bridge of their own.
     #[xml("@delay", nonempty)]
@@ -172,7 +172,7 @@ pub struct PortGroup {
     #[xml("@name", nonempty)]
     pub name: String,
     /// Whether guests that choose none are in it.
-    #[xml("@default", default, with = crate::netdev::yes)]
+    #[xml("@default", default, with = crate::netdev::yes, described = bool)]
     pub default: bool,
     /// Whether the host applies the receive filters that guests set.
     #[xml("@trustGuestRxFilters")]

@@ -1,7 +1,8 @@
 //! Capabilities of the host itself and of devices on its buses.
 
 use virt_util::uuid::Uuid;
-use virt_util::xml::{At, Element, Reader, Writer, Xml, XmlElement, error_with, push_unsigned, read};
+use virt_util::xml::{
+    self,At, Element, Reader, Writer, Xml, XmlElement, error_with, push_unsigned, read};
 use virt_util::{ErrorCode, ErrorDomain, Result, VirtError};
 
 use super::{check_nested, nested, start_nested};
@@ -77,10 +78,10 @@ pub struct UsbDevice {
     #[xml("device")]
     pub device: u32,
     /// What its maker calls it.
-    #[xml("product", with = usb_id)]
+    #[xml("product", with = usb_id, described = NamedId)]
     pub product: NamedId,
     /// Who made it.
-    #[xml("vendor", with = usb_id)]
+    #[xml("vendor", with = usb_id, described = NamedId)]
     pub vendor: NamedId,
 }
 
@@ -153,7 +154,7 @@ pub struct NetDevice {
     #[xml("feature")]
     pub features: Vec<NetFeature>,
     /// What kind it is.
-    #[xml(".", with = net_kind, reads("capability@type"))]
+    #[xml(".", with = net_kind, reads("capability@type": NetKind))]
     pub kind: Option<NetKind>,
 }
 
@@ -222,7 +223,7 @@ pub struct ScsiHost {
     #[xml("unique_id", when = self.unique_id != Some(-1))]
     pub unique_id: Option<i32>,
     /// What it is beyond that.
-    #[xml(".", with = scsi_host_kinds, reads("capability"))]
+    #[xml(".", with = scsi_host_kinds, shape = scsi_host_kinds_shape)]
     pub kinds: ScsiHostKinds,
 }
 
@@ -260,6 +261,27 @@ pub struct VirtualPorts {
     /// How many there are.
     #[xml("vports", default, always, read_when = false)]
     pub count: u32,
+}
+
+fn scsi_host_kinds_shape() -> &'static xml::ElementSchema {
+    fn capability() -> &'static xml::ElementSchema {
+        xml::describe!(union "@type", "ScsiHostCapability", "capability", "What a SCSI adapter is beyond that." => {
+            /// A Fibre Channel adapter.
+            "fc_host" => {
+                /// Its names in the network.
+                "." => names: element(FibreChannelHost),
+            },
+            /// One that virtual adapters can be made of.
+            "vport_ops" => {
+                /// How many can be made.
+                "." => ports: element(VirtualPorts),
+            },
+        })
+    }
+    xml::describe!("ScsiHostKinds", "", "What a SCSI adapter is beyond that." => {
+        /// What the adapter is beyond that.
+        "capability" => capabilities: shapes(capability),
+    })
 }
 
 mod scsi_host_kinds {
@@ -357,7 +379,7 @@ pub struct ScsiTarget {
     #[xml("target")]
     pub name: String,
     /// The port of the Fibre Channel network that it is behind.
-    #[xml(".", with = remote_port, reads("capability"))]
+    #[xml(".", with = remote_port, shape = remote_port_shape)]
     pub remote_port: Option<RemotePort>,
 }
 
@@ -371,6 +393,22 @@ pub struct RemotePort {
     /// Its port name.
     #[xml("wwpn")]
     pub wwpn: String,
+}
+
+fn remote_port_shape() -> &'static xml::ElementSchema {
+    fn capability() -> &'static xml::ElementSchema {
+        xml::describe!(union "@type", "ScsiTargetCapability", "capability", "What a SCSI target is beyond that." => {
+            /// Behind a port of a Fibre Channel network.
+            "fc_remote_port" => {
+                /// The port.
+                "." => port: element(RemotePort),
+            },
+        })
+    }
+    xml::describe!("RemotePortShape", "", "The port of the Fibre Channel network that a target is behind." => {
+        /// What the target is beyond that.
+        "capability" => capabilities: shapes(capability),
+    })
 }
 
 mod remote_port {
@@ -453,10 +491,10 @@ pub struct StorageDevice {
     #[xml("serial")]
     pub serial: Option<String>,
     /// Its size, and whether the medium can be taken out.
-    #[xml(".", with = medium, reads("size", "logical_block_size", "num_blocks", "capability"))]
+    #[xml(".", with = medium, shape = medium_shape)]
     pub medium: Medium,
     /// Whether it can be unplugged while the host runs.
-    #[xml(".", with = hotpluggable, reads("capability"))]
+    #[xml(".", with = hotpluggable, shape = nothing_more)]
     pub hotpluggable: bool,
 }
 
@@ -484,6 +522,47 @@ pub struct RemovableMedium {
 
 fn number_element(w: &mut Writer, name: &str, value: u64) {
     w.text_element_with(name, |out| push_unsigned(out, value));
+}
+
+/// What is said once, with the medium.
+fn nothing_more() -> &'static xml::ElementSchema {
+    xml::describe!("", "", "" => {})
+}
+
+fn medium_shape() -> &'static xml::ElementSchema {
+    fn blocks() -> &'static xml::ElementSchema {
+        xml::describe!("Blocks", "", "Blocks of a device." => {
+            /// Size of a block in bytes; told, never read.
+            "logical_block_size" => block_size: element(u64),
+            /// Number of blocks; told, never read.
+            "num_blocks" => blocks: element(u64),
+        })
+    }
+    fn capability() -> &'static xml::ElementSchema {
+        xml::describe!(union "@type", "StorageCapability", "capability", "What a block device is beyond that." => {
+            /// Its medium can be taken out.
+            "removable" => {
+                /// Whether there is a medium: 0 or 1.
+                "media_available" => available: element(u32),
+                /// Size of the medium in bytes.
+                "media_size" => size: element(u64),
+                /// Name of the medium.
+                "media_label" => label: element(String),
+                /// Blocks of the medium.
+                "." => blocks: shape(blocks),
+            },
+            /// It can be unplugged while the host runs.
+            "hotpluggable" => {},
+        })
+    }
+    xml::describe!("Medium", "", "The medium of a block device." => {
+        /// Size in bytes; of a medium that can be taken out it is said with that.
+        "size" => size: element(u64),
+        /// Blocks of the device.
+        "." => blocks: shape(blocks),
+        /// What the device is beyond that.
+        "capability" => capabilities: shapes(capability),
+    })
 }
 
 mod medium {
@@ -570,7 +649,7 @@ xml_enum! {
 #[derive(Xml, Clone, Debug, Default, PartialEq, Eq)]
 pub struct DrmDevice {
     /// What it is for.
-    #[xml("type", with = drm_kind)]
+    #[xml("type", with = drm_kind, described = DrmKind)]
     pub kind: DrmKind,
 }
 

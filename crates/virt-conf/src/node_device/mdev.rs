@@ -114,12 +114,16 @@ impl XmlElement for MdevDevice {
 
     fn schema() -> &'static virt_util::xml::ElementSchema {
         virt_util::xml::describe!("MdevDevice", "capability", "A mediated device: a part of a parent device that a guest can have." => {
-            "type@id" => value(String),
-            "uuid" => value(Uuid),
-            "parent_addr" => value(String),
-            "iommuGroup@number" => value(u32),
-            "attr[]@name" => value(String),
-            "attr[]@value" => value(String),
+            /// Which type of its parent's it is.
+            "type@id" => type_id: value(String),
+            /// UUID by which it is made and found.
+            "uuid" => uuid: value(Uuid),
+            /// The address of its parent; told, never read.
+            "parent_addr" => parent_address: value(String),
+            /// Number of its IOMMU group.
+            "iommuGroup@number" => iommu_group: value(u32),
+            /// What is written into its files in `/sys`, in this order.
+            "attr" => attributes: elements(MdevAttribute),
         })
     }
 }
@@ -140,6 +144,23 @@ pub struct MdevType {
     /// How many more can be made.
     #[xml("availableInstances")]
     pub available_instances: u32,
+}
+
+/// What holds the types of mediated devices.
+pub(super) fn mdev_types_shape() -> &'static virt_util::xml::ElementSchema {
+    fn capability() -> &'static virt_util::xml::ElementSchema {
+        virt_util::xml::describe!(union "@type", "MdevCapability", "capability", "What a device is beyond that." => {
+            /// A parent of mediated devices.
+            "mdev_types" => {
+                /// Types that it offers.
+                "type" => types: elements(MdevType),
+            },
+        })
+    }
+    virt_util::xml::describe!("MdevTypes", "", "Types of mediated devices that a device offers." => {
+        /// What the device is beyond that.
+        "capability" => capabilities: shapes(capability),
+    })
 }
 
 /// `with` on `"."`: the types in a nested `<capability type='mdev_types'>`.

@@ -37,7 +37,7 @@ pub struct NodeDevice {
     #[xml("path", when = !w.has(XmlFlags::INACTIVE))]
     pub sysfs_path: Option<String>,
     /// Its nodes in `/dev`.
-    #[xml(".", with = device_nodes, reads("devnode[]@type", "devnode[]/text()"))]
+    #[xml(".", with = device_nodes, shape = device_nodes_shape)]
     pub nodes: DeviceNodes,
     /// The device that it is plugged into.
     #[xml("parent", omit_empty)]
@@ -129,6 +129,18 @@ pub enum Capability {
     /// Channel devices that work together.
     #[xml("ccwgroup")]
     CcwGroup(CcwGroup),
+}
+
+fn device_nodes_shape() -> &'static xml::ElementSchema {
+    xml::describe!("DeviceNodes", "", "Nodes of a device in `/dev`." => {
+        /// Its nodes in `/dev`, and links to them.
+        "devnode" => nodes: elements {
+            /// `dev` for a node, `link` for a link to one.
+            "@type" => kind: value(String),
+            /// Its path.
+            "text()" => path: value(String),
+        },
+    })
 }
 
 /// `<devnode type='dev'>` and `<devnode type='link'>`.

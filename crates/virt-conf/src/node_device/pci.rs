@@ -37,19 +37,19 @@ pub struct PciDevice {
     #[xml("vendor")]
     pub vendor: NamedId,
     /// The physical function that this is a virtual one of.
-    #[xml(".", with = physical_function, reads("capability"))]
+    #[xml(".", with = physical_function, shape = capabilities_shape)]
     pub physical_function: Option<HostPciAddress>,
     /// The virtual functions of this physical one.
-    #[xml(".", with = virtual_functions, reads("capability"))]
+    #[xml(".", with = virtual_functions, shape = nothing_more)]
     pub virtual_functions: Option<VirtualFunctions>,
     /// The kind of bridge that it is.
-    #[xml(".", with = bridge, reads("capability"))]
+    #[xml(".", with = bridge, shape = nothing_more)]
     pub bridge: Option<PciBridge>,
     /// Types of mediated devices that it offers.
-    #[xml(".", with = mdev_types, reads("capability"))]
+    #[xml(".", with = mdev_types, shape = nothing_more)]
     pub mdev_types: Vec<MdevType>,
     /// What its maker has stored in it.
-    #[xml(".", with = vital_product_data, reads("capability"))]
+    #[xml(".", with = vital_product_data, shape = nothing_more)]
     pub vital_product_data: Option<VitalProductData>,
     /// The devices that the IOMMU cannot tell from this one.
     #[xml("iommuGroup", when = self.iommu_group.as_ref().is_some_and(|group| !group.devices.is_empty()))]
@@ -130,6 +130,62 @@ impl PciDevice {
             function: self.function,
         }
     }
+}
+
+/// What is said once, with the physical function.
+fn nothing_more() -> &'static xml::ElementSchema {
+    xml::describe!("", "", "" => {})
+}
+
+fn capabilities_shape() -> &'static xml::ElementSchema {
+    fn vital_product_data() -> &'static xml::ElementSchema {
+        xml::describe!(union "@access", "VitalProductFields", "fields", "Fields that the maker or the owner has stored." => {
+            /// Fields that nobody can change.
+            "readonly" => {
+                /// The fields.
+                "." => fields: element(ReadOnlyFields),
+            },
+            /// Fields that can be changed.
+            "readwrite" => {
+                /// The fields.
+                "." => fields: element(ReadWriteFields),
+            },
+        })
+    }
+    fn capability() -> &'static xml::ElementSchema {
+        xml::describe!(union "@type", "PciCapability", "capability", "What a PCI device is beyond that." => {
+            /// A virtual function.
+            "phys_function" => {
+                /// The physical function that it is one of.
+                "address" => address: element(HostPciAddress),
+            },
+            /// A physical function with virtual ones.
+            "virt_functions" => {
+                /// The virtual functions.
+                "." => functions: element(VirtualFunctions),
+            },
+            /// A PCI bridge.
+            "pci-bridge" => {},
+            /// A CardBus bridge.
+            "cardbus-bridge" => {},
+            /// A parent of mediated devices.
+            "mdev_types" => {
+                /// Types that it offers.
+                "type" => types: elements(MdevType),
+            },
+            /// A device with vital product data.
+            "vpd" => {
+                /// What the device is.
+                "name" => name: element(String),
+                /// What is stored in it.
+                "fields" => fields: shapes(vital_product_data),
+            },
+        })
+    }
+    xml::describe!("PciCapabilities", "", "What a PCI device is beyond that." => {
+        /// What the device is beyond that.
+        "capability" => capabilities: shapes(capability),
+    })
 }
 
 mod physical_function {
@@ -242,10 +298,17 @@ impl XmlElement for PciExpress {
 
     fn schema() -> &'static xml::ElementSchema {
         xml::describe!("PciExpress", "pci-express", "Links of a PCI Express device." => {
-            "link[]@validity" => value(String),
-            "link[]@port" => value(i32),
-            "link[]@speed" => value(PciLinkSpeed),
-            "link[]@width" => value(u32),
+            /// The fastest link that it can have, and the one it has.
+            "link" => links: elements {
+                /// `cap` for the fastest it can have, `sta` for the present one.
+                "@validity" => validity: value(String),
+                /// Number of the port.
+                "@port" => port: value(i32),
+                /// Speed in GT/s.
+                "@speed" => speed: value(PciLinkSpeed),
+                /// Number of lanes.
+                "@width" => width: value(u32),
+            },
         })
     }
 }

@@ -3,7 +3,7 @@
 use virt_util::xml::{At, Element, Reader, Writer, Xml, XmlElement};
 use virt_util::{ErrorCode, Result};
 
-use super::mdev::{MdevType, mdev_types};
+use super::mdev::{MdevType, mdev_types, mdev_types_shape};
 use super::{check_nested, nested, start_nested};
 use crate::values::unsupported_word;
 
@@ -31,13 +31,13 @@ pub struct ChannelAddress {
 #[derive(Xml, Clone, Debug, Default, PartialEq, Eq)]
 pub struct CcwDevice {
     /// Whether it can be used.
-    #[xml(".", with = state, reads("state"))]
+    #[xml(".", with = state, reads("state": CcwState))]
     pub state: Option<CcwState>,
     /// Its address.
     #[xml(flatten)]
     pub address: ChannelAddress,
     /// The group that it works in.
-    #[xml(".", with = group_member, reads("capability"))]
+    #[xml(".", with = group_member, shape = group_member_shape)]
     pub group: Option<String>,
 }
 
@@ -52,7 +52,7 @@ pub struct CssDevice {
     #[xml("channel_dev_addr")]
     pub channel: Option<ChannelAddress>,
     /// Types of mediated devices that it offers.
-    #[xml(".", with = mdev_types, reads("capability"))]
+    #[xml(".", with = mdev_types, shape = mdev_types_shape)]
     pub mdev_types: Vec<MdevType>,
 }
 
@@ -60,7 +60,7 @@ pub struct CssDevice {
 #[derive(Xml, Clone, Debug, Default, PartialEq, Eq)]
 pub struct CcwGroup {
     /// Whether the group can be used.
-    #[xml(".", with = state, reads("state"))]
+    #[xml(".", with = state, reads("state": CcwState))]
     pub state: Option<CcwState>,
     /// Its address.
     #[xml(flatten)]
@@ -131,7 +131,7 @@ pub struct ApQueue {
 #[xml(body, check = ApMatrix::after_read)]
 pub struct ApMatrix {
     /// Types of mediated devices that it offers.
-    #[xml(".", with = mdev_types, reads("capability"))]
+    #[xml(".", with = mdev_types, shape = mdev_types_shape)]
     pub mdev_types: Vec<MdevType>,
 }
 
@@ -168,6 +168,22 @@ mod state {
             w.text_element("state", state.as_str());
         }
     }
+}
+
+fn group_member_shape() -> &'static virt_util::xml::ElementSchema {
+    fn capability() -> &'static virt_util::xml::ElementSchema {
+        virt_util::xml::describe!(union "@type", "CcwCapability", "capability", "What a channel device is beyond that." => {
+            /// A member of a group.
+            "ccwgroup_member" => {
+                /// The group.
+                "group_device" => group: element(String),
+            },
+        })
+    }
+    virt_util::xml::describe!("GroupMember", "", "The group that a channel device works in." => {
+        /// What the device is beyond that.
+        "capability" => capabilities: shapes(capability),
+    })
 }
 
 /// `<capability type='ccwgroup_member'><group_device>…`.

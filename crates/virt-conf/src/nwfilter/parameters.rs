@@ -73,9 +73,15 @@ impl XmlElement for FilterReference {
 
     fn schema() -> &'static virt_util::xml::ElementSchema {
         virt_util::xml::describe!("FilterReference", "filterref", "Names a packet filter and gives it its parameters." => {
-            "@filter" => value(String),
-            "parameter[]@name" => value(String),
-            "parameter[]@value" => value(String),
+            /// Name of the filter.
+            "@filter" => filter: value(String),
+            /// Values for the filter's variables.
+            "parameter" => parameters: elements {
+                /// The variable.
+                "@name" => name: value(String),
+                /// A value; a variable that is named several times is a list.
+                "@value" => value: value(String),
+            },
         })
     }
 }

@@ -180,6 +180,50 @@ impl Match {
     }
 }
 
+/// The shape of the element of a protocol, by its place in [`PROTOCOLS`].
+fn shape<const AT: usize>() -> &'static ElementSchema {
+    static SCHEMAS: LazyLock<Vec<ElementSchema>> = LazyLock::new(|| {
+        let of = |protocol: &'static Protocol| {
+            // The tables are static, so are the paths that are made of them, once.
+            let mut fields = vec![FieldSchema {
+                path: "@match",
+                field: "match",
+                doc: "Whether packets must be like that; `no` turns it round.",
+                kind: FieldKind::Value(bool::SCHEMA),
+                default: "yes",
+                ..FieldSchema::UNSAID
+            }];
+            fields.extend(protocol.attributes().map(|attribute| FieldSchema {
+                path: Box::leak(format!("@{}", attribute.name).into_boxed_str()),
+                field: attribute.name,
+                doc: attribute.kind.describe(),
+                kind: FieldKind::Value(Kind::schema(attribute.kind)),
+                ..FieldSchema::UNSAID
+            }));
+            ElementSchema {
+                type_name: "Match",
+                name: protocol.name,
+                doc: "What packets of the protocol are like.",
+                content: Content::Fields(fields.leak()),
+            }
+        };
+        PROTOCOLS.iter().map(of).collect()
+    });
+    static NOTHING: ElementSchema = ElementSchema {
+        type_name: "Match",
+        name: "",
+        doc: "",
+        content: Content::Opaque,
+    };
+    SCHEMAS.get(AT).unwrap_or(&NOTHING)
+}
+
+/// [`shape`] of each protocol.
+#[rustfmt::skip]
+const SHAPES: [fn() -> &'static ElementSchema; PROTOCOLS.len()] = [
+    shape::<0>, shape::<1>, shape::<2>, shape::<3>, shape::<4>, shape::<5>, shape::<6>, shape::<7>, shape::<8>, shape::<9>, shape::<10>, shape::<11>, shape::<12>, shape::<13>, shape::<14>, shape::<15>, shape::<16>, shape::<17>, shape::<18>, shape::<19>, shape::<20>, shape::<21>, shape::<22>, shape::<23>,
+];
+
 impl XmlElement for Rule {
     const NAME: &'static str = "rule";
 
@@ -233,59 +277,52 @@ impl XmlElement for Rule {
 
     fn schema() -> &'static ElementSchema {
         static SCHEMA: LazyLock<ElementSchema> = LazyLock::new(|| {
-            let field = |path: &'static str, doc: &'static str, occurs, values| FieldSchema {
+            let field = |path: &'static str, name: &'static str, doc: &'static str, occurs, values| FieldSchema {
                 path,
-                field: "",
+                field: name,
                 doc,
                 occurs,
                 kind: FieldKind::Value(values),
+                ..FieldSchema::UNSAID
             };
             let mut fields = vec![
                 field(
                     "@action",
+                    "action",
                     "What happens to packets that match.",
                     Occurs::Required,
                     RuleAction::SCHEMA,
                 ),
                 field(
                     "@direction",
+                    "direction",
                     "Which way they go.",
                     Occurs::Required,
                     RuleDirection::SCHEMA,
                 ),
                 field(
                     "@priority",
-                    "Place among rules; lower comes first.",
+                    "priority",
+                    "Place among rules, -1000 to 1000; lower comes first.",
                     Occurs::Optional,
                     i32::SCHEMA,
                 ),
                 field(
                     "@statematch",
+                    "state_match",
                     "Whether the state of connections is looked at.",
                     Occurs::Optional,
                     ValueSchema::Text,
                 ),
             ];
-            // The tables are static, so are the paths that are made of them, once.
-            let path = |protocol: &Protocol, name: &str| -> &'static str {
-                Box::leak(format!("{}@{name}", protocol.name).into_boxed_str())
-            };
-            for protocol in &PROTOCOLS {
-                fields.push(field(
-                    path(protocol, "match"),
-                    "Whether what follows must match.",
-                    Occurs::Optional,
-                    bool::SCHEMA,
-                ));
-                fields.extend(protocol.attributes().map(|attribute| {
-                    field(
-                        path(protocol, attribute.name),
-                        attribute.kind.describe(),
-                        Occurs::Optional,
-                        Kind::schema(attribute.kind),
-                    )
-                }));
-            }
+            fields.extend(PROTOCOLS.iter().zip(SHAPES).map(|(protocol, shape)| FieldSchema {
+                path: protocol.name,
+                field: protocol.name,
+                doc: "What packets of the protocol must be like, and with `match` no, what they must not be like.",
+                occurs: Occurs::Repeated,
+                kind: FieldKind::Element(shape),
+                ..FieldSchema::UNSAID
+            }));
             ElementSchema {
                 type_name: "Rule",
                 name: "rule",

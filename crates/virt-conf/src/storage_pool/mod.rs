@@ -64,13 +64,13 @@ pub struct StoragePool {
     #[xml("uuid")]
     pub uuid: Option<Uuid>,
     /// Size in bytes, as the driver found it; not read.
-    #[xml("capacity", with = bytes, default, always, read_when = false)]
+    #[xml("capacity", with = bytes, described = crate::scaled::ScaledSize, default, always, read_when = false)]
     pub capacity: u64,
     /// Bytes in use, as the driver found them; not read.
-    #[xml("allocation", with = bytes, default, always, read_when = false)]
+    #[xml("allocation", with = bytes, described = crate::scaled::ScaledSize, default, always, read_when = false)]
     pub allocation: u64,
     /// Bytes that are free, as the driver found them; not read.
-    #[xml("available", with = bytes, default, always, read_when = false)]
+    #[xml("available", with = bytes, described = crate::scaled::ScaledSize, default, always, read_when = false)]
     pub available: u64,
     /// Whether copy on write is used where the file system has it.
     #[xml("features/cow@state")]
@@ -82,7 +82,7 @@ pub struct StoragePool {
     #[xml("target", read_when = kind.rules().target != TargetRule::None)]
     pub target: Option<PoolTarget>,
     /// How the allocated size of volumes is found.
-    #[xml(".", with = refresh_allocation, reads("refresh"))]
+    #[xml(".", with = refresh_allocation, reads("refresh/volume@allocation": RefreshAllocation))]
     pub refresh_allocation: Option<RefreshAllocation>,
     /// Further options for mounting.
     #[xml("fs:mount_opts", read_when = matches!(kind, PoolType::Fs | PoolType::Netfs))]

@@ -130,8 +130,13 @@ macro_rules! table {
 
             fn schema() -> &'static virt_util::xml::ElementSchema {
                 virt_util::xml::describe!(stringify!($name), $element, concat!("The SMBIOS table `", $element, "`.") => {
-                    "entry[]@name" => value(String),
-                    "entry[]/text()" => value(String),
+                    /// The entries of the table.
+                    "entry" => entries: elements {
+                        /// Which entry it is.
+                        "@name" => name: value(String),
+                        /// What it says.
+                        "text()" => value: value(String),
+                    },
                 })
             }
         }

@@ -241,7 +241,8 @@ fn derive_struct(input: &DeriveInput, fields: &Fields, options: &TypeOptions) ->
     let schema = fields
         .iter()
         .filter(|field| !field.options.skip)
-        .map(Field::schema);
+        .map(Field::schema)
+        .collect::<Result<Vec<_>>>()?;
     Ok(quote! {
         #[allow(unused_variables, unused_mut, clippy::all, reason = "derived code")]
         impl #rt::XmlElement for #name {
@@ -472,7 +473,8 @@ fn derive_union(input: &DeriveInput, data: &DataEnum, options: &TypeOptions) -> 
             .fields
             .iter()
             .filter(|field| !field.options.skip)
-            .map(Field::schema);
+            .map(Field::schema)
+            .collect::<Result<Vec<_>>>()?;
         let (doc, default) = (&variant.doc, variant.default);
         let any = "*".to_owned();
         let schema_words = if variant.other {
@@ -481,7 +483,7 @@ fn derive_union(input: &DeriveInput, data: &DataEnum, options: &TypeOptions) -> 
             &variant.words[..]
         };
         for word in schema_words {
-            let fields = fields.clone();
+            let fields = &fields;
             schemas.push(quote!(#rt::schema::VariantSchema {
                 value: #word,
                 default: #default,

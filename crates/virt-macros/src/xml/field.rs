@@ -219,7 +219,7 @@ impl Field {
             && is_bool(&self.inner)
     }
 
-    fn flags(names: &[Ident]) -> TokenStream {
+    pub(super) fn flags(names: &[Ident]) -> TokenStream {
         let rt = runtime();
         let names = names
             .iter()

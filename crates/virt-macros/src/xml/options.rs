@@ -35,8 +35,32 @@ pub(super) struct FieldOptions {
     pub opaque: bool,
     /// The type whose declaration says what hand-written code reads.
     pub described: Option<syn::Type>,
-    /// What hand-written code at `.` or `@*` reads: `"@name"`, `"child"`.
-    pub reads: Vec<LitStr>,
+    /// What JSON and docs call the field, where its own name is taken.
+    pub called: Option<LitStr>,
+    /// The function that describes what hand-written code reads.
+    pub shape: Option<Path>,
+    /// What hand-written code at `.` or `@*` reads: `"@name"`, `"child"`, `"child": Type`.
+    pub reads: Vec<Reads>,
+}
+
+/// A part that hand-written code reads, and its type.
+pub(super) struct Reads {
+    pub path: LitStr,
+    pub of: Option<syn::Type>,
+}
+
+impl Parse for Reads {
+    fn parse(input: ParseStream<'_>) -> Result<Self> {
+        let path = input.parse()?;
+        let of = match input.peek(Token![:]) {
+            true => {
+                input.parse::<Token![:]>()?;
+                Some(input.parse()?)
+            }
+            false => None,
+        };
+        Ok(Self { path, of })
+    }
 }
 
 /// What may stand on a type.
@@ -162,12 +186,14 @@ impl FieldOptions {
                     "first" => options.first = true,
                     "opaque" => options.opaque = true,
                     "described" => options.described = Some(value(input)?),
+                    "called" => options.called = Some(value(input)?),
+                    "shape" => options.shape = Some(value(input)?),
                     "reads" => {
                         let inner;
                         syn::parenthesized!(inner in input);
                         options
                             .reads
-                            .extend(Punctuated::<LitStr, Token![,]>::parse_terminated(&inner)?);
+                            .extend(Punctuated::<Reads, Token![,]>::parse_terminated(&inner)?);
                     }
                     _ => {
                         return Err(unknown(
@@ -175,7 +201,7 @@ impl FieldOptions {
                             span,
                             "flatten, skip, default, always, with, only, unless, when, read_when, write_as, format, base, \
                              nonzero, min, max, on_off, nonempty, keep_empty, omit_empty, ghost, union, first, opaque, described, \
-                             reads",
+                             shape, called, reads",
                         ));
                     }
                 }

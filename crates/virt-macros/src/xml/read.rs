@@ -8,6 +8,18 @@ use super::field::{Field, Leaf, Shape};
 use super::runtime;
 
 impl Field {
+    /// The base that numbers of a special form are read in.
+    pub(super) fn number_base(&self) -> Result<Option<u32>> {
+        Ok(match (&self.options.base, self.number_format()?) {
+            (Some(base), _) => Some(base.base10_parse::<u32>()?),
+            // libvirt prints with 0x and takes any notation.
+            (None, Some((prefix, 16, _))) if prefix == "0x" => Some(0),
+            (None, Some((_, radix, _))) => Some(radix),
+            (None, None) if self.options.has_range() => Some(10),
+            (None, None) => None,
+        })
+    }
+
     pub(super) fn parse_function(&self) -> Result<TokenStream> {
         let rt = runtime();
         let inner = &self.inner;
@@ -17,13 +29,7 @@ impl Field {
         if self.options.on_off {
             return Ok(quote!(#rt::parse_on_off));
         }
-        let base = match (&self.options.base, self.number_format()?) {
-            (Some(base), _) => Some(base.base10_parse::<u32>()?),
-            // libvirt prints with 0x and takes any notation.
-            (None, Some((prefix, 16, _))) if prefix == "0x" => Some(0),
-            (None, Some((_, radix, _))) => Some(radix),
-            (None, None) => None,
-        };
+        let base = self.number_base()?;
         if self.options.has_range() {
             let base = base.unwrap_or(10);
             let (min, max) = self.range();

@@ -15,6 +15,7 @@ pub(crate) fn derive_words(input: DeriveInput) -> Result<TokenStream> {
     let name = &input.ident;
     let mut all_words = Vec::new();
     let (mut all, mut words, mut table, mut arms) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+    let mut default = String::new();
     for variant in &data.variants {
         if !matches!(variant.fields, Fields::Unit) {
             return Err(Error::new_spanned(
@@ -34,6 +35,13 @@ pub(crate) fn derive_words(input: DeriveInput) -> Result<TokenStream> {
             continue;
         }
         table.push(quote!((#word, #name::#ident)));
+        if variant
+            .attrs
+            .iter()
+            .any(|attribute| attribute.path().is_ident("default"))
+        {
+            default.clone_from(&word);
+        }
         words.push(word);
         for alias in options.aliases {
             table.push(quote!((#alias, #name::#ident)));
@@ -68,6 +76,7 @@ pub(crate) fn derive_words(input: DeriveInput) -> Result<TokenStream> {
 
         impl #rt::XmlValue for #name {
             const SCHEMA: #rt::schema::ValueSchema = #rt::schema::ValueSchema::Words(#name::WORDS);
+            const DEFAULT: &'static str = #default;
 
             fn parse_value(text: &str) -> ::core::result::Result<Self, #rt::ValueError> {
                 const TABLE: &[(&str, #name)] = &[#(#table),*];

@@ -198,22 +198,26 @@ impl Field {
         }
     }
 
-    pub(super) fn schema(&self) -> TokenStream {
+    pub(super) fn schema(&self) -> Result<TokenStream> {
         let rt = runtime();
-        let inner = &self.inner;
-        let name = self.ident.to_string();
+        let name = match &self.options.called {
+            Some(name) => name.value(),
+            None => self.ident.to_string(),
+        };
+        let name = name.trim_start_matches("r#");
         let doc = &self.doc;
+        let described = self.options.described.is_some() || self.options.shape.is_some();
         let mut path = self.wrappers.join("/");
         match &self.leaf {
             Leaf::Attribute(name) => path = format!("{path}@{name}"),
-            Leaf::Attributes => path.push_str("@*"),
+            Leaf::Attributes if !described => path.push_str("@*"),
             leaf => {
                 let last = match leaf {
                     Leaf::Text => "text()",
                     Leaf::Any => "*",
-                    Leaf::Own => ".",
+                    Leaf::Own | Leaf::Attributes => ".",
                     Leaf::Child(name) => name,
-                    Leaf::Attribute(_) | Leaf::Attributes => "",
+                    Leaf::Attribute(_) => "",
                 };
                 if !path.is_empty() {
                     path.push('/');
@@ -221,29 +225,37 @@ impl Field {
                 path.push_str(last);
             }
         }
+        let (only, unless) = (
+            Self::flags(&self.options.only),
+            Self::flags(&self.options.unless),
+        );
         if !self.options.reads.is_empty() {
             let wrappers = self.wrappers.join("/");
             let each = self.options.reads.iter().map(|reads| {
-                let reads = reads.value();
+                let of = reads.of.as_ref();
+                let reads = reads.path.value();
                 let path = if wrappers.is_empty() || reads.starts_with('@') {
                     format!("{wrappers}{reads}")
                 } else {
                     format!("{wrappers}/{reads}")
                 };
-                let kind = if reads.contains('@') {
-                    quote!(Value(#rt::schema::ValueSchema::Text))
-                } else {
-                    quote!(Opaque)
+                let kind = match (of, reads.contains('@')) {
+                    (Some(of), true) => quote!(Value(<#of as #rt::XmlValue>::SCHEMA)),
+                    (Some(of), false) => quote!(Element(<#of as #rt::XmlElement>::schema)),
+                    (None, true) => quote!(Value(#rt::schema::ValueSchema::Text)),
+                    (None, false) => quote!(Opaque),
                 };
                 quote!(#rt::schema::FieldSchema {
                     path: #path,
                     field: #name,
                     doc: #doc,
-                    occurs: #rt::schema::Occurs::Optional,
                     kind: #rt::schema::Kind::#kind,
+                    only: #only,
+                    unless: #unless,
+                    ..#rt::schema::FieldSchema::UNSAID
                 })
             });
-            return quote!(#(#each),*);
+            return Ok(quote!(#(#each),*));
         }
         let occurs = match self.shape {
             Shape::Vec => quote!(Repeated),
@@ -253,36 +265,116 @@ impl Field {
             }
             Shape::Plain => quote!(Required),
         };
-        let value_leaf = matches!(self.leaf, Leaf::Attribute(_) | Leaf::Text);
-        let kind = if self.is_flag() {
-            quote!(#rt::schema::Kind::Flag)
-        } else if let Some(described) = &self.options.described {
-            quote!(#rt::schema::Kind::Element(<#described as #rt::XmlElement>::schema))
-        } else if self.options.with.is_some() || self.options.opaque {
-            if value_leaf {
-                quote!(#rt::schema::Kind::Value(#rt::schema::ValueSchema::Text))
-            } else {
-                quote!(#rt::schema::Kind::Opaque)
-            }
-        } else if self.options.on_off {
-            quote!(#rt::schema::Kind::Value(#rt::schema::ValueSchema::Words(&["on", "off"])))
-        } else if self.options.has_range() {
-            let (min, max) = self.range();
-            quote!(#rt::schema::Kind::Value(#rt::schema::ValueSchema::Integer {
-                min: (#min) as i64,
-                max: (#max) as u64,
-            }))
-        } else if value_leaf {
-            quote!(#rt::schema::Kind::Value(<#inner as #rt::XmlValue>::SCHEMA))
-        } else {
-            quote!(#rt::schema::Kind::Element(<#inner as #rt::XmlElement>::schema))
+        let kind = self.schema_kind()?;
+        let default = self.schema_default();
+        let namespace = match &self.uri {
+            Some(uri) => quote!(#uri),
+            None => quote!(""),
         };
-        quote!(#rt::schema::FieldSchema {
+        Ok(quote!(#rt::schema::FieldSchema {
             path: #path,
             field: #name,
             doc: #doc,
             occurs: #rt::schema::Occurs::#occurs,
-            kind: #kind,
+            kind: #rt::schema::Kind::#kind,
+            default: #default,
+            only: #only,
+            unless: #unless,
+            namespace: #namespace,
+        }))
+    }
+
+    /// What the field is, behind `Kind::`.
+    fn schema_kind(&self) -> Result<TokenStream> {
+        let rt = runtime();
+        let inner = &self.inner;
+        let value_leaf = matches!(self.leaf, Leaf::Attribute(_) | Leaf::Text);
+        Ok(if self.is_flag() {
+            quote!(Flag)
+        } else if let Some(described) = &self.options.described {
+            if value_leaf {
+                quote!(Value(<#described as #rt::XmlValue>::SCHEMA))
+            } else {
+                quote!(Element(<#described as #rt::XmlElement>::schema))
+            }
+        } else if let Some(shape) = &self.options.shape {
+            quote!(Element(#shape))
+        } else if self.options.with.is_some() || self.options.opaque {
+            if value_leaf {
+                quote!(Value(#rt::schema::ValueSchema::Text))
+            } else {
+                quote!(Opaque)
+            }
+        } else if self.options.on_off {
+            quote!(Value(#rt::schema::ValueSchema::Switch(&["on", "off"])))
+        } else if let Some(base) = self.number_base()? {
+            let (min, max) = self.range();
+            let min = match (&self.options.min, self.options.nonzero) {
+                // Of numbers without a sign, 1 is then the smallest.
+                (None, true) => quote!(if #min == 0 { 1 } else { #min }),
+                _ => min,
+            };
+            quote!(Value(#rt::schema::ValueSchema::Integer {
+                min: (#min) as i64,
+                max: (#max) as u64,
+                base: #base,
+            }))
+        } else if value_leaf {
+            quote!(Value(<#inner as #rt::XmlValue>::SCHEMA))
+        } else {
+            quote!(Element(<#inner as #rt::XmlElement>::schema))
         })
+    }
+
+    /// The text that absence stands for.
+    fn schema_default(&self) -> TokenStream {
+        let rt = runtime();
+        let inner = &self.inner;
+        let value_leaf = matches!(self.leaf, Leaf::Attribute(_) | Leaf::Text);
+        if self.shape != Shape::Plain || self.is_flag() {
+            return quote!("");
+        }
+        match &self.options.default {
+            Some(None) if value_leaf && self.options.with.is_none() && !self.options.on_off => {
+                quote!(<#inner as #rt::XmlValue>::DEFAULT)
+            }
+            Some(None) if self.options.on_off => quote!("off"),
+            Some(Some(syn::Expr::Lit(literal))) => match &literal.lit {
+                syn::Lit::Int(number) => {
+                    let text = number.base10_digits();
+                    quote!(#text)
+                }
+                syn::Lit::Bool(value) => {
+                    let text = match (value.value, self.options.on_off) {
+                        (true, true) => "on",
+                        (true, false) => "yes",
+                        (false, true) => "off",
+                        (false, false) => "no",
+                    };
+                    quote!(#text)
+                }
+                syn::Lit::Str(text) => quote!(#text),
+                _ => quote!(""),
+            },
+            // `Word::Variant` of an enum of words.
+            Some(Some(syn::Expr::Path(word))) if self.is_word_of_type(&word.path) => quote!(#word.as_str()),
+            _ => quote!(""),
+        }
+    }
+
+    /// Is `path` a variant `Name::Variant` of the field's type?
+    fn is_word_of_type(&self, path: &syn::Path) -> bool {
+        let syn::Type::Path(of) = &self.inner else {
+            return false;
+        };
+        let (Some(name), Some(variant)) = (of.path.segments.last(), path.segments.last()) else {
+            return false;
+        };
+        let leads = path.segments.iter().rev().nth(1).map(|segment| &segment.ident);
+        let first = |ident: &syn::Ident| ident.to_string().chars().next().unwrap_or(' ');
+        leads == Some(&name.ident)
+            && first(&name.ident).is_ascii_uppercase()
+            && variant.ident.to_string().chars().any(|c| c.is_ascii_lowercase())
+            && first(&variant.ident).is_ascii_uppercase()
     }
 }

@@ -87,6 +87,14 @@ pub struct Position {
 }
 
 impl Position {
+    /// No place is known: the text was never in a file.
+    pub const UNKNOWN: Self = Self { line: 0, column: 0 };
+
+    /// Is there a place?
+    pub fn is_known(self) -> bool {
+        self.line > 0
+    }
+
     /// The place of byte `offset` in `source`.
     pub fn of(source: &str, offset: usize) -> Self {
         let before = source.as_bytes().get(..offset).unwrap_or(source.as_bytes());
@@ -101,6 +109,16 @@ impl Position {
         Self {
             line: line as u32 + 1,
             column: column as u32 + 1,
+        }
+    }
+}
+
+/// `line:column:`, or nothing if the place is not known.
+impl std::fmt::Display for Position {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self.is_known() {
+            true => write!(f, "{}:{}:", self.line, self.column),
+            false => Ok(()),
         }
     }
 }
@@ -125,6 +143,25 @@ pub struct Doc<'s> {
     pub(super) attributes: Vec<Attribute>,
     /// URIs of namespaces; 0 is "none", 1 the namespace of `xml:`.
     pub(super) namespaces: Vec<String>,
+    /// Where the source was made from something else: places in that.
+    pub(super) origins: Option<Origins>,
+}
+
+/// Where the parts of a source come from.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Origins(Vec<(usize, Option<Position>)>);
+
+impl Origins {
+    /// What is from `offset` on comes from `position`. Offsets go up.
+    pub(super) fn push(&mut self, offset: usize, position: Option<Position>) {
+        self.0.push((offset, position));
+    }
+
+    fn of(&self, offset: usize) -> Position {
+        let at = self.0.partition_point(|(start, _)| *start <= offset);
+        let found = at.checked_sub(1).and_then(|at| self.0.get(at)?.1);
+        found.unwrap_or(Position::UNKNOWN)
+    }
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -230,6 +267,18 @@ impl<'s> Doc<'s> {
     /// The source text, without a byte order mark.
     pub fn source(&self) -> &'s str {
         self.source
+    }
+
+    /// The source was made of something else, and errors shall give the places in that.
+    pub(super) fn set_origins(&mut self, origins: Origins) {
+        self.origins = Some(origins);
+    }
+
+    fn position_of(&self, offset: usize) -> Position {
+        match &self.origins {
+            Some(origins) => origins.of(offset),
+            None => Position::of(self.source, offset),
+        }
     }
 
     pub(super) fn slice(&self, start: u32, end: u32) -> &str {
@@ -514,16 +563,14 @@ impl<'d> Element<'d> {
 
     /// Where the element begins (for a ghost: where its parent does).
     pub fn position(&self) -> Position {
-        Position::of(
-            self.doc.source,
-            self.doc.node(self.node).map_or(0, |node| node.start as usize),
-        )
+        self.doc
+            .position_of(self.doc.node(self.node).map_or(0, |node| node.start as usize))
     }
 
     /// Where the value of an attribute begins; the element's place if it has no such attribute.
     pub fn attr_position(&self, name: &str) -> Position {
         match self.find_attribute(name) {
-            Some(attribute) => Position::of(self.doc.source, attribute.value_start as usize),
+            Some(attribute) => self.doc.position_of(attribute.value_start as usize),
             None => self.position(),
         }
     }
@@ -616,6 +663,12 @@ impl<'d> AttributeRef<'d> {
     /// The decoded value.
     pub fn value(&self) -> Cow<'d, str> {
         self.attribute.value(self.doc)
+    }
+
+    /// The value as written.
+    pub(super) fn raw_value(&self) -> &'d str {
+        let start = self.attribute.value_start;
+        self.doc.slice(start, start + self.attribute.value_len)
     }
 }
 

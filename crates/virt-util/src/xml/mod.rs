@@ -150,7 +150,9 @@
 //! | `union` | the child's type is a `union = "../@x"`: its tag is written here among the attributes |
 //! | `with = MODULE` | hand-written: see below |
 //! | `described = TYPE` | what such code reads at a child is what TYPE declares |
-//! | `reads("@x", "child", …)` | what such code reads at `"."` or `"@*"`, for the check for unknown names (without it anything goes) |
+//! | `shape = FUNCTION` | the same, told by a function that [`describe!`](crate::describe_xml)s it |
+//! | `called = "NAME"` | what JSON and docs call the field, where its own name is taken |
+//! | `reads("@x": TYPE, "child", …)` | what such code reads at `"."` or `"@*"`, for the check for unknown names (without it anything goes) |
 //!
 //! `with` on an attribute or text (`"@x"`, `"a@x"`, `"a/text()"`) calls `MODULE::parse(&str) -> Result<T, ValueError>` and
 //! `MODULE::format(&T, &mut String)` (escape with [`escape_into`]). On a child it calls
@@ -202,6 +204,7 @@
 #![deny(clippy::indexing_slicing)]
 
 mod chars;
+pub mod data;
 mod doc;
 pub(crate) mod fuzz;
 mod identity;

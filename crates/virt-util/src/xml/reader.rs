@@ -163,16 +163,13 @@ pub fn error_with(
     at: At<'_>,
     what: impl std::fmt::Display,
 ) -> VirtError {
-    let Position { line, column } = match at {
+    let position = match at {
         At::Attribute(name) => element.attr_position(name),
         At::Child(name) => element.child(name).unwrap_or(element).position(),
         At::Text => element.position(),
     };
     let name = element.doc().name();
-    VirtError::new(
-        code,
-        format_args!("{name}:{line}:{column}: {}: {what}", element.path()),
-    )
+    VirtError::new(code, format_args!("{name}:{position} {}: {what}", element.path()))
     .in_domain(ErrorDomain::XML)
 }
 

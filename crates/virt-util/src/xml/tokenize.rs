@@ -44,6 +44,7 @@ pub(super) fn fill<'s>(source: &'s str, options: &DocOptions<'_>) -> Result<Doc<
             nodes: Vec::with_capacity((source.len() / 48).min(4096) + 4),
             attributes: Vec::with_capacity((source.len() / 48).min(4096) + 4),
             namespaces: vec![String::new(), XML_NAMESPACE.to_owned()],
+            origins: None,
         },
         open: Vec::with_capacity(16),
         bindings: Vec::new(),

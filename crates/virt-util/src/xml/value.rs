@@ -12,6 +12,9 @@ pub trait XmlValue: Sized {
     /// Which texts are values.
     const SCHEMA: ValueSchema;
 
+    /// The text of the type's default value; empty where there is none, or where it stands for nothing.
+    const DEFAULT: &'static str = "";
+
     /// Reads the decoded text.
     ///
     /// # Errors
@@ -127,7 +130,8 @@ impl XmlValue for String {
 }
 
 impl XmlValue for bool {
-    const SCHEMA: ValueSchema = ValueSchema::Words(&["yes", "no"]);
+    const SCHEMA: ValueSchema = ValueSchema::Switch(&["yes", "no"]);
+    const DEFAULT: &'static str = "no";
 
     fn parse_value(text: &str) -> Result<Self, ValueError> {
         match text {
@@ -187,7 +191,8 @@ macro_rules! unsigned {
         }
 
         impl XmlValue for $type {
-            const SCHEMA: ValueSchema = ValueSchema::Integer { min: 0, max: <$type>::MAX as u64 };
+            const SCHEMA: ValueSchema = ValueSchema::Integer { min: 0, max: <$type>::MAX as u64, base: 10 };
+            const DEFAULT: &'static str = "0";
 
             fn parse_value(text: &str) -> Result<Self, ValueError> {
                 parse_integer(text, 10)
@@ -217,7 +222,8 @@ macro_rules! signed {
         }
 
         impl XmlValue for $type {
-            const SCHEMA: ValueSchema = ValueSchema::Integer { min: <$type>::MIN as i64, max: <$type>::MAX as u64 };
+            const SCHEMA: ValueSchema = ValueSchema::Integer { min: <$type>::MIN as i64, max: <$type>::MAX as u64, base: 10 };
+            const DEFAULT: &'static str = "0";
 
             fn parse_value(text: &str) -> Result<Self, ValueError> {
                 parse_integer(text, 10)

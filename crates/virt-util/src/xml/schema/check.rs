@@ -1,0 +1,204 @@
+//! The check of a document against declarations: what the VALIDATE flags of the API ask for.
+
+use super::super::doc::{Doc, Element};
+use super::super::reader::At;
+use super::super::rules::{self, Rule, is_at};
+use super::super::shapes::{self, Table};
+use super::super::value::ValueError;
+use super::super::{Reader, XmlElement, XmlFlags};
+use super::members::{Members, Step, Tag};
+use super::{Occurs, ValueSchema, VariantSchema};
+use crate::error::{ErrorCode, ErrorDomain, Result, VirtError};
+
+/// Reports what the declarations of `T` do not allow below `element` to `cx` ([`Reader::findings`]): names that nobody
+/// knows, values that are none, parts that are missing, parts that are there twice, text where none belongs.
+pub fn check<T: XmlElement>(element: Element<'_>, cx: &mut Reader) {
+    check_but::<T>(element, &[], cx);
+}
+
+/// Elements (the last steps of their paths) that a table decides about instead of the declarations.
+pub type Instead = &'static [(&'static str, &'static Table)];
+
+/// [`check`], but some elements, and what is in them, are held against tables.
+pub fn check_but<T: XmlElement>(element: Element<'_>, instead: Instead, cx: &mut Reader) {
+    report(
+        &Members::required(T::schema(), &element),
+        element,
+        instead,
+        cx,
+        0,
+    );
+}
+
+/// Refuses a document that `T`'s declarations do not allow: what the VALIDATE flags of the API ask for.
+///
+/// # Errors
+/// `XML_INVALID_SCHEMA` with place, path and suggestion for the first few findings.
+pub fn validate<T: XmlElement>(doc: &Doc<'_>) -> Result<()> {
+    validate_with::<T>(doc.root(), &[])
+}
+
+/// [`validate`] for an element and what is in it, with further rules.
+///
+/// # Errors
+/// As [`validate`].
+pub fn validate_with<T: XmlElement>(element: Element<'_>, rules: &[Rule]) -> Result<()> {
+    let mut cx = Reader::new(XmlFlags::empty());
+    check_with::<T>(element, rules, &mut cx);
+    finish_schema(element, &cx)
+}
+
+/// [`check`] with further rules.
+pub fn check_with<T: XmlElement>(element: Element<'_>, rules: &[Rule], cx: &mut Reader) {
+    check::<T>(element, cx);
+    if !rules.is_empty() {
+        rules::check(element, rules, cx);
+    }
+}
+
+/// The error for what was found in the document of `element`.
+///
+/// # Errors
+/// As [`validate`].
+pub fn finish_schema(element: Element<'_>, cx: &Reader) -> Result<()> {
+    let findings = cx.findings();
+    if findings.is_empty() {
+        return Ok(());
+    }
+    let mut text = String::new();
+    for (at, finding) in findings.iter().take(5).enumerate() {
+        use std::fmt::Write;
+        let position = finding.position;
+        let lead = if at > 0 { "; " } else { "" };
+        let _ = write!(
+            text,
+            "{lead}{}:{position} {}: {}",
+            element.doc().name(),
+            finding.path,
+            finding.what
+        );
+        if let Some(word) = finding.suggestion {
+            let _ = write!(text, ", did you mean '{word}'?");
+        }
+    }
+    if findings.len() > 5 {
+        text.push_str("; …");
+    }
+    Err(VirtError::new(ErrorCode::XML_INVALID_SCHEMA, text).in_domain(ErrorDomain::XML))
+}
+
+
+/// Reports what is wrong with `element`, in which `known` may stand.
+fn report(known: &Members, element: Element<'_>, instead: Instead, cx: &mut Reader, depth: u32) {
+    if depth > 512 {
+        return;
+    }
+    for attribute in element.attributes() {
+        let name = attribute.qualified_name();
+        if attribute.declares_namespace() || attribute.namespace().is_some() {
+            continue;
+        }
+        if known.forms_of(name).next().is_none() {
+            if !known.anything {
+                cx.unknown(element, At::Attribute(name), known.attribute_names());
+            }
+            continue;
+        }
+        let value = attribute.value();
+        if let Some(error) = misfit(known.forms_of(name), &value) {
+            cx.wrong_value(element, At::Attribute(name), &value, &error);
+        }
+    }
+    for tag in &known.tags {
+        report_tag(tag, element, cx);
+    }
+    for part in known.parts.iter().filter(|part| part.required) {
+        match part.step() {
+            Step::Attribute(name) if !element.has_attr(name) => cx.absent(element, At::Attribute(name)),
+            Step::Child { name, .. } if element.child(name).is_none() => cx.absent(element, At::Child(name)),
+            _ => {}
+        }
+    }
+    report_children(known, element, instead, cx, depth);
+    if !known.anything && !known.takes_any_child() {
+        report_text(known, element, cx);
+    }
+}
+
+/// Reports a tag that chooses nothing.
+fn report_tag(tag: &Tag, element: Element<'_>, cx: &mut Reader) {
+    let variants: &[VariantSchema] = tag.variants;
+    match element.attr(tag.attribute) {
+        Some(found) if variants.iter().all(|variant| *variant.value != *found) => {
+            let words: Vec<String> = variants
+                .iter()
+                .map(|variant| format!("'{}'", variant.value))
+                .collect();
+            let expected = ValueError::expected(format!("one of {}", words.join(", ")));
+            cx.wrong_value(element, At::Attribute(tag.attribute), &found, &expected);
+        }
+        None if tag.required && variants.iter().all(|variant| !variant.default) => {
+            cx.absent(element, At::Attribute(tag.attribute));
+        }
+        _ => {}
+    }
+}
+
+fn report_text(known: &Members, element: Element<'_>, cx: &mut Reader) {
+    let text = element.text();
+    if known.text_forms().next().is_none() {
+        if !text.trim_ascii().is_empty() && element.children().next().is_none() {
+            cx.finding(element, At::Text, "text where none belongs".to_owned(), None);
+        }
+    } else if let Some(error) = misfit(known.text_forms(), &text) {
+        cx.wrong_value(element, At::Text, &text, &error);
+    }
+}
+
+fn report_children(known: &Members, element: Element<'_>, instead: Instead, cx: &mut Reader, depth: u32) {
+    let mut seen: Vec<&str> = Vec::new();
+    for child in element.children() {
+        let name = child.qualified_name();
+        let mut inner = Members::default();
+        let mut found = false;
+        let mut repeated = false;
+        for part in known.parts_for(name) {
+            found = true;
+            repeated |= match part.step() {
+                Step::Any => true,
+                step => {
+                    step.is_last()
+                        && (part.field.occurs == Occurs::Repeated
+                            || matches!(part.field.kind, super::Kind::Opaque))
+                }
+            };
+            inner.add(part.inside(), &child);
+        }
+        if !found && known.takes_any_child() {
+            continue;
+        }
+        if found && !repeated && seen.contains(&name) {
+            cx.finding(child, At::Text, format!("a second '{name}'"), None);
+        }
+        seen.push(name);
+        if let Some((_, table)) = instead.iter().find(|(path, _)| is_at(child, path)) {
+            shapes::check(child, table, cx);
+        } else if found {
+            report(&inner, child, instead, cx, depth + 1);
+        } else if !known.anything && child.namespace().is_none() {
+            cx.unknown(element, At::Child(name), known.child_names());
+        }
+    }
+}
+
+/// Why `text` is none of these values.
+fn misfit(forms: impl Iterator<Item = ValueSchema>, text: &str) -> Option<ValueError> {
+    let mut first = None;
+    for form in forms {
+        match form.check(text) {
+            Ok(()) => return None,
+            Err(error) => first = first.or(Some(error)),
+        }
+    }
+    first
+}
