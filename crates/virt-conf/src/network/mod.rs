@@ -128,7 +128,7 @@ pub struct Bridge {
     #[xml("@zone", nonempty)]
     pub zone: Option<String>,
     /// Whether it takes part in the spanning tree protocol; of networks with a bridge of their own.
-    #[xml("@stp", nonempty, with = stp, described = bool)]
+    #[xml("@stp", nonempty, with = stp, described = virt_util::xml::OnOff)]
     pub stp: Option<bool>,
     /// Seconds until it forwards; of networks with a bridge of their own.
     #[xml("@delay", nonempty)]

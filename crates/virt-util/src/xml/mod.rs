@@ -235,7 +235,7 @@ pub use reader::{
 };
 pub use schema::{ElementSchema, finish_schema, validate, validate_with};
 pub use value::{
-    ValueError, XmlInteger, XmlValue, find_word, format_on_off, nearest, parse_integer, parse_integer_in,
+    OnOff, ValueError, XmlInteger, XmlValue, find_word, format_on_off, nearest, parse_integer, parse_integer_in,
     parse_on_off, push_formatted, scan_integer,
 };
 pub use virt_macros::{Xml, XmlEnum};

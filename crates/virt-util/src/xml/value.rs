@@ -163,6 +163,23 @@ pub fn format_on_off(value: &bool, out: &mut String) {
     out.push_str(if *value { "on" } else { "off" });
 }
 
+/// A switch whose words are `on` and `off`: for `described` where hand-written code reads one.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct OnOff(pub bool);
+
+impl XmlValue for OnOff {
+    const SCHEMA: ValueSchema = ValueSchema::Switch(&["on", "off"]);
+    const DEFAULT: &'static str = "off";
+
+    fn parse_value(text: &str) -> Result<Self, ValueError> {
+        parse_on_off(text).map(Self)
+    }
+
+    fn format_value(&self, out: &mut String) {
+        format_on_off(&self.0, out);
+    }
+}
+
 /// The whole numbers that XML holds.
 pub trait XmlInteger: Copy {
     /// The smallest value.

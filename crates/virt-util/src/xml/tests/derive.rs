@@ -280,7 +280,7 @@ impl XmlElement for Range {
     fn write_content(&self, _w: &mut Writer) {}
 
     fn schema() -> &'static ElementSchema {
-        describe!("Range", "range", "" => { "@from" => value(u32), "@to" => value(u32) })
+        describe!("Range", "range", "" => { "@from" => from: value(u32), "@to" => to: value(u32) })
     }
 }
 
