@@ -299,7 +299,10 @@ impl XmlElement for Checkpoint {
             /// The disks whose changes it counts.
             "disks/disk" => disks: elements(CheckpointDisk),
             /// The guest as it was.
-            "domain" => domain: element(Domain),
+            "domain" => domain: element {
+                /// The guest.
+                "." => guest: element(Domain),
+            },
         })
     }
 }

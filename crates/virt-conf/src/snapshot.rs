@@ -661,9 +661,15 @@ impl XmlElement for Snapshot {
             /// Disks as they are after going back to the snapshot.
             "revertDisks/disk" => revert_disks: elements(SnapshotDisk),
             /// The guest as it was.
-            "domain" => domain: element(crate::domain::Domain),
+            "domain" => domain: element {
+                /// The guest.
+                "." => guest: element(crate::domain::Domain),
+            },
             /// The guest's definition for its next start, as it was.
-            "inactiveDomain" => inactive_domain: element(crate::domain::Domain),
+            "inactiveDomain" => inactive_domain: element {
+                /// The guest.
+                "." => guest: element(crate::domain::Domain),
+            },
             /// The driver's own data, as XML.
             "cookie" => cookie: opaque,
             /// Whether it is the current one: 0 or 1; in files of the driver.

@@ -3,10 +3,10 @@
 use crate::scaled::{ScaledSize, kib};
 use std::sync::LazyLock;
 
-use virt_util::xml::ElementSchema;
-use virt_util::xml::schema::{Content, FieldSchema, Kind, ValueSchema};
 use virt_util::Result;
 use virt_util::units;
+use virt_util::xml::ElementSchema;
+use virt_util::xml::schema::{Content, FieldSchema, Kind, ValueSchema};
 use virt_util::xml::{At, Element, Reader, Writer, Xml, XmlElement, XmlValue, error_at, push_unsigned, read};
 
 xml_enum! {

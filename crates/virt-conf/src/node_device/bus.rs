@@ -1,8 +1,7 @@
 //! Capabilities of the host itself and of devices on its buses.
 
 use virt_util::uuid::Uuid;
-use virt_util::xml::{
-    self,At, Element, Reader, Writer, Xml, XmlElement, error_with, push_unsigned, read};
+use virt_util::xml::{self, At, Element, Reader, Writer, Xml, XmlElement, error_with, push_unsigned, read};
 use virt_util::{ErrorCode, ErrorDomain, Result, VirtError};
 
 use super::{check_nested, nested, start_nested};

@@ -277,14 +277,15 @@ impl XmlElement for Rule {
 
     fn schema() -> &'static ElementSchema {
         static SCHEMA: LazyLock<ElementSchema> = LazyLock::new(|| {
-            let field = |path: &'static str, name: &'static str, doc: &'static str, occurs, values| FieldSchema {
-                path,
-                field: name,
-                doc,
-                occurs,
-                kind: FieldKind::Value(values),
-                ..FieldSchema::UNSAID
-            };
+            let field =
+                |path: &'static str, name: &'static str, doc: &'static str, occurs, values| FieldSchema {
+                    path,
+                    field: name,
+                    doc,
+                    occurs,
+                    kind: FieldKind::Value(values),
+                    ..FieldSchema::UNSAID
+                };
             let mut fields = vec![
                 field(
                     "@action",

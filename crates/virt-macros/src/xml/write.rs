@@ -225,10 +225,7 @@ impl Field {
                 path.push_str(last);
             }
         }
-        let (only, unless) = (
-            Self::flags(&self.options.only),
-            Self::flags(&self.options.unless),
-        );
+        let (only, unless) = (Self::flags(&self.options.only), Self::flags(&self.options.unless));
         if !self.options.reads.is_empty() {
             let wrappers = self.wrappers.join("/");
             let each = self.options.reads.iter().map(|reads| {

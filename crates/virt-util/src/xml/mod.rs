@@ -235,8 +235,8 @@ pub use reader::{
 };
 pub use schema::{ElementSchema, finish_schema, validate, validate_with};
 pub use value::{
-    OnOff, ValueError, XmlInteger, XmlValue, find_word, format_on_off, nearest, parse_integer, parse_integer_in,
-    parse_on_off, push_formatted, scan_integer,
+    OnOff, ValueError, XmlInteger, XmlValue, find_word, format_on_off, nearest, parse_integer,
+    parse_integer_in, parse_on_off, push_formatted, scan_integer,
 };
 pub use virt_macros::{Xml, XmlEnum};
 pub use writer::{Mark, Writer, escape_into, push_radix, push_signed, push_unsigned};

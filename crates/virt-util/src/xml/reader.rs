@@ -170,7 +170,7 @@ pub fn error_with(
     };
     let name = element.doc().name();
     VirtError::new(code, format_args!("{name}:{position} {}: {what}", element.path()))
-    .in_domain(ErrorDomain::XML)
+        .in_domain(ErrorDomain::XML)
 }
 
 /// `error` with `code` in place of `XML_ERROR`; other codes stay.

@@ -244,9 +244,7 @@ impl<'o> Build<'o> {
             }
         }
         if let Some(form) = members.values.first() {
-            self.with_member(map, &mut used, "text", |build, node| {
-                build.text(at, node, *form)
-            })?;
+            self.with_member(map, &mut used, "text", |build, node| build.text(at, node, *form))?;
         }
         match map.iter().zip(&used).find(|(_, used)| !**used) {
             Some((member, _)) => self.unknown(members, member),
@@ -299,7 +297,8 @@ impl<'o> Build<'o> {
             Step::Text => self.text(at, node, form_of(part)),
             Step::Any => self.mixed(at, part, node),
             Step::Child { name, rest } if !rest.is_empty() => {
-                if matches!((part.field.occurs, &node.value), (Occurs::Repeated, Value::List(list)) if list.is_empty()) {
+                if matches!((part.field.occurs, &node.value), (Occurs::Repeated, Value::List(list)) if list.is_empty())
+                {
                     return Ok(());
                 }
                 let child = self.child(at, part, name, node.position)?;
@@ -405,8 +404,8 @@ impl<'o> Build<'o> {
         let Value::Text(text) = &node.value else {
             return self.wrong_kind(node, "text: an element in XML");
         };
-        let doc = Doc::parse_with(text, self.options)
-            .map_err(|error| self.error(node.position, error.detail()))?;
+        let doc =
+            Doc::parse_with(text, self.options).map_err(|error| self.error(node.position, error.detail()))?;
         let name = doc.root().qualified_name();
         let wanted = self.elements.get(at).map_or("", |draft| draft.name.as_str());
         if !wanted.is_empty() && name != wanted {

@@ -224,7 +224,10 @@ impl Walk {
 
 #[cold]
 fn lost(element: Element<'_>, what: &str) -> VirtError {
-    VirtError::internal(format_args!("{}: no declaration names the {what}", element.path()))
+    VirtError::internal(format_args!(
+        "{}: no declaration names the {what}",
+        element.path()
+    ))
 }
 
 /// Does the part know everything in the element?

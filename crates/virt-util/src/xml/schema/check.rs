@@ -87,7 +87,6 @@ pub fn finish_schema(element: Element<'_>, cx: &Reader) -> Result<()> {
     Err(VirtError::new(ErrorCode::XML_INVALID_SCHEMA, text).in_domain(ErrorDomain::XML))
 }
 
-
 /// Reports what is wrong with `element`, in which `known` may stand.
 fn report(known: &Members, element: Element<'_>, instead: Instead, cx: &mut Reader, depth: u32) {
     if depth > 512 {
