@@ -21,13 +21,7 @@ pub type Instead = &'static [(&'static str, &'static Table)];
 
 /// [`check`], but some elements, and what is in them, are held against tables.
 pub fn check_but<T: XmlElement>(element: Element<'_>, instead: Instead, cx: &mut Reader) {
-    report(
-        &Members::required(T::schema(), &element),
-        element,
-        instead,
-        cx,
-        0,
-    );
+    report(&Members::required(T::schema(), &element), element, instead, cx, 0);
 }
 
 /// Refuses a document that `T`'s declarations do not allow: what the VALIDATE flags of the API ask for.
