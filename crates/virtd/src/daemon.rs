@@ -17,11 +17,15 @@ use virt_util::lock::PidFile;
 use virt_util::time::Deadline;
 use virt_util::{ErrorCode, Result, VirtError};
 
+use crate::auth::AuthServices;
+use crate::auth::polkit::Polkit;
+use crate::auth::tls::{TlsFiles, TlsServer};
+use crate::config::value::Port;
 use crate::config::{Auth, DaemonConfig, Role};
 use crate::host::{DaemonHost, HostConfig};
 use crate::logging::{LogConfig, LogEnvironment, Logger, Places};
 use crate::options::Options;
-use crate::server::{Ending, Listener, Place, Scope, Server, Settings, bind_unix};
+use crate::server::{Ending, Listener, Place, Scope, Security, Server, Settings, bind_unix};
 use crate::service::activation::{self, Announced, Service, Sockets};
 use crate::service::background::{self, Waiting};
 use crate::service::names::{DaemonName, Hosts};
@@ -99,6 +103,7 @@ struct Daemon {
     paths: Paths,
     reach: Reach,
     passed: Option<Sockets>,
+    polkit: Arc<Polkit>,
     _pid_file: PidFile,
 }
 
@@ -167,6 +172,7 @@ fn start(options: &Options, program: &Path) -> std::result::Result<Daemon, Start
         paths,
         reach,
         passed,
+        polkit: Polkit::new(),
         _pid_file: pid_file,
     })
 }
@@ -327,9 +333,14 @@ impl Daemon {
             },
             Some(Arc::clone(&self.logger)),
         );
+        let with_tls = match &self.passed {
+            Some(passed) => passed.contains_key(&Service::Tls),
+            None => self.listens() && self.config.listen_tls,
+        };
         let server = Server::new(
             settings(&self.config),
             Arc::clone(&host),
+            self.security(with_tls).in_step(Step::Network)?,
             tokio::runtime::Handle::current(),
         );
         for listener in self.listeners(&host).in_step(Step::Network)? {
@@ -345,18 +356,84 @@ impl Daemon {
         Ok((server, signals))
     }
 
+    /// Whether clients come over the network.
+    fn listens(&self) -> bool {
+        self.role.network() && (self.options.listen || !self.role.listens_with_option())
+    }
+
+    /// What clients are held against, as the configuration has it now.
+    fn security(&self, with_tls: bool) -> Result<Security> {
+        let tls = match with_tls {
+            true => {
+                let files = TlsFiles::locate(&self.config, &self.role);
+                Some(Arc::new(TlsServer::new(&self.config, &files)?))
+            }
+            false => None,
+        };
+        Ok(Security {
+            auth: Arc::new(AuthServices::new(
+                &self.config,
+                &self.role,
+                Arc::clone(&self.polkit),
+            )),
+            tls,
+        })
+    }
+
+    /// Sockets on the network.
+    fn network_listeners(&self, listeners: &mut Vec<Listener>) -> Result<()> {
+        let services = [
+            (
+                self.config.listen_tcp,
+                Service::Tcp,
+                &self.config.tcp_port,
+                self.config.auth_tcp,
+            ),
+            (
+                self.config.listen_tls,
+                Service::Tls,
+                &self.config.tls_port,
+                self.config.auth_tls,
+            ),
+        ];
+        for (wanted, service, port, auth) in services {
+            if !wanted {
+                continue;
+            }
+            let queue = i32::try_from(self.config.max_queued_clients).unwrap_or(i32::MAX);
+            for (address, socket) in bind_net(self.config.listen_addr.as_deref(), port, queue)? {
+                listeners.push(Listener {
+                    name: service.unit(&self.name),
+                    place: match service {
+                        Service::Tls => Place::Tls(address),
+                        _ => Place::Tcp(address),
+                    },
+                    scope: Scope::All,
+                    read_only: false,
+                    auth,
+                    socket,
+                    is_passed: false,
+                });
+            }
+        }
+        Ok(())
+    }
+
     /// The sockets to listen on: those that were passed, or those that the configuration names.
     fn listeners(&mut self, host: &DaemonHost) -> Result<Vec<Listener>> {
         let mut listeners = Vec::new();
         if let Some(passed) = self.passed.take() {
             for (service, sockets) in passed {
                 for socket in sockets {
-                    listeners.extend(self.passed_listener(service, socket)?);
+                    listeners.push(self.passed_listener(service, socket)?);
                 }
             }
             return Ok(listeners);
         }
         self.unix_listeners(&self.name, &self.paths, Scope::All, &mut listeners)?;
+        if self.listens() {
+            self.network_listeners(&mut listeners)?;
+        }
         let modular: Vec<String> = if self.options.modular {
             host.drivers()
                 .into_iter()
@@ -377,7 +454,7 @@ impl Daemon {
         Ok(listeners)
     }
 
-    fn passed_listener(&self, service: Service, socket: std::os::fd::OwnedFd) -> Result<Option<Listener>> {
+    fn passed_listener(&self, service: Service, socket: std::os::fd::OwnedFd) -> Result<Listener> {
         nix::fcntl::fcntl(
             &socket,
             nix::fcntl::FcntlArg::F_SETFL(nix::fcntl::OFlag::O_NONBLOCK),
@@ -402,12 +479,22 @@ impl Daemon {
                 false,
                 Auth::None,
             ),
-            other => {
-                tracing::warn!("the passed socket {other:?} is not served yet");
-                return Ok(None);
+            Service::Tcp | Service::Tls => {
+                let socket = std::net::TcpListener::from(
+                    socket
+                        .try_clone()
+                        .map_err(|error| VirtError::io(&error, "cannot prepare a passed socket"))?,
+                );
+                let address = socket
+                    .local_addr()
+                    .map_err(|error| VirtError::io(&error, "a passed socket has no network address"))?;
+                match service {
+                    Service::Tls => (Place::Tls(address), Scope::All, false, self.config.auth_tls),
+                    _ => (Place::Tcp(address), Scope::All, false, self.config.auth_tcp),
+                }
             }
         };
-        Ok(Some(Listener {
+        Ok(Listener {
             name: service.unit(&self.name),
             place,
             scope,
@@ -415,7 +502,7 @@ impl Daemon {
             auth,
             socket,
             is_passed: true,
-        }))
+        })
     }
 
     fn unix_listeners(
@@ -519,6 +606,12 @@ impl Daemon {
                     }
                     let fresh = settings(&self.config);
                     server.change_settings(|settings| settings.clone_from(&fresh));
+                    match self.security(server.security().tls.is_some()) {
+                        Ok(security) => server.set_security(security),
+                        Err(error) => {
+                            tracing::error!("certificates and authentication stay as they were: {error}")
+                        }
+                    }
                     let log = log_config(&self.config, &self.options, &self.log_file);
                     if let Err(error) = self.logger.configure(&log, &LogEnvironment::current()) {
                         tracing::error!("{error}");
@@ -546,6 +639,66 @@ impl Daemon {
             }
         }
     }
+}
+
+/// Sockets on that address, or on every address of the host.
+fn bind_net(
+    address: Option<&str>,
+    port: &Port,
+    queue: i32,
+) -> Result<Vec<(std::net::SocketAddr, std::os::fd::OwnedFd)>> {
+    use std::net::{TcpListener, ToSocketAddrs};
+    let number = match port.number() {
+        Some(number) => number,
+        None => service_port(&port.0)?,
+    };
+    let listen = |address: std::net::SocketAddr| {
+        let socket = TcpListener::bind(address)?;
+        socket.set_nonblocking(true)?;
+        let queue = nix::sys::socket::Backlog::new(queue).unwrap_or(nix::sys::socket::Backlog::MAXCONN);
+        // The queue of a socket that listens can be changed by listening again.
+        nix::sys::socket::listen(&socket, queue)?;
+        Ok((socket.local_addr()?, socket.into()))
+    };
+    let context = |error: &std::io::Error| {
+        let name = address.unwrap_or("*");
+        VirtError::io(error, format_args!("cannot listen on '{name}' port {number}"))
+    };
+    let Some(name) = address else {
+        // One socket serves both families where the host has IPv6.
+        let any6 = std::net::SocketAddr::from((std::net::Ipv6Addr::UNSPECIFIED, number));
+        let any4 = std::net::SocketAddr::from((std::net::Ipv4Addr::UNSPECIFIED, number));
+        let bound = listen(any6).or_else(|_: std::io::Error| listen(any4));
+        return Ok(vec![bound.map_err(|error| context(&error))?]);
+    };
+    let addresses: Vec<_> = (name, number)
+        .to_socket_addrs()
+        .map_err(|error| context(&error))?
+        .collect();
+    addresses
+        .into_iter()
+        .map(|address| listen(address).map_err(|error: std::io::Error| context(&error)))
+        .collect()
+}
+
+/// The TCP port of a service by name.
+fn service_port(name: &str) -> Result<u16> {
+    let text = std::fs::read_to_string("/etc/services").unwrap_or_default();
+    let found = text
+        .lines()
+        .map(|line| line.split('#').next().unwrap_or_default())
+        .find_map(|line| {
+            let mut words = line.split_whitespace();
+            let (first, port) = (words.next()?, words.next()?);
+            let named = first == name || words.any(|alias| alias == name);
+            port.strip_suffix("/tcp").filter(|_| named)?.parse().ok()
+        });
+    found.ok_or_else(|| {
+        VirtError::new(
+            ErrorCode::CONFIG_UNSUPPORTED,
+            format_args!("'{name}' is neither a port nor a TCP service of this host"),
+        )
+    })
 }
 
 fn group_id(name: &str) -> Result<u32> {

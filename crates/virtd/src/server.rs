@@ -17,13 +17,14 @@ mod events;
 mod hello;
 mod ledger;
 mod listener;
+mod names;
 mod outbox;
 mod own;
-mod peer;
 mod session;
 mod settings;
 mod socket;
 mod stream;
+mod traffic;
 mod workers;
 
 use std::collections::{BTreeMap, HashMap};
@@ -45,6 +46,8 @@ pub use session::{Ending, Session};
 pub use settings::Settings;
 pub use workers::WorkerCounts;
 
+use crate::auth::AuthServices;
+use crate::auth::tls::TlsServer;
 use crate::host::DaemonHost;
 use dispatch::RunningCall;
 use workers::Workers;
@@ -64,6 +67,15 @@ pub trait AdminProgram: Send + Sync {
     fn call(&self, session: &Arc<Session>, procedure: &'static Procedure, args: &[u8]) -> Result<Vec<u8>>;
 }
 
+/// What clients are held against.
+#[derive(Clone, Debug)]
+pub struct Security {
+    /// How they prove who they are.
+    pub auth: Arc<AuthServices>,
+    /// The certificates; without them TLS clients are turned away.
+    pub tls: Option<Arc<TlsServer>>,
+}
+
 /// Everything that serves clients.
 pub struct Server {
     settings: Arc<ArcSwap<Settings>>,
@@ -75,6 +87,8 @@ pub struct Server {
     listeners: RwLock<Vec<Arc<Listener>>>,
     ledgers: RwLock<HashMap<String, Arc<Ledger>>>,
     running: Mutex<BTreeMap<u64, Arc<RunningCall>>>,
+    security: ArcSwap<Security>,
+    names: names::Names,
     admin: RwLock<Option<Arc<dyn AdminProgram>>>,
     next_client: AtomicU64,
     next_call: AtomicU64,
@@ -88,7 +102,7 @@ pub struct Server {
 
 impl Server {
     /// A server without sockets, whose tasks run on `runtime`.
-    pub fn new(settings: Settings, host: Arc<DaemonHost>, runtime: Handle) -> Arc<Self> {
+    pub fn new(settings: Settings, host: Arc<DaemonHost>, security: Security, runtime: Handle) -> Arc<Self> {
         let settings = Arc::new(ArcSwap::from_pointee(settings));
         let server = Arc::new(Self {
             workers: Workers::new(Arc::clone(&settings)),
@@ -99,6 +113,8 @@ impl Server {
             listeners: RwLock::default(),
             ledgers: RwLock::default(),
             running: Mutex::default(),
+            security: ArcSwap::from_pointee(security),
+            names: names::Names::default(),
             admin: RwLock::default(),
             next_client: AtomicU64::new(1),
             next_call: AtomicU64::new(1),
@@ -148,6 +164,20 @@ impl Server {
             changed
         });
         self.changed.notify_waiters();
+    }
+
+    /// What clients are held against.
+    pub fn security(&self) -> Arc<Security> {
+        self.security.load_full()
+    }
+
+    /// Holds clients that come from now on against something else.
+    pub fn set_security(&self, security: Security) {
+        self.security.store(Arc::new(security));
+    }
+
+    fn names(&self) -> &names::Names {
+        &self.names
     }
 
     /// What drivers see of the daemon, and the way to them.

@@ -52,9 +52,21 @@ impl ClientIdentity {
     pub fn of_unix(socket: impl AsFd) -> Result<Self> {
         let socket = socket.as_fd();
         let peer = peer_credentials(socket)?;
-        let pid = (peer.pid > 0).then_some(peer.pid);
         let user = nix::unistd::User::from_uid(peer.uid.into()).ok().flatten();
         let group = nix::unistd::Group::from_gid(peer.gid.into()).ok().flatten();
+        Self::of_unix_named(
+            socket,
+            // libvirt shows the number of a user without a name.
+            user.map_or_else(|| peer.uid.to_string(), |user| user.name),
+            group.map_or_else(|| peer.gid.to_string(), |group| group.name),
+        )
+    }
+
+    /// The process that connected to a unix socket, whose user and group have these names. Asks nobody but the kernel.
+    pub fn of_unix_named(socket: impl AsFd, user: String, group: String) -> Result<Self> {
+        let socket = socket.as_fd();
+        let peer = peer_credentials(socket)?;
+        let pid = (peer.pid > 0).then_some(peer.pid);
         Ok(Self {
             unix: Some(UnixPeer {
                 uid: peer.uid,
@@ -62,9 +74,8 @@ impl ClientIdentity {
                 pid,
                 start_time: pid.and_then(start_time),
             }),
-            // libvirt shows the number of a user without a name.
-            user: Some(user.map_or_else(|| peer.uid.to_string(), |user| user.name)),
-            group: Some(group.map_or_else(|| peer.gid.to_string(), |group| group.name)),
+            user: Some(user),
+            group: Some(group),
             selinux: selinux_enabled().then(|| peer_security_label(socket)).flatten(),
             ..Self::default()
         })

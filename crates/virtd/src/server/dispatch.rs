@@ -194,7 +194,7 @@ impl Session {
     /// What is held against the caller before a byte of the arguments is read.
     fn admit(&self, procedure: &'static Procedure) -> Result<()> {
         if !procedure.before_auth && !self.is_authenticated() {
-            return Err(rpc("authentication required"));
+            return Err(crate::auth::required());
         }
         Ok(())
     }

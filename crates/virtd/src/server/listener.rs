@@ -7,13 +7,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::Notify;
-use virt_api::call::Identity;
 use virt_util::{Result, VirtError};
 
+use super::Server;
 use super::outbox::Outbox;
 use super::session::Session;
 use super::socket::Socket;
-use super::{Server, peer};
 use crate::config::Auth;
 
 /// How long to wait when a client cannot be accepted for lack of descriptors.
@@ -158,19 +157,21 @@ impl Server {
     }
 
     fn take(self: &Arc<Self>, listener: &Arc<Listener>, socket: Socket) -> Arc<Session> {
-        let unix = matches!(socket, Socket::Unix(_));
-        let (identity, peer) = match unix {
-            true => peer::of_unix(&socket),
-            false => (Identity::default(), String::from("network")),
-        };
         let wake = Arc::new(Notify::new());
+        let socket = match (&listener.place, socket) {
+            (Place::Tls(_), Socket::Tcp(socket)) => {
+                let outbox = Outbox::by_task(Arc::clone(&wake));
+                let session = Session::new(self, listener, outbox, wake);
+                self.remember(&session);
+                self.runtime().spawn(Arc::clone(&session).run_tls(socket));
+                return session;
+            }
+            (_, socket) => socket,
+        };
+        let unix = matches!(socket, Socket::Unix(_));
         let socket = Arc::new(socket);
         let outbox = Outbox::on_socket(Arc::clone(&socket), unix, Arc::clone(&wake));
-        // libvirt asks polkit about everybody but root.
-        let root = identity.0.get_u64("unix-user-id").ok().flatten() == Some(0);
-        let authenticated =
-            listener.auth == Auth::None || listener.is_admin() || (listener.auth == Auth::Polkit && root);
-        let session = Session::new(self, listener, peer, identity, outbox, wake, authenticated);
+        let session = Session::new(self, listener, outbox, wake);
         self.remember(&session);
         self.runtime().spawn(Arc::clone(&session).run(socket));
         session

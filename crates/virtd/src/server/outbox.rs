@@ -304,7 +304,8 @@ impl Outbox {
     }
 
     /// How many bytes wait.
-    pub(super) fn pending_bytes(&self) -> usize {
+    #[cfg(test)]
+    fn pending_bytes(&self) -> usize {
         self.queue.lock().bytes
     }
 

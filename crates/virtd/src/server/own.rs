@@ -13,12 +13,12 @@ use virt_api::protocol::remote::{
 };
 use virt_api::protocol::table::{Priority, Procedure};
 use virt_api::rpc::Packet;
-use virt_util::xdr::{XdrDecode, XdrEncode, XdrEncoder};
+use virt_util::xdr::{XdrDecode, XdrEncode};
 use virt_util::{ErrorCode, Result, VirtError};
 
 use super::Opened;
 use super::dispatch::{IntoReply, Progress, rpc};
-use super::session::{Phase, Session};
+use super::session::{Ending, Phase, Session};
 
 /// `VIR_DOMAIN_EVENT_ID_LIFECYCLE`.
 const EVENT_LIFECYCLE: i32 = 0;
@@ -36,7 +36,11 @@ impl Session {
                 self.close();
                 Vec::new()
             }
-            remote::AUTH_LIST => self.auth_list(),
+            remote::AUTH_LIST
+            | remote::AUTH_POLKIT
+            | remote::AUTH_SASL_INIT
+            | remote::AUTH_SASL_START
+            | remote::AUTH_SASL_STEP => return Ok(self.prove(packet)),
             remote::CONNECT_SET_IDENTITY => {
                 self.set_identity(ConnectSetIdentityArgs::from_xdr(args)?)?;
                 Vec::new()
@@ -69,13 +73,41 @@ impl Session {
         Ok(Progress::Done)
     }
 
-    /// The one way in which this client can prove who it is.
-    fn auth_list(&self) -> Vec<u8> {
-        const NONE: i32 = 0;
-        let mut out = XdrEncoder::new();
-        out.u32(1);
-        out.i32(NONE);
-        out.into_bytes()
+    /// A step of proving who the client is. It may take as long as a person needs for a password.
+    fn prove(self: &Arc<Self>, packet: Packet) -> Progress {
+        let session = Arc::clone(self);
+        self.server().runtime().spawn(async move {
+            let header = packet.header;
+            let reply = tokio::select! {
+                reply = session.step_of_proof(&packet) => reply,
+                () = session.gone.notified() => return,
+            };
+            session.answer(&header, reply.map(IntoReply::into_reply));
+            session.finished();
+        });
+        Progress::Later
+    }
+
+    async fn step_of_proof(&self, packet: &Packet) -> Result<Vec<u8>> {
+        let mut negotiation = self.negotiation.lock().await;
+        let number = u32::try_from(packet.header.procedure).unwrap_or_default();
+        let mut identity = self.state.lock().identity.clone();
+        let reply = negotiation.call(number, &packet.payload, &mut identity).await;
+        if negotiation.is_hopeless() {
+            self.end(Ending::Broken(VirtError::new(
+                ErrorCode::AUTH_FAILED,
+                "the client failed to prove who it is too often",
+            )));
+        }
+        if negotiation.is_done() {
+            let mut state = self.state.lock();
+            state.identity = identity;
+            if !std::mem::replace(&mut state.authenticated, true) {
+                drop(state);
+                self.server().known();
+            }
+        }
+        reply
     }
 
     fn open(self: &Arc<Self>, procedure: &'static Procedure, packet: &Packet) -> Result<Progress> {
@@ -97,7 +129,7 @@ impl Session {
     fn open_in_worker(self: &Arc<Self>, name: Option<&str>, flags: u32) -> Result<()> {
         let (identity, forced) = {
             let state = self.state.lock();
-            (state.identity.clone(), state.read_only)
+            (state.identity.effective(), state.read_only)
         };
         let read_only = forced || flags & CONNECT_RO != 0;
         let (router, uri) = self.server().host().open(&crate::host::OpenFor {
@@ -154,8 +186,7 @@ impl Session {
                 "read only access prevents virConnectSetIdentity",
             ));
         }
-        state.identity = virt_api::call::Identity(args.params);
-        Ok(())
+        state.identity.forward(args.params)
     }
 
     fn set_close_callback(&self, wanted: bool) -> Result<()> {
