@@ -4,7 +4,9 @@
 //! [`virt_api::plugin`]; what lives here is who may connect, who they are, what they may do, and which thread does it.
 #![forbid(unsafe_code)]
 
+pub mod access;
 pub mod admin;
+pub mod audit;
 pub mod auth;
 pub mod config;
 pub mod daemon;

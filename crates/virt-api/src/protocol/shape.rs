@@ -89,6 +89,27 @@ impl Shape {
         input.finish()
     }
 
+    /// The number in the field of that name, read past what stands before it; `None` if there is no such number. For
+    /// conditions on arguments that are asked before anything is decoded.
+    pub fn number_of(&self, field: &str, bytes: &[u8]) -> Result<Option<u64>> {
+        let Self::Struct { fields, .. } = self else {
+            return Ok(None);
+        };
+        let mut input = XdrDecoder::new(bytes);
+        for (name, shape) in *fields {
+            if *name != field {
+                shape.walk(&mut input)?;
+                continue;
+            }
+            return Ok(match shape {
+                Self::I32 | Self::U32 => Some(input.u32()?.into()),
+                Self::I64 | Self::U64 => Some(input.u64()?),
+                _ => None,
+            });
+        }
+        Ok(None)
+    }
+
     fn walk(&self, input: &mut XdrDecoder<'_>) -> Result<()> {
         match self {
             Self::I32 | Self::U32 | Self::Char | Self::Uchar | Self::Ushort => input.u32().map(drop),
@@ -186,6 +207,29 @@ mod tests {
     use crate::protocol::remote::{ConnectListDomainsReply, procedure};
     use crate::protocol::table;
     use virt_util::xdr::{XdrEncode, XdrEncoder};
+
+    #[test]
+    fn a_number_is_found_behind_other_fields() {
+        use crate::protocol::table::{Condition, ReadOnly};
+        let mut found = 0;
+        for procedure in table::programs().flat_map(|program| program.procedures) {
+            let rules = procedure.acl.iter().filter_map(|rule| rule.when);
+            let denied = match procedure.read_only {
+                ReadOnly::DenyIf(when) => Some(when),
+                _ => None,
+            };
+            let conditions: Vec<Condition> = rules.chain(denied).collect();
+            for condition in conditions {
+                let shape = procedure.args.unwrap();
+                let zeros = vec![0; shape.min_size()];
+                let number = shape.number_of(condition.argument, &zeros).unwrap();
+                assert_eq!(number, Some(0), "{} {}", procedure.name, condition.argument);
+                assert!(shape.number_of(condition.argument, &zeros[..3]).is_err());
+                found += 1;
+            }
+        }
+        assert!(found > 50, "{found}");
+    }
 
     #[test]
     fn limits_of_the_network_name_the_field_and_the_limit() {

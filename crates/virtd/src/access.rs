@@ -1,0 +1,258 @@
+//! What a client may do, once it has proved who it is.
+//!
+//! Two checkpoints ask the same rules. [`Access::admit`] is the first, before a byte of the arguments becomes an object:
+//! is the client known, is its connection read-only, does it hold what the procedure needs on any object at all.
+//! [`Access::check`] is the second: drivers ask it about the object that they found, and about each object of a list,
+//! a count or an event.
+//!
+//! Three answers stand behind each other, and all have to allow: none (there is no question), polkit (`access_drivers`)
+//! and the [`policy`] file. Without polkit and policy file nothing is asked ([`Access::enforced`]).
+
+pub mod policy;
+mod polkit;
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use virt_api::access::{ObjectKind, Permission};
+use virt_api::call::Identity;
+use virt_api::protocol::table::{Owner, Procedure, ReadOnly};
+use virt_util::typed_param::TypedParams;
+use virt_util::{ErrorCode, ErrorDomain, Result, VirtError, durable};
+
+use self::policy::{DRIVER, Policy};
+use self::polkit::AccessPolkit;
+use crate::config::{AccessDriver, DaemonConfig};
+
+/// A larger policy file is refused.
+const SIZE_MAX: u64 = 4 * 1024 * 1024;
+
+/// What is asked of a caller at the first checkpoint.
+#[derive(Clone, Copy, Debug)]
+pub struct Caller<'a> {
+    /// Who it is.
+    pub identity: &'a Identity,
+    /// Whether it has proved that.
+    pub authenticated: bool,
+    /// Whether it may only look: by its socket, or because it opened its connection so.
+    pub read_only: bool,
+}
+
+/// The rules in force.
+#[derive(Debug, Default)]
+struct Rules {
+    polkit: bool,
+    policy: Option<Policy>,
+}
+
+/// Decides. Its rules can be changed while it is asked.
+pub struct Access {
+    rules: ArcSwap<Rules>,
+    polkit: AccessPolkit,
+}
+
+impl Access {
+    /// As the configuration wants it; `bus` is where polkit is, the system's if it is not said.
+    ///
+    /// # Errors
+    /// A policy file that cannot be read, that others may change, or that is wrong.
+    pub fn new(config: &DaemonConfig, bus: Option<String>) -> Result<Arc<Self>> {
+        Ok(Arc::new(Self {
+            rules: ArcSwap::from_pointee(Rules::new(config)?),
+            polkit: AccessPolkit::new(bus),
+        }))
+    }
+
+    /// Takes new rules, for calls that come from then on. Connections that were opened while nothing was enforced are
+    /// held to the first checkpoint only. On an error the old rules stay.
+    ///
+    /// # Errors
+    /// As of [`Access::new`].
+    pub fn reload(&self, config: &DaemonConfig) -> Result<()> {
+        self.rules.store(Arc::new(Rules::new(config)?));
+        Ok(())
+    }
+
+    /// Whether there is anything to ask.
+    pub fn enforced(&self) -> bool {
+        let rules = self.rules.load();
+        rules.polkit || rules.policy.is_some()
+    }
+
+    /// Whether an answer may take time, so that it must not be waited for on a thread that serves others.
+    pub fn may_wait(&self) -> bool {
+        self.rules.load().polkit
+    }
+
+    /// The first checkpoint: whether `caller` may call `procedure` with these arguments on whatever object.
+    ///
+    /// # Errors
+    /// "authentication required", `OPERATION_DENIED` on a read-only connection, `ACCESS_DENIED`.
+    pub fn admit(&self, procedure: &Procedure, args: &[u8], caller: &Caller<'_>) -> Result<()> {
+        if procedure.before_auth {
+            return Ok(());
+        }
+        if !caller.authenticated {
+            return Err(crate::auth::required());
+        }
+        if caller.read_only && denied_read_only(procedure, args)? {
+            return Err(VirtError::new(
+                ErrorCode::OPERATION_DENIED,
+                format_args!("read only access prevents {}", procedure.public_name()),
+            ));
+        }
+        let rules = self.rules.load();
+        let Some(policy) = &rules.policy else {
+            // polkit has no such question: it is asked about the object.
+            return Ok(());
+        };
+        for rule in procedure.acl {
+            let subject = match rule.when {
+                None => None,
+                Some(when) => number(procedure, when.argument, args)?,
+            };
+            let Permission { object, name } = rule.permission;
+            if rule.applies(subject) && !policy.holds_any(caller.identity, object, name) {
+                return Err(denied(object, name));
+            }
+        }
+        Ok(())
+    }
+
+    /// The second checkpoint: whether `identity` may do `permission` on the object with these attributes, which
+    /// `driver` has. Waits for polkit where it is asked.
+    ///
+    /// # Errors
+    /// Where there is no answer; that is no permission either.
+    pub fn check(
+        &self,
+        identity: &Identity,
+        driver: &str,
+        permission: &str,
+        object: &str,
+        attributes: &TypedParams,
+    ) -> Result<bool> {
+        let rules = self.rules.load();
+        if !rules.polkit && rules.policy.is_none() {
+            return Ok(true);
+        }
+        let kind = ObjectKind::from_name(object).ok_or_else(|| {
+            VirtError::internal(format_args!(
+                "driver '{driver}' asks about an unknown kind of object '{object}'"
+            ))
+        })?;
+        let mut described = TypedParams::new().with(DRIVER, driver);
+        described.0.extend(attributes.iter().cloned());
+        if let Some(policy) = &rules.policy
+            && !policy.allows(identity, kind, permission, &described)
+        {
+            tracing::debug!(target: "virtd::access", "policy: '{object}:{permission}' refused to {identity:?}");
+            return Ok(false);
+        }
+        if rules.polkit {
+            return self.polkit.check(identity, object, permission, &described);
+        }
+        Ok(true)
+    }
+
+    /// What a call that the daemon answers itself needs, all of it about the connection as a whole.
+    ///
+    /// # Errors
+    /// `ACCESS_DENIED`.
+    pub fn check_own(&self, procedure: &Procedure, identity: &Identity, driver: &str) -> Result<()> {
+        debug_assert!(procedure.owner == Owner::Daemon);
+        for rule in procedure.acl {
+            let Permission { object, name } = rule.permission;
+            if !self.check(identity, driver, name, object.name(), &TypedParams::new())? {
+                return Err(denied(object, name));
+            }
+        }
+        Ok(())
+    }
+}
+
+impl std::fmt::Debug for Access {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Access")
+            .field("rules", &self.rules.load())
+            .finish_non_exhaustive()
+    }
+}
+
+impl Rules {
+    fn new(config: &DaemonConfig) -> Result<Self> {
+        let drivers = config.access_drivers.as_deref().unwrap_or_default();
+        Ok(Self {
+            polkit: drivers.contains(&AccessDriver::Polkit),
+            policy: config
+                .policy_file
+                .as_ref()
+                .map(|path| read_policy(Path::new(path)))
+                .transpose()?,
+        })
+    }
+}
+
+fn read_policy(path: &Path) -> Result<Policy> {
+    use std::os::unix::fs::MetadataExt as _;
+    let shown = path.display();
+    let io = |error: std::io::Error| VirtError::io(&error, format_args!("cannot read the policy '{shown}'"));
+    // Through links: what counts is the file that is read.
+    let real: PathBuf = std::fs::canonicalize(path).map_err(io)?;
+    let facts = std::fs::metadata(&real).map_err(io)?;
+    let own = nix::unistd::geteuid().as_raw();
+    if facts.uid() != 0 && facts.uid() != own {
+        return Err(refused_file(format_args!(
+            "the policy '{shown}' belongs to user {}, expected root or user {own}",
+            facts.uid()
+        )));
+    }
+    if facts.mode() & 0o022 != 0 {
+        return Err(refused_file(format_args!(
+            "the policy '{shown}' has mode {:04o}: nobody but its owner may change it",
+            facts.mode() & 0o7777
+        )));
+    }
+    let content = durable::read(&real, SIZE_MAX)?
+        .ok_or_else(|| refused_file(format_args!("the policy '{shown}' is gone")))?;
+    let text = String::from_utf8(content)
+        .map_err(|_| refused_file(format_args!("the policy '{shown}' is not in UTF-8")))?;
+    Policy::parse(&shown.to_string(), &text)
+}
+
+fn refused_file(what: std::fmt::Arguments<'_>) -> VirtError {
+    VirtError::new(ErrorCode::CONFIG_UNSUPPORTED, what).in_domain(ErrorDomain::ACCESS)
+}
+
+/// Whether a read-only connection may not make this call.
+fn denied_read_only(procedure: &Procedure, args: &[u8]) -> Result<bool> {
+    Ok(match procedure.read_only {
+        ReadOnly::Allow => false,
+        ReadOnly::Deny => true,
+        // An argument that is not there is one that nobody can clear.
+        ReadOnly::DenyIf(when) => {
+            number(procedure, when.argument, args)?.is_none_or(|number| when.holds(number))
+        }
+    })
+}
+
+/// The number in an argument.
+fn number(procedure: &Procedure, argument: &str, args: &[u8]) -> Result<Option<u64>> {
+    match procedure.args {
+        Some(shape) => shape.number_of(argument, args),
+        None => Ok(None),
+    }
+}
+
+/// The error of a refused access.
+pub fn denied(object: ObjectKind, permission: &str) -> VirtError {
+    VirtError::new(
+        ErrorCode::ACCESS_DENIED,
+        format_args!("'{}:{permission}' is not allowed", object.name()),
+    )
+    .in_domain(ErrorDomain::ACCESS)
+}
+
+#[cfg(test)]
+mod tests;
