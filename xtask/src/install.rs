@@ -113,13 +113,14 @@ impl Installation<'_> {
         // The manifest last: a plugin exists for others once its manifest does.
         self.place(&plugin.object, &drivers.join(plugin.object_name()), 0o644)?;
         for helper in &plugin.helpers {
-            self.place(
-                helper,
-                &prefix
-                    .join("libexec/virt")
-                    .join(helper.file_name().unwrap_or_default()),
-                0o755,
-            )?;
+            let name = helper.file_name().unwrap_or_default();
+            // Clients on other hosts start it by its bare name.
+            let folder = if name == "virt-ssh-helper" {
+                "bin"
+            } else {
+                "libexec/virt"
+            };
+            self.place(helper, &prefix.join(folder).join(name), 0o755)?;
         }
         let manifest = drivers.join(plugin.manifest_name());
         task::write(&self.staged(&manifest), &plugin.manifest)?;

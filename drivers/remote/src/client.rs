@@ -672,21 +672,6 @@ impl Client {
         self.0.start_background()
     }
 
-    /// Whether an event loop reads.
-    pub fn has_background(&self) -> bool {
-        self.0.background.get().is_some()
-    }
-
-    /// Whether descriptors can be passed.
-    pub fn takes_fds(&self) -> bool {
-        self.0.lock().wire.takes_fds()
-    }
-
-    /// The strength of the encryption in bits, 0 without any.
-    pub fn key_bits(&self) -> u32 {
-        self.0.lock().wire.key_bits()
-    }
-
     /// Whether the connection stands, as far as is known.
     pub fn is_alive(&self) -> bool {
         let mut state = self.0.lock();
@@ -797,16 +782,6 @@ impl Client {
     /// The stream that the answered call opened.
     pub fn stream(&self, answer: &Answer, holes: bool) -> RemoteStream {
         RemoteStream::new(Arc::clone(&self.0), answer.header, holes)
-    }
-
-    /// Waits until TLS is agreed upon.
-    pub fn handshake(&self, deadline: Deadline, cancel: &Cancel) -> Result<()> {
-        let mut state = self.0.lock();
-        let what = "the TLS handshake is not over yet";
-        self.0.push(&mut state);
-        self.0.wait(&mut state, deadline, cancel, what, None, |state| {
-            (!state.wire.is_handshaking()).then_some(Ok(()))
-        })
     }
 
     /// Ends the connection from this side.

@@ -8,6 +8,9 @@
 //! | `client` | calls, streams and events over a wire; who reads when |
 //! | `stream` | streams |
 //! | `events` | subscriptions |
+//! | `tls` | certificates and names |
+//! | `ssh` | the user's ssh and other programs as a wire |
+//! | `auth` | polkit and SASL |
 //! | `open` | the way from a URI to an open connection |
 //! | `connection` | an open connection: what is not just forwarded |
 //!
@@ -20,12 +23,16 @@ use virt_api::Result;
 use virt_api::driver::{Driver, DriverConnection, InitContext, OpenContext};
 use virt_api::host::HostServices;
 
+mod auth;
 mod client;
 mod connection;
 mod events;
+#[doc(hidden)]
+pub mod helper;
 mod open;
 mod place;
 pub mod sockets;
+mod ssh;
 mod stream;
 mod tls;
 mod wire;

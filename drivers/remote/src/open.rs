@@ -1,6 +1,9 @@
 //! Opening: a wire to the daemon, who we are, and what the daemon is to open.
 
+use std::net::{TcpStream, ToSocketAddrs};
+use std::time::Duration;
 use virt_api::call::PROGRAM_REMOTE;
+
 use virt_api::config::ClientConfig;
 use virt_api::driver::OpenContext;
 use virt_api::protocol::clients::{CallSettings, RemoteClient};
@@ -9,10 +12,12 @@ use virt_api::rpc::hello::{self, Promises};
 use virt_util::time::{Cancel, Deadline};
 use virt_util::{ErrorCode, ErrorDomain, Result, VirtError};
 
+use crate::auth;
 use crate::client::{Client, Request, Ticket};
 use crate::connection::Connection;
-use crate::place::{Mode, Place, Transport};
+use crate::place::{Mode, Place, Proxy, Transport};
 use crate::sockets::{self, Scope};
+use crate::ssh;
 use crate::wire::Wire;
 
 /// How the process lives in which we are.
@@ -31,6 +36,7 @@ pub(crate) fn open(cx: &OpenContext, surroundings: Surroundings) -> Result<Conne
     let opening = Opening {
         cx,
         place: &place,
+        surroundings,
         deadline: cx.deadline(),
         cancel: Cancel::never(),
     };
@@ -92,27 +98,107 @@ fn mode(place: &Place, surroundings: Surroundings, config: &ClientConfig) -> Res
 struct Opening<'a> {
     cx: &'a OpenContext,
     place: &'a Place,
+    surroundings: Surroundings,
     deadline: Deadline,
     cancel: Cancel,
 }
 
 impl Opening<'_> {
-    fn wire(&self, mode: Mode, _config: &ClientConfig) -> Result<Wire> {
-        let scope = Scope::of(self.place, self.cx.read_only());
-        match self.place.transport {
+    fn wire(&self, mode: Mode, config: &ClientConfig) -> Result<Wire> {
+        let place = self.place;
+        match place.transport {
             Transport::Unix => {
-                let choice = match &self.place.socket {
+                let choice = match &place.socket {
                     Some(path) => sockets::Choice {
                         path: path.into(),
                         daemon: None,
                     },
-                    None => sockets::choose(self.place, mode, scope)?,
+                    None => sockets::choose(place, mode, self.scope())?,
                 };
                 let socket = sockets::open(&choice, self.deadline, &self.cancel)?;
                 Ok(Wire::new(socket, true, None))
             }
-            other => Err(VirtError::no_support(format_args!("transport {}", other.name()))),
+            Transport::Tcp => self.tcp(),
+            Transport::Tls => {
+                let configured = config.string("tls_priority")?;
+                let session = crate::tls::session(place, place.tls_priority.as_deref().or(configured))?;
+                let mut wire = self.tcp()?;
+                wire.start_tls(session);
+                wire.finish_tls(self.deadline, &self.cancel)?;
+                Ok(wire)
+            }
+            Transport::Ssh | Transport::Libssh | Transport::Libssh2 => self.ssh(mode, config),
+            Transport::Ext => {
+                let program = place.command.as_deref().unwrap_or_default();
+                ssh::external(program, self.deadline, &self.cancel)
+            }
         }
+    }
+
+    fn scope(&self) -> Scope {
+        Scope::of(self.place, self.cx.read_only())
+    }
+
+    fn ssh(&self, mode: Mode, config: &ClientConfig) -> Result<Wire> {
+        let place = self.place;
+        let scope = self.scope();
+        let socket = match &place.socket {
+            Some(path) => path.clone(),
+            None => sockets::choose(place, mode, scope)?.path.display().to_string(),
+        };
+        let configured = config
+            .string("remote_proxy")?
+            .map(crate::place::proxy)
+            .transpose()?;
+        let proxy = match place.proxy.or(configured) {
+            Some(proxy) => proxy,
+            // The helper finds sockets by itself, and knows the paths of that host's sessions, which we cannot.
+            None if place.socket.is_some() => Proxy::Netcat,
+            None if scope.session => Proxy::Native,
+            None => Proxy::Auto,
+        };
+        let command = ssh::remote_command(place, proxy, &socket, self.cx.read_only())?;
+        ssh::connect(place, &command, self.deadline, &self.cancel)
+    }
+
+    /// A connection over TCP, to the first of the host's addresses that takes it.
+    fn tcp(&self) -> Result<Wire> {
+        let (host, port) = (self.place.hostname(), self.place.port());
+        let fail = |error: &std::io::Error| {
+            VirtError::io(
+                error,
+                format_args!("unable to connect to server at '{host}:{port}'"),
+            )
+            .in_domain(ErrorDomain::RPC)
+        };
+        let addresses = (host, port).to_socket_addrs().map_err(|error| {
+            VirtError::new(
+                ErrorCode::SYSTEM_ERROR,
+                format_args!("Unable to resolve address '{host}' service '{port}': {error}"),
+            )
+            .in_domain(ErrorDomain::RPC)
+        })?;
+        let mut last = VirtError::new(
+            ErrorCode::SYSTEM_ERROR,
+            format_args!("Unable to resolve address '{host}': it has none"),
+        );
+        for address in addresses {
+            let connected = match self.deadline.remaining() {
+                Some(left) => TcpStream::connect_timeout(&address, left.max(Duration::from_millis(1))),
+                None => TcpStream::connect(address),
+            };
+            match connected {
+                Ok(stream) => {
+                    stream
+                        .set_nonblocking(true)
+                        .and_then(|()| stream.set_nodelay(true))
+                        .map_err(|error| fail(&error))?;
+                    return Ok(Wire::new(stream.into(), false, None));
+                }
+                Err(error) => last = fail(&error),
+            }
+        }
+        Err(last)
     }
 
     fn remote<'c>(&self, client: &'c Client) -> RemoteClient<'c> {
@@ -144,6 +230,7 @@ impl Opening<'_> {
         self.authenticate(client, &types)?;
         let flags = self.cx.flags() & virt_api::driver::CONNECT_RO;
         self.remote(client).connect_open(Some(&self.place.name), flags)?;
+        self.hand_on_identity(client)?;
         if self.place.name.is_empty() && self.place.uri.server.is_none() {
             // The daemon chose.
             return Ok(self.remote(client).connect_get_uri()?.uri);
@@ -162,14 +249,29 @@ impl Opening<'_> {
         }
     }
 
-    fn authenticate(&self, _client: &Client, types: &[AuthType]) -> Result<()> {
-        match types.first() {
-            None | Some(&AuthType::NONE) => Ok(()),
-            Some(other) => Err(VirtError::new(
-                ErrorCode::AUTH_FAILED,
-                format_args!("unsupported authentication type {}", other.0),
-            )
-            .in_domain(ErrorDomain::REMOTE)),
+    fn authenticate(&self, client: &Client, types: &[AuthType]) -> Result<()> {
+        let kind = auth::choose(types, self.place.auth.as_deref())?;
+        let credentials = auth::Credentials {
+            place: self.place,
+            source: self.cx.credentials(),
+            is_secure: self.place.transport.is_secure(),
+        };
+        auth::prove(&self.remote(client), kind, &credentials)
+    }
+
+    /// Inside a daemon a connection speaks for whoever asked the daemon.
+    fn hand_on_identity(&self, client: &Client) -> Result<()> {
+        let identity = &self.cx.identity().0;
+        if !self.surroundings.inside_daemon
+            || self.place.transport != Transport::Unix
+            || identity.iter().next().is_none()
+        {
+            return Ok(());
+        }
+        match self.remote(client).connect_set_identity(identity, 0) {
+            // A daemon that does not know identities sees us.
+            Err(error) if error.code() == ErrorCode::NO_SUPPORT => Ok(()),
+            told => told,
         }
     }
 }

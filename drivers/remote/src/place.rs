@@ -46,10 +46,6 @@ impl Transport {
     pub fn is_secure(self) -> bool {
         !matches!(self, Self::Tcp | Self::Ext)
     }
-
-    pub fn is_ssh(self) -> bool {
-        matches!(self, Self::Ssh | Self::Libssh | Self::Libssh2)
-    }
 }
 
 /// Which daemon: the one for everything or the driver's own.

@@ -13,7 +13,7 @@ use std::os::fd::AsRawFd;
 use virt_api::rpc::FDS_MAX;
 use virt_util::command::Child;
 use virt_util::sys::socket::{receive_with_fds, send_with_fds};
-use virt_util::time::Deadline;
+use virt_util::time::{Cancel, Deadline, Interest, wait_fd};
 use virt_util::{ErrorCode, ErrorDomain, Result, VirtError};
 
 /// How much of what a helper program complains about is shown.
@@ -59,7 +59,7 @@ impl Drop for Helper {
     fn drop(&mut self) {
         // It ends by itself when its input does; one that does not is of no use to anybody.
         let grace = Deadline::after(std::time::Duration::from_millis(200));
-        let ended = self.child.wait(grace, &virt_util::time::Cancel::never());
+        let ended = self.child.wait(grace, &Cancel::never());
         if !matches!(ended, Ok(Some(_))) {
             let _ = self
                 .child
@@ -100,6 +100,34 @@ impl Wire {
         self.tls = Some(Box::new(tls));
     }
 
+    /// Agrees upon TLS, and waits for the daemon's word that it takes us: one byte.
+    pub fn finish_tls(&mut self, deadline: Deadline, cancel: &Cancel) -> Result<()> {
+        let socket = self.descriptor()?;
+        let what = "no answer to the TLS handshake yet";
+        let mut word = [0];
+        loop {
+            self.flush()?;
+            match self.read(&mut word)? {
+                Got::Bytes(1, _) if word == [1] => return Ok(()),
+                Got::Bytes(1, _) => {
+                    return Err(VirtError::new(
+                        ErrorCode::RPC,
+                        "server verification (of our certificate or IP address) failed",
+                    )
+                    .in_domain(ErrorDomain::RPC));
+                }
+                Got::Bytes(..) => continue,
+                Got::Nothing | Got::End => {}
+            }
+            let interest = if self.wants_write() {
+                Interest::Both
+            } else {
+                Interest::Readable
+            };
+            wait_fd(&socket, interest, deadline, cancel)?.ok(what)?;
+        }
+    }
+
     /// What to poll.
     pub fn descriptor(&self) -> Result<Arc<OwnedFd>> {
         self.socket.clone().ok_or_else(closed)
@@ -115,24 +143,9 @@ impl Wire {
         self.tls.is_some()
     }
 
-    /// Whether TLS is still being agreed upon.
-    pub fn is_handshaking(&self) -> bool {
-        self.tls.as_ref().is_some_and(|tls| tls.is_handshaking())
-    }
-
     /// Whether encrypted bytes wait to be sent.
     pub fn wants_write(&self) -> bool {
         self.tls.as_ref().is_some_and(|tls| tls.wants_write())
-    }
-
-    /// The negotiated strength in bits of the cipher's key, 0 without TLS.
-    pub fn key_bits(&self) -> u32 {
-        let suite = self.tls.as_ref().and_then(|tls| tls.negotiated_cipher_suite());
-        match suite {
-            None => 0,
-            Some(suite) if format!("{:?}", suite.suite()).contains("128") => 128,
-            Some(_) => 256,
-        }
     }
 
     /// Lets go of the socket; a helper ends with it.
@@ -222,12 +235,7 @@ impl Wire {
         // Its last words may come a moment after it closed its output.
         if let Some(pipe) = &helper.complaints {
             let wait = Deadline::after(std::time::Duration::from_millis(100));
-            let _ = virt_util::time::wait_fd(
-                pipe,
-                virt_util::time::Interest::Readable,
-                wait,
-                &virt_util::time::Cancel::never(),
-            );
+            let _ = wait_fd(pipe, Interest::Readable, wait, &Cancel::never());
         }
         helper.listen();
         helper.text()

@@ -1,5 +1,7 @@
-//! What the tests with real guests share: a host below a temporary folder, virsh on it, and a guest to boot.
+//! What the tests with real guests share: a host below a temporary folder, virsh on it, a guest to boot, and a
+//! daemon of libvirt's own.
 #![forbid(unsafe_code)]
 
 pub mod guest;
 pub mod host;
+pub mod stock;
