@@ -225,7 +225,9 @@ impl Wire {
         if said.is_empty() {
             return error.in_domain(ErrorDomain::RPC);
         }
-        error.in_domain(ErrorDomain::RPC).with_hint(said)
+        let message = format!("{}: {said}", error.message());
+        VirtError::from_parts(error.code(), ErrorDomain::RPC, error.level(), message)
+            .with_ints(error.int1(), error.int2())
     }
 
     fn complaint(&mut self) -> String {

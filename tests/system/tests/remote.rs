@@ -45,8 +45,8 @@ fn virsh_lists_the_guests_of_a_daemon_and_changes_them() {
     let (code, out, err) = run(&["list", "--all"]);
     assert_eq!(code, Some(0), "{err}");
     assert!(out.contains("1    test   running"), "{out}");
-    assert_eq!(run(&["suspend", "test"]).0, Some(0));
-    assert_eq!(run(&["domstate", "test"]).1.trim(), "paused");
+    // Each connection to the test driver has guests of its own.
+    assert!(run(&["suspend test; domstate test"]).1.contains("paused"));
     let (code, _, err) = run(&["domstate", "nobody"]);
     assert_eq!(code, Some(1));
     assert!(err.contains("failed to get domain 'nobody'"), "{err}");
@@ -100,7 +100,10 @@ fn a_guest_lives_its_life_and_tells_of_it() {
     assert_eq!(error.code(), ErrorCode::NO_DOMAIN);
     assert!(error.message().starts_with("Domain not found"), "{error}");
     let error = domain.create(Default::default(), &[]).unwrap_err();
-    assert_eq!(error.code(), ErrorCode::OPERATION_INVALID);
+    assert_eq!(
+        error.message(),
+        "internal error: Domain 'test' is already running"
+    );
 }
 
 #[test]
@@ -120,14 +123,12 @@ fn every_list_of_a_daemon_can_be_had() {
     let stats = remote.connect_get_all_domain_stats(&[], 0, 0).unwrap();
     assert_eq!(stats.ret_stats.len(), 1);
     // Parameters may be strings where the daemon knows that we understand them.
-    assert!(
-        !remote
-            .domain_get_blkio_parameters(&domain, 100, 0)
-            .unwrap()
-            .params
-            .0
-            .is_empty()
-    );
+    let count = remote.domain_get_blkio_parameters(&domain, 0, 0).unwrap().nparams;
+    let params = remote
+        .domain_get_blkio_parameters(&domain, count, 0)
+        .unwrap()
+        .params;
+    assert!(params.get("device_weight").is_some(), "{params:?}");
     let error = remote.connect_list_all_secrets(1, 0).unwrap_err();
     assert_eq!(error.code(), ErrorCode::NO_SUPPORT);
     assert!(connection.is_alive().unwrap());
@@ -673,7 +674,7 @@ fn another_host_is_reached_by_the_users_ssh() {
         "{words}"
     );
     assert!(
-        words.contains("virt-ssh-helper 'test:///default?socket="),
+        words.contains("virt-ssh-helper ") && words.contains("test:///default?socket="),
         "{words}"
     );
     drop(connection);
