@@ -22,6 +22,10 @@ use virt_util::{ErrorCode, ErrorDomain, Result, VirtError};
 
 use crate::logging::Logger;
 
+mod live;
+
+pub use live::{Control, Event, LiveAdmin, LiveDaemon};
+
 /// The daemon, as its administrator sees it.
 pub trait Administered: Send + Sync {
     /// The servers inside, the main one first.

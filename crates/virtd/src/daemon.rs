@@ -17,6 +17,9 @@ use virt_util::lock::PidFile;
 use virt_util::time::Deadline;
 use virt_util::{ErrorCode, Result, VirtError};
 
+mod attend;
+
+use crate::admin::Event;
 use crate::auth::AuthServices;
 use crate::auth::polkit::Polkit;
 use crate::auth::tls::{TlsFiles, TlsServer};
@@ -32,6 +35,8 @@ use crate::service::names::{DaemonName, Hosts};
 use crate::service::notify::Notifier;
 use crate::service::paths::{Paths, Scope as Reach, UserFolders};
 use crate::service::startup::{InStep, StartError, Step, take_pid_file};
+
+use attend::{Attendance, Attending};
 
 /// How long a daemon that is just ending may take to let go of its pid file.
 const PREDECESSOR: Duration = Duration::from_secs(10);
@@ -239,6 +244,9 @@ fn settings(config: &DaemonConfig) -> Settings {
         min_workers: config.min_workers as usize,
         max_workers: config.max_workers.0 as usize,
         prio_workers: config.prio_workers as usize,
+        admin_max_clients: config.admin_max_clients as usize,
+        admin_min_workers: config.admin_min_workers as usize,
+        admin_max_workers: config.admin_max_workers as usize,
         keepalive_interval: interval.map(Duration::from_secs),
         keepalive_count: config.keepalive_count,
         ..Settings::default()
@@ -298,13 +306,13 @@ impl Daemon {
 
     async fn serve(mut self, waiting: Option<Waiting>) -> ExitCode {
         match self.open().await {
-            Ok((server, signals)) => {
+            Ok((server, attendance, signals)) => {
                 if let Some(waiting) = waiting
                     && let Err(error) = waiting.ready()
                 {
                     tracing::warn!("{error}");
                 }
-                self.until_the_end(server, signals).await;
+                self.until_the_end(server, attendance, signals).await;
                 ExitCode::SUCCESS
             }
             Err(StartError { step, error }) => {
@@ -317,7 +325,7 @@ impl Daemon {
         }
     }
 
-    async fn open(&mut self) -> std::result::Result<(Arc<Server>, Signals), StartError> {
+    async fn open(&mut self) -> std::result::Result<(Arc<Server>, Attendance, Signals), StartError> {
         let signals = Signals::catch().in_step(Step::Signals)?;
         let drivers = match (&self.name.hosts, self.options.driver.as_slice()) {
             (Hosts::One(driver), []) => vec![driver.clone()],
@@ -347,13 +355,24 @@ impl Daemon {
             tracing::info!("listening on {:?}", listener.place);
             server.listen(listener);
         }
+        let attending = Attending {
+            name: &self.name.name,
+            logger: &self.logger,
+            timeout: self
+                .options
+                .timeout
+                .map(|seconds| Duration::from_secs(seconds.into())),
+            metrics: self.options.metrics.as_deref(),
+            embedded: self.options.root.is_some(),
+        };
+        let attendance = attend::attend(&attending, &server).in_step(Step::Network)?;
         // Clients can connect while drivers start: opening one waits for it.
         std::thread::Builder::new()
             .name("virtd-start".to_owned())
             .spawn(move || host.start_drivers())
             .map_err(|error| VirtError::io(&error, "cannot start the drivers"))
             .in_step(Step::Driver)?;
-        Ok((server, signals))
+        Ok((server, attendance, signals))
     }
 
     /// Whether clients come over the network.
@@ -561,11 +580,12 @@ impl Daemon {
         )
     }
 
-    async fn until_the_end(&mut self, server: Arc<Server>, mut signals: Signals) {
+    async fn until_the_end(&mut self, server: Arc<Server>, mut attendance: Attendance, mut signals: Signals) {
         let notifier = Notifier::from_environment();
         notifier.ready();
         let watchdog = notifier.watchdog_interval();
         let mut beat = tokio::time::interval(watchdog.unwrap_or(Duration::from_secs(3600)));
+        let mut preserve = false;
         loop {
             tokio::select! {
                 wish = signals.next() => match wish {
@@ -579,14 +599,31 @@ impl Daemon {
                 _ = beat.tick() => if watchdog.is_some() {
                     notifier.alive();
                 },
-                () = server.idle_for(self.options.timeout.map(|seconds| Duration::from_secs(seconds.into()))) => {
-                    tracing::info!("nothing has needed the daemon for {} seconds", self.options.timeout.unwrap_or_default());
-                    break;
-                }
+                Some(event) = attendance.recv() => match event {
+                    Event::UpdateTls(reply) => {
+                        let updated = self.security(true).map(|security| server.set_security(security));
+                        // Whoever asked may have given up.
+                        let _ = reply.try_send(updated);
+                    }
+                    Event::ShutDown { preserve: wanted } => {
+                        tracing::info!("an administrator ends the daemon");
+                        preserve = wanted;
+                        break;
+                    }
+                    Event::HostGoesDown => {
+                        tracing::info!("the host goes down");
+                        preserve = true;
+                        break;
+                    }
+                    Event::Idle(time) => {
+                        tracing::info!("nothing has needed the daemon for {time:?}");
+                        break;
+                    }
+                },
             }
         }
         notifier.stopping();
-        self.stop(&server).await;
+        attend::with_news(&notifier, self.stop(&server, preserve)).await;
     }
 
     fn reload(&mut self, server: &Arc<Server>) {
@@ -624,11 +661,17 @@ impl Daemon {
         server.in_background(move || host.reload());
     }
 
-    async fn stop(&mut self, server: &Arc<Server>) {
+    /// Ends clients and drivers. With `preserve` drivers save what would be lost first.
+    async fn stop(&mut self, server: &Arc<Server>, preserve: bool) {
         server.stop(Ending::Stopping).await;
         let host = Arc::clone(server.host());
         let timeout = server.settings().stop_timeout;
-        let done = tokio::task::spawn_blocking(move || host.shut_down(Deadline::after(timeout)));
+        let done = tokio::task::spawn_blocking(move || {
+            if preserve {
+                host.for_each_driver("stop", |driver| driver.stop());
+            }
+            host.shut_down(Deadline::after(timeout));
+        });
         if tokio::time::timeout(timeout, done).await.is_err() {
             tracing::warn!("drivers still have work after {timeout:?} and are left to it");
         }

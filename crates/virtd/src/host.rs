@@ -4,18 +4,20 @@
 //! is one of several (`virtd --driver qemu`), the `remote` driver carries it to the others; the daemon of all drivers
 //! never asks itself that way.
 
+use std::collections::BTreeSet;
 use std::os::fd::BorrowedFd;
 use std::sync::{Arc, OnceLock, Weak};
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use virt_api::call::Identity;
 use virt_api::driver::{CONNECT_RO, InitContext};
 use virt_api::event_loop;
 use virt_api::host::{
-    AuthMode, Claim, ClaimKind, Claims, HandleCallback, HandleEvents, Host, LogRecord, NestedOpen,
-    OpenedConnection, TimeoutCallback,
+    AuthMode, Claim, ClaimKind, Claims, HandleCallback, HandleEvents, Host, HostServices, LogRecord,
+    NestedOpen, OpenedConnection, TimeoutCallback,
 };
-use virt_api::plugin::{Manifest, OpenRequest, Registry, Role, SearchPath};
+use virt_api::plugin::{DriverHandle, Manifest, OpenRequest, Registry, Role, SearchPath};
 use virt_api::protocol::table::DriverKind;
 use virt_api::routing::{OpenSecondary, Router};
 use virt_util::time::Deadline;
@@ -83,6 +85,8 @@ pub struct DaemonHost {
     inhibitions: Inhibitions,
     /// Where drivers' messages go; without one they join the process's.
     logger: Option<Arc<Logger>>,
+    /// Drivers that know how much to log.
+    told: Mutex<BTreeSet<String>>,
     access: OnceLock<Arc<dyn AccessCheck>>,
 }
 
@@ -95,6 +99,7 @@ impl DaemonHost {
             claims: Claims::default(),
             inhibitions: Inhibitions::new(),
             logger,
+            told: Mutex::default(),
             access: OnceLock::new(),
         });
         let context = InitContext {
@@ -124,6 +129,34 @@ impl DaemonHost {
         }
     }
 
+    /// The daemon as drivers hold it.
+    pub fn services(self: &Arc<Self>) -> HostServices {
+        HostServices::new(Arc::new(HostOf(Arc::downgrade(self))))
+    }
+
+    /// A driver, started if it was not, and told how much to log.
+    fn driver(&self, name: &str) -> Result<Arc<DriverHandle>> {
+        let driver = self.registry().driver(name)?;
+        let fresh = self.told.lock().insert(name.to_owned());
+        if let Some(logger) = &self.logger
+            && fresh
+            && let Err(error) = driver.set_log(logger.lowest())
+        {
+            tracing::warn!("driver '{name}' does not take log settings: {error}");
+        }
+        Ok(driver)
+    }
+
+    /// The URI of a driver's own objects here.
+    pub fn uri_of(&self, scheme: &str) -> String {
+        let path = if self.config.privileged {
+            "system"
+        } else {
+            "session"
+        };
+        format!("{scheme}:///{path}")
+    }
+
     /// What keeps the daemon from ending for lack of work.
     pub fn inhibitions(&self) -> &Inhibitions {
         &self.inhibitions
@@ -146,10 +179,9 @@ impl DaemonHost {
             .drivers()
             .into_iter()
             .filter(|manifest| manifest.role == Role::Stateful);
-        let registry = self.registry();
         std::thread::scope(|scope| {
             for manifest in stateful {
-                scope.spawn(move || match registry.driver(&manifest.name) {
+                scope.spawn(move || match self.driver(&manifest.name) {
                     Ok(_) => tracing::info!("driver '{}' is up", manifest.name),
                     Err(error) => tracing::error!("driver '{}': {error}", manifest.name),
                 });
@@ -190,7 +222,7 @@ impl DaemonHost {
     }
 
     fn connect(self: &Arc<Self>, manifest: &Manifest, uri: &Uri, request: OpenRequest) -> Result<Router> {
-        let driver = self.registry().driver(&manifest.name)?;
+        let driver = self.driver(&manifest.name)?;
         let primary: Arc<dyn OpenedConnection> = Arc::new(driver.open(&request)?);
         // Client drivers serve all kinds themselves or not at all, as in their own process.
         let secondary = (manifest.role == Role::Stateful).then(|| self.open_secondary(uri, request));
@@ -258,7 +290,7 @@ impl DaemonHost {
                 "/session"
             }
             .to_owned();
-            let opened = host.registry().driver(&driver)?.open(&OpenRequest {
+            let opened = host.driver(&driver)?.open(&OpenRequest {
                 uri: own.to_string(),
                 ..request.clone()
             })?;
@@ -308,7 +340,7 @@ impl DaemonHost {
                 format_args!("no connection driver available for {}", open.uri),
             ));
         }
-        Ok(Arc::new(self.registry().driver(REMOTE)?.open(&request)?))
+        Ok(Arc::new(self.driver(REMOTE)?.open(&request)?))
     }
 
     /// Tells every driver that runs; failures are logged.

@@ -7,10 +7,12 @@
 //! The socket speaks HTTP: `curl --unix-socket FILE http://virtd/metrics`.
 
 mod durations;
+mod live;
 mod serve;
 mod text;
 
 pub use durations::{BOUNDS_MICROS, Counted, Durations};
+pub use live::LiveFacts;
 pub use serve::serve;
 pub use text::render;
 
@@ -33,8 +35,6 @@ pub struct Facts {
     pub drivers: Vec<DriverFacts>,
     /// Guests and their states, by driver.
     pub guests: Vec<GuestFacts>,
-    /// Events that were dropped because their clients do not read.
-    pub events_dropped: u64,
 }
 
 /// Clients of a server.

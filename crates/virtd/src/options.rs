@@ -39,6 +39,9 @@ pub struct Options {
     /// A folder in which everything lies instead of the machine's own: configuration, sockets, guests
     #[arg(long, value_name = "FOLDER")]
     pub root: Option<PathBuf>,
+    /// Answer numbers for Prometheus on a Unix socket in this file
+    #[arg(long, value_name = "FILE")]
+    pub metrics: Option<PathBuf>,
     /// Show the version
     #[arg(short = 'V', long)]
     pub version: bool,

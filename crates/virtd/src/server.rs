@@ -40,7 +40,7 @@ use virt_api::protocol::table::{Class, Procedure};
 use virt_api::routing::Router;
 use virt_util::{ErrorCode, Result, VirtError};
 
-pub use ledger::{CallCounts, DURATION_BOUNDS_MICROS, Ledger};
+pub use ledger::Ledger;
 pub use listener::{Listener, Place, Scope, bind_unix};
 pub use session::{Ending, Session};
 pub use settings::Settings;
@@ -92,6 +92,10 @@ pub struct Server {
     admin: RwLock<Option<Arc<dyn AdminProgram>>>,
     next_client: AtomicU64,
     next_call: AtomicU64,
+    /// Clients since the start: of the drivers, and of the administration.
+    accepted: [AtomicU64; 2],
+    /// Of these, those that are still here.
+    present: [AtomicUsize; 2],
     /// Told when a client comes or goes, or the limits change.
     changed: Notify,
     stopping: AtomicBool,
@@ -118,6 +122,8 @@ impl Server {
             admin: RwLock::default(),
             next_client: AtomicU64::new(1),
             next_call: AtomicU64::new(1),
+            accepted: Default::default(),
+            present: Default::default(),
             changed: Notify::new(),
             stopping: AtomicBool::new(false),
             anonymous: AtomicUsize::new(0),
@@ -144,6 +150,23 @@ impl Server {
     /// The clients, oldest first.
     pub fn sessions(&self) -> Vec<Arc<Session>> {
         self.sessions.read().values().cloned().collect()
+    }
+
+    /// How many clients came since the start, for the administration or for the drivers.
+    pub fn accepted(&self, admin: bool) -> u64 {
+        let [drivers, administration] = &self.accepted;
+        if admin { administration } else { drivers }.load(Ordering::Relaxed)
+    }
+
+    /// How many clients there are, of the administration or of the drivers.
+    pub fn clients(&self, admin: bool) -> usize {
+        let [drivers, administration] = &self.present;
+        if admin { administration } else { drivers }.load(Ordering::Relaxed)
+    }
+
+    /// Clients that have not proved yet who they are.
+    pub fn anonymous(&self) -> usize {
+        self.anonymous.load(Ordering::Relaxed)
     }
 
     /// The client of that number.
@@ -188,6 +211,11 @@ impl Server {
     /// The pool's numbers.
     pub fn worker_counts(&self) -> WorkerCounts {
         self.workers.counts()
+    }
+
+    /// Starts the workers that are always there, after their number has changed.
+    pub fn fit_workers(&self) {
+        self.workers.fit();
     }
 
     /// What is known about the drivers that were called.
@@ -247,6 +275,13 @@ impl Server {
     }
 
     fn remember(&self, session: &Arc<Session>) {
+        let kind = usize::from(session.listener().is_admin());
+        self.accepted
+            .get(kind)
+            .inspect(|count| _ = count.fetch_add(1, Ordering::Relaxed));
+        self.present
+            .get(kind)
+            .inspect(|count| _ = count.fetch_add(1, Ordering::Relaxed));
         if !session.is_authenticated() {
             self.anonymous.fetch_add(1, Ordering::Relaxed);
         }
@@ -262,10 +297,14 @@ impl Server {
 
     fn forget(&self, id: u64) {
         let gone = self.sessions.write().remove(&id);
-        if let Some(session) = gone
-            && !session.is_authenticated()
-        {
-            self.anonymous.fetch_sub(1, Ordering::Relaxed);
+        if let Some(session) = gone {
+            let kind = usize::from(session.listener().is_admin());
+            self.present
+                .get(kind)
+                .inspect(|count| _ = count.fetch_sub(1, Ordering::Relaxed));
+            if !session.is_authenticated() {
+                self.anonymous.fetch_sub(1, Ordering::Relaxed);
+            }
         }
         self.changed.notify_waiters();
     }
@@ -319,16 +358,20 @@ impl Server {
         }
     }
 
-    /// Waits until another client may come.
-    async fn room(&self) {
+    /// Waits until another client may come. The administration has room of its own.
+    async fn room(&self, admin: bool) {
         loop {
             let left = self.changed.notified();
             let settings = self.settings();
-            let all = self.sessions.read().len();
+            let all = self.clients(admin);
             let anonymous = self.anonymous.load(Ordering::Relaxed);
-            let full = self.stopping.load(Ordering::Acquire)
-                || all >= settings.max_clients
-                || (settings.max_anonymous_clients > 0 && anonymous >= settings.max_anonymous_clients);
+            let full = match admin {
+                true => all >= settings.admin_max_clients,
+                false => {
+                    all >= settings.max_clients
+                        || (settings.max_anonymous_clients > 0 && anonymous >= settings.max_anonymous_clients)
+                }
+            } || self.stopping.load(Ordering::Acquire);
             if !full {
                 return;
             }

@@ -109,12 +109,6 @@ impl Page {
                 server.accepted,
             );
         }
-        self.head(
-            "virtd_events_dropped_total",
-            "counter",
-            "Events that were dropped because their client does not read.",
-        );
-        self.line("virtd_events_dropped_total", &[], facts.events_dropped);
     }
 
     fn workers(&mut self, facts: &Facts) {

@@ -29,6 +29,7 @@ use super::ledger::{INLINE_MAX, Ledger, Where};
 use super::outbox::Outgoing;
 use super::session::{Phase, Session};
 use super::stream::ServedStream;
+use crate::logging::request::{self, RequestId};
 
 /// What a waiting call counts beside its bytes.
 const CALL_WEIGHT: usize = 256;
@@ -49,6 +50,14 @@ impl RunningCall {
     /// Tells the driver that nobody waits any more.
     pub(super) fn cancel(&self) {
         self.cancel.set();
+    }
+
+    /// What is logged on this thread from now on belongs to the call.
+    pub(super) fn enter(&self) -> request::Entered {
+        request::enter(RequestId {
+            client: self.session.id(),
+            serial: self.header.serial,
+        })
     }
 
     /// Whether the caller of this is the first to answer.
@@ -130,6 +139,10 @@ impl Session {
 
     fn begin(self: &Arc<Self>, packet: Packet) -> Progress {
         let header = packet.header;
+        let _request = request::enter(RequestId {
+            client: self.id(),
+            serial: header.serial,
+        });
         match self.try_begin(packet) {
             Ok(progress) => progress,
             Err(error) => {
@@ -247,6 +260,7 @@ impl Session {
         let job = {
             let call = Arc::clone(&call);
             move || {
+                let _request = call.enter();
                 let Packet { payload, fds, .. } = packet;
                 let flags = last_word(&payload);
                 let lent: Vec<BorrowedFd<'_>> = fds.iter().map(AsFd::as_fd).collect();

@@ -1,14 +1,16 @@
 //! What the daemon remembers about a driver: which of its calls may run on the I/O thread, which were lost, how long
 //! they take.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use virt_api::call::{PROGRAM_LXC, PROGRAM_QEMU, PROGRAM_REMOTE};
 use virt_api::host::{OpenedConnection, Supports};
 use virt_api::protocol::table::{self, Procedure};
 use virt_util::{ErrorCode, Result, VirtError};
+
+use crate::metrics::{Counted, Durations};
 
 /// A call on the I/O thread that takes longer than this was the last of its kind there.
 pub(super) const INLINE_MAX: Duration = Duration::from_millis(1);
@@ -26,10 +28,8 @@ const UNKNOWN: u8 = 0;
 const INLINE: u8 = 1;
 const WORKER: u8 = 2;
 
-/// Upper bounds of the buckets in which durations are counted, in microseconds.
-pub const DURATION_BOUNDS_MICROS: [u64; 12] = [
-    10, 50, 100, 500, 1_000, 5_000, 10_000, 50_000, 100_000, 1_000_000, 10_000_000, 60_000_000,
-];
+/// The programs that drivers answer.
+const PROGRAMS: [u32; 3] = [PROGRAM_REMOTE, PROGRAM_QEMU, PROGRAM_LXC];
 
 /// One driver's page.
 #[derive(Debug)]
@@ -37,33 +37,15 @@ pub struct Ledger {
     name: String,
     /// Where each procedure is answered.
     places: Vec<AtomicU8>,
+    /// How often each procedure was called and how long it took; made at its first call.
+    durations: Vec<OnceLock<Box<Durations>>>,
     lost: AtomicUsize,
-    calls: AtomicU64,
-    failed: AtomicU64,
-    micros: AtomicU64,
-    durations: [AtomicU64; DURATION_BOUNDS_MICROS.len() + 1],
-}
-
-/// Numbers about a driver's calls.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct CallCounts {
-    /// Calls answered.
-    pub calls: u64,
-    /// Of these, with an error.
-    pub failed: u64,
-    /// Time they took in all.
-    pub micros: u64,
-    /// How many took at most as long as the bound of the same index, and longer than the one before; the last has no
-    /// bound.
-    pub durations: Vec<u64>,
-    /// Calls that were given up and have not come back.
-    pub lost: usize,
 }
 
 /// Where a procedure stands in `places`: the programs one behind the other.
 fn index(procedure: &Procedure) -> Option<usize> {
     let mut before = 0;
-    for program in [PROGRAM_REMOTE, PROGRAM_QEMU, PROGRAM_LXC] {
+    for program in PROGRAMS {
         if program == procedure.program {
             return Some(before + procedure.number as usize);
         }
@@ -74,7 +56,7 @@ fn index(procedure: &Procedure) -> Option<usize> {
 
 impl Ledger {
     pub(super) fn new(name: &str) -> Arc<Self> {
-        let places = [PROGRAM_REMOTE, PROGRAM_QEMU, PROGRAM_LXC]
+        let places = PROGRAMS
             .map(|program| table::procedures(program).len() + 1)
             .iter()
             .sum();
@@ -83,11 +65,8 @@ impl Ledger {
             places: std::iter::repeat_with(|| AtomicU8::new(UNKNOWN))
                 .take(places)
                 .collect(),
+            durations: std::iter::repeat_with(OnceLock::new).take(places).collect(),
             lost: AtomicUsize::new(0),
-            calls: AtomicU64::new(0),
-            failed: AtomicU64::new(0),
-            micros: AtomicU64::new(0),
-            durations: Default::default(),
         })
     }
 
@@ -96,16 +75,21 @@ impl Ledger {
         &self.name
     }
 
-    /// The numbers so far.
-    pub fn counts(&self) -> CallCounts {
-        let load = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
-        CallCounts {
-            calls: load(&self.calls),
-            failed: load(&self.failed),
-            micros: load(&self.micros),
-            durations: self.durations.iter().map(load).collect(),
-            lost: self.lost.load(Ordering::Relaxed),
-        }
+    /// The procedures that were called, and their numbers so far.
+    pub fn procedures(&self) -> Vec<(&'static Procedure, Counted)> {
+        PROGRAMS
+            .into_iter()
+            .flat_map(table::procedures)
+            .filter_map(|procedure| {
+                let durations = self.durations.get(index(procedure)?)?.get()?;
+                Some((*procedure, durations.counted()))
+            })
+            .collect()
+    }
+
+    /// Calls that were given up and have not come back.
+    pub fn lost(&self) -> usize {
+        self.lost.load(Ordering::Relaxed)
     }
 
     /// Where `procedure` is answered.
@@ -145,16 +129,9 @@ impl Ledger {
     }
 
     /// A call was answered.
-    pub(super) fn called(&self, _: &Procedure, took: Duration, well: bool) {
-        let micros = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
-        self.calls.fetch_add(1, Ordering::Relaxed);
-        self.micros.fetch_add(micros, Ordering::Relaxed);
-        if !well {
-            self.failed.fetch_add(1, Ordering::Relaxed);
-        }
-        let bucket = DURATION_BOUNDS_MICROS.partition_point(|bound| *bound < micros);
-        if let Some(counter) = self.durations.get(bucket) {
-            counter.fetch_add(1, Ordering::Relaxed);
+    pub(super) fn called(&self, procedure: &Procedure, took: Duration, well: bool) {
+        if let Some(durations) = index(procedure).and_then(|index| self.durations.get(index)) {
+            durations.get_or_init(Box::default).count(took, well);
         }
     }
 

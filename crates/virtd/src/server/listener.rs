@@ -134,7 +134,7 @@ impl Server {
             }
         };
         loop {
-            self.room().await;
+            self.room(listener.is_admin()).await;
             match acceptor.accept().await {
                 Ok(socket) => {
                     self.take(&listener, socket);
@@ -158,10 +158,21 @@ impl Server {
 
     fn take(self: &Arc<Self>, listener: &Arc<Listener>, socket: Socket) -> Arc<Session> {
         let wake = Arc::new(Notify::new());
+        let address = match &socket {
+            Socket::Tcp(socket) => socket.peer_addr().ok(),
+            Socket::Unix(_) => None,
+        };
+        let keep_address = |session: &Session| {
+            if let Some(address) = address {
+                // Nobody has seen the session yet.
+                let _ = session.address.set(address.to_string());
+            }
+        };
         let socket = match (&listener.place, socket) {
             (Place::Tls(_), Socket::Tcp(socket)) => {
                 let outbox = Outbox::by_task(Arc::clone(&wake));
                 let session = Session::new(self, listener, outbox, wake);
+                keep_address(&session);
                 self.remember(&session);
                 self.runtime().spawn(Arc::clone(&session).run_tls(socket));
                 return session;
@@ -172,6 +183,7 @@ impl Server {
         let socket = Arc::new(socket);
         let outbox = Outbox::on_socket(Arc::clone(&socket), unix, Arc::clone(&wake));
         let session = Session::new(self, listener, outbox, wake);
+        keep_address(&session);
         self.remember(&session);
         self.runtime().spawn(Arc::clone(&session).run(socket));
         session

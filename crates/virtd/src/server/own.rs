@@ -119,6 +119,7 @@ impl Session {
         let call = self.running_call(procedure, &header, self.server().ledger(""));
         let session = Arc::clone(self);
         let job = move || {
+            let _request = call.enter();
             let opened = session.open_in_worker(args.name.as_deref(), args.flags);
             session.worker_done(&call, opened.map(|()| Vec::new().into_reply()), 0);
         };
@@ -215,6 +216,7 @@ impl Session {
         let call = self.running_call(procedure, &packet.header, ledger);
         let session = Arc::clone(self);
         let job = move || {
+            let _request = call.enter();
             let done = match what {
                 Legacy::Register | Legacy::RegisterAny => session.legacy_register(&opened, event),
                 Legacy::Deregister | Legacy::DeregisterAny => session.legacy_deregister(&opened, event),
@@ -282,6 +284,7 @@ impl Session {
         let call = self.running_call(procedure, &packet.header, self.server().ledger("admin"));
         let session = Arc::clone(self);
         let job = move || {
+            let _request = call.enter();
             let reply = admin.call(&session, procedure, &packet.payload);
             session.worker_done(&call, reply.map(IntoReply::into_reply), 0);
         };

@@ -4,8 +4,8 @@
 //! streams, the connection behind the waist) ends in `Session::let_go`, whoever ends it.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, SystemTime};
 
 use parking_lot::Mutex;
@@ -66,6 +66,8 @@ pub struct Session {
     server: Arc<Server>,
     listener: Arc<Listener>,
     connected: SystemTime,
+    /// Address and port of a client that came over a network.
+    pub(super) address: OnceLock<String>,
     pub(super) wake: Arc<Notify>,
     outbox: Outbox,
     /// Held for looking, never while a driver or the socket is used.
@@ -121,6 +123,7 @@ impl Session {
             server: Arc::clone(server),
             listener: Arc::clone(listener),
             connected: SystemTime::now(),
+            address: OnceLock::new(),
             wake,
             outbox,
             state: Mutex::new(State {
@@ -155,6 +158,11 @@ impl Session {
     /// The socket it came over.
     pub fn listener(&self) -> &Arc<Listener> {
         &self.listener
+    }
+
+    /// Address and port, of a client that came over a network.
+    pub fn address(&self) -> Option<String> {
+        self.address.get().cloned()
     }
 
     /// Since when it has been connected.

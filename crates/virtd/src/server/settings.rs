@@ -17,6 +17,13 @@ pub struct Settings {
     pub max_workers: usize,
     /// Workers that only take calls of high priority.
     pub prio_workers: usize,
+    /// The most clients of the administration at a time.
+    pub admin_max_clients: usize,
+    /// Workers of the administration, by its configuration. Its calls are of high priority and run in the workers
+    /// reserved for those; these numbers are what its administrator sees and sets.
+    pub admin_min_workers: usize,
+    /// The most workers of the administration, likewise.
+    pub admin_max_workers: usize,
     /// After how much silence a client is asked whether it lives; `None` never asks.
     pub keepalive_interval: Option<Duration>,
     /// How many questions may go unanswered.
@@ -43,6 +50,9 @@ impl Default for Settings {
             min_workers: 5,
             max_workers: 20,
             prio_workers: 5,
+            admin_max_clients: 5000,
+            admin_min_workers: 5,
+            admin_max_workers: 20,
             keepalive_interval: Some(Duration::from_secs(5)),
             keepalive_count: 5,
             lost_worker_after: Duration::from_secs(600),

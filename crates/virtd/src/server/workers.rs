@@ -39,6 +39,8 @@ pub struct WorkerCounts {
     pub idle: usize,
     /// Threads that only take jobs of high priority.
     pub prio_workers: usize,
+    /// Of these, those that wait for a job.
+    pub idle_prio: usize,
     /// Jobs that wait for a thread.
     pub queued: usize,
 }
@@ -138,9 +140,22 @@ impl Workers {
         }
     }
 
+    /// Starts the threads that are always there.
+    pub(super) fn fit(&self) {
+        let settings = self.pool.settings.load();
+        let mut state = self.pool.state.lock();
+        for _ in state.counts.workers..settings.min_workers.min(HARD_MAX) {
+            self.pool.spawn(&mut state, Kind::Any);
+        }
+        for _ in state.counts.prio_workers..settings.prio_workers.min(HARD_MAX) {
+            self.pool.spawn(&mut state, Kind::Prio);
+        }
+    }
+
     pub(super) fn counts(&self) -> WorkerCounts {
         let state = self.pool.state.lock();
         WorkerCounts {
+            idle_prio: state.idle_prio,
             queued: state.high.len() + state.low.len(),
             ..state.counts
         }
