@@ -1,6 +1,7 @@
 //! The planner that the plugin uses: definitions are made complete by the driver's hooks, command lines come from
 //! [`crate::plan`], binaries are asked what they can do once and remembered.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
@@ -29,7 +30,7 @@ use crate::capabilities::host_model::HostProcessor;
 use crate::capabilities::store::{Store, find_emulator};
 use crate::capabilities::{Accel, QemuCaps};
 use crate::firmware::{Descriptor, SearchPath, supported};
-use crate::hooks::{CapsSource, QemuHooks};
+use crate::hooks::{CapsSource, FirmwareSource, QemuHooks};
 use crate::plan::host::{DriverConfig, Host, HostNode, HugePageMount, Paths, consecutive};
 use crate::plan::{self, PortSource, Start};
 use crate::process::layout::Layout;
@@ -112,7 +113,6 @@ impl QemuPlanner {
     }
 
     fn host(&self, layout: &Layout) -> Result<Host> {
-        let text = |path: &Path| path.display().to_string();
         let cells = self.machine.numa_cells()?;
         let environment = common_environment()
             .filter_map(|(name, value)| Some((name.to_owned(), value.into_string().ok()?)))
@@ -122,14 +122,7 @@ impl QemuPlanner {
             arch: self.arch,
             processor: self.processor(),
             privileged: nix::unistd::geteuid().is_root(),
-            paths: Paths {
-                lib: text(&layout.lib),
-                channel_target: text(&layout.channel),
-                memory_backing: text(&layout.ram),
-                nvram: text(&layout.nvram),
-                state: text(&layout.state),
-                swtpm_socket: None,
-            },
+            paths: paths(layout),
             config: config(),
             huge_pages: huge_pages(),
             page_size: virt_util::sys::memory::page_size() / 1024,
@@ -166,6 +159,18 @@ impl std::fmt::Debug for QemuPlanner {
     }
 }
 
+fn paths(layout: &Layout) -> Paths {
+    let text = |path: &Path| path.display().to_string();
+    Paths {
+        lib: text(&layout.lib),
+        channel_target: text(&layout.channel),
+        memory_backing: text(&layout.ram),
+        nvram: text(&layout.nvram),
+        state: text(&layout.state),
+        swtpm_socket: None,
+    }
+}
+
 fn config() -> DriverConfig {
     DriverConfig {
         // There is no log daemon behind a driver without a daemon.
@@ -195,6 +200,15 @@ fn firmware() -> Result<Vec<Descriptor>> {
         .into_iter()
         .map(|(_, descriptor)| descriptor)
         .collect())
+}
+
+/// The firmware that is installed now, as far as the caller may use it.
+struct InstalledFirmware;
+
+impl FirmwareSource for InstalledFirmware {
+    fn firmware(&self) -> Result<Cow<'_, [Descriptor]>> {
+        firmware().map(Cow::Owned)
+    }
 }
 
 /// Mounted hugetlbfs file systems. The first of a size is taken; the kernel's default size is marked.
@@ -298,17 +312,17 @@ impl PortSource for FreePorts<'_> {
 impl Planner for QemuPlanner {
     fn normalize(&self, mut domain: Domain, layout: &Layout, patience: &Patience) -> Result<Domain> {
         let binary = self.binary(&domain, layout, patience)?;
-        let host = self.host(layout)?;
-        let firmware = firmware()?;
+        // Facts of the host are for the plan: a definition does not depend on them.
+        let paths = paths(layout);
         let hooks = QemuHooks {
             host_arch: self.arch,
             caps: &binary,
-            config: &host.config,
-            firmware: &firmware,
-            nvram_dir: &host.paths.nvram,
-            lib_dir: &host.paths.lib,
-            channel_target_dir: &host.paths.channel_target,
-            environment: &host.daemon_environment,
+            config: &config(),
+            firmware: &InstalledFirmware,
+            nvram_dir: &paths.nvram,
+            lib_dir: &paths.lib,
+            channel_target_dir: &paths.channel_target,
+            environment: &daemon_environment(),
             tpm_versions: None,
         };
         let cx = NormalizeContext {

@@ -88,7 +88,8 @@ impl QemuHooks<'_> {
         if !automatic && matches!(kind, None | Some(Some(LoaderType::Rom))) {
             return Ok(());
         }
-        match self.matching(domain, guest) {
+        let firmware = self.firmware.firmware()?;
+        match matching(&firmware, domain, guest) {
             Some(found) => enable(domain, found)?,
             None if automatic => {
                 let name = domain.os.firmware.map_or("efi", |firmware| firmware.as_str());
@@ -101,50 +102,6 @@ impl QemuHooks<'_> {
         }
         self.name_variables(domain, fresh);
         Ok(())
-    }
-
-    fn matching(&self, domain: &Domain, guest: Guest<'_>) -> Option<&Descriptor> {
-        let loader = domain.os.loader.as_ref();
-        let needs: &[Feature] = match domain.launch_security.as_deref() {
-            Some(LaunchSecurity::Sev(sev)) if sev.policy & 4 != 0 => &[Feature::AmdSevEs],
-            Some(LaunchSecurity::Sev(_)) => &[Feature::AmdSev],
-            Some(LaunchSecurity::SevSnp(_)) => &[Feature::AmdSevSnp],
-            _ => &[],
-        };
-        let pm = domain.pm.as_ref();
-        let smm = domain.features.as_ref().and_then(|features| features.smm);
-        let request = Request {
-            interface: domain.os.firmware.map(|firmware| match firmware {
-                FirmwareType::Bios => Interface::Bios,
-                FirmwareType::Efi => Interface::Uefi,
-            }),
-            machine: domain.os.kind.machine.as_deref().unwrap_or_default(),
-            loader: loader.is_some(),
-            loader_type: loader.and_then(|loader| loader.kind).map(|kind| match kind {
-                LoaderType::Rom => firmware::LoaderType::Rom,
-                LoaderType::Pflash => firmware::LoaderType::Pflash,
-            }),
-            loader_path: loader.and_then(|loader| loader.path.as_deref()),
-            loader_format: loader
-                .and_then(|loader| loader.format)
-                .map(|format| format.as_str()),
-            loader_readonly: loader.and_then(|loader| loader.read_only),
-            loader_secure: loader.and_then(|loader| loader.secure),
-            loader_stateless: loader.and_then(|loader| loader.stateless),
-            nvram_template: domain
-                .os
-                .nvram
-                .as_ref()
-                .and_then(|nvram| nvram.template.as_deref()),
-            kernel: domain.os.kernel.as_deref(),
-            s3: pm.and_then(|pm| pm.suspend_to_mem) == Some(true),
-            s4: pm.and_then(|pm| pm.suspend_to_disk) == Some(true),
-            secure_boot: wanted(domain, FirmwareFeatureName::SecureBoot),
-            enrolled_keys: wanted(domain, FirmwareFeatureName::EnrolledKeys),
-            smm_off: smm.is_some_and(|smm| !smm.on),
-            needs,
-        };
-        firmware::select(self.firmware, &request, guest.arch)
     }
 
     fn name_variables(&self, domain: &mut Domain, fresh: bool) {
@@ -180,6 +137,50 @@ impl QemuHooks<'_> {
         };
         nvram.source = NvramSource::Path(format!("{}/{name}_VARS{extension}", self.nvram_dir));
     }
+}
+
+fn matching<'f>(firmware: &'f [Descriptor], domain: &Domain, guest: Guest<'_>) -> Option<&'f Descriptor> {
+    let loader = domain.os.loader.as_ref();
+    let needs: &[Feature] = match domain.launch_security.as_deref() {
+        Some(LaunchSecurity::Sev(sev)) if sev.policy & 4 != 0 => &[Feature::AmdSevEs],
+        Some(LaunchSecurity::Sev(_)) => &[Feature::AmdSev],
+        Some(LaunchSecurity::SevSnp(_)) => &[Feature::AmdSevSnp],
+        _ => &[],
+    };
+    let pm = domain.pm.as_ref();
+    let smm = domain.features.as_ref().and_then(|features| features.smm);
+    let request = Request {
+        interface: domain.os.firmware.map(|firmware| match firmware {
+            FirmwareType::Bios => Interface::Bios,
+            FirmwareType::Efi => Interface::Uefi,
+        }),
+        machine: domain.os.kind.machine.as_deref().unwrap_or_default(),
+        loader: loader.is_some(),
+        loader_type: loader.and_then(|loader| loader.kind).map(|kind| match kind {
+            LoaderType::Rom => firmware::LoaderType::Rom,
+            LoaderType::Pflash => firmware::LoaderType::Pflash,
+        }),
+        loader_path: loader.and_then(|loader| loader.path.as_deref()),
+        loader_format: loader
+            .and_then(|loader| loader.format)
+            .map(|format| format.as_str()),
+        loader_readonly: loader.and_then(|loader| loader.read_only),
+        loader_secure: loader.and_then(|loader| loader.secure),
+        loader_stateless: loader.and_then(|loader| loader.stateless),
+        nvram_template: domain
+            .os
+            .nvram
+            .as_ref()
+            .and_then(|nvram| nvram.template.as_deref()),
+        kernel: domain.os.kernel.as_deref(),
+        s3: pm.and_then(|pm| pm.suspend_to_mem) == Some(true),
+        s4: pm.and_then(|pm| pm.suspend_to_disk) == Some(true),
+        secure_boot: wanted(domain, FirmwareFeatureName::SecureBoot),
+        enrolled_keys: wanted(domain, FirmwareFeatureName::EnrolledKeys),
+        smm_off: smm.is_some_and(|smm| !smm.on),
+        needs,
+    };
+    firmware::select(firmware, &request, guest.arch)
 }
 
 fn is_local(nvram: &NvramImage) -> bool {

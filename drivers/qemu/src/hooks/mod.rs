@@ -8,6 +8,7 @@ mod status;
 mod validate;
 mod validate_storage;
 
+use std::borrow::Cow;
 use virt_conf::domain::Domain;
 use virt_conf::domain::normalize::{
     DeviceRef, DomainFeatures, DomainHooks, NormalizeContext, NormalizeFlags,
@@ -29,6 +30,21 @@ pub trait CapsSource {
     fn caps(&self, binary: &str) -> Option<&QemuCaps>;
 }
 
+/// Where the hooks get the descriptors of the host's firmware.
+pub trait FirmwareSource {
+    /// All that are in force, in the order of preference. Asked for guests that have firmware to select, which are few.
+    ///
+    /// # Errors
+    /// Folders that cannot be read.
+    fn firmware(&self) -> Result<Cow<'_, [Descriptor]>>;
+}
+
+impl FirmwareSource for Vec<Descriptor> {
+    fn firmware(&self) -> Result<Cow<'_, [Descriptor]>> {
+        Ok(self.into())
+    }
+}
+
 /// The driver's part of normalizing.
 pub struct QemuHooks<'a> {
     /// Architecture of the host.
@@ -37,8 +53,8 @@ pub struct QemuHooks<'a> {
     pub caps: &'a dyn CapsSource,
     /// Settings of the driver.
     pub config: &'a DriverConfig,
-    /// Firmware of the host, in the order of preference.
-    pub firmware: &'a [Descriptor],
+    /// Firmware of the host.
+    pub firmware: &'a dyn FirmwareSource,
     /// Folder of firmware variables.
     pub nvram_dir: &'a str,
     /// Folder of the driver's guests.

@@ -476,7 +476,7 @@ pub fn load(text: &str, name: &str, layout: &Layout) -> Result<(Status, Domain)>
         host_arch: crate::plan::guest_arch(&domain).unwrap_or(Arch::X86_64),
         caps: &RecordedCaps(caps),
         config: &config,
-        firmware: &[],
+        firmware: &Vec::new(),
         nvram_dir: &nvram,
         lib_dir: &lib,
         channel_target_dir: &channel,
