@@ -35,6 +35,8 @@ mod object;
 mod pools;
 pub mod secrets;
 mod store;
+#[cfg(test)]
+mod survival;
 pub mod volumes;
 
 pub use clash::Clash;

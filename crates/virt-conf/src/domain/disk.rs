@@ -668,7 +668,9 @@ impl XmlElement for Disk {
         if let Some(backing) = &self.backing {
             backing.write(w, "backingStore");
         }
-        self.shape.write_content(w);
+        if self.shape.is_said() {
+            self.shape.write_content(w);
+        }
         if let Some(mirror) = self.mirror.as_ref().filter(|_| !w.has(XmlFlags::INACTIVE)) {
             mirror.write(w);
         }
@@ -692,7 +694,9 @@ impl XmlElement for Disk {
             });
         }
         w.end("target");
-        self.rest.write_content(w);
+        if self.rest.is_said() {
+            self.rest.write_content(w);
+        }
         if let Some(encryption) = &self.encryption {
             encryption.write(w, "encryption");
         }

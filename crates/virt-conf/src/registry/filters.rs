@@ -242,4 +242,4 @@ impl BindingFiles {
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

@@ -414,4 +414,4 @@ fn clash_with(
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

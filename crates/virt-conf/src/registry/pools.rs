@@ -142,4 +142,4 @@ fn same_adapter(mine: &PoolSource, other: &PoolSource) -> bool {
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

@@ -277,4 +277,4 @@ fn read_value(path: &Path) -> Result<Option<SecretValue>> {
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

@@ -424,4 +424,4 @@ fn read_text(path: &Path) -> Result<String> {
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

@@ -58,8 +58,8 @@ fn read_fields(fields: &[Field]) -> Result<TokenStream> {
         let ty = &field.full;
         let value = field.read(&group_expr(&field.wrappers))?;
         out.extend(match field.rare {
-            false => quote!(let #ident: #ty = #value;),
-            true => quote!(let #ident = { let value: #ty = #value; #rt::Rare::from(value) };),
+            None => quote!(let #ident: #ty = #value;),
+            Some(_) => quote!(let #ident = { let value: #ty = #value; #rt::Rare::from(value) };),
         });
     }
     Ok(out)

@@ -43,8 +43,8 @@ pub(super) struct Field {
     pub inner: Type,
     /// The whole type, without a `Rare` around it.
     pub full: Type,
-    /// There is a `Rare` around it.
-    pub rare: bool,
+    /// Tells whether the `Rare` around it holds something; for those that are in one.
+    pub rare: Option<TokenStream>,
     pub boxed: bool,
     pub options: FieldOptions,
     /// An expression that gives a reference to the value.
@@ -178,9 +178,12 @@ impl Field {
             })?);
         }
         let full = inside(&field.ty, "Rare");
-        let rare = full.is_some();
+        let rare = full.map(|_| quote!((#access).is_said()));
         let full = full.unwrap_or(&field.ty).clone();
-        let access = if rare { quote!((&**#access)) } else { access };
+        let access = match rare {
+            Some(_) => quote!((&**#access)),
+            None => access,
+        };
         let own_code = options.with.is_some() && matches!(leaf, Leaf::Own | Leaf::Attributes);
         let (mut shape, mut inner) = (Shape::Plain, &full);
         if !own_code && !options.skip {

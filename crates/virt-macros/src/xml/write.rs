@@ -38,9 +38,12 @@ impl Field {
             Some(expr) if !write.is_empty() => quote!({ let written: #full = #expr; #write }),
             _ => write,
         };
-        match self.flag_condition(&quote!(w), false) {
-            Some(condition) => quote!(if #condition { #write }),
-            None => write,
+        // What stands in for the field may be something even where the field is nothing.
+        let said = self.rare.clone().filter(|_| self.options.write_as.is_none());
+        match (self.flag_condition(&quote!(w), false), said) {
+            (Some(condition), Some(said)) => quote!(if #said && #condition { #write }),
+            (Some(condition), None) | (None, Some(condition)) => quote!(if #condition { #write }),
+            (None, None) => write,
         }
     }
 

@@ -10,7 +10,8 @@ use std::ops::{Deref, DerefMut};
 /// children, `Rare<Option<String>>` may be absent, a `Rare` of a declared type is usually flattened.
 pub struct Rare<T>(Option<Box<T>>);
 
-/// A type whose empty value can be lent to anybody: what a [`Rare`] without content reads as.
+/// A type whose default value says nothing, so that nothing of it is written, and can be lent to anybody: what a [`Rare`]
+/// without content reads as.
 ///
 /// For declared types [`xml::nothing!`](crate::nothing) writes it.
 pub trait Nothing: Default + PartialEq + 'static {
@@ -52,6 +53,11 @@ impl<T: Nothing> Rare<T> {
     /// The value.
     pub fn into_inner(self) -> T {
         self.0.map_or_else(T::default, |value| *value)
+    }
+
+    /// Whether something may have been said: if not, there is nothing to write.
+    pub fn is_said(&self) -> bool {
+        self.0.is_some()
     }
 
     /// Says nothing from now on.

@@ -1,8 +1,6 @@
 use super::*;
+use crate::registry::survival::{Change, Subject};
 use std::fs;
-use std::process::{Command, Stdio};
-
-use virt_util::durable;
 
 use super::super::index::{Purpose, Registry};
 use super::super::job::Asker;
@@ -167,9 +165,6 @@ fn bindings_come_back() {
     assert!(text.contains("  virsh nwfilter-binding-create vnet1\n"), "{text}");
 }
 
-/// The changes that a kill must not cut in two.
-const CHANGES: &[&str] = &["define", "undefine", "bind", "unbind"];
-
 fn contents(root: &Path) -> Vec<String> {
     let stored = filters(root).load(&SystemRandomness).unwrap();
     let bound = bindings(root).load().unwrap();
@@ -184,59 +179,30 @@ fn prepare(root: &Path) {
     bindings(root).save(&binding("vnet0", "a")).unwrap();
 }
 
-fn change(name: &str, root: &Path) -> Result<()> {
-    match name {
-        "define" => filters(root).store.save(&filter("a", 1, &["b"])),
-        "undefine" => filters(root).store.remove("a").map(|_| ()),
-        "bind" => bindings(root).save(&binding("vnet0", "b")),
-        _ => bindings(root).remove("vnet0").map(|_| ()),
-    }
-}
-
-/// The body of the process that is killed: does nothing in an ordinary run of the tests.
-#[test]
-fn victim() {
-    if let (Some(root), Ok(name)) = (
-        std::env::var_os("FILTER_TEST_ROOT"),
-        std::env::var("FILTER_TEST_CHANGE"),
-    ) {
-        change(&name, Path::new(&root)).unwrap();
-    }
-}
-
-#[test]
-fn a_kill_at_each_point_leaves_old_or_new() {
-    for name in CHANGES {
-        let root = tempfile::tempdir().unwrap();
-        prepare(root.path());
-        let before = contents(root.path());
-        change(name, root.path()).unwrap();
-        let after = contents(root.path());
-        let mut kills = 0;
-        for point in durable::FAIL_POINTS {
-            let root = tempfile::tempdir().unwrap();
-            prepare(root.path());
-            let status = Command::new(std::env::current_exe().unwrap())
-                .args([
-                    "--exact",
-                    "registry::filters::tests::victim",
-                    "--test-threads=1",
-                    "--quiet",
-                ])
-                .env("FILTER_TEST_ROOT", root.path())
-                .env("FILTER_TEST_CHANGE", name)
-                .env("VIRT_FAIL_POINT", format!("{}=kill@1", point.name()))
-                .stdout(Stdio::null())
-                .status()
-                .unwrap();
-            let left = contents(root.path());
-            kills += usize::from(!status.success());
-            assert!(
-                left == before || left == after,
-                "{name} killed at {}: {left:?}",
-                point.name()
-            );
-        }
-        assert!(kills >= 1, "{name} was never killed");
-    }
-}
+pub(in crate::registry) static SUBJECT: Subject = Subject {
+    name: "filters",
+    contents: |root| contents(root).concat(),
+    sound: |_, _| {},
+    changes: &[
+        Change {
+            name: "define",
+            before: prepare,
+            run: |root| filters(root).store.save(&filter("a", 1, &["b"])),
+        },
+        Change {
+            name: "undefine",
+            before: prepare,
+            run: |root| filters(root).store.remove("a").map(|_| ()),
+        },
+        Change {
+            name: "bind",
+            before: prepare,
+            run: |root| bindings(root).save(&binding("vnet0", "b")),
+        },
+        Change {
+            name: "unbind",
+            before: prepare,
+            run: |root| bindings(root).remove("vnet0").map(|_| ()),
+        },
+    ],
+};

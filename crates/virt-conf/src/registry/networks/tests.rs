@@ -1,8 +1,5 @@
 use super::*;
-use std::process::{Command, Stdio};
-
-use virt_util::durable;
-use virt_util::fail_point::{self, Action};
+use crate::registry::survival::{Change, Subject};
 
 use super::super::index::Purpose;
 use super::super::job::Asker;
@@ -256,13 +253,6 @@ fn clashes_have_libvirts_codes_and_texts() {
     );
 }
 
-/// A change that a kill must not cut in two: a name, what is there before, the change, what is there after.
-struct Change {
-    name: &'static str,
-    before: fn(&NetworkFiles),
-    run: fn(&NetworkFiles) -> Result<()>,
-}
-
 fn stored(files: &NetworkFiles) {
     files.store.save(&network("a", "old")).unwrap();
     files.store.set_autostart("a", true).unwrap();
@@ -275,127 +265,50 @@ fn running(files: &NetworkFiles) {
     files.save_port("a", &port(2)).unwrap();
 }
 
-const CHANGES: &[Change] = &[
-    Change {
-        name: "define",
-        before: stored,
-        run: |files| files.store.save(&network("a", "new")),
-    },
-    Change {
-        name: "undefine",
-        before: stored,
-        run: |files| files.store.remove("a").map(|_| ()),
-    },
-    Change {
-        name: "autostart",
-        before: stored,
-        run: |files| files.store.set_autostart("a", false),
-    },
-    Change {
-        name: "start",
-        before: stored,
-        run: |files| files.save_status(&status(network("a", "live"), 0)),
-    },
-    Change {
-        name: "status",
-        before: running,
-        run: |files| files.save_status(&status(network("a", "later"), 9)),
-    },
-    Change {
-        name: "stop",
-        before: running,
-        run: |files| files.remove_status("a"),
-    },
-    Change {
-        name: "plug",
-        before: running,
-        run: |files| files.save_port("a", &port(3)),
-    },
-    Change {
-        name: "unplug",
-        before: running,
-        run: |files| files.remove_port("a", &Uuid::from_u128(1)).map(|_| ()),
-    },
-];
-
-/// The body of the process that is killed: does nothing in an ordinary run of the tests.
-#[test]
-fn victim() {
-    let (Some(root), Ok(name)) = (
-        std::env::var_os("NETWORK_TEST_ROOT"),
-        std::env::var("NETWORK_TEST_CHANGE"),
-    ) else {
-        return;
-    };
-    let change = CHANGES.iter().find(|change| change.name == name).unwrap();
-    (change.run)(&files(Path::new(&root))).unwrap();
-}
-
-#[test]
-fn a_kill_at_each_point_leaves_old_or_new() {
-    for change in CHANGES {
-        let root = tempfile::tempdir().unwrap();
-        let files_here = files(root.path());
-        (change.before)(&files_here);
-        let before = contents(&files_here);
-        (change.run)(&files_here).unwrap();
-        let after = contents(&files_here);
-        let mut kills = 0;
-        for point in durable::FAIL_POINTS {
-            for pass in 1.. {
-                let root = tempfile::tempdir().unwrap();
-                let files = files(root.path());
-                (change.before)(&files);
-                let status = Command::new(std::env::current_exe().unwrap())
-                    .args([
-                        "--exact",
-                        "registry::networks::tests::victim",
-                        "--test-threads=1",
-                        "--quiet",
-                    ])
-                    .env("NETWORK_TEST_ROOT", root.path())
-                    .env("NETWORK_TEST_CHANGE", change.name)
-                    .env("VIRT_FAIL_POINT", format!("{}=kill@{pass}", point.name()))
-                    .stdout(Stdio::null())
-                    .status()
-                    .unwrap();
-                let left = contents(&files);
-                if status.success() {
-                    assert_eq!(left, after, "{}", change.name);
-                    break;
-                }
-                kills += 1;
-                assert!(
-                    left == before || left == after,
-                    "{} killed at {} pass {pass}: {left:?}",
-                    change.name,
-                    point.name()
-                );
-            }
-        }
-        assert!(kills >= 1, "{} was never killed", change.name);
-    }
-}
-
-#[test]
-fn an_error_at_each_point_leaves_old_or_new() {
-    for change in CHANGES {
-        for point in durable::FAIL_POINTS {
-            let root = tempfile::tempdir().unwrap();
-            let files = files(root.path());
-            (change.before)(&files);
-            let before = contents(&files);
-            let result = fail_point::with(point.name(), Action::Error, || (change.run)(&files));
-            let left = contents(&files);
-            let tried_again = (change.run)(&files).map(|()| contents(&files));
-            let after = tried_again.unwrap_or_else(|_| before.clone());
-            assert!(
-                left == before || left == after,
-                "{} failing at {}: {left:?}",
-                change.name,
-                point.name()
-            );
-            assert!(result.is_err() || left == after, "{}", change.name);
-        }
-    }
-}
+pub(in crate::registry) static SUBJECT: Subject = Subject {
+    name: "networks",
+    contents: |root| contents(&files(root)).join("\n"),
+    sound: |_, _| {},
+    changes: &[
+        Change {
+            name: "define",
+            before: |root| stored(&files(root)),
+            run: |root| files(root).store.save(&network("a", "new")),
+        },
+        Change {
+            name: "undefine",
+            before: |root| stored(&files(root)),
+            run: |root| files(root).store.remove("a").map(|_| ()),
+        },
+        Change {
+            name: "autostart",
+            before: |root| stored(&files(root)),
+            run: |root| files(root).store.set_autostart("a", false),
+        },
+        Change {
+            name: "start",
+            before: |root| stored(&files(root)),
+            run: |root| files(root).save_status(&status(network("a", "live"), 0)),
+        },
+        Change {
+            name: "status",
+            before: |root| running(&files(root)),
+            run: |root| files(root).save_status(&status(network("a", "later"), 9)),
+        },
+        Change {
+            name: "stop",
+            before: |root| running(&files(root)),
+            run: |root| files(root).remove_status("a"),
+        },
+        Change {
+            name: "plug",
+            before: |root| running(&files(root)),
+            run: |root| files(root).save_port("a", &port(3)),
+        },
+        Change {
+            name: "unplug",
+            before: |root| running(&files(root)),
+            run: |root| files(root).remove_port("a", &Uuid::from_u128(1)).map(|_| ()),
+        },
+    ],
+};

@@ -1,5 +1,6 @@
 use super::*;
 use crate::registry::job::Asker;
+use crate::registry::survival::{Change, Subject};
 use crate::registry::{Kind, Life, Purpose, Registry, Snapshot, StatusFolder, Store};
 use std::fs;
 use std::sync::Arc;
@@ -207,3 +208,49 @@ fn files_are_libvirts() {
         "mine"
     );
 }
+
+fn pools(root: &Path) -> Store {
+    let store = Store::new(
+        root.join("storage"),
+        Some(root.join("storage/autostart")),
+        "pool-edit",
+    );
+    store.prepare().unwrap();
+    store
+}
+
+/// A stored pool that starts with the host.
+fn stored(root: &Path) {
+    pools(root).save(&*folder("a", 1, "/old")).unwrap();
+    pools(root).set_autostart("a", true).unwrap();
+}
+
+pub(in crate::registry) static SUBJECT: Subject = Subject {
+    name: "pools",
+    contents: |root| {
+        let found = pools(root).load::<StoragePool>().unwrap();
+        assert!(found.failed.is_empty(), "{:?}", found.failed);
+        let line = |one: &crate::registry::Loaded<StoragePool>| {
+            format!("{}autostart: {}\n", one.definition.format(), one.autostart)
+        };
+        found.loaded.iter().map(line).collect()
+    },
+    sound: |_, _| {},
+    changes: &[
+        Change {
+            name: "define",
+            before: stored,
+            run: |root| pools(root).save(&*folder("a", 1, "/new")),
+        },
+        Change {
+            name: "undefine",
+            before: stored,
+            run: |root| pools(root).remove("a").map(|_| ()),
+        },
+        Change {
+            name: "autostart",
+            before: stored,
+            run: |root| pools(root).set_autostart("a", false),
+        },
+    ],
+};

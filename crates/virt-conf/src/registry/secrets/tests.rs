@@ -1,12 +1,11 @@
 use super::*;
 use crate::registry::job::Asker;
+use crate::registry::survival::{Change, Subject};
 use crate::registry::{Entered, Kind, Life, Purpose, Registry, Snapshot};
 use crate::secret::SecretUsageType;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
-use std::process::{Command, Stdio};
 use std::sync::Arc;
-use virt_util::fail_point::{self, Action};
 
 struct SecretKind;
 
@@ -157,14 +156,6 @@ fn only_what_is_a_secret_is_touched() {
     assert_eq!(left, 4);
 }
 
-/// The changes that a kill must not cut in two.
-struct Change {
-    name: &'static str,
-    before: &'static str,
-    run: fn(&SecretFiles) -> Result<()>,
-    after: &'static str,
-}
-
 fn persistent() -> StoredSecret {
     secret(1, "a", |_| {})
 }
@@ -177,61 +168,13 @@ fn ephemeral() -> StoredSecret {
     secret(1, "a", |secret| secret.ephemeral = true)
 }
 
-const CHANGES: &[Change] = &[
-    Change {
-        name: "define",
-        before: "nothing",
-        run: |files| files.define(None, &described(), None),
-        after: "new, no value",
-    },
-    Change {
-        name: "redefine",
-        before: "old, value",
-        run: |files| files.define(Some(&persistent()), &described(), None),
-        after: "new, value",
-    },
-    Change {
-        name: "keep",
-        before: "nothing",
-        run: |files| files.define(Some(&ephemeral()), &described(), Some(&SecretValue::new("value"))),
-        after: "new, value",
-    },
-    Change {
-        name: "forget",
-        before: "old, value",
-        run: |files| {
-            files.define(
-                Some(&persistent()),
-                &ephemeral(),
-                Some(&SecretValue::new("value")),
-            )
-        },
-        after: "nothing",
-    },
-    Change {
-        name: "value",
-        before: "old, value",
-        run: |files| files.set_value(&persistent(), &SecretValue::new("changed")),
-        after: "old, changed",
-    },
-    Change {
-        name: "undefine",
-        before: "old, value",
-        run: |files| files.remove(&persistent()),
-        after: "nothing",
-    },
-];
-
-fn prepare(change: &Change, root: &Path) -> SecretFiles {
+/// A secret with its value.
+fn kept(root: &Path) {
     let files = SecretFiles::new(root);
-    if change.before != "nothing" {
-        files.define(None, &persistent(), None).unwrap();
-        files
-            .set_value(&persistent(), &SecretValue::new("value"))
-            .unwrap();
-    }
-    assert_eq!(contents(&files), change.before, "{}", change.name);
+    files.define(None, &persistent(), None).unwrap();
     files
+        .set_value(&persistent(), &SecretValue::new("value"))
+        .unwrap();
 }
 
 fn contents(files: &SecretFiles) -> String {
@@ -252,75 +195,59 @@ fn contents(files: &SecretFiles) -> String {
     }
 }
 
-/// The body of the process that is killed: does nothing in an ordinary run of the tests.
-#[test]
-fn victim() {
-    let (Some(root), Ok(name)) = (
-        std::env::var_os("SECRETS_TEST_ROOT"),
-        std::env::var("SECRETS_TEST_CHANGE"),
-    ) else {
-        return;
-    };
-    let change = CHANGES.iter().find(|change| change.name == name).unwrap();
-    (change.run)(&SecretFiles::new(Path::new(&root))).unwrap();
-}
-
-/// After a kill or an error: old or new, and a later secret has nobody else's value.
-fn check(change: &Change, files: &SecretFiles, how: &str) {
-    let left = contents(files);
-    assert!(
-        left == change.before || left == change.after,
-        "{} {how}: {left}",
-        change.name
-    );
-    if left == "nothing" {
-        files.define(None, &persistent(), None).unwrap();
-        assert_eq!(contents(files), "old, no value", "{} {how}", change.name);
-    }
-}
-
-#[test]
-fn a_kill_at_each_point_leaves_old_or_new() {
-    for change in CHANGES {
-        let mut kills = 0;
-        for point in durable::FAIL_POINTS {
-            // A change passes some points several times.
-            for pass in 1.. {
-                let root = tempfile::tempdir().unwrap();
-                let files = prepare(change, root.path());
-                let status = Command::new(std::env::current_exe().unwrap())
-                    .args([
-                        "--exact",
-                        "registry::secrets::tests::victim",
-                        "--test-threads=1",
-                        "--quiet",
-                    ])
-                    .env("SECRETS_TEST_ROOT", root.path())
-                    .env("SECRETS_TEST_CHANGE", change.name)
-                    .env("VIRT_FAIL_POINT", format!("{}=kill@{pass}", point.name()))
-                    .stdout(Stdio::null())
-                    .status()
-                    .unwrap();
-                if status.success() {
-                    assert_eq!(contents(&files), change.after, "{}", change.name);
-                    break;
-                }
-                kills += 1;
-                check(change, &files, &format!("killed at {} pass {pass}", point.name()));
-            }
+pub(in crate::registry) static SUBJECT: Subject = Subject {
+    name: "secrets",
+    contents: |root| contents(&SecretFiles::new(root)),
+    sound: |root, left| {
+        // A later secret has nobody else's value.
+        if left == "nothing" {
+            let files = SecretFiles::new(root);
+            files.define(None, &persistent(), None).unwrap();
+            assert_eq!(contents(&files), "old, no value");
         }
-        assert!(kills >= 2, "{} was killed {kills} times only", change.name);
-    }
-}
-
-#[test]
-fn an_error_at_each_point_leaves_old_or_new() {
-    for change in CHANGES {
-        for point in durable::FAIL_POINTS {
-            let root = tempfile::tempdir().unwrap();
-            let files = prepare(change, root.path());
-            let _ = fail_point::with(point.name(), Action::Error, || (change.run)(&files));
-            check(change, &files, &format!("failing at {}", point.name()));
-        }
-    }
-}
+    },
+    changes: &[
+        Change {
+            name: "define",
+            before: |_| {},
+            run: |root| SecretFiles::new(root).define(None, &described(), None),
+        },
+        Change {
+            name: "redefine",
+            before: kept,
+            run: |root| SecretFiles::new(root).define(Some(&persistent()), &described(), None),
+        },
+        Change {
+            name: "keep",
+            before: |_| {},
+            run: |root| {
+                SecretFiles::new(root).define(
+                    Some(&ephemeral()),
+                    &described(),
+                    Some(&SecretValue::new("value")),
+                )
+            },
+        },
+        Change {
+            name: "forget",
+            before: kept,
+            run: |root| {
+                SecretFiles::new(root).define(
+                    Some(&persistent()),
+                    &ephemeral(),
+                    Some(&SecretValue::new("value")),
+                )
+            },
+        },
+        Change {
+            name: "value",
+            before: kept,
+            run: |root| SecretFiles::new(root).set_value(&persistent(), &SecretValue::new("changed")),
+        },
+        Change {
+            name: "undefine",
+            before: kept,
+            run: |root| SecretFiles::new(root).remove(&persistent()),
+        },
+    ],
+};

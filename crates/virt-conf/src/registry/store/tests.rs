@@ -1,7 +1,6 @@
 use super::*;
+use crate::registry::survival::{Change, Subject};
 use std::os::unix::fs::PermissionsExt;
-use std::process::{Command, Stdio};
-use virt_util::fail_point::{self, Action};
 use virt_util::uuid::Uuid;
 use virt_util::xml::identity;
 
@@ -168,144 +167,59 @@ fn status_files_come_back() {
     assert!(status.load(|_, _| Ok(())).unwrap().is_empty());
 }
 
-/// The changes that a kill must not cut in two: a name, what is there before, the change, what is there after.
-struct Change {
-    name: &'static str,
-    before: &'static [&'static str],
-    run: fn(&Store) -> Result<()>,
-    after: &'static [&'static str],
-}
-
-const CHANGES: &[Change] = &[
-    Change {
-        name: "define",
-        before: &["a old true true"],
-        run: |store| store.save(&demo("a", "new")),
-        after: &["a new true true"],
-    },
-    Change {
-        name: "undefine",
-        before: &["a old true true"],
-        run: |store| store.remove("a").map(|_| ()),
-        after: &[],
-    },
-    Change {
-        name: "rename",
-        before: &["a old true true"],
-        run: |store| store.rename("a", &demo("b", "new")),
-        after: &["b new true true"],
-    },
-    Change {
-        name: "autostart",
-        before: &["a old true true"],
-        run: |store| store.set_autostart("a", false),
-        after: &["a old false true"],
-    },
-    Change {
-        name: "autostart-on",
-        before: &["a old false true"],
-        run: |store| store.set_autostart("a", true),
-        after: &["a old true true"],
-    },
-];
-
-fn prepare(change: &Change, root: &Path) -> Store {
+/// One definition with both links.
+fn linked(root: &Path) {
     let store = store(root);
     store.save(&demo("a", "old")).unwrap();
-    store
-        .set_autostart("a", change.before[0].contains("old true"))
-        .unwrap();
+    store.set_autostart("a", true).unwrap();
     store.set_autostart_once("a", true).unwrap();
-    assert_eq!(contents(&store), change.before);
-    store
 }
 
-/// The body of the process that is killed: does nothing in an ordinary run of the tests.
-#[test]
-fn victim() {
-    let (Some(root), Ok(name)) = (
-        std::env::var_os("STORE_TEST_ROOT"),
-        std::env::var("STORE_TEST_CHANGE"),
-    ) else {
-        return;
-    };
-    let change = CHANGES.iter().find(|change| change.name == name).unwrap();
-    (change.run)(&Store::new(
-        Path::new(&root).join("qemu"),
-        Some(Path::new(&root).join("qemu/autostart")),
-        "edit",
-    ))
-    .unwrap();
-}
-
-#[test]
-fn a_kill_at_each_point_leaves_old_or_new() {
-    for change in CHANGES {
-        let mut kills = 0;
-        for point in durable::FAIL_POINTS {
-            // A change passes some points several times.
-            for pass in 1.. {
-                let root = tempfile::tempdir().unwrap();
-                let store = prepare(change, root.path());
-                let status = Command::new(std::env::current_exe().unwrap())
-                    .args([
-                        "--exact",
-                        "registry::store::tests::victim",
-                        "--test-threads=1",
-                        "--quiet",
-                    ])
-                    .env("STORE_TEST_ROOT", root.path())
-                    .env("STORE_TEST_CHANGE", change.name)
-                    .env("VIRT_FAIL_POINT", format!("{}=kill@{pass}", point.name()))
-                    .stdout(Stdio::null())
-                    .status()
-                    .unwrap();
-                let left = contents(&store);
-                if status.success() {
-                    assert_eq!(left, change.after, "{}", change.name);
-                    break;
-                }
-                kills += 1;
-                assert!(
-                    left == change.before || left == change.after,
-                    "{} killed at {} pass {pass}: {left:?}",
-                    change.name,
-                    point.name()
-                );
-                // A later definition of a name that is free now starts with nobody.
-                for name in ["a", "b"] {
-                    if !left.iter().any(|line| line.starts_with(name)) {
-                        store.save(&demo(name, "later")).unwrap();
-                        let mine = format!("{name} later false false");
-                        assert!(
-                            contents(&store).contains(&mine),
-                            "{} {:?}",
-                            change.name,
-                            contents(&store)
-                        );
-                        store.remove(name).unwrap();
-                    }
-                }
+pub(in crate::registry) static SUBJECT: Subject = Subject {
+    name: "store",
+    contents: |root| contents(&store(root)).join("\n"),
+    sound: |root, left| {
+        // A later definition of a name that is free now starts with nobody.
+        let store = store(root);
+        for name in ["a", "b"] {
+            if !left.starts_with(name) {
+                store.save(&demo(name, "later")).unwrap();
+                let all = contents(&store);
+                assert!(all.contains(&format!("{name} later false false")), "{all:?}");
+                store.remove(name).unwrap();
             }
         }
-        assert!(kills >= 2, "{} was killed {kills} times only", change.name);
-    }
-}
-
-#[test]
-fn an_error_at_each_point_leaves_old_or_new() {
-    for change in CHANGES {
-        for point in durable::FAIL_POINTS {
-            let root = tempfile::tempdir().unwrap();
-            let store = prepare(change, root.path());
-            let result = fail_point::with(point.name(), Action::Error, || (change.run)(&store));
-            let left = contents(&store);
-            let expected = if result.is_ok() {
-                left == change.after
-            } else {
-                left == change.before || left == change.after
-            };
-            assert!(expected, "{} failing at {}: {left:?}", change.name, point.name());
-        }
-    }
-}
+    },
+    changes: &[
+        Change {
+            name: "define",
+            before: linked,
+            run: |root| store(root).save(&demo("a", "new")),
+        },
+        Change {
+            name: "undefine",
+            before: linked,
+            run: |root| store(root).remove("a").map(|_| ()),
+        },
+        Change {
+            name: "rename",
+            before: linked,
+            run: |root| store(root).rename("a", &demo("b", "new")),
+        },
+        Change {
+            name: "autostart",
+            before: linked,
+            run: |root| store(root).set_autostart("a", false),
+        },
+        Change {
+            name: "autostart-on",
+            before: |root| store(root).save(&demo("a", "old")).unwrap(),
+            run: |root| store(root).set_autostart("a", true),
+        },
+        Change {
+            name: "autostart-once-on",
+            before: |root| store(root).save(&demo("a", "old")).unwrap(),
+            run: |root| store(root).set_autostart_once("a", true),
+        },
+    ],
+};
