@@ -32,6 +32,19 @@ pub const PROGRAM_ADMIN: u32 = 0x0690_0690;
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Identity(pub TypedParams);
 
+/// What a host adds to a call for the driver: that access is checked, and on whose behalf the call is made where that is
+/// not who opened the connection.
+pub fn call_extras(check_access: bool, identity: Option<&Identity>) -> TypedParams {
+    let mut extras = TypedParams::new();
+    if check_access {
+        extras.push(crate::abi::convert::ext::ACCESS, true);
+    }
+    if let Some(identity) = identity {
+        crate::abi::convert::push_identity(&mut extras, identity);
+    }
+    extras
+}
+
 /// Whether a call opens a stream, and how its sender will use it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum StreamMode {

@@ -280,6 +280,13 @@ pub trait Host: Send + Sync {
     /// Keeps the daemon from exiting for lack of work while a driver has something running.
     fn inhibit(&self, inhibited: bool);
 
+    /// The host as the driver of that name sees it; `None` if all drivers see the same.
+    #[doc(hidden)]
+    fn for_driver(&self, name: &str) -> Option<Arc<dyn Host>> {
+        let _ = name;
+        None
+    }
+
     /// Asks the user of an open that runs now. Drivers use [`CredentialSource`]; hosts leave this alone, since the
     /// waist knows the sources of running opens itself.
     #[doc(hidden)]

@@ -24,6 +24,7 @@ use virt_util::{ErrorCode, ErrorDomain, Result, VirtError, durable};
 use self::policy::{DRIVER, Policy};
 use self::polkit::AccessPolkit;
 use crate::config::{AccessDriver, DaemonConfig};
+use crate::host::AccessCheck;
 
 /// A larger policy file is refused.
 const SIZE_MAX: u64 = 4 * 1024 * 1024;
@@ -142,7 +143,7 @@ impl Access {
                 "driver '{driver}' asks about an unknown kind of object '{object}'"
             ))
         })?;
-        let mut described = TypedParams::new().with(DRIVER, driver);
+        let mut described = TypedParams::new().with(DRIVER, public_name(driver));
         described.0.extend(attributes.iter().cloned());
         if let Some(policy) = &rules.policy
             && !policy.allows(identity, kind, permission, &described)
@@ -169,6 +170,23 @@ impl Access {
             }
         }
         Ok(())
+    }
+}
+
+impl AccessCheck for Access {
+    fn enforced(&self) -> bool {
+        Self::enforced(self)
+    }
+
+    fn check(
+        &self,
+        identity: &Identity,
+        driver: &str,
+        permission: &str,
+        object: &str,
+        attributes: &TypedParams,
+    ) -> Result<bool> {
+        Self::check(self, identity, driver, permission, object, attributes)
     }
 }
 
@@ -219,6 +237,28 @@ fn read_policy(path: &Path) -> Result<Policy> {
     let text = String::from_utf8(content)
         .map_err(|_| refused_file(format_args!("the policy '{shown}' is not in UTF-8")))?;
     Policy::parse(&shown.to_string(), &text)
+}
+
+/// libvirt's name of a driver, as `virConnectGetType` and policies have it.
+fn public_name(driver: &str) -> &str {
+    const NAMES: [(&str, &str); 12] = [
+        ("bhyve", "bhyve"),
+        ("esx", "ESX"),
+        ("hyperv", "Hyper-V"),
+        ("lxc", "LXC"),
+        ("openvz", "OPENVZ"),
+        ("qemu", "QEMU"),
+        ("remote", "remote"),
+        ("test", "Test"),
+        ("vbox", "VBOX"),
+        ("vmware", "VMWARE"),
+        ("vz", "vz"),
+        ("xen", "Xen"),
+    ];
+    NAMES
+        .iter()
+        .find(|(name, _)| *name == driver)
+        .map_or(driver, |(_, public)| *public)
 }
 
 fn refused_file(what: std::fmt::Arguments<'_>) -> VirtError {

@@ -105,8 +105,13 @@ impl Audit {
         self.log.store(config.audit_logging, Ordering::Relaxed);
     }
 
-    /// Takes a record about the client `who`, whose address is `peer`.
-    pub fn record(&self, event: Event<'_>, who: &ClientIdentity, peer: &str) {
+    /// Whether anybody reads records.
+    pub fn is_on(&self) -> bool {
+        self.kernel.is_some() || self.log.load(Ordering::Relaxed)
+    }
+
+    /// Takes a record about the client `who`, who comes from that address, or from this host.
+    pub fn record(&self, event: Event<'_>, who: &ClientIdentity, peer: Option<&str>) {
         let log = self.log.load(Ordering::Relaxed);
         if self.kernel.is_none() && !log {
             return;
@@ -148,7 +153,7 @@ fn describe(event: Event<'_>) -> (u16, bool, String) {
     }
 }
 
-fn append_client(text: &mut String, who: &ClientIdentity, peer: &str) {
+fn append_client(text: &mut String, who: &ClientIdentity, peer: Option<&str>) {
     if let Some(unix) = &who.unix {
         if let Some(pid) = unix.pid {
             let _ = write!(text, " client_pid={pid}");
@@ -165,12 +170,11 @@ fn append_client(text: &mut String, who: &ClientIdentity, peer: &str) {
         let _ = write!(text, " acct={}", quoted(account));
     }
     let exe = std::env::current_exe().map_or_else(|_| "virtd".to_owned(), |path| path.display().to_string());
-    let _ = write!(
-        text,
-        " exe={} hostname=? addr={} terminal=?",
-        quoted(&exe),
-        quoted(peer)
-    );
+    // Without the port.
+    let addr = peer
+        .and_then(|peer| peer.rsplit_once(':'))
+        .map_or("?", |(addr, _)| addr);
+    let _ = write!(text, " exe={} hostname=? addr={addr} terminal=?", quoted(&exe));
 }
 
 /// A value as the audit trail's readers expect it: in quotes, or in hexadecimal where it could be mistaken.
@@ -299,7 +303,7 @@ mod tests {
             operation: "virDomainCreate",
             reason: "'domain:start' is not allowed",
         });
-        append_client(&mut text, &who, "unix");
+        append_client(&mut text, &who, None);
         assert_eq!((kind, success), (1101, false));
         assert!(
             text.starts_with("op=call function=\"virDomainCreate\" reason=27646F6D"),
@@ -325,7 +329,7 @@ mod tests {
             method: Auth::Sasl,
             success: true,
         };
-        audit.record(event, &ClientIdentity::default(), "unix");
+        audit.record(event, &ClientIdentity::default(), None);
         assert_eq!(open("audit_level = 2\n").is_ok(), Kernel::open().is_ok());
     }
 }

@@ -19,13 +19,15 @@ use virt_util::{ErrorCode, Result, VirtError};
 
 mod attend;
 
+use crate::access::Access;
 use crate::admin::Event;
+use crate::audit::Audit;
 use crate::auth::AuthServices;
 use crate::auth::polkit::Polkit;
 use crate::auth::tls::{TlsFiles, TlsServer};
 use crate::config::value::Port;
 use crate::config::{Auth, DaemonConfig, Role};
-use crate::host::{DaemonHost, HostConfig};
+use crate::host::{AccessCheck, DaemonHost, HostConfig};
 use crate::logging::{LogConfig, LogEnvironment, Logger, Places};
 use crate::options::Options;
 use crate::server::{Ending, Listener, Place, Scope, Security, Server, Settings, bind_unix};
@@ -109,6 +111,8 @@ struct Daemon {
     reach: Reach,
     passed: Option<Sockets>,
     polkit: Arc<Polkit>,
+    access: Arc<Access>,
+    audit: Arc<Audit>,
     _pid_file: PidFile,
 }
 
@@ -166,6 +170,8 @@ fn start(options: &Options, program: &Path) -> std::result::Result<Daemon, Start
         paths.pid_file.clone_from(named);
     }
     paths.make_folders(reach).in_step(Step::RuntimeFolder)?;
+    let access = Access::new(&config, None).in_step(Step::Config)?;
+    let audit = Audit::open(&config).in_step(Step::Audit)?;
     let pid_file = take_pid_file(&paths.pid_file, PREDECESSOR).in_step(Step::PidFile)?;
     Ok(Daemon {
         options: options.clone(),
@@ -178,6 +184,8 @@ fn start(options: &Options, program: &Path) -> std::result::Result<Daemon, Start
         reach,
         passed,
         polkit: Polkit::new(),
+        access,
+        audit: Arc::new(audit),
         _pid_file: pid_file,
     })
 }
@@ -341,6 +349,7 @@ impl Daemon {
             },
             Some(Arc::clone(&self.logger)),
         );
+        host.set_access(Arc::clone(&self.access) as Arc<dyn AccessCheck>);
         let with_tls = match &self.passed {
             Some(passed) => passed.contains_key(&Service::Tls),
             None => self.listens() && self.config.listen_tls,
@@ -396,6 +405,8 @@ impl Daemon {
                 Arc::clone(&self.polkit),
             )),
             tls,
+            access: Arc::clone(&self.access),
+            audit: Arc::clone(&self.audit),
         })
     }
 
@@ -643,6 +654,10 @@ impl Daemon {
                     }
                     let fresh = settings(&self.config);
                     server.change_settings(|settings| settings.clone_from(&fresh));
+                    if let Err(error) = self.access.reload(&self.config) {
+                        tracing::error!("the access policy stays as it was: {error}");
+                    }
+                    self.audit.reload(&self.config);
                     match self.security(server.security().tls.is_some()) {
                         Ok(security) => server.set_security(security),
                         Err(error) => {

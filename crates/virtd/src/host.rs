@@ -65,12 +65,11 @@ pub trait AccessCheck: Send + Sync {
     /// Whether anything is checked at all.
     fn enforced(&self) -> bool;
 
-    /// Whether `identity` may do `permission` on the object with these attributes.
+    /// Whether `identity` may do `permission` on the object with these attributes, which `driver` has.
     fn check(
         &self,
         identity: &Identity,
-        program: u32,
-        procedure: u32,
+        driver: &str,
         permission: &str,
         object: &str,
         attributes: &TypedParams,
@@ -109,7 +108,7 @@ impl DaemonHost {
             root: host.config.root.clone(),
             ext: TypedParams::new(),
         };
-        let seen: Arc<dyn Host> = Arc::new(HostOf(Arc::downgrade(&host)));
+        let seen: Arc<dyn Host> = Arc::new(HostOf(Arc::downgrade(&host), String::new()));
         let registry = Arc::new(Registry::new(seen, context, &host.config.search));
         host.registry.get_or_init(|| registry);
         host
@@ -131,7 +130,7 @@ impl DaemonHost {
 
     /// The daemon as drivers hold it.
     pub fn services(self: &Arc<Self>) -> HostServices {
-        HostServices::new(Arc::new(HostOf(Arc::downgrade(self))))
+        HostServices::new(Arc::new(HostOf(Arc::downgrade(self), String::new())))
     }
 
     /// A driver, started if it was not, and told how much to log.
@@ -155,6 +154,10 @@ impl DaemonHost {
             "session"
         };
         format!("{scheme}:///{path}")
+    }
+
+    fn enforced(&self) -> bool {
+        self.access.get().is_some_and(|access| access.enforced())
     }
 
     /// What keeps the daemon from ending for lack of work.
@@ -214,7 +217,7 @@ impl DaemonHost {
             flags: if open.read_only { CONNECT_RO } else { 0 },
             identity: open.identity.clone(),
             read_only: open.read_only,
-            check_access: self.access.get().is_some_and(|access| access.enforced()),
+            check_access: self.enforced(),
             ..OpenRequest::default()
         };
         let router = self.connect(manifest, &uri, request)?;
@@ -323,6 +326,8 @@ impl DaemonHost {
             flags: open.flags,
             deadline: open.deadline,
             identity: open.identity.clone(),
+            // What a driver wants for itself, it may.
+            check_access: self.enforced() && !open.identity.0.0.is_empty(),
             ext,
             ..OpenRequest::default()
         };
@@ -397,8 +402,8 @@ fn daemon_scheme(kind: DriverKind) -> &'static str {
     }
 }
 
-/// What a driver holds of the host.
-struct HostOf(Weak<DaemonHost>);
+/// What a driver holds of the host, with the driver's name.
+struct HostOf(Weak<DaemonHost>, String);
 
 impl HostOf {
     fn host(&self) -> Result<Arc<DaemonHost>> {
@@ -409,6 +414,10 @@ impl HostOf {
 }
 
 impl Host for HostOf {
+    fn for_driver(&self, name: &str) -> Option<Arc<dyn Host>> {
+        Some(Arc::new(Self(Weak::clone(&self.0), name.to_owned())))
+    }
+
     fn log(&self, record: &LogRecord) {
         if let Some(logger) = self.0.upgrade().and_then(|host| host.logger.clone()) {
             return logger.log(record);
@@ -453,14 +462,14 @@ impl Host for HostOf {
     fn check_acl(
         &self,
         identity: &Identity,
-        program: u32,
-        procedure: u32,
+        _program: u32,
+        _procedure: u32,
         permission: &str,
         object: &str,
         attributes: &TypedParams,
     ) -> Result<bool> {
         match self.host()?.access.get() {
-            Some(access) => access.check(identity, program, procedure, permission, object, attributes),
+            Some(access) => access.check(identity, &self.1, permission, object, attributes),
             None => Ok(true),
         }
     }

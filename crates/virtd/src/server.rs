@@ -46,6 +46,8 @@ pub use session::{Ending, Session};
 pub use settings::Settings;
 pub use workers::WorkerCounts;
 
+use crate::access::Access;
+use crate::audit::Audit;
 use crate::auth::AuthServices;
 use crate::auth::tls::TlsServer;
 use crate::host::DaemonHost;
@@ -74,6 +76,10 @@ pub struct Security {
     pub auth: Arc<AuthServices>,
     /// The certificates; without them TLS clients are turned away.
     pub tls: Option<Arc<TlsServer>>,
+    /// What they may do.
+    pub access: Arc<Access>,
+    /// Where that is recorded.
+    pub audit: Arc<Audit>,
 }
 
 /// Everything that serves clients.
@@ -259,7 +265,7 @@ impl Server {
 
     /// Whether drivers are ever called on the I/O thread: not where an access check may wait for somebody.
     fn may_call_inline(&self) -> bool {
-        self.inline.load(Ordering::Relaxed)
+        self.inline.load(Ordering::Relaxed) && !self.security.load().access.may_wait()
     }
 
     fn ledger(&self, driver: &str) -> Arc<Ledger> {

@@ -253,9 +253,13 @@ impl Registry {
     }
 
     fn start(&self, slot: &Slot) -> Result<Arc<DriverHandle>> {
+        let host = self
+            .host
+            .for_driver(&slot.manifest.name)
+            .unwrap_or_else(|| Arc::clone(&self.host));
         let driver = match &slot.source {
-            Source::BuiltIn(name, create) => DriverHandle::builtin(name, create, Arc::clone(&self.host))?,
-            Source::File(path) => load::load(&slot.manifest, path, Arc::clone(&self.host))?,
+            Source::BuiltIn(name, create) => DriverHandle::builtin(name, create, host)?,
+            Source::File(path) => load::load(&slot.manifest, path, host)?,
         };
         driver.initialize(&self.context)?;
         Ok(Arc::new(driver))

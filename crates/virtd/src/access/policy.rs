@@ -229,7 +229,8 @@ impl Policy {
 
     fn is(&self, who: &Who, identity: &Identity) -> bool {
         let text = |name: &str| match identity.0.get(name) {
-            Some(TypedValue::String(text)) => Some(text.as_str()),
+            // An empty name is that of somebody unknown.
+            Some(TypedValue::String(text)) => Some(text.as_str()).filter(|text| !text.is_empty()),
             _ => None,
         };
         let fits = |patterns: &Option<Vec<String>>, name: &str| match patterns {

@@ -149,7 +149,7 @@ fn conditions_look_at_the_arguments() {
 fn the_second_checkpoint_looks_at_the_object() {
     let (_folder, some) = access(
         Some(
-            "[[allow]]\nuser = \"a\"\npermissions = \"domain:start\"\ndomain_name = \"mine\"\nconnect_driver = \"t*\"\n",
+            "[[allow]]\nuser = \"a\"\npermissions = \"domain:start\"\ndomain_name = \"mine\"\nconnect_driver = \"T*\"\n",
         ),
         "",
     );

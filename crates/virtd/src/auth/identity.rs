@@ -117,6 +117,10 @@ impl ClientIdentity {
                 all.push(name, text.as_str());
             }
         }
+        // An identity without any part is the daemon's own. Of a client there is at least that it is one.
+        if all.0.is_empty() {
+            all.push(names::USER_NAME, "");
+        }
         Identity(all)
     }
 
@@ -131,6 +135,9 @@ impl ClientIdentity {
     /// # Errors
     /// Unknown parameters, wrong types, and a system token from a client that is not root of this host.
     pub fn forward(&mut self, identity: TypedParams) -> Result<()> {
+        if identity.0.is_empty() {
+            return Err(VirtError::invalid_arg("the identity has no part"));
+        }
         for param in identity.iter() {
             let known = KNOWN.iter().find(|(name, _)| *name == param.field);
             let Some((name, kind)) = known else {

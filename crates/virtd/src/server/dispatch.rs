@@ -12,7 +12,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
-use virt_api::call::{CallReply, OutgoingCall, PROGRAM_ADMIN, PROGRAM_REMOTE, StreamMode};
+use virt_api::call::{
+    CallReply, Identity, OutgoingCall, PROGRAM_ADMIN, PROGRAM_REMOTE, StreamMode, call_extras,
+};
 use virt_api::host::OpenedConnection;
 use virt_api::protocol::remote::procedure as remote;
 use virt_api::protocol::table::{self, Kind, Owner, Procedure};
@@ -29,6 +31,8 @@ use super::ledger::{INLINE_MAX, Ledger, Where};
 use super::outbox::Outgoing;
 use super::session::{Phase, Session};
 use super::stream::ServedStream;
+use crate::access::Caller;
+use crate::audit::{self, Event};
 use crate::logging::request::{self, RequestId};
 
 /// What a waiting call counts beside its bytes.
@@ -187,7 +191,7 @@ impl Session {
         let Some(procedure) = procedure else {
             return Err(unknown_number(&header));
         };
-        self.admit(procedure)?;
+        self.admit(procedure, &packet.payload)?;
         procedure.check_args(&packet.payload)?;
         if admin {
             return self.admin_call(procedure, packet);
@@ -204,12 +208,31 @@ impl Session {
         }
     }
 
-    /// What is held against the caller before a byte of the arguments is read.
-    fn admit(&self, procedure: &'static Procedure) -> Result<()> {
-        if !procedure.before_auth && !self.is_authenticated() {
-            return Err(crate::auth::required());
-        }
-        Ok(())
+    /// What is held against the caller before the arguments become objects.
+    fn admit(&self, procedure: &'static Procedure, args: &[u8]) -> Result<()> {
+        let security = self.server().security();
+        let (identity, authenticated, read_only) = {
+            let state = self.state.lock();
+            let identity = match security.access.enforced() {
+                true => state.identity.effective(),
+                false => Identity::default(),
+            };
+            (identity, state.authenticated, state.read_only)
+        };
+        let caller = Caller {
+            identity: &identity,
+            authenticated,
+            read_only,
+        };
+        security.access.admit(procedure, args, &caller)
+    }
+
+    /// What the driver has to know of a call's caller, beside what the open has said: rules that came since, and whom
+    /// the client acts for.
+    fn extras(&self) -> TypedParams {
+        let enforced = self.server().security().access.enforced();
+        let state = self.state.lock();
+        call_extras(enforced, state.identity.forwarded.as_ref())
     }
 
     /// The connection to the drivers.
@@ -236,7 +259,13 @@ impl Session {
             && ledger.place(target.as_ref(), procedure) == Where::Inline
         {
             let begun = Instant::now();
-            let reply = target.call(outgoing(procedure, packet.payload, &[], Cancel::never()));
+            let reply = target.call(outgoing(
+                procedure,
+                packet.payload,
+                &[],
+                Cancel::never(),
+                self.extras(),
+            ));
             let took = begun.elapsed();
             ledger.called(procedure, took, reply.is_ok());
             if took > INLINE_MAX {
@@ -257,6 +286,7 @@ impl Session {
         opened: Arc<Opened>,
     ) {
         let call = self.running_call(procedure, &packet.header, ledger);
+        let extras = self.extras();
         let job = {
             let call = Arc::clone(&call);
             move || {
@@ -268,7 +298,9 @@ impl Session {
                 let reply = opened
                     .router
                     .route(procedure.program, procedure.number)
-                    .and_then(|target| target.call(outgoing(procedure, payload, &lent, call.cancel.clone())));
+                    .and_then(|target| {
+                        target.call(outgoing(procedure, payload, &lent, call.cancel.clone(), extras))
+                    });
                 call.ledger.called(procedure, begun.elapsed(), reply.is_ok());
                 call.session.worker_done(&call, reply, flags);
             }
@@ -386,6 +418,7 @@ impl Session {
         let packet = reply.and_then(|reply| self.reply_packet(header, reply));
         let packet = packet.or_else(|error| {
             tracing::debug!(client = self.id(), procedure = header.procedure, "{error}");
+            self.record_denial(header, &error);
             let payload = ErrorMessage::from(&error).to_xdr()?;
             Outgoing::reply(&header.reply(Status::Error), payload, Vec::new())
         });
@@ -397,6 +430,25 @@ impl Session {
                 // Without an answer the client would wait for ever.
                 self.end(super::session::Ending::Broken(error));
             }
+        }
+    }
+
+    fn record_denial(&self, header: &Header, error: &VirtError) {
+        let Some(reason) = audit::denial(error) else {
+            return;
+        };
+        let operation = u32::try_from(header.procedure)
+            .ok()
+            .and_then(|number| table::procedure(header.program, number))
+            .map_or("unknown", Procedure::public_name);
+        self.record(Event::Denied { operation, reason });
+    }
+
+    /// A record about this client.
+    pub(super) fn record(&self, event: Event<'_>) {
+        let audit = Arc::clone(&self.server().security().audit);
+        if audit.is_on() {
+            audit.record(event, &self.identity(), self.address().as_deref());
         }
     }
 
@@ -477,6 +529,7 @@ fn outgoing<'a>(
     args: Vec<u8>,
     fds: &'a [BorrowedFd<'a>],
     cancel: Cancel,
+    ext: TypedParams,
 ) -> OutgoingCall<'a> {
     OutgoingCall {
         program: procedure.program,
@@ -489,7 +542,7 @@ fn outgoing<'a>(
             Some(_) => StreamMode::NonBlocking,
             None => StreamMode::None,
         },
-        ext: TypedParams::new(),
+        ext,
     }
 }
 

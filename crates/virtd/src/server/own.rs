@@ -19,6 +19,7 @@ use virt_util::{ErrorCode, Result, VirtError};
 use super::Opened;
 use super::dispatch::{IntoReply, Progress, rpc};
 use super::session::{Ending, Phase, Session};
+use crate::audit::Event;
 
 /// `VIR_DOMAIN_EVENT_ID_LIFECYCLE`.
 const EVENT_LIFECYCLE: i32 = 0;
@@ -42,8 +43,16 @@ impl Session {
             | remote::AUTH_SASL_START
             | remote::AUTH_SASL_STEP => return Ok(self.prove(packet)),
             remote::CONNECT_SET_IDENTITY => {
-                self.set_identity(ConnectSetIdentityArgs::from_xdr(args)?)?;
-                Vec::new()
+                let args = ConnectSetIdentityArgs::from_xdr(args)?;
+                // Whoever decides may be asked over a bus.
+                let call = self.running_call(procedure, &packet.header, self.server().ledger(""));
+                let session = Arc::clone(self);
+                let job = move || {
+                    let done = session.set_identity(procedure, args);
+                    session.worker_done(&call, done.map(|()| Vec::new().into_reply()), 0);
+                };
+                self.server().workers().submit(Priority::High, Box::new(job));
+                return Ok(Progress::Later);
             }
             remote::CONNECT_REGISTER_CLOSE_CALLBACK => {
                 self.set_close_callback(true)?;
@@ -93,6 +102,15 @@ impl Session {
         let number = u32::try_from(packet.header.procedure).unwrap_or_default();
         let mut identity = self.state.lock().identity.clone();
         let reply = negotiation.call(number, &packet.payload, &mut identity).await;
+        // An answer to a question in between is no record's matter.
+        if reply.is_err() || (negotiation.is_done() && !self.is_authenticated()) {
+            let event = Event::Authenticated {
+                method: negotiation.method(),
+                success: reply.is_ok(),
+            };
+            let audit = Arc::clone(&self.server().security().audit);
+            audit.record(event, &identity, self.address().as_deref());
+        }
         if negotiation.is_hopeless() {
             self.end(Ending::Broken(VirtError::new(
                 ErrorCode::AUTH_FAILED,
@@ -120,14 +138,19 @@ impl Session {
         let session = Arc::clone(self);
         let job = move || {
             let _request = call.enter();
-            let opened = session.open_in_worker(args.name.as_deref(), args.flags);
+            let opened = session.open_in_worker(procedure, args.name.as_deref(), args.flags);
             session.worker_done(&call, opened.map(|()| Vec::new().into_reply()), 0);
         };
         self.server().workers().submit(Priority::High, Box::new(job));
         Ok(Progress::Later)
     }
 
-    fn open_in_worker(self: &Arc<Self>, name: Option<&str>, flags: u32) -> Result<()> {
+    fn open_in_worker(
+        self: &Arc<Self>,
+        procedure: &'static Procedure,
+        name: Option<&str>,
+        flags: u32,
+    ) -> Result<()> {
         let (identity, forced) = {
             let state = self.state.lock();
             (state.identity.effective(), state.read_only)
@@ -136,10 +159,15 @@ impl Session {
         let (router, uri) = self.server().host().open(&crate::host::OpenFor {
             name: name.filter(|name| !name.is_empty()),
             flags,
-            identity,
+            identity: identity.clone(),
             read_only,
             scope: &self.listener().scope,
         })?;
+        let access = Arc::clone(&self.server().security().access);
+        if let Err(error) = access.check_own(procedure, &identity, router.driver_name()) {
+            let _ = router.close();
+            return Err(error);
+        }
         router.set_event_sink(self.sink())?;
         let session = Arc::downgrade(self);
         // A driver whose connections do not end by themselves need not know about it.
@@ -159,7 +187,10 @@ impl Session {
             self.close_connection(opened);
             return Err(VirtError::internal("connection not open"));
         }
+        let uri = opened.uri.clone();
         state.phase = Phase::Open(opened);
+        drop(state);
+        self.record(Event::Opened { uri: &uri, read_only });
         Ok(())
     }
 
@@ -172,22 +203,28 @@ impl Session {
     }
 
     /// Takes the identity that a client says for another: a proxy does, for those behind it.
-    fn set_identity(&self, args: ConnectSetIdentityArgs) -> Result<()> {
+    fn set_identity(&self, procedure: &'static Procedure, args: ConnectSetIdentityArgs) -> Result<()> {
         if args.flags != 0 {
             return Err(VirtError::invalid_arg(format_args!(
                 "unsupported flags ({:#x}) in function remoteDispatchConnectSetIdentity",
                 args.flags
             )));
         }
-        self.connection()?;
-        let mut state = self.state.lock();
-        if state.read_only {
+        let opened = self.connection()?;
+        // It is the proxy itself that must hold the permission, also when it has acted for somebody before.
+        let (own, read_only) = {
+            let state = self.state.lock();
+            (state.identity.own(), state.read_only)
+        };
+        if read_only {
             return Err(VirtError::new(
                 ErrorCode::OPERATION_DENIED,
                 "read only access prevents virConnectSetIdentity",
             ));
         }
-        state.identity.forward(args.params)
+        let access = Arc::clone(&self.server().security().access);
+        access.check_own(procedure, &own, opened.router.driver_name())?;
+        self.state.lock().identity.forward(args.params)
     }
 
     fn set_close_callback(&self, wanted: bool) -> Result<()> {

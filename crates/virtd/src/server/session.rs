@@ -25,6 +25,7 @@ use super::listener::{Listener, Place};
 use super::outbox::{Outbox, Outgoing};
 use super::stream::{ServedStream, weight};
 use super::{Opened, Server};
+use crate::audit::Event;
 use crate::auth::Negotiation;
 use crate::auth::identity::ClientIdentity;
 use crate::auth::sasl::Channel;
@@ -321,6 +322,7 @@ impl Session {
         }
         drop(calls);
         if let Phase::Open(opened) = phase {
+            self.record(Event::Closed);
             let until = Instant::now() + CLOSE_WAIT;
             while self.state.lock().running > 0 && Instant::now() < until {
                 tokio::select! {
