@@ -4,6 +4,7 @@
 //! |---|---|
 //! | [`objects`] | connections, domains, streams, subscriptions: what programs use |
 //! | [`config`] | the client's configuration, and what a URI means |
+//! | [`client`] | what libvirt decides on the client's side: migration |
 //! | [`event_loop`] | where callbacks run |
 //! | [`routing`] | from a procedure to the driver that answers it |
 //! | [`process`] | this process as the host of drivers |
@@ -22,6 +23,7 @@
 pub mod abi;
 pub mod access;
 pub mod call;
+pub mod client;
 pub mod config;
 pub mod driver;
 pub mod event_loop;

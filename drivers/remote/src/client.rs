@@ -29,6 +29,8 @@ use crate::wire::{Got, Wire};
 use background::Background;
 
 mod background;
+#[cfg(test)]
+mod tests;
 
 /// Read at once.
 const READ_SIZE: usize = 256 << 10;
@@ -106,7 +108,8 @@ pub(crate) struct Shared {
     wake: EventFd,
     background: OnceLock<Background>,
     receiver: OnceLock<Receiver>,
-    host: HostServices,
+    /// Whose event loop reads; none where there is no application.
+    host: Option<HostServices>,
 }
 
 /// Held for looking and for moves of bytes that do not wait; never while anything foreign is called.
@@ -469,7 +472,11 @@ impl Shared {
 
     /// Has the application's event loop read while nobody waits. An error where there is no loop.
     pub fn start_background(self: &Arc<Self>) -> Result<()> {
-        background::start(self, &self.host)
+        let host = self
+            .host
+            .as_ref()
+            .ok_or_else(|| VirtError::internal("there is no event loop"))?;
+        background::start(self, host)
     }
 
     /// Whether an event loop reads while nobody waits.
@@ -630,7 +637,7 @@ fn timeout(left: Duration) -> PollTimeout {
 
 impl Client {
     /// Over a wire that is connected.
-    pub fn new(wire: Wire, host: HostServices) -> Result<Self> {
+    pub fn new(wire: Wire, host: Option<HostServices>) -> Result<Self> {
         let socket = wire.descriptor()?;
         let wake = EventFd::from_value_and_flags(0, EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK)
             .or_system(|| "cannot make an event descriptor")?;

@@ -28,6 +28,8 @@ mod client;
 mod connection;
 mod events;
 #[doc(hidden)]
+pub mod fuzz;
+#[doc(hidden)]
 pub mod helper;
 mod open;
 mod place;

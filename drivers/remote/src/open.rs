@@ -41,7 +41,7 @@ pub(crate) fn open(cx: &OpenContext, surroundings: Surroundings) -> Result<Conne
         cancel: Cancel::never(),
     };
     let wire = opening.wire(mode, &config)?;
-    let client = Client::new(wire, cx.host().clone())?;
+    let client = Client::new(wire, Some(cx.host().clone()))?;
     let opened = opening.shake_hands(&client);
     let uri = match opened {
         Ok(uri) => uri,

@@ -83,6 +83,7 @@ impl ConnectBuilder {
             Arc::new(EventTable::default()),
             connected.uri,
             self.timeout,
+            self.connecting.flags & CONNECT_RO != 0,
         ))
     }
 }

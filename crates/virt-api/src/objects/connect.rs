@@ -58,6 +58,7 @@ struct Inner {
     uri: String,
     /// How long each call may take.
     timeout: Option<Duration>,
+    read_only: bool,
 }
 
 /// A connection that is not kept open by whoever holds this.
@@ -75,12 +76,14 @@ impl Connect {
         events: Arc<EventTable>,
         uri: String,
         timeout: Option<Duration>,
+        read_only: bool,
     ) -> Self {
         Self(Arc::new(Inner {
             router,
             events,
             uri,
             timeout,
+            read_only,
         }))
     }
 
@@ -123,6 +126,11 @@ impl Connect {
     /// Through whom calls go.
     pub fn router(&self) -> &Router {
         &self.0.router
+    }
+
+    /// Whether it was opened for reading only.
+    pub fn is_read_only(&self) -> bool {
+        self.0.read_only
     }
 
     /// Whether the connection still stands.
@@ -226,7 +234,7 @@ impl Connect {
         Ok(reply.capabilities)
     }
 
-    fn domain(&self, domain: crate::protocol::remote::DomainRef) -> Domain {
+    pub(crate) fn domain(&self, domain: crate::protocol::remote::DomainRef) -> Domain {
         Domain::new(self.clone(), domain)
     }
 

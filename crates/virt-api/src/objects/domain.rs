@@ -70,7 +70,7 @@ impl Domain {
         }
     }
 
-    pub(super) fn reference(&self) -> DomainRef {
+    pub(crate) fn reference(&self) -> DomainRef {
         DomainRef {
             name: self.name.as_ref().to_owned(),
             uuid: self.uuid,
