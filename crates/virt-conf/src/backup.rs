@@ -54,7 +54,7 @@ pub struct BackupServer {
     /// Name or address.
     #[xml("@name")]
     pub name: Option<String>,
-    /// Port.
+    /// Number of the TCP port that NBD clients connect to.
     #[xml("@port", default)]
     pub port: u32,
     /// Path of a unix socket.

@@ -87,7 +87,7 @@ impl Checkpoint {
         Self::from_element(root, redefine)
     }
 
-    fn from_element(element: Element<'_>, redefine: bool) -> Result<Self> {
+    pub(crate) fn from_element(element: Element<'_>, redefine: bool) -> Result<Self> {
         let cx = &mut Reader::new(XmlFlags::INACTIVE);
         let mut checkpoint = Self {
             name: moment::text(element, "name"),

@@ -65,7 +65,7 @@ pub struct Cpu {
     /// Whether features that the model calls deprecated are on.
     #[xml("@deprecated_features", on_off, when = self.says_more_than_topology())]
     pub deprecated_features: Option<bool>,
-    /// Model.
+    /// The named processor that the guest sees.
     #[xml("model", when = self.has_model() && self.names_model())]
     pub model: Option<CpuModel>,
     /// Vendor that the host's CPU must have.
@@ -80,7 +80,7 @@ pub struct Cpu {
     /// Bits of physical addresses.
     #[xml("maxphysaddr")]
     pub max_phys_addr: Option<CpuMaxPhysAddr>,
-    /// Features.
+    /// Single abilities that are added to the model or taken from it.
     #[xml("feature")]
     pub features: Vec<CpuFeature>,
     /// NUMA nodes of the guest.
@@ -98,7 +98,7 @@ pub struct CpuModel {
     /// Vendor that the guest sees: 12 characters.
     #[xml("@vendor_id")]
     pub vendor_id: Option<String>,
-    /// Its name.
+    /// A processor of the catalogue, such as `Skylake-Client`.
     #[xml("text()")]
     pub name: Option<String>,
 }
@@ -107,7 +107,7 @@ pub struct CpuModel {
 #[derive(Xml, Clone, Copy, Debug, PartialEq, Eq)]
 #[xml(name = "topology", check = CpuTopology::after_read)]
 pub struct CpuTopology {
-    /// Sockets.
+    /// Number of processor packages.
     #[xml("@sockets")]
     pub sockets: u32,
     /// Dies of a socket.
@@ -158,7 +158,7 @@ pub struct CpuFeature {
     /// What is wanted of it.
     #[xml("@policy", default = CpuFeaturePolicy::Require, always)]
     pub policy: CpuFeaturePolicy,
-    /// Its name.
+    /// The ability, as the catalogue calls it.
     #[xml("@name")]
     pub name: String,
 }

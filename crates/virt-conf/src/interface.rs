@@ -41,7 +41,7 @@ pub struct HostInterface {
     /// What it is; written first.
     #[xml(flatten, first)]
     pub kind: InterfaceTag,
-    /// Its name.
+    /// What the host calls the interface, as in `eth0`.
     #[xml("@name")]
     pub name: String,
     /// When it starts.
@@ -64,7 +64,7 @@ pub struct HostInterface {
 /// The word for what an interface is.
 #[derive(Xml, Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct InterfaceTag {
-    /// The word.
+    /// Whether it is a device, a bridge, a bond or a VLAN.
     #[xml("@type")]
     pub word: InterfaceKind,
 }
@@ -97,7 +97,7 @@ impl Default for InterfaceBody {
 #[derive(Xml, Clone, Debug, Default, PartialEq, Eq)]
 #[xml(name = "protocol", body)]
 pub struct Protocol {
-    /// The family.
+    /// Whether IPv4 or IPv6 is meant.
     #[xml("@family")]
     pub family: IpFamily,
     /// Addresses come from routers; IPv6 only.
@@ -142,7 +142,7 @@ pub struct Link {
     /// Megabits per second; 0: not known.
     #[xml("@speed", default)]
     pub speed: u32,
-    /// The state.
+    /// What the link does, as the host says.
     #[xml("@state", nonempty)]
     pub state: Option<LinkState>,
 }
@@ -232,10 +232,10 @@ pub struct Part {
     /// What it is; written first.
     #[xml(flatten, first)]
     pub kind: InterfaceTag,
-    /// Its name.
+    /// What the host calls the interface, as in `eth0`.
     #[xml("@name")]
     pub name: String,
-    /// The link.
+    /// Speed and condition of the connection.
     #[xml("link", omit_empty)]
     pub link: Option<Link>,
     /// What it is made of.

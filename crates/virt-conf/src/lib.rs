@@ -11,6 +11,7 @@
 //! | [`nwfilter`], [`nwfilter_binding`] | a network filter, and where it stands |
 //! | [`leases`], [`mac_map`] | DHCP leases and guests' MAC addresses on disk, and the host names that come of them |
 //! | [`cpu`], [`numa`], [`sysinfo`], [`netdev`] | parts that several documents share |
+//! | [`data`] | JSON and YAML in and out of each document |
 //! | [`mod@diff`] | what changed between two documents |
 //! | [`capabilities`] | what a host offers |
 //! | [`cpu_models`] | what the names of CPU models and features mean: a catalogue, and arithmetic |
@@ -34,6 +35,7 @@ pub mod capabilities;
 pub mod checkpoint;
 pub mod cpu;
 pub mod cpu_models;
+pub mod data;
 pub mod diff;
 pub mod domain;
 pub mod forms;

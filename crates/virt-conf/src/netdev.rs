@@ -47,7 +47,7 @@ pub struct Vlan {
     /// Whether the guest sees the tags.
     #[xml("@trunk", default, with = yes, described = bool)]
     pub trunk: bool,
-    /// The tags.
+    /// Which VLANs packets may belong to.
     #[xml("tag")]
     pub tags: Vec<VlanTag>,
 }

@@ -27,7 +27,7 @@ pub struct FilterBinding {
     /// MAC address of the guest's interface.
     #[xml("mac@address")]
     pub mac: MacAddress,
-    /// The filter.
+    /// Which packet filter stands there, and with which values.
     #[xml("filterref")]
     pub filter: FilterReference,
 }

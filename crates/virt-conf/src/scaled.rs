@@ -28,7 +28,7 @@ pub fn read_scaled(element: Element<'_>, default_scale: u64, limit: u64) -> Resu
 /// What an element with a size looks like; the fields that hold one are numbers of a fixed unit.
 #[derive(Debug, virt_util::xml::Xml)]
 pub struct ScaledSize {
-    /// Its unit.
+    /// What the number counts: `bytes`, `KB`, `KiB`, `G` …; where none is said each place has its own.
     #[xml("@unit")]
     pub unit: Option<Unit>,
     /// The number.

@@ -78,7 +78,7 @@ pub struct SnapshotMemory {
     /// In the image of a disk, in a file, or nowhere.
     #[xml("@snapshot")]
     pub location: Option<SnapshotLocation>,
-    /// The file.
+    /// Absolute path of the file that memory is saved in, if it is external.
     #[xml("@file")]
     pub file: Option<String>,
 }

@@ -156,7 +156,7 @@ pub struct VolumeTarget {
 #[derive(Xml, Clone, Debug, Default, PartialEq)]
 #[xml(name = "backingStore", body)]
 pub struct VolumeBacking {
-    /// Its path.
+    /// Absolute path of the image that this one is laid over.
     #[xml("path", default)]
     pub path: String,
     /// Its format, where volumes of the pool have one.

@@ -132,7 +132,7 @@ pub struct HostPciAddress {
     /// PCI domain.
     #[xml("@domain", default, always, format = "0x%04x", max = 0xffff)]
     pub domain: u32,
-    /// Bus.
+    /// PCI bus, 0 to 0xff.
     #[xml("@bus", default, always, format = "0x%02x", max = 0xff)]
     pub bus: u32,
     /// Slot on the bus.

@@ -87,7 +87,7 @@ pub struct CpuCounter {
 #[derive(Xml, Clone, Debug, Default, PartialEq, Eq)]
 #[xml(name = "feature")]
 pub struct HostCpuFeature {
-    /// Its name.
+    /// The ability, as the catalogue calls it.
     #[xml("@name")]
     pub name: String,
 }

@@ -81,7 +81,7 @@ pub enum ChardevSource {
     },
     /// A device of the host.
     Dev {
-        /// Its path.
+        /// Absolute path on the host.
         #[xml("source@path")]
         path: Option<String>,
         /// Security labels.
@@ -90,7 +90,7 @@ pub enum ChardevSource {
     },
     /// A file that is written.
     File {
-        /// Its path.
+        /// Absolute path on the host.
         #[xml("source@path")]
         path: Option<String>,
         /// Whether what was there is kept.
@@ -102,7 +102,7 @@ pub enum ChardevSource {
     },
     /// A named pipe.
     Pipe {
-        /// Its path.
+        /// Absolute path on the host.
         #[xml("source@path")]
         path: Option<String>,
         /// Security labels.
@@ -212,7 +212,7 @@ impl Reconnect {
 #[derive(Xml, Clone, Debug, Default, PartialEq, Eq)]
 pub struct TcpSource {
     /// Which side the device is.
-    #[xml("source@mode", default, always)]
+    #[xml("source@mode", default, always, called = "source_mode")]
     pub mode: SourceMode,
     /// Host name or address.
     #[xml("source@host")]
@@ -238,7 +238,7 @@ pub struct TcpSource {
 #[derive(Xml, Clone, Debug, Default, PartialEq)]
 pub struct UnixSource {
     /// Which side the device is.
-    #[xml("source@mode", default, always, when = self.path.is_some())]
+    #[xml("source@mode", default, always, called = "source_mode", when = self.path.is_some())]
     pub mode: SourceMode,
     /// The socket; none lets the driver choose.
     #[xml("source@path")]
@@ -494,7 +494,7 @@ pub enum ChannelTarget {
         /// IPv4 address in the guest's network.
         #[xml("@address")]
         address: std::net::Ipv4Addr,
-        /// Port.
+        /// Number of the TCP port that the guest connects to.
         #[xml("@port")]
         port: u16,
     },
@@ -509,7 +509,7 @@ pub enum ChannelTarget {
     },
     /// A Xen channel.
     Xen {
-        /// Its name.
+        /// What the guest finds the channel under.
         #[xml("@name")]
         name: Option<String>,
     },

@@ -86,7 +86,7 @@ impl Default for ClockBase {
 #[derive(Xml, Clone, Debug, Default, PartialEq, Eq)]
 #[xml(name = "timer")]
 pub struct Timer {
-    /// Its name.
+    /// Which timer it is: `rtc`, `tsc`, `hpet` …
     #[xml("@name")]
     pub name: TimerName,
     /// Whether the guest has it.

@@ -70,7 +70,7 @@ pub enum ControllerKind {
         /// Number.
         #[xml("@index")]
         index: Option<u32>,
-        /// Model.
+        /// Which controller the guest sees.
         #[xml("@model")]
         model: Option<IdeControllerModel>,
     },
@@ -85,7 +85,7 @@ pub enum ControllerKind {
         /// Number.
         #[xml("@index")]
         index: Option<u32>,
-        /// Model.
+        /// Which controller the guest sees.
         #[xml("@model")]
         model: Option<ScsiControllerModel>,
     },
@@ -100,7 +100,7 @@ pub enum ControllerKind {
         /// Number.
         #[xml("@index")]
         index: Option<u32>,
-        /// Model.
+        /// Which controller the guest sees.
         #[xml("@model")]
         model: Option<VirtioSerialControllerModel>,
         /// Number of ports.
@@ -121,7 +121,7 @@ pub enum ControllerKind {
         /// Number.
         #[xml("@index")]
         index: Option<u32>,
-        /// Model.
+        /// Which controller the guest sees.
         #[xml("@model")]
         model: Option<UsbControllerModel>,
         /// Number of ports.
@@ -156,7 +156,7 @@ pub struct PciController {
     /// Number: the `bus` of addresses on it.
     #[xml("@index")]
     pub index: Option<u32>,
-    /// Model.
+    /// What is emulated: a root, a bridge, a switch or a root port.
     #[xml("@model")]
     pub model: Option<PciControllerModel>,
     /// The device that implements it.
@@ -168,7 +168,7 @@ pub struct PciController {
     /// Chassis of a port.
     #[xml("target@chassis", base = 0)]
     pub chassis: Option<u32>,
-    /// Port.
+    /// Number of a port in its switch, 0 to 255.
     #[xml("target@port", format = "0x%x", base = 0)]
     pub port: Option<u32>,
     /// Bus number of an expander bus.

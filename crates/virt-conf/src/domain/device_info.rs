@@ -217,7 +217,7 @@ pub struct IsaAddress {
 #[derive(Xml, Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[xml(name = "address")]
 pub struct DimmAddress {
-    /// Slot.
+    /// Number of the place for a memory module.
     #[xml("@slot")]
     pub slot: u32,
     /// Guest physical address.

@@ -218,7 +218,7 @@ pub struct DiskTarget {
     /// Name, as in `vda`: unique in the guest, orders the drives.
     #[xml("@dev", default, always)]
     pub dev: String,
-    /// The bus.
+    /// What the guest sees the drive attached to.
     #[xml("@bus")]
     pub bus: Option<DiskBus>,
     /// State of the tray, of removable drives.
@@ -250,10 +250,10 @@ pub struct DiskShape {
 #[derive(Xml, Clone, Debug, Default, PartialEq, Eq)]
 #[xml(name = "geometry")]
 pub struct DiskGeometry {
-    /// Cylinders.
+    /// How many cylinders the guest sees.
     #[xml("@cyls", default)]
     pub cylinders: u32,
-    /// Heads.
+    /// How many heads the guest sees.
     #[xml("@heads", default)]
     pub heads: u32,
     /// Sectors of a track.
@@ -324,7 +324,7 @@ pub struct Transient {
 #[derive(Xml, Clone, Debug, Default, PartialEq, Eq)]
 #[xml(name = "throttlefilter")]
 pub struct ThrottleFilter {
-    /// The group.
+    /// Which of the domain's throttle groups it is.
     #[xml("@group")]
     pub group: String,
 }
@@ -336,7 +336,7 @@ pub struct DiskTune {
     /// Bytes read and written.
     #[xml("total_bytes_sec", default)]
     pub total_bytes: u64,
-    /// Bytes read.
+    /// Most bytes read in a second.
     #[xml("read_bytes_sec", default)]
     pub read_bytes: u64,
     /// Bytes written.

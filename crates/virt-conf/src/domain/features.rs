@@ -256,7 +256,7 @@ pub struct Hyperv {
     /// Virtual APIC.
     #[xml("vapic")]
     pub vapic: Option<State>,
-    /// Spinlocks.
+    /// How often a guest tries for a spinlock before it tells the host.
     #[xml("spinlocks")]
     pub spinlocks: Option<HypervSpinlocks>,
     /// Index of the virtual processor.

@@ -120,7 +120,7 @@ pub struct FilesystemDriverOptions {
 #[derive(Xml, Clone, Debug, Default, PartialEq, Eq)]
 #[xml(name = "binary")]
 pub struct FilesystemBinary {
-    /// Its path.
+    /// Absolute path of the virtiofsd program.
     #[xml("@path")]
     pub path: Option<String>,
     /// Whether extended attributes are passed.
@@ -138,7 +138,7 @@ pub struct FilesystemBinary {
     /// Whether BSD locks reach the host.
     #[xml("lock@flock", on_off)]
     pub flock: Option<bool>,
-    /// Threads.
+    /// Most worker threads of virtiofsd; 0 handles requests without them.
     #[xml("thread_pool@size")]
     pub thread_pool: Option<u32>,
     /// Most open files.
@@ -182,7 +182,7 @@ pub enum FilesystemSource {
         /// The folder.
         #[xml("source@dir", when = socket.is_none())]
         dir: Option<String>,
-        /// The socket.
+        /// Where a virtiofsd that runs already listens.
         #[xml("source@socket")]
         socket: Option<String>,
     },
@@ -200,7 +200,7 @@ pub enum FilesystemSource {
     },
     /// An OpenVZ template.
     Template {
-        /// Its name.
+        /// Which template is used.
         #[xml("source@name")]
         name: Option<String>,
     },
@@ -218,10 +218,10 @@ pub enum FilesystemSource {
     },
     /// A volume of a pool.
     Volume {
-        /// The pool.
+        /// Which storage pool holds it.
         #[xml("source@pool")]
         pool: String,
-        /// The volume.
+        /// What the pool calls it.
         #[xml("source@volume")]
         volume: String,
     },

@@ -130,7 +130,7 @@ pub struct GraphicsAuth {
     /// User name, of RDP servers.
     #[xml("@username", when = self.password.is_some())]
     pub username: Option<String>,
-    /// The password.
+    /// What clients must know; at most 8 characters count with VNC.
     #[xml("@passwd", only(secure))]
     pub password: Option<String>,
     /// When it ends to be valid: `YYYY-MM-DDTHH:MM:SS`, UTC.
@@ -643,7 +643,7 @@ pub struct SpiceOptions {
     /// Whether single channels must be encrypted, in the order of their names' declaration.
     #[xml("channel")]
     pub channels: Vec<SpiceChannel>,
-    /// Image compression.
+    /// How images are compressed on the wire.
     #[xml("image@compression")]
     pub image: Option<SpiceImageCompression>,
     /// When JPEG compression is used.

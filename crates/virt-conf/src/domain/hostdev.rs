@@ -182,16 +182,16 @@ pub struct UsbHostdev {
     /// Which resets by the guest reach the device.
     #[xml("source@guestReset")]
     pub guest_reset: Option<UsbGuestReset>,
-    /// Vendor.
+    /// USB vendor, 1 to 0xffff; 0 if the device is found by its address.
     #[xml("source/vendor@id", default, format = "0x%04x")]
     pub vendor: u32,
-    /// Product.
+    /// USB product of that vendor.
     #[xml("source/product@id", default, always, format = "0x%04x", when = self.vendor != 0)]
     pub product: u32,
     /// Kind of address, where it has to be said.
     #[xml("source/address@type", when = self.bus != 0 || self.device != 0)]
     pub address_type: Option<String>,
-    /// Bus.
+    /// Number of the USB bus on the host.
     #[xml("source/address@bus", default, always, when = self.bus != 0 || self.device != 0)]
     pub bus: u32,
     /// Number on the bus.
@@ -234,10 +234,10 @@ impl UsbHostdev {
 #[derive(Xml, Clone, Debug, Default, PartialEq)]
 pub struct PciHostdev {
     /// The host's driver for it.
-    #[xml("driver@name")]
+    #[xml("driver@name", called = "host_driver")]
     pub driver: Option<PciDriverName>,
     /// A certain VFIO variant driver.
-    #[xml("driver@model")]
+    #[xml("driver@model", called = "host_driver_model")]
     pub driver_model: Option<String>,
     /// Whether the guest may write any configuration register (Xen).
     #[xml("source@writeFiltering")]
@@ -246,7 +246,7 @@ pub struct PciHostdev {
     #[xml("source/address@type", default, always, when = self.typed)]
     pub address_type: PciWord,
     /// The device.
-    #[xml("source/address", flatten)]
+    #[xml("source/address", flatten, called = "source_address")]
     pub address: HostPciAddress,
     /// What has to be undone when the guest gives it back; in status files.
     #[xml("source/origstates", only(pci_orig_states), omit_empty)]
@@ -282,13 +282,13 @@ pub struct HostPciAddress {
     /// PCI domain.
     #[xml("@domain", default, always, format = "0x%04x", max = 0xffff)]
     pub domain: u32,
-    /// Bus.
+    /// PCI bus, 0 to 0xff.
     #[xml("@bus", default, always, format = "0x%02x", max = 0xff)]
     pub bus: u32,
-    /// Slot.
+    /// Device on the bus, 0 to 0x1f.
     #[xml("@slot", default, always, format = "0x%02x", max = 0x1f)]
     pub slot: u32,
-    /// Function.
+    /// Part of the device, 0 to 7.
     #[xml("@function", default, always, format = "0x%x", max = 7)]
     pub function: u32,
 }

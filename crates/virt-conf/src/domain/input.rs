@@ -45,7 +45,7 @@ xml_enum! {
 #[derive(Xml, Clone, Debug, Default, PartialEq)]
 #[xml(name = "input", check = Input::after_read)]
 pub struct Input {
-    /// The kind.
+    /// What the user handles: mouse, tablet, keyboard …
     #[xml("@type")]
     pub kind: InputType,
     /// The bus; none until the definition is normalized.
@@ -128,7 +128,7 @@ pub(super) mod input_element {
 #[derive(Xml, Clone, Debug, Default, PartialEq)]
 #[xml(name = "hub")]
 pub struct Hub {
-    /// The kind.
+    /// Which bus it widens: USB.
     #[xml("@type")]
     pub kind: HubType,
     /// Alias and address.
@@ -140,7 +140,7 @@ pub struct Hub {
 #[derive(Xml, Clone, Debug, Default, PartialEq)]
 #[xml(name = "redirdev", body, check = Redirdev::after_read)]
 pub struct Redirdev {
-    /// The bus.
+    /// Which bus is redirected: USB.
     #[xml("@bus", default, always)]
     pub bus: RedirdevBus,
     /// How the client is reached.
@@ -164,7 +164,7 @@ impl Redirdev {
 #[derive(Xml, Clone, Debug, Default, PartialEq, Eq)]
 #[xml(name = "redirfilter")]
 pub struct Redirfilter {
-    /// The rules.
+    /// Tried in their order; the first that fits a device decides.
     #[xml("usbdev")]
     pub rules: Vec<RedirfilterRule>,
 }
@@ -173,13 +173,13 @@ pub struct Redirfilter {
 #[derive(Xml, Clone, Debug, Default, PartialEq, Eq)]
 #[xml(name = "usbdev", check = RedirfilterRule::after_read)]
 pub struct RedirfilterRule {
-    /// Class.
+    /// Which USB class a device must be of; none means any.
     #[xml("@class", with = hex2)]
     pub class: Option<u32>,
-    /// Vendor.
+    /// Which USB vendor a device must be of; none means any.
     #[xml("@vendor", with = hex4)]
     pub vendor: Option<u32>,
-    /// Product.
+    /// Which USB product a device must be; none means any.
     #[xml("@product", with = hex4)]
     pub product: Option<u32>,
     /// Version of the device, as in `2.10`; -1 fits all.

@@ -166,33 +166,33 @@ pub enum InterfaceSource {
     /// A listening TCP socket.
     Server {
         /// Address to listen on.
-        #[xml("source@address")]
+        #[xml("source@address", called = "source_address")]
         address: Option<String>,
-        /// Port.
+        /// Number of the TCP or UDP port.
         #[xml("source@port")]
         port: i32,
     },
     /// A TCP connection.
     Client {
         /// Address of the server.
-        #[xml("source@address")]
+        #[xml("source@address", called = "source_address")]
         address: String,
-        /// Port.
+        /// Number of the TCP or UDP port.
         #[xml("source@port")]
         port: i32,
     },
     /// A multicast group.
     Mcast {
         /// Address of the group.
-        #[xml("source@address")]
+        #[xml("source@address", called = "source_address")]
         address: String,
-        /// Port.
+        /// Number of the TCP or UDP port.
         #[xml("source@port")]
         port: i32,
     },
     /// A virtual network.
     Network {
-        /// Its name.
+        /// Which network of the hypervisor is joined.
         #[xml("source@network")]
         network: String,
         /// Port group of the network.
@@ -216,7 +216,7 @@ pub enum InterfaceSource {
     },
     /// A network inside the hypervisor (VirtualBox).
     Internal {
-        /// Its name.
+        /// Which network of the hypervisor is joined.
         #[xml("source@name")]
         name: String,
     },
@@ -234,7 +234,7 @@ pub enum InterfaceSource {
     /// UDP.
     Udp {
         /// Address of the peer.
-        #[xml("source@address")]
+        #[xml("source@address", called = "source_address")]
         address: String,
         /// Port of the peer.
         #[xml("source@port")]
@@ -259,13 +259,13 @@ pub enum InterfaceSource {
         /// Its UUID.
         #[xml("source@switchid")]
         switch_id: Uuid,
-        /// Port.
+        /// Number of the port on the distributed switch.
         #[xml("source@portid", base = 0, default, always)]
         port_id: i64,
         /// Port group.
         #[xml("source@portgroupid")]
         portgroup_id: Option<String>,
-        /// Connection.
+        /// Number by which the switch knows the connection.
         #[xml("source@connectionid", base = 0, default, always)]
         connection_id: i64,
     },
@@ -314,10 +314,10 @@ pub struct HostdevInterface {
 /// Addresses and routes.
 #[derive(Xml, Clone, Debug, Default, PartialEq, Eq)]
 pub struct IpConfig {
-    /// Addresses.
+    /// What the device is given inside the guest.
     #[xml("ip")]
     pub addresses: Vec<IpAddress>,
-    /// Routes.
+    /// Which ways the guest is given to other networks.
     #[xml("route")]
     pub routes: Vec<Route>,
 }
@@ -326,7 +326,7 @@ pub struct IpConfig {
 #[derive(Xml, Clone, Debug, PartialEq, Eq)]
 #[xml(name = "ip")]
 pub struct IpAddress {
-    /// The address.
+    /// An IPv4 or IPv6 address.
     #[xml("@address")]
     pub address: std::net::IpAddr,
     /// Family; told by the address.
@@ -379,7 +379,7 @@ pub struct InterfaceLink {
 #[derive(Xml, Clone, Debug, PartialEq, Eq)]
 #[xml(name = "portForward")]
 pub struct PortForward {
-    /// Protocol.
+    /// Whether TCP or UDP ports are forwarded.
     #[xml("@proto")]
     pub protocol: PortForwardProtocol,
     /// Address on the host.

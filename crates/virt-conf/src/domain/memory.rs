@@ -153,7 +153,7 @@ impl MemoryTune {
 #[derive(Xml, Clone, Debug, Default, PartialEq)]
 #[xml(name = "memoryBacking")]
 pub struct MemoryBacking {
-    /// Huge pages.
+    /// Memory comes in huge pages of the host, of these sizes.
     #[xml("hugepages")]
     pub huge_pages: Option<HugePages>,
     /// Equal pages of guests are not merged.
@@ -288,7 +288,7 @@ pub struct MemoryDeviceSource {
     /// Nodes of the host.
     #[xml("nodemask")]
     pub nodes: Option<CpuSet>,
-    /// Size of its pages.
+    /// How large the pages of the host behind it are.
     #[xml("pagesize", with = kib, described = ScaledSize)]
     pub page_size: Option<u64>,
     /// A file.
@@ -309,7 +309,7 @@ pub struct MemoryDeviceTarget {
     /// Whether memory slots are used as memory is needed.
     #[xml("@dynamicMemslots")]
     pub dynamic_memslots: Option<bool>,
-    /// Size.
+    /// How much memory the device adds.
     #[xml("size", with = kib, described = ScaledSize)]
     pub size: u64,
     /// NUMA node of the guest.

@@ -131,7 +131,7 @@ pub struct Domain {
     /// Most memory, with memory devices.
     #[xml("maxMemory", with = max_memory, described = SlottedMemory)]
     pub max_memory: Option<MaxMemory>,
-    /// Memory.
+    /// How much memory the guest has at start, devices of memory included.
     #[xml("memory", with = memory_size, described = SizedMemory, default = MemorySize::default(), always)]
     pub memory: MemorySize,
     /// KiB that the guest has now.
@@ -188,13 +188,13 @@ pub struct Domain {
     /// Mapping of users and groups.
     #[xml("idmap")]
     pub idmap: Option<Box<IdMap>>,
-    /// Features.
+    /// Abilities of the machine that are turned on or off.
     #[xml("features", omit_empty)]
     pub features: Option<Box<Features>>,
     /// CPU.
     #[xml("cpu", omit_empty)]
     pub cpu: Option<Box<Cpu>>,
-    /// Clock.
+    /// How the guest's clock is set and kept.
     #[xml("clock", default, always)]
     pub clock: Clock,
     /// What happens when it powers off.
@@ -215,7 +215,7 @@ pub struct Domain {
     /// Performance counters.
     #[xml("perf/event")]
     pub perf: Rare<Vec<PerfEvent>>,
-    /// Devices.
+    /// All that the guest sees as hardware.
     #[xml("devices", default, keep_empty, always)]
     pub devices: Box<Devices>,
     /// Security labels.
@@ -269,7 +269,7 @@ pub struct Devices {
     /// Disks, CD-ROMs, floppies.
     #[xml("disk")]
     pub disks: Vec<Disk>,
-    /// Controllers.
+    /// Buses that other devices are attached to.
     #[xml("controller")]
     pub controllers: Vec<Controller>,
     /// Leases of the lock manager.
@@ -290,10 +290,10 @@ pub struct Devices {
     /// Parallel ports.
     #[xml("parallel")]
     pub parallels: Rare<Vec<Parallel>>,
-    /// Consoles.
+    /// Text terminals for the user.
     #[xml("console")]
     pub consoles: Vec<Console>,
-    /// Channels.
+    /// Private lines between host and guest, as agents use them.
     #[xml("channel")]
     pub channels: Vec<Channel>,
     /// Input devices.
@@ -323,10 +323,10 @@ pub struct Devices {
     /// Which USB devices may be redirected.
     #[xml("redirfilter", omit_empty)]
     pub redirfilter: Option<Box<Redirfilter>>,
-    /// Hubs.
+    /// Hubs that widen a USB bus.
     #[xml("hub")]
     pub hubs: Rare<Vec<Hub>>,
-    /// Watchdogs.
+    /// Timers that act if the guest stops responding.
     #[xml("watchdog")]
     pub watchdogs: Rare<Vec<Watchdog>>,
     /// Memory balloon.

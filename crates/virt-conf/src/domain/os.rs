@@ -65,10 +65,10 @@ pub struct Os {
     /// Its folder.
     #[xml("initdir")]
     pub init_dir: Rare<Option<String>>,
-    /// Its user.
+    /// User that the first program of a container runs as.
     #[xml("inituser")]
     pub init_user: Rare<Option<String>>,
-    /// Its group.
+    /// Group that the first program of a container runs as.
     #[xml("initgroup")]
     pub init_group: Rare<Option<String>>,
     /// Firmware image.
@@ -101,7 +101,7 @@ pub struct Os {
     /// Classes of devices to boot from, in order.
     #[xml("boot")]
     pub boot: Vec<BootEntry>,
-    /// Boot menu.
+    /// Whether the firmware asks which device to boot from, and how long.
     #[xml("bootmenu")]
     pub boot_menu: Option<BootMenu>,
     /// BIOS settings.
@@ -146,10 +146,10 @@ pub struct FirmwareFeature {
 #[derive(Xml, Clone, Debug, Default, PartialEq, Eq)]
 #[xml(name = "initenv")]
 pub struct InitEnv {
-    /// Name.
+    /// Which variable is set.
     #[xml("@name")]
     pub name: String,
-    /// Value.
+    /// What the variable is set to.
     #[xml("text()")]
     pub value: String,
 }
@@ -173,7 +173,7 @@ pub struct Loader {
     /// Format of the image.
     #[xml("@format")]
     pub format: Option<StorageFormat>,
-    /// Its path.
+    /// Absolute path of the image on the host.
     #[xml("text()")]
     pub path: Option<String>,
 }

@@ -28,10 +28,10 @@ pub struct QemuArg {
 /// A variable of the environment.
 #[derive(Xml, Clone, Debug, Default, PartialEq, Eq)]
 pub struct QemuEnv {
-    /// Its name.
+    /// Which variable is set.
     #[xml("@name")]
     pub name: String,
-    /// Its value.
+    /// What the variable is set to; empty if nothing is said.
     #[xml("@value")]
     pub value: Option<String>,
 }
@@ -60,7 +60,7 @@ pub struct QemuCapability {
 #[derive(Xml, Clone, Debug, Default, PartialEq, Eq)]
 #[xml(name = "qemu:override", ns(qemu = QEMU_NAMESPACE))]
 pub struct QemuOverride {
-    /// The devices.
+    /// Devices, by alias, whose properties are set.
     #[xml("qemu:device")]
     pub devices: Vec<QemuDeviceOverride>,
 }
@@ -81,7 +81,7 @@ pub struct QemuDeviceOverride {
 #[derive(Xml, Clone, Debug, Default, PartialEq, Eq)]
 #[xml(ns(qemu = QEMU_NAMESPACE))]
 pub struct QemuFrontend {
-    /// The properties.
+    /// What is set on the device, in this order.
     #[xml("qemu:property")]
     pub properties: Vec<QemuProperty>,
 }
@@ -89,13 +89,13 @@ pub struct QemuFrontend {
 /// A property of a device.
 #[derive(Xml, Clone, Debug, Default, PartialEq, Eq)]
 pub struct QemuProperty {
-    /// Its name.
+    /// Which property of the device is set.
     #[xml("@name")]
     pub name: String,
     /// Type of the value.
     #[xml("@type")]
     pub kind: QemuPropertyType,
-    /// The value.
+    /// What it is set to; absent where the property is removed.
     #[xml("@value")]
     pub value: Option<String>,
 }

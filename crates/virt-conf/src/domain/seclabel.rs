@@ -27,7 +27,7 @@ pub struct Seclabel {
     /// The label of the process.
     #[xml("label", when = self.kind != Some(SeclabelType::None))]
     pub label: Option<String>,
-    /// The label of images.
+    /// What disk images of the guest are labelled with.
     #[xml("imagelabel", when = self.relabel == Some(true) && self.kind != Some(SeclabelType::None))]
     pub image_label: Option<String>,
     /// What a dynamic label is made from.
@@ -51,7 +51,7 @@ pub struct DeviceSeclabel {
     /// Whether the source is relabelled.
     #[xml("@relabel", when = self.label_skip.is_none())]
     pub relabel: Option<bool>,
-    /// The label.
+    /// What the source is labelled with.
     #[xml("label")]
     pub label: Option<String>,
 }

@@ -33,7 +33,7 @@ pub struct Sev {
     /// Diffie-Hellman certificate of the owner.
     #[xml("dhCert")]
     pub dh_cert: Option<String>,
-    /// Session.
+    /// The guest owner's session data, in base64.
     #[xml("session")]
     pub session: Option<String>,
 }
@@ -68,7 +68,7 @@ pub struct SevSnp {
     /// Its signature.
     #[xml("idAuth")]
     pub id_auth: Option<String>,
-    /// Data of the host.
+    /// 32 bytes in base64 that the guest can read in its attestation.
     #[xml("hostData")]
     pub host_data: Option<String>,
 }
@@ -77,7 +77,7 @@ pub struct SevSnp {
 #[derive(Xml, Clone, Debug, Default, PartialEq, Eq)]
 #[xml(name = "keywrap")]
 pub struct KeyWrap {
-    /// The ciphers.
+    /// Which kinds of keys may be wrapped.
     #[xml("cipher")]
     pub ciphers: Vec<KeyWrapCipher>,
 }
@@ -86,7 +86,7 @@ pub struct KeyWrap {
 #[derive(Xml, Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[xml(name = "cipher")]
 pub struct KeyWrapCipher {
-    /// Its name.
+    /// Which algorithm the keys are of.
     #[xml("@name")]
     pub name: KeyWrapCipherName,
     /// Whether its keys are wrapped.

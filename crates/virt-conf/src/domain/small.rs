@@ -114,7 +114,7 @@ xml_enum! {
 #[derive(Xml, Clone, Debug, Default, PartialEq)]
 #[xml(name = "watchdog")]
 pub struct Watchdog {
-    /// Model.
+    /// Which watchdog the guest sees.
     #[xml("@model")]
     pub model: WatchdogModel,
     /// What it does when it fires.
@@ -141,7 +141,7 @@ pub struct Panic {
 #[derive(Xml, Clone, Debug, Default, PartialEq)]
 #[xml(name = "memballoon")]
 pub struct Memballoon {
-    /// Model.
+    /// Which balloon device the guest sees; `none` for no balloon.
     #[xml("@model")]
     pub model: MemballoonModel,
     /// Whether the guest gets memory back before it runs out.
@@ -174,7 +174,7 @@ pub struct Nvram {
 #[derive(Xml, Clone, Debug, PartialEq)]
 #[xml(name = "rng", body)]
 pub struct Rng {
-    /// Model.
+    /// Which variant of the virtio device the guest sees.
     #[xml("@model")]
     pub model: RngModel,
     /// How fast the guest may read.
@@ -223,7 +223,7 @@ pub enum RngSource {
 #[derive(Xml, Clone, Debug, PartialEq)]
 #[xml(name = "tpm")]
 pub struct Tpm {
-    /// Model.
+    /// Which interface the guest sees.
     #[xml("@model")]
     pub model: Option<TpmModel>,
     /// What is behind it.
@@ -267,7 +267,7 @@ pub struct TpmSocket {
     /// Who connects.
     #[xml("@mode", default, always)]
     pub mode: super::chardev::SourceMode,
-    /// Its path.
+    /// Where the TPM's emulator listens.
     #[xml("@path")]
     pub path: String,
 }
@@ -303,10 +303,10 @@ pub struct TpmEmulator {
 #[derive(Xml, Clone, Debug, Default, PartialEq, Eq)]
 #[xml(name = "source")]
 pub struct TpmStateSource {
-    /// Kind.
+    /// Whether the state is a file or a folder.
     #[xml("@type")]
     pub kind: TpmSourceType,
-    /// Its path.
+    /// Absolute path on the host.
     #[xml("@path")]
     pub path: String,
 }
@@ -348,7 +348,7 @@ pub struct TpmBanks {
 #[derive(Xml, Clone, Debug, Default, PartialEq)]
 #[xml(name = "iommu")]
 pub struct Iommu {
-    /// Model.
+    /// Which IOMMU the guest sees.
     #[xml("@model")]
     pub model: IommuModel,
     /// Settings.
@@ -366,7 +366,7 @@ pub struct IommuDriver {
     /// Interrupt remapping.
     #[xml("@intremap", on_off)]
     pub intremap: Option<bool>,
-    /// Caching mode.
+    /// Whether entries that are not present are cached, as host devices need it.
     #[xml("@caching_mode", on_off)]
     pub caching_mode: Option<bool>,
     /// Extended interrupt mode.
@@ -408,7 +408,7 @@ pub struct Vsock {
 #[derive(Xml, Clone, Debug, Default, PartialEq)]
 #[xml(name = "crypto")]
 pub struct Crypto {
-    /// Model.
+    /// Which crypto device the guest sees.
     #[xml("@model")]
     pub model: CryptoModel,
     /// Who implements it.
@@ -441,13 +441,13 @@ pub struct CryptoBackendOptions {
 #[derive(Xml, Clone, Debug, Default, PartialEq)]
 #[xml(name = "shmem", body, check = Shmem::after_read)]
 pub struct Shmem {
-    /// Its name.
+    /// Tells the memory from other memory on the host.
     #[xml("@name")]
     pub name: String,
     /// Whether it migrates with the guest.
     #[xml("@role")]
     pub role: Option<ShmemRole>,
-    /// Model.
+    /// How the guest reaches the memory.
     #[xml("model@type", default, always)]
     pub model: ShmemModel,
     /// MiB.

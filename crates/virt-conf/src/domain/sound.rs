@@ -33,7 +33,7 @@ xml_enum! {
 #[derive(Xml, Clone, Debug, Default, PartialEq)]
 #[xml(name = "sound")]
 pub struct Sound {
-    /// Model.
+    /// Which sound card the guest sees.
     #[xml("@model")]
     pub model: SoundModel,
     /// Whether a USB card has more than two channels.
@@ -42,7 +42,7 @@ pub struct Sound {
     /// Streams of a virtio card.
     #[xml("@streams", default = 2, always, when = self.model == SoundModel::Virtio)]
     pub streams: u32,
-    /// Codecs.
+    /// What is attached to an HD audio controller.
     #[xml("codec")]
     pub codecs: Vec<SoundCodec>,
     /// Audio back end; 0: none said.
@@ -101,7 +101,7 @@ pub struct AudioSettings {
     /// Samples per second.
     #[xml("@frequency", default)]
     pub frequency: u32,
-    /// Channels.
+    /// How many channels the sound has: 1 is mono, 2 is stereo.
     #[xml("@channels", default)]
     pub channels: u32,
     /// Sample format.
@@ -146,7 +146,7 @@ direction!(
 direction!(
     /// A direction of JACK.
     JackDirection {
-        /// The server.
+        /// Which JACK server is used.
         #[xml("@serverName")] server_name: [Option<String>],
         /// Own name.
         #[xml("@clientName")] client_name: [Option<String>],
@@ -172,7 +172,7 @@ direction!(
     StreamDirection {
         /// Sink or source.
         #[xml("@name")] name: [Option<String>],
-        /// Name of the stream.
+        /// What the sound server calls the stream.
         #[xml("@streamName")] stream_name: [Option<String>],
         /// Microseconds of latency.
         #[xml("@latency", default)] latency: [u32],
@@ -257,7 +257,7 @@ pub enum AudioBackend {
         /// Microseconds between polls.
         #[xml("@timerPeriod", default)]
         timer_period: u32,
-        /// The server.
+        /// Which PulseAudio server is used.
         #[xml("@serverName")]
         server_name: Option<String>,
         /// Microphone.
@@ -299,7 +299,7 @@ pub enum AudioBackend {
         /// Microseconds between polls.
         #[xml("@timerPeriod", default)]
         timer_period: u32,
-        /// Its path.
+        /// Absolute path of the file that sound is written to.
         #[xml("@path")]
         path: Option<String>,
         /// Microphone.

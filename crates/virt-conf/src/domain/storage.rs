@@ -97,13 +97,13 @@ pub enum StorageLocation {
     },
     /// A block device.
     Block {
-        /// Its path.
+        /// Absolute path on the host.
         #[xml("@dev", nonempty)]
         path: Option<String>,
     },
     /// A folder that appears as a FAT file system.
     Dir {
-        /// Its path.
+        /// Absolute path on the host.
         #[xml("@dir", nonempty)]
         path: Option<String>,
     },
@@ -111,10 +111,10 @@ pub enum StorageLocation {
     Network(Box<NetworkStorage>),
     /// A volume of a pool.
     Volume {
-        /// The pool.
+        /// Which storage pool holds it.
         #[xml("@pool")]
         pool: String,
-        /// The volume.
+        /// What the pool calls it.
         #[xml("@volume")]
         volume: String,
         /// How a volume of an iSCSI pool is accessed.
@@ -153,7 +153,7 @@ pub enum StorageLocation {
     },
     /// A vhost-vDPA device of the host.
     Vhostvdpa {
-        /// Its path.
+        /// Absolute path on the host.
         #[xml("@dev")]
         path: String,
     },
@@ -165,19 +165,19 @@ pub enum StorageLocation {
 pub enum TranslatedVolume {
     /// A file.
     File {
-        /// Its path.
+        /// Absolute path on the host.
         #[xml("@file")]
         path: Option<String>,
     },
     /// A block device.
     Block {
-        /// Its path.
+        /// Absolute path on the host.
         #[xml("@dev")]
         path: Option<String>,
     },
     /// A folder.
     Dir {
-        /// Its path.
+        /// Absolute path on the host.
         #[xml("@dir")]
         path: Option<String>,
     },
@@ -341,7 +341,7 @@ pub struct StorageHost {
     /// Name or address.
     #[xml("@name")]
     pub name: Option<String>,
-    /// Port.
+    /// Number of the server's TCP port; 0 for the protocol's own.
     #[xml("@port", default)]
     pub port: u32,
     /// How it is reached.
@@ -356,10 +356,10 @@ pub struct StorageHost {
 #[derive(Xml, Clone, Debug, Default, PartialEq, Eq)]
 #[xml(name = "cookie")]
 pub struct Cookie {
-    /// Its name.
+    /// What the server knows the cookie by.
     #[xml("@name")]
     pub name: String,
-    /// Its value.
+    /// What is sent to the server.
     #[xml("text()")]
     pub value: Option<String>,
 }
@@ -403,7 +403,7 @@ pub struct ReservationSource {
     /// Kind of socket.
     #[xml("@type")]
     pub kind: Option<String>,
-    /// Its path.
+    /// Where the helper's socket is.
     #[xml("@path")]
     pub path: Option<String>,
     /// Who connects.
@@ -436,7 +436,7 @@ pub struct SecretReference {
     /// Its UUID.
     #[xml("@uuid")]
     pub uuid: Option<virt_util::uuid::Uuid>,
-    /// Its usage.
+    /// Finds the secret by what it is for.
     #[xml("@usage")]
     pub usage: Option<String>,
 }
@@ -503,7 +503,7 @@ mod auth_type {
 #[derive(Xml, Clone, Debug, Default, PartialEq, Eq)]
 #[xml(name = "encryption", body, check = Encryption::after_read)]
 pub struct Encryption {
-    /// Format.
+    /// How the encrypted data are laid out: `luks`, `luks2`, `qcow` …
     #[xml("@*", with = encryption_format, reads("@format"))]
     pub format: EncryptionFormat,
     /// Who decrypts.
@@ -530,7 +530,7 @@ pub struct EncryptionSecret {
     /// Its UUID.
     #[xml("@uuid")]
     pub uuid: Option<virt_util::uuid::Uuid>,
-    /// Its usage.
+    /// Finds the secret by what it is for.
     #[xml("@usage")]
     pub usage: Option<String>,
 }
@@ -539,7 +539,7 @@ pub struct EncryptionSecret {
 #[derive(Xml, Clone, Debug, Default, PartialEq, Eq)]
 #[xml(name = "cipher")]
 pub struct Cipher {
-    /// Name.
+    /// Which algorithm encrypts, as in `aes`.
     #[xml("@name")]
     pub name: String,
     /// Key size in bits.
@@ -548,7 +548,7 @@ pub struct Cipher {
     /// Mode of operation.
     #[xml("@mode")]
     pub mode: Option<String>,
-    /// Hash.
+    /// Which function digests, as in `sha256`.
     #[xml("@hash")]
     pub hash: Option<String>,
 }
@@ -557,10 +557,10 @@ pub struct Cipher {
 #[derive(Xml, Clone, Debug, Default, PartialEq, Eq)]
 #[xml(name = "ivgen")]
 pub struct IvGenerator {
-    /// Name.
+    /// Which method makes the vector, as in `plain64`.
     #[xml("@name")]
     pub name: String,
-    /// Hash.
+    /// Which function digests for it, as in `sha256`.
     #[xml("@hash")]
     pub hash: Option<String>,
 }
@@ -965,7 +965,7 @@ fn data_store_shape() -> &'static virt_util::xml::ElementSchema {
     virt_util::xml::describe!("DataStore", "dataStore", "External data file of a qcow2 image." => {
         /// What kind of place holds it.
         "@type" => storage_type: value(StorageType),
-        /// Its format.
+        /// How the file is laid out: always `raw`.
         "format@type" => format: value(StorageFormat),
         /// The file.
         "source" => source: shape(source_shape),
@@ -979,7 +979,7 @@ pub fn backing_shape() -> &'static virt_util::xml::ElementSchema {
         "@type" => storage_type: value(StorageType),
         /// Number that names the image in block jobs; only of a running guest.
         "@index" => index: value(u32),
-        /// Its format.
+        /// How the image is laid out: `raw`, `qcow2` …
         "format@type" => format: value(StorageFormat),
         /// Most bytes of metadata that are cached.
         "format/metadata_cache/max_size" => metadata_cache: element(crate::scaled::ScaledSize),

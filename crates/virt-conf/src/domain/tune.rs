@@ -222,10 +222,10 @@ pub struct CpuPeriods {
     /// Of the guest.
     #[xml("global_quota", default)]
     pub global_quota: i64,
-    /// Of the emulator.
+    /// Microseconds in which the emulator's own threads may use up their quota.
     #[xml("emulator_period", default)]
     pub emulator_period: u64,
-    /// Of the emulator.
+    /// Microseconds of a period that the emulator's own threads may run; negative for no limit.
     #[xml("emulator_quota", default)]
     pub emulator_quota: i64,
     /// Of an I/O thread.
@@ -731,7 +731,7 @@ pub struct BlkioDevice {
     /// The device.
     #[xml("path")]
     pub path: String,
-    /// Weight.
+    /// Share of the device's time, 10 to 1000.
     #[xml("weight", default)]
     pub weight: u32,
     /// Requests to read per second.
@@ -779,7 +779,7 @@ pub struct PowerManagement {
     /// Suspend to memory.
     #[xml("suspend-to-mem@enabled")]
     pub suspend_to_mem: Option<bool>,
-    /// Suspend to disk.
+    /// Whether the guest is offered to sleep with its memory on disk (S4).
     #[xml("suspend-to-disk@enabled")]
     pub suspend_to_disk: Option<bool>,
 }

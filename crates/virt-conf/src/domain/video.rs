@@ -68,7 +68,7 @@ pub struct VideoModel {
     /// Whether the guest's memory is shown without a copy.
     #[xml("@blob", on_off)]
     pub blob: Option<bool>,
-    /// Acceleration.
+    /// Whether drawing in two and three dimensions is accelerated.
     #[xml("acceleration")]
     pub acceleration: Option<VideoAcceleration>,
     /// Resolution at start.

@@ -18,10 +18,10 @@ pub struct Dns {
     /// To whom questions are sent on.
     #[xml("forwarder")]
     pub forwarders: Vec<DnsForwarder>,
-    /// Texts.
+    /// TXT records that are answered.
     #[xml("txt")]
     pub texts: Vec<DnsText>,
-    /// Services.
+    /// SRV records that are answered.
     #[xml("srv")]
     pub services: Vec<DnsService>,
     /// Names and their addresses.
@@ -45,7 +45,7 @@ pub struct DnsForwarder {
 #[derive(Xml, Clone, Debug, Default, PartialEq, Eq)]
 #[xml(name = "txt", code = ErrorCode::XML_DETAIL, check = DnsText::after_read)]
 pub struct DnsText {
-    /// The name.
+    /// Which domain name the record belongs to.
     #[xml("@name")]
     pub name: String,
     /// The text; every stored record has one.
@@ -87,7 +87,7 @@ pub struct DnsHost {
     /// The address; every stored host has one.
     #[xml("@ip")]
     pub address: Option<IpAddr>,
-    /// The names.
+    /// Host names that the address is known by.
     #[xml("hostname")]
     pub names: Vec<String>,
 }

@@ -15,7 +15,7 @@ pub struct NetworkIp {
     /// Family; none: IPv4.
     #[xml("@family", nonempty)]
     pub family: Option<IpFamily>,
-    /// The address.
+    /// The host's own address in the network.
     #[xml("@address", nonempty)]
     pub address: IpAddr,
     /// The network's mask; IPv4 only, and in place of a prefix.
@@ -75,7 +75,7 @@ pub struct DhcpHost {
     /// Its DHCPv6 identifier, in hexadecimal.
     #[xml("@id")]
     pub id: Option<String>,
-    /// Its name.
+    /// Host name that the client is given.
     #[xml("@name")]
     pub name: Option<String>,
     /// The address; every stored host has one.
@@ -93,7 +93,7 @@ pub struct Lease {
     /// The time; 0: for ever.
     #[xml("@expiry", base = 0)]
     pub expiry: u64,
-    /// Its unit.
+    /// What the time is counted in.
     #[xml("@unit", default = LeaseUnit::Minutes, always, when = self.expiry != 0)]
     pub unit: LeaseUnit,
 }
@@ -107,7 +107,7 @@ xml_enum! {
 #[derive(Xml, Clone, Debug, Default, PartialEq, Eq)]
 #[xml(name = "bootp")]
 pub struct DhcpBoot {
-    /// The file.
+    /// What a client fetches over TFTP to boot.
     #[xml("@file")]
     pub file: String,
     /// Address of the server that has it; none: the network's own.

@@ -168,7 +168,7 @@ pub struct DnsDomain {
 #[derive(Xml, Clone, Debug, Default, PartialEq)]
 #[xml(name = "portgroup", body, check = PortGroup::after_read)]
 pub struct PortGroup {
-    /// Its name.
+    /// By which interfaces of guests ask for it.
     #[xml("@name", nonempty)]
     pub name: String,
     /// Whether guests that choose none are in it.

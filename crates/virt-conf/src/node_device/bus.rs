@@ -16,7 +16,7 @@ pub struct SystemDevice {
     /// The machine.
     #[xml("hardware", keep_empty)]
     pub hardware: SystemHardware,
-    /// Its firmware.
+    /// Who made the BIOS, which version it is, and of when.
     #[xml("firmware", default, always, keep_empty)]
     pub firmware: SystemFirmware,
 }
@@ -28,7 +28,7 @@ pub struct SystemHardware {
     /// Who made it.
     #[xml("vendor")]
     pub vendor: Option<String>,
-    /// Its version.
+    /// Which edition of the machine it is.
     #[xml("version")]
     pub version: Option<String>,
     /// Its serial number.
@@ -46,7 +46,7 @@ pub struct SystemFirmware {
     /// Who made it.
     #[xml("vendor")]
     pub vendor: Option<String>,
-    /// Its version.
+    /// Which release of the firmware it is.
     #[xml("version")]
     pub version: Option<String>,
     /// When it was released.
@@ -61,7 +61,7 @@ pub struct NamedId {
     /// The number.
     #[xml("@id", base = 16, format = "0x%04x")]
     pub id: u32,
-    /// The name.
+    /// What people call it.
     #[xml("text()")]
     pub name: Option<String>,
 }
@@ -107,7 +107,7 @@ pub struct UsbInterface {
     /// Its number in the device.
     #[xml("number")]
     pub number: u32,
-    /// Its class.
+    /// USB class, 0 to 255.
     #[xml("class")]
     pub class: u32,
     /// Its class in the class.
@@ -146,7 +146,7 @@ pub struct NetDevice {
     /// Its MAC address.
     #[xml("address")]
     pub address: Option<String>,
-    /// Its link.
+    /// Speed and condition of the connection.
     #[xml("link", omit_empty)]
     pub link: Option<NetLink>,
     /// What its hardware can do by itself, in order.
@@ -164,7 +164,7 @@ pub struct NetLink {
     /// Mbit/s, 0 for unknown.
     #[xml("@speed", default)]
     pub speed: u32,
-    /// Its state.
+    /// What the link does, as the host says.
     #[xml("@state", nonempty)]
     pub state: Option<LinkState>,
 }
@@ -173,7 +173,7 @@ pub struct NetLink {
 #[derive(Xml, Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 #[xml(name = "feature")]
 pub struct NetFeature {
-    /// Its name.
+    /// What the host calls the ability, as in `tso`.
     #[xml("@name")]
     pub name: NetFeatureName,
 }
@@ -374,7 +374,7 @@ impl ScsiHost {
 #[derive(Xml, Clone, Debug, Default, PartialEq, Eq)]
 #[xml(code = ErrorCode::INTERNAL_ERROR)]
 pub struct ScsiTarget {
-    /// Its name.
+    /// What the host calls the target, as in `target0:0:0`.
     #[xml("target")]
     pub name: String,
     /// The port of the Fibre Channel network that it is behind.

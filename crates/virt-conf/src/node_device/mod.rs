@@ -64,7 +64,7 @@ pub struct DeviceNodes {
 #[derive(Xml, Clone, Debug, Default, PartialEq, Eq)]
 #[xml(name = "parent", check = ParentDevice::after_read)]
 pub struct ParentDevice {
-    /// Its name.
+    /// What the host calls the parent.
     #[xml("text()")]
     pub name: Option<String>,
     /// Its node name.
@@ -137,7 +137,7 @@ fn device_nodes_shape() -> &'static xml::ElementSchema {
         "devnode" => nodes: elements {
             /// `dev` for a node, `link` for a link to one.
             "@type" => kind: value(String),
-            /// Its path.
+            /// Absolute path of the node or link.
             "text()" => path: value(String),
         },
     })

@@ -21,7 +21,7 @@ pub struct PciDevice {
     /// PCI domain.
     #[xml("domain")]
     pub domain: u32,
-    /// Bus.
+    /// PCI bus, 0 to 0xff.
     #[xml("bus")]
     pub bus: u32,
     /// Slot on the bus.
@@ -83,10 +83,10 @@ xml_enum! {
 #[derive(Xml, Clone, Debug, Default, PartialEq, Eq)]
 #[xml(name = "iommuGroup")]
 pub struct IommuGroup {
-    /// Its number.
+    /// Which of the host's groups it is.
     #[xml("@number")]
     pub number: u32,
-    /// The devices.
+    /// Addresses of the PCI devices in it.
     #[xml("address")]
     pub devices: Vec<HostPciAddress>,
 }
@@ -337,7 +337,7 @@ pub struct ReadOnlyFields {
     /// What its maker orders it as.
     #[xml("part_number")]
     pub part_number: Option<String>,
-    /// Its serial number.
+    /// What tells this piece from others of its kind.
     #[xml("serial_number")]
     pub serial_number: Option<String>,
     /// Fields of its maker's own.
@@ -367,7 +367,7 @@ pub struct CustomField {
     /// A digit or a letter.
     #[xml("@index")]
     pub index: String,
-    /// Its text.
+    /// What is stored in it.
     #[xml("text()", default, always)]
     pub value: String,
 }

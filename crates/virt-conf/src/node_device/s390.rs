@@ -65,7 +65,7 @@ pub struct CcwGroup {
     /// Its address.
     #[xml(flatten)]
     pub address: ChannelAddress,
-    /// The devices.
+    /// Which channel devices form the group.
     #[xml("members/ccw_device")]
     pub members: Vec<CcwGroupMember>,
     /// What the group is.
@@ -175,7 +175,7 @@ fn group_member_shape() -> &'static virt_util::xml::ElementSchema {
         virt_util::xml::describe!(union "@type", "CcwCapability", "capability", "What a channel device is beyond that." => {
             /// A member of a group.
             "ccwgroup_member" => {
-                /// The group.
+                /// Name of the node device that stands for the group.
                 "group_device" => group: element(String),
             },
         })

@@ -17,7 +17,7 @@ pub struct PoolCapabilities {
 #[derive(Xml, Clone, Debug, Default, PartialEq, Eq)]
 #[xml(name = "pool", body)]
 pub struct PoolCapability {
-    /// The type.
+    /// Which kind of pool is told about.
     #[xml("@type")]
     pub kind: PoolType,
     /// Whether the driver can run pools of the type.

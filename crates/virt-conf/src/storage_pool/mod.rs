@@ -99,7 +99,7 @@ pub struct PoolSource {
     /// The servers.
     #[xml("host")]
     pub hosts: Vec<PoolHost>,
-    /// The devices.
+    /// Disks, partitions or targets that the storage lies on.
     #[xml("device")]
     pub devices: Vec<PoolDevice>,
     /// The folder, here or on the server.
@@ -186,7 +186,7 @@ pub struct PoolTarget {
 #[derive(Xml, Clone, Debug, Default, PartialEq, Eq)]
 #[xml(name = "mount_opts", ns(fs = "http://libvirt.org/schemas/storagepool/fs/1.0"))]
 pub struct MountOptions {
-    /// The options.
+    /// Passed on to mount, in this order.
     #[xml("fs:option")]
     pub options: Vec<MountOption>,
 }
@@ -216,10 +216,10 @@ pub struct MountOption {
 #[derive(Xml, Clone, Debug, Default, PartialEq, Eq)]
 #[xml(name = "option", check = RbdOption::after_read)]
 pub struct RbdOption {
-    /// Its name.
+    /// Which setting of Ceph's library it is.
     #[xml("@name")]
     pub name: String,
-    /// Its value.
+    /// What it is set to.
     #[xml("@value")]
     pub value: String,
 }

@@ -14,7 +14,7 @@ pub enum Sysinfo {
     Smbios(Box<Smbios>),
     /// Entries of the firmware configuration device.
     Fwcfg {
-        /// The entries.
+        /// Texts and files that the guest finds by their names.
         #[xml("entry")]
         entries: Vec<FirmwareEntry>,
     },
@@ -24,13 +24,13 @@ pub enum Sysinfo {
 #[derive(Xml, Clone, Debug, Default, PartialEq, Eq)]
 #[xml(name = "entry", check = FirmwareEntry::after_read)]
 pub struct FirmwareEntry {
-    /// Its name.
+    /// Where the guest finds it, as in `opt/com.example/key`.
     #[xml("@name")]
     pub name: String,
-    /// The file.
+    /// Path of a file whose content is the entry.
     #[xml("@file")]
     pub file: Option<String>,
-    /// The text.
+    /// What the entry holds, if no file does.
     #[xml("text()", when = self.file.is_none())]
     pub value: Option<String>,
 }

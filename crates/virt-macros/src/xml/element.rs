@@ -335,7 +335,10 @@ fn variant(variant: &syn::Variant, options: &TypeOptions) -> Result<Variant> {
                 ));
             };
             let inner = format_ident!("inner");
-            let field = Field::flattened(field, inner.clone(), quote!(#inner), options)?;
+            let mut field = Field::flattened(field, inner.clone(), quote!(#inner), options)?;
+            if field.doc.is_empty() {
+                field.doc = doc_of(&variant.attrs);
+            }
             (vec![field], quote!(Self::#ident(#inner)))
         }
     };

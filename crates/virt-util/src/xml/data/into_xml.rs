@@ -118,7 +118,14 @@ impl<'o> Build<'o> {
 
     #[cold]
     fn error(&self, position: Option<Position>, what: impl std::fmt::Display) -> VirtError {
-        data_error(self.options, position, &format!("/{}", self.path.join("/")), what)
+        let mut path = String::new();
+        for step in &self.path {
+            if !step.starts_with('[') {
+                path.push('/');
+            }
+            path.push_str(step);
+        }
+        data_error(self.options, position, &path, what)
     }
 
     fn wrong_kind<T>(&self, node: &Node, wanted: &str) -> Result<T> {
