@@ -13,9 +13,16 @@ use virt_util::xml::{XmlFlags, shapes::TEXT};
 
 fn main() {
     let mut faults = Faults::default();
+    // The first page is the domain's; others point to what is told there.
+    let mut told = HashMap::new();
     let pages: Vec<(String, String)> = FORMATS
         .iter()
-        .map(|format| (format!("{}.md", format.root), page(format, &mut faults)))
+        .map(|format| {
+            (
+                format!("{}.md", format.root),
+                page(format, &mut told, &mut faults),
+            )
+        })
         .collect();
     if !faults.found.is_empty() {
         for fault in &faults.found {
@@ -114,6 +121,8 @@ impl Faults {
 /// A page while it is written.
 struct Page<'f> {
     faults: &'f mut Faults,
+    /// Links to types that another page tells about.
+    told: &'f HashMap<usize, String>,
     /// Types that have a section, or wait for one.
     sections: Vec<&'static ElementSchema>,
     anchors: HashMap<usize, String>,
@@ -124,9 +133,10 @@ fn identity(schema: &'static ElementSchema) -> usize {
     std::ptr::from_ref(schema) as usize
 }
 
-fn page(format: &Format, faults: &mut Faults) -> String {
+fn page(format: &Format, told: &mut HashMap<usize, String>, faults: &mut Faults) -> String {
     let mut page = Page {
         faults,
+        told: &*told,
         sections: Vec::new(),
         anchors: HashMap::new(),
         used: BTreeSet::new(),
@@ -143,6 +153,11 @@ fn page(format: &Format, faults: &mut Faults) -> String {
     while let Some(schema) = page.sections.get(at).copied() {
         page.section(schema, &mut out);
         at += 1;
+    }
+    let anchors = page.anchors;
+    for (schema, anchor) in anchors {
+        told.entry(schema)
+            .or_insert_with(|| format!("{}.md#{anchor}", format.root));
     }
     out
 }
@@ -276,8 +291,11 @@ impl Page<'_> {
                         if field.path == "." {
                             shown = None;
                         }
-                        let anchor = self.anchor(schema);
-                        format!("[{}](#{anchor})", schema.type_name)
+                        let link = match self.told.get(&identity(schema)) {
+                            Some(link) => link.clone(),
+                            None => format!("#{}", self.anchor(schema)),
+                        };
+                        format!("[{}]({link})", schema.type_name)
                     }
                 }
             }

@@ -9,28 +9,33 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 mod drivers;
+mod formats;
 mod protocol;
 mod types;
 
 /// One generator: a name for messages, and the function.
 struct Generator {
     name: &'static str,
-    generate: fn() -> Vec<(PathBuf, String)>,
+    generate: fn() -> Result<Vec<(PathBuf, String)>>,
 }
 
 /// Every generator, in the order they run.
 const GENERATORS: &[Generator] = &[
     Generator {
         name: "types",
-        generate: types::generate,
+        generate: || Ok(types::generate()),
     },
     Generator {
         name: "protocol",
-        generate: protocol::generate,
+        generate: || Ok(protocol::generate()),
     },
     Generator {
         name: "drivers",
-        generate: drivers::generate,
+        generate: || Ok(drivers::generate()),
+    },
+    Generator {
+        name: "formats",
+        generate: formats::generate,
     },
 ];
 
@@ -48,7 +53,7 @@ pub fn run(options: &Options) -> Result<Outcome> {
     let mut files = 0;
     let mut stale = Vec::new();
     for generator in GENERATORS {
-        for (path, text) in (generator.generate)() {
+        for (path, text) in (generator.generate)()? {
             files += 1;
             let path = root.join(path);
             let text = match path.extension() {
