@@ -119,26 +119,31 @@ impl Host {
 
     /// Processes of guests: those whose command line names the host's folder.
     pub fn guests(&self) -> Vec<i32> {
-        let needle = self.root().display().to_string();
-        let mut found = Vec::new();
-        for entry in std::fs::read_dir("/proc").into_iter().flatten().flatten() {
-            let Some(pid) = entry
-                .file_name()
-                .to_str()
-                .and_then(|name| name.parse::<i32>().ok())
-            else {
-                continue;
-            };
-            let Ok(line) = std::fs::read(entry.path().join("cmdline")) else {
-                continue;
-            };
-            let line = String::from_utf8_lossy(&line);
-            if line.contains("qemu-system") && line.contains(&needle) {
-                found.push(pid);
-            }
-        }
-        found
+        guests_of(self.root())
     }
+}
+
+/// Processes of QEMU whose command line names this folder.
+pub(crate) fn guests_of(root: &Path) -> Vec<i32> {
+    let needle = root.display().to_string();
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir("/proc").into_iter().flatten().flatten() {
+        let Some(pid) = entry
+            .file_name()
+            .to_str()
+            .and_then(|name| name.parse::<i32>().ok())
+        else {
+            continue;
+        };
+        let Ok(line) = std::fs::read(entry.path().join("cmdline")) else {
+            continue;
+        };
+        let line = String::from_utf8_lossy(&line);
+        if line.contains("qemu-system") && line.contains(&needle) {
+            found.push(pid);
+        }
+    }
+    found
 }
 
 impl Default for Host {

@@ -2,6 +2,7 @@
 //! daemon of libvirt's own.
 #![forbid(unsafe_code)]
 
+pub mod daemon;
 pub mod guest;
 pub mod host;
 pub mod stock;

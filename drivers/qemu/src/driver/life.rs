@@ -330,7 +330,7 @@ struct Steps<'a> {
 
 impl LaunchSteps for Steps<'_> {
     fn spawned(&mut self, guest: &Arc<Guest>) -> Result<()> {
-        self.object.private().set_running(Some(Arc::clone(guest)));
+        self.world.set_running(self.object, Some(Arc::clone(guest)));
         self.world.save_status(self.object, guest)
     }
 

@@ -40,10 +40,10 @@ pub mod watch;
 pub mod world;
 
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Weak};
+use std::sync::{Arc, OnceLock, Weak};
 
 use parking_lot::Mutex;
-use virt_api::driver::{CONNECT_RO, Driver, DriverConnection, OpenContext};
+use virt_api::driver::{CONNECT_RO, Driver, DriverConnection, InitContext, OpenContext};
 use virt_api::host::HostServices;
 use virt_util::uri::Uri;
 use virt_util::{ErrorCode, ErrorDomain, Result, VirtError};
@@ -58,6 +58,15 @@ pub struct QemuDriver {
     planner: Arc<dyn Planner>,
     /// The one host of the process, as long as a connection to it is open.
     world: Mutex<Option<(PathBuf, Weak<World>)>>,
+    /// The host of a daemon: there from its start to its end.
+    daemon: OnceLock<Daemon>,
+}
+
+/// What a daemon serves.
+struct Daemon {
+    /// `/system` or `/session`.
+    path: &'static str,
+    world: Result<Arc<World>>,
 }
 
 impl QemuDriver {
@@ -66,6 +75,7 @@ impl QemuDriver {
         Self {
             planner,
             world: Mutex::new(None),
+            daemon: OnceLock::new(),
         }
     }
 
@@ -93,6 +103,52 @@ impl QemuDriver {
     }
 }
 
+impl QemuDriver {
+    /// A connection to the host that the daemon serves.
+    fn connect(&self, cx: &OpenContext) -> Result<Box<dyn DriverConnection>> {
+        let Some(daemon) = self.daemon.get() else {
+            return Err(VirtError::internal("the driver was not started"));
+        };
+        let world = daemon.world.clone()?;
+        world.events().attach(cx.events());
+        Ok(Box::new(QemuConnection::new(world, cx)))
+    }
+}
+
+/// Where a daemon's guests are.
+fn daemon_layout(context: &InitContext, root: &Path) -> Result<Layout> {
+    if context.privileged {
+        return Ok(Layout::system(root));
+    }
+    if context.root.is_some() {
+        return Ok(Layout::session(
+            &root.join(".config/libvirt"),
+            &root.join("run/libvirt"),
+            &root.join(".cache/libvirt"),
+        ));
+    }
+    let from = |name: &str| {
+        std::env::var_os(name)
+            .map(PathBuf::from)
+            .filter(|path| path.is_absolute())
+    };
+    let home = from("HOME").ok_or_else(|| {
+        error(
+            ErrorCode::INTERNAL_ERROR,
+            "the user has no home folder: HOME is not set",
+        )
+    })?;
+    let cache = from("XDG_CACHE_HOME")
+        .unwrap_or_else(|| home.join(".cache"))
+        .join("libvirt");
+    let config = from("XDG_CONFIG_HOME")
+        .unwrap_or_else(|| home.join(".config"))
+        .join("libvirt");
+    // Without a runtime folder libvirt's files of a session are in the cache.
+    let runtime = from("XDG_RUNTIME_DIR").map_or_else(|| cache.clone(), |runtime| runtime.join("libvirt"));
+    Ok(Layout::session(&config, &runtime, &cache))
+}
+
 impl std::fmt::Debug for QemuDriver {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("QemuDriver")
@@ -100,6 +156,24 @@ impl std::fmt::Debug for QemuDriver {
 }
 
 impl Driver for QemuDriver {
+    fn initialize(&self, host: &HostServices, context: &InitContext) -> Result<()> {
+        if !context.inside_daemon {
+            return Ok(());
+        }
+        let root = context.root.as_deref().map_or(Path::new("/"), Path::new);
+        let path = if context.privileged { "/system" } else { "/session" };
+        let served = self.daemon.get_or_init(|| Daemon {
+            path,
+            world: daemon_layout(context, root)
+                .and_then(|layout| World::open(layout, Arc::clone(&self.planner), host.clone())),
+        });
+        served.world.as_ref().map(drop).map_err(VirtError::clone)
+    }
+
+    fn uri_probe(&self) -> Result<Option<String>> {
+        Ok(self.daemon.get().map(|daemon| format!("qemu://{}", daemon.path)))
+    }
+
     fn open(&self, cx: &OpenContext) -> Result<Box<dyn DriverConnection>> {
         let unsupported = cx.flags() & !CONNECT_RO;
         if unsupported != 0 {
@@ -110,6 +184,9 @@ impl Driver for QemuDriver {
         }
         let uri = Uri::parse(cx.uri())?;
         let (root, layout) = match uri.path.as_str() {
+            path if self.daemon.get().is_some_and(|daemon| daemon.path == path) => {
+                return self.connect(cx);
+            }
             "/embed" => embed(&uri)?,
             path @ ("/system" | "/session") => {
                 return Err(error(

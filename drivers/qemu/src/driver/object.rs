@@ -158,9 +158,9 @@ impl Private {
         self.running.lock().clone()
     }
 
-    /// Sets the process.
-    pub fn set_running(&self, guest: Option<Arc<Guest>>) {
-        *self.running.lock() = guest;
+    /// Sets the process. Answers whether there was one before.
+    pub(super) fn set_running(&self, guest: Option<Arc<Guest>>) -> bool {
+        std::mem::replace(&mut *self.running.lock(), guest).is_some()
     }
 }
 

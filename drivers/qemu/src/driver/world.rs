@@ -272,7 +272,7 @@ impl World {
         }
         match found {
             Found::Attached(guest) => {
-                object.private().set_running(Some(Arc::clone(&guest)));
+                self.set_running(&object, Some(Arc::clone(&guest)));
                 object.publish(|snapshot| snapshot.state.state = guest.state());
                 // Nobody has heard meanwhile which ports the guest opened and closed.
                 let limit = Deadline::after(REATTACH_LIMIT);
@@ -284,7 +284,7 @@ impl World {
             }
             Found::Unreachable(guest, error) => {
                 tracing::error!(guest = guest.name(), "its monitor does not answer: {error:#}");
-                object.private().set_running(Some(guest));
+                self.set_running(&object, Some(guest));
                 object.publish(|snapshot| {
                     snapshot
                         .state
@@ -297,6 +297,14 @@ impl World {
         Ok(())
     }
 
+    /// Sets a guest's process. A host that would go for lack of work stays for guests that run.
+    pub(super) fn set_running(&self, object: &GuestObject, guest: Option<Arc<Guest>>) {
+        let runs = guest.is_some();
+        if object.private().set_running(guest) != runs {
+            self.services.inhibit(runs);
+        }
+    }
+
     /// A guest does not run any more: publishes that, notes the event, and takes a transient one out.
     pub(super) fn forget_run(&self, object: &Arc<GuestObject>, reason: DomainShutoffReason) {
         let snapshot = object.snapshot();
@@ -304,7 +312,7 @@ impl World {
             return;
         }
         self.guests.unbind(&GuestId(snapshot.state.id));
-        object.private().set_running(None);
+        self.set_running(object, None);
         object.private().consoles.close();
         object.private().agent.close();
         self.networking().disconnect(&snapshot.life.current().domain);

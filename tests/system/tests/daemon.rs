@@ -1,0 +1,275 @@
+//! The daemon under stock clients: virsh and the Python binding, with the test driver and with real guests.
+
+use std::io::Write;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use virt_api::need;
+use virt_tests_system::daemon::Daemon;
+use virt_tests_system::guest::idle;
+use virt_tests_system::host::eventually;
+
+#[test]
+fn stock_virsh_manages_the_test_drivers_host() {
+    need!(package "libvirt-clients");
+    let daemon = Daemon::start(&[]);
+    let uri = daemon.test_uri();
+    let list = daemon.virsh_ok(&uri, &["list", "--all"]);
+    assert!(
+        list.lines()
+            .any(|line| line.split_whitespace().eq(["1", "test", "running"])),
+        "{list}"
+    );
+    // One connection, so that what is made stays.
+    let script = "define /dev/stdin; list --all --name";
+    let xml =
+        "<domain type='test'><name>second</name><memory>65536</memory><os><type>hvm</type></os></domain>";
+    let file = daemon.root().join("second.xml");
+    std::fs::write(&file, xml).unwrap();
+    let script = script.replace("/dev/stdin", file.to_str().unwrap());
+    let out = daemon.virsh_ok(&uri, &[&format!("{script}; start second; suspend second; domstate second; resume second; destroy second; undefine second; list --all --name")]);
+    for wanted in [
+        "Domain 'second' defined",
+        "Domain 'second' started",
+        "paused",
+        "Domain 'second' destroyed",
+        "undefined",
+    ] {
+        assert!(out.contains(wanted), "{wanted}: {out}");
+    }
+    assert_eq!(daemon.virsh_ok(&uri, &["uri"]).trim(), uri);
+    assert!(daemon.virsh_ok(&uri, &["version"]).contains("TEST"));
+    let error = daemon.virsh_error(&uri, &["start", "nobody"]);
+    assert!(error.contains("failed to get domain 'nobody'"), "{error}");
+    let error = daemon.virsh_error(&daemon.uri("nosuch", "system"), &["list"]);
+    assert!(
+        error.contains("no connection driver available for nosuch:///system"),
+        "{error}"
+    );
+}
+
+#[test]
+fn a_read_only_socket_is_for_looking() {
+    need!(package "libvirt-clients", root);
+    let daemon = Daemon::start(&[]);
+    let uri = format!("test+unix:///default?socket={}-ro", daemon.socket().display());
+    assert!(daemon.virsh_ok(&uri, &["-r", "list", "--all"]).contains("test"));
+    let error = daemon.virsh_error(&uri, &["destroy", "test"]);
+    assert!(
+        error.contains("read only access prevents virDomainDestroy"),
+        "{error}"
+    );
+}
+
+#[test]
+fn events_reach_stock_clients() {
+    need!(package "libvirt-clients", package "python3-libvirt");
+    let daemon = Daemon::start(&[]);
+    let program = r"
+import libvirt, os, threading
+libvirt.virEventRegisterDefaultImpl()
+def loop():
+    while True: libvirt.virEventRunDefaultImpl()
+threading.Thread(target=loop, daemon=True).start()
+heard = []
+done = threading.Event()
+def told(conn, dom, event, detail, opaque):
+    heard.append((opaque, dom.name(), event))
+    if len(heard) >= 4: done.set()
+watcher = libvirt.open(os.environ['URI'])
+actor = libvirt.open(os.environ['URI'])
+dom = actor.lookupByName('test')
+watcher.domainEventRegisterAny(None, libvirt.VIR_DOMAIN_EVENT_ID_LIFECYCLE, told, 'all')
+watcher.domainEventRegisterAny(watcher.lookupByName('test'), libvirt.VIR_DOMAIN_EVENT_ID_LIFECYCLE, told, 'one')
+dom.suspend(); dom.resume()
+assert done.wait(10), heard
+print(sorted(heard))
+assert watcher.setKeepAlive(1, 3) == 0
+assert watcher.isAlive() == 1
+watcher.registerCloseCallback(lambda *a: None, None)
+watcher.unregisterCloseCallback()
+print([d.name() for d in watcher.listAllDomains()], watcher.getLibVersion())
+try:
+    watcher.lookupByName('nobody')
+except libvirt.libvirtError as e:
+    print(e.get_error_code(), e.get_error_domain())
+";
+    let out = daemon.python(&daemon.test_uri(), program);
+    let mut lines = out.lines();
+    assert_eq!(
+        lines.next(),
+        Some("[('all', 'test', 3), ('all', 'test', 4), ('one', 'test', 3), ('one', 'test', 4)]")
+    );
+    assert_eq!(lines.next(), Some("['test'] 11003000"));
+    assert_eq!(lines.next(), Some("42 12"));
+}
+
+#[test]
+fn a_daemon_without_work_ends() {
+    need!(package "libvirt-clients");
+    let mut daemon = Daemon::start(&["--timeout", "1"]);
+    daemon.virsh_ok(&daemon.test_uri(), &["list"]);
+    let begun = Instant::now();
+    let root = daemon.root().to_owned();
+    eventually("the socket is removed", Duration::from_secs(10), || {
+        !root.join("run/libvirt/libvirt-sock").exists()
+    });
+    assert!(begun.elapsed() >= Duration::from_millis(800));
+    assert!(daemon.stop().success());
+}
+
+#[test]
+fn a_guest_lives_under_the_daemon_and_survives_it() {
+    need!(program "qemu-system-x86_64", package "libvirt-clients", root);
+    let mut daemon = Daemon::start(&[]);
+    let uri = daemon.uri("qemu", "system");
+    let xml = daemon.root().join("guest.xml");
+    std::fs::write(&xml, idle("lasting", "qemu")).unwrap();
+    daemon.virsh_ok(&uri, &["define", xml.to_str().unwrap()]);
+    daemon.virsh_ok(&uri, &["start", "lasting"]);
+    assert_eq!(daemon.virsh_ok(&uri, &["domstate", "lasting"]).trim(), "running");
+    let id = daemon.virsh_ok(&uri, &["domid", "lasting"]);
+    let guests = daemon.guests();
+    assert_eq!(guests.len(), 1);
+    for _ in 0..3 {
+        daemon.kill_and_restart(&[]);
+        assert_eq!(daemon.virsh_ok(&uri, &["domid", "lasting"]), id);
+        assert_eq!(daemon.guests(), guests);
+    }
+    daemon.virsh_ok(&uri, &["suspend", "lasting"]);
+    daemon.virsh_ok(&uri, &["resume", "lasting"]);
+    assert!(
+        daemon
+            .virsh_ok(&uri, &["dumpxml", "lasting"])
+            .contains("<name>lasting</name>")
+    );
+    daemon.virsh_ok(&uri, &["destroy", "lasting"]);
+    daemon.virsh_ok(&uri, &["undefine", "lasting"]);
+    assert!(daemon.guests().is_empty());
+    assert_eq!(daemon.virsh_ok(&uri, &["list", "--all", "--name"]).trim(), "");
+    assert!(daemon.stop().success());
+}
+
+#[test]
+fn a_stuck_guest_stops_nobody() {
+    need!(program "qemu-system-x86_64", package "libvirt-clients", package "python3-libvirt", root);
+    use nix::sys::signal::{Signal, kill};
+    let daemon = Daemon::start(&[]);
+    let uri = daemon.uri("qemu", "system");
+    for name in ["stuck", "well"] {
+        let xml = daemon.root().join("guest.xml");
+        std::fs::write(&xml, idle(name, "qemu")).unwrap();
+        daemon.virsh_ok(&uri, &["define", xml.to_str().unwrap()]);
+    }
+    daemon.virsh_ok(&uri, &["start", "stuck"]);
+    let stuck = daemon.guests();
+    daemon.virsh_ok(&uri, &["start", "well"]);
+    for pid in &stuck {
+        kill(nix::unistd::Pid::from_raw(*pid), Signal::SIGSTOP).unwrap();
+    }
+    let program = r"
+import libvirt, os, threading, time
+libvirt.registerErrorHandler(lambda *a: None, None)
+def poke():
+    try:
+        conn = libvirt.open(os.environ['URI'])
+        conn.lookupByName('stuck').suspend()
+    except libvirt.libvirtError:
+        pass
+pokers = [threading.Thread(target=poke, daemon=True) for _ in range(40)]
+for t in pokers: t.start()
+time.sleep(1)
+conn = libvirt.open(os.environ['URI'])
+worst = 0
+for _ in range(100):
+    begun = time.monotonic()
+    assert conn.lookupByName('well').info()[0] == 1
+    worst = max(worst, time.monotonic() - begun)
+begun = time.monotonic()
+conn.lookupByName('well').suspend()
+conn.lookupByName('well').resume()
+worst = max(worst, time.monotonic() - begun)
+print(worst < 1.0, worst)
+os._exit(0)
+";
+    let out = daemon.python(&uri, program);
+    for pid in &stuck {
+        kill(nix::unistd::Pid::from_raw(*pid), Signal::SIGCONT).unwrap();
+    }
+    assert!(out.starts_with("True"), "{out}");
+}
+
+#[test]
+fn a_console_is_talked_to_through_the_daemon() {
+    need!(program "qemu-system-x86_64", package "libvirt-clients", package "python3-libvirt", root);
+    let daemon = Daemon::start(&[]);
+    let uri = daemon.uri("qemu", "system");
+    let xml = daemon.root().join("guest.xml");
+    std::fs::write(&xml, idle("talker", "qemu")).unwrap();
+    daemon.virsh_ok(&uri, &["define", xml.to_str().unwrap()]);
+    daemon.virsh_ok(&uri, &["start", "talker"]);
+    // The firmware says something on the serial line or it does not: opening, sending and closing has to work.
+    let program = r"
+import libvirt, os
+conn = libvirt.open(os.environ['URI'])
+stream = conn.newStream(0)
+conn.lookupByName('talker').openConsole(None, stream, libvirt.VIR_DOMAIN_CONSOLE_FORCE)
+print(stream.send(b'hello'))
+stream.abort()
+print(conn.lookupByName('talker').isActive())
+";
+    assert_eq!(daemon.python(&uri, program), "5\n1\n");
+    daemon.virsh_ok(&uri, &["destroy", "talker"]);
+}
+
+#[test]
+fn modular_sockets_lead_to_their_driver_only() {
+    need!(package "libvirt-clients", root);
+    let daemon = Daemon::start(&["--modular"]);
+    let socket = daemon.root().join("run/libvirt/virtqemud-sock");
+    let uri = |driver: &str, path: &str| format!("{driver}+unix:///{path}?socket={}", socket.display());
+    assert!(daemon.virsh(&uri("qemu", "system"), &["list"]).status.success());
+    let error = daemon.virsh_error(&uri("test", "default"), &["list"]);
+    assert!(error.contains("no connection driver available"), "{error}");
+    // The general socket leads to all.
+    daemon.virsh_ok(&daemon.test_uri(), &["list"]);
+    daemon.virsh_ok(&daemon.uri("qemu", "system"), &["list"]);
+}
+
+#[test]
+fn settings_change_without_a_restart() {
+    need!(package "libvirt-clients");
+    use nix::sys::signal::{Signal, kill};
+    let daemon = Daemon::start_with(&[], "max_clients = 20\n");
+    std::fs::write(daemon.root().join("virtd.conf"), "max_clients = 1\n").unwrap();
+    kill(nix::unistd::Pid::from_raw(daemon.pid()), Signal::SIGHUP).unwrap();
+    let mut first = Command::new("/usr/bin/virsh")
+        .args(["-c", &daemon.test_uri()])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    first.stdin.as_mut().unwrap().write_all(b"list\n").unwrap();
+    std::thread::sleep(Duration::from_millis(500));
+    // The second waits in the socket's queue until the first leaves.
+    let begun = Instant::now();
+    let leaver = std::thread::spawn(move || {
+        std::thread::sleep(Duration::from_secs(1));
+        drop(first.stdin.take());
+        first.wait().unwrap();
+    });
+    daemon.virsh_ok(&daemon.test_uri(), &["list"]);
+    assert!(
+        begun.elapsed() > Duration::from_millis(500),
+        "{:?}",
+        begun.elapsed()
+    );
+    leaver.join().unwrap();
+    std::fs::write(daemon.root().join("virtd.conf"), "max_clients = none\n").unwrap();
+    kill(nix::unistd::Pid::from_raw(daemon.pid()), Signal::SIGHUP).unwrap();
+    eventually("the mistake is logged", Duration::from_secs(5), || {
+        daemon.log().contains("the configuration stays as it was")
+    });
+    daemon.virsh_ok(&daemon.test_uri(), &["list"]);
+}
