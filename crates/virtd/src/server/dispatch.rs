@@ -471,7 +471,17 @@ impl Session {
     /// is to be asked.
     fn own_feature(&self, procedure: &Procedure, packet: &Packet) -> Result<Option<CallReply>> {
         use virt_api::protocol::features;
-        if procedure.program != PROGRAM_REMOTE || procedure.number != remote::CONNECT_SUPPORTS_FEATURE {
+        if procedure.program != PROGRAM_REMOTE {
+            return Ok(None);
+        }
+        if procedure.number == remote::CONNECT_GET_LIB_VERSION {
+            // What the client talks to is this daemon, whatever stands behind it.
+            self.connection()?;
+            let mut out = virt_util::xdr::XdrEncoder::new();
+            out.u64(virt_api::LIBVIRT_VERSION);
+            return Ok(Some(out.into_bytes().into_reply()));
+        }
+        if procedure.number != remote::CONNECT_SUPPORTS_FEATURE {
             return Ok(None);
         }
         let mut input = virt_util::xdr::XdrDecoder::new(&packet.payload);

@@ -69,6 +69,8 @@ impl Daemon {
                 &role,
                 Polkit::at("unix:path=/nowhere"),
             )),
+            access: virtd::access::Access::new(&config, None).unwrap(),
+            audit: Arc::new(virtd::audit::Audit::open(&config).unwrap()),
             tls: None,
         };
         let server = Server::new(settings, host, security, runtime.handle().clone());
