@@ -212,7 +212,11 @@ impl Rules {
     }
 }
 
-fn read_policy(path: &Path) -> Result<Policy> {
+/// Reads a policy file.
+///
+/// # Errors
+/// A file that cannot be read, that others may change, or that is wrong.
+pub fn read_policy(path: &Path) -> Result<Policy> {
     use std::os::unix::fs::MetadataExt as _;
     let shown = path.display();
     let io = |error: std::io::Error| VirtError::io(&error, format_args!("cannot read the policy '{shown}'"));

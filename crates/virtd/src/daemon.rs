@@ -22,9 +22,9 @@ mod attend;
 use crate::access::Access;
 use crate::admin::Event;
 use crate::audit::Audit;
-use crate::auth::AuthServices;
 use crate::auth::polkit::Polkit;
 use crate::auth::tls::{TlsFiles, TlsServer};
+use crate::auth::{AuthServices, default_password_file};
 use crate::config::value::Port;
 use crate::config::{Auth, DaemonConfig, Role};
 use crate::host::{AccessCheck, DaemonHost, HostConfig};
@@ -37,6 +37,7 @@ use crate::service::names::{DaemonName, Hosts};
 use crate::service::notify::Notifier;
 use crate::service::paths::{Paths, Scope as Reach, UserFolders};
 use crate::service::startup::{InStep, StartError, Step, take_pid_file};
+use crate::tools;
 
 use attend::{Attendance, Attending};
 
@@ -64,6 +65,9 @@ pub fn run(argv: Vec<OsString>) -> ExitCode {
             version(LIBVIRT_VERSION)
         );
         return ExitCode::SUCCESS;
+    }
+    if let Some(status) = tools::run(&options, &program) {
+        return status;
     }
     let waiting = match options.daemon {
         false => None,
@@ -391,6 +395,15 @@ impl Daemon {
 
     /// What clients are held against, as the configuration has it now.
     fn security(&self, with_tls: bool) -> Result<Security> {
+        let mut config = self.config.clone();
+        if let Some(root) = &self.options.root {
+            // The machine's own users are not ours.
+            let usual = default_password_file(&self.role);
+            let ours = root.join(usual.strip_prefix("/").unwrap_or(&usual));
+            config
+                .sasl_password_file
+                .get_or_insert_with(|| ours.display().to_string());
+        }
         let tls = match with_tls {
             true => {
                 let files = TlsFiles::locate(&self.config, &self.role);
@@ -399,11 +412,7 @@ impl Daemon {
             false => None,
         };
         Ok(Security {
-            auth: Arc::new(AuthServices::new(
-                &self.config,
-                &self.role,
-                Arc::clone(&self.polkit),
-            )),
+            auth: Arc::new(AuthServices::new(&config, &self.role, Arc::clone(&self.polkit))),
             tls,
             access: Arc::clone(&self.access),
             audit: Arc::clone(&self.audit),

@@ -17,3 +17,4 @@ pub mod options;
 pub mod pattern;
 pub mod server;
 pub mod service;
+pub mod tools;

@@ -42,6 +42,18 @@ pub struct Options {
     /// Answer numbers for Prometheus on a Unix socket in this file
     #[arg(long, value_name = "FILE")]
     pub metrics: Option<PathBuf>,
+    /// Print a configuration file with every setting, its explanation and its default
+    #[arg(long, conflicts_with_all = ["set_password", "delete_password", "check_policy"])]
+    pub print_config: bool,
+    /// Give a SASL user a new password, read from the terminal or the first line of the input
+    #[arg(long, value_name = "USER", conflicts_with_all = ["delete_password", "check_policy"])]
+    pub set_password: Option<String>,
+    /// Take a SASL user out
+    #[arg(long, value_name = "USER", conflicts_with = "check_policy")]
+    pub delete_password: Option<String>,
+    /// Say whether a policy file can be used
+    #[arg(long, value_name = "FILE")]
+    pub check_policy: Option<PathBuf>,
     /// Show the version
     #[arg(short = 'V', long)]
     pub version: bool,

@@ -192,6 +192,16 @@ impl Policy {
         })
     }
 
+    /// How many rules it has.
+    pub fn len(&self) -> usize {
+        self.rules.len()
+    }
+
+    /// Whether it has no rule: nobody may do anything.
+    pub fn is_empty(&self) -> bool {
+        self.rules.is_empty()
+    }
+
     /// Whether the client holds the permission on some object at all.
     pub fn holds_any(&self, identity: &Identity, object: ObjectKind, permission: &str) -> bool {
         self.applying(identity, object, permission).next().is_some()
