@@ -1,6 +1,7 @@
 //! `<capabilities>`: what a host is and which guests a driver can run on it.
 //!
-//! A driver fills [`Capabilities`] in and answers with [`Capabilities::to_xml`]. Nothing here looks at a host.
+//! A driver fills [`Capabilities`] in and answers with [`Capabilities::to_xml`]; [`Capabilities::parse`] reads such an
+//! answer. Nothing here looks at a host.
 
 use virt_util::bitmap::Bitmap;
 use virt_util::uuid::Uuid;
@@ -9,6 +10,7 @@ use virt_util::xml::{Writer, XmlElement as _, XmlFlags};
 use crate::cpu::HostCpu;
 
 mod host;
+mod read;
 
 pub use host::{
     Associativity, Cache, CacheControl, CacheKind, CacheMonitor, Interconnect, InterconnectKind,

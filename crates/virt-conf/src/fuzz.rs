@@ -1,7 +1,9 @@
 //! Entry points for fuzzing, one per parser of outside bytes: plain functions that must return, whatever they get.
 
+mod hosts;
 mod networks;
 
+pub use hosts::{fuzz_capabilities_xml, fuzz_cpu_xml, fuzz_domain_capabilities_xml, fuzz_schema};
 pub use networks::{
     fuzz_interface_xml, fuzz_leases, fuzz_network_port_xml, fuzz_network_update, fuzz_network_xml,
     fuzz_nwfilter_binding_xml, fuzz_nwfilter_xml,
@@ -26,6 +28,9 @@ pub const TARGETS: &[Target] = &[
     ("backup_xml", fuzz_backup_xml),
     ("vbox_machine", fuzz_vbox_machine),
     ("bhyve_args", fuzz_bhyve_args),
+    ("capabilities_xml", fuzz_capabilities_xml),
+    ("cpu_xml", fuzz_cpu_xml),
+    ("domain_capabilities_xml", fuzz_domain_capabilities_xml),
     ("interface_xml", fuzz_interface_xml),
     ("leases", fuzz_leases),
     ("lxc_native", fuzz_lxc_native),
@@ -35,6 +40,7 @@ pub const TARGETS: &[Target] = &[
     ("node_device_xml", fuzz_node_device_xml),
     ("nwfilter_binding_xml", fuzz_nwfilter_binding_xml),
     ("nwfilter_xml", fuzz_nwfilter_xml),
+    ("schema", fuzz_schema),
     ("secret_xml", fuzz_secret_xml),
     ("storage_pool_xml", fuzz_storage_pool_xml),
     ("storage_volume_xml", fuzz_storage_volume_xml),

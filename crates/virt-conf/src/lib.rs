@@ -13,13 +13,14 @@
 //! | [`cpu`], [`numa`], [`sysinfo`], [`netdev`] | parts that several documents share |
 //! | [`data`] | JSON and YAML in and out of each document |
 //! | [`mod@diff`] | what changed between two documents |
-//! | [`capabilities`] | what a host offers |
+//! | [`capabilities`], [`domain_capabilities`] | what a host offers, and what guests on it can have |
 //! | [`cpu_models`] | what the names of CPU models and features mean: a catalogue, and arithmetic |
 //! | [`storage_pool`], [`storage_volume`] | storage pools with their capabilities, and their volumes |
 //! | [`node_device`] | devices of the host |
 //! | [`secret`] | what is known of a secret |
 //! | [`values`], [`scaled`] | CPU sets, MAC addresses, sizes with units |
 //! | [`vmx`], [`xen`], [`lxc_native`], [`bhyve_args`], [`openvz`] | native formats of hypervisors |
+//! | [`schema`], [`forms`] | which documents the schemas allow |
 //! | [`registry`] | the kit: index, definitions, files, jobs, events |
 //!
 //! A declaration derives [`virt_util::xml::Xml`]; see there for its language. Reading is pure: no host, driver or file is
@@ -38,6 +39,7 @@ pub mod cpu_models;
 pub mod data;
 pub mod diff;
 pub mod domain;
+pub mod domain_capabilities;
 pub mod forms;
 #[doc(hidden)]
 pub mod fuzz;

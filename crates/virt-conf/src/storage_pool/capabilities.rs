@@ -1,6 +1,7 @@
 //! `<storagepoolCapabilities>`: which types of pool a storage driver can run, and their formats.
 
-use virt_util::xml::{self, Xml, XmlFlags};
+use virt_util::Result;
+use virt_util::xml::{self, DocOptions, Xml, XmlFlags};
 
 use super::PoolType;
 
@@ -89,6 +90,14 @@ impl PoolCapabilities {
         Self {
             pools: pools.collect(),
         }
+    }
+
+    /// Reads a document; errors say `name`.
+    ///
+    /// # Errors
+    /// `XML_DETAIL` for a document that is not well formed, `XML_ERROR` for missing parts and wrong values.
+    pub fn parse(source: &str, name: &str) -> Result<Self> {
+        xml::from_str(source, XmlFlags::empty(), &DocOptions::named(name))
     }
 
     /// The document.

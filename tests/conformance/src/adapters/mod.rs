@@ -53,6 +53,11 @@ pub type Adapter = fn(&Case, &Corpus) -> Outcome;
 /// Area, kind, adapter.
 const ADAPTERS: &[(&str, &str, Adapter)] = &[
     ("capabilities-xml", "host-caps", capabilities_xml::host_caps),
+    (
+        "capabilities-xml",
+        "schema-valid",
+        schema_validation::capabilities,
+    ),
     ("cpu-models", "baseline", cpu_models::baseline),
     ("cpu-models", "compare", cpu_models::compare),
     ("cpu-models", "cpuid-baseline", cpu_models::cpuid_baseline),
