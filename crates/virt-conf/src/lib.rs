@@ -30,6 +30,7 @@
 #[macro_use]
 mod macros;
 
+mod annotations;
 pub mod backup;
 pub mod bhyve_args;
 pub mod capabilities;

@@ -27,6 +27,7 @@ pub mod filters;
 mod guest_filter;
 mod impact;
 mod index;
+mod interfaces;
 pub mod job;
 mod kind;
 pub mod networks;

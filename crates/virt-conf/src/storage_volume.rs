@@ -350,6 +350,11 @@ impl Volume {
         }
     }
 
+    /// Bytes that are set aside at once.
+    pub fn allocated(&self) -> u64 {
+        self.allocation.unwrap_or(self.capacity)
+    }
+
     /// The definition as libvirt writes it.
     pub fn format(&self) -> String {
         xml::to_string(self, XmlFlags::SECURE)

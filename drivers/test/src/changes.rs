@@ -28,7 +28,8 @@ fn claimed(definition: &GuestDefinition) -> Domain {
     }
 }
 
-fn asker(cx: &CallContext<'_>, api: &'static str) -> Asker {
+/// Who asks for a lane.
+pub(crate) fn asker(cx: &CallContext<'_>, api: &'static str) -> Asker {
     Asker {
         api,
         deadline: cx.deadline(),

@@ -3,11 +3,16 @@
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use virt_api::access::{Authorized, Domain, Found, Resolved, Resolver, Unchecked};
+use virt_api::access::{
+    Authorized, Domain, Found, Interface, Network, NodeDevice, Resolved, Resolver, StoragePool, StorageVol,
+    Unchecked,
+};
 use virt_api::call::CallContext;
 use virt_api::driver::{DriverConnection, OpenContext};
 use virt_api::protocol::remote::*;
-use virt_api::protocol::traits::HypervisorDriver;
+use virt_api::protocol::traits::{
+    HypervisorDriver, InterfaceDriver, NetworkDriver, NodeDeviceDriver, StorageDriver,
+};
 use virt_conf::cpu::CpuDocument;
 use virt_conf::cpu_models;
 use virt_conf::registry::job::JobGuard;
@@ -32,6 +37,7 @@ use crate::domain::{self, Guest, GuestId};
 use crate::error;
 use crate::life;
 use crate::world::World;
+use crate::{devices, interfaces, networks, pools};
 
 /// The version the simulated hypervisor claims: 0.0.2.
 const HYPERVISOR_VERSION: u64 = 2;
@@ -53,6 +59,11 @@ impl TestConnection {
             world,
             uri: cx.uri().to_owned(),
         }
+    }
+
+    /// The host.
+    pub(crate) fn world(&self) -> &World {
+        &self.world
     }
 
     /// Does `change` with the guest's lane held, and tells what happened when it is let go.
@@ -116,6 +127,22 @@ impl DriverConnection for TestConnection {
         Some(self)
     }
 
+    fn network(&self) -> Option<&dyn NetworkDriver> {
+        Some(self)
+    }
+
+    fn interface(&self) -> Option<&dyn InterfaceDriver> {
+        Some(self)
+    }
+
+    fn storage(&self) -> Option<&dyn StorageDriver> {
+        Some(self)
+    }
+
+    fn node_device(&self) -> Option<&dyn NodeDeviceDriver> {
+        Some(self)
+    }
+
     fn resolver(&self) -> Option<&dyn Resolver> {
         Some(self)
     }
@@ -126,10 +153,30 @@ impl Resolver for TestConnection {
         let guest = self.world.guests().find_uuid(&key.uuid, Some(&key.name))?;
         Ok(Found::new(domain::attributes(&guest), guest))
     }
+
+    fn network(&self, key: &Network) -> Result<Found<Network>> {
+        networks::resolve(&self.world, key)
+    }
+
+    fn interface(&self, key: &Interface) -> Result<Found<Interface>> {
+        interfaces::resolve(&self.world, key)
+    }
+
+    fn storage_pool(&self, key: &StoragePool) -> Result<Found<StoragePool>> {
+        pools::resolve(&self.world, key)
+    }
+
+    fn storage_vol(&self, key: &StorageVol) -> Result<Found<StorageVol>> {
+        pools::resolve_volume(&self.world, key)
+    }
+
+    fn node_device(&self, key: &NodeDevice) -> Result<Found<NodeDevice>> {
+        devices::resolve(&self.world, key)
+    }
 }
 
 /// Refuses flags that a call does not know.
-fn check_flags(call: &str, flags: u32, allowed: u32) -> Result<()> {
+pub(crate) fn check_flags(call: &str, flags: u32, allowed: u32) -> Result<()> {
     virt_util::types::check_flags(call, flags, allowed).map_err(|error| error.in_domain(ErrorDomain::TEST))
 }
 

@@ -11,7 +11,9 @@
 //! | [`definition`] | a domain's document, complete |
 //! | [`domain`] | a guest in the registry: its state, its events |
 //! | [`life`], [`changes`] | what happens to guests, what is done to definitions |
-//! | [`connection`] | the procedures |
+//! | [`connection`] | the procedures of the host and its guests |
+//! | [`networks`], [`interfaces`], [`pools`], [`devices`] | what else the host has, each with its procedures |
+//! | [`shared`] | what these four share |
 //!
 //! Start at [`TestDriver`].
 #![forbid(unsafe_code)]
@@ -28,9 +30,14 @@ pub mod capabilities;
 pub mod changes;
 pub mod connection;
 pub mod definition;
+pub mod devices;
 pub mod domain;
+pub mod interfaces;
 pub mod life;
+pub mod networks;
 pub mod node;
+pub mod pools;
+pub mod shared;
 pub mod world;
 
 use connection::TestConnection;

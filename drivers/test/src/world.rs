@@ -1,20 +1,31 @@
 //! One simulated host.
 
+use std::cell::RefCell;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI32, Ordering};
 
 use virt_api::events::EventHub;
-use virt_conf::registry::{Life, Registry, Snapshot};
+use virt_conf::interface::HostInterface;
+use virt_conf::network::Network;
+use virt_conf::node_device::NodeDevice;
+use virt_conf::registry::{Kind, Life, Object, Registry, Snapshot};
+use virt_conf::storage_pool::StoragePool;
+use virt_conf::storage_volume::{CapacityRule, Volume};
 use virt_util::types::DomainState;
-use virt_util::xml::{Doc, DocOptions, Element};
+use virt_util::xml::{Doc, DocOptions, Element, XmlFlags};
 use virt_util::{ErrorCode, ErrorDomain, Result};
 
 use crate::auth::User;
 use crate::definition::{GuestDefinition, InitialState};
+use crate::devices::{self, Devices};
 use crate::domain::{Guest, GuestId, GuestKind, GuestState};
 use crate::error;
+use crate::interfaces::Interfaces;
+use crate::networks::{self, Networks};
 use crate::node::{Cell, DEFAULT_CELLS, NodeInfo};
+use crate::pools::{self, Pools};
+use crate::shared::Happened;
 
 /// The largest host file.
 const FILE_MAX: u64 = 64 * 1024 * 1024;
@@ -26,6 +37,10 @@ pub struct World {
     cells: Vec<Cell>,
     users: Vec<User>,
     guests: Registry<GuestKind>,
+    networks: Networks,
+    interfaces: Interfaces,
+    pools: Pools,
+    devices: Devices,
     next_id: AtomicI32,
     events: EventHub,
 }
@@ -60,21 +75,48 @@ impl World {
             cells,
             users: users(node)?,
             guests: Registry::new(),
+            networks: Networks::new(),
+            interfaces: Interfaces::default(),
+            pools: Pools::new(),
+            devices: Devices::new(),
             next_id: AtomicI32::new(1),
             events: EventHub::new(),
         };
-        for element in node.children_named("domain") {
-            match element.attr("file") {
-                None => world.add_guest(element)?,
-                Some(file) => {
-                    let path = folder.unwrap_or(Path::new("")).join(&*file);
-                    let text = read_file(&path)?;
-                    let name = path.display().to_string();
-                    world.add_guest(Doc::parse_with(&text, &options(&name))?.root())?;
-                }
-            }
-        }
+        let each = |kind: &str, take: &dyn Fn(Element<'_>) -> Result<()>| -> Result<()> {
+            node.children_named(kind)
+                .try_for_each(|element| with_file(element, folder, take))
+        };
+        each("domain", &|element| world.add_guest(element))?;
+        each("network", &|element| {
+            networks::adopt(
+                &world.networks,
+                Network::from_element(element, XmlFlags::INACTIVE)?,
+            )
+        })?;
+        each("interface", &|element| {
+            world.interfaces.adopt(HostInterface::from_element(element)?)
+        })?;
+        each("pool", &|element| world.add_pool(element, folder))?;
+        each("device", &|element| {
+            let device = NodeDevice::parse(element.outer_source(), element.doc().name())?;
+            devices::adopt(&world.devices, device)
+        })?;
         Ok(Arc::new(world))
+    }
+
+    /// Takes a pool in, with the volumes inside.
+    fn add_pool(&self, element: Element<'_>, folder: Option<&Path>) -> Result<()> {
+        let name = element.doc().name();
+        let pool = StoragePool::parse(element.outer_source(), name)?;
+        let volumes = RefCell::new(Vec::new());
+        for volume in element.children_named("volume") {
+            with_file(volume, folder, &|volume| {
+                let parsed = Volume::parse(volume.outer_source(), pool.kind, CapacityRule::Required, name)?;
+                volumes.borrow_mut().push(parsed);
+                Ok(())
+            })?;
+        }
+        pools::adopt(&self.pools, pool, volumes.into_inner())
     }
 
     fn add_guest(&self, element: Element<'_>) -> Result<()> {
@@ -129,6 +171,26 @@ impl World {
         &self.guests
     }
 
+    /// The networks.
+    pub fn networks(&self) -> &Networks {
+        &self.networks
+    }
+
+    /// The interfaces of the host.
+    pub fn interfaces(&self) -> &Interfaces {
+        &self.interfaces
+    }
+
+    /// The storage pools.
+    pub fn pools(&self) -> &Pools {
+        &self.pools
+    }
+
+    /// The devices of the host.
+    pub fn devices(&self) -> &Devices {
+        &self.devices
+    }
+
     /// Who is told what happens.
     pub fn events(&self) -> &EventHub {
         &self.events
@@ -137,6 +199,17 @@ impl World {
     /// The id of the next guest to run.
     pub fn new_id(&self) -> GuestId {
         GuestId(self.next_id.fetch_add(1, Ordering::Relaxed))
+    }
+
+    /// Tells what has been noted of a network, a pool or a device; call it with its lane let go.
+    pub fn tell_of<K: Kind<Event = Happened>>(&self, object: &Object<K>) -> Result<()> {
+        let mut result = Ok(());
+        object.events().tell(|_, event| {
+            if let Err(error) = self.events.emit(&event) {
+                result = Err(error);
+            }
+        });
+        result
     }
 
     /// Tells what has been noted of a guest; call it with its lane let go.
@@ -149,6 +222,21 @@ impl World {
         });
         result
     }
+}
+
+/// Hands an element on, or the root of the file that it names.
+fn with_file(
+    element: Element<'_>,
+    folder: Option<&Path>,
+    take: &dyn Fn(Element<'_>) -> Result<()>,
+) -> Result<()> {
+    let Some(file) = element.attr("file") else {
+        return take(element);
+    };
+    let path = folder.unwrap_or(Path::new("")).join(&*file);
+    let text = read_file(&path)?;
+    let name = path.display().to_string();
+    take(Doc::parse_with(&text, &options(&name))?.root())
 }
 
 fn options(name: &str) -> DocOptions<'_> {
@@ -226,6 +314,30 @@ mod tests {
         assert_eq!(b.life.current().memory(), 8192);
         assert_eq!(world.users().len(), 1);
         assert!(world.cells().is_empty());
+    }
+
+    #[test]
+    fn a_file_describes_all_of_a_host() {
+        let folder = tempfile::tempdir().unwrap();
+        let volume =
+            "<volume><name>w</name><capacity>4096</capacity><target><path>/w</path></target></volume>";
+        std::fs::write(folder.path().join("w.xml"), volume).unwrap();
+        let host = "<node><network><name>n</name></network><interface type='ethernet' name='e0'/>\
+            <pool type='dir'><name>p</name><target><path>/p</path></target>\
+            <volume><name>v</name><capacity unit='KiB'>1</capacity></volume><volume file='w.xml'/></pool>\
+            <device><name>d</name><capability type='ap_matrix'/></device></node>";
+        let path = folder.path().join("host.xml");
+        std::fs::write(&path, host).unwrap();
+        let world = World::from_file(&path).unwrap();
+        assert!(world.networks().find_name("n").unwrap().snapshot().is_active());
+        assert!(world.interfaces().now().find_name("e0").is_ok());
+        assert!(world.devices().find_name("d").is_ok());
+        let pool = world.pools().find_name("p").unwrap().snapshot();
+        assert_eq!(pool.state.allocation, 1024 + 4096);
+        assert_eq!(pool.state.volumes.by_path("/p/v").unwrap().name, "v");
+        assert_eq!(pool.state.volumes.by_key("/w").unwrap().name, "w");
+        std::fs::write(&path, host.replace("'ap_matrix'", "'odd'")).unwrap();
+        assert!(World::from_file(&path).is_err());
     }
 
     #[test]

@@ -1,29 +1,20 @@
 //! Title, description and what applications keep in `<metadata>`, read and written alone.
 
 use virt_util::types::DomainMetadataType;
-use virt_util::xml::{DocOptions, RawElement};
-use virt_util::{ErrorCode, Result, VirtError};
+use virt_util::{ErrorCode, Result};
 
 use super::Domain;
+use crate::annotations;
 
 impl Domain {
     /// One piece of metadata; `uri` is the namespace of an element. `VIR_ERR_NO_DOMAIN_METADATA` if it is not there.
     pub fn metadata_piece(&self, kind: DomainMetadataType, uri: Option<&str>) -> Result<String> {
-        let piece = match kind {
-            DomainMetadataType::DESCRIPTION => self.description.clone(),
-            DomainMetadataType::TITLE => self.title.clone(),
-            DomainMetadataType::ELEMENT => {
-                let uri = uri.unwrap_or_default();
-                self.metadata.as_ref().and_then(|metadata| metadata.extract(uri))
-            }
-            other => return Err(unknown(other)),
-        };
-        piece.ok_or_else(|| {
-            VirtError::new(
-                ErrorCode::NO_DOMAIN_METADATA,
-                "Requested metadata element is not present",
-            )
-        })
+        annotations::piece(
+            (&self.title, &self.description, &self.metadata),
+            kind,
+            uri,
+            ErrorCode::NO_DOMAIN_METADATA,
+        )
     }
 
     /// Changes one piece of metadata, or removes it. An element gets the namespace `uri` under the prefix `key`.
@@ -34,41 +25,14 @@ impl Domain {
         key: Option<&str>,
         uri: Option<&str>,
     ) -> Result<()> {
-        let words = || text.filter(|text| !text.is_empty()).map(str::to_owned);
-        match kind {
-            DomainMetadataType::DESCRIPTION => self.description = words(),
-            DomainMetadataType::TITLE => self.title = words(),
-            DomainMetadataType::ELEMENT => {
-                let uri = uri.unwrap_or_default();
-                match text {
-                    None => {
-                        if let Some(metadata) = &mut self.metadata {
-                            metadata.remove(uri);
-                        }
-                    }
-                    Some(text) => {
-                        let element = RawElement::parse(text, &DocOptions::named("(metadata_xml)"))?;
-                        self.metadata
-                            .get_or_insert_with(|| Box::new(RawElement::new("metadata")))
-                            .replace(uri, key.unwrap_or_default(), element)?;
-                    }
-                }
-                if self
-                    .metadata
-                    .as_ref()
-                    .is_some_and(|metadata| metadata.elements().next().is_none())
-                {
-                    self.metadata = None;
-                }
-            }
-            other => return Err(unknown(other)),
-        }
-        Ok(())
+        annotations::set_piece(
+            (&mut self.title, &mut self.description, &mut self.metadata),
+            kind,
+            text,
+            key,
+            uri,
+        )
     }
-}
-
-fn unknown(kind: DomainMetadataType) -> VirtError {
-    VirtError::invalid_arg(format_args!("unknown metadata type '{}'", kind.0))
 }
 
 #[cfg(test)]

@@ -13,6 +13,7 @@
 //! A definition is read ([`Network::parse`], which also fills in what is implied and refuses contradictions), gets what has
 //! to be made up ([`Network::complete`]), and is written ([`Network::format`]).
 
+mod annotations;
 pub mod dns;
 pub mod forward;
 pub mod ip;
@@ -72,7 +73,7 @@ pub struct Network {
     pub description: Option<String>,
     /// What applications keep here.
     #[xml("metadata", with = metadata)]
-    pub metadata: Option<RawElement>,
+    pub metadata: Option<Box<RawElement>>,
     /// How packets leave; none: they do not.
     #[xml("forward")]
     pub forward: Option<Forward>,
@@ -321,7 +322,7 @@ impl Network {
                 "network title can't contain newlines",
             ))?;
         }
-        let void = |metadata: &RawElement| metadata.elements().next().is_none();
+        let void = |metadata: &Box<RawElement>| metadata.elements().next().is_none();
         if self.metadata.as_ref().is_some_and(void) {
             self.metadata = None;
         }

@@ -248,6 +248,30 @@ impl NodeDevice {
         }
     }
 
+    /// What lists of devices can be filtered by: the names of its capabilities, each followed by those that go with it.
+    pub fn capability_names(&self) -> Vec<&'static str> {
+        let mut names = Vec::new();
+        for capability in &self.capabilities {
+            names.push(capability.xml_tag());
+            let mut further = |name, there: bool| names.extend(there.then_some(name));
+            match capability {
+                Capability::ScsiHost(host) => {
+                    further("fc_host", host.kinds.fibre_channel.is_some());
+                    further("vports", host.kinds.virtual_ports.is_some());
+                }
+                Capability::Pci(device) => {
+                    further("mdev_types", !device.mdev_types.is_empty());
+                    further("vpd", device.vital_product_data.is_some());
+                }
+                Capability::Css(device) => further("mdev_types", !device.mdev_types.is_empty()),
+                Capability::ApMatrix(device) => further("mdev_types", !device.mdev_types.is_empty()),
+                Capability::Ccw(device) => further("ccwgroup_member", device.group.is_some()),
+                _ => {}
+            }
+        }
+        names
+    }
+
     /// The name of the device that it is plugged into.
     pub fn parent_name(&self) -> Option<&str> {
         self.parent.as_ref()?.name.as_deref()
