@@ -12,7 +12,7 @@
 //! os:
 //!   kind: {os: hvm}
 //! ", XmlFlags::INACTIVE, "web.yaml")?;
-//! assert_eq!(domain.memory.total, 2 << 20);
+//! assert_eq!(domain.memory.size, 2 << 20);
 //!
 //! let json = data::to_json(&domain, XmlFlags::empty())?;
 //! assert!(json.contains("\"name\": \"web\""));

@@ -31,6 +31,7 @@ pub const TARGETS: &[Target] = &[
     ("capabilities_xml", fuzz_capabilities_xml),
     ("cpu_xml", fuzz_cpu_xml),
     ("domain_capabilities_xml", fuzz_domain_capabilities_xml),
+    ("data", fuzz_data),
     ("interface_xml", fuzz_interface_xml),
     ("leases", fuzz_leases),
     ("lxc_native", fuzz_lxc_native),
@@ -122,6 +123,31 @@ pub fn fuzz_vmx(data: &[u8]) {
 /// `xl.cfg` of Xen. What can be written can be read.
 pub fn fuzz_xen_xl(data: &[u8]) {
     xen(crate::xen::XenFormat::Xl, data);
+}
+
+/// JSON and YAML of every kind of document. What is read is written, and read again as the same.
+pub fn fuzz_data(data: &[u8]) {
+    use crate::data::{FORMATS, Notation, from_xml, to_xml};
+    let Ok(text) = std::str::from_utf8(data) else {
+        return;
+    };
+    for notation in [Notation::Json, Notation::Yaml] {
+        if notation.read(text, &DocOptions::default()).is_err() {
+            continue;
+        }
+        for format in FORMATS {
+            let Ok(xml) = to_xml(text, notation, format.root, XmlFlags::SECURE, "fuzz") else {
+                continue;
+            };
+            let again = Doc::parse(&xml).and_then(|doc| (format.rewrite)(&doc, XmlFlags::SECURE));
+            if again.as_ref() != Ok(&xml) {
+                continue;
+            }
+            let round = from_xml(&xml, notation, XmlFlags::SECURE, "fuzz")
+                .and_then(|text| to_xml(&text, notation, format.root, XmlFlags::SECURE, "fuzz"));
+            assert_eq!(round.as_ref(), Ok(&xml));
+        }
+    }
 }
 
 /// Files of Xen's older tool. What can be written can be read.

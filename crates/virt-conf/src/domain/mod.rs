@@ -496,14 +496,14 @@ impl Domain {
     pub fn parse_all(doc: &Doc<'_>, flags: XmlFlags) -> std::result::Result<Self, Vec<VirtError>> {
         let mut cx = Reader::collecting(flags);
         let result = Self::from_child_with(doc.root(), &mut cx);
-        let mut errors = cx.take_errors();
-        match result {
-            Ok(domain) if errors.is_empty() => Ok(domain),
-            Ok(_) => Err(errors),
-            Err(error) => {
-                errors.push(error);
-                Err(errors)
-            }
+        let (domain, last) = match result {
+            Ok(domain) => (Some(domain), None),
+            Err(error) => (None, Some(error)),
+        };
+        let errors = cx.take_errors_and(last);
+        match domain {
+            Some(domain) if errors.is_empty() => Ok(domain),
+            _ => Err(errors),
         }
     }
 

@@ -162,7 +162,7 @@ impl Field {
             }),
             (Shape::Plain, Some(None)) => quote!(#optional.unwrap_or_default()),
             (Shape::Plain, None) => {
-                quote!({ let value = #optional; #rt::read::required(#element, #at, value)? })
+                quote!({ let value = #optional; #rt::read::required_in(cx, #element, #at, value)? })
             }
             (_, Some(Some(expr))) => quote!(#optional.or_else(|| #expr)),
             _ => optional,

@@ -343,7 +343,8 @@ pub trait XmlElement: Sized {
 
 impl<T: XmlValue> XmlElement for T {
     fn read(element: Element<'_>, cx: &mut Reader) -> Result<Self> {
-        read::text(element, cx, T::parse_value).and_then(|value| read::required(element, At::Text, value))
+        let value = read::text(element, cx, T::parse_value)?;
+        read::required_in(cx, element, At::Text, value)
     }
 
     fn write_attributes(&self, _w: &mut Writer) {}

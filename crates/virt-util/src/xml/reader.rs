@@ -79,12 +79,26 @@ impl Reader {
     #[cold]
     pub fn fail(&mut self, error: VirtError) -> Result<()> {
         match &mut self.collected {
+            Some(_) if is_told(&error) => Ok(()),
             Some(errors) if errors.len() < MAX_COLLECTED => {
                 errors.push(error);
                 Ok(())
             }
             _ => Err(error),
         }
+    }
+
+    /// Fails with `error` like [`Reader::fail`] where a part could not be read; it then counts as absent.
+    #[cold]
+    fn leave_out<T>(&mut self, error: VirtError) -> Result<Option<T>> {
+        self.fail(error).map(|()| None)
+    }
+
+    /// The errors that were put aside, and the one that ended reading.
+    pub fn take_errors_and(&mut self, last: Option<VirtError>) -> Vec<VirtError> {
+        let mut errors = self.take_errors();
+        errors.extend(last.filter(|error| !is_told(error) || errors.is_empty()));
+        errors
     }
 
     /// The errors that were put aside.
@@ -205,6 +219,16 @@ pub fn missing(element: Element<'_>, at: At<'_>) -> VirtError {
     error_at(element, At::Text, missing_text(at))
 }
 
+/// The error for a part that must be there and whose own error was put aside.
+#[cold]
+fn told() -> VirtError {
+    VirtError::new(ErrorCode::OK, "an error that was told already")
+}
+
+fn is_told(error: &VirtError) -> bool {
+    error.code() == ErrorCode::OK
+}
+
 fn missing_text(at: At<'_>) -> String {
     match at {
         At::Attribute(name) => format!("missing required attribute '{name}'"),
@@ -237,6 +261,14 @@ pub mod read {
                 cx.fail(invalid_value(element, at, text, &error))?;
                 Ok(None)
             }
+        }
+    }
+
+    /// Reads a child. One that cannot be read is left out where errors are put aside.
+    fn one<T>(child: Element<'_>, cx: &mut Reader, read: ReadFn<T>) -> Result<Option<T>> {
+        match read(child, cx) {
+            Ok(value) => Ok(Some(value)),
+            Err(error) => cx.leave_out(error),
         }
     }
 
@@ -295,7 +327,7 @@ pub mod read {
         name: &'static str,
     ) -> Result<Option<T>> {
         match element.child(name) {
-            Some(child) if !T::counts_as_absent(child) => T::read(child, cx).map(Some),
+            Some(child) if !T::counts_as_absent(child) => one(child, cx, T::read),
             _ => Ok(None),
         }
     }
@@ -311,7 +343,7 @@ pub mod read {
         name: &'static str,
     ) -> Result<Option<T>> {
         match element.child_in(uri, name) {
-            Some(child) if !T::counts_as_absent(child) => T::read(child, cx).map(Some),
+            Some(child) if !T::counts_as_absent(child) => one(child, cx, T::read),
             _ => Ok(None),
         }
     }
@@ -326,7 +358,10 @@ pub mod read {
         name: &'static str,
         read: ReadFn<T>,
     ) -> Result<Option<T>> {
-        element.child(name).map(|child| read(child, cx)).transpose()
+        match element.child(name) {
+            Some(child) => one(child, cx, read),
+            None => Ok(None),
+        }
     }
 
     /// All children of a name.
@@ -354,7 +389,7 @@ pub mod read {
         element
             .children()
             .filter(|child| child.is_in(uri, name))
-            .map(|child| T::read(child, cx))
+            .filter_map(|child| one(child, cx, T::read).transpose())
             .collect()
     }
 
@@ -371,7 +406,10 @@ pub mod read {
         // Declared types may be large: they are moved once, into their place.
         let mut values = Vec::with_capacity(element.children_named(name).count());
         for child in element.children_named(name) {
-            values.push(read(child, cx)?);
+            match read(child, cx) {
+                Ok(value) => values.push(value),
+                Err(error) => cx.fail(error)?,
+            }
         }
         Ok(values)
     }
@@ -384,7 +422,7 @@ pub mod read {
         element
             .children()
             .filter(|child| T::knows_name(*child))
-            .map(|child| T::read(child, cx))
+            .filter_map(|child| one(child, cx, T::read).transpose())
             .collect()
     }
 
@@ -418,6 +456,32 @@ pub mod read {
     /// `XML_ERROR` naming what is missing.
     pub fn required<T>(element: Element<'_>, at: At<'_>, value: Option<T>) -> Result<T> {
         value.ok_or_else(|| missing(element, at))
+    }
+
+    /// [`required`], in derived code: of a part that is there and wrong nothing more is told.
+    ///
+    /// # Errors
+    /// As [`required`].
+    #[doc(hidden)]
+    pub fn required_in<T>(cx: &Reader, element: Element<'_>, at: At<'_>, value: Option<T>) -> Result<T> {
+        match value {
+            Some(value) => Ok(value),
+            None if cx.collected.is_some() && is_said(element, at) => Err(told()),
+            None => Err(missing(element, at)),
+        }
+    }
+
+    #[cold]
+    fn is_said(element: Element<'_>, at: At<'_>) -> bool {
+        match at {
+            At::Attribute(name) => element.attr(name).is_some_and(|text| !text.is_empty()),
+            At::Text => !element.text().is_empty(),
+            At::Child(name) => element.child(name).is_some_and(|child| {
+                !child.text().is_empty()
+                    || child.children().next().is_some()
+                    || child.attributes().next().is_some()
+            }),
+        }
     }
 
     /// The tag of a union. `None`: absent.
