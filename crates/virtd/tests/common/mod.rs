@@ -47,8 +47,22 @@ impl Daemon {
         auth: Auth,
         read_only: bool,
     ) -> Self {
+        Self::configured("", settings, name, driver, auth, read_only)
+    }
+
+    /// [`Daemon::with`] and a configuration.
+    pub fn configured(
+        config: &str,
+        settings: Settings,
+        name: &'static str,
+        driver: fn() -> Box<dyn Driver>,
+        auth: Auth,
+        read_only: bool,
+    ) -> Self {
         let role = Role::new("libvirtd", false);
-        let config = DaemonConfig::defaults(&role);
+        let config = DaemonConfig::parse(&role, "libvirtd.conf", config)
+            .unwrap()
+            .config;
         let host = DaemonHost::new(
             HostConfig {
                 privileged: false,
@@ -63,13 +77,15 @@ impl Daemon {
             .enable_all()
             .build()
             .unwrap();
+        let access = virtd::access::Access::new(&config, None).unwrap();
+        host.set_access(Arc::clone(&access) as Arc<dyn virtd::host::AccessCheck>);
         let security = Security {
             auth: Arc::new(AuthServices::new(
                 &config,
                 &role,
                 Polkit::at("unix:path=/nowhere"),
             )),
-            access: virtd::access::Access::new(&config, None).unwrap(),
+            access,
             audit: Arc::new(virtd::audit::Audit::open(&config).unwrap()),
             tls: None,
         };
