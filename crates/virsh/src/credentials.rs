@@ -2,7 +2,11 @@
 
 use crate::terminal::RawMode;
 use std::io::{IsTerminal, Read, Write, stdin, stdout};
+use std::time::Duration;
 use virt_api::CredentialRequest;
+use virt_util::command::{Command, Input, Sink, Spawner, SystemSpawner};
+use virt_util::error::SystemResult;
+use virt_util::time::{Cancel, Deadline, Interest, wait_fd};
 use virt_util::types::ConnectCredentialType;
 use virt_util::{ErrorCode, Result, VirtError};
 
@@ -18,6 +22,9 @@ fn one(request: &CredentialRequest) -> Result<String> {
         ConnectCredentialType::PASSPHRASE | ConnectCredentialType::NOECHOPROMPT
     );
     if kind == ConnectCredentialType::EXTERNAL {
+        if request.challenge == "polkit" {
+            start_polkit_agent()?;
+        }
         return Ok(String::new());
     }
     let cancelled = || {
@@ -42,6 +49,43 @@ fn one(request: &CredentialRequest) -> Result<String> {
         text.to_owned()
     })
 }
+
+/// How long the agent may take until it can ask.
+const AGENT_START: Duration = Duration::from_secs(10);
+
+/// Starts what asks for passwords on polkit's behalf, on this terminal and for this process. It ends with us.
+fn start_polkit_agent() -> Result<()> {
+    if !stdin().is_terminal() {
+        return Err(VirtError::new(
+            ErrorCode::AUTH_UNAVAILABLE,
+            "nobody can be asked: standard input is no terminal",
+        ));
+    }
+    let (ready, told) = std::io::pipe().or_system(|| "cannot make a pipe")?;
+    let mut agent = Command::new("pkttyagent");
+    let number = agent.pass_next_fd(told.into());
+    agent
+        .args(["--process", &std::process::id().to_string()])
+        .args(["--notify-fd", &number.to_string(), "--fallback"])
+        .env_pass_common()
+        .env_pass("TERM")
+        .stdin(Input::Inherit)
+        .stdout(Sink::Inherit)
+        .stderr(Sink::Inherit)
+        .death_signal(SIGTERM);
+    SystemSpawner.spawn(&agent, Deadline::after(AGENT_START), &Cancel::never())?;
+    // Our own copy would keep the pipe open.
+    drop(agent);
+    wait_fd(
+        &ready,
+        Interest::Readable,
+        Deadline::after(AGENT_START),
+        &Cancel::never(),
+    )?
+    .ok("polkit's agent does not say that it is ready")
+}
+
+const SIGTERM: i32 = 15;
 
 fn read_hidden() -> Option<String> {
     let _raw = RawMode::enter().ok()?;

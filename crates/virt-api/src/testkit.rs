@@ -12,6 +12,7 @@
 //! | hold a driver against the rules that all keep | [`check_driver`] |
 //! | build the workspace's plugins and load them | [`plugins`] |
 //! | have a driver at all | [`sample_driver`] |
+//! | talk with libvirt's own daemon | [`stock`] |
 //! | make arguments for any procedure | [`arguments::sample`] |
 
 pub mod arguments;
@@ -23,6 +24,7 @@ mod golden;
 mod host;
 mod need;
 mod sample;
+pub mod stock;
 
 pub use build::{PluginFolder, copy_plugin, plugins};
 pub use clock::FakeClock;

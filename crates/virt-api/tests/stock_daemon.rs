@@ -1,16 +1,12 @@
 //! Our codecs, packets and tables against stock libvirtd with its test driver: what we send is understood, what it
 //! answers is read to the last byte and within the limits, and it refuses what our tables refuse.
 //!
-//! The daemon runs as an unprivileged user in a directory of its own and ends with the test.
+//! The daemon is the test's own.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on says so")]
 
 use std::io::{Read, Write};
-use std::os::unix::fs::chown;
 use std::os::unix::net::UnixStream;
-use std::os::unix::process::CommandExt;
-use std::path::PathBuf;
-use std::process::{Child, Command, Stdio};
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
@@ -23,54 +19,22 @@ use virt_api::protocol::table::{self, Kind, Owner, Procedure, ReadOnly, Rule};
 use virt_api::rpc::error::ErrorMessage;
 use virt_api::rpc::stream::StreamPacket;
 use virt_api::rpc::{Header, MessageType, Packet, PacketReader, PacketWriter, Status, keepalive};
-use virt_api::testkit::TempRoot;
+use virt_api::testkit::stock::Stock;
 use virt_api::{ErrorCode, Result, VirtError};
 use virt_util::typed_param::{TypedParam, TypedValue};
 use virt_util::xdr::{XdrDecode, XdrEncode, XdrEncoder};
 
-/// `nobody`: stock must not touch the machine's own guests.
-const NOBODY: u32 = 65_534;
-
-struct Daemon {
-    child: Child,
-    socket: PathBuf,
-    _root: TempRoot,
-}
+struct Daemon(Stock);
 
 impl Daemon {
     fn start() -> Self {
-        let root = TempRoot::new();
-        let path = root.path();
-        let mut command = Command::new("libvirtd");
-        if nix::unistd::geteuid().is_root() {
-            chown(path, Some(NOBODY), Some(NOBODY)).unwrap();
-            command.uid(NOBODY).gid(NOBODY);
-        }
-        command
-            .env_clear()
-            .env("PATH", std::env::var_os("PATH").unwrap_or_default())
-            .env("HOME", path)
-            .env("XDG_RUNTIME_DIR", path)
-            .env("XDG_CONFIG_HOME", path.join("config"))
-            .env("XDG_CACHE_HOME", path.join("cache"))
-            .env("XDG_DATA_HOME", path.join("data"))
-            .args(["--timeout", "120"])
-            .current_dir("/")
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(Stdio::null());
-        let child = command.spawn().unwrap();
-        Self {
-            child,
-            socket: path.join("libvirt/libvirt-sock"),
-            _root: root,
-        }
+        Self(Stock::plain())
     }
 
     fn connect(&self) -> Peer {
         let until = Instant::now() + Duration::from_secs(20);
         let stream = loop {
-            match UnixStream::connect(&self.socket) {
+            match UnixStream::connect(self.0.room().socket()) {
                 Ok(stream) => break stream,
                 Err(error) if Instant::now() > until => panic!("libvirtd does not answer: {error}"),
                 Err(_) => std::thread::sleep(Duration::from_millis(20)),
@@ -93,13 +57,6 @@ impl Daemon {
         assert_eq!(client.auth_list().unwrap().types, [AuthType::NONE]);
         client.connect_open(Some("test:///default"), flags).unwrap();
         peer
-    }
-}
-
-impl Drop for Daemon {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
     }
 }
 

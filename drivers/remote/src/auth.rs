@@ -73,12 +73,20 @@ pub(crate) fn prove(remote: &RemoteClient<'_>, kind: AuthType, credentials: &Cre
     }
 }
 
-/// Has polkit decide. Where it could ask somebody and nobody is there to show the question, whoever opens the
-/// connection may start an agent that does, and it is tried again.
 fn polkit(remote: &RemoteClient<'_>, credentials: &Credentials<'_>) -> Result<()> {
-    let Err(error) = remote.auth_polkit() else {
-        return Ok(());
-    };
+    match remote.auth_polkit() {
+        Ok(_) => Ok(()),
+        Err(error) => ask_for_agent(remote, credentials, error),
+    }
+}
+
+/// Polkit said `error`. Where it could ask somebody and nobody is there to show the question, whoever opens the
+/// connection may start an agent that does, and polkit decides again.
+pub(crate) fn ask_for_agent(
+    remote: &RemoteClient<'_>,
+    credentials: &Credentials<'_>,
+    error: VirtError,
+) -> Result<()> {
     let external = ConnectCredentialType::EXTERNAL.0.unsigned_abs();
     let agent = credentials
         .source

@@ -7,9 +7,10 @@ use virt_api::call::PROGRAM_REMOTE;
 use virt_api::config::ClientConfig;
 use virt_api::driver::OpenContext;
 use virt_api::protocol::clients::{CallSettings, RemoteClient};
-use virt_api::protocol::remote::AuthType;
+use virt_api::protocol::remote::{AuthType, ConnectGetUriReply, ConnectOpenArgs, procedure};
 use virt_api::rpc::hello::{self, Promises};
 use virt_util::time::{Cancel, Deadline};
+use virt_util::xdr::{XdrDecode, XdrEncode};
 use virt_util::{ErrorCode, ErrorDomain, Result, VirtError};
 
 use crate::auth;
@@ -226,16 +227,74 @@ impl Opening<'_> {
             Err(error) => return Err(error),
         };
         let promises = self.promises(client, &greeting)?;
-        tracing::debug!("the daemon promises {promises:?}");
-        self.authenticate(client, &types)?;
-        let flags = self.cx.flags() & virt_api::driver::CONNECT_RO;
-        self.remote(client).connect_open(Some(&self.place.name), flags)?;
+        let kind = auth::choose(&types, self.place.auth.as_deref())?;
+        let opened = if promises.contains(Promises::ORDERED_OPEN) && kind != AuthType::SASL {
+            self.open_at_once(client, kind)?
+        } else {
+            self.authenticate(client, kind)?;
+            self.open_step_by_step(client)?
+        };
         self.hand_on_identity(client)?;
-        if self.place.name.is_empty() && self.place.uri.server.is_none() {
-            // The daemon chose.
-            return Ok(self.remote(client).connect_get_uri()?.uri);
+        Ok(opened.unwrap_or_else(|| self.cx.uri().to_owned()))
+    }
+
+    fn flags(&self) -> u32 {
+        self.cx.flags() & virt_api::driver::CONNECT_RO
+    }
+
+    /// Whether the daemon chooses, so that programs want to know what.
+    fn asks_uri(&self) -> bool {
+        self.place.name.is_empty() && self.place.uri.server.is_none()
+    }
+
+    /// Each step after the answer to the one before. Answers the URI that the daemon chose.
+    fn open_step_by_step(&self, client: &Client) -> Result<Option<String>> {
+        let remote = self.remote(client);
+        remote.connect_open(Some(&self.place.name), self.flags())?;
+        if !self.asks_uri() {
+            return Ok(None);
         }
-        Ok(self.cx.uri().to_owned())
+        Ok(Some(remote.connect_get_uri()?.uri))
+    }
+
+    /// Everything in one flight, for a daemon that handles it in order.
+    fn open_at_once(&self, client: &Client, kind: AuthType) -> Result<Option<String>> {
+        let send = |procedure, args: &[u8]| {
+            client.send(&Request {
+                program: PROGRAM_REMOTE,
+                version: 1,
+                procedure,
+                args,
+                fds: &[],
+                stream: false,
+            })
+        };
+        let args = ConnectOpenArgs {
+            name: Some(self.place.name.clone()),
+            flags: self.flags(),
+        };
+        let polkit = (kind == AuthType::POLKIT)
+            .then(|| send(procedure::AUTH_POLKIT, &[]))
+            .transpose()?;
+        let open = send(procedure::CONNECT_OPEN, &args.to_xdr()?)?;
+        let uri = self
+            .asks_uri()
+            .then(|| send(procedure::CONNECT_GET_URI, &[]))
+            .transpose()?;
+
+        let receive = |ticket: &Ticket| client.receive(ticket, self.deadline, &self.cancel);
+        let proved = polkit.as_ref().map(receive).transpose();
+        let opened = receive(&open);
+        let told = uri.as_ref().map(receive).transpose();
+        if let Err(error) = proved {
+            auth::ask_for_agent(&self.remote(client), &self.credentials(), error)?;
+            return self.open_step_by_step(client);
+        }
+        opened?;
+        match told? {
+            Some(answer) => Ok(Some(ConnectGetUriReply::from_xdr(&answer.payload)?.uri)),
+            None => Ok(None),
+        }
     }
 
     /// Whether the daemon is ours, and what that is worth.
@@ -249,14 +308,16 @@ impl Opening<'_> {
         }
     }
 
-    fn authenticate(&self, client: &Client, types: &[AuthType]) -> Result<()> {
-        let kind = auth::choose(types, self.place.auth.as_deref())?;
-        let credentials = auth::Credentials {
+    fn credentials(&self) -> auth::Credentials<'_> {
+        auth::Credentials {
             place: self.place,
             source: self.cx.credentials(),
             is_secure: self.place.transport.is_secure(),
-        };
-        auth::prove(&self.remote(client), kind, &credentials)
+        }
+    }
+
+    fn authenticate(&self, client: &Client, kind: AuthType) -> Result<()> {
+        auth::prove(&self.remote(client), kind, &self.credentials())
     }
 
     /// Inside a daemon a connection speaks for whoever asked the daemon.

@@ -7,14 +7,16 @@ use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
 use virt_api::call::StreamMode;
+use virt_api::client::migration;
 use virt_api::objects::{Connect, ConnectBuilder};
 use virt_api::protocol::remote::StoragePoolRef;
 use virt_api::stream_end::{StreamEnd, Transfer};
+use virt_api::testkit::stock::{self, Room, Stock};
 use virt_api::{DomainEventKind, ErrorCode, need};
 use virt_driver_remote::PluginEntry;
 use virt_tests_system::host::Host;
-use virt_tests_system::stock::{Room, Stock};
-use virt_util::types::{ConnectCloseReason, DomainEventId, DomainEventType};
+use virt_util::typed_param::TypedParams;
+use virt_util::types::{ConnectCloseReason, DomainEventId, DomainEventType, DomainMigrateFlags, DomainState};
 
 const WAIT: Duration = Duration::from_secs(20);
 
@@ -421,7 +423,7 @@ fn a_password_is_proved_and_not_sent() {
             room.path().join("passwords").display()
         ),
     );
-    let mut made = Command::new(virt_tests_system::stock::program("saslpasswd2").unwrap())
+    let mut made = Command::new(stock::program("saslpasswd2").unwrap())
         .args(["-p", "-c", "-a", "libvirt", "-f"])
         .arg(room.path().join("passwords"))
         .arg("fred")
@@ -759,4 +761,149 @@ fn the_daemon_of_a_session_is_started_once() {
     virt_tests_system::host::eventually("the daemon has ended", WAIT, || {
         !Path::new(&format!("/proc/{pid}")).exists()
     });
+}
+
+#[test]
+fn a_guest_moves_from_one_daemon_to_another() {
+    need!(root, program "libvirtd", program "qemu-system-x86_64", program "unshare", program "setpriv");
+    let configuration = |uuid: &str| format!("auth_unix_rw = \"none\"\nhost_uuid = \"{uuid}\"\n");
+    let source = Room::new().start(&configuration("00000000-1111-2222-3333-444444444444"), &[]);
+    let target = Room::new().start_as_host(
+        "elsewhere",
+        &configuration("55555555-1111-2222-3333-444444444444"),
+        &[],
+    );
+    let (here, there) = (
+        open(&source.uri("qemu:///session")),
+        open(&target.uri("qemu:///session")),
+    );
+    let xml = "<domain type='qemu'><name>mover</name><memory unit='MiB'>32</memory>\
+        <os><type arch='x86_64' machine='pc'>hvm</type></os><devices><memballoon model='none'/></devices></domain>";
+    let domain = here
+        .create_domain(xml, Default::default(), &[])
+        .expect("the guest starts");
+    let params = TypedParams::new().with("migrate_uri", "tcp://127.0.0.1");
+    let moved = migration::migrate3(&domain, &there, &params, DomainMigrateFlags::LIVE)
+        .unwrap_or_else(|error| panic!("{error}\n{}\n{}", source.log(), target.log()));
+    assert_eq!(moved.name(), "mover");
+    assert_eq!(moved.state().unwrap().0, DomainState::RUNNING);
+    let error = here.lookup_domain_by_name("mover").unwrap_err();
+    assert_eq!(error.code(), ErrorCode::NO_DOMAIN);
+    // Back, paused, and with the older arguments.
+    moved.suspend().unwrap();
+    let back = migration::migrate2(
+        &moved,
+        &here,
+        None,
+        DomainMigrateFlags::LIVE,
+        Some("back"),
+        Some("tcp://127.0.0.1"),
+        0,
+    )
+    .unwrap_or_else(|error| panic!("{error}\n{}\n{}", source.log(), target.log()));
+    assert_eq!(
+        (back.name(), back.state().unwrap().0),
+        ("back", DomainState::PAUSED)
+    );
+    // Where nobody can be reached the guest goes on here.
+    back.resume().unwrap();
+    let nowhere = TypedParams::new().with("migrate_uri", "tcp://127.0.0.1:1");
+    let error = migration::migrate3(&back, &there, &nowhere, DomainMigrateFlags::LIVE);
+    if error.is_err() {
+        assert_eq!(back.state().unwrap().0, DomainState::RUNNING);
+        assert!(there.lookup_domain_by_name("back").is_err());
+        back.destroy(Default::default()).unwrap();
+    }
+}
+
+/// Our own daemon below a folder.
+struct Ours {
+    child: std::process::Child,
+    root: tempfile::TempDir,
+}
+
+impl Ours {
+    fn start(host: &Host) -> Self {
+        let root = tempfile::Builder::new().prefix("fvo").tempdir_in("/tmp").unwrap();
+        let virsh = host.virsh();
+        let program = Path::new(virsh.get_program()).with_file_name("virtd");
+        let mut command = Command::new(program);
+        for (name, value) in virsh.get_envs() {
+            if let Some(value) = value {
+                command.env(name, value);
+            }
+        }
+        let child = command
+            .arg("--root")
+            .arg(root.path())
+            .args(["--timeout", "300"])
+            .stdin(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("the workspace was built with its programs");
+        let ours = Self { child, root };
+        virt_tests_system::host::eventually("our daemon listens", WAIT, || {
+            std::os::unix::net::UnixStream::connect(ours.socket()).is_ok()
+        });
+        ours
+    }
+
+    fn socket(&self) -> std::path::PathBuf {
+        self.root.path().join("run/libvirt/libvirt-sock")
+    }
+
+    fn uri(&self) -> String {
+        format!("test+unix:///default?socket={}", self.socket().display())
+    }
+}
+
+impl Drop for Ours {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+#[test]
+fn our_own_daemon_answers_as_libvirts_does() {
+    let host = Host::new();
+    let ours = Ours::start(&host);
+    let connection = open(&ours.uri());
+    assert_eq!(connection.hypervisor_type().unwrap(), "TEST");
+    assert_eq!(connection.uri().unwrap(), ours.uri());
+    let (tell, told) = mpsc::channel();
+    let domain = connection.lookup_domain_by_name("test").unwrap();
+    let subscription = connection
+        .on_domain_event(Some(&domain), DomainEventId::LIFECYCLE, move |event| {
+            let _ = tell.send(event.kind.clone());
+        })
+        .expect("events are known");
+    domain.suspend().unwrap();
+    let event = told.recv_timeout(WAIT).expect("an event comes");
+    assert!(matches!(
+        event,
+        DomainEventKind::Lifecycle {
+            event: DomainEventType::SUSPENDED,
+            ..
+        }
+    ));
+    drop(subscription);
+    assert_eq!(
+        connection.lookup_domain_by_name("nobody").unwrap_err().code(),
+        ErrorCode::NO_DOMAIN
+    );
+    connection.set_keepalive(1, 2).expect("keepalive is known");
+    // The daemon chooses where nobody says.
+    let probed = builder(&format!(
+        "remote+unix:///?socket={}&name=test:///default",
+        ours.socket().display()
+    ));
+    assert_eq!(probed.open().unwrap().hypervisor_type().unwrap(), "TEST");
+    let error = builder(&format!(
+        "nothing+unix:///here?socket={}",
+        ours.socket().display()
+    ))
+    .open()
+    .unwrap_err();
+    assert_eq!(error.code(), ErrorCode::NO_CONNECT, "{error}");
 }

@@ -15,6 +15,7 @@ const NOBODY: u32 = 65_534;
 const START: Duration = Duration::from_secs(30);
 
 /// A folder for a daemon, and what is to stand in it before it starts.
+#[derive(Debug)]
 pub struct Room {
     root: tempfile::TempDir,
 }
@@ -98,11 +99,29 @@ impl Room {
     /// # Panics
     /// If it does not listen in time.
     pub fn start(self, configuration: &str, options: &[&str]) -> Stock {
+        let program = program("libvirtd").expect("libvirtd was asked for before");
+        let command = self.command(&program);
+        self.run(command, configuration, options)
+    }
+
+    /// [`Room::start`] on a host of another name, which takes root and the programs `unshare` and `setpriv`.
+    ///
+    /// # Panics
+    /// If it does not listen in time.
+    pub fn start_as_host(self, hostname: &str, configuration: &str, options: &[&str]) -> Stock {
+        let mut command = self.command(Path::new("unshare"));
+        command.uid(0).gid(0);
+        let script = format!(
+            "hostname {hostname} && exec setpriv --reuid {NOBODY} --regid {NOBODY} --clear-groups libvirtd \"$@\""
+        );
+        command.args(["--uts", "sh", "-c", &script, "sh"]);
+        self.run(command, configuration, options)
+    }
+
+    fn run(self, mut command: Command, configuration: &str, options: &[&str]) -> Stock {
         let conf = self.file("libvirtd.conf", configuration);
         let log = std::fs::File::create(self.path().join("log")).expect("a log");
-        let program = program("libvirtd").expect("libvirtd was asked for before");
-        let child = self
-            .command(&program)
+        let child = command
             .args(["--timeout", "300", "-f"])
             .arg(&conf)
             .arg("-p")
@@ -145,6 +164,7 @@ pub fn program(name: &str) -> Option<PathBuf> {
 }
 
 /// A running daemon.
+#[derive(Debug)]
 pub struct Stock {
     child: Child,
     room: Room,
