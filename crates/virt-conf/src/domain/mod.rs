@@ -9,6 +9,7 @@
 //! | [`crate::cpu`], [`crate::numa`], [`crate::sysinfo`] | sections that other documents share |
 //! | [`device_info`] | what all devices share: alias, boot order, address |
 //! | [`storage`], [`disk`], [`controller`], [`filesystem`], [`interface`], [`chardev`], [`input`], [`graphics`], [`video`], [`sound`], [`hostdev`], [`small`] | devices |
+//! | [`fragment`] | a device in a document of its own, for calls that plug it in, change it or take it out |
 //! | [`qemu_ns`], [`namespaces`] | what users say to one hypervisor past the model |
 //! | [`mod@normalize`] | from what was said to what is meant: defaults, implied devices, addresses; hooks for drivers |
 //! | [`stability`] | whether a guest sees the same machine in two definitions |
@@ -27,6 +28,7 @@ pub mod disk;
 pub mod effect;
 pub mod features;
 pub mod filesystem;
+pub mod fragment;
 pub mod graphics;
 pub mod hostdev;
 pub mod input;

@@ -208,7 +208,7 @@ pub(super) fn number_isa_serials(domain: &mut Domain) -> Result<()> {
 }
 
 /// Defaults of one device: the driver's, then those that all drivers share.
-pub(super) fn normalize_device(
+pub(in crate::domain) fn normalize_device(
     domain: &mut Domain,
     device: DeviceRef,
     hooks: &dyn DomainHooks,

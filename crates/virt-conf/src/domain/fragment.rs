@@ -1,0 +1,322 @@
+//! A device that stands alone: what the calls are given that plug devices in, change them and take them out.
+//!
+//! [`Device::parse`] reads one. [`Device::complete`] gives it the defaults that it would have in a domain, and checks it there:
+//! libvirt's order, with the driver's own steps. [`Device::plug_into`] puts it into a definition, [`Device::take_from`] takes
+//! one out.
+
+use virt_util::xml::rules;
+use virt_util::xml::schema::check_but;
+use virt_util::xml::{
+    At, Doc, DocOptions, Element, Reader, Writer, XmlElement, XmlFlags, error_with, finish_schema,
+};
+use virt_util::{ErrorCode, Result};
+
+use super::chardev::{Channel, Console, Parallel, Serial, Smartcard};
+use super::controller::Controller;
+use super::disk::Disk;
+use super::filesystem::Filesystem;
+use super::graphics::Graphics;
+use super::hostdev::Hostdev;
+use super::input::{Hub, Input, Redirdev};
+use super::interface::Interface;
+use super::memory::MemoryDevice;
+use super::normalize::{
+    DeviceRef, DomainHooks, NormalizeContext, generate_mac, is_missing, normalize_device,
+};
+use super::schema::{INSTEAD, RULES};
+use super::small::{
+    Crypto, Iommu, Lease, Memballoon, Nvram, Panic, Pstore, Rng, Shmem, Tpm, Vsock, Watchdog,
+};
+use super::sound::{Audio, Sound, SoundModel};
+use super::validate::validate_device;
+use super::video::Video;
+use super::{Devices, Domain};
+use crate::schema::Check;
+
+/// What messages call a fragment.
+const NAME: &str = "(device_definition)";
+
+macro_rules! devices {
+    (many: $($word:literal $variant:ident $type:ident $field:ident,)* ; one: $($single_word:literal $single:ident $single_type:ident $single_field:ident,)*) => {
+        /// A device, of one family or another.
+        #[derive(Clone, Debug, PartialEq)]
+        #[allow(missing_docs, reason = "each is the family of that name")]
+        pub enum Device {
+            $($variant(Box<$type>),)*
+            $($single(Box<$single_type>),)*
+        }
+
+        impl Device {
+            /// The names of the elements that are devices.
+            pub const WORDS: &'static [&'static str] = &[$($word,)* $($single_word,)*];
+
+            /// The name of its element.
+            pub fn word(&self) -> &'static str {
+                match self {
+                    $(Self::$variant(_) => $word,)*
+                    $(Self::$single(_) => $single_word,)*
+                }
+            }
+
+            fn read(element: Element<'_>, cx: &mut Reader) -> Result<Option<Self>> {
+                $(if element.is($word) {
+                    return Ok(Some(Self::$variant(Box::new(<$type as XmlElement>::read(element, cx)?))));
+                })*
+                $(if element.is($single_word) {
+                    return Ok(Some(Self::$single(Box::new(<$single_type as XmlElement>::read(element, cx)?))));
+                })*
+                Ok(None)
+            }
+
+            fn write(&self, w: &mut Writer) {
+                match self {
+                    $(Self::$variant(device) => XmlElement::write(&**device, w, $word),)*
+                    $(Self::$single(device) => XmlElement::write(&**device, w, $single_word),)*
+                }
+            }
+
+            /// Puts the device behind those of its family, and says where it is. One of a family that a domain has once takes
+            /// the other's place.
+            pub fn plug_into(self, domain: &mut Domain) -> DeviceRef {
+                let devices = &mut domain.devices;
+                match self {
+                    $(Self::$variant(device) => {
+                        devices.$field.push(*device);
+                        DeviceRef::$variant(devices.$field.len().saturating_sub(1))
+                    })*
+                    $(Self::$single(device) => {
+                        devices.$single_field = Some(device);
+                        DeviceRef::$single
+                    })*
+                }
+            }
+
+            /// Takes a device out of a domain, if it has one there.
+            pub fn take_from(domain: &mut Domain, device: DeviceRef) -> Option<Self> {
+                let devices = &mut domain.devices;
+                match device {
+                    $(DeviceRef::$variant(at) => (at < devices.$field.len())
+                        .then(|| Self::$variant(Box::new(devices.$field.remove(at)))),)*
+                    $(DeviceRef::$single => devices.$single_field.take().map(Self::$single),)*
+                }
+            }
+
+            /// A copy of a device of a domain.
+            pub fn copy_from(domain: &Domain, device: DeviceRef) -> Option<Self> {
+                let devices = &domain.devices;
+                match device {
+                    $(DeviceRef::$variant(at) => devices.$field.get(at).cloned().map(|device| Self::$variant(Box::new(device))),)*
+                    $(DeviceRef::$single => devices.$single_field.clone().map(Self::$single),)*
+                }
+            }
+        }
+    };
+}
+
+devices! {
+    many:
+        "disk" Disk Disk disks,
+        "lease" Lease Lease leases,
+        "filesystem" Filesystem Filesystem filesystems,
+        "interface" Interface Interface interfaces,
+        "input" Input Input inputs,
+        "sound" Sound Sound sounds,
+        "video" Video Video videos,
+        "hostdev" Hostdev Hostdev hostdevs,
+        "watchdog" Watchdog Watchdog watchdogs,
+        "controller" Controller Controller controllers,
+        "graphics" Graphics Graphics graphics,
+        "hub" Hub Hub hubs,
+        "redirdev" Redirdev Redirdev redirdevs,
+        "smartcard" Smartcard Smartcard smartcards,
+        "serial" Serial Serial serials,
+        "parallel" Parallel Parallel parallels,
+        "console" Console Console consoles,
+        "channel" Channel Channel channels,
+        "rng" Rng Rng rngs,
+        "shmem" Shmem Shmem shmems,
+        "tpm" Tpm Tpm tpms,
+        "panic" Panic Panic panics,
+        "memory" Memory MemoryDevice memory,
+        "audio" Audio Audio audios,
+        "crypto" Crypto Crypto cryptos,;
+    one:
+        "memballoon" Memballoon Memballoon memballoon,
+        "nvram" Nvram Nvram nvram,
+        "iommu" Iommu Iommu iommu,
+        "vsock" Vsock Vsock vsock,
+        "pstore" Pstore Pstore pstore,
+}
+
+impl Device {
+    /// Reads a device from a document of its own.
+    ///
+    /// # Errors
+    /// `XML_DETAIL` for a document that is not well formed, `CONFIG_UNSUPPORTED` for an element that is no device, `XML_ERROR` and
+    /// others for what is wrong in it, `XML_INVALID_SCHEMA` for what the schema does not allow, if that is asked for.
+    pub fn parse(source: &str, flags: XmlFlags, check: Check) -> Result<Self> {
+        let doc = Doc::parse_with(source, &DocOptions::named(NAME))?;
+        if check == Check::Strict {
+            check_schema(doc.root())?;
+        }
+        Self::from_element(doc.root(), flags)
+    }
+
+    /// Reads a device from its element.
+    ///
+    /// # Errors
+    /// As of [`Device::parse`], without the schema.
+    pub fn from_element(element: Element<'_>, flags: XmlFlags) -> Result<Self> {
+        match Self::read(element, &mut Reader::new(flags))? {
+            Some(device) => Ok(device),
+            None => {
+                let name = element.name();
+                let mut what = format!("unknown device type '{name}'");
+                if let Some(word) = virt_util::xml::nearest(name, Self::WORDS.iter().copied()) {
+                    what.push_str(&format!(", did you mean '{word}'?"));
+                }
+                Err(error_with(ErrorCode::CONFIG_UNSUPPORTED, element, At::Text, what))
+            }
+        }
+    }
+
+    /// The device as it stands in a domain's document.
+    pub fn format(&self, flags: XmlFlags) -> String {
+        let mut w = Writer::new(flags);
+        self.write(&mut w);
+        w.finish()
+    }
+
+    /// The device as it would be in `domain`: with the defaults of the driver and of all drivers, and checked.
+    ///
+    /// # Errors
+    /// `CONFIG_UNSUPPORTED`, `XML_ERROR` and others, as for the device in a definition.
+    pub fn complete(
+        mut self,
+        domain: &Domain,
+        hooks: &dyn DomainHooks,
+        cx: &NormalizeContext<'_>,
+    ) -> Result<Self> {
+        match &mut self {
+            Self::Interface(interface) if is_missing(interface.mac.address) => {
+                interface.mac.address = Some(generate_mac(hooks.mac_prefix(), cx.random));
+            }
+            Self::Sound(sound) if sound.model == SoundModel::Virtio && sound.streams == 0 => {
+                sound.streams = 2;
+            }
+            _ => {}
+        }
+        let mut domain = domain.clone();
+        let device = self.clone().plug_into(&mut domain);
+        normalize_device(&mut domain, device, hooks, cx)?;
+        validate_device(&domain, device)?;
+        hooks.validate_device(&domain, device)?;
+        Ok(Self::take_from(&mut domain, device).unwrap_or(self))
+    }
+}
+
+/// Refuses a device that the schema of domains does not allow.
+fn check_schema(element: Element<'_>) -> Result<()> {
+    // Rules look at what is around.
+    let whole = format!("<devices>{}</devices>", element.outer_source());
+    let doc = Doc::parse_with(&whole, &DocOptions::named(NAME))?;
+    let mut cx = Reader::default();
+    check_but::<Devices>(doc.root(), INSTEAD, &mut cx);
+    rules::check(doc.root(), RULES, &mut cx);
+    finish_schema(doc.root(), &cx)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::normalize::{NoHooks, SystemRandomness, device_refs, normalize};
+
+    fn domain() -> Domain {
+        let text = "<domain type='kvm'><name>a</name><memory>1024</memory>\
+            <os><type arch='x86_64' machine='pc'>hvm</type></os>\
+            <devices><disk type='file' device='disk'><target dev='vda' bus='virtio'/></disk></devices></domain>";
+        let mut domain = Domain::parse(text, XmlFlags::INACTIVE, "test").unwrap();
+        normalize(&mut domain, &NoHooks, &context()).unwrap();
+        domain
+    }
+
+    fn context() -> NormalizeContext<'static> {
+        NormalizeContext {
+            flags: crate::domain::normalize::NormalizeFlags::INACTIVE,
+            random: &SystemRandomness,
+        }
+    }
+
+    fn parse(text: &str) -> Result<Device> {
+        Device::parse(text, XmlFlags::INACTIVE, Check::Usual)
+    }
+
+    #[test]
+    fn a_device_gets_what_it_would_have_in_the_domain() {
+        let device = parse("<?xml version='1.0'?>\n<interface type='user'/>").unwrap();
+        assert_eq!(device.word(), "interface");
+        let complete = device.complete(&domain(), &NoHooks, &context()).unwrap();
+        let Device::Interface(interface) = &complete else {
+            panic!("{complete:?}");
+        };
+        assert!(!is_missing(interface.mac.address));
+        let mut changed = domain();
+        let place = complete.clone().plug_into(&mut changed);
+        assert_eq!(place, DeviceRef::Interface(0));
+        assert_eq!(Device::copy_from(&changed, place), Some(complete.clone()));
+        assert_eq!(Device::take_from(&mut changed, place), Some(complete));
+        assert_eq!(changed, domain_like(&changed));
+        assert_eq!(Device::take_from(&mut changed, place), None);
+    }
+
+    /// The domain of this test with the UUID of another.
+    fn domain_like(other: &Domain) -> Domain {
+        Domain {
+            uuid: other.uuid,
+            ..domain()
+        }
+    }
+
+    #[test]
+    fn codes_are_libvirts() {
+        for (text, code) in [
+            ("<disk>", ErrorCode::XML_DETAIL),
+            ("<dsk/>", ErrorCode::CONFIG_UNSUPPORTED),
+            ("<emulator>/a</emulator>", ErrorCode::CONFIG_UNSUPPORTED),
+            ("<disk type='tape'/>", ErrorCode::XML_ERROR),
+        ] {
+            assert_eq!(parse(text).unwrap_err().code(), code, "{text}");
+        }
+        assert!(
+            parse("<dsk/>")
+                .unwrap_err()
+                .message()
+                .ends_with("did you mean 'disk'?")
+        );
+        let disk = "<disk type='file' device='disk'><target dev='vdb' bus='virtio'/><colour/></disk>";
+        assert!(parse(disk).is_ok());
+        let error = Device::parse(disk, XmlFlags::INACTIVE, Check::Strict).unwrap_err();
+        assert_eq!(error.code(), ErrorCode::XML_INVALID_SCHEMA);
+        let right = disk.replace("<colour/>", "");
+        assert!(Device::parse(&right, XmlFlags::INACTIVE, Check::Strict).is_ok());
+        let wrong = parse("<hostdev mode='subsystem' type='pci'><source/></hostdev>");
+        assert!(wrong.is_err());
+    }
+
+    #[test]
+    fn every_family_is_there() {
+        for word in Device::WORDS {
+            // Whatever it lacks, it is known.
+            if let Err(error) = parse(&format!("<{word}/>")) {
+                assert!(!error.message().contains("unknown device type"), "{error}");
+            }
+        }
+        let domain = domain();
+        let places = device_refs(&domain);
+        assert!(
+            places
+                .iter()
+                .all(|place| Device::copy_from(&domain, *place).is_some())
+        );
+    }
+}
