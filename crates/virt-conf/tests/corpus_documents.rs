@@ -4,7 +4,9 @@
 use std::path::{Path, PathBuf};
 
 use virt_conf::diff::diff;
+use virt_conf::domain::fragment::Device;
 use virt_conf::domain::{Domain, stability};
+use virt_conf::schema::Check;
 use virt_util::xml::XmlFlags;
 
 /// Folders of documents that libvirt has written.
@@ -84,4 +86,24 @@ fn documents_come_out_as_they_went_in() {
         println!("{line}");
     }
     assert!(wrong.is_empty(), "{} documents do not", wrong.len());
+}
+
+#[test]
+fn devices_alone_are_read() {
+    let Some(corpus) = std::env::var_os("VIRT_CORPUS").map(PathBuf::from) else {
+        println!("skipped: VIRT_CORPUS is not set");
+        return;
+    };
+    let paths = documents(&corpus.join("qemu-hotplug/devices"));
+    assert!(!paths.is_empty());
+    for path in paths {
+        let name = path.display();
+        let source = std::fs::read_to_string(&path).unwrap();
+        let device = Device::parse(&source, XmlFlags::INACTIVE, Check::Strict)
+            .unwrap_or_else(|error| panic!("{name}: {error}"));
+        let text = device.format(XmlFlags::SECURE | XmlFlags::INACTIVE);
+        let again = Device::parse(&text, XmlFlags::INACTIVE, Check::Strict)
+            .unwrap_or_else(|error| panic!("{name}: {error}\n{text}"));
+        assert_eq!(again.format(XmlFlags::SECURE | XmlFlags::INACTIVE), text, "{name}");
+    }
 }
