@@ -104,6 +104,10 @@ fn devices_alone_are_read() {
         let text = device.format(XmlFlags::SECURE | XmlFlags::INACTIVE);
         let again = Device::parse(&text, XmlFlags::INACTIVE, Check::Strict)
             .unwrap_or_else(|error| panic!("{name}: {error}\n{text}"));
-        assert_eq!(again.format(XmlFlags::SECURE | XmlFlags::INACTIVE), text, "{name}");
+        assert_eq!(
+            again.format(XmlFlags::SECURE | XmlFlags::INACTIVE),
+            text,
+            "{name}"
+        );
     }
 }
