@@ -10,6 +10,8 @@ pub mod audit;
 pub mod auth;
 pub mod config;
 pub mod daemon;
+#[doc(hidden)]
+pub mod fuzz;
 pub mod host;
 pub mod logging;
 pub mod metrics;

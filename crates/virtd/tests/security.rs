@@ -1,6 +1,8 @@
 //! Who may call what, through the wire: every procedure in every state of its caller, and every procedure with bytes
 //! that no honest client sends. What is expected comes from the description of the protocol alone.
 
+#![allow(clippy::unwrap_used, reason = "helpers of tests are tests")]
+
 mod common;
 
 use common::{Client, Daemon};

@@ -50,6 +50,20 @@ impl Daemon {
         self.wait_ready();
     }
 
+    /// The program.
+    ///
+    /// # Panics
+    /// If the workspace does not build.
+    pub fn program() -> PathBuf {
+        let plugins = plugins().expect("the plugins build");
+        let object = plugins.object("virt-driver-test").expect("the driver builds");
+        let folder = object.parent().expect("a file is in a folder");
+        [folder.join("virtd"), folder.join("../virtd")]
+            .into_iter()
+            .find(|path| path.is_file())
+            .expect("virtd is built")
+    }
+
     fn wait_ready(&mut self) {
         let end = Instant::now() + START;
         while std::os::unix::net::UnixStream::connect(self.socket()).is_err() {
@@ -193,12 +207,7 @@ impl Drop for Daemon {
 
 fn spawn(root: &Path, options: &[&str], config: &str) -> Child {
     let plugins = plugins().expect("the plugins build");
-    let object = plugins.object("virt-driver-test").expect("the driver builds");
-    let folder = object.parent().expect("a file is in a folder");
-    let program = [folder.join("virtd"), folder.join("../virtd")]
-        .into_iter()
-        .find(|path| path.is_file())
-        .expect("virtd is built");
+    let program = Daemon::program();
     let config_file = root.join("virtd.conf");
     std::fs::write(&config_file, config).expect("a file can be written");
     let log = std::fs::File::options()

@@ -1,5 +1,6 @@
 //! A server in this process, and a client made of nothing but packets.
 #![allow(dead_code, reason = "each test program uses its part")]
+#![allow(clippy::unwrap_used, reason = "this is test code, in a module of its own")]
 
 use std::io::{Read, Write};
 use std::os::fd::{AsFd, OwnedFd};

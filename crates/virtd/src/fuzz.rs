@@ -1,0 +1,132 @@
+//! Entry points for fuzzing, one per parser of outside bytes: plain functions that must return, whatever they get.
+//! Tests replay seeds through them.
+
+use std::sync::{Arc, LazyLock};
+
+use crate::access::policy::Policy;
+use crate::auth::passwords::{PasswordFile, Users};
+use crate::auth::sasl::{Channel, Exchange, Mechanism, Sasl};
+use crate::config::{DaemonConfig, Role};
+
+/// A named entry point.
+pub type Target = (&'static str, fn(&[u8]));
+
+/// Every entry point of this crate.
+pub const TARGETS: &[Target] = &[
+    ("sasl", fuzz_sasl),
+    ("sasl_users", fuzz_sasl_users),
+    ("daemon_config", fuzz_daemon_config),
+    ("policy", fuzz_policy),
+];
+
+/// Messages of a client in a SASL exchange: the first byte chooses the mechanism, zeros of the rest separate messages
+/// (but in PLAIN, where they belong to the message).
+pub fn fuzz_sasl(data: &[u8]) {
+    static SASL: LazyLock<Option<Arc<Sasl>>> = LazyLock::new(|| {
+        let path = std::env::temp_dir().join(format!("virtd-fuzz-{}", std::process::id()));
+        virt_util::durable::write(&path, b"", &virt_util::durable::WriteOptions::default()).ok()?;
+        Some(Arc::new(Sasl {
+            users: PasswordFile::new(path),
+            mechanisms: Mechanism::ALL.to_vec(),
+            allowed: None,
+            min_ssf: 56,
+        }))
+    });
+    let (Some(sasl), Some((choice, rest))) = (&*SASL, data.split_first()) else {
+        return;
+    };
+    // PLAIN hashes what it gets, which is slow by intention: only now and then.
+    let mechanism = match choice {
+        0 => Mechanism::Plain,
+        other => Mechanism::ALL[usize::from(*other) % 3],
+    };
+    let Ok(mut exchange) = Exchange::new(Arc::clone(sasl), Channel::Secure) else {
+        return;
+    };
+    if mechanism == Mechanism::Plain {
+        let came_in = exchange
+            .start(mechanism.name(), Some(rest))
+            .is_ok_and(|reply| reply.user.is_some());
+        assert!(!came_in, "nobody is there");
+        return;
+    }
+    let mut messages = rest.split(|byte| *byte == 0);
+    let mut reply = exchange.start(mechanism.name(), messages.next());
+    for message in messages.take(8) {
+        match reply {
+            Ok(reply) => assert!(reply.user.is_none(), "nobody is there"),
+            Err(_) => return,
+        }
+        reply = exchange.step(Some(message));
+    }
+}
+
+/// The file of SASL users.
+pub fn fuzz_sasl_users(data: &[u8]) {
+    if let Ok(text) = std::str::from_utf8(data)
+        && let Ok(users) = Users::parse("fuzz", text)
+    {
+        assert!(users.find_any("\u{0}").is_none());
+    }
+}
+
+/// A configuration file, which comes out as it went in.
+pub fn fuzz_daemon_config(data: &[u8]) {
+    let Ok(text) = std::str::from_utf8(data) else {
+        return;
+    };
+    for daemon in ["libvirtd", "virtqemud"] {
+        let role = Role::new(daemon, true);
+        if let Ok(loaded) = DaemonConfig::parse(&role, "fuzz", text) {
+            let written = loaded.config.format(&role, false);
+            let again = DaemonConfig::parse(&role, "again", &written).map(|again| again.config);
+            assert_eq!(again.ok(), Some(loaded.config), "{written}");
+        }
+    }
+}
+
+/// A policy file. Whatever it says, somebody unknown may only what is said of anyone.
+pub fn fuzz_policy(data: &[u8]) {
+    use virt_api::access::ObjectKind;
+    use virt_api::call::Identity;
+    let Ok(text) = std::str::from_utf8(data) else {
+        return;
+    };
+    if let Ok(policy) = Policy::parse("fuzz", text)
+        && !text.contains("anyone")
+    {
+        assert!(!policy.holds_any(&Identity::default(), ObjectKind::Domain, "start"));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn seeds_pass() {
+        let config = crate::config::sample(&Role::new("libvirtd", true)).replace("\n#", "\n");
+        let seeds: [&[u8]; 8] = [
+            b"",
+            b"\x01n,,n=fred,r=abc\0c=biws,r=abc,p=xyz=",
+            b"\x02y,a=x,n=a=2Cb,r=q\0c=,r=,p=",
+            b"\0\0fred\0pencil",
+            b"fred:SCRAM-SHA-256$4096:YQ==$YQ==:YQ==\n",
+            b"[[allow]]\nuser = \"a\"\npermissions = [ \"domain:*\", \"read-only\" ]\ndomain_name = \"x\"\n",
+            b"[[allow]]\nanyone = true\npermissions = \"*\"\n",
+            config.as_bytes(),
+        ];
+        for seed in seeds {
+            for (_, target) in TARGETS {
+                for cut in (0..=seed.len()).step_by(1 + seed.len() / 60) {
+                    target(&seed[..cut]);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn strings_with_quotes_survive() {
+        fuzz_daemon_config(b"listen_addr = 'a\"b'\nunix_sock_dir = \"\"\"x'y\"z\"\"\"\nlog_level = 0\n");
+    }
+}

@@ -1,0 +1,236 @@
+//! Ways into the daemon under stock virsh: SASL, certificates, the policy file.
+
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+
+use virt_api::need;
+use virt_tests_system::daemon::Daemon;
+
+/// A folder with what a daemon and its clients need: users, certificates, a policy.
+struct Site(tempfile::TempDir);
+
+impl Site {
+    fn new() -> Self {
+        Self(
+            tempfile::Builder::new()
+                .prefix("fs")
+                .tempdir_in("/tmp")
+                .expect("a temporary folder"),
+        )
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.0.path().join(name)
+    }
+
+    fn file(&self, name: &str, content: &str) -> PathBuf {
+        let path = self.path(name);
+        std::fs::write(&path, content).expect("a file can be written");
+        path
+    }
+
+    fn openssl(&self, args: &[&str]) {
+        let done = Command::new("openssl")
+            .args(args)
+            .current_dir(self.0.path())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .status()
+            .expect("openssl starts");
+        assert!(done.success(), "openssl {args:?}");
+    }
+
+    /// An authority, a server and a client, under the names that clients look for.
+    fn certificates(&self) {
+        let new = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes"];
+        let authority = [
+            "-keyout",
+            "cakey.pem",
+            "-out",
+            "cacert.pem",
+            "-subj",
+            "/CN=Our CA",
+            "-days",
+            "2",
+            "-addext",
+            "keyUsage=critical,keyCertSign,cRLSign",
+        ];
+        self.openssl(&[&["req", "-x509"], &new[..], &authority].concat());
+        for name in ["server", "client"] {
+            let (key, request, cert) = (
+                format!("{name}key.pem"),
+                format!("{name}.csr"),
+                format!("{name}cert.pem"),
+            );
+            let subject = format!("/C=GB/O=Example/CN={name}");
+            let ask = ["-keyout", &key, "-out", &request, "-subj", &subject];
+            self.openssl(&[&["req", "-new"], &new[..], &ask].concat());
+            self.file(
+                "extensions",
+                &format!(
+                    "basicConstraints=critical,CA:FALSE\nextendedKeyUsage={name}Auth\n\
+                     keyUsage=critical,digitalSignature,keyEncipherment\nsubjectAltName=DNS:localhost,IP:127.0.0.1\n"
+                ),
+            );
+            self.openssl(&[
+                "x509",
+                "-req",
+                "-in",
+                &request,
+                "-CA",
+                "cacert.pem",
+                "-CAkey",
+                "cakey.pem",
+                "-CAcreateserial",
+                "-out",
+                &cert,
+                "-days",
+                "2",
+                "-extfile",
+                "extensions",
+            ]);
+        }
+    }
+
+    /// A user of the daemon, made with its own command, and the password as clients keep it.
+    fn user(&self, virtd: &Path, config: &Path, name: &str, password: &str) -> PathBuf {
+        let mut command = Command::new(virtd)
+            .arg("--config")
+            .arg(config)
+            .args(["--set-password", name])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::null())
+            .spawn()
+            .expect("virtd starts");
+        let mut input = command.stdin.take().expect("a pipe");
+        writeln!(input, "{password}").expect("virtd reads");
+        drop(input);
+        assert!(command.wait().expect("virtd ends").success());
+        self.credentials(name, password)
+    }
+
+    fn credentials(&self, name: &str, password: &str) -> PathBuf {
+        self.file(
+            &format!("{name}-{password}.conf"),
+            &format!(
+                "[credentials-x]\nauthname={name}\nusername={name}\npassword={password}\n\
+                 [auth-libvirt-default]\ncredentials=x\n"
+            ),
+        )
+    }
+}
+
+/// Stock virsh with credentials from that file.
+fn virsh(credentials: &Path, uri: &str, words: &str) -> (bool, String) {
+    let Output {
+        status,
+        stdout,
+        stderr,
+    } = Command::new("timeout")
+        .args(["60", "/usr/bin/virsh", "-c", uri, words])
+        .env("LC_ALL", "C")
+        .env("LIBVIRT_AUTH_FILE", credentials)
+        .stdin(Stdio::null())
+        .output()
+        .expect("virsh starts");
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    (status.success(), text(&stdout) + &text(&stderr))
+}
+
+/// A port that nobody listens on now.
+fn free_port() -> u16 {
+    let socket = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    socket.local_addr().expect("an address").port()
+}
+
+#[test]
+fn stock_virsh_logs_in_by_sasl() {
+    need!(package "libvirt-clients", package "libsasl2-modules");
+    let site = Site::new();
+    for mechanism in ["SCRAM-SHA-256", "SCRAM-SHA-512", "SCRAM-SHA-1", "PLAIN"] {
+        let config = format!(
+            "auth_unix_rw = \"sasl\"\nsasl_password_file = \"{}\"\nsasl_mechanisms = [ \"{mechanism}\" ]\n\
+             sasl_allowed_username_list = [ \"fr*\" ]\n",
+            site.path("passwd").display()
+        );
+        let daemon = Daemon::start_with(&[], &config);
+        let config = site.file("libvirtd.conf", &config);
+        let right = site.user(&Daemon::program(), &config, "fred", "pencil");
+        let uri = daemon.test_uri();
+        let (good, said) = virsh(&right, &uri, "list --all");
+        assert!(good && said.contains("test"), "{mechanism}: {said}");
+        let stranger = site.user(&Daemon::program(), &config, "joe", "pencil");
+        for credentials in [
+            site.credentials("fred", "wrong"),
+            site.credentials("nobody", "pencil"),
+            stranger,
+        ] {
+            let (good, said) = virsh(&credentials, &uri, "list");
+            assert!(
+                !good && said.contains("authentication failed"),
+                "{mechanism}: {said}"
+            );
+        }
+    }
+}
+
+#[test]
+fn certificates_users_and_the_policy_file_work_together() {
+    need!(package "libvirt-clients", package "libsasl2-modules", program "openssl");
+    let site = Site::new();
+    site.certificates();
+    let policy = site.file(
+        "policy.toml",
+        "[[allow]]\nx509_name = \"C=GB,O=Example,CN=client\"\npermissions = \"read-only\"\n\
+         [[allow]]\nsasl_user = \"fred\"\npermissions = \"domain:suspend\"\ndomain_name = \"te*\"\n",
+    );
+    let (tls, tcp) = (free_port(), free_port());
+    let folder = site.0.path().display();
+    let config = format!(
+        "listen_tls = 1\nlisten_tcp = 1\ntls_port = \"{tls}\"\ntcp_port = \"{tcp}\"\nlisten_addr = \"127.0.0.1\"\n\
+         auth_unix_rw = \"none\"\nauth_tls = \"sasl\"\nauth_tcp = \"sasl\"\n\
+         ca_file = \"{folder}/cacert.pem\"\ncert_file = \"{folder}/servercert.pem\"\nkey_file = \"{folder}/serverkey.pem\"\n\
+         sasl_password_file = \"{folder}/passwd\"\npolicy_file = \"{}\"\naudit_logging = 1\nlog_level = 2\n\
+         tls_allowed_dn_list = [ \"C=GB,*\" ]\n",
+        policy.display()
+    );
+    let daemon = Daemon::start_with(&["--listen"], &config);
+    let config = site.file("libvirtd.conf", &config);
+    let fred = site.user(&Daemon::program(), &config, "fred", "pencil");
+    let uri = format!("test+tls://127.0.0.1:{tls}/default?pkipath={folder}");
+    let (_, said) = virsh(
+        &fred,
+        &uri,
+        "list --all; suspend test; domstate test; destroy test; dumpxml --security-info test",
+    );
+    for wanted in [
+        "test   running",
+        "Domain 'test' suspended",
+        "paused",
+        "access denied: 'domain:stop' is not allowed",
+        "access denied: 'domain:read_secure' is not allowed",
+    ] {
+        assert!(said.contains(wanted), "{wanted}: {said}");
+    }
+    // A client of the unix socket has no rule at all.
+    let (good, said) = virsh(&fred, &daemon.test_uri(), "list");
+    assert!(
+        !good && said.contains("access denied: 'connect:getattr' is not allowed"),
+        "{said}"
+    );
+    // On plain TCP no mechanism may be offered.
+    let (good, said) = virsh(&fred, &format!("test+tcp://127.0.0.1:{tcp}/default"), "list");
+    assert!(!good && said.contains("authentication failed"), "{said}");
+    let log = daemon.log();
+    assert!(log.contains("op=authenticate method=sasl acct=\"fred\""), "{log}");
+    assert!(log.contains("op=call function=\"virDomainDestroy\""), "{log}");
+    // New rules hold after a reload.
+    std::fs::write(&policy, "[[allow]]\nanyone = true\npermissions = \"*\"\n")
+        .expect("a file can be written");
+    let pid = nix::unistd::Pid::from_raw(daemon.pid());
+    nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGHUP).expect("a signal can be sent");
+    virt_tests_system::host::eventually("the new rules hold", std::time::Duration::from_secs(20), || {
+        virsh(&fred, &daemon.test_uri(), "list").0
+    });
+}
