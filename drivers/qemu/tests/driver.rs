@@ -20,7 +20,7 @@ use virt_api::testkit::FakeHost;
 use virt_conf::domain::Domain;
 use virt_driver_qemu::capabilities::QemuCaps;
 use virt_driver_qemu::driver::QemuDriver;
-use virt_driver_qemu::driver::planner::{Patience, Planned, Planner, Wanted};
+use virt_driver_qemu::driver::planner::{Occasion, Patience, Planned, Planner, Wanted};
 use virt_driver_qemu::plan::args::{CommandLine, Descriptor, DescriptorUse};
 use virt_driver_qemu::process::layout::Layout;
 use virt_util::command::Capabilities;
@@ -46,7 +46,7 @@ macro_rules! need_qemu {
 struct OneKind;
 
 impl Planner for OneKind {
-    fn normalize(&self, mut domain: Domain, _: &Layout, _: &Patience) -> Result<Domain> {
+    fn normalize(&self, mut domain: Domain, _: Occasion, _: &Layout, _: &Patience) -> Result<Domain> {
         domain.uuid.get_or_insert_with(virt_util::uuid::Uuid::new_v4);
         domain.devices.emulator.get_or_insert_with(|| QEMU.to_owned());
         Ok(domain)

@@ -203,11 +203,19 @@ impl Store {
     /// Reads all definitions, several at a time, and puts right what a kill has left half done. A file that cannot be
     /// read keeps no other from being loaded.
     pub fn load<D: DiskFormat>(&self) -> Result<LoadResult<D>> {
+        self.load_with(D::from_disk)
+    }
+
+    /// [`Store::load`] for a driver that completes definitions while it reads them.
+    pub fn load_with<D: Definition>(
+        &self,
+        read: impl Fn(&str, &Path) -> Result<D> + Sync,
+    ) -> Result<LoadResult<D>> {
         let mut result = LoadResult {
             loaded: Vec::new(),
             failed: Vec::new(),
         };
-        for (name, outcome) in read_all(&self.folder, |text, path| D::from_disk(text, path))? {
+        for (name, outcome) in read_all(&self.folder, read)? {
             let path = self.folder.join(format!("{name}{SUFFIX}"));
             match outcome.and_then(|definition| self.settle(&path, definition)) {
                 Ok(loaded) => result.loaded.push(loaded),
@@ -219,7 +227,7 @@ impl Store {
     }
 
     /// Gives a file the name that its content has.
-    fn settle<D: DiskFormat>(&self, path: &Path, definition: D) -> Result<Loaded<D>> {
+    fn settle<D: Definition>(&self, path: &Path, definition: D) -> Result<Loaded<D>> {
         let name = definition.name();
         let right = self.path(name)?;
         if right != path {

@@ -17,6 +17,7 @@ use virt_util::xml::{Doc, DocOptions, XmlFlags};
 use virt_util::{ErrorCode, Result};
 
 use super::object::{self, GuestDefinition, GuestEvent, GuestObject, Private, Published};
+use super::planner::Occasion;
 use super::world::World;
 use super::{error, life, nvram};
 use crate::process::state::Lifecycle;
@@ -36,7 +37,11 @@ fn read(world: &World, cx: &CallContext<'_>, xml: &str, check: Check) -> Result<
     }
     let domain = Domain::from_element(doc.root(), XmlFlags::INACTIVE)?;
     let patience = World::patience(cx.deadline(), cx.cancel());
-    GuestDefinition::new(world.planner().normalize(domain, world.layout(), &patience)?)
+    GuestDefinition::new(
+        world
+            .planner()
+            .normalize(domain, Occasion::Define, world.layout(), &patience)?,
+    )
 }
 
 /// What policies are told of a definition that has no guest yet.

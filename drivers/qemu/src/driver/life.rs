@@ -1,5 +1,6 @@
 //! A guest's life: start, stop, pause, and what else changes what it is doing.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -21,7 +22,7 @@ use virt_util::{ErrorCode, ErrorDomain, Result};
 use super::net::Given;
 use super::nvram::{self, Variables};
 use super::object::{GuestDefinition, GuestId, GuestKind, GuestObject, Published, StatusFile};
-use super::planner::Planned;
+use super::planner::{Occasion, Planned};
 use super::watch::{Watcher, ending};
 use super::world::World;
 use super::{agent, error, live_cpu};
@@ -153,9 +154,14 @@ pub fn run(
 ) -> Result<()> {
     let id = world.new_id();
     let patience = World::patience(deadline, cancel);
-    let mut planned = world
-        .planner()
-        .plan(&definition.domain, id, world.layout(), &patience)?;
+    let mut domain = Cow::Borrowed(&definition.domain);
+    if domain.incomplete {
+        // What was missing when it was loaded may be there now.
+        let completed = definition.domain.clone();
+        let planner = world.planner();
+        domain = Cow::Owned(planner.normalize(completed, Occasion::Start, world.layout(), &patience)?);
+    }
+    let mut planned = world.planner().plan(&domain, id, world.layout(), &patience)?;
     let variables = match flags.contains(DomainCreateFlags::START_RESET_NVRAM) {
         true => Variables::Reset,
         false => Variables::Keep,

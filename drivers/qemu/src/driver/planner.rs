@@ -43,6 +43,18 @@ pub struct Patience {
     pub cancel: Cancel,
 }
 
+/// Why a definition is made complete.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Occasion {
+    /// It is new.
+    Define,
+    /// It was stored, perhaps by another version. What cannot be completed here and now is kept, and marked
+    /// [`incomplete`](Domain::incomplete).
+    Load,
+    /// It was marked, and is to run.
+    Start,
+}
+
 /// Makes definitions complete, and command lines of them. A binary may have to be asked what it can do, so this waits.
 pub trait Planner: Send + Sync {
     /// A definition with everything that libvirt fills in when it is defined: UUID, emulator, machine, controllers,
@@ -50,7 +62,13 @@ pub trait Planner: Send + Sync {
     ///
     /// # Errors
     /// `CONFIG_UNSUPPORTED`, `XML_ERROR`.
-    fn normalize(&self, domain: Domain, layout: &Layout, patience: &Patience) -> Result<Domain>;
+    fn normalize(
+        &self,
+        domain: Domain,
+        occasion: Occasion,
+        layout: &Layout,
+        patience: &Patience,
+    ) -> Result<Domain>;
 
     /// The command for a normalized definition that starts with `id`.
     ///

@@ -23,7 +23,7 @@ use super::cpus::{self, Emulator};
 use super::error;
 use super::host_caps::{self, HostFacts};
 use super::net::VHOST_NET;
-use super::planner::{Patience, Planned, Planner, Wanted};
+use super::planner::{Occasion, Patience, Planned, Planner, Wanted};
 use super::start_facts;
 use crate::capabilities::domain_document::{self, Facts, Subject};
 use crate::capabilities::host_model::HostProcessor;
@@ -260,13 +260,14 @@ struct Binary {
     caps: Arc<QemuCaps>,
 }
 
-impl CapsSource for Binary {
+impl CapsSource for Option<Binary> {
     fn emulator(&self, _arch: Arch) -> Option<String> {
-        Some(self.path.clone())
+        Some(self.as_ref()?.path.clone())
     }
 
     fn caps(&self, binary: &str) -> Option<&QemuCaps> {
-        (binary == self.path).then_some(&*self.caps)
+        let known = self.as_ref().filter(|known| known.path == binary)?;
+        Some(&known.caps)
     }
 }
 
@@ -310,8 +311,19 @@ impl PortSource for FreePorts<'_> {
 }
 
 impl Planner for QemuPlanner {
-    fn normalize(&self, mut domain: Domain, layout: &Layout, patience: &Patience) -> Result<Domain> {
-        let binary = self.binary(&domain, layout, patience)?;
+    fn normalize(
+        &self,
+        mut domain: Domain,
+        occasion: Occasion,
+        layout: &Layout,
+        patience: &Patience,
+    ) -> Result<Domain> {
+        let binary = match self.binary(&domain, layout, patience) {
+            Ok(binary) => Some(binary),
+            // Without its emulator the guest cannot run today. The hooks say so, which marks it.
+            Err(_) if occasion == Occasion::Load => None,
+            Err(error) => return Err(error),
+        };
         // Facts of the host are for the plan: a definition does not depend on them.
         let paths = paths(layout);
         let hooks = QemuHooks {
@@ -325,12 +337,20 @@ impl Planner for QemuPlanner {
             environment: &daemon_environment(),
             tpm_versions: None,
         };
+        let more = match occasion {
+            Occasion::Define => NormalizeFlags::ABI_UPDATE,
+            Occasion::Load => NormalizeFlags::ALLOW_FAILURE,
+            Occasion::Start => NormalizeFlags::empty(),
+        };
         let cx = NormalizeContext {
-            flags: NormalizeFlags::INACTIVE | NormalizeFlags::ABI_UPDATE,
+            flags: NormalizeFlags::INACTIVE | more,
             random: &SystemRandomness,
         };
         normalize(&mut domain, &hooks, &cx)?;
-        validate(&domain, &hooks)?;
+        // What was accepted once stays.
+        if occasion != Occasion::Load {
+            validate(&domain, &hooks)?;
+        }
         Ok(domain)
     }
 

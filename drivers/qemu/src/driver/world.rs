@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use virt_api::events::EventHub;
 use virt_api::host::HostServices;
+use virt_conf::domain::Domain;
 use virt_conf::registry::{Definition as _, Life, Registry, Snapshot, StatusFolder, Store};
 use virt_util::command::{Spawner, SystemSpawner};
 use virt_util::host::Host;
@@ -22,7 +23,7 @@ use super::net::{Networking, TapNames};
 use super::object::{
     GuestDefinition, GuestEvent, GuestId, GuestKind, GuestObject, Private, Published, StatusFile,
 };
-use super::planner::{Patience, Planner};
+use super::planner::{Occasion, Patience, Planner};
 use super::watch::{Watcher, ending};
 use super::{agent, life};
 use crate::agent::AgentTimeout;
@@ -345,7 +346,14 @@ impl World {
 
     /// Reads the definitions; those of guests that run become their next ones.
     fn load_stored(self: &Arc<Self>) -> Result<()> {
-        let result = self.store.load::<GuestDefinition>()?;
+        let patience = Self::patience(Deadline::NONE, &Cancel::never());
+        let result = self.store.load_with(|text, path| {
+            let stored = Domain::parse(text, XmlFlags::INACTIVE, &path.display().to_string())?;
+            let domain = self
+                .planner
+                .normalize(stored, Occasion::Load, &self.layout, &patience)?;
+            GuestDefinition::new(domain)
+        })?;
         for (path, error) in result.failed {
             tracing::error!("'{}' is left alone: {error:#}", path.display());
         }
