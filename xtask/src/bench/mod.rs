@@ -6,6 +6,7 @@
 
 use crate::install;
 use crate::task::{self, Context, Outcome, Result};
+use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
@@ -31,10 +32,28 @@ struct Row {
     name: &'static str,
     /// What is done.
     about: &'static str,
-    /// How many times as fast as stock it should be.
-    goal: f64,
+    /// What is promised.
+    goal: Goal,
     /// What is run, and how many units of work it holds.
     work: Work,
+}
+
+/// What is promised of a row.
+#[derive(Clone, Copy)]
+enum Goal {
+    /// Stock takes at least so many times as much.
+    Times(f64),
+    /// We take at most so much, whatever stock takes.
+    AtMost(f64),
+}
+
+/// What a row's numbers count.
+#[derive(Clone, Copy, PartialEq)]
+enum Unit {
+    Seconds,
+    Bytes,
+    /// How many times one is the other.
+    Ratio,
 }
 
 /// What a row runs.
@@ -59,6 +78,25 @@ enum Work {
         full: fn(&Path) -> Result<String>,
         empty: fn(&Path) -> Result<String>,
     },
+    /// The memory of a virsh that has so many objects in its process, of which one that has none is subtracted: for each.
+    Memory {
+        full: fn(&Path) -> Result<String>,
+        empty: fn(&Path) -> Result<String>,
+        objects: usize,
+    },
+    /// How much longer one document takes than another of half its size.
+    Growth {
+        large: fn(&Path) -> Result<String>,
+        small: fn(&Path) -> Result<String>,
+        rounds: usize,
+    },
+    /// Bytes that a kept document takes for each of its own; stock cannot tell.
+    Kept {
+        rounds: usize,
+        document: fn(&Path) -> Result<String>,
+    },
+    /// The processor's time for one package of ours, built for release; stock has nothing to compare.
+    Build { package: &'static str },
 }
 
 /// What one virsh is told.
@@ -184,19 +222,24 @@ fn stock(folder: &Path) -> Option<(Side, String)> {
 fn measure(row: &Row, ours: &Side, stock: Option<&Side>, turns: usize) -> Result<bool> {
     let (mut our_times, mut stock_times) = (Vec::new(), Vec::new());
     let mut complaint = None;
-    for _ in 0..turns.max(1) {
-        match row.work.time(ours) {
+    for _ in 0..row.work.turns(turns) {
+        match row.work.measure(ours) {
             Ok(time) => our_times.push(time),
             Err(failure) => {
                 println!(
                     "{:<16} {:>12} {:>12} {:>8} {:>6}  {}: {failure}",
-                    row.name, "failed", "", "", row.goal, row.about
+                    row.name,
+                    "failed",
+                    "",
+                    "",
+                    row.goal.to_string(),
+                    row.about
                 );
                 return Ok(false);
             }
         }
-        if let Some(side) = stock {
-            match row.work.time(side) {
+        if let Some(side) = stock.filter(|_| row.work.is_compared()) {
+            match row.work.measure(side) {
                 Ok(time) => stock_times.push(time),
                 Err(failure) => complaint = Some(failure),
             }
@@ -205,57 +248,135 @@ fn measure(row: &Row, ours: &Side, stock: Option<&Side>, turns: usize) -> Result
     if let (Some(failure), []) = (complaint, stock_times.as_slice()) {
         println!("{}: stock libvirt cannot do this row here: {failure}", row.name);
     }
-    let our_time = median(&mut our_times);
+    let our_number = median(&mut our_times);
+    let unit = row.work.unit();
     let (theirs, ratio) = match median(&mut stock_times) {
         Some(theirs) => {
-            let ratio = our_time
-                .filter(|t| !t.is_zero())
-                .map_or(0.0, |t| theirs.as_secs_f64() / t.as_secs_f64());
-            (show(theirs), format!("{ratio:.1}x"))
+            let ratio = our_number
+                .filter(|ours| *ours > 0.0)
+                .map_or(0.0, |ours| theirs / ours);
+            (unit.show(theirs), format!("{ratio:.1}x"))
         }
-        None => ("".to_owned(), "not compared".to_owned()),
+        None if row.work.is_compared() => ("".to_owned(), "not compared".to_owned()),
+        None => ("".to_owned(), "".to_owned()),
     };
     println!(
         "{:<16} {:>12} {theirs:>12} {ratio:>8} {:>6}  {}",
         row.name,
-        our_time.map(show).unwrap_or_default(),
-        format!("{}x", row.goal),
+        our_number.map(|ours| unit.show(ours)).unwrap_or_default(),
+        row.goal.to_string(),
         row.about
     );
     Ok(true)
 }
 
+impl std::fmt::Display for Goal {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Times(times) => write!(f, "{times}x"),
+            Self::AtMost(most) => write!(f, "<={most}"),
+        }
+    }
+}
+
 impl Work {
+    fn unit(&self) -> Unit {
+        match self {
+            Self::Memory { .. } => Unit::Bytes,
+            Self::Growth { .. } | Self::Kept { .. } => Unit::Ratio,
+            _ => Unit::Seconds,
+        }
+    }
+
+    /// Whether stock can do it.
+    fn is_compared(&self) -> bool {
+        !matches!(self, Self::Kept { .. } | Self::Build { .. })
+    }
+
+    /// How many turns of those that were asked for: some numbers hardly vary, or take long.
+    fn turns(&self, asked: usize) -> usize {
+        let most = match self {
+            Self::Build { .. } | Self::Kept { .. } => 1,
+            Self::Memory { .. } => 3,
+            _ => asked,
+        };
+        asked.clamp(1, most.max(1))
+    }
+
     /// Does it once.
-    fn time(&self, side: &Side) -> Result<Duration> {
+    fn measure(&self, side: &Side) -> Result<f64> {
         let folder = &side.folder;
         match self {
             Self::Process(words) => side.time(words),
             Self::Commands { uri, rounds, script } => {
                 let script = script(folder)?;
-                let bare = (script.bare)(folder)?;
-                Ok(side
-                    .commands(&uri(folder)?, &script, *rounds)?
-                    .saturating_sub(bare))
+                let bare = (script.bare)(folder)?.as_secs_f64();
+                let time = side.commands(&uri(folder)?, &script, *rounds)?;
+                Ok((time - bare).max(0.0))
             }
             Self::Model {
                 what,
                 rounds,
                 document,
-            } => side.model(what, &document(folder)?, *rounds),
+            } => side.model(what, &document(folder)?, *rounds).map(seconds),
             Self::Open { full, empty } => {
                 let list = |uri: &str| side.time(&["-q", "-c", uri, "list --all --name"]);
                 let (full, empty) = (full(folder)?, empty(folder)?);
                 let small = list(&empty)?;
-                Ok(list(&full)?.saturating_sub(small))
+                Ok((list(&full)? - small).max(0.0))
             }
+            Self::Memory { full, empty, objects } => {
+                let (full, empty) = (full(folder)?, empty(folder)?);
+                let grown = side.resident(&full)?.saturating_sub(side.resident(&empty)?);
+                Ok(grown as f64 / *objects as f64)
+            }
+            Self::Growth { large, small, rounds } => {
+                let small = side.model("parse", &small(folder)?, *rounds)?;
+                Ok(side.model("parse", &large(folder)?, *rounds)? / small)
+            }
+            Self::Kept { rounds, document } => side.model("bytes", &document(folder)?, *rounds),
+            Self::Build { package } => build_time(package),
         }
     }
 }
 
+/// Seconds of the processor that cargo needs for `package` when all that it depends on is built.
+fn build_time(package: &str) -> Result<f64> {
+    let target = task::root().join("target/bench-build");
+    let run = |words: &[&str]| {
+        let mut cargo = task::cargo();
+        cargo
+            .args(words)
+            .args(["--quiet", "--release", "--package", package])
+            .env("CARGO_TARGET_DIR", &target);
+        match task::succeeds(&mut cargo)? {
+            true => Ok(()),
+            false => Err(task::Failure::from(format!("{} failed", task::describe(&cargo)))),
+        }
+    };
+    run(&["build"])?;
+    run(&["clean"])?;
+    let before = time_of_children()?;
+    run(&["build"])?;
+    Ok(time_of_children()? - before)
+}
+
+/// Seconds of the processor that our child processes took which have ended.
+fn time_of_children() -> Result<f64> {
+    use nix::sys::time::TimeValLike;
+    let usage = nix::sys::resource::getrusage(nix::sys::resource::UsageWho::RUSAGE_CHILDREN)
+        .map_err(|errno| format!("getrusage: {errno}"))?;
+    let micros = usage.user_time().num_microseconds() + usage.system_time().num_microseconds();
+    Ok(micros as f64 / 1e6)
+}
+
+fn seconds(micros: f64) -> f64 {
+    micros / 1e6
+}
+
 impl Side {
     /// Runs virsh from start to exit.
-    fn time(&self, words: &[&str]) -> Result<Duration> {
+    fn time(&self, words: &[&str]) -> Result<f64> {
         let mut command = self.command();
         command.args(words).stdin(Stdio::null()).stdout(Stdio::null());
         let started = Instant::now();
@@ -265,13 +386,13 @@ impl Side {
             .context(|| self.virsh.display().to_string())?;
         let time = started.elapsed();
         if out.status.success() {
-            return Ok(time);
+            return Ok(time.as_secs_f64());
         }
         Err(said(&out.stderr).into())
     }
 
     /// Gives the script to one virsh; the mean of what the timed commands took, by that virsh's own clock.
-    fn commands(&self, uri: &str, script: &Script, rounds: usize) -> Result<Duration> {
+    fn commands(&self, uri: &str, script: &Script, rounds: usize) -> Result<f64> {
         let input: String = script
             .lines(rounds)
             .flat_map(|(command, _)| [command, "\n"])
@@ -303,13 +424,44 @@ impl Side {
         if times.len() != script.lines(rounds).count() || timed.is_empty() {
             return Err(format!("virsh timed {} commands: {}", times.len(), said(&out.stderr)).into());
         }
-        Ok(Duration::from_secs_f64(
-            timed.iter().sum::<f64>() / 1e3 / timed.len() as f64,
-        ))
+        Ok(timed.iter().sum::<f64>() / 1e3 / timed.len() as f64)
     }
 
-    /// Has this side's model do `what` with the document; the time of one round.
-    fn model(&self, what: &str, document: &str, rounds: usize) -> Result<Duration> {
+    /// The memory of a virsh that has listed all that is at the URI.
+    fn resident(&self, uri: &str) -> Result<u64> {
+        let mut child = self
+            .command()
+            .args(["-q", "-c", uri])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .context(|| self.virsh.display().to_string())?;
+        let listed = (|| {
+            let (Some(input), Some(output)) = (&mut child.stdin, &mut child.stdout) else {
+                return Ok(String::new());
+            };
+            input.write_all(b"list --all --name\necho all-are-listed\n")?;
+            for line in BufReader::new(output).lines() {
+                if line?.ends_with("all-are-listed") {
+                    break;
+                }
+            }
+            std::fs::read_to_string(format!("/proc/{}/status", child.id()))
+        })();
+        // Its input ends, and so does it.
+        let out = child
+            .wait_with_output()
+            .context(|| self.virsh.display().to_string())?;
+        let status = listed.context(|| self.virsh.display().to_string())?;
+        let kib = status
+            .lines()
+            .find_map(|line| line.strip_prefix("VmRSS:"))
+            .and_then(|rest| rest.trim().trim_end_matches(" kB").parse::<u64>().ok());
+        kib.map(|kib| kib * 1024).ok_or_else(|| said(&out.stderr).into())
+    }
+
+    /// Has this side's model do `what` with the document; what it took: microseconds of one round, or bytes.
+    fn model(&self, what: &str, document: &str, rounds: usize) -> Result<f64> {
         let mut command = match &self.measure {
             Some(program) => Command::new(program),
             None => {
@@ -326,7 +478,7 @@ impl Side {
             .trim()
             .parse()
             .map_err(|_| said(&out.stderr))?;
-        Ok(Duration::from_secs_f64(micros.max(0.0) / 1e6))
+        Ok(micros.max(0.0))
     }
 
     fn command(&self) -> Command {
@@ -363,37 +515,41 @@ impl Script {
 }
 
 /// The middle one.
-fn median(times: &mut [Duration]) -> Option<Duration> {
-    times.sort();
-    times.get(times.len() / 2).copied()
+fn median(numbers: &mut [f64]) -> Option<f64> {
+    numbers.sort_by(f64::total_cmp);
+    numbers.get(numbers.len() / 2).copied()
 }
 
-/// A duration as people write it.
-fn show(time: Duration) -> String {
-    let micros = time.as_secs_f64() * 1e6;
-    match micros {
-        0.0..1_000.0 => format!("{micros:.1} us"),
-        1_000.0..1_000_000.0 => format!("{:.2} ms", micros / 1e3),
-        _ => format!("{:.2} s", micros / 1e6),
+impl Unit {
+    /// A number as people write it.
+    fn show(self, number: f64) -> String {
+        match (self, number) {
+            (Self::Seconds, 0.0..1e-3) => format!("{:.1} us", number * 1e6),
+            (Self::Seconds, 1e-3..1.0) => format!("{:.2} ms", number * 1e3),
+            (Self::Seconds, _) => format!("{number:.2} s"),
+            (Self::Bytes, 0.0..1024.0) => format!("{number:.0} B"),
+            (Self::Bytes, _) => format!("{:.1} KiB", number / 1024.0),
+            (Self::Ratio, _) => format!("{number:.2}"),
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{median, show};
-    use std::time::Duration;
+    use super::{Unit, median};
 
     #[test]
     fn the_median_is_one_of_them() {
-        let mut times = [5, 1, 9].map(Duration::from_millis);
-        assert_eq!(median(&mut times), Some(Duration::from_millis(5)));
+        assert_eq!(median(&mut [5.0, 1.0, 9.0]), Some(5.0));
         assert_eq!(median(&mut []), None);
     }
 
     #[test]
-    fn durations_have_units() {
-        assert_eq!(show(Duration::from_nanos(12_340)), "12.3 us");
-        assert_eq!(show(Duration::from_millis(12)), "12.00 ms");
-        assert_eq!(show(Duration::from_secs(2)), "2.00 s");
+    fn numbers_have_units() {
+        assert_eq!(Unit::Seconds.show(12.34e-6), "12.3 us");
+        assert_eq!(Unit::Seconds.show(12e-3), "12.00 ms");
+        assert_eq!(Unit::Seconds.show(2.0), "2.00 s");
+        assert_eq!(Unit::Bytes.show(3_584.0), "3.5 KiB");
+        assert_eq!(Unit::Ratio.show(2.0), "2.00");
     }
 }

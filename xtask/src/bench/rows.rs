@@ -1,6 +1,6 @@
 //! The rows of `bench`, and the inputs they need, which are made once and kept beside the build.
 
-use super::{Row, Script, Work};
+use super::{Goal, Row, Script, Work};
 use crate::task::{self, Context, Result};
 use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
@@ -11,13 +11,13 @@ pub(super) const ROWS: &[Row] = &[
     Row {
         name: "virsh-list",
         about: "virsh -c test:///default list, from start to exit",
-        goal: 4.0,
+        goal: Goal::Times(4.0),
         work: Work::Process(&["-q", "-c", "test:///default", "list"]),
     },
     Row {
         name: "conf-parse",
         about: "parse and complete a domain of 260 lines",
-        goal: 10.0,
+        goal: Goal::Times(10.0),
         work: Work::Model {
             what: "parse",
             rounds: 300,
@@ -27,7 +27,7 @@ pub(super) const ROWS: &[Row] = &[
     Row {
         name: "conf-format",
         about: "format that domain",
-        goal: 10.0,
+        goal: Goal::Times(10.0),
         work: Work::Model {
             what: "format",
             rounds: 300,
@@ -37,17 +37,42 @@ pub(super) const ROWS: &[Row] = &[
     Row {
         name: "conf-2000-disks",
         about: "parse and complete a domain of 2,000 disks",
-        goal: 10.0,
+        goal: Goal::Times(10.0),
         work: Work::Model {
             what: "parse",
             rounds: 10,
-            document: many_disks,
+            document: |folder| many_disks(folder, 2_000),
         },
+    },
+    Row {
+        name: "conf-growth",
+        about: "how much longer 2,000 disks take than 1,000",
+        goal: Goal::AtMost(2.4),
+        work: Work::Growth {
+            large: |folder| many_disks(folder, 2_000),
+            small: |folder| many_disks(folder, 1_000),
+            rounds: 10,
+        },
+    },
+    Row {
+        name: "conf-memory",
+        about: "bytes that a kept domain of 260 lines takes for each of its document",
+        goal: Goal::AtMost(3.0),
+        work: Work::Kept {
+            rounds: 2_000,
+            document: |folder| big_domain(folder, "test"),
+        },
+    },
+    Row {
+        name: "build",
+        about: "the processor's time for building virt-conf for release, without what it depends on",
+        goal: Goal::AtMost(120.0),
+        work: Work::Build { package: "virt-conf" },
     },
     Row {
         name: "define",
         about: "define that domain of 260 lines with the test driver",
-        goal: 3.0,
+        goal: Goal::Times(3.0),
         work: Work::Commands {
             uri: default,
             rounds: 200,
@@ -57,7 +82,7 @@ pub(super) const ROWS: &[Row] = &[
     Row {
         name: "dumpxml",
         about: "show it",
-        goal: 3.0,
+        goal: Goal::Times(3.0),
         work: Work::Commands {
             uri: default,
             rounds: 200,
@@ -73,7 +98,7 @@ pub(super) const ROWS: &[Row] = &[
     Row {
         name: "define-durable",
         about: "define a domain of 260 lines for QEMU, on disk",
-        goal: 3.0,
+        goal: Goal::Times(3.0),
         work: Work::Commands {
             uri: embedded,
             rounds: 50,
@@ -91,7 +116,7 @@ pub(super) const ROWS: &[Row] = &[
     Row {
         name: "open-10000",
         about: "open a file of 10,000 domains and list them",
-        goal: 12.0,
+        goal: Goal::Times(12.0),
         work: Work::Open {
             full: ten_thousand,
             empty: default,
@@ -100,16 +125,26 @@ pub(super) const ROWS: &[Row] = &[
     Row {
         name: "saved-10000",
         about: "load 10,000 saved QEMU domains and list them",
-        goal: 5.0,
+        goal: Goal::Times(5.0),
         work: Work::Open {
             full: ten_thousand_saved,
             empty: embedded,
         },
     },
     Row {
+        name: "memory-10000",
+        about: "memory for each of 10,000 saved QEMU domains that are off",
+        goal: Goal::Times(2.0),
+        work: Work::Memory {
+            full: ten_thousand_saved,
+            empty: embedded,
+            objects: 10_000,
+        },
+    },
+    Row {
         name: "list-10000",
         about: "list 10,000 domains",
-        goal: 10.0,
+        goal: Goal::Times(10.0),
         work: Work::Commands {
             uri: ten_thousand,
             rounds: 5,
@@ -124,7 +159,7 @@ pub(super) const ROWS: &[Row] = &[
     Row {
         name: "lookup-10000",
         about: "look up the last of 10,000 domains by its id",
-        goal: 2.0,
+        goal: Goal::Times(2.0),
         work: Work::Commands {
             uri: ten_thousand,
             rounds: 200,
@@ -139,7 +174,7 @@ pub(super) const ROWS: &[Row] = &[
     Row {
         name: "start",
         about: "start a guest, beyond what bare QEMU takes",
-        goal: 4.0,
+        goal: Goal::Times(4.0),
         work: Work::Commands {
             uri: embedded,
             rounds: 3,
@@ -154,7 +189,7 @@ pub(super) const ROWS: &[Row] = &[
     Row {
         name: "destroy",
         about: "destroy a running guest",
-        goal: 10.0,
+        goal: Goal::Times(10.0),
         work: Work::Commands {
             uri: embedded,
             rounds: 3,
@@ -312,14 +347,14 @@ fn big_domain(folder: &Path, kind: &str) -> Result<String> {
     Ok(file.display().to_string())
 }
 
-fn many_disks(folder: &Path) -> Result<String> {
-    let file = folder.join("many-disks.xml");
+fn many_disks(folder: &Path, count: usize) -> Result<String> {
+    let file = folder.join(format!("disks-{count}.xml"));
     let mut text = format!(
         "<domain type='test'><name>disks</name><uuid>{}</uuid><memory>65536</memory><vcpu>1</vcpu>\
          <os><type>hvm</type></os><devices>\n",
         uuid(30_000)
     );
-    for i in 0..2_000 {
+    for i in 0..count {
         text.push_str(&format!(
             "<disk type='file' device='disk'><driver name='qemu' type='qcow2'/>\
              <source file='/var/lib/libvirt/images/disk{i}.qcow2'/><target dev='{}' bus='virtio'/></disk>\n",
@@ -366,24 +401,88 @@ fn uuid(number: u32) -> String {
     format!("5f6ecba4-0000-4000-8000-{number:012x}")
 }
 
-/// A QEMU host with 10,000 saved domains, none of which runs.
+/// A QEMU host with 10,000 saved domains of some 60 lines, none of which runs.
 fn ten_thousand_saved(folder: &Path) -> Result<String> {
-    let root = folder.join("saved");
+    let root = folder.join("saved-guests");
     let definitions = root.join("etc/qemu");
-    if !definitions.exists() {
+    if !definitions.join("d09999.xml").exists() {
         std::fs::create_dir_all(&definitions).context(|| definitions.display().to_string())?;
         for i in 0..10_000 {
-            task::write(
-                &definitions.join(format!("d{i:05}.xml")),
-                format!(
-                    "<domain type='qemu'>\n  <name>d{i:05}</name>\n  <uuid>{}</uuid>\n  <memory unit='KiB'>65536</memory>\n  \
-                     <vcpu>1</vcpu>\n  <os>\n    <type arch='x86_64' machine='pc'>hvm</type>\n  </os>\n</domain>\n",
-                    uuid(i)
-                ),
-            )?;
+            task::write(&definitions.join(format!("d{i:05}.xml")), saved_guest(i))?;
         }
     }
     Ok(format!("qemu:///embed?root={}", root.display()))
+}
+
+/// A guest as libvirt saves it.
+fn saved_guest(number: u32) -> String {
+    let pci = |slot: u8| {
+        format!("<address type='pci' domain='0x0000' bus='0x00' slot='0x{slot:02x}' function='0x0'/>")
+    };
+    let (disk, net, balloon) = (pci(4), pci(3), pci(5));
+    let (ide, usb, serial) = (
+        "<address type='pci' domain='0x0000' bus='0x00' slot='0x01' function='0x1'/>",
+        "<address type='pci' domain='0x0000' bus='0x00' slot='0x01' function='0x2'/>",
+        pci(6),
+    );
+    let mac = format!("52:54:00:{:02x}:{:02x}:01", number >> 8, number & 0xff);
+    format!(
+        "<domain type='qemu'>
+  <name>d{number:05}</name>
+  <uuid>{}</uuid>
+  <memory unit='KiB'>65536</memory>
+  <currentMemory unit='KiB'>65536</currentMemory>
+  <vcpu placement='static'>1</vcpu>
+  <os>
+    <type arch='x86_64' machine='pc-i440fx-10.0'>hvm</type>
+    <boot dev='hd'/>
+  </os>
+  <clock offset='utc'/>
+  <on_poweroff>destroy</on_poweroff>
+  <on_reboot>restart</on_reboot>
+  <on_crash>destroy</on_crash>
+  <devices>
+    <emulator>/usr/bin/qemu-system-x86_64</emulator>
+    <disk type='file' device='disk'>
+      <driver name='qemu' type='qcow2'/>
+      <source file='/var/lib/libvirt/images/d{number:05}.qcow2'/>
+      <target dev='vda' bus='virtio'/>
+      {disk}
+    </disk>
+    <controller type='usb' index='0' model='piix3-uhci'>
+      {usb}
+    </controller>
+    <controller type='ide' index='0'>
+      {ide}
+    </controller>
+    <controller type='pci' index='0' model='pci-root'/>
+    <controller type='virtio-serial' index='0'>
+      {serial}
+    </controller>
+    <interface type='user'>
+      <mac address='{mac}'/>
+      <model type='virtio'/>
+      {net}
+    </interface>
+    <serial type='pty'>
+      <target type='isa-serial' port='0'>
+        <model name='isa-serial'/>
+      </target>
+    </serial>
+    <console type='pty'>
+      <target type='serial' port='0'/>
+    </console>
+    <input type='mouse' bus='ps2'/>
+    <input type='keyboard' bus='ps2'/>
+    <audio id='1' type='none'/>
+    <memballoon model='virtio'>
+      {balloon}
+    </memballoon>
+  </devices>
+</domain>
+",
+        uuid(number)
+    )
 }
 
 #[cfg(test)]
