@@ -5,13 +5,14 @@ use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 
 use virt_api::need;
+use virt_api::testkit::stock::{Room, Stock};
 use virt_conf::domain::normalize::SystemRandomness;
 use virt_conf::registry::Store;
 use virt_conf::registry::networks::NetworkFiles;
 use virt_conf::registry::secrets::SecretFiles;
 use virt_conf::storage_pool::StoragePool;
 use virt_tests_system::host::Host;
-use virt_tests_system::stock::{Room, Stock};
+
 use virt_util::xml::XmlFlags;
 
 const SECRET: &str = "00000000-0000-4000-8000-000000000001";
