@@ -7,6 +7,8 @@ use virt_util::uuid::Uuid;
 use virt_util::xml::{At, Element, Reader, Xml, XmlValue, error_at, error_with};
 use virt_util::{ErrorCode, Result, ip};
 
+use crate::domain::normalize::Randomness;
+
 xml_enum! {
     /// How a macvtap device switches frames.
     pub enum MacvtapMode { Vepa = "vepa", Private = "private", Bridge = "bridge", Passthrough = "passthrough" }
@@ -182,6 +184,24 @@ impl VirtualPort {
             .iter()
             .find(|(_, given, kinds)| *given && !kinds.contains(&kind));
         extra.map(|(name, ..)| *name)
+    }
+
+    /// Makes up the ids that a switch must know, or may have to know where its kind is not said. A second time changes
+    /// nothing.
+    pub fn complete(&mut self, random: &dyn Randomness) {
+        use VirtualPortType as T;
+        let instance = matches!(self.kind, Some(T::Qbg) | None);
+        let interface = matches!(self.kind, Some(T::Openvswitch) | None);
+        if !(instance || interface) {
+            return;
+        }
+        let parameters = self.parameters.get_or_insert_default();
+        if instance {
+            parameters.instance_id.get_or_insert_with(|| random.uuid());
+        }
+        if interface {
+            parameters.interface_id.get_or_insert_with(|| random.uuid());
+        }
     }
 
     /// Refuses a port that lacks what its kind of switch must know and what nobody can make up.

@@ -20,9 +20,7 @@ use super::hostdev::Hostdev;
 use super::input::{Hub, Input, Redirdev};
 use super::interface::Interface;
 use super::memory::MemoryDevice;
-use super::normalize::{
-    DeviceRef, DomainHooks, NormalizeContext, generate_mac, is_missing, normalize_device,
-};
+use super::normalize::{DeviceRef, DomainHooks, NormalizeContext, complete_interface, normalize_device};
 use super::schema::{INSTEAD, RULES};
 use super::small::{
     Crypto, Iommu, Lease, Memballoon, Nvram, Panic, Pstore, Rng, Shmem, Tpm, Vsock, Watchdog,
@@ -198,9 +196,7 @@ impl Device {
         cx: &NormalizeContext<'_>,
     ) -> Result<Self> {
         match &mut self {
-            Self::Interface(interface) if is_missing(interface.mac.address) => {
-                interface.mac.address = Some(generate_mac(hooks.mac_prefix(), cx.random));
-            }
+            Self::Interface(interface) => complete_interface(interface, hooks, cx),
             Self::Sound(sound) if sound.model == SoundModel::Virtio && sound.streams == 0 => {
                 sound.streams = 2;
             }
@@ -259,7 +255,7 @@ mod tests {
         let Device::Interface(interface) = &complete else {
             panic!("{complete:?}");
         };
-        assert!(!is_missing(interface.mac.address));
+        assert!(interface.mac.address.is_some());
         let mut changed = domain();
         let place = complete.clone().plug_into(&mut changed);
         assert_eq!(place, DeviceRef::Interface(0));
@@ -274,6 +270,29 @@ mod tests {
         Domain {
             uuid: other.uuid,
             ..domain()
+        }
+    }
+
+    #[test]
+    fn ids_at_virtual_switches_are_made() {
+        for (kind, instance, interface) in [
+            ("", true, true),
+            (" type='802.1Qbh'", false, false),
+            (" type='openvswitch'", false, true),
+        ] {
+            let text =
+                format!("<interface type='network'><source network='n'/><virtualport{kind}/></interface>");
+            let device = parse(&text)
+                .unwrap()
+                .complete(&domain(), &NoHooks, &context())
+                .unwrap();
+            let Device::Interface(device) = device else {
+                panic!("{text}");
+            };
+            let port = device.link.virtual_port.clone().unwrap_or_default();
+            let parameters = port.parameters.unwrap_or_default();
+            assert_eq!(parameters.instance_id.is_some(), instance, "{text}");
+            assert_eq!(parameters.interface_id.is_some(), interface, "{text}");
         }
     }
 

@@ -209,6 +209,7 @@ impl NodeDevice {
     pub fn parse(source: &str, name: &str) -> Result<Self> {
         let options = DocOptions::named(name).in_domain(ErrorDomain::NODEDEV);
         let doc = xml::Doc::parse_with(source, &options)?;
+        check_numbers(doc.root())?;
         let device: Self = xml::from_doc(&doc, &mut Reader::new(XmlFlags::empty()))?;
         if device.name.is_empty() {
             let what = "the device has no name";
@@ -229,7 +230,9 @@ impl NodeDevice {
     /// As [`NodeDevice::parse`]; `INTERNAL_ERROR` for a hypervisor that has no name space.
     pub fn parse_new(source: &str, virt_type: &str, random: &dyn Randomness, name: &str) -> Result<Self> {
         let options = DocOptions::named(name).in_domain(ErrorDomain::NODEDEV);
-        let mut device: Self = xml::from_str(source, XmlFlags::empty(), &options)?;
+        let doc = xml::Doc::parse_with(source, &options)?;
+        check_numbers(doc.root())?;
+        let mut device: Self = xml::from_doc(&doc, &mut Reader::new(XmlFlags::empty()))?;
         device.name = "new device".to_owned();
         for capability in &mut device.capabilities {
             if let Capability::ScsiHost(host) = capability {
@@ -281,6 +284,14 @@ impl NodeDevice {
     pub fn format(&self, flags: XmlFlags) -> String {
         xml::to_string(self, flags)
     }
+}
+
+/// Checks the numbers of capabilities for which libvirt has other codes than for the rest of them.
+fn check_numbers(device: Element<'_>) -> Result<()> {
+    device
+        .children_named("capability")
+        .filter(|capability| capability.attr("type").as_deref() == Some("pci"))
+        .try_for_each(pci::check_numbers)
 }
 
 /// A nested `<capability type='…'>`.

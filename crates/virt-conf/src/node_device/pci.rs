@@ -1,10 +1,10 @@
 //! Functions of PCI devices.
 
-use virt_util::Result;
 use virt_util::xml::{
     self, At, Element, Reader, ValueError, Writer, Xml, XmlElement, error_at, parse_integer, push_signed,
     read,
 };
+use virt_util::{ErrorCode, Result};
 
 use super::bus::NamedId;
 use super::mdev::{MdevType, mdev_types};
@@ -114,6 +114,26 @@ pub struct PciLink {
     pub speed: Option<PciLinkSpeed>,
     /// Number of lanes.
     pub width: u32,
+}
+
+/// Checks the numbers of a PCI device, before it is read: libvirt has a code of their own for them.
+pub(super) fn check_numbers(element: Element<'_>) -> Result<()> {
+    let internal = |error| xml::recoded(error, ErrorCode::INTERNAL_ERROR);
+    for name in ["domain", "bus", "slot", "function"] {
+        let number = element.child_or_ghost(name);
+        let text = number.text();
+        if text.is_empty() {
+            return Err(internal(xml::missing(element, At::Child(name))));
+        }
+        xml::parse_integer::<u32>(&text, 10)
+            .map_err(|error| internal(xml::invalid_value(number, At::Text, &text, &error)))?;
+    }
+    for name in ["vendor", "product"] {
+        if element.child(name).is_none() {
+            return Err(internal(xml::missing(element, At::Child(name))));
+        }
+    }
+    Ok(())
 }
 
 impl PciDevice {

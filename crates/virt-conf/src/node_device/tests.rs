@@ -114,6 +114,17 @@ fn errors_say_what_and_where() {
             "/ssid",
         ),
         ("<capability type='scsi_host'/>", E::INTERNAL_ERROR, "'host'"),
+        ("<capability type='pci'/>", E::INTERNAL_ERROR, "'domain'"),
+        (
+            "<capability type='pci'><domain>0</domain><bus>x</bus></capability>",
+            E::INTERNAL_ERROR,
+            "whole number",
+        ),
+        (
+            "<capability type='pci'><domain>0</domain><bus>0</bus><slot>0</slot><function>0</function></capability>",
+            E::INTERNAL_ERROR,
+            "'vendor'",
+        ),
         ("<capability type='mdev'/>", E::CONFIG_UNSUPPORTED, "'id'"),
         (
             "<parent wwnn='1'>p</parent><capability type='ap_matrix'/>",

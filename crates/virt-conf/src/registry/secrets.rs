@@ -5,6 +5,7 @@
 
 use std::fmt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use base64::Engine as _;
 use base64::alphabet;
@@ -13,7 +14,9 @@ use virt_util::durable::{self, WriteOptions};
 use virt_util::uuid::{self, Uuid};
 use virt_util::{ErrorCode, ErrorDomain, Result, VirtError};
 
-use super::kind::Definition;
+use super::index::Registry;
+use super::kind::{Definition, Kind};
+use super::object::Object;
 use super::store::{DiskFormat, Store};
 use crate::secret::{Secret, SecretUsage};
 
@@ -54,12 +57,14 @@ impl StoredSecret {
         self.secret.usage.iter().cloned().collect()
     }
 
-    /// The rule for [`super::Kind::check_redefinition`]: a secret stays what it is for, and a private one stays private.
+    /// The rule for [`super::Kind::check_redefinition`]: the name of what a secret is for stays, though not the kind of thing
+    /// that has it, and a private one stays private. Where the kind changes, [`rekey`] follows.
     ///
     /// # Errors
     /// `INTERNAL_ERROR`, as in libvirt.
     pub fn check_redefinition(&self, new: &Self) -> Result<()> {
-        if self.secret.usage != new.secret.usage {
+        let id = |secret: &Secret| secret.usage.as_ref().map(|usage| usage.id.clone());
+        if id(&self.secret) != id(&new.secret) {
             return Err(secret_error(format_args!(
                 "a secret with UUID {} is already defined for use with {}",
                 self.name,
@@ -79,6 +84,29 @@ impl StoredSecret {
             self.name, usage.id
         ))
     }
+}
+
+/// Makes a secret known by what its new definition is for, and no more by what the old one was for.
+///
+/// # Errors
+/// If another secret is for that.
+pub fn rekey<K>(
+    registry: &Registry<K>,
+    object: &Arc<Object<K>>,
+    old: &StoredSecret,
+    new: &StoredSecret,
+) -> Result<()>
+where
+    K: Kind<Definition = StoredSecret, Key = SecretUsage>,
+{
+    if old.secret.usage == new.secret.usage {
+        return Ok(());
+    }
+    for key in new.keys() {
+        registry.bind(object, key)?;
+    }
+    old.keys().iter().for_each(|key| registry.unbind(key));
+    Ok(())
 }
 
 fn secret_error(what: impl fmt::Display) -> VirtError {

@@ -5,6 +5,7 @@ use virt_util::xml::XmlValue;
 use virt_util::{ErrorCode, Result, VirtError};
 
 use super::{DomainHooks, NormalizeContext, NormalizeFlags, is_missing};
+use crate::domain::interface::Interface;
 use crate::domain::lifecycle::LifecycleAction;
 use crate::domain::os::OsType;
 use crate::domain::seclabel;
@@ -68,8 +69,8 @@ pub(super) fn generate(
     for interface in &mut domain.devices.interfaces {
         if native {
             interface.mac.address.get_or_insert(MacAddress([0; 6]));
-        } else if is_missing(interface.mac.address) {
-            interface.mac.address = Some(generate_mac(hooks.mac_prefix(), cx.random));
+        } else {
+            complete_interface(interface, hooks, cx);
         }
     }
     number_ports(domain);
@@ -92,6 +93,20 @@ pub(super) fn generate(
         return Err(VirtError::new(ErrorCode::XML_ERROR, what));
     }
     Ok(())
+}
+
+/// Makes up what names an interface to others: its MAC address, and its ids at a virtual switch.
+pub(in crate::domain) fn complete_interface(
+    interface: &mut Interface,
+    hooks: &dyn DomainHooks,
+    cx: &NormalizeContext<'_>,
+) {
+    if is_missing(interface.mac.address) {
+        interface.mac.address = Some(generate_mac(hooks.mac_prefix(), cx.random));
+    }
+    if let Some(port) = &mut interface.link.virtual_port {
+        port.complete(cx.random);
+    }
 }
 
 /// The guest reads its UUID in the system information too; it can be only one.

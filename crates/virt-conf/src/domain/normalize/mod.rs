@@ -31,6 +31,7 @@ pub use devices::{
     DeviceRef, device_info, device_info_mut, device_refs, disk_index, disk_name, disk_name_parts,
     drive_address,
 };
+pub(in crate::domain) use generate::complete_interface;
 pub use generate::generate_mac;
 
 bitflags::bitflags! {
