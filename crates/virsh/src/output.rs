@@ -1,6 +1,8 @@
 //! Results for programs: `--output json` and `--output yaml`.
 
 use serde_json::{Map, Value};
+use virt_conf::data::{self, Notation};
+use virt_util::xml::XmlFlags;
 
 /// A machine-readable format.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -21,6 +23,19 @@ impl Format {
                 "unknown output format '{name}': 'json' and 'yaml' are known"
             )),
         }
+    }
+
+    fn notation(self) -> Notation {
+        match self {
+            Self::Json => Notation::Json,
+            Self::Yaml => Notation::Yaml,
+        }
+    }
+
+    /// An XML document in this format, with the fields that `docs/formats.md` lists. Nothing for documents of other kinds,
+    /// and for those that hold what is not in it.
+    pub fn document(self, xml: &str) -> Option<String> {
+        data::from_xml(xml, self.notation(), XmlFlags::SECURE, "document").ok()
     }
 
     /// `value` in this format, ended by a newline.

@@ -75,7 +75,7 @@ pub const COMMANDS: &[Command] = &[
         lifecycle::define,
         "store a domain's definition from an XML file",
     )
-    .about("Stores the definition of a domain without starting it.")
+    .about("Stores the definition of a domain without starting it. A file whose name ends in .json, .yaml or .yml holds it in that notation.")
     .options(&[
         FILE,
         VALIDATE,

@@ -128,7 +128,14 @@ pub(crate) fn print_xml(shell: &mut Shell, call: &Invocation, xml: &str) -> Outc
         None => None,
     };
     if let Some(format) = shell.format() {
-        let text = format.render(&xpath::to_value(xml, expression)?)?;
+        let fields = match expression {
+            None => format.document(xml),
+            Some(_) => None,
+        };
+        let text = match fields {
+            Some(text) => text,
+            None => format.render(&xpath::to_value(xml, expression)?)?,
+        };
         shell.print(text);
         return Ok(());
     }

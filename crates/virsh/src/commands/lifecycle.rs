@@ -11,7 +11,7 @@ use virt_util::types::{
 };
 use virt_util::{ErrorCode, VirtError};
 
-use super::{By, domain, domain_by, read_document};
+use super::{By, domain, domain_by, read_definition};
 
 /// The descriptors that `--pass-fds` names, duplicated.
 pub(crate) fn passed_fds(call: &Invocation) -> Result<Vec<OwnedFd>, Failure> {
@@ -37,7 +37,7 @@ pub(super) fn define(shell: &mut Shell, call: &Invocation) -> Outcome {
     if call.has("validate") {
         flags |= DomainDefineFlags::VALIDATE;
     }
-    let xml = read_document(path)?;
+    let xml = read_definition(path, "domain")?;
     if call.has("dry-run") {
         return super::explain::dry_run(shell, &xml, path, call.has("validate"));
     }
@@ -72,7 +72,7 @@ fn start_flags(call: &Invocation) -> (DomainCreateFlags, bool) {
 
 pub(super) fn create(shell: &mut Shell, call: &Invocation) -> Outcome {
     let path = call.required_text("file")?;
-    let xml = read_document(path)?;
+    let xml = read_definition(path, "domain")?;
     let fds = passed_fds(call)?;
     let (flags, mut resume) = start_flags(call);
     let connection = shell.connection()?;

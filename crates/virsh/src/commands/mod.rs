@@ -140,6 +140,21 @@ fn look_up(shell: &mut Shell, connection: &Connect, command: &str, text: &str, b
 /// The largest document that is read from a file: 10 MiB.
 const DOCUMENT_MAX: u64 = 10 * 1024 * 1024;
 
+/// The XML of a document `root` in a file the user named. A file whose name ends in `.json`, `.yaml` or `.yml` holds it in
+/// that notation.
+pub(crate) fn read_definition(path: &str, root: &str) -> Result<String, Failure> {
+    use virt_conf::data::{Notation, to_xml};
+    use virt_util::xml::XmlFlags;
+    let text = read_document(path)?;
+    match Notation::of_file(path) {
+        None => Ok(text),
+        Some(notation) => {
+            let flags = XmlFlags::SECURE | XmlFlags::INACTIVE;
+            Ok(to_xml(&text, notation, root, flags, path)?)
+        }
+    }
+}
+
 /// The text of a file the user named; `-` is no special name.
 pub(crate) fn read_document(path: &str) -> Result<String, Failure> {
     use std::io::Read;

@@ -33,7 +33,7 @@ pub fn check_element(element: Element<'_>) -> Result<()> {
 
 /// Parts for which the model knows less than the schema: what a character device is connected to may carry what belongs to
 /// other kinds of connections.
-pub(super) const INSTEAD: schema::Instead = &[
+pub(crate) const INSTEAD: schema::Instead = &[
     ("domain/cpu", &crate::schema::GUEST_CPU),
     ("serial/source", &CONNECTION),
     ("serial/protocol", &CONNECTION),

@@ -30,7 +30,7 @@ pub fn check_schema(doc: &Doc<'_>) -> Result<()> {
 }
 
 /// Rules about filters.
-const RULES: &[Rule] = &[
+pub(crate) const RULES: &[Rule] = &[
     Rule {
         element: "filter",
         when: &[],

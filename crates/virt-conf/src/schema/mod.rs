@@ -14,6 +14,7 @@
 //! | [`common`] | rows that several of them share |
 
 mod common;
+mod grammar;
 mod host;
 mod moments;
 mod network;
@@ -22,7 +23,9 @@ mod small;
 mod storage;
 
 pub(crate) use common::{DEVICE_LABEL, RECONNECT};
+pub use grammar::grammar_of;
 pub(crate) use host::GUEST_CPU;
+
 use virt_util::xml::shapes::{self, Table};
 use virt_util::xml::{At, Doc, Element, error_with};
 use virt_util::{ErrorCode, Result};

@@ -212,6 +212,7 @@ mod rare;
 mod raw;
 mod raw_format;
 mod reader;
+pub mod rng;
 pub mod rules;
 mod scan;
 pub mod schema;
