@@ -133,7 +133,7 @@ pub enum Usable {
 #[derive(Xml, Clone, Debug, Default, PartialEq, Eq)]
 #[xml(name = "devices", body)]
 pub struct DeviceChoices {
-    /// Disks.
+    /// Which drives, buses and models a guest may have.
     #[xml("disk")]
     pub disk: Option<Choices>,
     /// Ways to show a screen.
@@ -187,7 +187,7 @@ pub struct FeatureChoices {
     /// Chains of images that the user describes.
     #[xml("backingStoreInput")]
     pub backing_store_input: Option<Choices>,
-    /// Backups.
+    /// Whether running guests can be backed up.
     #[xml("backup")]
     pub backup: Option<Choices>,
     /// Memory that is given back while the program ends already.
@@ -276,10 +276,10 @@ pub struct SizeInKib {
 #[derive(Xml, Clone, Debug, Default, PartialEq, Eq)]
 #[xml(name = "section")]
 pub struct SgxSection {
-    /// The node.
+    /// Number of the host's memory node.
     #[xml("@node")]
     pub node: u32,
-    /// Its size.
+    /// How much memory the section has.
     #[xml("@size")]
     pub size: u64,
     /// The size's unit: always KiB.

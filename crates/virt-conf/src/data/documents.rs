@@ -9,6 +9,7 @@ use crate::backup::Backup;
 use crate::checkpoint::Checkpoint;
 use crate::cpu::{Cpu, HostCpu};
 use crate::domain::Domain;
+use crate::domain_capabilities::DomainCapabilities;
 use crate::interface::HostInterface;
 use crate::network::{Network, NetworkPort};
 use crate::node_device::NodeDevice;
@@ -101,6 +102,7 @@ impl Document for PoolCapabilities {}
 impl Document for Volume {}
 impl Document for NodeDevice {}
 impl Document for Secret {}
+impl Document for DomainCapabilities {}
 impl Document for Cpu {}
 impl Document for HostCpu {}
 
@@ -137,6 +139,7 @@ pub const FORMATS: &[Format] = &[
     format::<Volume>("volume", "Storage volume"),
     format::<NodeDevice>("device", "Node device"),
     format::<Secret>("secret", "Secret"),
+    format::<DomainCapabilities>("domainCapabilities", "Domain capabilities"),
     CPU,
 ];
 
@@ -219,5 +222,5 @@ macro_rules! serde_documents {
 
 serde_documents!(
     Domain Snapshot Checkpoint Backup Network NetworkPort HostInterface Filter FilterBinding StoragePool
-    PoolCapabilities Volume NodeDevice Secret Cpu HostCpu
+    PoolCapabilities Volume NodeDevice Secret Cpu HostCpu DomainCapabilities
 );
