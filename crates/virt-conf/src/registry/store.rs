@@ -215,7 +215,8 @@ impl Store {
             loaded: Vec::new(),
             failed: Vec::new(),
         };
-        for (name, outcome) in read_all(&self.folder, read)? {
+        // Definitions are large: each goes to its place at once, and what waits here is small.
+        for (name, outcome) in read_all(&self.folder, |text, path| read(text, path).map(Arc::new))? {
             let path = self.folder.join(format!("{name}{SUFFIX}"));
             match outcome.and_then(|definition| self.settle(&path, definition)) {
                 Ok(loaded) => result.loaded.push(loaded),
@@ -227,7 +228,7 @@ impl Store {
     }
 
     /// Gives a file the name that its content has.
-    fn settle<D: Definition>(&self, path: &Path, definition: D) -> Result<Loaded<D>> {
+    fn settle<D: Definition>(&self, path: &Path, definition: Arc<D>) -> Result<Loaded<D>> {
         let name = definition.name();
         let right = self.path(name)?;
         if right != path {
@@ -246,7 +247,7 @@ impl Store {
         Ok(Loaded {
             autostart: self.has_link(name, Link::Always),
             autostart_once: self.has_link(name, Link::Once),
-            definition: Arc::new(definition),
+            definition,
         })
     }
 
