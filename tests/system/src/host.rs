@@ -33,7 +33,7 @@ impl Ran {
     /// If it did not.
     #[track_caller]
     pub fn ok(self) -> String {
-        assert_eq!(self.code, Some(0), "virsh failed: {}{}", self.out, self.err);
+        assert_eq!(self.code, Some(0), "the program failed: {}{}", self.out, self.err);
         self.out
     }
 }
@@ -99,22 +99,9 @@ impl Host {
     /// If it does not start or takes longer than a minute.
     #[track_caller]
     pub fn run(&self, words: &[&str]) -> Ran {
-        let mut child = self
-            .virsh()
-            .args(words)
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .expect("virsh starts");
-        let out = drain(child.stdout.take());
-        let err = drain(child.stderr.take());
-        let status = wait(&mut child);
-        Ran {
-            code: status.code(),
-            out: out.join().expect("the reader ends"),
-            err: err.join().expect("the reader ends"),
-        }
+        let mut command = self.virsh();
+        command.args(words);
+        run_to_end(command)
     }
 
     /// Processes of guests: those whose command line names the host's folder.
@@ -162,6 +149,28 @@ impl Drop for Host {
     }
 }
 
+/// Runs a program and waits for it.
+///
+/// # Panics
+/// If it does not start or takes longer than a minute.
+#[track_caller]
+pub fn run_to_end(mut command: Command) -> Ran {
+    let mut child = command
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("the program starts");
+    let out = drain(child.stdout.take());
+    let err = drain(child.stderr.take());
+    let status = wait(&mut child);
+    Ran {
+        code: status.code(),
+        out: out.join().expect("the reader ends"),
+        err: err.join().expect("the reader ends"),
+    }
+}
+
 fn drain(stream: Option<impl Read + Send + 'static>) -> std::thread::JoinHandle<String> {
     std::thread::spawn(move || {
         let mut text = Vec::new();
@@ -184,7 +193,7 @@ fn wait(child: &mut Child) -> std::process::ExitStatus {
             // It is the test that failed; the process must not outlive it.
             let _ = child.kill();
             let _ = child.wait();
-            panic!("virsh did not end within {LIMIT:?}");
+            panic!("the program did not end within {LIMIT:?}");
         }
         std::thread::sleep(Duration::from_millis(10));
     }
