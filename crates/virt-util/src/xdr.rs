@@ -214,13 +214,9 @@ impl<'a> XdrDecoder<'a> {
         Ok(f64::from_bits(self.u64()?))
     }
 
-    /// Boolean; anything but 0 and 1 is refused.
+    /// Boolean. Anything but 0 is true, as for the XDR of C libraries: go-libvirt writes its first call's so.
     pub fn bool(&mut self) -> Result<bool> {
-        match self.u32()? {
-            0 => Ok(false),
-            1 => Ok(true),
-            other => Err(rpc(format_args!("boolean is {other}, 0 or 1 expected"))),
-        }
+        Ok(self.u32()? != 0)
     }
 
     /// Opaque data of fixed length.

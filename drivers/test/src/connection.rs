@@ -1,5 +1,6 @@
 //! The procedures that the simulator answers.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -19,12 +20,13 @@ use virt_conf::registry::job::JobGuard;
 use virt_conf::schema::Check;
 use virt_util::bitmap::Bitmap;
 use virt_util::keycode::Codeset;
+use virt_util::typed_param::TypedParams;
 use virt_util::types::params::node_cpu_stats;
 use virt_util::types::{
-    ConnectBaselineCpuFlags, ConnectListAllDomainsFlags, DomainControlState, DomainCreateFlags,
-    DomainDefineFlags, DomainDestroyFlags, DomainMemoryModFlags, DomainMemoryStatTags, DomainMetadataType,
-    DomainModificationImpact, DomainRebootFlags, DomainSaveRestoreFlags, DomainState, DomainUndefineFlags,
-    DomainVcpuFlags, DomainXmlFlags,
+    ConnectBaselineCpuFlags, ConnectGetAllDomainStatsFlags, ConnectListAllDomainsFlags, DomainControlState,
+    DomainCreateFlags, DomainDefineFlags, DomainDestroyFlags, DomainMemoryModFlags, DomainMemoryStatTags,
+    DomainMetadataType, DomainModificationImpact, DomainRebootFlags, DomainSaveRestoreFlags, DomainState,
+    DomainStatsTypes, DomainUndefineFlags, DomainVcpuFlags, DomainXmlFlags,
 };
 use virt_util::uuid::Uuid;
 use virt_util::xml::XmlFlags;
@@ -460,6 +462,62 @@ impl HypervisorDriver for TestConnection {
                 .collect(),
         };
         Ok(ConnectListAllDomainsReply { domains, ret })
+    }
+
+    fn connect_get_all_domain_stats(
+        &self,
+        cx: &mut CallContext<'_>,
+        domains: Vec<DomainRef>,
+        stats: u32,
+        flags: u32,
+    ) -> Result<ConnectGetAllDomainStatsReply> {
+        let filters = ConnectListAllDomainsFlags::ACTIVE
+            | ConnectListAllDomainsFlags::INACTIVE
+            | ConnectListAllDomainsFlags::PERSISTENT
+            | ConnectListAllDomainsFlags::TRANSIENT
+            | ConnectListAllDomainsFlags::RUNNING
+            | ConnectListAllDomainsFlags::PAUSED
+            | ConnectListAllDomainsFlags::SHUTOFF
+            | ConnectListAllDomainsFlags::OTHER;
+        let own = ConnectGetAllDomainStatsFlags::NOWAIT
+            | ConnectGetAllDomainStatsFlags::BACKING
+            | ConnectGetAllDomainStatsFlags::ENFORCE_STATS;
+        check_flags("testConnectGetAllDomainStats", flags, filters.bits() | own.bits())?;
+        // Simulated guests have a state and nothing else that could be counted.
+        let known = DomainStatsTypes::STATE.bits();
+        let enforced = flags & ConnectGetAllDomainStatsFlags::ENFORCE_STATS.bits() != 0;
+        if enforced && stats & !known != 0 {
+            return Err(error(
+                ErrorCode::ARGUMENT_UNSUPPORTED,
+                format_args!(
+                    "Stats types bits 0x{:x} are not supported by this daemon",
+                    stats & !known
+                ),
+            ));
+        }
+        let filter = ConnectListAllDomainsFlags::from(flags & filters.bits());
+        let wanted: BTreeSet<Uuid> = domains.iter().map(|domain| domain.uuid).collect();
+        let guests = self.visible(cx, |guest| {
+            let snapshot = guest.snapshot();
+            (wanted.is_empty() || guest.uuid().is_some_and(|uuid| wanted.contains(&uuid)))
+                && domain::matches(&snapshot, filter)
+        })?;
+        let with_state = stats == 0 || stats & known != 0;
+        let ret_stats = guests.iter().map(|guest| {
+            let snapshot = guest.snapshot();
+            let mut params = TypedParams::new();
+            if with_state {
+                params.push("state.state", snapshot.state.state.0);
+                params.push("state.reason", snapshot.state.reason);
+            }
+            DomainStatsRecord {
+                domain: domain::attributes(guest).into(),
+                params,
+            }
+        });
+        Ok(ConnectGetAllDomainStatsReply {
+            ret_stats: ret_stats.collect(),
+        })
     }
 
     #[inline_safe]

@@ -87,7 +87,9 @@ impl Daemon {
     #[track_caller]
     fn wait_until_ready(&mut self) {
         let socket = self.socket();
-        eventually("the daemon listens", START_LIMIT, || UnixStream::connect(&socket).is_ok());
+        eventually("the daemon listens", START_LIMIT, || {
+            UnixStream::connect(&socket).is_ok()
+        });
     }
 
     /// Kills the daemon as a crash would, and starts it again.
@@ -329,7 +331,9 @@ fn capture(pieces: &[Piece]) -> Vec<u8> {
             let acknowledged = *sequences
                 .entry((piece.connection, !piece.from_client))
                 .or_insert(1_u32);
-            let sequence = sequences.entry((piece.connection, piece.from_client)).or_insert(1_u32);
+            let sequence = sequences
+                .entry((piece.connection, piece.from_client))
+                .or_insert(1_u32);
             let length = 40 + segment.len();
             let mut packet = Vec::with_capacity(length);
             packet.extend_from_slice(&[0x45, 0]);

@@ -34,7 +34,8 @@ struct Held {
 }
 
 fn held(pid: u32) -> Held {
-    let count = |what: &str| std::fs::read_dir(format!("/proc/{pid}/{what}")).map_or(0, |entries| entries.count());
+    let count =
+        |what: &str| std::fs::read_dir(format!("/proc/{pid}/{what}")).map_or(0, |entries| entries.count());
     let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
     let memory = status
         .lines()
@@ -98,7 +99,10 @@ fn idle_clients_cost_little() {
     let each = during.memory.saturating_sub(before.memory) as f64 / wanted as f64;
     assert!(each < 24.0, "an idle client costs {each:.1} KiB");
     assert!(during.threads <= before.threads + 4, "clients cost no threads");
-    assert!(with_all < alone * 20 + Duration::from_millis(5), "{alone:?} became {with_all:?}");
+    assert!(
+        with_all < alone * 20 + Duration::from_millis(5),
+        "{alone:?} became {with_all:?}"
+    );
     drop(idle);
     eventually("the clients are forgotten", Duration::from_secs(30), || {
         held(daemon.pid()).fds <= before.fds + 2
@@ -165,7 +169,9 @@ fn a_client_that_does_not_read_harms_itself_only() {
     let grown = during.memory.saturating_sub(before.memory);
     assert!(grown < 64 * 1024, "{grown} KiB for one client that does not read");
     // Keepalive and other clients go on; the lazy one can still come back.
-    lazy.socket().set_read_timeout(Some(Duration::from_secs(5))).unwrap();
+    lazy.socket()
+        .set_read_timeout(Some(Duration::from_secs(5)))
+        .unwrap();
     let mut some = [0; 4096];
     assert!(matches!(lazy.socket().read(&mut some), Ok(1..)));
 }
@@ -233,7 +239,7 @@ fn beside_sleepers(socket: &Path, sleeping: u32) -> (Duration, Duration) {
 #[test]
 fn drivers_that_never_answer_cost_others_nothing() {
     let folder = with_sleeper();
-    for sleeping in [procedure::CONNECT_GET_TYPE, procedure::CONNECT_GET_LIB_VERSION] {
+    for sleeping in [procedure::CONNECT_GET_TYPE, procedure::CONNECT_GET_VERSION] {
         let mut daemon = Daemon::start_in("max_anonymous_clients = 0\n", &[], folder.path());
         let (alone, beside) = beside_sleepers(&daemon.socket(), sleeping);
         println!("100 sleepers in procedure {sleeping}: p99 {alone:?} before, {beside:?} beside them");
@@ -290,11 +296,18 @@ fn a_daemon_that_is_killed_under_load_comes_back_with_all_that_was_defined() {
         define(&daemon, &format!("round{round}"));
         std::thread::sleep(Duration::from_millis(100));
         daemon.crash_and_restart();
-        assert_eq!(qemu(&daemon, &["domid", "kept"]).ok(), id, "round {round}: the same guest");
+        assert_eq!(
+            qemu(&daemon, &["domid", "kept"]).ok(),
+            id,
+            "round {round}: the same guest"
+        );
         assert_eq!(qemu(&daemon, &["domstate", "kept"]).ok().trim(), "running");
         let names = qemu(&daemon, &["list", "--all", "--name"]).ok();
         for defined in 0..=round {
-            assert!(names.lines().any(|name| name == format!("round{defined}")), "{names}");
+            assert!(
+                names.lines().any(|name| name == format!("round{defined}")),
+                "{names}"
+            );
         }
         let so_far = answered.load(Ordering::Relaxed);
         eventually("clients are served again", Duration::from_secs(20), || {
@@ -311,8 +324,6 @@ fn a_daemon_that_is_killed_under_load_comes_back_with_all_that_was_defined() {
 
 fn qemu(daemon: &Daemon, words: &[&str]) -> virt_tests_system::host::Ran {
     let mut command = virt_tests_system::clients::stock("/usr/bin/virsh");
-    command
-        .args(["-c", &daemon.uri("qemu", "/system")])
-        .args(words);
+    command.args(["-c", &daemon.uri("qemu", "/system")]).args(words);
     virt_tests_system::host::run_to_end(command)
 }

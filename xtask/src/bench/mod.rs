@@ -12,11 +12,13 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 mod rows;
+mod rpc;
+mod wire;
 
 /// Options of `bench`.
 #[derive(clap::Args)]
 pub struct Options {
-    /// Only these rows
+    /// Only these rows; `rpc` is all that concern the daemon
     rows: Vec<String>,
     /// How many turns each side has
     #[arg(long, value_name = "N", default_value_t = 15)]
@@ -138,6 +140,13 @@ print((time.perf_counter() - started) * 1e6 / rounds)
 
 /// Builds, measures, prints.
 pub fn run(options: &Options) -> Result<Outcome> {
+    // Rows of the daemon are measured by themselves.
+    let is_rpc = |name: &str| name == "rpc" || rpc::names().any(|row| row == name);
+    if options.rows.iter().any(|name| name == "rpc") || options.rows.iter().all(|name| is_rpc(name)) {
+        if !options.rows.is_empty() {
+            return rpc::run(options);
+        }
+    }
     let chosen: Vec<&Row> = rows::ROWS
         .iter()
         .filter(|row| options.rows.is_empty() || options.rows.iter().any(|n| n == row.name))

@@ -379,7 +379,7 @@ fn disk_name(index: usize) -> String {
 }
 
 /// A host of the test driver with 10,000 domains.
-fn ten_thousand(folder: &Path) -> Result<String> {
+pub(super) fn ten_thousand(folder: &Path) -> Result<String> {
     let file = folder.join("ten-thousand.xml");
     if !file.exists() {
         let mut text = "<node>\n".to_owned();

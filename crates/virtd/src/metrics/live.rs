@@ -8,14 +8,15 @@ use parking_lot::Mutex;
 use virt_api::call::{Caller, OutgoingCall, PROGRAM_REMOTE};
 use virt_api::plugin::{ConnectionHandle, DriverHandle, OpenRequest, Role};
 use virt_api::protocol::remote::{
-    ConnectGetAllDomainStatsArgs, ConnectGetAllDomainStatsReply, DomainGetControlInfoArgs,
-    DomainGetControlInfoReply, DomainRef, procedure as remote,
+    ConnectGetAllDomainStatsArgs, ConnectGetAllDomainStatsReply, ConnectListAllDomainsArgs,
+    ConnectListAllDomainsReply, DomainGetControlInfoArgs, DomainGetControlInfoReply, DomainGetStateArgs,
+    DomainGetStateReply, DomainRef, procedure as remote,
 };
-use virt_util::Result;
 use virt_util::time::Deadline;
-use virt_util::typed_param::TypedValue;
+use virt_util::typed_param::{TypedParams, TypedValue};
 use virt_util::types::{ConnectGetAllDomainStatsFlags, DomainControlState, DomainState, DomainStatsTypes};
 use virt_util::xdr::{XdrDecode, XdrEncode};
+use virt_util::{ErrorCode, Result};
 
 use super::{DriverFacts, Facts, GuestFacts, ProcedureFacts, STATES, ServerFacts, Source, WorkerFacts};
 use crate::host::DaemonHost;
@@ -184,30 +185,19 @@ impl Guests {
             call.deadline = deadline;
             connection.call(call).map(|reply| reply.payload)
         };
-        let stats = ConnectGetAllDomainStatsArgs {
-            domains: Vec::new(),
-            stats: DomainStatsTypes::STATE.bits(),
-            flags: ConnectGetAllDomainStatsFlags::NOWAIT.bits(),
-        };
-        let reply = ask(remote::CONNECT_GET_ALL_DOMAIN_STATS, stats.to_xdr()?)?;
-        let reply = ConnectGetAllDomainStatsReply::from_xdr(&reply)?;
         let mut facts = GuestFacts {
             driver: driver.name().to_owned(),
             known: true,
             ..GuestFacts::default()
         };
         let mut active: Vec<DomainRef> = Vec::new();
-        for record in reply.ret_stats {
-            let state = match record.params.get("state.state") {
-                Some(TypedValue::Int(state)) => usize::try_from(*state).unwrap_or(0),
-                _ => 0,
-            };
+        for (domain, state) in states(&ask)? {
             let place = if state < STATES.len() { state } else { 0 };
             if let Some(count) = facts.states.get_mut(place) {
                 *count += 1;
             }
             if !is_off(state) {
-                active.push(record.domain);
+                active.push(domain);
             }
         }
         for domain in active.into_iter().take(ASKED) {
@@ -224,6 +214,50 @@ impl Guests {
         }
         Ok(facts)
     }
+}
+
+/// Every guest and its state: as statistics, or one by one where the driver has none.
+fn states(ask: &dyn Fn(u32, Vec<u8>) -> Result<Vec<u8>>) -> Result<Vec<(DomainRef, usize)>> {
+    let number = |state: i32| usize::try_from(state).unwrap_or(0);
+    let stats = ConnectGetAllDomainStatsArgs {
+        domains: Vec::new(),
+        stats: DomainStatsTypes::STATE.bits(),
+        flags: ConnectGetAllDomainStatsFlags::NOWAIT.bits(),
+    };
+    match ask(remote::CONNECT_GET_ALL_DOMAIN_STATS, stats.to_xdr()?) {
+        Ok(reply) => {
+            let records = ConnectGetAllDomainStatsReply::from_xdr(&reply)?.ret_stats;
+            let state = |params: &TypedParams| match params.get("state.state") {
+                Some(TypedValue::Int(state)) => number(*state),
+                _ => 0,
+            };
+            return Ok(records
+                .into_iter()
+                .map(|record| (record.domain, state(&record.params)))
+                .collect());
+        }
+        Err(error) if error.code() == ErrorCode::NO_SUPPORT => {}
+        Err(error) => return Err(error),
+    }
+    let all = ConnectListAllDomainsArgs {
+        need_results: 1,
+        flags: 0,
+    };
+    let reply = ask(remote::CONNECT_LIST_ALL_DOMAINS, all.to_xdr()?)?;
+    let mut found = Vec::new();
+    for domain in ConnectListAllDomainsReply::from_xdr(&reply)?.domains {
+        let args = DomainGetStateArgs {
+            domain: domain.clone(),
+            flags: 0,
+        };
+        match ask(remote::DOMAIN_GET_STATE, args.to_xdr()?) {
+            Ok(reply) => found.push((domain, number(DomainGetStateReply::from_xdr(&reply)?.state))),
+            // It has gone since.
+            Err(error) if error.code() == ErrorCode::NO_DOMAIN => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(found)
 }
 
 fn is_off(state: usize) -> bool {

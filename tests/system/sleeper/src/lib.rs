@@ -4,7 +4,7 @@
 //! |---|---|
 //! | `connect_get_hostname` | answers at once |
 //! | `connect_get_type` | sleeps until it is cancelled |
-//! | `connect_get_lib_version` | sleeps and hears nothing |
+//! | `connect_get_version` | sleeps and hears nothing |
 #![forbid(unsafe_code)]
 
 use std::time::Duration;
@@ -12,9 +12,7 @@ use std::time::Duration;
 use virt_api::Result;
 use virt_api::call::CallContext;
 use virt_api::driver::{Driver, DriverConnection, OpenContext};
-use virt_api::protocol::remote::{
-    ConnectGetHostnameReply, ConnectGetLibVersionReply, ConnectGetTypeReply,
-};
+use virt_api::protocol::remote::{ConnectGetHostnameReply, ConnectGetVersionReply, ConnectGetTypeReply};
 use virt_api::protocol::traits::HypervisorDriver;
 
 /// The driver.
@@ -50,7 +48,7 @@ impl HypervisorDriver for Bed {
         }
     }
 
-    fn connect_get_lib_version(&self, _: &mut CallContext<'_>) -> Result<ConnectGetLibVersionReply> {
+    fn connect_get_version(&self, _: &mut CallContext<'_>) -> Result<ConnectGetVersionReply> {
         loop {
             std::thread::sleep(Duration::from_secs(3600));
         }
