@@ -12,7 +12,7 @@ use std::time::Duration;
 use virt_api::Result;
 use virt_api::call::CallContext;
 use virt_api::driver::{Driver, DriverConnection, OpenContext};
-use virt_api::protocol::remote::{ConnectGetHostnameReply, ConnectGetVersionReply, ConnectGetTypeReply};
+use virt_api::protocol::remote::{ConnectGetHostnameReply, ConnectGetTypeReply, ConnectGetVersionReply};
 use virt_api::protocol::traits::HypervisorDriver;
 
 /// The driver.
