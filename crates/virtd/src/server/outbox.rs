@@ -304,8 +304,7 @@ impl Outbox {
     }
 
     /// How many bytes wait.
-    #[cfg(test)]
-    fn pending_bytes(&self) -> usize {
+    pub(super) fn pending_bytes(&self) -> usize {
         self.queue.lock().bytes
     }
 

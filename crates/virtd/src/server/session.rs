@@ -226,9 +226,11 @@ impl Session {
         }
     }
 
-    /// Whether so much waits that nothing more is read.
+    /// Whether so much waits that nothing more is read: what was asked and not yet answered, or answers that the client
+    /// does not take.
     pub(super) fn is_full(&self) -> bool {
-        self.backlog_bytes.load(Ordering::Relaxed) > self.server.settings().backlog_bytes_max
+        let limit = self.server.settings().backlog_bytes_max;
+        self.backlog_bytes.load(Ordering::Relaxed) > limit || self.outbox.pending_bytes() > limit
     }
 
     pub(super) fn stream_ended(&self, opened: &Header) {

@@ -101,16 +101,21 @@ impl Workers {
             state.low.push_back(job);
         }
         let waiting = state.high.len() + state.low.len();
-        if high && state.idle_prio > 0 {
+        // Who waits idly may have been told of another job a moment ago, which is then still in its queue: idle threads
+        // are held against all that waits.
+        if high && state.idle_prio >= state.high.len() {
             self.pool.high.notify_one();
         } else if state.counts.idle >= waiting {
             self.pool.any.notify_one();
-        } else if state.counts.workers < settings.max_workers {
-            self.pool.spawn(&mut state, Kind::Any);
-        } else if high && state.counts.prio_workers < settings.prio_workers {
-            self.pool.spawn(&mut state, Kind::Prio);
         } else {
-            self.pool.any.notify_one();
+            if state.counts.workers < settings.max_workers {
+                self.pool.spawn(&mut state, Kind::Any);
+            } else if high && state.counts.prio_workers < settings.prio_workers {
+                self.pool.spawn(&mut state, Kind::Prio);
+            } else {
+                self.pool.any.notify_one();
+            }
+            // A new thread may take an older job, so the watch looks after this one.
             self.pool.waiting.notify_one();
         }
     }
@@ -281,6 +286,39 @@ mod tests {
             workers.submit(Priority::Low, Box::new(move || done.send(()).unwrap()));
             ready.recv().await.unwrap();
             assert!(workers.counts().workers > 50);
+            drop(release);
+            watch.abort();
+        });
+    }
+
+    #[test]
+    fn many_urgent_jobs_that_wait_do_not_stop_an_ordinary_one() {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_time()
+            .build()
+            .unwrap();
+        runtime.block_on(async {
+            let workers = Workers::new(settings(20));
+            workers.fit();
+            // All threads are idle when the jobs come.
+            tokio::time::sleep(Duration::from_millis(50)).await;
+            let watch = tokio::spawn(workers.watch());
+            let (release, blocked) = mpsc::channel::<()>();
+            let blocked = Arc::new(Mutex::new(blocked));
+            for _ in 0..100 {
+                let blocked = Arc::clone(&blocked);
+                let job = move || {
+                    let _ = blocked.lock().recv();
+                };
+                workers.submit(Priority::High, Box::new(job));
+            }
+            tokio::time::sleep(Duration::from_millis(300)).await;
+            let (done, mut ready) = tokio::sync::mpsc::unbounded_channel();
+            workers.submit(Priority::Low, Box::new(move || done.send(()).unwrap()));
+            tokio::time::timeout(Duration::from_secs(20), ready.recv())
+                .await
+                .expect("the ordinary job is done")
+                .unwrap();
             drop(release);
             watch.abort();
         });
