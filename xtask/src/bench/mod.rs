@@ -142,10 +142,8 @@ print((time.perf_counter() - started) * 1e6 / rounds)
 pub fn run(options: &Options) -> Result<Outcome> {
     // Rows of the daemon are measured by themselves.
     let is_rpc = |name: &str| name == "rpc" || rpc::names().any(|row| row == name);
-    if options.rows.iter().any(|name| name == "rpc") || options.rows.iter().all(|name| is_rpc(name)) {
-        if !options.rows.is_empty() {
-            return rpc::run(options);
-        }
+    if !options.rows.is_empty() && options.rows.iter().all(|name| is_rpc(name)) {
+        return rpc::run(options);
     }
     let chosen: Vec<&Row> = rows::ROWS
         .iter()

@@ -4,7 +4,7 @@
 //! Stock libvirtd has no option for its folders, so it runs in a mount namespace of its own, which needs root.
 
 use super::wire::{Wire, open_args, procedure, text, words};
-use super::{Options, rows, show};
+use super::{Options, median, rows};
 use crate::install;
 use crate::task::{self, Context, Outcome, Result};
 use std::path::{Path, PathBuf};
@@ -173,7 +173,7 @@ impl Row {
         if let Some(failure) = complaint {
             println!("{}: stock libvirtd cannot do this row here: {failure}", self.name);
         }
-        let (own, theirs) = (middle(&mut own), middle(&mut theirs));
+        let (own, theirs) = (median(&mut own), median(&mut theirs));
         let ratio = match (own, theirs) {
             (Some(own), Some(theirs)) if self.unit == Unit::Rate && theirs > 0.0 => {
                 format!("{:.1}x", own / theirs)
@@ -197,16 +197,11 @@ impl Row {
 impl Unit {
     fn show(self, value: f64) -> String {
         match self {
-            Self::Time => show(Duration::from_secs_f64(value.max(0.0))),
+            Self::Time => super::Unit::Seconds.show(value),
             Self::Rate => format!("{value:.0}/s"),
             Self::Memory => format!("{:.1} MiB", value / 1024.0),
         }
     }
-}
-
-fn middle(values: &mut [f64]) -> Option<f64> {
-    values.sort_by(f64::total_cmp);
-    values.get(values.len() / 2).copied()
 }
 
 /// A daemon of one kind.
