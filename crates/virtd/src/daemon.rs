@@ -3,6 +3,7 @@
 //! Start at [`run`].
 
 use std::ffi::OsString;
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -11,13 +12,13 @@ use std::time::Duration;
 use clap::Parser;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use virt_api::LIBVIRT_VERSION;
-use virt_api::plugin::{Role as PluginRole, SearchPath};
-use virt_util::error::SystemResult;
+use virt_api::plugin::SearchPath;
 use virt_util::lock::PidFile;
 use virt_util::time::Deadline;
-use virt_util::{ErrorCode, Result, VirtError};
+use virt_util::{Result, VirtError};
 
 mod attend;
+mod sockets;
 
 use crate::access::Access;
 use crate::admin::Event;
@@ -25,12 +26,12 @@ use crate::audit::Audit;
 use crate::auth::polkit::Polkit;
 use crate::auth::tls::{TlsFiles, TlsServer};
 use crate::auth::{AuthServices, default_password_file};
-use crate::config::value::Port;
-use crate::config::{Auth, DaemonConfig, Role};
+use crate::config::{DaemonConfig, Role};
 use crate::host::{AccessCheck, DaemonHost, HostConfig};
+use crate::isolation::{self, Isolation};
 use crate::logging::{LogConfig, LogEnvironment, Logger, Places};
 use crate::options::Options;
-use crate::server::{Ending, Listener, Place, Scope, Security, Server, Settings, bind_unix};
+use crate::server::{Ending, Place, Security, Server, Settings};
 use crate::service::activation::{self, Announced, Service, Sockets};
 use crate::service::background::{self, Waiting};
 use crate::service::names::{DaemonName, Hosts};
@@ -40,6 +41,7 @@ use crate::service::startup::{InStep, StartError, Step, take_pid_file};
 use crate::tools;
 
 use attend::{Attendance, Attending};
+use sockets::Inherited;
 
 /// How long a daemon that is just ending may take to let go of its pid file.
 const PREDECESSOR: Duration = Duration::from_secs(10);
@@ -80,7 +82,7 @@ pub fn run(argv: Vec<OsString>) -> ExitCode {
             }
         },
     };
-    match start(&options, &program) {
+    match start(&options, argv) {
         Ok(daemon) => daemon.run(waiting),
         Err(StartError { step, error }) => {
             tracing::error!("{error}");
@@ -114,13 +116,16 @@ struct Daemon {
     paths: Paths,
     reach: Reach,
     passed: Option<Sockets>,
+    inherited: Inherited,
+    argv: Vec<OsString>,
     polkit: Arc<Polkit>,
     access: Arc<Access>,
     audit: Arc<Audit>,
     _pid_file: PidFile,
 }
 
-fn start(options: &Options, program: &Path) -> std::result::Result<Daemon, StartError> {
+fn start(options: &Options, argv: Vec<OsString>) -> std::result::Result<Daemon, StartError> {
+    let program = argv.first().map(PathBuf::from).unwrap_or_default();
     let name = match options.driver.as_slice() {
         [driver] => DaemonName::of_driver(driver).in_step(Step::Initialize)?,
         [] => DaemonName::of_program(program.as_os_str()),
@@ -170,6 +175,9 @@ fn start(options: &Options, program: &Path) -> std::result::Result<Daemon, Start
         Some(folder) => move_sockets(paths, Path::new(folder)),
         None => paths,
     };
+    if let Some(socket) = &options.isolated_socket {
+        paths.pid_file = socket.with_extension("pid");
+    }
     if let Some(named) = &options.pid_file {
         paths.pid_file.clone_from(named);
     }
@@ -187,6 +195,8 @@ fn start(options: &Options, program: &Path) -> std::result::Result<Daemon, Start
         paths,
         reach,
         passed,
+        inherited: Inherited::from_environment(),
+        argv,
         polkit: Polkit::new(),
         access,
         audit: Arc::new(audit),
@@ -271,6 +281,7 @@ struct Signals {
     interrupt: Signal,
     quit: Signal,
     hangup: Signal,
+    user: Signal,
 }
 
 impl Signals {
@@ -281,6 +292,7 @@ impl Signals {
             interrupt: catch(SignalKind::interrupt())?,
             quit: catch(SignalKind::quit())?,
             hangup: catch(SignalKind::hangup())?,
+            user: catch(SignalKind::user_defined2())?,
         })
     }
 
@@ -290,6 +302,7 @@ impl Signals {
             _ = self.interrupt.recv() => Wish::Stop,
             _ = self.quit.recv() => Wish::Stop,
             _ = self.hangup.recv() => Wish::Reload,
+            _ = self.user.recv() => Wish::Renew,
         }
     }
 }
@@ -299,6 +312,8 @@ impl Signals {
 enum Wish {
     Stop,
     Reload,
+    /// Put the program that is installed now in this one's place; its clients come back to the same sockets.
+    Renew,
 }
 
 impl Daemon {
@@ -339,6 +354,9 @@ impl Daemon {
 
     async fn open(&mut self) -> std::result::Result<(Arc<Server>, Attendance, Signals), StartError> {
         let signals = Signals::catch().in_step(Step::Signals)?;
+        if self.options.isolated_socket.is_some() {
+            isolation::end_with_parent();
+        }
         let drivers = match (&self.name.hosts, self.options.driver.as_slice()) {
             (Hosts::One(driver), []) => vec![driver.clone()],
             (Hosts::None, []) => vec!["remote".to_owned()],
@@ -350,6 +368,8 @@ impl Daemon {
                 drivers,
                 root: self.options.root.as_ref().map(|root| root.display().to_string()),
                 search: SearchPath::from_environment(),
+                proxy: self.name.hosts == Hosts::None && self.options.driver.is_empty(),
+                isolate: self.isolation(),
             },
             Some(Arc::clone(&self.logger)),
         );
@@ -388,6 +408,25 @@ impl Daemon {
         Ok((server, attendance, signals))
     }
 
+    /// The drivers that get processes of their own, and how these are started.
+    fn isolation(&self) -> Option<Isolation> {
+        if self.config.isolate.is_empty() || self.options.isolated_socket.is_some() {
+            return None;
+        }
+        let mut arguments: Vec<OsString> = Vec::new();
+        if let Some(config) = &self.options.config {
+            arguments.extend(["--config".into(), config.into()]);
+        }
+        if let Some(root) = &self.options.root {
+            arguments.extend(["--root".into(), root.into()]);
+        }
+        Some(Isolation::new(
+            self.config.isolate.clone(),
+            self.paths.runtime.join("virtd-isolated"),
+            arguments,
+        ))
+    }
+
     /// Whether clients come over the network.
     fn listens(&self) -> bool {
         self.role.network() && (self.options.listen || !self.role.listens_with_option())
@@ -419,187 +458,6 @@ impl Daemon {
         })
     }
 
-    /// Sockets on the network.
-    fn network_listeners(&self, listeners: &mut Vec<Listener>) -> Result<()> {
-        let services = [
-            (
-                self.config.listen_tcp,
-                Service::Tcp,
-                &self.config.tcp_port,
-                self.config.auth_tcp,
-            ),
-            (
-                self.config.listen_tls,
-                Service::Tls,
-                &self.config.tls_port,
-                self.config.auth_tls,
-            ),
-        ];
-        for (wanted, service, port, auth) in services {
-            if !wanted {
-                continue;
-            }
-            let queue = i32::try_from(self.config.max_queued_clients).unwrap_or(i32::MAX);
-            for (address, socket) in bind_net(self.config.listen_addr.as_deref(), port, queue)? {
-                listeners.push(Listener {
-                    name: service.unit(&self.name),
-                    place: match service {
-                        Service::Tls => Place::Tls(address),
-                        _ => Place::Tcp(address),
-                    },
-                    scope: Scope::All,
-                    read_only: false,
-                    auth,
-                    socket,
-                    is_passed: false,
-                });
-            }
-        }
-        Ok(())
-    }
-
-    /// The sockets to listen on: those that were passed, or those that the configuration names.
-    fn listeners(&mut self, host: &DaemonHost) -> Result<Vec<Listener>> {
-        let mut listeners = Vec::new();
-        if let Some(passed) = self.passed.take() {
-            for (service, sockets) in passed {
-                for socket in sockets {
-                    listeners.push(self.passed_listener(service, socket)?);
-                }
-            }
-            return Ok(listeners);
-        }
-        self.unix_listeners(&self.name, &self.paths, Scope::All, &mut listeners)?;
-        if self.listens() {
-            self.network_listeners(&mut listeners)?;
-        }
-        let modular: Vec<String> = if self.options.modular {
-            host.drivers()
-                .into_iter()
-                .filter(|manifest| manifest.role == PluginRole::Stateful)
-                .map(|manifest| manifest.name)
-                .collect()
-        } else if self.options.driver.len() > 1 {
-            self.options.driver.clone()
-        } else {
-            Vec::new()
-        };
-        for driver in modular {
-            let name = DaemonName::of_driver(&driver)?;
-            let folders = UserFolders::from_environment();
-            let paths = Paths::new(&name, self.reach, &folders, self.paths.socket.parent())?;
-            self.unix_listeners(&name, &paths, Scope::Driver(driver), &mut listeners)?;
-        }
-        Ok(listeners)
-    }
-
-    fn passed_listener(&self, service: Service, socket: std::os::fd::OwnedFd) -> Result<Listener> {
-        nix::fcntl::fcntl(
-            &socket,
-            nix::fcntl::FcntlArg::F_SETFL(nix::fcntl::OFlag::O_NONBLOCK),
-        )
-        .or_system(|| "cannot prepare a passed socket")?;
-        let (place, scope, read_only, auth) = match service {
-            Service::Main => (
-                Place::Unix(self.paths.socket.clone()),
-                Scope::All,
-                false,
-                self.config.auth_unix_rw,
-            ),
-            Service::ReadOnly => (
-                Place::Unix(self.paths.socket_ro.clone().unwrap_or_default()),
-                Scope::All,
-                true,
-                self.config.auth_unix_ro,
-            ),
-            Service::Admin => (
-                Place::Unix(self.paths.socket_admin.clone()),
-                Scope::Admin,
-                false,
-                Auth::None,
-            ),
-            Service::Tcp | Service::Tls => {
-                let socket = std::net::TcpListener::from(
-                    socket
-                        .try_clone()
-                        .map_err(|error| VirtError::io(&error, "cannot prepare a passed socket"))?,
-                );
-                let address = socket
-                    .local_addr()
-                    .map_err(|error| VirtError::io(&error, "a passed socket has no network address"))?;
-                match service {
-                    Service::Tls => (Place::Tls(address), Scope::All, false, self.config.auth_tls),
-                    _ => (Place::Tcp(address), Scope::All, false, self.config.auth_tcp),
-                }
-            }
-        };
-        Ok(Listener {
-            name: service.unit(&self.name),
-            place,
-            scope,
-            read_only,
-            auth,
-            socket,
-            is_passed: true,
-        })
-    }
-
-    fn unix_listeners(
-        &self,
-        name: &DaemonName,
-        paths: &Paths,
-        scope: Scope,
-        listeners: &mut Vec<Listener>,
-    ) -> Result<()> {
-        let group = match &self.config.unix_sock_group {
-            Some(group) if self.reach == Reach::System => Some(group_id(group)?),
-            _ => None,
-        };
-        let session = self.reach == Reach::Session;
-        let queue = i32::try_from(self.config.max_queued_clients).unwrap_or(i32::MAX);
-        let mode = |mode: u32| if session { 0o700 } else { mode };
-        let mut add = |service: Service, path: &Path, permissions: u32, scope: Scope, read_only, auth| {
-            listeners.push(Listener {
-                name: service.unit(name),
-                place: Place::Unix(path.to_owned()),
-                scope,
-                read_only,
-                auth,
-                socket: bind_unix(path, mode(permissions), group, queue)?,
-                is_passed: false,
-            });
-            Ok::<(), VirtError>(())
-        };
-        add(
-            Service::Main,
-            &paths.socket,
-            self.config.rw_mode().0,
-            scope.clone(),
-            false,
-            self.config.auth_unix_rw,
-        )?;
-        if let Some(path) = &paths.socket_ro {
-            let permissions = self.config.unix_sock_ro_perms.0;
-            add(
-                Service::ReadOnly,
-                path,
-                permissions,
-                scope,
-                true,
-                self.config.auth_unix_ro,
-            )?;
-        }
-        let permissions = self.config.unix_sock_admin_perms.0;
-        add(
-            Service::Admin,
-            &paths.socket_admin,
-            permissions,
-            Scope::Admin,
-            false,
-            Auth::None,
-        )
-    }
-
     async fn until_the_end(&mut self, server: Arc<Server>, mut attendance: Attendance, mut signals: Signals) {
         let notifier = Notifier::from_environment();
         notifier.ready();
@@ -610,6 +468,11 @@ impl Daemon {
             tokio::select! {
                 wish = signals.next() => match wish {
                     Wish::Stop => break,
+                    Wish::Renew => {
+                        notifier.reloading();
+                        attend::with_news(&notifier, self.renew(&server)).await;
+                        break;
+                    }
                     Wish::Reload => {
                         notifier.reloading();
                         self.reload(&server);
@@ -644,6 +507,43 @@ impl Daemon {
         }
         notifier.stopping();
         attend::with_news(&notifier, self.stop(&server, preserve)).await;
+    }
+
+    /// Becomes the program that is installed now. Comes back only if that fails.
+    async fn renew(&mut self, server: &Arc<Server>) {
+        tracing::info!("another program takes this one's place");
+        server.stop(Ending::Stopping).await;
+        let host = Arc::clone(server.host());
+        let timeout = server.settings().stop_timeout;
+        let done = tokio::task::spawn_blocking(move || host.shut_down(Deadline::after(timeout)));
+        if tokio::time::timeout(timeout, done).await.is_err() {
+            tracing::warn!("drivers still have work after {timeout:?} and are left to it");
+        }
+        let kept = match sockets::keep(server) {
+            Ok(kept) => kept,
+            Err(error) => {
+                tracing::error!("{error}");
+                return;
+            }
+        };
+        let (name, arguments) = match self.argv.split_first() {
+            Some((name, arguments)) => (name.clone(), arguments.to_vec()),
+            None => return,
+        };
+        // The file at the same path: what `/proc/self/exe` leads to may have been replaced.
+        let program = std::fs::read_link("/proc/self/exe").ok();
+        let program = program
+            .map(|path| {
+                let text = path.to_string_lossy().into_owned();
+                PathBuf::from(text.strip_suffix(" (deleted)").unwrap_or(&text))
+            })
+            .unwrap_or_else(|| PathBuf::from(&name));
+        let error = std::process::Command::new(&program)
+            .arg0(name)
+            .args(arguments)
+            .env(kept.0, kept.1)
+            .exec();
+        tracing::error!("cannot run '{}': {error}", program.display());
     }
 
     fn reload(&mut self, server: &Arc<Server>) {
@@ -705,77 +605,5 @@ impl Daemon {
                 let _ = std::fs::remove_file(path);
             }
         }
-    }
-}
-
-/// Sockets on that address, or on every address of the host.
-fn bind_net(
-    address: Option<&str>,
-    port: &Port,
-    queue: i32,
-) -> Result<Vec<(std::net::SocketAddr, std::os::fd::OwnedFd)>> {
-    use std::net::{TcpListener, ToSocketAddrs};
-    let number = match port.number() {
-        Some(number) => number,
-        None => service_port(&port.0)?,
-    };
-    let listen = |address: std::net::SocketAddr| {
-        let socket = TcpListener::bind(address)?;
-        socket.set_nonblocking(true)?;
-        let queue = nix::sys::socket::Backlog::new(queue).unwrap_or(nix::sys::socket::Backlog::MAXCONN);
-        // The queue of a socket that listens can be changed by listening again.
-        nix::sys::socket::listen(&socket, queue)?;
-        Ok((socket.local_addr()?, socket.into()))
-    };
-    let context = |error: &std::io::Error| {
-        let name = address.unwrap_or("*");
-        VirtError::io(error, format_args!("cannot listen on '{name}' port {number}"))
-    };
-    let Some(name) = address else {
-        // One socket serves both families where the host has IPv6.
-        let any6 = std::net::SocketAddr::from((std::net::Ipv6Addr::UNSPECIFIED, number));
-        let any4 = std::net::SocketAddr::from((std::net::Ipv4Addr::UNSPECIFIED, number));
-        let bound = listen(any6).or_else(|_: std::io::Error| listen(any4));
-        return Ok(vec![bound.map_err(|error| context(&error))?]);
-    };
-    let addresses: Vec<_> = (name, number)
-        .to_socket_addrs()
-        .map_err(|error| context(&error))?
-        .collect();
-    addresses
-        .into_iter()
-        .map(|address| listen(address).map_err(|error: std::io::Error| context(&error)))
-        .collect()
-}
-
-/// The TCP port of a service by name.
-fn service_port(name: &str) -> Result<u16> {
-    let text = std::fs::read_to_string("/etc/services").unwrap_or_default();
-    let found = text
-        .lines()
-        .map(|line| line.split('#').next().unwrap_or_default())
-        .find_map(|line| {
-            let mut words = line.split_whitespace();
-            let (first, port) = (words.next()?, words.next()?);
-            let named = first == name || words.any(|alias| alias == name);
-            port.strip_suffix("/tcp").filter(|_| named)?.parse().ok()
-        });
-    found.ok_or_else(|| {
-        VirtError::new(
-            ErrorCode::CONFIG_UNSUPPORTED,
-            format_args!("'{name}' is neither a port nor a TCP service of this host"),
-        )
-    })
-}
-
-fn group_id(name: &str) -> Result<u32> {
-    let found = nix::unistd::Group::from_name(name).or_system(|| format!("cannot look up group '{name}'"))?;
-    match (found, name.parse()) {
-        (Some(group), _) => Ok(group.gid.as_raw()),
-        (None, Ok(number)) => Ok(number),
-        (None, Err(_)) => Err(VirtError::new(
-            ErrorCode::CONFIG_UNSUPPORTED,
-            format_args!("unix_sock_group: there is no group '{name}'"),
-        )),
     }
 }

@@ -6,6 +6,7 @@
 
 use std::collections::BTreeSet;
 use std::os::fd::BorrowedFd;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock, Weak};
 use std::time::Duration;
 
@@ -25,6 +26,7 @@ use virt_util::typed_param::TypedParams;
 use virt_util::uri::Uri;
 use virt_util::{ErrorCode, Result, VirtError};
 
+use crate::isolation::Isolation;
 use crate::logging::Logger;
 use crate::server::Scope;
 use crate::service::inhibit::Inhibitions;
@@ -43,6 +45,10 @@ pub struct HostConfig {
     pub root: Option<String>,
     /// Where plugins are.
     pub search: SearchPath,
+    /// The daemon has no drivers but the one that leads to the daemons that have: libvirt's `virtproxyd`.
+    pub proxy: bool,
+    /// The drivers in processes of their own.
+    pub isolate: Option<Isolation>,
 }
 
 /// A client that opens a connection.
@@ -184,9 +190,16 @@ impl DaemonHost {
             .filter(|manifest| manifest.role == Role::Stateful);
         std::thread::scope(|scope| {
             for manifest in stateful {
-                scope.spawn(move || match self.driver(&manifest.name) {
-                    Ok(_) => tracing::info!("driver '{}' is up", manifest.name),
-                    Err(error) => tracing::error!("driver '{}': {error}", manifest.name),
+                scope.spawn(move || {
+                    let name = manifest.name.as_str();
+                    let up = match self.isolated(name) {
+                        Some(socket) => socket.map(drop),
+                        None => self.driver(name).map(drop),
+                    };
+                    match up {
+                        Ok(()) => tracing::info!("driver '{name}' is up"),
+                        Err(error) => tracing::error!("driver '{name}': {error}"),
+                    }
                 });
             }
         });
@@ -202,30 +215,54 @@ impl DaemonHost {
         // Of the flags only the one for looking means something here: libvirt's clients send those of their own transport
         // along, of which the daemon takes no notice.
         let uri = Uri::parse(&text)?;
-        let Some(manifest) = driver_for(&drivers, &uri) else {
+        let proxied = self.config.proxy && matches!(open.scope, Scope::All);
+        let Some(manifest) = driver_for(&drivers, &uri).filter(|_| !proxied) else {
+            if proxied {
+                let request = self.request(open, text.clone());
+                let router = Router::new(Arc::new(self.driver(REMOTE)?.open(&request)?), None);
+                return Ok((router, text));
+            }
             return Err(VirtError::new(
                 ErrorCode::NO_CONNECT,
                 format_args!("no connection driver available for {text}"),
             ));
         };
-        let request = OpenRequest {
-            uri: text.clone(),
+        let request = self.request(open, text.clone());
+        let router = self.connect(manifest, &uri, request)?;
+        Ok((router, text))
+    }
+
+    fn request(&self, open: &OpenFor<'_>, uri: String) -> OpenRequest {
+        OpenRequest {
+            uri,
             flags: if open.read_only { CONNECT_RO } else { 0 },
             identity: open.identity.clone(),
             read_only: open.read_only,
             check_access: self.enforced(),
             ..OpenRequest::default()
-        };
-        let router = self.connect(manifest, &uri, request)?;
-        Ok((router, text))
+        }
     }
 
     fn connect(self: &Arc<Self>, manifest: &Manifest, uri: &Uri, request: OpenRequest) -> Result<Router> {
+        if let Some(socket) = self.isolated(&manifest.name) {
+            // The other process has the drivers of other kinds from wherever a modular daemon has them.
+            let request = OpenRequest {
+                uri: by_socket(uri, &socket?),
+                ..request
+            };
+            return Ok(Router::new(Arc::new(self.driver(REMOTE)?.open(&request)?), None));
+        }
         let driver = self.driver(&manifest.name)?;
         let primary: Arc<dyn OpenedConnection> = Arc::new(driver.open(&request)?);
         // Client drivers serve all kinds themselves or not at all, as in their own process.
         let secondary = (manifest.role == Role::Stateful).then(|| self.open_secondary(uri, request));
         Ok(Router::new(primary, secondary))
+    }
+
+    /// The socket of a driver that has a process of its own, which is started if it does not run.
+    fn isolated(&self, driver: &str) -> Option<Result<PathBuf>> {
+        let isolation = self.config.isolate.as_ref()?;
+        isolation.has(driver).then(|| isolation.socket(driver))
     }
 
     fn in_scope(&self, scope: &Scope) -> Vec<Manifest> {
@@ -388,6 +425,19 @@ fn driver_for<'a>(drivers: &'a [Manifest], uri: &Uri) -> Option<&'a Manifest> {
             .iter()
             .any(|known| known.eq_ignore_ascii_case(scheme))
     })
+}
+
+/// The URI that leads to the same driver behind a socket.
+fn by_socket(uri: &Uri, socket: &Path) -> String {
+    let mut uri = uri.clone();
+    uri.scheme = Some(format!("{}+unix", uri.driver().unwrap_or_default()));
+    uri.params.push(virt_util::uri::UriParam {
+        name: "socket".to_owned(),
+        value: socket.display().to_string(),
+        ignore: false,
+    });
+    uri.query = Some(uri.format_params());
+    uri.to_string()
 }
 
 /// The scheme by which libvirt's own daemon for a kind is reached.

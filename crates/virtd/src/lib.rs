@@ -13,6 +13,7 @@ pub mod daemon;
 #[doc(hidden)]
 pub mod fuzz;
 pub mod host;
+pub mod isolation;
 pub mod logging;
 pub mod metrics;
 pub mod options;

@@ -54,6 +54,9 @@ pub struct Options {
     /// Say whether a policy file can be used
     #[arg(long, value_name = "FILE")]
     pub check_policy: Option<PathBuf>,
+    /// For a driver in a process of its own: the socket on which its daemon finds it
+    #[arg(long, value_name = "SOCKET", hide = true)]
+    pub isolated_socket: Option<PathBuf>,
     /// Show the version
     #[arg(short = 'V', long)]
     pub version: bool,

@@ -273,3 +273,45 @@ fn settings_change_without_a_restart() {
     });
     daemon.virsh_ok(&daemon.test_uri(), &["list"]);
 }
+
+#[test]
+fn a_driver_in_a_process_of_its_own_crashes_alone() {
+    need!(package "libvirt-clients");
+    use nix::sys::signal::{Signal, kill};
+    let daemon = Daemon::start_with(&[], "isolate = [ \"test\" ]\n");
+    let uri = daemon.test_uri();
+    assert!(daemon.virsh_ok(&uri, &["list"]).contains("test"));
+    let children = || -> Vec<i32> {
+        let all = std::fs::read_to_string(format!("/proc/{0}/task/{0}/children", daemon.pid()));
+        all.unwrap_or_default()
+            .split_whitespace()
+            .filter_map(|pid| pid.parse().ok())
+            .collect()
+    };
+    let first = children();
+    assert_eq!(first.len(), 1, "{}", daemon.log());
+    kill(nix::unistd::Pid::from_raw(first[0]), Signal::SIGKILL).unwrap();
+    let error = daemon.virsh_error(&uri, &["list"]);
+    assert!(error.contains("is started again in"), "{error}");
+    eventually("another process answers", Duration::from_secs(20), || {
+        daemon.virsh(&uri, &["list"]).status.success()
+    });
+    assert_ne!(children(), first);
+}
+
+#[test]
+fn another_program_takes_the_place_and_keeps_the_sockets() {
+    need!(package "libvirt-clients");
+    use nix::sys::signal::{Signal, kill};
+    let daemon = Daemon::start(&[]);
+    let inode = || std::fs::metadata(daemon.socket()).map(|file| std::os::unix::fs::MetadataExt::ino(&file));
+    let before = inode().unwrap();
+    daemon.virsh_ok(&daemon.test_uri(), &["list"]);
+    kill(nix::unistd::Pid::from_raw(daemon.pid()), Signal::SIGUSR2).unwrap();
+    eventually("the new program has begun", Duration::from_secs(20), || {
+        daemon.log().matches("listening on").count() >= 4 || daemon.log().contains("takes this one's place")
+    });
+    // Whoever connects meanwhile waits in the socket's queue.
+    daemon.virsh_ok(&daemon.test_uri(), &["list"]);
+    assert_eq!(inode().unwrap(), before, "the same socket");
+}

@@ -298,6 +298,10 @@ impl Session {
             }
             ending => tracing::debug!(client = self.id, "connection closed: {ending:?}"),
         }
+        if matches!(ending, Ending::Stopping) {
+            // `VIR_CONNECT_CLOSE_REASON_EOF`: for those who asked to be told.
+            self.driver_closed(1);
+        }
         // What was written for the client before the end should reach it.
         self.flush();
         self.outbox.close();

@@ -70,6 +70,8 @@ impl Daemon {
                 drivers: Vec::new(),
                 root: None,
                 search: SearchPath(Vec::new()),
+                proxy: false,
+                isolate: None,
             },
             None,
         );
