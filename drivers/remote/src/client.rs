@@ -25,7 +25,7 @@ use virt_util::xdr::XdrDecode;
 use virt_util::{ErrorCode, ErrorDomain, Result, VirtError};
 
 use crate::stream::{RemoteStream, StreamState};
-use crate::wire::{Got, Wire};
+use crate::wire::{Got, Helper, Wire};
 use background::Background;
 
 mod background;
@@ -158,17 +158,26 @@ struct Waiter {
 
 /// What is to be done when the lock is released.
 #[derive(Default)]
-pub(crate) struct After(Vec<(virt_api::stream_end::Waker, Readiness)>);
+pub(crate) struct After {
+    wakers: Vec<(virt_api::stream_end::Waker, Readiness)>,
+    /// A program that has to end; that takes a moment.
+    helper: Option<Helper>,
+}
 
 impl After {
     pub fn wake(&mut self, waker: virt_api::stream_end::Waker, ready: Readiness) {
-        self.0.push((waker, ready));
+        self.wakers.push((waker, ready));
+    }
+
+    fn is_empty(&self) -> bool {
+        self.wakers.is_empty() && self.helper.is_none()
     }
 
     fn run(self) {
-        for (waker, ready) in self.0 {
+        for (waker, ready) in self.wakers {
             waker(ready);
         }
+        drop(self.helper);
     }
 }
 
@@ -383,7 +392,7 @@ impl State {
         if reason != CloseReason::Client && self.has_background {
             self.inbox.push_back(Incoming::Closed(reason as i32));
         }
-        drop(self.wire.close());
+        after.helper = self.wire.close();
         self.notify_all();
     }
 
@@ -503,7 +512,7 @@ impl Shared {
         if let Some(background) = self.background.get() {
             background.arm(state);
         }
-        if !after.0.is_empty() {
+        if !after.is_empty() {
             MutexGuard::unlocked(state, || after.run());
         }
     }
@@ -595,7 +604,7 @@ impl Shared {
         if cancels.iter().any(Cancel::is_set) {
             state.notify_all();
         }
-        if !after.0.is_empty() {
+        if !after.is_empty() {
             MutexGuard::unlocked(state, || after.run());
         }
     }
