@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 use virt_util::conf_file::{ConfEntry, ConfFile, ConfValue, Dialect};
 use virt_util::{ErrorCode, ErrorDomain, Result, VirtError};
 
-pub use keys::{DaemonConfig, KEYS, Key, OBSOLETE, Scope, Takes};
+pub use keys::{DaemonConfig, KEYS, Key, OBSOLETE, Scope, Takes, WITHOUT_EFFECT};
 pub use value::{AccessDriver, Auth, SocketMode};
 
 /// Which daemon is configured, and for whom it runs: defaults and the file's name depend on it.
@@ -160,6 +160,9 @@ impl DaemonConfig {
                 continue;
             }
             seen.push(key.name);
+            if WITHOUT_EFFECT.contains(&key.name) {
+                tracing::warn!("{file}:{line}: '{name}' has no effect yet");
+            }
             (key.read)(&mut config, &value).map_err(|wrong| {
                 VirtError::new(
                     wrong.code,
@@ -281,7 +284,9 @@ pub fn sample(role: &Role) -> String {
         if key.scope == Scope::Ours {
             notes.push("own");
         }
-        if key.takes == Takes::Restart {
+        if WITHOUT_EFFECT.contains(&key.name) {
+            notes.push("no effect yet");
+        } else if key.takes == Takes::Restart {
             notes.push("needs a restart");
         }
         let example = match (key.show)(&usual) {
@@ -311,7 +316,7 @@ pub fn markdown() -> String {
          read by the monolithic daemon and by `virtproxyd` only. Keys that a daemon does not know are passed over and\n\
          named in the log. Wrong values stop the start, or leave a reload without effect, with file, line, key, value and\n\
          what is allowed. `virtd --print-config` prints a file with all of this.\n\n\
-         *Takes effect* says whether a reload (SIGHUP) is enough. *Own* settings are not libvirt's.\n",
+         *Takes effect* says whether a reload (SIGHUP) is enough; *not yet* marks what is read, checked and not used so far. *Own* settings are not libvirt's.\n",
     );
     let mut section = "";
     for key in KEYS {
@@ -334,6 +339,7 @@ pub fn markdown() -> String {
             if key.scope == Scope::Ours { " (own)" } else { "" },
             key.kind,
             match key.takes {
+                _ if WITHOUT_EFFECT.contains(&key.name) => "not yet",
                 Takes::Reload => "reload",
                 Takes::Restart => "restart",
             },

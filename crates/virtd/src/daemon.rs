@@ -395,7 +395,11 @@ impl Daemon {
                 .options
                 .timeout
                 .map(|seconds| Duration::from_secs(seconds.into())),
-            metrics: self.options.metrics.as_deref(),
+            metrics: self
+                .options
+                .metrics
+                .as_deref()
+                .or(self.config.metrics_socket.as_deref().map(Path::new)),
             embedded: self.options.root.is_some(),
         };
         let attendance = attend::attend(&attending, &server).in_step(Step::Network)?;

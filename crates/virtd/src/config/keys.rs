@@ -128,14 +128,14 @@ keys! { for role;
     section "Authentication" {
         /// How clients of the read-only socket prove who they are: "none", "sasl" or "polkit". polkit asks about the
         /// action org.libvirt.unix.monitor.
-        auth_unix_ro: Auth = role.local_auth(), Every, Reload;
+        auth_unix_ro: Auth = role.local_auth(), Every, Restart;
         /// How clients of the read-write socket prove who they are. polkit asks about the action
         /// org.libvirt.unix.manage. Set to "none", everybody who may open the socket's file is root on this host.
-        auth_unix_rw: Auth = role.local_auth(), Every, Reload;
+        auth_unix_rw: Auth = role.local_auth(), Every, Restart;
         /// How clients of the plain TCP socket prove who they are. "none" gives the host away to the network.
-        auth_tcp: Auth = Auth::Sasl, Network, Reload;
+        auth_tcp: Auth = Auth::Sasl, Network, Restart;
         /// How clients of the TLS socket prove who they are besides their certificates.
-        auth_tls: Auth = Auth::None, Network, Reload;
+        auth_tls: Auth = Auth::None, Network, Restart;
         /// The least strength of SASL's encryption on the plain TCP socket, in bits of the key. If it is not set, 56.
         tcp_min_ssf: Option<MinSsf> = None, Network, Reload, sample "112";
         /// The SASL users who may connect. * stands for any text, ? for one character. An empty list lets nobody in;
@@ -245,12 +245,20 @@ keys! { for role;
     }
     section "Metrics" {
         /// The path of a unix socket that answers HTTP requests with figures in the text format of Prometheus. Not
-        /// set, there is none.
+        /// set, there is none. Only the user that the daemon runs as can read there.
         metrics_socket: Option<String> = None, Ours, Restart, sample "\"/run/libvirt/virtd-metrics-sock\"";
-        /// The mode of that socket.
-        metrics_socket_perms: SocketMode = SocketMode(0o700), Ours, Restart;
     }
 }
+
+/// Keys that are read and checked, and that nothing here uses yet.
+pub const WITHOUT_EFFECT: &[&str] = &[
+    "admin_max_client_requests",
+    "admin_keepalive_interval",
+    "admin_keepalive_count",
+    "host_uuid",
+    "host_uuid_source",
+    "ovs_timeout",
+];
 
 /// Keys that libvirt's files may still have and that do nothing, there and here.
 pub const OBSOLETE: &[&str] = &["keepalive_required", "admin_keepalive_required"];

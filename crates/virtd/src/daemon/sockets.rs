@@ -242,7 +242,12 @@ impl Daemon {
         let session = self.reach == Reach::Session;
         let queue = i32::try_from(self.config.max_queued_clients).unwrap_or(i32::MAX);
         let mode = |mode: u32| if session { 0o700 } else { mode };
+        let admin_queue = i32::try_from(self.config.admin_max_queued_clients).unwrap_or(i32::MAX);
         let mut add = |service: Service, path: &Path, permissions: u32, scope: Scope, read_only, auth| {
+            let queue = match service {
+                Service::Admin => admin_queue,
+                _ => queue,
+            };
             listeners.push(Listener {
                 name: service.unit(name),
                 place: Place::Unix(path.to_owned()),
