@@ -69,8 +69,3 @@ pub mod values;
 pub mod vbox_snapshot;
 pub mod vmx;
 pub mod xen;
-
-/// The examples of `docs/embedding.md`, as tests.
-#[cfg(doctest)]
-#[doc = include_str!("../../../docs/embedding.md")]
-pub mod embedding {}

@@ -1,4 +1,5 @@
 //! Calls: order, limits, errors, clients that leave, drivers that hang.
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
 
 mod common;
 

@@ -1,4 +1,5 @@
 //! Events of both kinds, streams both ways, descriptors both ways.
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
 
 mod common;
 

@@ -84,7 +84,7 @@ pub(crate) struct Request<'a> {
     pub stream: bool,
 }
 
-/// A call under way. Giving up on it is [`Client::abandon`].
+/// A call under way. Giving up on it is [`abandon`].
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Ticket {
     header: Header,

@@ -4,6 +4,11 @@
 //! driver's own folder that is built against them. [`Page`] is a page of documentation as files and commands.
 #![forbid(unsafe_code)]
 
+/// The examples of `docs/embedding.md`, as tests.
+#[cfg(doctest)]
+#[doc = include_str!("../../../docs/embedding.md")]
+pub mod embedding {}
+
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::sync::OnceLock;

@@ -1,4 +1,5 @@
 //! Clients that are not ours, and tools that look at what passes, against the daemon.
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
 
 use std::os::unix::process::CommandExt;
 use std::path::Path;

@@ -1,5 +1,6 @@
 //! The daemon under load, and with drivers that do not come back. With `VIRT_LONG=1` (`cargo xtask test --long`) the
 //! numbers are those that are promised; without, smaller ones that a test run has time for.
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
 
 use std::io::Read;
 use std::path::Path;

@@ -322,8 +322,8 @@ impl Network {
                 "network title can't contain newlines",
             ))?;
         }
-        let void = |metadata: &Box<RawElement>| metadata.elements().next().is_none();
-        if self.metadata.as_ref().is_some_and(void) {
+        let void = |metadata: &RawElement| metadata.elements().next().is_none();
+        if self.metadata.as_deref().is_some_and(void) {
             self.metadata = None;
         }
         if let Some(bandwidth) = &self.bandwidth {

@@ -19,7 +19,7 @@ pub trait Nothing: Default + PartialEq + 'static {
     fn nothing() -> &'static Self;
 }
 
-/// Implements [`Nothing`](crate::xml::Nothing) for types whose default value says nothing.
+/// Implements [`Nothing`] for types whose default value says nothing.
 #[macro_export]
 macro_rules! nothing {
     ($($type:ty),* $(,)?) => {$(

@@ -1,7 +1,7 @@
 //! What a declaration says about its XML, as data: docs, schemas, JSON and the check for unknown names are made from it.
 //!
 //! The types here are what a declaration says. What they come to in one element is put together by `members`;
-//! [`check`] is the check for unknown names, [`super::data`] the walk to and from JSON.
+//! [`check()`] is the check for unknown names, [`super::data`] the walk to and from JSON.
 
 mod check;
 pub(super) mod members;
