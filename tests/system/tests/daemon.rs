@@ -282,10 +282,15 @@ fn a_driver_in_a_process_of_its_own_crashes_alone() {
     let uri = daemon.test_uri();
     assert!(daemon.virsh_ok(&uri, &["list"]).contains("test"));
     let children = || -> Vec<i32> {
-        let all = std::fs::read_to_string(format!("/proc/{0}/task/{0}/children", daemon.pid()));
-        all.unwrap_or_default()
-            .split_whitespace()
-            .filter_map(|pid| pid.parse().ok())
+        // The kernel lists a process under the thread that started it.
+        let threads = std::fs::read_dir(format!("/proc/{}/task", daemon.pid())).unwrap();
+        threads
+            .flatten()
+            .filter_map(|thread| std::fs::read_to_string(thread.path().join("children")).ok())
+            .flat_map(|pids| {
+                let pids = pids.split_whitespace().filter_map(|pid| pid.parse().ok());
+                pids.collect::<Vec<i32>>()
+            })
             .collect()
     };
     let first = children();
@@ -303,13 +308,13 @@ fn a_driver_in_a_process_of_its_own_crashes_alone() {
 fn another_program_takes_the_place_and_keeps_the_sockets() {
     need!(package "libvirt-clients");
     use nix::sys::signal::{Signal, kill};
-    let daemon = Daemon::start(&[]);
+    let daemon = Daemon::start_with(&[], "log_level = 2\n");
     let inode = || std::fs::metadata(daemon.socket()).map(|file| std::os::unix::fs::MetadataExt::ino(&file));
     let before = inode().unwrap();
     daemon.virsh_ok(&daemon.test_uri(), &["list"]);
     kill(nix::unistd::Pid::from_raw(daemon.pid()), Signal::SIGUSR2).unwrap();
     eventually("the new program has begun", Duration::from_secs(20), || {
-        daemon.log().matches("listening on").count() >= 4 || daemon.log().contains("takes this one's place")
+        daemon.log().contains("takes this one's place")
     });
     // Whoever connects meanwhile waits in the socket's queue.
     daemon.virsh_ok(&daemon.test_uri(), &["list"]);

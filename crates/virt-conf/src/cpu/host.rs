@@ -175,6 +175,8 @@ impl CpuDocument {
     /// `XML_INVALID_SCHEMA` for those.
     pub fn parse_valid(source: &str, name: &str) -> Result<Self> {
         let doc = Doc::parse_with(source, &DocOptions::named(name))?;
+        // Another document is that first, and only then one that the schema does not allow.
+        expect_cpu(doc.root())?;
         Self::check_schema(&doc)?;
         Self::from_element(doc.root())
     }
