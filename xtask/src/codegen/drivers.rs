@@ -25,6 +25,8 @@ struct Driver {
     about: String,
     /// Trait and method, sorted.
     methods: BTreeSet<(String, String)>,
+    /// Whether it passes on whatever it is asked.
+    forwards: bool,
     tests: usize,
     areas: BTreeSet<String>,
 }
@@ -93,6 +95,9 @@ fn read(root: &Path, folder: &Path) -> Option<Driver> {
             .iter()
             .map(|(_, text)| Source::new(text).code().matches("#[test]").count())
             .sum(),
+        forwards: sources
+            .iter()
+            .any(|(_, text)| Source::new(text).code().contains("impl Passthrough for")),
         areas: areas(root, &crate_name),
         name,
     })
@@ -228,7 +233,9 @@ fn page(root: &Path, drivers: &[Driver]) -> String {
                 .map(|s| format!("`{s}:`"))
                 .collect::<Vec<_>>()
                 .join(" "),
-            if counts.is_empty() {
+            if driver.forwards {
+                "all, passed on".to_owned()
+            } else if counts.is_empty() {
                 "none yet".to_owned()
             } else {
                 counts.join(", ")
