@@ -15,6 +15,7 @@ use virt_util::{ErrorCode, Result, VirtError};
 
 use crate::access::Permission;
 use crate::call::{CallContext, CallReply, Caller, Identity, OutgoingCall};
+use crate::event_loop;
 use crate::events::EventSink;
 
 /// One line of a log on its way to the host.
@@ -30,6 +31,19 @@ pub struct LogRecord {
     pub file: Option<String>,
     /// Line in the source file, 0 if not known.
     pub line: u32,
+}
+
+impl LogRecord {
+    /// Gives the line to the log of this process.
+    pub fn emit(&self) {
+        let (target, message) = (&self.target, &self.message);
+        match self.priority {
+            0 | 1 => tracing::debug!(driver_target = %target, "{message}"),
+            2 => tracing::info!(driver_target = %target, "{message}"),
+            3 => tracing::warn!(driver_target = %target, "{message}"),
+            _ => tracing::error!(driver_target = %target, "{message}"),
+        }
+    }
 }
 
 /// Which secrets may be asked of the user while a connection is opened.
@@ -231,7 +245,7 @@ bitflags::bitflags! {
     }
 }
 
-/// What the hosting side implements.
+/// What the hosting side implements. Watches and timers are in the event loop of the process, unless it has another.
 pub trait Host: Send + Sync {
     /// Takes a log line. Never waits for the reader.
     fn log(&self, record: &LogRecord);
@@ -240,22 +254,34 @@ pub trait Host: Send + Sync {
     fn open_connection(&self, open: &NestedOpen) -> Result<Arc<dyn OpenedConnection>>;
 
     /// Watches a descriptor in the application's event loop. Answers the watch's number.
-    fn add_handle(&self, fd: BorrowedFd<'_>, events: HandleEvents, callback: HandleCallback) -> Result<i32>;
+    fn add_handle(&self, fd: BorrowedFd<'_>, events: HandleEvents, callback: HandleCallback) -> Result<i32> {
+        event_loop::current()?.add_handle(fd, events, callback)
+    }
 
     /// Changes what is watched; 0 watches nothing but keeps the watch.
-    fn update_handle(&self, watch: i32, events: HandleEvents) -> Result<()>;
+    fn update_handle(&self, watch: i32, events: HandleEvents) -> Result<()> {
+        event_loop::current()?.update_handle(watch, events)
+    }
 
     /// Ends a watch. Its callback is never running any more when the loop's thread calls this.
-    fn remove_handle(&self, watch: i32) -> Result<()>;
+    fn remove_handle(&self, watch: i32) -> Result<()> {
+        event_loop::current()?.remove_handle(watch)
+    }
 
     /// Calls back every `interval` (`None`: not yet). Answers the timer's number.
-    fn add_timeout(&self, interval: Option<Duration>, callback: TimeoutCallback) -> Result<i32>;
+    fn add_timeout(&self, interval: Option<Duration>, callback: TimeoutCallback) -> Result<i32> {
+        event_loop::current()?.add_timeout(interval, callback)
+    }
 
     /// Changes the interval.
-    fn update_timeout(&self, timer: i32, interval: Option<Duration>) -> Result<()>;
+    fn update_timeout(&self, timer: i32, interval: Option<Duration>) -> Result<()> {
+        event_loop::current()?.update_timeout(timer, interval)
+    }
 
     /// Ends a timer.
-    fn remove_timeout(&self, timer: i32) -> Result<()>;
+    fn remove_timeout(&self, timer: i32) -> Result<()> {
+        event_loop::current()?.remove_timeout(timer)
+    }
 
     /// Asks whether `identity` may do `permission` on what has these attributes.
     fn check_acl(

@@ -7,20 +7,16 @@
 use crate::call::Identity;
 use crate::config::{self, Aliases, ClientConfig};
 use crate::driver::{CONNECT_NO_ALIASES, CONNECT_RO, InitContext};
-use crate::event_loop;
 use crate::host::{
-    AuthMode, Claim, ClaimKind, Claims, CredentialSource, HandleCallback, HandleEvents, Host, LogRecord,
-    NestedOpen, OpenedConnection, TimeoutCallback,
+    AuthMode, Claim, ClaimKind, Claims, CredentialSource, Host, LogRecord, NestedOpen, OpenedConnection,
 };
 use crate::plugin::{Entry, Manifest, OpenRequest, Registry, Role, SearchPath};
 use crate::routing::{OpenSecondary, Router};
 use parking_lot::Mutex;
 use std::any::TypeId;
 use std::collections::{BTreeMap, HashMap};
-use std::os::fd::BorrowedFd;
 use std::path::Path;
 use std::sync::{Arc, LazyLock, Weak};
-use std::time::Duration;
 use virt_util::time::Deadline;
 use virt_util::typed_param::TypedParams;
 use virt_util::uri::Uri;
@@ -356,13 +352,7 @@ struct ProcessHost {
 
 impl Host for ProcessHost {
     fn log(&self, record: &LogRecord) {
-        let (target, message) = (&record.target, &record.message);
-        match record.priority {
-            0 | 1 => tracing::debug!(driver_target = %target, "{message}"),
-            2 => tracing::info!(driver_target = %target, "{message}"),
-            3 => tracing::warn!(driver_target = %target, "{message}"),
-            _ => tracing::error!(driver_target = %target, "{message}"),
-        }
+        record.emit();
     }
 
     fn open_connection(&self, open: &NestedOpen) -> Result<Arc<dyn OpenedConnection>> {
@@ -382,30 +372,6 @@ impl Host for ProcessHost {
             ..Connecting::default()
         })?;
         Ok(Arc::new(connected.router))
-    }
-
-    fn add_handle(&self, fd: BorrowedFd<'_>, events: HandleEvents, callback: HandleCallback) -> Result<i32> {
-        event_loop::current()?.add_handle(fd, events, callback)
-    }
-
-    fn update_handle(&self, watch: i32, events: HandleEvents) -> Result<()> {
-        event_loop::current()?.update_handle(watch, events)
-    }
-
-    fn remove_handle(&self, watch: i32) -> Result<()> {
-        event_loop::current()?.remove_handle(watch)
-    }
-
-    fn add_timeout(&self, interval: Option<Duration>, callback: TimeoutCallback) -> Result<i32> {
-        event_loop::current()?.add_timeout(interval, callback)
-    }
-
-    fn update_timeout(&self, timer: i32, interval: Option<Duration>) -> Result<()> {
-        event_loop::current()?.update_timeout(timer, interval)
-    }
-
-    fn remove_timeout(&self, timer: i32) -> Result<()> {
-        event_loop::current()?.remove_timeout(timer)
     }
 
     /// The user of a process may do in it what the process may do.

@@ -5,18 +5,14 @@
 //! never asks itself that way.
 
 use std::collections::BTreeSet;
-use std::os::fd::BorrowedFd;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock, Weak};
-use std::time::Duration;
 
 use parking_lot::Mutex;
 use virt_api::call::Identity;
 use virt_api::driver::{CONNECT_RO, InitContext};
-use virt_api::event_loop;
 use virt_api::host::{
-    AuthMode, Claim, ClaimKind, Claims, HandleCallback, HandleEvents, Host, HostServices, LogRecord,
-    NestedOpen, OpenedConnection, TimeoutCallback,
+    AuthMode, Claim, ClaimKind, Claims, Host, HostServices, LogRecord, NestedOpen, OpenedConnection,
 };
 use virt_api::plugin::{DriverHandle, Manifest, OpenRequest, Registry, Role, SearchPath};
 use virt_api::protocol::table::DriverKind;
@@ -468,41 +464,11 @@ impl Host for HostOf {
         if let Some(logger) = self.0.upgrade().and_then(|host| host.logger.clone()) {
             return logger.log(record);
         }
-        let (target, message) = (&record.target, &record.message);
-        match record.priority {
-            0 | 1 => tracing::debug!(driver_target = %target, "{message}"),
-            2 => tracing::info!(driver_target = %target, "{message}"),
-            3 => tracing::warn!(driver_target = %target, "{message}"),
-            _ => tracing::error!(driver_target = %target, "{message}"),
-        }
+        record.emit();
     }
 
     fn open_connection(&self, open: &NestedOpen) -> Result<Arc<dyn OpenedConnection>> {
         self.host()?.open_nested(open)
-    }
-
-    fn add_handle(&self, fd: BorrowedFd<'_>, events: HandleEvents, callback: HandleCallback) -> Result<i32> {
-        event_loop::current()?.add_handle(fd, events, callback)
-    }
-
-    fn update_handle(&self, watch: i32, events: HandleEvents) -> Result<()> {
-        event_loop::current()?.update_handle(watch, events)
-    }
-
-    fn remove_handle(&self, watch: i32) -> Result<()> {
-        event_loop::current()?.remove_handle(watch)
-    }
-
-    fn add_timeout(&self, interval: Option<Duration>, callback: TimeoutCallback) -> Result<i32> {
-        event_loop::current()?.add_timeout(interval, callback)
-    }
-
-    fn update_timeout(&self, timer: i32, interval: Option<Duration>) -> Result<()> {
-        event_loop::current()?.update_timeout(timer, interval)
-    }
-
-    fn remove_timeout(&self, timer: i32) -> Result<()> {
-        event_loop::current()?.remove_timeout(timer)
     }
 
     fn check_acl(
