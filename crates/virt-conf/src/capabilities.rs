@@ -5,10 +5,11 @@
 
 use virt_util::bitmap::Bitmap;
 use virt_util::uuid::Uuid;
-use virt_util::xml::{Writer, XmlElement as _, XmlFlags};
+use virt_util::xml::{self, Writer, XmlElement as _, XmlFlags};
 
 use crate::cpu::HostCpu;
 
+mod description;
 mod host;
 mod read;
 
@@ -184,18 +185,18 @@ pub enum GuestFeature {
 impl Capabilities {
     /// The document, in libvirt's layout.
     pub fn to_xml(&self) -> String {
-        let mut w = Writer::new(XmlFlags::empty());
-        w.start("capabilities");
+        xml::to_string(self, XmlFlags::empty())
+    }
+
+    fn write_parts(&self, w: &mut Writer) {
         w.open_body();
         w.raw("\n");
-        self.host.write(&mut w);
+        self.host.write(w);
         w.raw("\n");
         for guest in &self.guests {
-            guest.write(&mut w);
+            guest.write(w);
             w.raw("\n");
         }
-        w.end("capabilities");
-        w.finish()
     }
 }
 

@@ -122,12 +122,12 @@ impl Host {
         Ok(Self {
             uuid: child_text::<Uuid>(element, "uuid")?,
             arch: model.arch.clone().unwrap_or_default(),
-            features: names(cpu.child_or_ghost("features")),
+            features: names(cpu.child_or_ghost("features"), HOST_FEATURES),
             cpu: Some(HostCpu { arch: None, ..model }).filter(|cpu| *cpu != HostCpu::default()),
             page_sizes: each(cpu, "pages", |pages| {
                 Ok(size(pages, "size", unit(pages, 1024)?)? / 1024)
             })?,
-            power_management: names(element.child_or_ghost("power_management")),
+            power_management: names(element.child_or_ghost("power_management"), SLEEP),
             iommu: maybe(element.child_or_ghost("iommu"), "support")?.unwrap_or(false),
             migration: match element.child("migration_features") {
                 None => None,
@@ -182,9 +182,34 @@ fn read_cpu(element: Element<'_>) -> Result<HostCpu> {
     })
 }
 
-/// Names of the children.
-fn names(element: Element<'_>) -> Vec<String> {
-    element.children().map(|child| child.name().to_owned()).collect()
+/// What a host without processor models tells of its processor.
+const HOST_FEATURES: &[&str] = &["pae", "nonpae", "vmx", "svm"];
+
+/// How a host can sleep.
+const SLEEP: &[&str] = &["suspend_mem", "suspend_disk", "suspend_hybrid"];
+
+/// What can be switched of a guest, or is there.
+const GUEST_FEATURES: &[&str] = &[
+    "pae",
+    "nonpae",
+    "ia64_be",
+    "acpi",
+    "apic",
+    "cpuselection",
+    "deviceboot",
+    "disksnapshot",
+    "hap",
+    "externalSnapshot",
+];
+
+/// Which of these children there are, in this order: libvirt's.
+fn named<'d>(element: Element<'d>, known: &'static [&'static str]) -> impl Iterator<Item = Element<'d>> {
+    known.iter().filter_map(move |name| element.child(name))
+}
+
+/// The names of [`named`] children.
+fn names(element: Element<'_>, known: &'static [&'static str]) -> Vec<String> {
+    named(element, known).map(|child| child.name().to_owned()).collect()
 }
 
 impl Cell {
@@ -321,9 +346,7 @@ impl Guest {
             domains: each(arch, "domain", |domain| {
                 Ok((attr(domain, "type")?, GuestPrograms::read(domain)?))
             })?,
-            features: element
-                .child_or_ghost("features")
-                .children()
+            features: named(element.child_or_ghost("features"), GUEST_FEATURES)
                 .map(GuestFeature::read)
                 .collect::<Result<_>>()?,
         })

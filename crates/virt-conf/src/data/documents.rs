@@ -6,6 +6,7 @@ use virt_util::xml::data::{Node, element_to_data};
 use virt_util::xml::{self, Doc, Element, ElementSchema, Reader, XmlElement, XmlFlags};
 
 use crate::backup::Backup;
+use crate::capabilities::Capabilities;
 use crate::checkpoint::Checkpoint;
 use crate::cpu::{Cpu, HostCpu};
 use crate::domain::Domain;
@@ -102,6 +103,7 @@ impl Document for PoolCapabilities {}
 impl Document for Volume {}
 impl Document for NodeDevice {}
 impl Document for Secret {}
+impl Document for Capabilities {}
 impl Document for DomainCapabilities {}
 impl Document for Cpu {}
 impl Document for HostCpu {}
@@ -139,6 +141,7 @@ pub const FORMATS: &[Format] = &[
     format::<Volume>("volume", "Storage volume"),
     format::<NodeDevice>("device", "Node device"),
     format::<Secret>("secret", "Secret"),
+    format::<Capabilities>("capabilities", "Capabilities of a host"),
     format::<DomainCapabilities>("domainCapabilities", "Domain capabilities"),
     CPU,
 ];
@@ -222,5 +225,5 @@ macro_rules! serde_documents {
 
 serde_documents!(
     Domain Snapshot Checkpoint Backup Network NetworkPort HostInterface Filter FilterBinding StoragePool
-    PoolCapabilities Volume NodeDevice Secret Cpu HostCpu DomainCapabilities
+    PoolCapabilities Volume NodeDevice Secret Cpu HostCpu Capabilities DomainCapabilities
 );
