@@ -209,7 +209,9 @@ fn named<'d>(element: Element<'d>, known: &'static [&'static str]) -> impl Itera
 
 /// The names of [`named`] children.
 fn names(element: Element<'_>, known: &'static [&'static str]) -> Vec<String> {
-    named(element, known).map(|child| child.name().to_owned()).collect()
+    named(element, known)
+        .map(|child| child.name().to_owned())
+        .collect()
 }
 
 impl Cell {
