@@ -5,10 +5,12 @@
 //! it does not offer answers `VIR_ERR_NO_SUPPORT`.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use virt_util::Result;
 use virt_util::time::Deadline;
 use virt_util::typed_param::TypedParams;
+use virt_util::uuid::Uuid;
 
 use crate::access::Resolver;
 use crate::call::{CallContext, Identity};
@@ -37,6 +39,35 @@ pub struct InitContext {
     pub root: Option<String>,
     /// Everything else; unknown names are ignored.
     pub ext: TypedParams,
+}
+
+impl InitContext {
+    const HOST_UUID: &str = "host-uuid";
+    const OVS_TIMEOUT: &str = "ovs-timeout";
+
+    /// With the UUID by which drivers know this host.
+    #[must_use]
+    pub fn with_host_uuid(mut self, uuid: &Uuid) -> Self {
+        self.ext.push(Self::HOST_UUID, virt_util::uuid::format(uuid));
+        self
+    }
+
+    /// The UUID of this host as the process was configured. `None` where it has no opinion: the firmware's, then.
+    pub fn host_uuid(&self) -> Option<Uuid> {
+        virt_util::uuid::parse(self.ext.get_string(Self::HOST_UUID).ok()??).ok()
+    }
+
+    /// With the time that commands to Open vSwitch may take, in whole seconds.
+    #[must_use]
+    pub fn with_ovs_timeout(mut self, timeout: Duration) -> Self {
+        self.ext.push(Self::OVS_TIMEOUT, timeout.as_secs());
+        self
+    }
+
+    /// How long commands to Open vSwitch may take; `None` where the process does not say.
+    pub fn ovs_timeout(&self) -> Option<Duration> {
+        self.ext.get_u64(Self::OVS_TIMEOUT).ok()?.map(Duration::from_secs)
+    }
 }
 
 /// A request to open a connection.

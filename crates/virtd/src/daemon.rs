@@ -3,7 +3,6 @@
 //! Start at [`run`].
 
 use std::ffi::OsString;
-use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -14,10 +13,11 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use virt_api::LIBVIRT_VERSION;
 use virt_api::plugin::SearchPath;
 use virt_util::lock::PidFile;
-use virt_util::time::Deadline;
 use virt_util::{Result, VirtError};
 
 mod attend;
+mod changes;
+mod places;
 mod sockets;
 
 use crate::access::Access;
@@ -29,9 +29,9 @@ use crate::auth::{AuthServices, default_password_file};
 use crate::config::{DaemonConfig, Role};
 use crate::host::{AccessCheck, DaemonHost, HostConfig};
 use crate::isolation::{self, Isolation};
-use crate::logging::{LogConfig, LogEnvironment, Logger, Places};
+use crate::logging::{LogEnvironment, Logger, Places};
 use crate::options::Options;
-use crate::server::{Ending, Place, Security, Server, Settings};
+use crate::server::{Security, Server};
 use crate::service::activation::{self, Announced, Service, Sockets};
 use crate::service::background::{self, Waiting};
 use crate::service::names::{DaemonName, Hosts};
@@ -41,6 +41,7 @@ use crate::service::startup::{InStep, StartError, Step, take_pid_file};
 use crate::tools;
 
 use attend::{Attendance, Attending};
+use places::{below, host_uuid, log_config, move_sockets, settings};
 use sockets::Inherited;
 
 /// How long a daemon that is just ending may take to let go of its pid file.
@@ -204,77 +205,6 @@ fn start(options: &Options, argv: Vec<OsString>) -> std::result::Result<Daemon, 
     })
 }
 
-/// All paths below `root`.
-fn below(root: &Path, paths: Paths) -> Paths {
-    let move_it = |path: PathBuf| match path.strip_prefix("/") {
-        Ok(rest) => root.join(rest),
-        Err(_) => path,
-    };
-    Paths {
-        runtime: move_it(paths.runtime),
-        socket: move_it(paths.socket),
-        socket_ro: paths.socket_ro.map(move_it),
-        socket_admin: move_it(paths.socket_admin),
-        pid_file: move_it(paths.pid_file),
-        config_file: move_it(paths.config_file),
-        log_file: move_it(paths.log_file),
-    }
-}
-
-/// The sockets in `folder`.
-fn move_sockets(paths: Paths, folder: &Path) -> Paths {
-    let move_it = |path: PathBuf| match path.file_name() {
-        Some(name) => folder.join(name),
-        None => path,
-    };
-    Paths {
-        socket: move_it(paths.socket),
-        socket_ro: paths.socket_ro.map(move_it),
-        socket_admin: move_it(paths.socket_admin),
-        ..paths
-    }
-}
-
-fn log_config(config: &DaemonConfig, options: &Options, file: &Path) -> LogConfig {
-    LogConfig {
-        level: config.log_level.0,
-        filters: config
-            .log_filters
-            .as_ref()
-            .map(|filters| filters.0.clone())
-            .unwrap_or_default(),
-        outputs: config
-            .log_outputs
-            .as_ref()
-            .map(|outputs| outputs.0.clone())
-            .unwrap_or_default(),
-        verbose: options.verbose,
-        background: options.daemon,
-        file: Some(file.to_owned()),
-    }
-}
-
-/// The server's limits as the configuration has them.
-fn settings(config: &DaemonConfig) -> Settings {
-    let interval = u64::try_from(config.keepalive_interval)
-        .ok()
-        .filter(|seconds| *seconds > 0);
-    Settings {
-        max_clients: config.max_clients as usize,
-        max_anonymous_clients: config.max_anonymous_clients as usize,
-        max_client_requests: config.max_client_requests.0 as usize,
-        min_workers: config.min_workers as usize,
-        max_workers: config.max_workers.0 as usize,
-        prio_workers: config.prio_workers as usize,
-        admin_max_clients: config.admin_max_clients as usize,
-        admin_min_workers: config.admin_min_workers as usize,
-        admin_max_workers: config.admin_max_workers as usize,
-        keepalive_interval: interval.map(Duration::from_secs),
-        keepalive_count: config.keepalive_count,
-        ..Settings::default()
-    }
-}
-
 /// The signals that mean something.
 struct Signals {
     terminate: Signal,
@@ -370,6 +300,8 @@ impl Daemon {
                 search: SearchPath::from_environment(),
                 proxy: self.name.hosts == Hosts::None && self.options.driver.is_empty(),
                 isolate: self.isolation(),
+                host_uuid: host_uuid(&self.config).in_step(Step::Config)?,
+                ovs_timeout: Duration::from_secs(self.config.ovs_timeout.into()),
             },
             Some(Arc::clone(&self.logger)),
         );
@@ -511,103 +443,5 @@ impl Daemon {
         }
         notifier.stopping();
         attend::with_news(&notifier, self.stop(&server, preserve)).await;
-    }
-
-    /// Becomes the program that is installed now. Comes back only if that fails.
-    async fn renew(&mut self, server: &Arc<Server>) {
-        tracing::info!("another program takes this one's place");
-        server.stop(Ending::Stopping).await;
-        let host = Arc::clone(server.host());
-        let timeout = server.settings().stop_timeout;
-        let done = tokio::task::spawn_blocking(move || host.shut_down(Deadline::after(timeout)));
-        if tokio::time::timeout(timeout, done).await.is_err() {
-            tracing::warn!("drivers still have work after {timeout:?} and are left to it");
-        }
-        let kept = match sockets::keep(server) {
-            Ok(kept) => kept,
-            Err(error) => {
-                tracing::error!("{error}");
-                return;
-            }
-        };
-        let (name, arguments) = match self.argv.split_first() {
-            Some((name, arguments)) => (name.clone(), arguments.to_vec()),
-            None => return,
-        };
-        // The file at the same path: what `/proc/self/exe` leads to may have been replaced.
-        let program = std::fs::read_link("/proc/self/exe").ok();
-        let program = program
-            .map(|path| {
-                let text = path.to_string_lossy().into_owned();
-                PathBuf::from(text.strip_suffix(" (deleted)").unwrap_or(&text))
-            })
-            .unwrap_or_else(|| PathBuf::from(&name));
-        let error = std::process::Command::new(&program)
-            .arg0(name)
-            .args(arguments)
-            .env(kept.0, kept.1)
-            .exec();
-        tracing::error!("cannot run '{}': {error}", program.display());
-    }
-
-    fn reload(&mut self, server: &Arc<Server>) {
-        let named = self.options.config.as_deref().or_else(|| {
-            self.options
-                .root
-                .as_ref()
-                .map(|_| self.paths.config_file.as_path())
-        });
-        if named.is_none_or(Path::exists) || self.options.config.is_some() {
-            match DaemonConfig::load(&self.role, named) {
-                Ok(loaded) => {
-                    let reloaded = self.config.reload(&loaded.config);
-                    self.config = reloaded.config;
-                    for key in reloaded.pending {
-                        tracing::warn!("the new value of '{}' holds after a restart", key.name);
-                    }
-                    let fresh = settings(&self.config);
-                    server.change_settings(|settings| settings.clone_from(&fresh));
-                    if let Err(error) = self.access.reload(&self.config) {
-                        tracing::error!("the access policy stays as it was: {error}");
-                    }
-                    self.audit.reload(&self.config);
-                    match self.security(server.security().tls.is_some()) {
-                        Ok(security) => server.set_security(security),
-                        Err(error) => {
-                            tracing::error!("certificates and authentication stay as they were: {error}")
-                        }
-                    }
-                    let log = log_config(&self.config, &self.options, &self.log_file);
-                    if let Err(error) = self.logger.configure(&log, &LogEnvironment::current()) {
-                        tracing::error!("{error}");
-                    }
-                }
-                Err(error) => tracing::error!("the configuration stays as it was: {error}"),
-            }
-        }
-        let host = Arc::clone(server.host());
-        server.in_background(move || host.reload());
-    }
-
-    /// Ends clients and drivers. With `preserve` drivers save what would be lost first.
-    async fn stop(&mut self, server: &Arc<Server>, preserve: bool) {
-        server.stop(Ending::Stopping).await;
-        let host = Arc::clone(server.host());
-        let timeout = server.settings().stop_timeout;
-        let done = tokio::task::spawn_blocking(move || {
-            if preserve {
-                host.for_each_driver("stop", |driver| driver.stop());
-            }
-            host.shut_down(Deadline::after(timeout));
-        });
-        if tokio::time::timeout(timeout, done).await.is_err() {
-            tracing::warn!("drivers still have work after {timeout:?} and are left to it");
-        }
-        for listener in server.listeners() {
-            if let (Place::Unix(path), false) = (&listener.place, listener.is_passed) {
-                // The next daemon makes its own.
-                let _ = std::fs::remove_file(path);
-            }
-        }
     }
 }

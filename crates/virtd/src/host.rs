@@ -7,6 +7,7 @@
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock, Weak};
+use std::time::Duration;
 
 use parking_lot::Mutex;
 use virt_api::call::Identity;
@@ -20,6 +21,7 @@ use virt_api::routing::{OpenSecondary, Router};
 use virt_util::time::Deadline;
 use virt_util::typed_param::TypedParams;
 use virt_util::uri::Uri;
+use virt_util::uuid::Uuid;
 use virt_util::{ErrorCode, Result, VirtError};
 
 use crate::isolation::Isolation;
@@ -45,6 +47,10 @@ pub struct HostConfig {
     pub proxy: bool,
     /// The drivers in processes of their own.
     pub isolate: Option<Isolation>,
+    /// The UUID by which drivers know this host.
+    pub host_uuid: Uuid,
+    /// How long drivers may wait for commands to Open vSwitch.
+    pub ovs_timeout: Duration,
 }
 
 /// A client that opens a connection.
@@ -109,7 +115,9 @@ impl DaemonHost {
             inside_daemon: true,
             root: host.config.root.clone(),
             ext: TypedParams::new(),
-        };
+        }
+        .with_host_uuid(&host.config.host_uuid)
+        .with_ovs_timeout(host.config.ovs_timeout);
         let seen: Arc<dyn Host> = Arc::new(HostOf(Arc::downgrade(&host), String::new()));
         let registry = Arc::new(Registry::new(seen, context, &host.config.search));
         host.registry.get_or_init(|| registry);

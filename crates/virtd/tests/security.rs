@@ -316,6 +316,37 @@ fn nobody_calls_before_authentication() {
     assert!(count > 380, "{count}");
 }
 
+/// A reload changes how those prove who they are who come afterwards.
+#[test]
+fn another_way_to_prove_who_one_is() {
+    let daemon = Daemon::with(Settings::default(), "every", every, Auth::None, false);
+    let auth_types = |client: &mut Client| {
+        let reply = client.call(remote::AUTH_LIST, &[]).unwrap();
+        virt_api::protocol::remote::AuthListReply::from_xdr(&reply)
+            .unwrap()
+            .types
+    };
+    let mut before = daemon.client();
+    assert_eq!(
+        auth_types(&mut before),
+        [virt_api::protocol::remote::AuthType::NONE]
+    );
+    daemon.change_auth(Auth::Sasl);
+    let mut after = daemon.client();
+    assert_eq!(
+        auth_types(&mut after),
+        [virt_api::protocol::remote::AuthType::SASL]
+    );
+    assert!(
+        after
+            .open(URI)
+            .unwrap_err()
+            .message()
+            .contains("authentication required")
+    );
+    before.open(URI).unwrap();
+}
+
 #[test]
 fn a_read_only_connection_only_looks() {
     let (_folder, by_socket) = daemon(None, true);

@@ -275,6 +275,38 @@ fn settings_change_without_a_restart() {
 }
 
 #[test]
+fn drivers_know_the_host_by_the_uuid_that_is_configured() {
+    need!(package "libvirt-clients", program "qemu-system-x86_64");
+    const UUID: &str = "8c9a0b9a-5a1e-4d2c-9a53-1f6f3a1c2b4d";
+    let daemon = Daemon::start_with(&[], &format!("host_uuid = \"{UUID}\"\n"));
+    let path = if nix::unistd::geteuid().is_root() {
+        "system"
+    } else {
+        "session"
+    };
+    let capabilities = daemon.virsh_ok(&daemon.uri("qemu", path), &["capabilities"]);
+    assert!(
+        capabilities.contains(&format!("<uuid>{UUID}</uuid>")),
+        "{capabilities}"
+    );
+}
+
+#[test]
+fn how_clients_prove_who_they_are_changes_without_a_restart() {
+    need!(package "libvirt-clients");
+    use nix::sys::signal::{Signal, kill};
+    let daemon = Daemon::start_with(&[], "auth_unix_rw = \"none\"\n");
+    daemon.virsh_ok(&daemon.test_uri(), &["list"]);
+    std::fs::write(daemon.root().join("virtd.conf"), "auth_unix_rw = \"sasl\"\n").unwrap();
+    kill(nix::unistd::Pid::from_raw(daemon.pid()), Signal::SIGHUP).unwrap();
+    eventually("new clients have to log in", Duration::from_secs(5), || {
+        !daemon.virsh(&daemon.test_uri(), &["list"]).status.success()
+    });
+    let error = daemon.virsh_error(&daemon.test_uri(), &["list"]);
+    assert!(error.contains("authentication"), "{error}");
+}
+
+#[test]
 fn a_driver_in_a_process_of_its_own_crashes_alone() {
     need!(package "libvirt-clients");
     use nix::sys::signal::{Signal, kill};

@@ -127,15 +127,15 @@ keys! { for role;
     }
     section "Authentication" {
         /// How clients of the read-only socket prove who they are: "none", "sasl" or "polkit". polkit asks about the
-        /// action org.libvirt.unix.monitor.
-        auth_unix_ro: Auth = role.local_auth(), Every, Restart;
+        /// action org.libvirt.unix.monitor. A reload changes this and its companions for clients that come afterwards.
+        auth_unix_ro: Auth = role.local_auth(), Every, Reload;
         /// How clients of the read-write socket prove who they are. polkit asks about the action
         /// org.libvirt.unix.manage. Set to "none", everybody who may open the socket's file is root on this host.
-        auth_unix_rw: Auth = role.local_auth(), Every, Restart;
+        auth_unix_rw: Auth = role.local_auth(), Every, Reload;
         /// How clients of the plain TCP socket prove who they are. "none" gives the host away to the network.
-        auth_tcp: Auth = Auth::Sasl, Network, Restart;
+        auth_tcp: Auth = Auth::Sasl, Network, Reload;
         /// How clients of the TLS socket prove who they are besides their certificates.
-        auth_tls: Auth = Auth::None, Network, Restart;
+        auth_tls: Auth = Auth::None, Network, Reload;
         /// The least strength of SASL's encryption on the plain TCP socket, in bits of the key. If it is not set, 56.
         tcp_min_ssf: Option<MinSsf> = None, Network, Reload, sample "112";
         /// The SASL users who may connect. * stands for any text, ? for one character. An empty list lets nobody in;
@@ -226,7 +226,8 @@ keys! { for role;
         host_uuid: Option<HostUuid> = None, Every, Restart, sample "\"8c9a0b9a-5a1e-4d2c-9a53-1f6f3a1c2b4d\"";
         /// Where the UUID comes from: "smbios" (the firmware's tables) or "machine-id" (/etc/machine-id).
         host_uuid_source: HostUuidSource = HostUuidSource::Smbios, Every, Restart;
-        /// Seconds that commands to Open vSwitch may take.
+        /// Seconds that commands to Open vSwitch may take. It is given to the drivers, and none of them gives such commands
+        /// so far.
         ovs_timeout: u32 = 5, Every, Restart;
     }
     section "Keepalive" {
@@ -251,14 +252,7 @@ keys! { for role;
 }
 
 /// Keys that are read and checked, and that nothing here uses yet.
-pub const WITHOUT_EFFECT: &[&str] = &[
-    "admin_max_client_requests",
-    "admin_keepalive_interval",
-    "admin_keepalive_count",
-    "host_uuid",
-    "host_uuid_source",
-    "ovs_timeout",
-];
+pub const WITHOUT_EFFECT: &[&str] = &["ovs_timeout"];
 
 /// Keys that libvirt's files may still have and that do nothing, there and here.
 pub const OBSOLETE: &[&str] = &["keepalive_required", "admin_keepalive_required"];

@@ -2,8 +2,11 @@
 
 use std::net::SocketAddr;
 use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
+use arc_swap::ArcSwap;
 use nix::fcntl::{FcntlArg, FdFlag, fcntl};
 use parking_lot::Mutex;
 use virt_api::plugin::Role as PluginRole;
@@ -12,8 +15,8 @@ use virt_util::sys::inherit::inherited_fd;
 use virt_util::{ErrorCode, Result, VirtError};
 
 use super::Daemon;
-use crate::config::Auth;
 use crate::config::value::Port;
+use crate::config::{Auth, DaemonConfig};
 use crate::host::DaemonHost;
 use crate::server::{Listener, Place, Scope, Server, bind_unix};
 use crate::service::activation::Service;
@@ -87,6 +90,45 @@ pub(super) fn keep(server: &Server) -> Result<(&'static str, String)> {
     Ok((KEPT, text))
 }
 
+/// How clients of a socket prove who they are.
+fn auth_of(config: &DaemonConfig, listener: &Listener) -> Auth {
+    match (&listener.place, &listener.scope) {
+        (_, Scope::Admin) => Auth::None,
+        (Place::Tcp(_), _) => config.auth_tcp,
+        (Place::Tls(_), _) => config.auth_tls,
+        (Place::Unix(_), _) if listener.read_only => config.auth_unix_ro,
+        (Place::Unix(_), _) => config.auth_unix_rw,
+    }
+}
+
+/// Has clients that come from now on prove who they are as `config` says. To be called on the runtime.
+pub(super) fn reload_auth(server: &Arc<Server>, config: &DaemonConfig, reach: Reach) {
+    for listener in server.listeners() {
+        let auth = auth_of(config, &listener);
+        if auth == **listener.auth.load() {
+            continue;
+        }
+        // The usual mode of a socket goes with what guards it: it has to be narrow before nothing else does.
+        if let Place::Unix(path) = &listener.place
+            && !listener.read_only
+            && !listener.is_passed
+            && reach == Reach::System
+        {
+            let mode = std::fs::Permissions::from_mode(config.rw_mode().0);
+            if let Err(error) = std::fs::set_permissions(path, mode) {
+                tracing::error!("'{}' keeps its mode and what guards it: {error}", path.display());
+                continue;
+            }
+        }
+        tracing::info!(
+            "clients of '{}' prove who they are by {}",
+            listener.name,
+            auth.name()
+        );
+        server.change_auth(&listener, auth);
+    }
+}
+
 impl Daemon {
     /// Sockets on the network.
     fn network_listeners(&self, listeners: &mut Vec<Listener>) -> Result<()> {
@@ -123,7 +165,7 @@ impl Daemon {
                     },
                     scope: Scope::All,
                     read_only: false,
-                    auth,
+                    auth: ArcSwap::from_pointee(auth),
                     socket,
                     is_passed: false,
                 });
@@ -150,7 +192,7 @@ impl Daemon {
                 place: Place::Unix(path.clone()),
                 scope: Scope::All,
                 read_only: false,
-                auth: Auth::None,
+                auth: ArcSwap::from_pointee(Auth::None),
                 socket: bind_unix(path, 0o700, None, i32::from(i16::MAX))?,
                 is_passed: false,
             });
@@ -222,7 +264,7 @@ impl Daemon {
             place,
             scope,
             read_only,
-            auth,
+            auth: ArcSwap::from_pointee(auth),
             socket,
             is_passed: true,
         })
@@ -253,7 +295,7 @@ impl Daemon {
                 place: Place::Unix(path.to_owned()),
                 scope,
                 read_only,
-                auth,
+                auth: ArcSwap::from_pointee(auth),
                 socket: match self.inherited.take(&Place::Unix(path.to_owned())) {
                     Some(socket) => socket,
                     None => bind_unix(path, mode(permissions), group, queue)?,
@@ -296,10 +338,12 @@ impl Daemon {
 /// Sockets on that address, or on every address of the host.
 fn bind_net(address: Option<&str>, port: &Port, queue: i32) -> Result<Vec<(SocketAddr, OwnedFd)>> {
     use std::net::{TcpListener, ToSocketAddrs};
-    let number = match port.number() {
-        Some(number) => number,
-        None => service_port(&port.0)?,
-    };
+    let number = port.number().ok_or_else(|| {
+        VirtError::new(
+            ErrorCode::CONFIG_UNSUPPORTED,
+            format_args!("'{}' is neither a port nor a TCP service of this host", port.0),
+        )
+    })?;
     let listen = |address: SocketAddr| {
         let socket = TcpListener::bind(address)?;
         socket.set_nonblocking(true)?;
@@ -327,26 +371,6 @@ fn bind_net(address: Option<&str>, port: &Port, queue: i32) -> Result<Vec<(Socke
         .into_iter()
         .map(|address| listen(address).map_err(|error: std::io::Error| context(&error)))
         .collect()
-}
-
-/// The TCP port of a service by name.
-fn service_port(name: &str) -> Result<u16> {
-    let text = std::fs::read_to_string("/etc/services").unwrap_or_default();
-    let found = text
-        .lines()
-        .map(|line| line.split('#').next().unwrap_or_default())
-        .find_map(|line| {
-            let mut words = line.split_whitespace();
-            let (first, port) = (words.next()?, words.next()?);
-            let named = first == name || words.any(|alias| alias == name);
-            port.strip_suffix("/tcp").filter(|_| named)?.parse().ok()
-        });
-    found.ok_or_else(|| {
-        VirtError::new(
-            ErrorCode::CONFIG_UNSUPPORTED,
-            format_args!("'{name}' is neither a port nor a TCP service of this host"),
-        )
-    })
 }
 
 fn group_id(name: &str) -> Result<u32> {

@@ -95,7 +95,7 @@ pub(super) enum Progress {
 impl Session {
     /// A call has arrived.
     pub(super) fn call(self: &Arc<Self>, packet: Packet) {
-        let limit = self.server().settings().max_client_requests;
+        let limit = self.server().settings().requests(self.listener().is_admin());
         {
             let mut state = self.state.lock();
             if !state.backlog.is_empty() || state.running >= state.most_at_once(limit) {
@@ -112,7 +112,7 @@ impl Session {
 
     /// A call is over: the next may begin.
     pub(super) fn finished(self: &Arc<Self>) {
-        let limit = self.server().settings().max_client_requests;
+        let limit = self.server().settings().requests(self.listener().is_admin());
         let mut over = true;
         loop {
             let packet = {

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use tokio::sync::Notify;
 use virt_util::{Result, VirtError};
 
@@ -51,8 +52,8 @@ pub struct Listener {
     pub scope: Scope,
     /// Clients may only look, whatever they ask for.
     pub read_only: bool,
-    /// How clients prove who they are.
-    pub auth: Auth,
+    /// How clients prove who they are; may change for those that come from then on.
+    pub auth: ArcSwap<Auth>,
     /// The socket.
     pub socket: OwnedFd,
     /// The socket was made by the service manager, whose file is not ours to remove.
@@ -63,6 +64,21 @@ impl Listener {
     /// Whether it leads to the administration.
     pub fn is_admin(&self) -> bool {
         self.scope == Scope::Admin
+    }
+
+    /// A client that waits in the socket's queue.
+    fn waiting(&self) -> Option<OwnedFd> {
+        let socket = self.socket.try_clone().ok()?;
+        match &self.place {
+            Place::Unix(_) => {
+                let (client, _) = std::os::unix::net::UnixListener::from(socket).accept().ok()?;
+                Some(client.into())
+            }
+            Place::Tcp(_) | Place::Tls(_) => {
+                let (client, _) = std::net::TcpListener::from(socket).accept().ok()?;
+                Some(client.into())
+            }
+        }
     }
 }
 
@@ -146,6 +162,17 @@ impl Server {
                 }
             }
         }
+    }
+
+    /// Changes how clients of `listener` prove who they are. Those that wait in its queue came under the old rule, and
+    /// are let in under it. To be called on the runtime.
+    pub fn change_auth(self: &Arc<Self>, listener: &Arc<Listener>, auth: Auth) {
+        while let Some(client) = listener.waiting() {
+            if let Err(error) = self.welcome(listener, client) {
+                tracing::warn!("a client of '{}' is lost: {error}", listener.name);
+            }
+        }
+        listener.auth.store(Arc::new(auth));
     }
 
     /// Takes a connected socket as a client of `listener`. To be called on the runtime.

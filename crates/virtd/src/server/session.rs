@@ -116,7 +116,7 @@ impl Session {
         let method = if listener.is_admin() {
             Auth::None
         } else {
-            listener.auth
+            **listener.auth.load()
         };
         let negotiation = Negotiation::new(Arc::clone(&security.auth), method, channel, listener.read_only);
         Arc::new(Self {

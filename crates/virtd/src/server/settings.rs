@@ -24,10 +24,16 @@ pub struct Settings {
     pub admin_min_workers: usize,
     /// The most workers of the administration, likewise.
     pub admin_max_workers: usize,
+    /// The most calls of one client of the administration that run at a time.
+    pub admin_max_client_requests: usize,
     /// After how much silence a client is asked whether it lives; `None` never asks.
     pub keepalive_interval: Option<Duration>,
     /// How many questions may go unanswered.
     pub keepalive_count: u32,
+    /// [`Settings::keepalive_interval`] of the administration's clients.
+    pub admin_keepalive_interval: Option<Duration>,
+    /// [`Settings::keepalive_count`] of the administration's clients.
+    pub admin_keepalive_count: u32,
     /// After how long a call that its driver has not answered is given up.
     pub lost_worker_after: Duration,
     /// How many lost workers a driver may have before its calls fail at once.
@@ -38,6 +44,24 @@ pub struct Settings {
     pub backlog_bytes_max: usize,
     /// How long stopping waits for calls that run.
     pub stop_timeout: Duration,
+}
+
+impl Settings {
+    /// The most calls at a time of a client, of the administration or of the drivers.
+    pub fn requests(&self, admin: bool) -> usize {
+        match admin {
+            true => self.admin_max_client_requests,
+            false => self.max_client_requests,
+        }
+    }
+
+    /// When such a client is asked whether it lives, and how many questions may go unanswered.
+    pub fn keepalive(&self, admin: bool) -> (Option<Duration>, u32) {
+        match admin {
+            true => (self.admin_keepalive_interval, self.admin_keepalive_count),
+            false => (self.keepalive_interval, self.keepalive_count),
+        }
+    }
 }
 
 impl Default for Settings {
@@ -53,8 +77,11 @@ impl Default for Settings {
             admin_max_clients: 5000,
             admin_min_workers: 5,
             admin_max_workers: 20,
+            admin_max_client_requests: 5,
             keepalive_interval: Some(Duration::from_secs(5)),
             keepalive_count: 5,
+            admin_keepalive_interval: Some(Duration::from_secs(5)),
+            admin_keepalive_count: 5,
             lost_worker_after: Duration::from_secs(600),
             lost_workers_max: 64,
             event_bytes_max: 1 << 20,

@@ -336,12 +336,9 @@ impl Pulse {
     /// When the timer has to be set, and to what.
     fn arm(&mut self, session: &Session) -> Option<Instant> {
         if self.keepalive.is_none() && session.state.lock().keepalive_wanted {
-            let settings = session.server().settings();
-            self.keepalive = Some(Keepalive::new(
-                settings.keepalive_interval,
-                settings.keepalive_count,
-                SystemClock.monotonic_nanos(),
-            ));
+            let admin = session.listener().is_admin();
+            let (interval, count) = session.server().settings().keepalive(admin);
+            self.keepalive = Some(Keepalive::new(interval, count, SystemClock.monotonic_nanos()));
         }
         if self.armed.is_some() {
             return None;

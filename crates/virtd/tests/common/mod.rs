@@ -30,7 +30,7 @@ pub const LIMIT: Duration = Duration::from_secs(20);
 pub struct Daemon {
     pub server: Arc<Server>,
     pub listener: Arc<Listener>,
-    runtime: Option<tokio::runtime::Runtime>,
+    handle: tokio::runtime::Handle,
     stop: Option<tokio::sync::oneshot::Sender<()>>,
     thread: Option<std::thread::JoinHandle<()>>,
     _folder: tempfile::TempDir,
@@ -72,6 +72,8 @@ impl Daemon {
                 search: SearchPath(Vec::new()),
                 proxy: false,
                 isolate: None,
+                host_uuid: virt_util::uuid::generate(),
+                ovs_timeout: Duration::from_secs(5),
             },
             None,
         );
@@ -103,11 +105,12 @@ impl Daemon {
                 place: Place::Unix(path),
                 scope: Scope::All,
                 read_only,
-                auth,
+                auth: arc_swap::ArcSwap::from_pointee(auth),
                 socket,
                 is_passed: false,
             })
         };
+        let handle = runtime.handle().clone();
         let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
         let (give, take) = std::sync::mpsc::channel();
         let thread = std::thread::spawn(move || {
@@ -121,7 +124,7 @@ impl Daemon {
         Self {
             server,
             listener,
-            runtime: None,
+            handle,
             stop: Some(stop),
             thread: Some(thread),
             _folder: folder,
@@ -133,6 +136,17 @@ impl Daemon {
             Place::Unix(path) => path,
             Place::Tcp(_) | Place::Tls(_) => unreachable!("the listener has a file"),
         }
+    }
+
+    /// What a reload does.
+    pub fn change_auth(&self, auth: Auth) {
+        let (done, wait) = std::sync::mpsc::channel();
+        let (server, listener) = (Arc::clone(&self.server), Arc::clone(&self.listener));
+        self.handle.spawn(async move {
+            server.change_auth(&listener, auth);
+            done.send(()).unwrap();
+        });
+        wait.recv_timeout(LIMIT).unwrap();
     }
 
     pub fn client(&self) -> Client {

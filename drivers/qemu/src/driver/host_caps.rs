@@ -34,14 +34,19 @@ pub struct HostFacts {
 }
 
 impl HostFacts {
-    /// Asks `machine`, and the programs that would put it to sleep.
-    pub fn ask(machine: &ThisMachine, arch: Arch, spawner: &dyn Spawner) -> Self {
-        let own = machine
-            .firmware_uuid()
-            .and_then(|text| virt_util::uuid::parse(&text).ok())
-            .filter(virt_util::uuid::is_meaningful);
+    /// Asks `machine`, and the programs that would put it to sleep. A UUID that was `told` is the host's.
+    pub fn ask(machine: &ThisMachine, arch: Arch, spawner: &dyn Spawner, told: Option<&Uuid>) -> Self {
+        let firmware = || {
+            machine
+                .firmware_uuid()
+                .and_then(|text| virt_util::uuid::parse(&text).ok())
+                .filter(virt_util::uuid::is_meaningful)
+        };
         Self {
-            uuid: own.unwrap_or_else(virt_util::uuid::generate),
+            uuid: told
+                .copied()
+                .or_else(firmware)
+                .unwrap_or_else(virt_util::uuid::generate),
             processor: Arc::new(processor(machine, arch)),
             sleep_states: sleep_states(spawner),
         }

@@ -160,6 +160,9 @@ impl Driver for QemuDriver {
         if !context.inside_daemon {
             return Ok(());
         }
+        if let Some(uuid) = context.host_uuid() {
+            self.planner.set_host_uuid(uuid);
+        }
         let root = context.root.as_deref().map_or(Path::new("/"), Path::new);
         let path = if context.privileged { "/system" } else { "/session" };
         let served = self.daemon.get_or_init(|| Daemon {

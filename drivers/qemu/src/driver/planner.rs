@@ -7,6 +7,7 @@ use virt_conf::cpu_models::Comparison;
 use virt_conf::domain::Domain;
 use virt_util::command::{Capabilities, ExecLabel, Limit, User};
 use virt_util::time::{Cancel, Deadline};
+use virt_util::uuid::Uuid;
 use virt_util::{Result, VirtError};
 
 use crate::capabilities::QemuCaps;
@@ -81,6 +82,11 @@ pub trait Planner: Send + Sync {
     /// # Errors
     /// `INTERNAL_ERROR` if there is no binary.
     fn version(&self, layout: &Layout, patience: &Patience) -> Result<u64>;
+
+    /// The UUID by which the process that hosts the driver knows this host. Before anything is asked.
+    fn set_host_uuid(&self, uuid: Uuid) {
+        let _ = uuid;
+    }
 
     /// The host's capabilities document.
     ///

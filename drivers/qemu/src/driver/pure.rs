@@ -17,6 +17,7 @@ use virt_util::arch::Arch;
 use virt_util::bitmap::Bitmap;
 use virt_util::command::{Capabilities, Limit, SystemSpawner, common_environment, find_program};
 use virt_util::host::Host as Machine;
+use virt_util::uuid::Uuid;
 use virt_util::{ErrorCode, Result};
 
 use super::cpus::{self, Emulator};
@@ -48,6 +49,8 @@ pub struct QemuPlanner {
     ports: Mutex<HashMap<u16, Instant>>,
     /// What does not change of the host.
     facts: OnceLock<HostFacts>,
+    /// The host's UUID, if we were told.
+    host_uuid: OnceLock<Uuid>,
 }
 
 impl QemuPlanner {
@@ -59,6 +62,7 @@ impl QemuPlanner {
             stores: Mutex::default(),
             ports: Mutex::default(),
             facts: OnceLock::new(),
+            host_uuid: OnceLock::new(),
         }
     }
 
@@ -105,7 +109,7 @@ impl QemuPlanner {
     /// What does not change of the host, asked once.
     fn facts(&self) -> &HostFacts {
         self.facts
-            .get_or_init(|| HostFacts::ask(&self.machine, self.arch, &SystemSpawner))
+            .get_or_init(|| HostFacts::ask(&self.machine, self.arch, &SystemSpawner, self.host_uuid.get()))
     }
 
     fn processor(&self) -> Arc<HostProcessor> {
@@ -390,6 +394,11 @@ impl Planner for QemuPlanner {
             .store(layout)
             .get(&path, patience.deadline, &patience.cancel)?;
         Ok(caps.version.into())
+    }
+
+    fn set_host_uuid(&self, uuid: Uuid) {
+        // The first word counts: what was told to clients does not change.
+        let _ = self.host_uuid.set(uuid);
     }
 
     fn capabilities(&self, layout: &Layout, patience: &Patience) -> Result<String> {

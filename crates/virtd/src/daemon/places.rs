@@ -1,0 +1,120 @@
+//! What of the daemon follows from its configuration and options: where things are, limits, the log, the host's UUID.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use virt_util::uuid::{self, Uuid};
+use virt_util::{ErrorCode, Result, VirtError, durable};
+
+use crate::config::DaemonConfig;
+use crate::config::value::HostUuidSource;
+use crate::logging::LogConfig;
+use crate::options::Options;
+use crate::server::Settings;
+use crate::service::paths::Paths;
+
+/// Where the host's number for life is.
+const MACHINE_ID: &str = "/etc/machine-id";
+
+/// All paths below `root`.
+pub(super) fn below(root: &Path, paths: Paths) -> Paths {
+    let move_it = |path: PathBuf| match path.strip_prefix("/") {
+        Ok(rest) => root.join(rest),
+        Err(_) => path,
+    };
+    Paths {
+        runtime: move_it(paths.runtime),
+        socket: move_it(paths.socket),
+        socket_ro: paths.socket_ro.map(move_it),
+        socket_admin: move_it(paths.socket_admin),
+        pid_file: move_it(paths.pid_file),
+        config_file: move_it(paths.config_file),
+        log_file: move_it(paths.log_file),
+    }
+}
+
+/// The sockets in `folder`.
+pub(super) fn move_sockets(paths: Paths, folder: &Path) -> Paths {
+    let move_it = |path: PathBuf| match path.file_name() {
+        Some(name) => folder.join(name),
+        None => path,
+    };
+    Paths {
+        socket: move_it(paths.socket),
+        socket_ro: paths.socket_ro.map(move_it),
+        socket_admin: move_it(paths.socket_admin),
+        ..paths
+    }
+}
+
+pub(super) fn log_config(config: &DaemonConfig, options: &Options, file: &Path) -> LogConfig {
+    LogConfig {
+        level: config.log_level.0,
+        filters: config
+            .log_filters
+            .as_ref()
+            .map(|filters| filters.0.clone())
+            .unwrap_or_default(),
+        outputs: config
+            .log_outputs
+            .as_ref()
+            .map(|outputs| outputs.0.clone())
+            .unwrap_or_default(),
+        verbose: options.verbose,
+        background: options.daemon,
+        file: Some(file.to_owned()),
+    }
+}
+
+/// The server's limits as the configuration has them.
+pub(super) fn settings(config: &DaemonConfig) -> Settings {
+    let interval = |seconds: i32| {
+        let seconds = u64::try_from(seconds).ok().filter(|seconds| *seconds > 0);
+        seconds.map(Duration::from_secs)
+    };
+    Settings {
+        max_clients: config.max_clients as usize,
+        max_anonymous_clients: config.max_anonymous_clients as usize,
+        max_client_requests: config.max_client_requests.0 as usize,
+        min_workers: config.min_workers as usize,
+        max_workers: config.max_workers.0 as usize,
+        prio_workers: config.prio_workers as usize,
+        admin_max_clients: config.admin_max_clients as usize,
+        admin_min_workers: config.admin_min_workers as usize,
+        admin_max_workers: config.admin_max_workers as usize,
+        admin_max_client_requests: config.admin_max_client_requests.0 as usize,
+        keepalive_interval: interval(config.keepalive_interval),
+        keepalive_count: config.keepalive_count,
+        admin_keepalive_interval: interval(config.admin_keepalive_interval),
+        admin_keepalive_count: config.admin_keepalive_count,
+        ..Settings::default()
+    }
+}
+
+/// The UUID by which drivers know this host. One that the firmware has not got lasts as long as the daemon.
+///
+/// # Errors
+/// A machine's number that is demanded and not there.
+pub(super) fn host_uuid(config: &DaemonConfig) -> Result<Uuid> {
+    if let Some(configured) = &config.host_uuid {
+        return uuid::parse(&configured.0);
+    }
+    let usable = |text: &str| uuid::parse(text).ok().filter(uuid::is_meaningful);
+    match config.host_uuid_source {
+        HostUuidSource::Smbios => {
+            let firmware = virt_util::host::Host::system().firmware_uuid();
+            Ok(firmware
+                .and_then(|text| usable(&text))
+                .unwrap_or_else(uuid::generate))
+        }
+        HostUuidSource::MachineId => {
+            let content = durable::read(Path::new(MACHINE_ID), 4096)?.unwrap_or_default();
+            usable(&String::from_utf8_lossy(&content)).ok_or_else(|| {
+                VirtError::new(
+                    ErrorCode::CONFIG_UNSUPPORTED,
+                    format_args!("host_uuid_source = \"machine-id\": '{MACHINE_ID}' has no usable number"),
+                )
+            })
+        }
+    }
+}
