@@ -14,6 +14,8 @@
 //! | have a driver at all | [`sample_driver`] |
 //! | talk with libvirt's own daemon | [`stock`] |
 //! | make arguments for any procedure | [`arguments::sample`] |
+//! | have an object of every kind | [`Named`] |
+//! | have certificates | [`Pki`] |
 
 pub mod arguments;
 mod build;
@@ -22,7 +24,9 @@ mod contract;
 mod fault;
 mod golden;
 mod host;
+mod named;
 mod need;
+mod pki;
 mod sample;
 pub mod stock;
 
@@ -32,7 +36,9 @@ pub use contract::{Violation, check_driver};
 pub use fault::{Fault, FaultDriver, FaultPlan};
 pub use golden::golden;
 pub use host::{AccessQuestion, FakeHost};
+pub use named::Named;
 pub use need::{Need, Skipped, skip, unmet};
+pub use pki::Pki;
 pub use sample::{SampleDriver, sample_driver};
 
 use std::path::Path;

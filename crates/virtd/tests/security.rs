@@ -15,6 +15,7 @@ use virt_api::protocol::table::{self, Kind, Owner, Procedure, ReadOnly};
 use virt_api::protocol::traits::*;
 use virt_api::rpc::error::ErrorMessage;
 use virt_api::rpc::{Header, MessageType, PacketWriter, Status};
+use virt_api::testkit::Named;
 use virt_api::testkit::arguments::{Sample, sample};
 use virt_util::xdr::{XdrDecode, XdrEncode};
 use virt_util::{ErrorCode, Result};
@@ -24,6 +25,12 @@ use virtd::server::Settings;
 const URI: &str = "every:///system";
 const MINE: u128 = 0x6695_eb01_f6a4_8304_79aa_97f2_502e_0001;
 const YOURS: u128 = 0x6695_eb01_f6a4_8304_79aa_97f2_502e_0002;
+
+/// Both objects, of every kind.
+const BOTH: Named = Named(&[
+    (uuid::Uuid::from_u128(MINE), "mine"),
+    (uuid::Uuid::from_u128(YOURS), "yours"),
+]);
 
 /// A driver that has an object "mine" and an object "yours" of every kind, and methods that do nothing.
 struct Every;
@@ -76,70 +83,7 @@ impl DriverConnection for Every {
         Some(self)
     }
     fn resolver(&self) -> Option<&dyn Resolver> {
-        Some(self)
-    }
-}
-
-/// The true name of the object of that UUID, whatever name the client says.
-fn name_of(uuid: uuid::Uuid) -> String {
-    match uuid.as_u128() {
-        YOURS => "yours".to_owned(),
-        _ => "mine".to_owned(),
-    }
-}
-
-impl Resolver for Every {
-    fn domain(&self, key: &Domain) -> Result<Found<Domain>> {
-        let name = name_of(key.uuid);
-        Ok(Found::attributes(Domain { name, ..key.clone() }))
-    }
-    fn domain_snapshot(&self, key: &DomainSnapshot) -> Result<Found<DomainSnapshot>> {
-        let domain = self.domain(&key.domain)?.attributes;
-        Ok(Found::attributes(DomainSnapshot {
-            domain,
-            ..key.clone()
-        }))
-    }
-    fn domain_checkpoint(&self, key: &DomainCheckpoint) -> Result<Found<DomainCheckpoint>> {
-        let domain = self.domain(&key.domain)?.attributes;
-        Ok(Found::attributes(DomainCheckpoint {
-            domain,
-            ..key.clone()
-        }))
-    }
-    fn network(&self, key: &Network) -> Result<Found<Network>> {
-        let name = name_of(key.uuid);
-        Ok(Found::attributes(Network { name, ..key.clone() }))
-    }
-    fn network_port(&self, key: &NetworkPort) -> Result<Found<NetworkPort>> {
-        let network = Resolver::network(self, &key.network)?.attributes;
-        Ok(Found::attributes(NetworkPort {
-            network,
-            ..key.clone()
-        }))
-    }
-    fn interface(&self, key: &Interface) -> Result<Found<Interface>> {
-        Ok(Found::attributes(key.clone()))
-    }
-    fn storage_pool(&self, key: &StoragePool) -> Result<Found<StoragePool>> {
-        let name = name_of(key.uuid);
-        Ok(Found::attributes(StoragePool { name, ..key.clone() }))
-    }
-    fn storage_vol(&self, key: &StorageVol) -> Result<Found<StorageVol>> {
-        Ok(Found::attributes(key.clone()))
-    }
-    fn node_device(&self, key: &NodeDevice) -> Result<Found<NodeDevice>> {
-        Ok(Found::attributes(key.clone()))
-    }
-    fn secret(&self, key: &Secret) -> Result<Found<Secret>> {
-        Ok(Found::attributes(key.clone()))
-    }
-    fn nwfilter(&self, key: &Nwfilter) -> Result<Found<Nwfilter>> {
-        let name = name_of(key.uuid);
-        Ok(Found::attributes(Nwfilter { name, ..key.clone() }))
-    }
-    fn nwfilter_binding(&self, key: &NwfilterBinding) -> Result<Found<NwfilterBinding>> {
-        Ok(Found::attributes(key.clone()))
+        Some(&BOTH)
     }
 }
 

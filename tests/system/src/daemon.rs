@@ -1,77 +1,112 @@
 //! A daemon of ours below a temporary folder, and stock clients of it.
 
+use std::os::unix::net::UnixStream;
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Output, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
-use virt_api::testkit::plugins;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use virt_api::testkit::{plugins, stock};
 
-/// Longest that the daemon may take until it answers.
+use crate::clients;
+use crate::host::{Ran, guests_of, run_to_end};
+
+/// Longest that a daemon may take to answer on its socket.
 const START: Duration = Duration::from_secs(30);
+/// Longest that a daemon may take to end.
+const END: Duration = Duration::from_secs(60);
 
-/// A running daemon. It ends with this value, and so do its guests, by pid.
+/// The daemon's program, as the tree builds it.
+///
+/// # Panics
+/// If the workspace does not build.
+pub fn program() -> PathBuf {
+    let plugins = plugins().expect("the plugins build");
+    let object = plugins.object("virt-driver-test").expect("the driver builds");
+    let folder = object.parent().expect("a file is in a folder");
+    // Plugins lie in `deps` or beside the programs.
+    [folder.join("virtd"), folder.join("../virtd")]
+        .into_iter()
+        .find(|path| path.is_file())
+        .expect("virtd is built")
+}
+
+/// A daemon that runs. It is ended, by pid, with its value, and so are its guests.
 pub struct Daemon {
     root: tempfile::TempDir,
     child: Child,
+    options: Vec<String>,
+    /// Where it finds its plugins.
+    drivers: PathBuf,
 }
 
 impl Daemon {
-    /// Starts one with these options beside those that keep it in a folder of its own.
+    /// A daemon with all drivers and no configuration.
     ///
     /// # Panics
-    /// If the workspace does not build or the daemon does not answer.
-    pub fn start(options: &[&str]) -> Self {
-        Self::start_with(options, "")
+    /// If it does not start.
+    #[track_caller]
+    pub fn start() -> Self {
+        Self::start_with("", &[])
     }
 
-    /// [`Daemon::start`] with a configuration.
+    /// A daemon with this configuration and these options beside the one that names its folder.
     ///
     /// # Panics
-    /// As [`Daemon::start`].
-    pub fn start_with(options: &[&str], config: &str) -> Self {
+    /// If it does not start.
+    #[track_caller]
+    pub fn start_with(config: &str, options: &[&str]) -> Self {
+        let plugins = plugins().expect("the plugins build");
+        Self::start_in(config, options, plugins.directory())
+    }
+
+    /// A daemon whose plugins are those in `drivers`.
+    ///
+    /// # Panics
+    /// If it does not start.
+    #[track_caller]
+    pub fn start_in(config: &str, options: &[&str], drivers: &Path) -> Self {
         let root = tempfile::Builder::new()
-            .prefix("fd")
+            .prefix("fv")
             .tempdir_in("/tmp")
             .expect("a temporary folder");
-        let child = spawn(root.path(), options, config);
-        let mut daemon = Self { root, child };
-        daemon.wait_ready();
+        std::fs::create_dir_all(root.path().join("etc/libvirt")).expect("a folder");
+        std::fs::write(config_file(root.path()), config).expect("a configuration");
+        let options: Vec<String> = options.iter().map(|option| (*option).to_owned()).collect();
+        let child = spawn(root.path(), &options, drivers);
+        let mut daemon = Self {
+            root,
+            child,
+            options,
+            drivers: drivers.to_owned(),
+        };
+        daemon.wait_until_ready();
         daemon
     }
 
-    /// Ends the daemon without mercy and starts it again in the same folder.
-    ///
-    /// # Panics
-    /// As [`Daemon::start`].
-    pub fn kill_and_restart(&mut self, options: &[&str]) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-        self.child = spawn(self.root.path(), options, "");
-        self.wait_ready();
-    }
-
-    /// The program.
-    ///
-    /// # Panics
-    /// If the workspace does not build.
-    pub fn program() -> PathBuf {
-        let plugins = plugins().expect("the plugins build");
-        let object = plugins.object("virt-driver-test").expect("the driver builds");
-        let folder = object.parent().expect("a file is in a folder");
-        [folder.join("virtd"), folder.join("../virtd")]
-            .into_iter()
-            .find(|path| path.is_file())
-            .expect("virtd is built")
-    }
-
-    fn wait_ready(&mut self) {
+    #[track_caller]
+    fn wait_until_ready(&mut self) {
         let end = Instant::now() + START;
-        while std::os::unix::net::UnixStream::connect(self.socket()).is_err() {
+        while UnixStream::connect(self.socket()).is_err() {
             let ended = self.child.try_wait().expect("the daemon can be asked for");
             assert!(ended.is_none(), "the daemon ended with {ended:?}: {}", self.log());
             assert!(Instant::now() < end, "the daemon does not answer: {}", self.log());
             std::thread::sleep(Duration::from_millis(10));
         }
+    }
+
+    /// Kills the daemon as a crash would, and starts it again in the same folder.
+    ///
+    /// # Panics
+    /// If it does not start again.
+    #[track_caller]
+    pub fn crash_and_restart(&mut self) {
+        self.child.kill().expect("the daemon can be killed");
+        self.child.wait().expect("the daemon ends");
+        self.child = spawn(self.root.path(), &self.options, &self.drivers);
+        self.wait_until_ready();
     }
 
     /// Its folder.
@@ -81,12 +116,27 @@ impl Daemon {
 
     /// Its process.
     pub fn pid(&self) -> i32 {
-        i32::try_from(self.child.id()).expect("a pid")
+        self.child.id().cast_signed()
     }
 
-    /// Its socket for reading and writing.
+    /// The file with its configuration.
+    pub fn config_file(&self) -> PathBuf {
+        config_file(self.root())
+    }
+
+    /// The socket for clients.
     pub fn socket(&self) -> PathBuf {
         self.root().join("run/libvirt/libvirt-sock")
+    }
+
+    /// The socket for clients that only look.
+    pub fn socket_ro(&self) -> PathBuf {
+        self.root().join("run/libvirt/libvirt-sock-ro")
+    }
+
+    /// The socket of the administration.
+    pub fn socket_admin(&self) -> PathBuf {
+        self.root().join("run/libvirt/libvirt-admin-sock")
     }
 
     /// What it has logged.
@@ -94,28 +144,25 @@ impl Daemon {
         std::fs::read_to_string(self.root().join("log")).unwrap_or_default()
     }
 
-    /// The URI by which stock clients reach a driver of it.
-    pub fn uri(&self, driver: &str, path: &str) -> String {
-        format!("{driver}+unix:///{path}?socket={}", self.socket().display())
+    /// A URI of one of its drivers through its socket: `test:///default`, `qemu:///system`.
+    pub fn uri(&self, of: &str) -> String {
+        stock::uri_through(&self.socket(), of)
     }
 
-    /// The URI of the test driver's host.
+    /// The URI of the built-in test host behind the daemon.
     pub fn test_uri(&self) -> String {
-        self.uri("test", "default")
+        self.uri("test:///default")
     }
 
     /// Stock virsh with these words.
     ///
     /// # Panics
-    /// If it does not start.
-    pub fn virsh(&self, uri: &str, words: &[&str]) -> Output {
-        Command::new("timeout")
-            .args(["60", "/usr/bin/virsh", "-c", uri])
-            .args(words)
-            .env("LC_ALL", "C")
-            .stdin(Stdio::null())
-            .output()
-            .expect("virsh starts")
+    /// If it does not start or does not end.
+    #[track_caller]
+    pub fn virsh(&self, uri: &str, words: &[&str]) -> Ran {
+        let mut command = clients::stock("/usr/bin/virsh");
+        command.args(["-c", uri]).args(words);
+        run_to_end(command)
     }
 
     /// What stock virsh prints, which must succeed.
@@ -124,16 +171,7 @@ impl Daemon {
     /// If it does not.
     #[track_caller]
     pub fn virsh_ok(&self, uri: &str, words: &[&str]) -> String {
-        let output = self.virsh(uri, words);
-        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-        assert!(
-            output.status.success(),
-            "virsh {words:?}: {}{}\ndaemon: {}",
-            text(&output.stdout),
-            text(&output.stderr),
-            self.log()
-        );
-        text(&output.stdout)
+        self.succeeded(words, self.virsh(uri, words))
     }
 
     /// What stock virsh complains about, which must fail.
@@ -142,42 +180,78 @@ impl Daemon {
     /// If it succeeds.
     #[track_caller]
     pub fn virsh_error(&self, uri: &str, words: &[&str]) -> String {
-        let output = self.virsh(uri, words);
-        assert!(!output.status.success(), "virsh {words:?} succeeded");
-        String::from_utf8_lossy(&output.stderr).into_owned()
+        let ran = self.virsh(uri, words);
+        assert!(!ran.succeeded(), "virsh {words:?} succeeded");
+        ran.err
     }
 
-    /// Runs a program for python3 with the stock binding; `URI` in it is the test driver's.
+    /// Stock virt-admin.
+    ///
+    /// # Panics
+    /// If it does not start or does not end.
+    #[track_caller]
+    pub fn virt_admin(&self, words: &[&str]) -> Ran {
+        let mut command = clients::stock("/usr/bin/virt-admin");
+        let uri = format!("libvirtd:///system?socket={}", self.socket_admin().display());
+        command.args(["-c", &uri]).args(words);
+        run_to_end(command)
+    }
+
+    /// What a program for python3 with the stock binding prints; `URI` is in its environment.
     ///
     /// # Panics
     /// If it fails.
     #[track_caller]
     pub fn python(&self, uri: &str, program: &str) -> String {
-        let output = Command::new("timeout")
-            .args(["60", "/usr/bin/python3", "-c", program])
-            .env("URI", uri)
-            .stdin(Stdio::null())
-            .output()
-            .expect("python starts");
-        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-        assert!(
-            output.status.success(),
-            "python: {}{}\ndaemon: {}",
-            text(&output.stdout),
-            text(&output.stderr),
-            self.log()
-        );
-        text(&output.stdout)
+        let mut command = clients::stock("/usr/bin/python3");
+        command.args(["-c", program]).env("URI", uri);
+        self.succeeded(&["python3"], run_to_end(command))
     }
 
-    /// Asks the daemon to end and waits for it.
+    #[track_caller]
+    fn succeeded(&self, words: &[&str], ran: Ran) -> String {
+        assert!(
+            ran.succeeded(),
+            "{words:?}: {}{}\ndaemon: {}",
+            ran.out,
+            ran.err,
+            self.log()
+        );
+        ran.out
+    }
+
+    /// Whether the daemon still runs.
+    pub fn is_running(&mut self) -> bool {
+        matches!(self.child.try_wait(), Ok(None))
+    }
+
+    /// Sends it a signal.
+    ///
+    /// # Panics
+    /// If it is gone.
+    #[track_caller]
+    pub fn signal(&self, signal: Signal) {
+        kill(Pid::from_raw(self.pid()), signal).expect("a signal can be sent");
+    }
+
+    /// Asks it to end, and waits for that.
     ///
     /// # Panics
     /// If it does not end.
-    pub fn stop(&mut self) -> std::process::ExitStatus {
-        use nix::sys::signal::{Signal, kill};
-        kill(nix::unistd::Pid::from_raw(self.pid()), Signal::SIGTERM).expect("a signal can be sent");
-        let end = Instant::now() + START;
+    #[track_caller]
+    pub fn stop(&mut self) -> ExitStatus {
+        // One that is gone already is as good.
+        let _ = kill(Pid::from_raw(self.pid()), Signal::SIGTERM);
+        self.wait()
+    }
+
+    /// Waits for its end.
+    ///
+    /// # Panics
+    /// If it does not end.
+    #[track_caller]
+    pub fn wait(&mut self) -> ExitStatus {
+        let end = Instant::now() + END;
         loop {
             if let Some(status) = self.child.try_wait().expect("the daemon can be waited for") {
                 return status;
@@ -189,43 +263,43 @@ impl Daemon {
 
     /// Processes of guests: those whose command line names the daemon's folder.
     pub fn guests(&self) -> Vec<i32> {
-        crate::host::guests_of(self.root())
+        guests_of(self.root())
     }
 }
 
 impl Drop for Daemon {
     fn drop(&mut self) {
-        use nix::sys::signal::{Signal, kill};
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+        if self.is_running() {
+            let _ = self.child.kill();
+            let _ = self.child.wait();
+        }
         for pid in self.guests() {
             // A test that failed leaves its guest; one that is gone already is as good.
-            let _ = kill(nix::unistd::Pid::from_raw(pid), Signal::SIGKILL);
+            let _ = kill(Pid::from_raw(pid), Signal::SIGKILL);
         }
     }
 }
 
-fn spawn(root: &Path, options: &[&str], config: &str) -> Child {
-    let plugins = plugins().expect("the plugins build");
-    let program = Daemon::program();
-    let config_file = root.join("virtd.conf");
-    std::fs::write(&config_file, config).expect("a file can be written");
+fn config_file(root: &Path) -> PathBuf {
+    root.join("etc/libvirt/libvirtd.conf")
+}
+
+fn spawn(root: &Path, options: &[String], drivers: &Path) -> Child {
     let log = std::fs::File::options()
-        .create(true)
         .append(true)
+        .create(true)
         .open(root.join("log"))
-        .expect("a file can be written");
-    Command::new(program)
-        .env("VIRT_DRIVER_DIR", plugins.directory())
-        .env("LIBVIRT_LOG_OUTPUTS", "2:stderr")
+        .expect("a log file");
+    Command::new(program())
+        .arg0("libvirtd")
         .arg("--root")
         .arg(root)
-        .arg("--config")
-        .arg(config_file)
         .args(options)
+        .env("VIRT_DRIVER_DIR", drivers)
+        .env("LIBVIRT_LOG_OUTPUTS", "2:stderr")
         .stdin(Stdio::null())
         .stdout(Stdio::null())
         .stderr(log)
         .spawn()
-        .expect("virtd starts")
+        .expect("the daemon starts")
 }

@@ -27,6 +27,11 @@ pub struct Ran {
 }
 
 impl Ran {
+    /// Whether it ended well.
+    pub fn succeeded(&self) -> bool {
+        self.code == Some(0)
+    }
+
     /// The output of a virsh that must succeed.
     ///
     /// # Panics
@@ -197,6 +202,15 @@ fn wait(child: &mut Child) -> std::process::ExitStatus {
         }
         std::thread::sleep(Duration::from_millis(10));
     }
+}
+
+/// A port of this host that nobody listens on now.
+///
+/// # Panics
+/// If there is none.
+pub fn free_port() -> u16 {
+    let socket = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    socket.local_addr().expect("an address").port()
 }
 
 /// Asks until `question` says yes.

@@ -5,6 +5,7 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use virt_api::need;
+use virt_api::testkit::stock;
 use virt_tests_system::daemon::Daemon;
 use virt_tests_system::guest::idle;
 use virt_tests_system::host::eventually;
@@ -12,7 +13,7 @@ use virt_tests_system::host::eventually;
 #[test]
 fn stock_virsh_manages_the_test_drivers_host() {
     need!(package "libvirt-clients");
-    let daemon = Daemon::start(&[]);
+    let daemon = Daemon::start();
     let uri = daemon.test_uri();
     let list = daemon.virsh_ok(&uri, &["list", "--all"]);
     assert!(
@@ -41,7 +42,7 @@ fn stock_virsh_manages_the_test_drivers_host() {
     assert!(daemon.virsh_ok(&uri, &["version"]).contains("TEST"));
     let error = daemon.virsh_error(&uri, &["start", "nobody"]);
     assert!(error.contains("failed to get domain 'nobody'"), "{error}");
-    let error = daemon.virsh_error(&daemon.uri("nosuch", "system"), &["list"]);
+    let error = daemon.virsh_error(&daemon.uri("nosuch:///system"), &["list"]);
     assert!(
         error.contains("no connection driver available for nosuch:///system"),
         "{error}"
@@ -51,8 +52,8 @@ fn stock_virsh_manages_the_test_drivers_host() {
 #[test]
 fn a_read_only_socket_is_for_looking() {
     need!(package "libvirt-clients", root);
-    let daemon = Daemon::start(&[]);
-    let uri = format!("test+unix:///default?socket={}-ro", daemon.socket().display());
+    let daemon = Daemon::start();
+    let uri = stock::uri_through(&daemon.socket_ro(), "test:///default");
     assert!(daemon.virsh_ok(&uri, &["-r", "list", "--all"]).contains("test"));
     let error = daemon.virsh_error(&uri, &["destroy", "test"]);
     assert!(
@@ -64,7 +65,7 @@ fn a_read_only_socket_is_for_looking() {
 #[test]
 fn events_reach_stock_clients() {
     need!(package "libvirt-clients", package "python3-libvirt");
-    let daemon = Daemon::start(&[]);
+    let daemon = Daemon::start();
     let program = r"
 import libvirt, os, threading
 libvirt.virEventRegisterDefaultImpl()
@@ -107,7 +108,7 @@ except libvirt.libvirtError as e:
 #[test]
 fn a_daemon_without_work_ends() {
     need!(package "libvirt-clients");
-    let mut daemon = Daemon::start(&["--timeout", "1"]);
+    let mut daemon = Daemon::start_with("", &["--timeout", "1"]);
     daemon.virsh_ok(&daemon.test_uri(), &["list"]);
     let begun = Instant::now();
     let root = daemon.root().to_owned();
@@ -121,8 +122,8 @@ fn a_daemon_without_work_ends() {
 #[test]
 fn a_guest_lives_under_the_daemon_and_survives_it() {
     need!(program "qemu-system-x86_64", package "libvirt-clients", root);
-    let mut daemon = Daemon::start(&[]);
-    let uri = daemon.uri("qemu", "system");
+    let mut daemon = Daemon::start();
+    let uri = daemon.uri("qemu:///system");
     let xml = daemon.root().join("guest.xml");
     std::fs::write(&xml, idle("lasting", "qemu")).unwrap();
     daemon.virsh_ok(&uri, &["define", xml.to_str().unwrap()]);
@@ -132,7 +133,7 @@ fn a_guest_lives_under_the_daemon_and_survives_it() {
     let guests = daemon.guests();
     assert_eq!(guests.len(), 1);
     for _ in 0..3 {
-        daemon.kill_and_restart(&[]);
+        daemon.crash_and_restart();
         assert_eq!(daemon.virsh_ok(&uri, &["domid", "lasting"]), id);
         assert_eq!(daemon.guests(), guests);
     }
@@ -154,8 +155,8 @@ fn a_guest_lives_under_the_daemon_and_survives_it() {
 fn a_stuck_guest_stops_nobody() {
     need!(program "qemu-system-x86_64", package "libvirt-clients", package "python3-libvirt", root);
     use nix::sys::signal::{Signal, kill};
-    let daemon = Daemon::start(&[]);
-    let uri = daemon.uri("qemu", "system");
+    let daemon = Daemon::start();
+    let uri = daemon.uri("qemu:///system");
     for name in ["stuck", "well"] {
         let xml = daemon.root().join("guest.xml");
         std::fs::write(&xml, idle(name, "qemu")).unwrap();
@@ -202,8 +203,8 @@ os._exit(0)
 #[test]
 fn a_console_is_talked_to_through_the_daemon() {
     need!(program "qemu-system-x86_64", package "libvirt-clients", package "python3-libvirt", root);
-    let daemon = Daemon::start(&[]);
-    let uri = daemon.uri("qemu", "system");
+    let daemon = Daemon::start();
+    let uri = daemon.uri("qemu:///system");
     let xml = daemon.root().join("guest.xml");
     std::fs::write(&xml, idle("talker", "qemu")).unwrap();
     daemon.virsh_ok(&uri, &["define", xml.to_str().unwrap()]);
@@ -225,24 +226,24 @@ print(conn.lookupByName('talker').isActive())
 #[test]
 fn modular_sockets_lead_to_their_driver_only() {
     need!(package "libvirt-clients", root);
-    let daemon = Daemon::start(&["--modular"]);
+    let daemon = Daemon::start_with("", &["--modular"]);
     let socket = daemon.root().join("run/libvirt/virtqemud-sock");
-    let uri = |driver: &str, path: &str| format!("{driver}+unix:///{path}?socket={}", socket.display());
-    assert!(daemon.virsh(&uri("qemu", "system"), &["list"]).status.success());
-    let error = daemon.virsh_error(&uri("test", "default"), &["list"]);
+    let uri = |of: &str| stock::uri_through(&socket, of);
+    daemon.virsh_ok(&uri("qemu:///system"), &["list"]);
+    let error = daemon.virsh_error(&uri("test:///default"), &["list"]);
     assert!(error.contains("no connection driver available"), "{error}");
     // The general socket leads to all.
     daemon.virsh_ok(&daemon.test_uri(), &["list"]);
-    daemon.virsh_ok(&daemon.uri("qemu", "system"), &["list"]);
+    daemon.virsh_ok(&daemon.uri("qemu:///system"), &["list"]);
 }
 
 #[test]
 fn settings_change_without_a_restart() {
     need!(package "libvirt-clients");
-    use nix::sys::signal::{Signal, kill};
-    let daemon = Daemon::start_with(&[], "max_clients = 20\n");
-    std::fs::write(daemon.root().join("virtd.conf"), "max_clients = 1\n").unwrap();
-    kill(nix::unistd::Pid::from_raw(daemon.pid()), Signal::SIGHUP).unwrap();
+    use nix::sys::signal::Signal;
+    let daemon = Daemon::start_with("max_clients = 20\n", &[]);
+    std::fs::write(daemon.config_file(), "max_clients = 1\n").unwrap();
+    daemon.signal(Signal::SIGHUP);
     let mut first = Command::new("/usr/bin/virsh")
         .args(["-c", &daemon.test_uri()])
         .stdin(Stdio::piped())
@@ -266,8 +267,8 @@ fn settings_change_without_a_restart() {
         begun.elapsed()
     );
     leaver.join().unwrap();
-    std::fs::write(daemon.root().join("virtd.conf"), "max_clients = none\n").unwrap();
-    kill(nix::unistd::Pid::from_raw(daemon.pid()), Signal::SIGHUP).unwrap();
+    std::fs::write(daemon.config_file(), "max_clients = none\n").unwrap();
+    daemon.signal(Signal::SIGHUP);
     eventually("the mistake is logged", Duration::from_secs(5), || {
         daemon.log().contains("the configuration stays as it was")
     });
@@ -278,13 +279,13 @@ fn settings_change_without_a_restart() {
 fn drivers_know_the_host_by_the_uuid_that_is_configured() {
     need!(package "libvirt-clients", program "qemu-system-x86_64");
     const UUID: &str = "8c9a0b9a-5a1e-4d2c-9a53-1f6f3a1c2b4d";
-    let daemon = Daemon::start_with(&[], &format!("host_uuid = \"{UUID}\"\n"));
+    let daemon = Daemon::start_with(&format!("host_uuid = \"{UUID}\"\n"), &[]);
     let path = if nix::unistd::geteuid().is_root() {
         "system"
     } else {
         "session"
     };
-    let capabilities = daemon.virsh_ok(&daemon.uri("qemu", path), &["capabilities"]);
+    let capabilities = daemon.virsh_ok(&daemon.uri(&format!("qemu:///{path}")), &["capabilities"]);
     assert!(
         capabilities.contains(&format!("<uuid>{UUID}</uuid>")),
         "{capabilities}"
@@ -294,13 +295,13 @@ fn drivers_know_the_host_by_the_uuid_that_is_configured() {
 #[test]
 fn how_clients_prove_who_they_are_changes_without_a_restart() {
     need!(package "libvirt-clients");
-    use nix::sys::signal::{Signal, kill};
-    let daemon = Daemon::start_with(&[], "auth_unix_rw = \"none\"\n");
+    use nix::sys::signal::Signal;
+    let daemon = Daemon::start_with("auth_unix_rw = \"none\"\n", &[]);
     daemon.virsh_ok(&daemon.test_uri(), &["list"]);
-    std::fs::write(daemon.root().join("virtd.conf"), "auth_unix_rw = \"sasl\"\n").unwrap();
-    kill(nix::unistd::Pid::from_raw(daemon.pid()), Signal::SIGHUP).unwrap();
+    std::fs::write(daemon.config_file(), "auth_unix_rw = \"sasl\"\n").unwrap();
+    daemon.signal(Signal::SIGHUP);
     eventually("new clients have to log in", Duration::from_secs(5), || {
-        !daemon.virsh(&daemon.test_uri(), &["list"]).status.success()
+        !daemon.virsh(&daemon.test_uri(), &["list"]).succeeded()
     });
     let error = daemon.virsh_error(&daemon.test_uri(), &["list"]);
     assert!(error.contains("authentication"), "{error}");
@@ -310,7 +311,7 @@ fn how_clients_prove_who_they_are_changes_without_a_restart() {
 fn a_driver_in_a_process_of_its_own_crashes_alone() {
     need!(package "libvirt-clients");
     use nix::sys::signal::{Signal, kill};
-    let daemon = Daemon::start_with(&[], "isolate = [ \"test\" ]\n");
+    let daemon = Daemon::start_with("isolate = [ \"test\" ]\n", &[]);
     let uri = daemon.test_uri();
     assert!(daemon.virsh_ok(&uri, &["list"]).contains("test"));
     let children = || -> Vec<i32> {
@@ -331,7 +332,7 @@ fn a_driver_in_a_process_of_its_own_crashes_alone() {
     let error = daemon.virsh_error(&uri, &["list"]);
     assert!(error.contains("is started again in"), "{error}");
     eventually("another process answers", Duration::from_secs(20), || {
-        daemon.virsh(&uri, &["list"]).status.success()
+        daemon.virsh(&uri, &["list"]).succeeded()
     });
     assert_ne!(children(), first);
 }
@@ -339,12 +340,12 @@ fn a_driver_in_a_process_of_its_own_crashes_alone() {
 #[test]
 fn another_program_takes_the_place_and_keeps_the_sockets() {
     need!(package "libvirt-clients");
-    use nix::sys::signal::{Signal, kill};
-    let daemon = Daemon::start_with(&[], "log_level = 2\n");
+    use nix::sys::signal::Signal;
+    let daemon = Daemon::start_with("log_level = 2\n", &[]);
     let inode = || std::fs::metadata(daemon.socket()).map(|file| std::os::unix::fs::MetadataExt::ino(&file));
     let before = inode().unwrap();
     daemon.virsh_ok(&daemon.test_uri(), &["list"]);
-    kill(nix::unistd::Pid::from_raw(daemon.pid()), Signal::SIGUSR2).unwrap();
+    daemon.signal(Signal::SIGUSR2);
     eventually("the new program has begun", Duration::from_secs(20), || {
         daemon.log().contains("takes this one's place")
     });

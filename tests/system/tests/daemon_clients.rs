@@ -8,7 +8,9 @@ use std::time::{Duration, Instant};
 
 use virt_api::need;
 use virt_api::testkit::plugins;
-use virt_tests_system::clients::{self as daemon, Daemon, Relay, stock};
+use virt_api::testkit::stock::uri_through;
+use virt_tests_system::clients::{Relay, stock};
+use virt_tests_system::daemon::{self, Daemon};
 use virt_tests_system::host::{eventually, run_to_end};
 
 fn client(name: &str) -> std::path::PathBuf {
@@ -20,9 +22,7 @@ fn libvirt_python_lists_changes_and_hears() {
     need!(package "python3-libvirt", program "virsh");
     let daemon = Daemon::start();
     let mut command = stock("/usr/bin/python3");
-    command
-        .arg(client("session.py"))
-        .arg(daemon.uri("test", "/default"));
+    command.arg(client("session.py")).arg(daemon.test_uri());
     let out = run_to_end(command).ok();
     for line in [
         "lib 11003000",
@@ -76,7 +76,7 @@ fn virt_admin_sees_and_changes() {
     let mut daemon = Daemon::start();
     // A client to look at.
     let mut client = stock("/usr/bin/virsh")
-        .args(["-q", "-c", &daemon.uri("test", "/default")])
+        .args(["-q", "-c", &daemon.test_uri()])
         .stdin(Stdio::piped())
         .stdout(Stdio::null())
         .stderr(Stdio::null())
@@ -235,7 +235,7 @@ fn a_daemon_without_work_ends_in_its_time() {
     let mut daemon = Daemon::start_with("", &["--timeout", "600"]);
     // The time can be changed, and a client keeps the daemon.
     daemon.virt_admin(&["daemon-timeout", "--timeout", "1"]).ok();
-    daemon.stock_virsh(&["list", "--all"]).ok();
+    daemon.virsh(&daemon.test_uri(), &["list", "--all"]).ok();
     let begun = Instant::now();
     assert!(daemon.wait().success());
     assert!(begun.elapsed() < Duration::from_secs(20));
@@ -267,7 +267,7 @@ fn wiresharks_dissector_reads_a_session() {
         .replace('\n', ";");
     let mut command = stock("/usr/bin/virsh");
     command
-        .args(["-c", &daemon::uri("test", "/default", &relay.socket())])
+        .args(["-c", &uri_through(&relay.socket(), "test:///default")])
         .arg(&commands);
     // Some of the commands are refused, and that has to be readable too.
     let ran = run_to_end(command);
@@ -281,7 +281,7 @@ fn wiresharks_dissector_reads_a_session() {
     let mut command = stock("/usr/bin/python3");
     command
         .arg(client("session.py"))
-        .arg(daemon::uri("test", "/default", &relay.socket()));
+        .arg(uri_through(&relay.socket(), "test:///default"));
     run_to_end(command).ok();
     // A stream.
     let guest = daemon.root().join("screen.xml");
@@ -296,7 +296,7 @@ fn wiresharks_dissector_reads_a_session() {
     let picture = daemon.root().join("picture");
     let mut command = stock("/usr/bin/virsh");
     command
-        .args(["-c", &daemon::uri("qemu", "/system", &relay.socket())])
+        .args(["-c", &uri_through(&relay.socket(), "qemu:///system")])
         .arg(format!(
             "create {}; screenshot screen {}; destroy screen",
             guest.display(),
@@ -444,8 +444,8 @@ fn metrics_count_what_happens() {
     let folder = tempfile::tempdir().unwrap();
     let socket = folder.path().join("metrics");
     let daemon = Daemon::start_with("", &["--metrics", socket.to_str().unwrap()]);
-    daemon.stock_virsh(&["list", "--all"]).ok();
-    daemon.stock_virsh(&["dominfo", "nobody"]);
+    daemon.virsh(&daemon.test_uri(), &["list", "--all"]).ok();
+    daemon.virsh(&daemon.test_uri(), &["dominfo", "nobody"]);
     let page = scrape(&socket);
     let value = |line: &str| -> f64 {
         let found = page.lines().find_map(|found| found.strip_prefix(line));
@@ -485,7 +485,7 @@ fn a_line_of_the_log_names_its_request() {
         .virt_admin(&["daemon-log-outputs", &format!("1:file:{}", log.display())])
         .ok();
     daemon.virt_admin(&["daemon-log-filters", "1:rpc 1:daemon"]).ok();
-    daemon.stock_virsh(&["dominfo", "nobody"]);
+    daemon.virsh(&daemon.test_uri(), &["dominfo", "nobody"]);
     let text = std::fs::read_to_string(&log).unwrap();
     let line = text.lines().find(|line| line.contains("Domain not found"));
     let line = line.unwrap_or_else(|| panic!("the failure is not in the log:\n{text}"));

@@ -12,7 +12,7 @@ use virt_api::need;
 use virt_api::protocol::remote::procedure;
 use virt_api::rpc::Status;
 use virt_api::testkit::plugins;
-use virt_tests_system::clients::Daemon;
+use virt_tests_system::daemon::Daemon;
 use virt_tests_system::host::eventually;
 use virt_tests_system::wire::Wire;
 
@@ -34,7 +34,7 @@ struct Held {
     memory: u64,
 }
 
-fn held(pid: u32) -> Held {
+fn held(pid: i32) -> Held {
     let count =
         |what: &str| std::fs::read_dir(format!("/proc/{pid}/{what}")).map_or(0, |entries| entries.count());
     let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
@@ -324,7 +324,5 @@ fn a_daemon_that_is_killed_under_load_comes_back_with_all_that_was_defined() {
 }
 
 fn qemu(daemon: &Daemon, words: &[&str]) -> virt_tests_system::host::Ran {
-    let mut command = virt_tests_system::clients::stock("/usr/bin/virsh");
-    command.args(["-c", &daemon.uri("qemu", "/system")]).args(words);
-    virt_tests_system::host::run_to_end(command)
+    daemon.virsh(&daemon.uri("qemu:///system"), words)
 }

@@ -5,7 +5,9 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
 use virt_api::need;
-use virt_tests_system::daemon::Daemon;
+use virt_api::testkit::Pki;
+use virt_tests_system::daemon::{Daemon, program};
+use virt_tests_system::host::free_port;
 
 /// A folder with what a daemon and its clients need: users, certificates, a policy.
 struct Site(tempfile::TempDir);
@@ -30,66 +32,12 @@ impl Site {
         path
     }
 
-    fn openssl(&self, args: &[&str]) {
-        let done = Command::new("openssl")
-            .args(args)
-            .current_dir(self.0.path())
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .status()
-            .expect("openssl starts");
-        assert!(done.success(), "openssl {args:?}");
-    }
-
     /// An authority, a server and a client, under the names that clients look for.
     fn certificates(&self) {
-        let new = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes"];
-        let authority = [
-            "-keyout",
-            "cakey.pem",
-            "-out",
-            "cacert.pem",
-            "-subj",
-            "/CN=Our CA",
-            "-days",
-            "2",
-            "-addext",
-            "keyUsage=critical,keyCertSign,cRLSign",
-        ];
-        self.openssl(&[&["req", "-x509"], &new[..], &authority].concat());
+        let pki = Pki::new(self.0.path());
         for name in ["server", "client"] {
-            let (key, request, cert) = (
-                format!("{name}key.pem"),
-                format!("{name}.csr"),
-                format!("{name}cert.pem"),
-            );
-            let subject = format!("/C=GB/O=Example/CN={name}");
-            let ask = ["-keyout", &key, "-out", &request, "-subj", &subject];
-            self.openssl(&[&["req", "-new"], &new[..], &ask].concat());
-            self.file(
-                "extensions",
-                &format!(
-                    "basicConstraints=critical,CA:FALSE\nextendedKeyUsage={name}Auth\n\
-                     keyUsage=critical,digitalSignature,keyEncipherment\nsubjectAltName=DNS:localhost,IP:127.0.0.1\n"
-                ),
-            );
-            self.openssl(&[
-                "x509",
-                "-req",
-                "-in",
-                &request,
-                "-CA",
-                "cacert.pem",
-                "-CAkey",
-                "cakey.pem",
-                "-CAcreateserial",
-                "-out",
-                &cert,
-                "-days",
-                "2",
-                "-extfile",
-                "extensions",
-            ]);
+            let (subject, purpose) = (format!("/C=GB/O=Example/CN={name}"), format!("{name}Auth"));
+            pki.issue(name, &subject, &purpose, "DNS:localhost,IP:127.0.0.1");
         }
     }
 
@@ -138,12 +86,6 @@ fn virsh(credentials: &Path, uri: &str, words: &str) -> (bool, String) {
     (status.success(), text(&stdout) + &text(&stderr))
 }
 
-/// A port that nobody listens on now.
-fn free_port() -> u16 {
-    let socket = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
-    socket.local_addr().expect("an address").port()
-}
-
 #[test]
 fn stock_virsh_logs_in_by_sasl() {
     need!(package "libvirt-clients", package "libsasl2-modules");
@@ -154,13 +96,13 @@ fn stock_virsh_logs_in_by_sasl() {
              sasl_allowed_username_list = [ \"fr*\" ]\n",
             site.path("passwd").display()
         );
-        let daemon = Daemon::start_with(&[], &config);
+        let daemon = Daemon::start_with(&config, &[]);
         let config = site.file("libvirtd.conf", &config);
-        let right = site.user(&Daemon::program(), &config, "fred", "pencil");
+        let right = site.user(&program(), &config, "fred", "pencil");
         let uri = daemon.test_uri();
         let (good, said) = virsh(&right, &uri, "list --all");
         assert!(good && said.contains("test"), "{mechanism}: {said}");
-        let stranger = site.user(&Daemon::program(), &config, "joe", "pencil");
+        let stranger = site.user(&program(), &config, "joe", "pencil");
         for credentials in [
             site.credentials("fred", "wrong"),
             site.credentials("nobody", "pencil"),
@@ -195,9 +137,9 @@ fn certificates_users_and_the_policy_file_work_together() {
          tls_allowed_dn_list = [ \"C=GB,*\" ]\n",
         policy.display()
     );
-    let daemon = Daemon::start_with(&["--listen"], &config);
+    let daemon = Daemon::start_with(&config, &["--listen"]);
     let config = site.file("libvirtd.conf", &config);
-    let fred = site.user(&Daemon::program(), &config, "fred", "pencil");
+    let fred = site.user(&program(), &config, "fred", "pencil");
     let uri = format!("test+tls://127.0.0.1:{tls}/default?pkipath={folder}");
     let (_, said) = virsh(
         &fred,
@@ -228,8 +170,7 @@ fn certificates_users_and_the_policy_file_work_together() {
     // New rules hold after a reload.
     std::fs::write(&policy, "[[allow]]\nanyone = true\npermissions = \"*\"\n")
         .expect("a file can be written");
-    let pid = nix::unistd::Pid::from_raw(daemon.pid());
-    nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGHUP).expect("a signal can be sent");
+    daemon.signal(nix::sys::signal::Signal::SIGHUP);
     virt_tests_system::host::eventually("the new rules hold", std::time::Duration::from_secs(20), || {
         virsh(&fred, &daemon.test_uri(), "list").0
     });

@@ -12,10 +12,12 @@ use virt_api::client::migration;
 use virt_api::objects::{Connect, ConnectBuilder};
 use virt_api::protocol::remote::StoragePoolRef;
 use virt_api::stream_end::{StreamEnd, Transfer};
+use virt_api::testkit::Pki;
 use virt_api::testkit::stock::{self, Room, Stock};
 use virt_api::{DomainEventKind, ErrorCode, need};
 use virt_driver_remote::PluginEntry;
-use virt_tests_system::host::Host;
+use virt_tests_system::daemon::Daemon;
+use virt_tests_system::host::{Host, free_port};
 use virt_util::typed_param::TypedParams;
 use virt_util::types::{ConnectCloseReason, DomainEventId, DomainEventType, DomainMigrateFlags, DomainState};
 
@@ -468,93 +470,19 @@ fn a_password_is_proved_and_not_sent() {
     assert_eq!(connection.hypervisor_type().unwrap(), "TEST");
 }
 
-fn free_port() -> u16 {
-    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    listener.local_addr().unwrap().port()
-}
-
-fn openssl(folder: &Path, words: &[&str]) {
-    let out = Command::new("openssl")
-        .args(words)
-        .current_dir(folder)
-        .output()
-        .unwrap();
-    assert!(
-        out.status.success(),
-        "{words:?}: {}",
-        String::from_utf8_lossy(&out.stderr)
-    );
-}
-
 /// A certificate authority, and certificates of a server and a client signed by it.
 fn certificates(room: &Room) {
     let folder = room.path().join("pki");
     std::fs::create_dir(&folder).unwrap();
-    openssl(
-        &folder,
-        &[
-            "req",
-            "-x509",
-            "-newkey",
-            "rsa:2048",
-            "-nodes",
-            "-keyout",
-            "cakey.pem",
-            "-out",
-            "cacert.pem",
-            "-subj",
-            "/CN=authority",
-            "-days",
-            "2",
-            "-addext",
-            "keyUsage=critical,keyCertSign,cRLSign",
-        ],
+    let pki = Pki::new(&folder);
+    pki.issue(
+        "server",
+        "/CN=somewhere",
+        "serverAuth",
+        "DNS:localhost,IP:127.0.0.1",
     );
-    for (who, subject, names) in [
-        (
-            "server",
-            "/CN=somewhere",
-            "subjectAltName=DNS:localhost,IP:127.0.0.1\nextendedKeyUsage=serverAuth\n",
-        ),
-        ("client", "/O=Ferrovirt/CN=fred", "extendedKeyUsage=clientAuth\n"),
-        ("named", "/CN=localhost", "extendedKeyUsage=serverAuth\n"),
-    ] {
-        let text = format!(
-            "basicConstraints=critical,CA:FALSE\nkeyUsage=critical,digitalSignature,keyEncipherment\n{names}"
-        );
-        std::fs::write(folder.join("extensions"), text).unwrap();
-        let (key, request, cert) = (
-            format!("{who}key.pem"),
-            format!("{who}.csr"),
-            format!("{who}cert.pem"),
-        );
-        openssl(
-            &folder,
-            &[
-                "req", "-newkey", "rsa:2048", "-nodes", "-keyout", &key, "-out", &request, "-subj", subject,
-            ],
-        );
-        openssl(
-            &folder,
-            &[
-                "x509",
-                "-req",
-                "-in",
-                &request,
-                "-CA",
-                "cacert.pem",
-                "-CAkey",
-                "cakey.pem",
-                "-CAcreateserial",
-                "-days",
-                "2",
-                "-out",
-                &cert,
-                "-extfile",
-                "extensions",
-            ],
-        );
-    }
+    pki.issue("client", "/O=Ferrovirt/CN=fred", "clientAuth", "");
+    pki.issue("named", "/CN=localhost", "serverAuth", "");
     for entry in std::fs::read_dir(&folder).unwrap().flatten() {
         room.give(&entry.path());
     }
@@ -832,61 +760,12 @@ fn a_guest_moves_from_one_daemon_to_another() {
     }
 }
 
-/// Our own daemon below a folder.
-struct Ours {
-    child: std::process::Child,
-    root: tempfile::TempDir,
-}
-
-impl Ours {
-    fn start(host: &Host) -> Self {
-        let root = tempfile::Builder::new().prefix("fvo").tempdir_in("/tmp").unwrap();
-        let virsh = host.virsh();
-        let program = Path::new(virsh.get_program()).with_file_name("virtd");
-        let mut command = Command::new(program);
-        for (name, value) in virsh.get_envs() {
-            if let Some(value) = value {
-                command.env(name, value);
-            }
-        }
-        let child = command
-            .arg("--root")
-            .arg(root.path())
-            .args(["--timeout", "300"])
-            .stdin(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .expect("the workspace was built with its programs");
-        let ours = Self { child, root };
-        virt_tests_system::host::eventually("our daemon listens", WAIT, || {
-            std::os::unix::net::UnixStream::connect(ours.socket()).is_ok()
-        });
-        ours
-    }
-
-    fn socket(&self) -> std::path::PathBuf {
-        self.root.path().join("run/libvirt/libvirt-sock")
-    }
-
-    fn uri(&self) -> String {
-        format!("test+unix:///default?socket={}", self.socket().display())
-    }
-}
-
-impl Drop for Ours {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
 #[test]
 fn our_own_daemon_answers_as_libvirts_does() {
-    let host = Host::new();
-    let ours = Ours::start(&host);
-    let connection = open(&ours.uri());
+    let ours = Daemon::start();
+    let connection = open(&ours.test_uri());
     assert_eq!(connection.hypervisor_type().unwrap(), "TEST");
-    assert_eq!(connection.uri().unwrap(), ours.uri());
+    assert_eq!(connection.uri().unwrap(), ours.test_uri());
     let (tell, told) = mpsc::channel();
     let domain = connection.lookup_domain_by_name("test").unwrap();
     let subscription = connection

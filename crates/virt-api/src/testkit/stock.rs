@@ -163,6 +163,13 @@ pub fn program(name: &str) -> Option<PathBuf> {
         .find(|path| path.is_file())
 }
 
+/// The URI of a driver behind the daemon that listens on `socket`: `of` is what the daemon opens, such as
+/// `test:///default`.
+pub fn uri_through(socket: &Path, of: &str) -> String {
+    let (driver, path) = of.split_once(':').unwrap_or((of, ""));
+    format!("{driver}+unix:{path}?socket={}", socket.display())
+}
+
 /// A running daemon.
 #[derive(Debug)]
 pub struct Stock {
@@ -188,8 +195,7 @@ impl Stock {
 
     /// A URI of one of its drivers through its socket: `test:///default`, `qemu:///session`.
     pub fn uri(&self, of: &str) -> String {
-        let (driver, path) = of.split_once(':').unwrap_or((of, ""));
-        format!("{driver}+unix:{path}?socket={}", self.room.socket().display())
+        uri_through(&self.room.socket(), of)
     }
 
     /// What it said.

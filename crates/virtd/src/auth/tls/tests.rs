@@ -1,114 +1,34 @@
 use super::*;
-use std::process::{Command, Stdio};
+use std::process::Command;
 use tokio_rustls::rustls::pki_types::ServerName;
 use tokio_rustls::rustls::{ClientConfig, ClientConnection};
+use virt_api::need;
+use virt_api::testkit::Pki;
 
-/// An authority, a server and clients, made by the openssl program; `None` where it is not installed.
-struct Pki(tempfile::TempDir);
-
-fn openssl(folder: &Path, args: &[&str]) -> bool {
-    Command::new("openssl")
-        .args(args)
-        .current_dir(folder)
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .status()
-        .is_ok_and(|status| status.success())
+/// Certificates, and the two ends that use them.
+struct Site {
+    folder: tempfile::TempDir,
+    pki: Pki,
 }
 
-const EC: [&str; 5] = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes"];
-
-impl Pki {
-    fn new() -> Option<Self> {
+impl Site {
+    fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let mut args = vec!["req", "-x509"];
-        args.extend(EC);
-        args.extend([
-            "-keyout",
-            "cakey.pem",
-            "-out",
-            "cacert.pem",
-            "-subj",
-            "/CN=Our CA",
-            "-days",
-            "2",
-        ]);
-        args.extend(["-addext", "keyUsage=critical,keyCertSign,cRLSign"]);
-        if !openssl(folder.path(), &args) {
-            println!("skipped: openssl is not installed");
-            return None;
-        }
-        let pki = Self(folder);
-        pki.issue("server", "/CN=localhost", "serverAuth");
-        Some(pki)
+        let pki = Pki::new(folder.path());
+        pki.issue("server", "/CN=localhost", "serverAuth", "DNS:localhost");
+        Self { folder, pki }
     }
 
     fn path(&self, name: &str) -> PathBuf {
-        self.0.path().join(name)
+        self.pki.path(name)
     }
 
     fn issue(&self, name: &str, subject: &str, purpose: &str) {
-        let (key, request, cert) = (
-            format!("{name}key.pem"),
-            format!("{name}.csr"),
-            format!("{name}cert.pem"),
-        );
-        let mut args = vec!["req", "-new", "-utf8"];
-        args.extend(EC);
-        args.extend(["-keyout", &key, "-out", &request, "-subj", subject]);
-        assert!(openssl(self.0.path(), &args));
-        let extensions = format!(
-            "basicConstraints=critical,CA:FALSE\nextendedKeyUsage={purpose}\nsubjectAltName=DNS:localhost\n"
-        );
-        std::fs::write(self.path("extensions"), extensions).unwrap();
-        let sign = [
-            "x509",
-            "-req",
-            "-in",
-            &request,
-            "-CA",
-            "cacert.pem",
-            "-CAkey",
-            "cakey.pem",
-            "-CAcreateserial",
-            "-out",
-            &cert,
-            "-days",
-            "2",
-            "-extfile",
-            "extensions",
-        ];
-        assert!(openssl(self.0.path(), &sign));
-    }
-
-    fn revoke(&self, name: &str) {
-        std::fs::write(self.path("index.txt"), "").unwrap();
-        std::fs::write(self.path("crlnumber"), "01\n").unwrap();
-        std::fs::write(
-            self.path("ca.cnf"),
-            "[ca]\ndefault_ca=d\n[d]\ndatabase=index.txt\ndefault_md=sha256\ndefault_crl_days=2\ncrlnumber=crlnumber\n\
-             crl_extensions=e\n[e]\nauthorityKeyIdentifier=keyid\n",
-        )
-        .unwrap();
-        let base = [
-            "ca",
-            "-config",
-            "ca.cnf",
-            "-keyfile",
-            "cakey.pem",
-            "-cert",
-            "cacert.pem",
-        ];
-        let cert = format!("{name}cert.pem");
-        assert!(openssl(self.0.path(), &[&base[..], &["-revoke", &cert]].concat()));
-        assert!(openssl(
-            self.0.path(),
-            &[&base[..], &["-gencrl", "-out", "crl.pem"]].concat()
-        ));
+        self.pki.issue(name, subject, purpose, "DNS:localhost");
     }
 
     fn config(&self, more: &str) -> DaemonConfig {
-        let folder = self.0.path().display();
+        let folder = self.folder.path().display();
         let text = format!(
             "ca_file = \"{folder}/cacert.pem\"\ncert_file = \"{folder}/servercert.pem\"\nkey_file = \"{folder}/serverkey.pem\"\n{more}"
         );
@@ -163,21 +83,22 @@ const ODD: &str =
 
 #[test]
 fn clients_are_known_by_their_certificates() {
-    let Some(pki) = Pki::new() else { return };
-    pki.issue("good", "/C=GB/O=Example/CN=admin", "clientAuth");
-    pki.issue("odd", ODD, "clientAuth");
-    let server = pki.server("").unwrap();
-    let name = handshake(&server, pki.client(Some("good"))).unwrap();
+    need!(program "openssl");
+    let site = Site::new();
+    site.issue("good", "/C=GB/O=Example/CN=admin", "clientAuth");
+    site.issue("odd", ODD, "clientAuth");
+    let server = site.server("").unwrap();
+    let name = handshake(&server, site.client(Some("good"))).unwrap();
     assert_eq!(name.as_deref(), Some("C=GB,O=Example,CN=admin"));
-    assert!(handshake(&server, pki.client(None)).is_err());
-    let name = handshake(&server, pki.client(Some("odd"))).unwrap().unwrap();
+    assert!(handshake(&server, site.client(None)).is_err());
+    let name = handshake(&server, site.client(Some("odd"))).unwrap().unwrap();
     assert_eq!(
         name,
         "C=GB,O=A\\, B \\+ \\\"x\\\" \\<y\\>\\; z=1,OU=\\# hash,CN=é ü,serialNumber=12,EMAIL=a@b,2.5.4.54=#0c0178,UID=u"
     );
     // The peer's own word for it.
     let theirs = Command::new("virt-pki-query-dn")
-        .arg(pki.path("oddcert.pem"))
+        .arg(site.path("oddcert.pem"))
         .output();
     match theirs {
         Ok(theirs) => assert_eq!(String::from_utf8_lossy(&theirs.stdout).trim_end(), name),
@@ -187,66 +108,69 @@ fn clients_are_known_by_their_certificates() {
 
 #[test]
 fn lists_of_names_and_of_revoked_certificates_hold() {
-    let Some(pki) = Pki::new() else { return };
-    pki.issue("good", "/C=GB/O=Example/CN=admin", "clientAuth");
-    pki.issue("other", "/C=GB/O=Example/CN=guest", "clientAuth");
-    let server = pki
+    need!(program "openssl");
+    let site = Site::new();
+    site.issue("good", "/C=GB/O=Example/CN=admin", "clientAuth");
+    site.issue("other", "/C=GB/O=Example/CN=guest", "clientAuth");
+    let server = site
         .server("tls_allowed_dn_list = [ \"C=GB,*,CN=admin\" ]\n")
         .unwrap();
-    assert!(handshake(&server, pki.client(Some("good"))).is_ok());
-    let error = handshake(&server, pki.client(Some("other"))).unwrap_err();
+    assert!(handshake(&server, site.client(Some("good"))).is_ok());
+    let error = handshake(&server, site.client(Some("other"))).unwrap_err();
     assert_eq!(error.code(), ErrorCode::AUTH_FAILED);
-    let server = pki.server("tls_allowed_dn_list = [ ]\n").unwrap();
-    assert!(handshake(&server, pki.client(Some("good"))).is_err());
-    pki.revoke("other");
-    let server = pki
-        .server(&format!("crl_file = \"{}\"\n", pki.path("crl.pem").display()))
+    let server = site.server("tls_allowed_dn_list = [ ]\n").unwrap();
+    assert!(handshake(&server, site.client(Some("good"))).is_err());
+    site.pki.revoke("other");
+    let server = site
+        .server(&format!("crl_file = \"{}\"\n", site.path("crl.pem").display()))
         .unwrap();
-    assert!(handshake(&server, pki.client(Some("good"))).is_ok());
-    assert!(handshake(&server, pki.client(Some("other"))).is_err());
-    assert!(pki.server("crl_file = \"/nonexistent\"\n").is_err());
+    assert!(handshake(&server, site.client(Some("good"))).is_ok());
+    assert!(handshake(&server, site.client(Some("other"))).is_err());
+    assert!(site.server("crl_file = \"/nonexistent\"\n").is_err());
 }
 
 #[test]
 fn certificates_need_not_be_verified() {
-    let Some(pki) = Pki::new() else { return };
-    let Some(strangers) = Pki::new() else { return };
+    need!(program "openssl");
+    let site = Site::new();
+    let strangers = Site::new();
     strangers.issue("stranger", "/CN=stranger", "clientAuth");
-    pki.issue("good", "/CN=good", "clientAuth");
-    std::fs::copy(strangers.path("strangercert.pem"), pki.path("strangercert.pem")).unwrap();
-    std::fs::copy(strangers.path("strangerkey.pem"), pki.path("strangerkey.pem")).unwrap();
-    let server = pki.server("").unwrap();
-    assert!(handshake(&server, pki.client(Some("stranger"))).is_err());
-    let server = pki.server("tls_no_verify_certificate = 1\n").unwrap();
+    site.issue("good", "/CN=good", "clientAuth");
+    std::fs::copy(strangers.path("strangercert.pem"), site.path("strangercert.pem")).unwrap();
+    std::fs::copy(strangers.path("strangerkey.pem"), site.path("strangerkey.pem")).unwrap();
+    let server = site.server("").unwrap();
+    assert!(handshake(&server, site.client(Some("stranger"))).is_err());
+    let server = site.server("tls_no_verify_certificate = 1\n").unwrap();
     // Who is not verified has no name.
-    assert_eq!(handshake(&server, pki.client(Some("stranger"))).unwrap(), None);
-    assert_eq!(handshake(&server, pki.client(None)).unwrap(), None);
+    assert_eq!(handshake(&server, site.client(Some("stranger"))).unwrap(), None);
+    assert_eq!(handshake(&server, site.client(None)).unwrap(), None);
     assert_eq!(
-        handshake(&server, pki.client(Some("good"))).unwrap().as_deref(),
+        handshake(&server, site.client(Some("good"))).unwrap().as_deref(),
         Some("CN=good")
     );
 }
 
 #[test]
 fn our_own_certificate_is_looked_at() {
-    let Some(pki) = Pki::new() else { return };
-    let Some(other) = Pki::new() else { return };
-    std::fs::copy(other.path("servercert.pem"), pki.path("servercert.pem")).unwrap();
-    std::fs::copy(other.path("serverkey.pem"), pki.path("serverkey.pem")).unwrap();
-    let error = pki.server("").unwrap_err();
+    need!(program "openssl");
+    let site = Site::new();
+    let other = Site::new();
+    std::fs::copy(other.path("servercert.pem"), site.path("servercert.pem")).unwrap();
+    std::fs::copy(other.path("serverkey.pem"), site.path("serverkey.pem")).unwrap();
+    let error = site.server("").unwrap_err();
     assert!(
         error.to_string().contains("does not come from an authority"),
         "{error}"
     );
-    assert!(pki.server("tls_no_sanity_certificate = 1\n").is_ok());
+    assert!(site.server("tls_no_sanity_certificate = 1\n").is_ok());
     // The key of another certificate.
-    pki.issue("good", "/CN=good", "clientAuth");
-    std::fs::copy(pki.path("goodkey.pem"), pki.path("serverkey.pem")).unwrap();
-    assert!(pki.server("tls_no_sanity_certificate = 1\n").is_err());
-    std::fs::write(pki.path("servercert.pem"), "no certificate").unwrap();
-    assert!(pki.server("").is_err());
-    pki.issue("server", "/CN=localhost", "critical,clientAuth");
-    let error = pki.server("").unwrap_err();
+    site.issue("good", "/CN=good", "clientAuth");
+    std::fs::copy(site.path("goodkey.pem"), site.path("serverkey.pem")).unwrap();
+    assert!(site.server("tls_no_sanity_certificate = 1\n").is_err());
+    std::fs::write(site.path("servercert.pem"), "no certificate").unwrap();
+    assert!(site.server("").is_err());
+    site.issue("server", "/CN=localhost", "critical,clientAuth");
+    let error = site.server("").unwrap_err();
     assert!(error.to_string().contains("TLS server"), "{error}");
 }
 
