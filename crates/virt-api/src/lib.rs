@@ -31,6 +31,7 @@ pub mod events;
 #[doc(hidden)]
 pub mod fuzz;
 pub mod host;
+pub mod listing;
 pub(crate) mod log_bridge;
 pub mod objects;
 pub mod plugin;

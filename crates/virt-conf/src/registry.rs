@@ -16,15 +16,15 @@
 //! | [`Clash`] | what keeps a definition from being taken in |
 //! | [`networks`], [`filters`] | the files, keys and rules of networks with ports, of filters with bindings |
 //! | [`OrderedEvents`] | what happened to an object, told in order |
-//! | [`guest_matches`] | which guests a listing asks for |
+//! | [`passes`], [`guest_matches`] | which objects a listing asks for |
 //!
 //! A change goes: take the lane ([`Registry::enter`] or [`job::JobLane::begin`]), make it durable, commit and publish,
 //! let the lane go, tell the events. Reading takes a snapshot and no lock.
 
 mod clash;
 mod events;
+mod filter;
 pub mod filters;
-mod guest_filter;
 mod impact;
 mod index;
 mod interfaces;
@@ -42,7 +42,7 @@ pub mod volumes;
 
 pub use clash::Clash;
 pub use events::OrderedEvents;
-pub use guest_filter::{GuestFacts, guest_matches};
+pub use filter::{GuestFacts, guest_matches, passes};
 pub use impact::Affected;
 pub use index::{Entered, NameReservation, Purpose, Registry};
 pub use kind::{Definition, Kind};

@@ -64,7 +64,7 @@ pub fn define(
         })?;
     drop(job);
     world.tell(&guest)?;
-    Ok(permit.reply(domain::attributes(&guest)))
+    Ok(permit.reply(domain::attributes(&guest.snapshot())))
 }
 
 /// Makes a guest and runs it.
@@ -87,7 +87,7 @@ pub fn create(
     };
     life::run(world, entered.object(), &definition, next)?;
     let (guest, job) = entered.commit();
-    let started = domain::attributes(&guest);
+    let started = domain::attributes(&guest.snapshot());
     drop(job);
     world.tell(&guest)?;
     Ok(permit.reply(started))

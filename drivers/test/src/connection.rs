@@ -10,6 +10,7 @@ use virt_api::access::{
 };
 use virt_api::call::CallContext;
 use virt_api::driver::{DriverConnection, OpenContext};
+use virt_api::listing;
 use virt_api::protocol::remote::*;
 use virt_api::protocol::traits::{
     HypervisorDriver, InterfaceDriver, NetworkDriver, NodeDeviceDriver, StorageDriver,
@@ -17,6 +18,7 @@ use virt_api::protocol::traits::{
 use virt_conf::cpu::CpuDocument;
 use virt_conf::cpu_models;
 use virt_conf::registry::job::JobGuard;
+use virt_conf::registry::{Definition, Snapshot};
 use virt_conf::schema::Check;
 use virt_util::bitmap::Bitmap;
 use virt_util::keycode::Codeset;
@@ -35,7 +37,7 @@ use virt_util::{ErrorCode, ErrorDomain, Result};
 use crate::capabilities::capabilities;
 use crate::changes;
 use crate::definition::GuestDefinition;
-use crate::domain::{self, Guest, GuestId};
+use crate::domain::{self, Guest, GuestId, GuestKind};
 use crate::error;
 use crate::life;
 use crate::world::World;
@@ -84,20 +86,14 @@ impl TestConnection {
         done
     }
 
-    fn count(&self, cx: &mut CallContext<'_>, wanted: impl Fn(&Guest) -> bool) -> Result<i32> {
-        let count = self.visible(cx, wanted)?.len();
-        Ok(i32::try_from(count).unwrap_or(i32::MAX))
-    }
-
     /// The guests that are wanted and that the caller may see.
-    fn visible(&self, cx: &mut CallContext<'_>, wanted: impl Fn(&Guest) -> bool) -> Result<Vec<Arc<Guest>>> {
-        let mut seen = Vec::new();
-        for guest in self.world.guests().list() {
-            if wanted(&guest) && cx.may_see(&domain::attributes(&guest))? {
-                seen.push(guest);
-            }
-        }
-        Ok(seen)
+    fn guests_seen(
+        &self,
+        cx: &mut CallContext<'_>,
+        wanted: impl Fn(&Snapshot<GuestKind>) -> bool,
+    ) -> Result<Vec<Domain>> {
+        let guests = self.world.guests().snapshots(wanted);
+        listing::visible(cx, guests.map(|snapshot| domain::attributes(&snapshot)))
     }
 
     fn create(
@@ -111,16 +107,6 @@ impl TestConnection {
         check_flags("testDomainCreateXML", flags, validate)?;
         let definition = GuestDefinition::parse(xml, Check::asked_by(flags & validate != 0))?;
         changes::create(&self.world, cx, definition, api)
-    }
-
-    fn lookup<T>(
-        cx: &mut CallContext<'_>,
-        guest: &Guest,
-        reply: impl FnOnce(DomainRef) -> T,
-    ) -> Result<Authorized<T>> {
-        let found = domain::attributes(guest);
-        let permit = cx.authorize(&found)?;
-        Ok(permit.reply(reply(found.into())))
     }
 }
 
@@ -153,7 +139,7 @@ impl DriverConnection for TestConnection {
 impl Resolver for TestConnection {
     fn domain(&self, key: &Domain) -> Result<Found<Domain>> {
         let guest = self.world.guests().find_uuid(&key.uuid, Some(&key.name))?;
-        Ok(Found::new(domain::attributes(&guest), guest))
+        Ok(Found::new(domain::attributes(&guest.snapshot()), guest))
     }
 
     fn network(&self, key: &Network) -> Result<Found<Network>> {
@@ -185,10 +171,6 @@ pub(crate) fn check_flags(call: &str, flags: u32, allowed: u32) -> Result<()> {
 /// A count as the protocol carries it.
 fn number(value: u32) -> i32 {
     i32::try_from(value).unwrap_or(i32::MAX)
-}
-
-fn is_active(guest: &Guest) -> bool {
-    guest.snapshot().is_active()
 }
 
 #[virt_api::implements]
@@ -404,17 +386,15 @@ impl HypervisorDriver for TestConnection {
 
     #[inline_safe]
     fn connect_num_of_domains(&self, cx: &mut CallContext<'_>) -> Result<ConnectNumOfDomainsReply> {
-        let num = self.count(cx, is_active)?;
+        let num = listing::count(&self.guests_seen(cx, Snapshot::is_active)?);
         Ok(ConnectNumOfDomainsReply { num })
     }
 
     #[inline_safe]
     fn connect_list_domains(&self, cx: &mut CallContext<'_>, maxids: i32) -> Result<ConnectListDomainsReply> {
-        let guests = self.visible(cx, is_active)?;
-        let ids = guests.iter().map(|guest| guest.snapshot().state.id);
-        Ok(ConnectListDomainsReply {
-            ids: ids.take(usize::try_from(maxids).unwrap_or(0)).collect(),
-        })
+        let guests = self.guests_seen(cx, Snapshot::is_active)?;
+        let ids = listing::at_most(guests.into_iter().map(|guest| guest.id), maxids);
+        Ok(ConnectListDomainsReply { ids })
     }
 
     #[inline_safe]
@@ -422,7 +402,7 @@ impl HypervisorDriver for TestConnection {
         &self,
         cx: &mut CallContext<'_>,
     ) -> Result<ConnectNumOfDefinedDomainsReply> {
-        let num = self.count(cx, |guest| !is_active(guest))?;
+        let num = listing::count(&self.guests_seen(cx, |guest| !guest.is_active())?);
         Ok(ConnectNumOfDefinedDomainsReply { num })
     }
 
@@ -432,11 +412,9 @@ impl HypervisorDriver for TestConnection {
         cx: &mut CallContext<'_>,
         maxnames: i32,
     ) -> Result<ConnectListDefinedDomainsReply> {
-        let guests = self.visible(cx, |guest| !is_active(guest))?;
-        let names = guests.iter().map(|guest| guest.snapshot().name().to_owned());
-        Ok(ConnectListDefinedDomainsReply {
-            names: names.take(usize::try_from(maxnames).unwrap_or(0)).collect(),
-        })
+        let guests = self.guests_seen(cx, |guest| !guest.is_active())?;
+        let names = listing::at_most(guests.into_iter().map(|guest| guest.name), maxnames);
+        Ok(ConnectListDefinedDomainsReply { names })
     }
 
     #[inline_safe]
@@ -452,15 +430,8 @@ impl HypervisorDriver for TestConnection {
             ConnectListAllDomainsFlags::all().bits(),
         )?;
         let filter = ConnectListAllDomainsFlags::from(flags);
-        let guests = self.visible(cx, |guest| domain::matches(&guest.snapshot(), filter))?;
-        let ret = u32::try_from(guests.len()).unwrap_or(u32::MAX);
-        let domains = match need_results {
-            0 => Vec::new(),
-            _ => guests
-                .iter()
-                .map(|guest| domain::attributes(guest).into())
-                .collect(),
-        };
+        let guests = self.guests_seen(cx, |guest| domain::matches(guest, filter))?;
+        let (domains, ret) = listing::all(guests, need_results);
         Ok(ConnectListAllDomainsReply { domains, ret })
     }
 
@@ -497,27 +468,26 @@ impl HypervisorDriver for TestConnection {
         }
         let filter = ConnectListAllDomainsFlags::from(flags & filters.bits());
         let wanted: BTreeSet<Uuid> = domains.iter().map(|domain| domain.uuid).collect();
-        let guests = self.visible(cx, |guest| {
-            let snapshot = guest.snapshot();
-            (wanted.is_empty() || guest.uuid().is_some_and(|uuid| wanted.contains(&uuid)))
-                && domain::matches(&snapshot, filter)
-        })?;
         let with_state = stats == 0 || stats & known != 0;
-        let ret_stats = guests.iter().map(|guest| {
-            let snapshot = guest.snapshot();
+        let guests = self.world.guests().snapshots(|guest| {
+            let named = || wanted.contains(&guest.life.current().uuid().unwrap_or_default());
+            (wanted.is_empty() || named()) && domain::matches(guest, filter)
+        });
+        let mut ret_stats = Vec::new();
+        for guest in guests {
+            let domain = domain::attributes(&guest);
+            if !cx.may_see(&domain)? {
+                continue;
+            }
             let mut params = TypedParams::new();
             if with_state {
-                params.push("state.state", snapshot.state.state.0);
-                params.push("state.reason", snapshot.state.reason);
+                params.push("state.state", guest.state.state.0);
+                params.push("state.reason", guest.state.reason);
             }
-            DomainStatsRecord {
-                domain: domain::attributes(guest).into(),
-                params,
-            }
-        });
-        Ok(ConnectGetAllDomainStatsReply {
-            ret_stats: ret_stats.collect(),
-        })
+            let domain = domain.into();
+            ret_stats.push(DomainStatsRecord { domain, params });
+        }
+        Ok(ConnectGetAllDomainStatsReply { ret_stats })
     }
 
     #[inline_safe]
@@ -533,7 +503,11 @@ impl HypervisorDriver for TestConnection {
                 format_args!("no domain with matching id '{id}'"),
             )
         })?;
-        Self::lookup(cx, &guest, |domain| DomainLookupByIdReply { domain })
+        listing::found(cx, domain::attributes(&guest.snapshot()), |domain| {
+            DomainLookupByIdReply {
+                domain: domain.into(),
+            }
+        })
     }
 
     #[inline_safe]
@@ -544,7 +518,11 @@ impl HypervisorDriver for TestConnection {
         uuid: Uuid,
     ) -> Result<Authorized<DomainLookupByUuidReply>> {
         let guest = self.world.guests().find_uuid(&uuid, None)?;
-        Self::lookup(cx, &guest, |domain| DomainLookupByUuidReply { domain })
+        listing::found(cx, domain::attributes(&guest.snapshot()), |domain| {
+            DomainLookupByUuidReply {
+                domain: domain.into(),
+            }
+        })
     }
 
     #[inline_safe]
@@ -555,7 +533,11 @@ impl HypervisorDriver for TestConnection {
         name: String,
     ) -> Result<Authorized<DomainLookupByNameReply>> {
         let guest = self.world.guests().find_name(&name)?;
-        Self::lookup(cx, &guest, |domain| DomainLookupByNameReply { domain })
+        listing::found(cx, domain::attributes(&guest.snapshot()), |domain| {
+            DomainLookupByNameReply {
+                domain: domain.into(),
+            }
+        })
     }
 
     #[inline_safe]
@@ -654,7 +636,7 @@ impl HypervisorDriver for TestConnection {
         domain: Resolved<Domain>,
     ) -> Result<DomainIsActiveReply> {
         Ok(DomainIsActiveReply {
-            active: is_active(domain.handle::<Guest>()?).into(),
+            active: domain.handle::<Guest>()?.snapshot().is_active().into(),
         })
     }
 
@@ -700,7 +682,7 @@ impl HypervisorDriver for TestConnection {
         _: &mut CallContext<'_>,
         domain: Resolved<Domain>,
     ) -> Result<DomainGetSecurityLabelReply> {
-        let active = is_active(domain.handle::<Guest>()?);
+        let active = domain.handle::<Guest>()?.snapshot().is_active();
         Ok(DomainGetSecurityLabelReply {
             label: if active { "libvirt-test" } else { "" }.to_owned(),
             enforcing: active.into(),
@@ -794,7 +776,7 @@ impl HypervisorDriver for TestConnection {
         self.change(cx, &domain, "virDomainCreateWithFlags", |world, guest| {
             life::start(world, guest)?;
             Ok(DomainCreateWithFlagsReply {
-                domain: domain::attributes(guest).into(),
+                domain: domain::attributes(&guest.snapshot()).into(),
             })
         })
     }

@@ -5,12 +5,13 @@ use std::sync::Arc;
 use virt_api::access::{Authorized, Found, NodeDevice, Resolved, Unchecked};
 use virt_api::call::CallContext;
 use virt_api::events::{EventClass, EventSubject};
+use virt_api::listing;
 use virt_api::protocol::remote::*;
 use virt_api::protocol::table::EventMessage;
 use virt_api::protocol::traits::NodeDeviceDriver;
 use virt_conf::domain::normalize::SystemRandomness;
 use virt_conf::node_device::{Capability, NodeDevice as Definition};
-use virt_conf::registry::{self, Life, Object, Registry, Snapshot};
+use virt_conf::registry::{self, Life, Object, Registry, Snapshot, passes};
 use virt_conf::schema::Check;
 use virt_util::types::{
     ConnectListAllNodeDeviceFlags as List, NodeDeviceCreateXmlFlags, NodeDeviceEventId,
@@ -21,7 +22,7 @@ use virt_util::{ErrorCode, ErrorDomain, Result};
 
 use crate::connection::{TestConnection, check_flags};
 use crate::error;
-use crate::shared::{self, Happened, check_schema, hold, passes};
+use crate::shared::{self, Happened, check_schema, hold};
 use crate::world::World;
 
 /// The kind of object that devices are.
@@ -226,7 +227,13 @@ impl TestConnection {
         let has = |snapshot: &Snapshot<Kind>| {
             cap.is_none_or(|cap| snapshot.life.current().capability_names().contains(&cap))
         };
-        shared::visible(self.world().devices(), cx, has, attributes)
+        listing::visible(
+            cx,
+            self.world()
+                .devices()
+                .snapshots(has)
+                .map(|snapshot| attributes(&snapshot)),
+        )
     }
 }
 
@@ -240,7 +247,7 @@ impl NodeDeviceDriver for TestConnection {
         flags: u32,
     ) -> Result<NodeNumOfDevicesReply> {
         check_flags("testNodeNumOfDevices", flags, 0)?;
-        let num = shared::count(&self.devices_seen(cx, cap.as_deref())?);
+        let num = listing::count(&self.devices_seen(cx, cap.as_deref())?);
         Ok(NodeNumOfDevicesReply { num })
     }
 
@@ -254,7 +261,7 @@ impl NodeDeviceDriver for TestConnection {
     ) -> Result<NodeListDevicesReply> {
         check_flags("testNodeListDevices", flags, 0)?;
         let seen = self.devices_seen(cx, cap.as_deref())?;
-        let names = shared::names(seen.into_iter().map(|device| device.name), maxnames);
+        let names = listing::at_most(seen.into_iter().map(|device| device.name), maxnames);
         Ok(NodeListDevicesReply { names })
     }
 
@@ -268,25 +275,28 @@ impl NodeDeviceDriver for TestConnection {
         check_flags("testConnectListAllNodeDevices", flags, List::all().bits())?;
         let wanted = |snapshot: &Snapshot<Kind>| {
             let has = snapshot.life.current().capability_names();
-            let capabilities: Vec<(u32, bool)> = FILTERS
+            let capabilities: Vec<(List, bool)> = FILTERS
                 .iter()
-                .map(|(flag, name)| (flag.bits(), has.contains(name)))
+                .map(|(flag, name)| (*flag, has.contains(name)))
                 .collect();
             let (active, persistent) = (snapshot.is_active(), snapshot.is_persistent());
             passes(
-                flags,
+                List::from(flags),
                 &[
                     &capabilities,
-                    &[(List::ACTIVE.bits(), active), (List::INACTIVE.bits(), !active)],
-                    &[
-                        (List::PERSISTENT.bits(), persistent),
-                        (List::TRANSIENT.bits(), !persistent),
-                    ],
+                    &[(List::ACTIVE, active), (List::INACTIVE, !active)],
+                    &[(List::PERSISTENT, persistent), (List::TRANSIENT, !persistent)],
                 ],
             )
         };
-        let seen = shared::visible(self.world().devices(), cx, wanted, attributes)?;
-        let (devices, ret) = shared::listed(seen, need_results);
+        let seen = listing::visible(
+            cx,
+            self.world()
+                .devices()
+                .snapshots(wanted)
+                .map(|snapshot| attributes(&snapshot)),
+        )?;
+        let (devices, ret) = listing::all(seen, need_results);
         Ok(ConnectListAllNodeDevicesReply { devices, ret })
     }
 
@@ -350,7 +360,7 @@ impl NodeDeviceDriver for TestConnection {
     ) -> Result<NodeDeviceNumOfCapsReply> {
         let snapshot = device.handle::<Device>()?.snapshot();
         Ok(NodeDeviceNumOfCapsReply {
-            num: shared::count(&snapshot.life.current().capabilities),
+            num: listing::count(&snapshot.life.current().capabilities),
         })
     }
 
@@ -364,7 +374,7 @@ impl NodeDeviceDriver for TestConnection {
         let snapshot = device.handle::<Device>()?.snapshot();
         let capabilities = snapshot.life.current().capabilities.iter();
         Ok(NodeDeviceListCapsReply {
-            names: shared::names(
+            names: listing::at_most(
                 capabilities.map(|capability| capability.xml_tag().to_owned()),
                 maxnames,
             ),

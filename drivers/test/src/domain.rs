@@ -10,7 +10,7 @@ use virt_api::protocol::remote::{
     DomainEventLifecycleMessage, DomainRef,
 };
 use virt_api::protocol::table::EventMessage;
-use virt_conf::registry::{GuestFacts, Kind, Object, Snapshot, guest_matches};
+use virt_conf::registry::{Definition, GuestFacts, Kind, Object, Snapshot, guest_matches};
 use virt_util::types::{ConnectListAllDomainsFlags, DomainEventId, DomainEventType, DomainState};
 use virt_util::{ErrorCode, ErrorDomain, Result};
 
@@ -64,12 +64,12 @@ impl Default for GuestState {
 }
 
 /// The guest as clients and policies know it.
-pub fn attributes(guest: &Guest) -> Domain {
-    let snapshot = guest.snapshot();
+pub fn attributes(guest: &Snapshot<GuestKind>) -> Domain {
+    let definition = guest.life.current();
     Domain {
-        name: snapshot.name().to_owned(),
-        uuid: guest.uuid().unwrap_or_default(),
-        id: snapshot.state.id,
+        name: guest.name().to_owned(),
+        uuid: definition.uuid().unwrap_or_default(),
+        id: guest.state.id,
     }
 }
 
@@ -102,7 +102,7 @@ enum Happened {
 impl GuestEvent {
     fn note(guest: &Arc<Guest>, what: Happened) {
         guest.events().note(Self {
-            domain: attributes(guest),
+            domain: attributes(&guest.snapshot()),
             what,
         });
     }

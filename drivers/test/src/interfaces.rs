@@ -5,10 +5,11 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 use virt_api::access::{Authorized, Found, Interface, Resolved, Unchecked};
 use virt_api::call::CallContext;
+use virt_api::listing;
 use virt_api::protocol::remote::*;
 use virt_api::protocol::traits::InterfaceDriver;
 use virt_conf::interface::HostInterface;
-use virt_conf::registry::{self, Life, Object, Purpose, Registry, Snapshot};
+use virt_conf::registry::{self, Life, Object, Purpose, Registry, Snapshot, passes};
 use virt_conf::schema::Check;
 use virt_util::types::{ConnectListAllInterfacesFlags as List, InterfaceDefineFlags};
 use virt_util::{ErrorCode, ErrorDomain, Result};
@@ -16,7 +17,7 @@ use virt_util::{ErrorCode, ErrorDomain, Result};
 use crate::changes::asker;
 use crate::connection::{TestConnection, check_flags};
 use crate::error;
-use crate::shared::{self, Happened, check_schema, hold, passes};
+use crate::shared::{self, Happened, check_schema, hold};
 use crate::world::World;
 
 /// The kind of object that interfaces are.
@@ -147,7 +148,14 @@ impl TestConnection {
         cx: &mut CallContext<'_>,
         wanted: impl Fn(&Snapshot<Kind>) -> bool,
     ) -> Result<Vec<Interface>> {
-        shared::visible(&self.world().interfaces().now(), cx, wanted, attributes)
+        listing::visible(
+            cx,
+            self.world()
+                .interfaces()
+                .now()
+                .snapshots(wanted)
+                .map(|snapshot| attributes(&snapshot)),
+        )
     }
 }
 
@@ -155,7 +163,7 @@ impl TestConnection {
 impl InterfaceDriver for TestConnection {
     #[inline_safe]
     fn connect_num_of_interfaces(&self, cx: &mut CallContext<'_>) -> Result<ConnectNumOfInterfacesReply> {
-        let num = shared::count(&self.interfaces_seen(cx, is_active)?);
+        let num = listing::count(&self.interfaces_seen(cx, is_active)?);
         Ok(ConnectNumOfInterfacesReply { num })
     }
 
@@ -166,7 +174,7 @@ impl InterfaceDriver for TestConnection {
         maxnames: i32,
     ) -> Result<ConnectListInterfacesReply> {
         let seen = self.interfaces_seen(cx, is_active)?;
-        let names = shared::names(seen.into_iter().map(|interface| interface.name), maxnames);
+        let names = listing::at_most(seen.into_iter().map(|interface| interface.name), maxnames);
         Ok(ConnectListInterfacesReply { names })
     }
 
@@ -175,7 +183,7 @@ impl InterfaceDriver for TestConnection {
         &self,
         cx: &mut CallContext<'_>,
     ) -> Result<ConnectNumOfDefinedInterfacesReply> {
-        let num = shared::count(&self.interfaces_seen(cx, |snapshot| !is_active(snapshot))?);
+        let num = listing::count(&self.interfaces_seen(cx, |snapshot| !is_active(snapshot))?);
         Ok(ConnectNumOfDefinedInterfacesReply { num })
     }
 
@@ -186,7 +194,7 @@ impl InterfaceDriver for TestConnection {
         maxnames: i32,
     ) -> Result<ConnectListDefinedInterfacesReply> {
         let seen = self.interfaces_seen(cx, |snapshot| !is_active(snapshot))?;
-        let names = shared::names(seen.into_iter().map(|interface| interface.name), maxnames);
+        let names = listing::at_most(seen.into_iter().map(|interface| interface.name), maxnames);
         Ok(ConnectListDefinedInterfacesReply { names })
     }
 
@@ -201,11 +209,11 @@ impl InterfaceDriver for TestConnection {
         let seen = self.interfaces_seen(cx, |snapshot| {
             let active = snapshot.is_active();
             passes(
-                flags,
-                &[&[(List::ACTIVE.bits(), active), (List::INACTIVE.bits(), !active)]],
+                List::from(flags),
+                &[&[(List::ACTIVE, active), (List::INACTIVE, !active)]],
             )
         })?;
-        let (interfaces, ret) = shared::listed(seen, need_results);
+        let (interfaces, ret) = listing::all(seen, need_results);
         Ok(ConnectListAllInterfacesReply { interfaces, ret })
     }
 

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use virt_api::access::{Authorized, Found, Network, Resolved, Unchecked};
 use virt_api::call::CallContext;
 use virt_api::events::{EventClass, EventSubject};
+use virt_api::listing;
 use virt_api::protocol::remote::*;
 use virt_api::protocol::table::EventMessage;
 use virt_api::protocol::traits::NetworkDriver;
@@ -12,7 +13,7 @@ use virt_conf::domain::normalize::SystemRandomness;
 use virt_conf::network::Network as Definition;
 use virt_conf::network::update::{Command, Section, Update};
 use virt_conf::registry::networks::{NetworkKind, NetworkState};
-use virt_conf::registry::{Life, Object, Purpose, Registry, Snapshot};
+use virt_conf::registry::{Life, Object, Purpose, Registry, Snapshot, passes};
 use virt_conf::schema::Check;
 use virt_util::types::{
     ConnectListAllNetworksFlags as List, DomainModificationImpact, NetworkCreateFlags, NetworkDefineFlags,
@@ -25,7 +26,7 @@ use virt_util::{ErrorCode, ErrorDomain, Result};
 use crate::changes::asker;
 use crate::connection::{TestConnection, check_flags};
 use crate::error;
-use crate::shared::{self, Happened, check_schema, hold, passes};
+use crate::shared::{self, Happened, check_schema, hold};
 use crate::world::World;
 
 /// The kind of object that networks of this driver are.
@@ -135,7 +136,13 @@ impl TestConnection {
         cx: &mut CallContext<'_>,
         wanted: impl Fn(&Snapshot<Kind>) -> bool,
     ) -> Result<Vec<Network>> {
-        shared::visible(self.world().networks(), cx, wanted, attributes)
+        listing::visible(
+            cx,
+            self.world()
+                .networks()
+                .snapshots(wanted)
+                .map(|snapshot| attributes(&snapshot)),
+        )
     }
 
     fn define_network(
@@ -224,7 +231,7 @@ fn is_active(snapshot: &Snapshot<Kind>) -> bool {
 impl NetworkDriver for TestConnection {
     #[inline_safe]
     fn connect_num_of_networks(&self, cx: &mut CallContext<'_>) -> Result<ConnectNumOfNetworksReply> {
-        let num = shared::count(&self.networks_seen(cx, is_active)?);
+        let num = listing::count(&self.networks_seen(cx, is_active)?);
         Ok(ConnectNumOfNetworksReply { num })
     }
 
@@ -235,7 +242,7 @@ impl NetworkDriver for TestConnection {
         maxnames: i32,
     ) -> Result<ConnectListNetworksReply> {
         let seen = self.networks_seen(cx, is_active)?;
-        let names = shared::names(seen.into_iter().map(|network| network.name), maxnames);
+        let names = listing::at_most(seen.into_iter().map(|network| network.name), maxnames);
         Ok(ConnectListNetworksReply { names })
     }
 
@@ -244,7 +251,7 @@ impl NetworkDriver for TestConnection {
         &self,
         cx: &mut CallContext<'_>,
     ) -> Result<ConnectNumOfDefinedNetworksReply> {
-        let num = shared::count(&self.networks_seen(cx, |snapshot| !is_active(snapshot))?);
+        let num = listing::count(&self.networks_seen(cx, |snapshot| !is_active(snapshot))?);
         Ok(ConnectNumOfDefinedNetworksReply { num })
     }
 
@@ -255,7 +262,7 @@ impl NetworkDriver for TestConnection {
         maxnames: i32,
     ) -> Result<ConnectListDefinedNetworksReply> {
         let seen = self.networks_seen(cx, |snapshot| !is_active(snapshot))?;
-        let names = shared::names(seen.into_iter().map(|network| network.name), maxnames);
+        let names = listing::at_most(seen.into_iter().map(|network| network.name), maxnames);
         Ok(ConnectListDefinedNetworksReply { names })
     }
 
@@ -270,21 +277,18 @@ impl NetworkDriver for TestConnection {
         let seen = self.networks_seen(cx, |snapshot| {
             let (active, persistent) = (snapshot.is_active(), snapshot.is_persistent());
             passes(
-                flags,
+                List::from(flags),
                 &[
-                    &[(List::ACTIVE.bits(), active), (List::INACTIVE.bits(), !active)],
+                    &[(List::ACTIVE, active), (List::INACTIVE, !active)],
+                    &[(List::PERSISTENT, persistent), (List::TRANSIENT, !persistent)],
                     &[
-                        (List::PERSISTENT.bits(), persistent),
-                        (List::TRANSIENT.bits(), !persistent),
-                    ],
-                    &[
-                        (List::AUTOSTART.bits(), snapshot.autostart),
-                        (List::NO_AUTOSTART.bits(), !snapshot.autostart),
+                        (List::AUTOSTART, snapshot.autostart),
+                        (List::NO_AUTOSTART, !snapshot.autostart),
                     ],
                 ],
             )
         })?;
-        let (networks, ret) = shared::listed(seen, need_results);
+        let (networks, ret) = listing::all(seen, need_results);
         Ok(ConnectListAllNetworksReply { networks, ret })
     }
 

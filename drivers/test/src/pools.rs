@@ -5,12 +5,13 @@ use std::sync::Arc;
 use virt_api::access::{Authorized, Found, Resolved, StoragePool, StorageVol, Unchecked};
 use virt_api::call::CallContext;
 use virt_api::events::{EventClass, EventSubject};
+use virt_api::listing;
 use virt_api::protocol::remote::*;
 use virt_api::protocol::table::EventMessage;
 use virt_api::protocol::traits::StorageDriver;
 use virt_conf::domain::normalize::SystemRandomness;
 use virt_conf::registry::volumes::VolumeIndex;
-use virt_conf::registry::{self, Life, Object, Purpose, Registry, Snapshot};
+use virt_conf::registry::{self, Life, Object, Purpose, Registry, Snapshot, passes};
 use virt_conf::schema::Check;
 use virt_conf::storage_pool::StoragePool as Definition;
 use virt_conf::storage_pool::adapter::PoolAdapter;
@@ -27,7 +28,7 @@ use crate::changes::asker;
 use crate::connection::{TestConnection, check_flags};
 use crate::devices;
 use crate::error;
-use crate::shared::{self, Happened, check_schema, hold, passes};
+use crate::shared::{self, Happened, check_schema, hold};
 use crate::world::World;
 
 /// The size of every pool: 100 GiB.
@@ -277,7 +278,13 @@ impl TestConnection {
         cx: &mut CallContext<'_>,
         wanted: impl Fn(&Snapshot<Kind>) -> bool,
     ) -> Result<Vec<StoragePool>> {
-        shared::visible(self.world().pools(), cx, wanted, attributes)
+        listing::visible(
+            cx,
+            self.world()
+                .pools()
+                .snapshots(wanted)
+                .map(|snapshot| attributes(&snapshot)),
+        )
     }
 
     /// The volumes of a pool that runs, as far as the caller may see them.
@@ -370,7 +377,7 @@ impl StorageDriver for TestConnection {
         &self,
         cx: &mut CallContext<'_>,
     ) -> Result<ConnectNumOfStoragePoolsReply> {
-        let num = shared::count(&self.pools_seen(cx, is_active)?);
+        let num = listing::count(&self.pools_seen(cx, is_active)?);
         Ok(ConnectNumOfStoragePoolsReply { num })
     }
 
@@ -381,7 +388,7 @@ impl StorageDriver for TestConnection {
         maxnames: i32,
     ) -> Result<ConnectListStoragePoolsReply> {
         let seen = self.pools_seen(cx, is_active)?;
-        let names = shared::names(seen.into_iter().map(|pool| pool.name), maxnames);
+        let names = listing::at_most(seen.into_iter().map(|pool| pool.name), maxnames);
         Ok(ConnectListStoragePoolsReply { names })
     }
 
@@ -390,7 +397,7 @@ impl StorageDriver for TestConnection {
         &self,
         cx: &mut CallContext<'_>,
     ) -> Result<ConnectNumOfDefinedStoragePoolsReply> {
-        let num = shared::count(&self.pools_seen(cx, |snapshot| !is_active(snapshot))?);
+        let num = listing::count(&self.pools_seen(cx, |snapshot| !is_active(snapshot))?);
         Ok(ConnectNumOfDefinedStoragePoolsReply { num })
     }
 
@@ -401,7 +408,7 @@ impl StorageDriver for TestConnection {
         maxnames: i32,
     ) -> Result<ConnectListDefinedStoragePoolsReply> {
         let seen = self.pools_seen(cx, |snapshot| !is_active(snapshot))?;
-        let names = shared::names(seen.into_iter().map(|pool| pool.name), maxnames);
+        let names = listing::at_most(seen.into_iter().map(|pool| pool.name), maxnames);
         Ok(ConnectListDefinedStoragePoolsReply { names })
     }
 
@@ -418,20 +425,17 @@ impl StorageDriver for TestConnection {
         let seen = self.pools_seen(cx, |snapshot| {
             let (active, persistent) = (snapshot.is_active(), snapshot.is_persistent());
             let kind = type_flag(snapshot.life.current().kind).bits();
-            let filters: &[&[(u32, bool)]] = &[
-                &[(List::ACTIVE.bits(), active), (List::INACTIVE.bits(), !active)],
+            let filters: &[&[(List, bool)]] = &[
+                &[(List::ACTIVE, active), (List::INACTIVE, !active)],
+                &[(List::PERSISTENT, persistent), (List::TRANSIENT, !persistent)],
                 &[
-                    (List::PERSISTENT.bits(), persistent),
-                    (List::TRANSIENT.bits(), !persistent),
-                ],
-                &[
-                    (List::AUTOSTART.bits(), snapshot.autostart),
-                    (List::NO_AUTOSTART.bits(), !snapshot.autostart),
+                    (List::AUTOSTART, snapshot.autostart),
+                    (List::NO_AUTOSTART, !snapshot.autostart),
                 ],
             ];
-            passes(flags, filters) && (flags & kinds == 0 || flags & kind != 0)
+            passes(List::from(flags), filters) && (flags & kinds == 0 || flags & kind != 0)
         })?;
-        let (pools, ret) = shared::listed(seen, need_results);
+        let (pools, ret) = listing::all(seen, need_results);
         Ok(ConnectListAllStoragePoolsReply { pools, ret })
     }
 
@@ -769,7 +773,7 @@ impl StorageDriver for TestConnection {
         cx: &mut CallContext<'_>,
         pool: Resolved<StoragePool>,
     ) -> Result<StoragePoolNumOfVolumesReply> {
-        let num = shared::count(&self.volumes_seen(cx, &pool)?);
+        let num = listing::count(&self.volumes_seen(cx, &pool)?);
         Ok(StoragePoolNumOfVolumesReply { num })
     }
 
@@ -781,7 +785,7 @@ impl StorageDriver for TestConnection {
         maxnames: i32,
     ) -> Result<StoragePoolListVolumesReply> {
         let seen = self.volumes_seen(cx, &pool)?;
-        let names = shared::names(seen.into_iter().map(|volume| volume.name), maxnames);
+        let names = listing::at_most(seen.into_iter().map(|volume| volume.name), maxnames);
         Ok(StoragePoolListVolumesReply { names })
     }
 

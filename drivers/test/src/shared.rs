@@ -6,7 +6,7 @@ use virt_api::access::AccessObject;
 use virt_api::call::{CallContext, PROGRAM_REMOTE};
 use virt_api::events::{Event, EventClass, EventSubject};
 use virt_conf::registry::job::{Job, JobGuard};
-use virt_conf::registry::{Kind, Object, Registry, Snapshot};
+use virt_conf::registry::{Kind, Object, Snapshot};
 use virt_conf::schema::{self, Check};
 use virt_util::xml::{Doc, DocOptions};
 use virt_util::{ErrorDomain, Result};
@@ -57,51 +57,6 @@ impl Event for Happened {
 pub fn hold<K: Kind>(object: &Object<K>, cx: &CallContext<'_>, api: &'static str) -> Result<JobGuard> {
     let job = object.lane().begin(Job::Modify, &asker(cx, api));
     job.map_err(|error| error.in_domain_if_none(ErrorDomain::TEST))
-}
-
-/// The objects that are wanted and that the caller may see, as clients know them.
-pub fn visible<K: Kind, T: AccessObject>(
-    registry: &Registry<K>,
-    cx: &mut CallContext<'_>,
-    wanted: impl Fn(&Snapshot<K>) -> bool,
-    attributes: impl Fn(&Snapshot<K>) -> T,
-) -> Result<Vec<T>> {
-    let mut seen = Vec::new();
-    for object in registry.list() {
-        let snapshot = object.snapshot();
-        if wanted(&snapshot) {
-            let attributes = attributes(&snapshot);
-            if cx.may_see(&attributes)? {
-                seen.push(attributes);
-            }
-        }
-    }
-    Ok(seen)
-}
-
-/// A number of things, as calls tell it.
-pub fn count<T>(things: &[T]) -> i32 {
-    i32::try_from(things.len()).unwrap_or(i32::MAX)
-}
-
-/// The reply of a call that lists all: the things if they are asked for, and how many there are.
-pub fn listed<T, R: From<T>>(things: Vec<T>, need_results: i32) -> (Vec<R>, u32) {
-    let total = u32::try_from(things.len()).unwrap_or(u32::MAX);
-    let things = if need_results == 0 { Vec::new() } else { things };
-    (things.into_iter().map(R::from).collect(), total)
-}
-
-/// At most `most` names.
-pub fn names(names: impl Iterator<Item = String>, most: i32) -> Vec<String> {
-    names.take(usize::try_from(most).unwrap_or(0)).collect()
-}
-
-/// Whether something passes the filters: those of one group add up, groups restrict each other.
-pub fn passes(flags: u32, groups: &[&[(u32, bool)]]) -> bool {
-    groups.iter().all(|group| {
-        let mut asked = group.iter().filter(|(flag, _)| flags & flag != 0).peekable();
-        asked.peek().is_none() || asked.any(|(_, holds)| *holds)
-    })
 }
 
 /// Refuses a document that its schema does not allow, if that is asked for.

@@ -116,6 +116,14 @@ impl<K: Kind> Registry<K> {
         objects
     }
 
+    /// What is published of the objects that `wanted` picks, in the order in which they came.
+    pub fn snapshots(&self, wanted: impl Fn(&Snapshot<K>) -> bool) -> impl Iterator<Item = Arc<Snapshot<K>>> {
+        self.list()
+            .into_iter()
+            .map(|object| object.snapshot())
+            .filter(move |snapshot| wanted(snapshot))
+    }
+
     /// How many objects there are.
     pub fn len(&self) -> usize {
         let index = self.index.read();

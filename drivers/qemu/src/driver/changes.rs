@@ -88,7 +88,7 @@ pub fn define(
     GuestEvent::lifecycle(&guest, told(DomainEventType::DEFINED, detail.0));
     drop(job);
     world.tell(&guest);
-    Ok(permit.reply(object::attributes(&guest)))
+    Ok(permit.reply(object::attributes(&guest.snapshot())))
 }
 
 /// Makes a guest and runs it; if it was not stored before, it is gone when it ends.
@@ -119,7 +119,7 @@ pub fn create(
     if result.is_err() {
         world.forget_run(&guest, DomainShutoffReason::FAILED);
     }
-    let started = object::attributes(&guest);
+    let started = object::attributes(&guest.snapshot());
     drop(job);
     world.tell(&guest);
     result?;

@@ -6,11 +6,13 @@ use serde_json::Value;
 use virt_api::access::{Authorized, Domain, Found, Resolved, Resolver, Unchecked};
 use virt_api::call::CallContext;
 use virt_api::driver::{DriverConnection, OpenContext};
+use virt_api::listing;
 use virt_api::protocol::qemu::{QemuDomainAgentCommandReply, QemuDomainMonitorCommandReply};
 use virt_api::protocol::remote::*;
 use virt_api::protocol::traits::HypervisorDriver;
 use virt_conf::cpu_models;
 use virt_conf::domain::lifecycle::LifecycleAction;
+use virt_conf::registry::Snapshot;
 use virt_conf::registry::job::{AgentJob, Job};
 use virt_conf::schema::Check;
 use virt_util::arch::Arch;
@@ -30,7 +32,7 @@ use virt_util::uuid::Uuid;
 use virt_util::xml::XmlFlags;
 use virt_util::{ErrorCode, ErrorDomain, Result};
 
-use super::object::{self, GuestId, GuestObject};
+use super::object::{self, GuestId, GuestKind, GuestObject};
 use super::planner::Wanted;
 use super::world::World;
 use super::{agent, changes, console, cpus, error, life, screen};
@@ -156,33 +158,13 @@ impl QemuConnection {
     }
 
     /// The guests that are wanted and that the caller may see.
-    fn visible(
+    fn guests_seen(
         &self,
         cx: &mut CallContext<'_>,
-        wanted: impl Fn(&GuestObject) -> bool,
-    ) -> Result<Vec<Arc<GuestObject>>> {
-        let mut seen = Vec::new();
-        for guest in self.world.guests().list() {
-            if wanted(&guest) && cx.may_see(&object::attributes(&guest))? {
-                seen.push(guest);
-            }
-        }
-        Ok(seen)
-    }
-
-    fn count(&self, cx: &mut CallContext<'_>, wanted: impl Fn(&GuestObject) -> bool) -> Result<i32> {
-        let count = self.visible(cx, wanted)?.len();
-        Ok(i32::try_from(count).unwrap_or(i32::MAX))
-    }
-
-    fn lookup<T>(
-        cx: &mut CallContext<'_>,
-        guest: &GuestObject,
-        reply: impl FnOnce(DomainRef) -> T,
-    ) -> Result<Authorized<T>> {
-        let found = object::attributes(guest);
-        let permit = cx.authorize(&found)?;
-        Ok(permit.reply(reply(found.into())))
+        wanted: impl Fn(&Snapshot<GuestKind>) -> bool,
+    ) -> Result<Vec<Domain>> {
+        let guests = self.world.guests().snapshots(wanted);
+        listing::visible(cx, guests.map(|snapshot| object::attributes(&snapshot)))
     }
 
     fn start(
@@ -194,7 +176,7 @@ impl QemuConnection {
     ) -> Result<DomainRef> {
         self.change(cx, domain, Job::Modify, api, |guest| {
             life::start(&self.world, guest, flags, cx)?;
-            Ok(object::attributes(guest).into())
+            Ok(object::attributes(&guest.snapshot()).into())
         })
     }
 
@@ -224,7 +206,7 @@ impl DriverConnection for QemuConnection {
 impl Resolver for QemuConnection {
     fn domain(&self, key: &Domain) -> Result<Found<Domain>> {
         let guest = self.world.guests().find_uuid(&key.uuid, Some(&key.name))?;
-        Ok(Found::new(object::attributes(&guest), guest))
+        Ok(Found::new(object::attributes(&guest.snapshot()), guest))
     }
 }
 
@@ -248,10 +230,6 @@ fn baseline_flags(call: &str, flags: u32) -> Result<(bool, bool)> {
     check_flags(call, flags, (expand | migratable).bits())?;
     let flags = ConnectBaselineCpuFlags::from_bits_retain(flags);
     Ok((flags.contains(expand), flags.contains(migratable)))
-}
-
-fn is_active(guest: &GuestObject) -> bool {
-    guest.snapshot().is_active()
 }
 
 /// A time that an agent may be given; shorter ones than "for ever" there are none.
@@ -492,17 +470,15 @@ impl HypervisorDriver for QemuConnection {
 
     #[inline_safe]
     fn connect_num_of_domains(&self, cx: &mut CallContext<'_>) -> Result<ConnectNumOfDomainsReply> {
-        let num = self.count(cx, is_active)?;
+        let num = listing::count(&self.guests_seen(cx, Snapshot::is_active)?);
         Ok(ConnectNumOfDomainsReply { num })
     }
 
     #[inline_safe]
     fn connect_list_domains(&self, cx: &mut CallContext<'_>, maxids: i32) -> Result<ConnectListDomainsReply> {
-        let guests = self.visible(cx, is_active)?;
-        let ids = guests.iter().map(|guest| guest.snapshot().state.id);
-        Ok(ConnectListDomainsReply {
-            ids: ids.take(usize::try_from(maxids).unwrap_or(0)).collect(),
-        })
+        let guests = self.guests_seen(cx, Snapshot::is_active)?;
+        let ids = listing::at_most(guests.into_iter().map(|guest| guest.id), maxids);
+        Ok(ConnectListDomainsReply { ids })
     }
 
     #[inline_safe]
@@ -510,7 +486,7 @@ impl HypervisorDriver for QemuConnection {
         &self,
         cx: &mut CallContext<'_>,
     ) -> Result<ConnectNumOfDefinedDomainsReply> {
-        let num = self.count(cx, |guest| !is_active(guest))?;
+        let num = listing::count(&self.guests_seen(cx, |guest| !guest.is_active())?);
         Ok(ConnectNumOfDefinedDomainsReply { num })
     }
 
@@ -520,11 +496,9 @@ impl HypervisorDriver for QemuConnection {
         cx: &mut CallContext<'_>,
         maxnames: i32,
     ) -> Result<ConnectListDefinedDomainsReply> {
-        let guests = self.visible(cx, |guest| !is_active(guest))?;
-        let names = guests.iter().map(|guest| guest.snapshot().name().to_owned());
-        Ok(ConnectListDefinedDomainsReply {
-            names: names.take(usize::try_from(maxnames).unwrap_or(0)).collect(),
-        })
+        let guests = self.guests_seen(cx, |guest| !guest.is_active())?;
+        let names = listing::at_most(guests.into_iter().map(|guest| guest.name), maxnames);
+        Ok(ConnectListDefinedDomainsReply { names })
     }
 
     #[inline_safe]
@@ -540,15 +514,8 @@ impl HypervisorDriver for QemuConnection {
             ConnectListAllDomainsFlags::all().bits(),
         )?;
         let filter = ConnectListAllDomainsFlags::from(flags);
-        let guests = self.visible(cx, |guest| object::matches(&guest.snapshot(), filter))?;
-        let ret = u32::try_from(guests.len()).unwrap_or(u32::MAX);
-        let domains = match need_results {
-            0 => Vec::new(),
-            _ => guests
-                .iter()
-                .map(|guest| object::attributes(guest).into())
-                .collect(),
-        };
+        let guests = self.guests_seen(cx, |guest| object::matches(guest, filter))?;
+        let (domains, ret) = listing::all(guests, need_results);
         Ok(ConnectListAllDomainsReply { domains, ret })
     }
 
@@ -565,7 +532,11 @@ impl HypervisorDriver for QemuConnection {
                 format_args!("no domain with matching id {id}"),
             )
         })?;
-        Self::lookup(cx, &guest, |domain| DomainLookupByIdReply { domain })
+        listing::found(cx, object::attributes(&guest.snapshot()), |domain| {
+            DomainLookupByIdReply {
+                domain: domain.into(),
+            }
+        })
     }
 
     #[inline_safe]
@@ -576,7 +547,11 @@ impl HypervisorDriver for QemuConnection {
         uuid: Uuid,
     ) -> Result<Authorized<DomainLookupByUuidReply>> {
         let guest = self.world.guests().find_uuid(&uuid, None)?;
-        Self::lookup(cx, &guest, |domain| DomainLookupByUuidReply { domain })
+        listing::found(cx, object::attributes(&guest.snapshot()), |domain| {
+            DomainLookupByUuidReply {
+                domain: domain.into(),
+            }
+        })
     }
 
     #[inline_safe]
@@ -587,7 +562,11 @@ impl HypervisorDriver for QemuConnection {
         name: String,
     ) -> Result<Authorized<DomainLookupByNameReply>> {
         let guest = self.world.guests().find_name(&name)?;
-        Self::lookup(cx, &guest, |domain| DomainLookupByNameReply { domain })
+        listing::found(cx, object::attributes(&guest.snapshot()), |domain| {
+            DomainLookupByNameReply {
+                domain: domain.into(),
+            }
+        })
     }
 
     fn domain_get_info(
@@ -796,7 +775,7 @@ impl HypervisorDriver for QemuConnection {
         domain: Resolved<Domain>,
     ) -> Result<DomainIsActiveReply> {
         Ok(DomainIsActiveReply {
-            active: is_active(domain.handle::<GuestObject>()?).into(),
+            active: domain.handle::<GuestObject>()?.snapshot().is_active().into(),
         })
     }
 

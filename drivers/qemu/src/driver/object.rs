@@ -165,12 +165,12 @@ impl Private {
 }
 
 /// The guest as clients and policies know it.
-pub fn attributes(guest: &GuestObject) -> Attributes {
-    let snapshot = guest.snapshot();
+pub fn attributes(guest: &Snapshot<GuestKind>) -> Attributes {
+    let definition = guest.life.current();
     Attributes {
-        name: snapshot.name().to_owned(),
-        uuid: guest.uuid().unwrap_or_default(),
-        id: snapshot.state.id,
+        name: guest.name().to_owned(),
+        uuid: definition.uuid().unwrap_or_default(),
+        id: guest.state.id,
     }
 }
 
@@ -235,7 +235,7 @@ pub struct GuestEvent {
 impl GuestEvent {
     fn note(guest: &GuestObject, what: What) {
         guest.events().note(Self {
-            domain: attributes(guest),
+            domain: attributes(&guest.snapshot()),
             what,
         });
     }

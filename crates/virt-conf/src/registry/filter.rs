@@ -1,4 +1,4 @@
-//! Which guests a listing asks for.
+//! Which objects a listing asks for.
 
 use virt_util::types::{ConnectListAllDomainsFlags, DomainState};
 
@@ -17,8 +17,16 @@ pub struct GuestFacts {
     pub checkpoints: bool,
 }
 
-/// Whether a guest is among those that `filter` asks for. The flags come in groups: of each group that is asked for
-/// at all, one flag must hold.
+/// Whether something passes the filters in `asked`, which come in groups of flags and whether what each asks for holds:
+/// of each group that is asked for at all, one flag must hold.
+pub fn passes<F: bitflags::Flags + Copy>(asked: F, groups: &[&[(F, bool)]]) -> bool {
+    groups.iter().all(|group| {
+        let mut asked = group.iter().filter(|(flag, _)| asked.contains(*flag)).peekable();
+        asked.peek().is_none() || asked.any(|(_, holds)| *holds)
+    })
+}
+
+/// Whether a guest is among those that `filter` asks for.
 pub fn guest_matches<K: Kind>(
     snapshot: &Snapshot<K>,
     facts: GuestFacts,
@@ -59,8 +67,5 @@ pub fn guest_matches<K: Kind>(
             (F::NO_CHECKPOINT, !facts.checkpoints),
         ],
     ];
-    groups.iter().all(|group| {
-        let mut asked = group.iter().filter(|(flag, _)| filter.contains(*flag)).peekable();
-        asked.peek().is_none() || asked.any(|(_, holds)| *holds)
-    })
+    passes(filter, &groups)
 }
