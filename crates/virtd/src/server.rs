@@ -25,6 +25,7 @@ mod settings;
 mod socket;
 mod stream;
 mod traffic;
+mod vigil;
 mod workers;
 
 use std::collections::{BTreeMap, HashMap};
@@ -52,6 +53,7 @@ use crate::auth::AuthServices;
 use crate::auth::tls::TlsServer;
 use crate::host::DaemonHost;
 use dispatch::RunningCall;
+use vigil::Vigil;
 use workers::Workers;
 
 /// How often lost calls are looked for.
@@ -108,6 +110,7 @@ pub struct Server {
     /// Clients that have not proved yet who they are.
     anonymous: AtomicUsize,
     inline: AtomicBool,
+    vigil: Arc<Vigil>,
 }
 
 impl Server {
@@ -134,9 +137,12 @@ impl Server {
             stopping: AtomicBool::new(false),
             anonymous: AtomicUsize::new(0),
             inline: AtomicBool::new(true),
+            vigil: Arc::default(),
         });
         server.runtime.spawn(server.workers.watch());
         server.runtime.spawn(clock(Arc::downgrade(&server)));
+        let vigil = Arc::clone(&server.vigil);
+        server.runtime.spawn(vigil.keep(Arc::clone(&server.settings)));
         server
     }
 
@@ -241,6 +247,10 @@ impl Server {
 
     fn admin(&self) -> Option<Arc<dyn AdminProgram>> {
         self.admin.read().clone()
+    }
+
+    fn vigil(&self) -> &Vigil {
+        &self.vigil
     }
 
     fn workers(&self) -> &Workers {

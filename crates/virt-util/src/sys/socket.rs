@@ -9,7 +9,7 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 
 use nix::errno::Errno;
 use nix::sys::socket::{
-    ControlMessage, ControlMessageOwned, MsgFlags, getsockopt, recvmsg, sendmsg, sockopt,
+    ControlMessage, ControlMessageOwned, MsgFlags, SockFlag, accept4, getsockopt, recvmsg, sendmsg, sockopt,
 };
 
 use crate::error::SystemResult;
@@ -57,6 +57,17 @@ pub fn peer_security_label(socket: impl AsFd) -> Option<String> {
     let label = buffer.get(..length as usize)?;
     let label = label.strip_suffix(b"\0").unwrap_or(label);
     String::from_utf8(label.to_vec()).ok()
+}
+
+/// Takes the next client of a listening socket. Its socket never blocks and is closed on exec.
+///
+/// # Errors
+/// What the system says: `WouldBlock` if nobody waits at a socket that does not block.
+pub fn accept_client(listener: impl AsFd) -> std::io::Result<OwnedFd> {
+    let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
+    let number = accept4(listener.as_fd().as_raw_fd(), flags)?;
+    // SAFETY: the kernel has just made this descriptor for us, nobody else owns it.
+    Ok(unsafe { OwnedFd::from_raw_fd(number) })
 }
 
 /// Most descriptors in one message: the kernel's limit.

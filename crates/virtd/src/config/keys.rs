@@ -204,6 +204,10 @@ keys! { for role;
         admin_max_queued_clients: u32 = 20, Every, Restart;
         /// max_client_requests of the administration interface.
         admin_max_client_requests: AtLeastOne = AtLeastOne(5), Every, Reload;
+        /// Microseconds, up to 1000, that the daemon stays awake for the next call after one, where the host has more
+        /// than one processor: calls that follow one another are answered in a fraction of the time. 0 never; calls that
+        /// come slowly stop it by themselves.
+        stay_awake: u32 = 50, Ours, Reload;
     }
     section "Logging" {
         /// What is logged: 4 errors, 3 warnings, 2 information, 1 everything. Better leave it and use log_filters.

@@ -7,13 +7,17 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
+use nix::fcntl::{FcntlArg, OFlag, fcntl};
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
 use tokio::sync::Notify;
+use virt_util::sys::socket::accept_client;
 use virt_util::{Result, VirtError};
 
 use super::Server;
 use super::outbox::Outbox;
 use super::session::Session;
-use super::socket::Socket;
+use super::socket::{Socket, watch};
 use crate::config::Auth;
 
 /// How long to wait when a client cannot be accepted for lack of descriptors.
@@ -112,30 +116,27 @@ pub fn bind_unix(path: &Path, mode: u32, group: Option<u32>, queue: i32) -> Resu
 }
 
 /// A socket that listens, in the runtime's hands.
-enum Acceptor {
-    Unix(tokio::net::UnixListener),
-    Net(tokio::net::TcpListener),
+struct Acceptor {
+    socket: AsyncFd<OwnedFd>,
+    unix: bool,
 }
 
 impl Acceptor {
     fn of(listener: &Listener) -> std::io::Result<Self> {
         let socket = listener.socket.try_clone()?;
-        match &listener.place {
-            Place::Unix(_) => tokio::net::UnixListener::from_std(socket.into()).map(Self::Unix),
-            Place::Tcp(_) | Place::Tls(_) => tokio::net::TcpListener::from_std(socket.into()).map(Self::Net),
-        }
+        // One that was passed to us may block.
+        fcntl(&socket, FcntlArg::F_SETFL(OFlag::O_RDWR | OFlag::O_NONBLOCK))?;
+        Ok(Self {
+            socket: watch(socket, Interest::READABLE)?,
+            unix: matches!(listener.place, Place::Unix(_)),
+        })
     }
 
     async fn accept(&self) -> std::io::Result<Socket> {
-        Ok(match self {
-            Self::Unix(socket) => Socket::Unix(socket.accept().await?.0),
-            Self::Net(socket) => {
-                let (socket, _) = socket.accept().await?;
-                // Answers are small and must not wait for more.
-                socket.set_nodelay(true)?;
-                Socket::Tcp(socket)
-            }
-        })
+        self.socket
+            .async_io(Interest::READABLE, |socket| accept_client(socket))
+            .await
+            .and_then(|client| Socket::nonblocking(client, self.unix))
     }
 }
 
@@ -185,28 +186,22 @@ impl Server {
 
     fn take(self: &Arc<Self>, listener: &Arc<Listener>, socket: Socket) -> Arc<Session> {
         let wake = Arc::new(Notify::new());
-        let address = match &socket {
-            Socket::Tcp(socket) => socket.peer_addr().ok(),
-            Socket::Unix(_) => None,
-        };
+        let address = socket.peer_address();
         let keep_address = |session: &Session| {
             if let Some(address) = address {
                 // Nobody has seen the session yet.
                 let _ = session.address.set(address.to_string());
             }
         };
-        let socket = match (&listener.place, socket) {
-            (Place::Tls(_), Socket::Tcp(socket)) => {
-                let outbox = Outbox::by_task(Arc::clone(&wake));
-                let session = Session::new(self, listener, outbox, wake);
-                keep_address(&session);
-                self.remember(&session);
-                self.runtime().spawn(Arc::clone(&session).run_tls(socket));
-                return session;
-            }
-            (_, socket) => socket,
-        };
-        let unix = matches!(socket, Socket::Unix(_));
+        if matches!(listener.place, Place::Tls(_)) {
+            let outbox = Outbox::by_task(Arc::clone(&wake));
+            let session = Session::new(self, listener, outbox, wake);
+            keep_address(&session);
+            self.remember(&session);
+            self.runtime().spawn(Arc::clone(&session).run_tls(socket));
+            return session;
+        }
+        let unix = socket.is_unix();
         let socket = Arc::new(socket);
         let outbox = Outbox::on_socket(Arc::clone(&socket), unix, Arc::clone(&wake));
         let session = Session::new(self, listener, outbox, wake);

@@ -42,6 +42,8 @@ pub struct Settings {
     pub event_bytes_max: usize,
     /// How many bytes of calls and stream data of one client may wait before nothing more is read from it.
     pub backlog_bytes_max: usize,
+    /// How long the I/O thread stays awake for the next call after one; zero never.
+    pub stay_awake: Duration,
     /// How long stopping waits for calls that run.
     pub stop_timeout: Duration,
 }
@@ -86,6 +88,7 @@ impl Default for Settings {
             lost_workers_max: 64,
             event_bytes_max: 1 << 20,
             backlog_bytes_max: 4 << 20,
+            stay_awake: Duration::from_micros(50),
             stop_timeout: Duration::from_secs(30),
         }
     }

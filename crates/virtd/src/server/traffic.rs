@@ -19,7 +19,7 @@ use virt_util::{Result, VirtError};
 
 use super::outbox::{Outbox, Outgoing};
 use super::session::{Ending, Session};
-use super::socket::Socket;
+use super::socket::{Room, Socket};
 use super::stream::ServedStream;
 use crate::auth::tls::CONFIRMATION;
 
@@ -47,7 +47,7 @@ impl Session {
     }
 
     /// Moves the bytes of a client over TLS, until its end.
-    pub(super) async fn run_tls(self: Arc<Self>, socket: TcpStream) {
+    pub(super) async fn run_tls(self: Arc<Self>, socket: Socket) {
         let ending = match self.shake_hands(socket).await {
             Ok(stream) => self.serve_encrypted(stream).await,
             Err(error) => Ending::Broken(error),
@@ -57,7 +57,7 @@ impl Session {
 
     /// Finds out who is at the other end of a Unix socket.
     async fn learn_peer(self: &Arc<Self>, socket: &Arc<Socket>) -> Result<()> {
-        if !matches!(**socket, Socket::Unix(_)) {
+        if !socket.is_unix() {
             return Ok(());
         }
         let identity = match self.server().names().identity(socket.as_fd()) {
@@ -85,7 +85,10 @@ impl Session {
         Ok(())
     }
 
-    async fn shake_hands(&self, socket: TcpStream) -> Result<TlsStream<TcpStream>> {
+    async fn shake_hands(&self, socket: Socket) -> Result<TlsStream<TcpStream>> {
+        let socket = socket
+            .into_tcp()
+            .map_err(|error| VirtError::io(&error, "cannot watch the client's socket"))?;
         let tls = self.server().security().tls.clone().ok_or_else(|| {
             VirtError::new(
                 virt_util::ErrorCode::RPC,
@@ -169,6 +172,7 @@ impl Session {
     async fn serve(self: &Arc<Self>, socket: &Socket) -> Ending {
         let mut input = Input::default();
         let mut pulse = Pulse::default();
+        let mut room = Room::default();
         let timer = tokio::time::sleep_until(Instant::now() + FAR);
         tokio::pin!(timer);
         loop {
@@ -199,14 +203,17 @@ impl Session {
                         Err(error) => return Ending::Broken(error),
                     }
                     pulse.received();
+                    self.server().vigil().heard();
                 }
-                ready = socket.writable(), if self.outbox().is_pending() => {
+                ready = room.wait(socket), if self.outbox().is_pending() => {
                     if let Err(error) = ready {
                         return Ending::Broken(error);
                     }
                     self.flush();
                     if self.outbox().is_pending() {
-                        socket.filled();
+                        room.filled();
+                    } else {
+                        room.done();
                     }
                 }
                 () = self.wake.notified() => {}
