@@ -62,6 +62,21 @@ impl XdrEncoder {
         }
     }
 
+    /// How many bytes have been written.
+    pub fn len(&self) -> usize {
+        self.bytes.len()
+    }
+
+    /// Whether nothing has been written.
+    pub fn is_empty(&self) -> bool {
+        self.bytes.is_empty()
+    }
+
+    /// Makes room for so many bytes, at most for 16 MiB at a time.
+    pub fn reserve(&mut self, bytes: usize) {
+        self.bytes.reserve(bytes.min(16 << 20));
+    }
+
     /// What has been written.
     pub fn into_bytes(self) -> Vec<u8> {
         self.bytes

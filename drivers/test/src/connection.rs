@@ -22,7 +22,7 @@ use virt_conf::registry::{Definition, Snapshot};
 use virt_conf::schema::Check;
 use virt_util::bitmap::Bitmap;
 use virt_util::keycode::Codeset;
-use virt_util::typed_param::TypedParams;
+use virt_util::typed_param::{TypedParam, TypedParams};
 use virt_util::types::params::node_cpu_stats;
 use virt_util::types::{
     ConnectBaselineCpuFlags, ConnectGetAllDomainStatsFlags, ConnectListAllDomainsFlags, DomainControlState,
@@ -479,12 +479,14 @@ impl HypervisorDriver for TestConnection {
             if !cx.may_see(&domain)? {
                 continue;
             }
-            let mut params = TypedParams::new();
-            if with_state {
-                params.push("state.state", guest.state.state.0);
-                params.push("state.reason", guest.state.reason);
-            }
-            let domain = domain.into();
+            let params = match with_state {
+                true => vec![
+                    TypedParam::new("state.state", guest.state.state.0),
+                    TypedParam::new("state.reason", guest.state.reason),
+                ],
+                false => Vec::new(),
+            };
+            let (domain, params) = (domain.into(), TypedParams(params));
             ret_stats.push(DomainStatsRecord { domain, params });
         }
         Ok(ConnectGetAllDomainStatsReply { ret_stats })

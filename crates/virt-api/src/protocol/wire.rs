@@ -284,7 +284,14 @@ impl<T: Wire, const MAX: usize> Wire for List<T, MAX> {
 
     fn put(value: &Self::Value, out: &mut XdrEncoder) -> Result<()> {
         out.length(value.len(), MAX)?;
-        value.iter().try_for_each(|item| T::put(item, out))
+        let Some((first, rest)) = value.split_first() else {
+            return Ok(());
+        };
+        // What follows is about as long as the first, so that long lists are not moved while they grow.
+        let before = out.len();
+        T::put(first, out)?;
+        out.reserve((out.len() - before).saturating_mul(rest.len()));
+        rest.iter().try_for_each(|item| T::put(item, out))
     }
 
     fn get(input: &mut XdrDecoder<'_>) -> Result<Self::Value> {
