@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::Mutex;
+use virt_util::audit::AuditRecord;
 use virt_util::time::Deadline;
 use virt_util::typed_param::TypedParams;
 use virt_util::{ErrorCode, Result, VirtError};
@@ -306,6 +307,13 @@ pub trait Host: Send + Sync {
     /// Keeps the daemon from exiting for lack of work while a driver has something running.
     fn inhibit(&self, inhibited: bool);
 
+    /// Takes a record for the host's audit trail. `NO_SUPPORT` from a host that keeps none, which is no reason for a
+    /// driver to fail: [`HostServices::record`].
+    fn audit(&self, record: &AuditRecord) -> Result<()> {
+        let _ = record;
+        Err(VirtError::no_support("audit records"))
+    }
+
     /// The host as the driver of that name sees it; `None` if all drivers see the same.
     #[doc(hidden)]
     fn for_driver(&self, name: &str) -> Option<Arc<dyn Host>> {
@@ -344,6 +352,17 @@ impl HostServices {
     /// Opens another connection: secrets for a disk, the target of a migration, the network of a guest.
     pub fn open_connection(&self, open: &NestedOpen) -> Result<NestedConnection> {
         self.0.open_connection(open).map(NestedConnection)
+    }
+
+    /// Gives records to the host's audit trail, where it keeps one. What becomes of them is its business.
+    pub fn record(&self, records: impl IntoIterator<Item = AuditRecord>) {
+        for record in records {
+            match self.0.audit(&record) {
+                Ok(()) => {}
+                Err(error) if error.code() == ErrorCode::NO_SUPPORT => return,
+                Err(error) => tracing::warn!("no audit record of '{}': {error}", record.text()),
+            }
+        }
     }
 
     /// [`Host::check_acl`] for the running call.

@@ -46,6 +46,7 @@
 extern crate self as virt_util;
 
 pub mod arch;
+pub mod audit;
 pub mod auth_file;
 pub mod bitmap;
 pub mod calendar;

@@ -7,7 +7,7 @@
 
 use std::fmt;
 use std::os::fd::{AsFd, BorrowedFd};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, SystemTime};
 
@@ -18,6 +18,9 @@ use parking_lot::Mutex;
 
 use crate::error::SystemResult;
 use crate::{ErrorCode, Result, VirtError};
+
+/// How often a wait that counts as progress says so.
+pub const PROGRESS_EVERY: Duration = Duration::from_secs(20);
 
 /// A point in time after which a call has failed, or no such point.
 ///
@@ -160,6 +163,9 @@ pub trait CancelSource: Send + Sync {
 
     /// Cancels, where this side may.
     fn set(&self);
+
+    /// The call moves: see [`Cancel::progress`].
+    fn progress(&self) {}
 }
 
 /// The wish of a caller that a running call end early. Clones share one state; once set it stays set.
@@ -178,6 +184,8 @@ enum Repr {
 
 struct OwnState {
     set: AtomicBool,
+    /// When the call last said that it moves, in nanoseconds of the monotonic clock; 0 for never.
+    moved: AtomicU64,
     fd: OnceLock<EventFd>,
     /// Orders "set, then signal the descriptor" against "make the descriptor, then look whether it is set".
     order: Mutex<()>,
@@ -188,6 +196,7 @@ impl Cancel {
     pub fn new() -> Self {
         Self(Repr::Own(Arc::new(OwnState {
             set: AtomicBool::new(false),
+            moved: AtomicU64::new(0),
             fd: OnceLock::new(),
             order: Mutex::new(()),
         })))
@@ -258,6 +267,29 @@ impl Cancel {
         }
     }
 
+    /// Says that the call still moves: for work that may rightly take long, every now and then (a minute is often
+    /// enough). A host takes a call that says nothing for many minutes for lost.
+    pub fn progress(&self) {
+        match &self.0 {
+            Repr::Never => {}
+            Repr::Own(state) => state
+                .moved
+                .store(SystemClock.monotonic_nanos(), Ordering::Relaxed),
+            Repr::Foreign(source) => source.progress(),
+        }
+    }
+
+    /// How long ago the call last said that it moves; `None` if it never did.
+    pub fn since_progress(&self) -> Option<Duration> {
+        let Repr::Own(state) = &self.0 else { return None };
+        match state.moved.load(Ordering::Relaxed) {
+            0 => None,
+            at => Some(Duration::from_nanos(
+                SystemClock.monotonic_nanos().saturating_sub(at),
+            )),
+        }
+    }
+
     /// `VIR_ERR_OPERATION_ABORTED` naming `what` once this is set.
     pub fn check(&self, what: impl fmt::Display) -> Result<()> {
         if self.is_set() {
@@ -313,7 +345,7 @@ impl Clock for SystemClock {
         let deadline = Deadline::after(duration);
         match cancel.fd() {
             Ok(Some(fd)) => matches!(
-                wait_fd(fd, Interest::Readable, deadline, &Cancel::never()),
+                wait_fd(fd, Interest::Readable, deadline, cancel),
                 Ok(Waited::DeadlinePassed)
             ),
             Ok(None) => {
@@ -368,7 +400,30 @@ impl Waited {
 
 /// Waits until `fd` is ready, `deadline` passes or `cancel` is set. A cancel that is set already wins over a
 /// descriptor that is ready; a ready descriptor wins over a deadline that has passed.
+///
+/// A wait that has a deadline of its own ends anyway, so it counts as [`Cancel::progress`] as long as it lasts.
 pub fn wait_fd(fd: impl AsFd, interest: Interest, deadline: Deadline, cancel: &Cancel) -> Result<Waited> {
+    wait(fd, interest, deadline, cancel, !deadline.is_none())
+}
+
+/// [`wait_fd`] for what somebody else's clock ends (a monitor that may be silent only so long), or what the caller has
+/// asked to be waited for without end: it counts as [`Cancel::progress`] as long as it lasts.
+pub fn wait_fd_moving(
+    fd: impl AsFd,
+    interest: Interest,
+    deadline: Deadline,
+    cancel: &Cancel,
+) -> Result<Waited> {
+    wait(fd, interest, deadline, cancel, true)
+}
+
+fn wait(
+    fd: impl AsFd,
+    interest: Interest,
+    deadline: Deadline,
+    cancel: &Cancel,
+    moving: bool,
+) -> Result<Waited> {
     let events = match interest {
         Interest::Readable => PollFlags::POLLIN,
         Interest::Writable => PollFlags::POLLOUT,
@@ -385,7 +440,13 @@ pub fn wait_fd(fd: impl AsFd, interest: Interest, deadline: Deadline, cancel: &C
         let mut fds = [PollFd::new(fd, events), cancel_slot];
         let used = if cancel_fd.is_some() { 2 } else { 1 };
         let slots = fds.get_mut(..used).unwrap_or_default();
-        match poll(slots, deadline.poll_timeout()) {
+        let until = match moving && !cancel.is_never() {
+            true => deadline.at_most(PROGRESS_EVERY),
+            false => deadline,
+        };
+        match poll(slots, until.poll_timeout()) {
+            // Not at the end: a loop of short waits must not look like one that ends.
+            Ok(0) if moving && !deadline.has_passed() => cancel.progress(),
             Ok(_) => {}
             Err(nix::errno::Errno::EINTR) => continue,
             Err(errno) => return Err(VirtError::system(errno as i32, "cannot poll")),
@@ -407,6 +468,21 @@ pub fn wait_fd(fd: impl AsFd, interest: Interest, deadline: Deadline, cancel: &C
 mod tests {
     use super::*;
     use std::io::{Write, pipe};
+
+    #[test]
+    fn a_call_says_that_it_moves() {
+        let cancel = Cancel::new();
+        assert_eq!(cancel.since_progress(), None);
+        cancel.progress();
+        assert!(
+            cancel
+                .since_progress()
+                .is_some_and(|since| since < Duration::from_secs(5))
+        );
+        let never = Cancel::never();
+        never.progress();
+        assert_eq!(never.since_progress(), None);
+    }
 
     #[test]
     fn a_deadline_survives_the_trip_through_nanoseconds() {

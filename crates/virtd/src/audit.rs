@@ -1,7 +1,7 @@
 //! Records of who connected, who was let in and what was refused: for the kernel's audit trail and for the log.
 //!
 //! The kernel takes records over a netlink socket; nothing here waits for it. A record that the kernel refuses is told
-//! to the log once. Guests' own records are their drivers' business.
+//! to the log once. What is recorded of guests comes from their drivers, over the host's services.
 
 use std::fmt::Write as _;
 use std::os::fd::{AsRawFd as _, OwnedFd};
@@ -11,6 +11,7 @@ use nix::errno::Errno;
 use nix::sys::socket::{
     AddressFamily, MsgFlags, NetlinkAddr, SockFlag, SockProtocol, SockType, recv, sendto, socket,
 };
+use virt_util::audit::{AuditRecord, quoted};
 use virt_util::{ErrorCode, Result, VirtError};
 
 use crate::auth::identity::ClientIdentity;
@@ -117,7 +118,20 @@ impl Audit {
             return;
         }
         let (kind, success, mut text) = describe(event);
-        append_client(&mut text, who, peer);
+        append_client(&mut text, who);
+        self.write(kind, success, text, peer, log);
+    }
+
+    /// Takes a record about a guest, from a driver.
+    pub fn record_guest(&self, record: &AuditRecord) {
+        let log = self.log.load(Ordering::Relaxed);
+        if self.kernel.is_some() || log {
+            self.write(record.kind().number(), record.success(), record.text(), None, log);
+        }
+    }
+
+    fn write(&self, kind: u16, success: bool, mut text: String, peer: Option<&str>, log: bool) {
+        append_origin(&mut text, peer);
         let _ = write!(text, " res={}", if success { "success" } else { "failed" });
         if log {
             if success {
@@ -153,7 +167,7 @@ fn describe(event: Event<'_>) -> (u16, bool, String) {
     }
 }
 
-fn append_client(text: &mut String, who: &ClientIdentity, peer: Option<&str>) {
+fn append_client(text: &mut String, who: &ClientIdentity) {
     if let Some(unix) = &who.unix {
         if let Some(pid) = unix.pid {
             let _ = write!(text, " client_pid={pid}");
@@ -169,27 +183,16 @@ fn append_client(text: &mut String, who: &ClientIdentity, peer: Option<&str>) {
     if let Some(account) = account {
         let _ = write!(text, " acct={}", quoted(account));
     }
+}
+
+/// What every record ends with: this program, and where the client is.
+fn append_origin(text: &mut String, peer: Option<&str>) {
     let exe = std::env::current_exe().map_or_else(|_| "virtd".to_owned(), |path| path.display().to_string());
     // Without the port.
     let addr = peer
         .and_then(|peer| peer.rsplit_once(':'))
         .map_or("?", |(addr, _)| addr);
     let _ = write!(text, " exe={} hostname=? addr={addr} terminal=?", quoted(&exe));
-}
-
-/// A value as the audit trail's readers expect it: in quotes, or in hexadecimal where it could be mistaken.
-fn quoted(value: &str) -> String {
-    let value: String = value.chars().take(1024).collect();
-    match value
-        .bytes()
-        .all(|byte| byte > b' ' && byte < 0x7f && byte != b'"')
-    {
-        true => format!("\"{value}\""),
-        false => value.bytes().fold(String::new(), |mut out, byte| {
-            let _ = write!(out, "{byte:02X}");
-            out
-        }),
-    }
 }
 
 /// The kernel's end of the audit trail.
@@ -285,9 +288,6 @@ mod tests {
 
     #[test]
     fn records_are_safe_to_read() {
-        assert_eq!(quoted("fred"), "\"fred\"");
-        assert_eq!(quoted("a b"), "612062");
-        assert_eq!(quoted("a\" res=success"), "6122207265733D73756363657373");
         let who = ClientIdentity {
             unix: Some(UnixPeer {
                 uid: 1000,
@@ -303,7 +303,8 @@ mod tests {
             operation: "virDomainCreate",
             reason: "'domain:start' is not allowed",
         });
-        append_client(&mut text, &who, None);
+        append_client(&mut text, &who);
+        append_origin(&mut text, None);
         assert_eq!((kind, success), (1101, false));
         assert!(
             text.starts_with("op=call function=\"virDomainCreate\" reason=27646F6D"),

@@ -305,6 +305,7 @@ impl Daemon {
             },
             Some(Arc::clone(&self.logger)),
         );
+        host.set_audit(Arc::clone(&self.audit));
         host.set_access(Arc::clone(&self.access) as Arc<dyn AccessCheck>);
         let with_tls = match &self.passed {
             Some(passed) => passed.contains_key(&Service::Tls),

@@ -18,12 +18,14 @@ use virt_api::host::{
 use virt_api::plugin::{DriverHandle, Manifest, OpenRequest, Registry, Role, SearchPath};
 use virt_api::protocol::table::DriverKind;
 use virt_api::routing::{OpenSecondary, Router};
+use virt_util::audit::AuditRecord;
 use virt_util::time::Deadline;
 use virt_util::typed_param::TypedParams;
 use virt_util::uri::Uri;
 use virt_util::uuid::Uuid;
 use virt_util::{ErrorCode, Result, VirtError};
 
+use crate::audit::Audit;
 use crate::isolation::Isolation;
 use crate::logging::Logger;
 use crate::server::Scope;
@@ -95,6 +97,7 @@ pub struct DaemonHost {
     /// Drivers that know how much to log.
     told: Mutex<BTreeSet<String>>,
     access: OnceLock<Arc<dyn AccessCheck>>,
+    audit: OnceLock<Arc<Audit>>,
 }
 
 impl DaemonHost {
@@ -108,6 +111,7 @@ impl DaemonHost {
             logger,
             told: Mutex::default(),
             access: OnceLock::new(),
+            audit: OnceLock::new(),
         });
         let context = InitContext {
             privileged: host.config.privileged,
@@ -135,6 +139,13 @@ impl DaemonHost {
     pub fn set_access(&self, access: Arc<dyn AccessCheck>) {
         if self.access.set(access).is_err() {
             tracing::error!("the access policy was set twice; the first one stays");
+        }
+    }
+
+    /// Puts the place of records in place. Once, before the first driver.
+    pub fn set_audit(&self, audit: Arc<Audit>) {
+        if self.audit.set(audit).is_err() {
+            tracing::error!("the place of audit records was set twice; the first one stays");
         }
     }
 
@@ -510,5 +521,12 @@ impl Host for HostOf {
         if let Ok(host) = self.host() {
             host.inhibitions.change(inhibited);
         }
+    }
+
+    fn audit(&self, record: &AuditRecord) -> Result<()> {
+        if let Some(audit) = self.host()?.audit.get() {
+            audit.record_guest(record);
+        }
+        Ok(())
     }
 }

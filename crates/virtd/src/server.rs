@@ -37,7 +37,7 @@ use arc_swap::ArcSwap;
 use parking_lot::{Mutex, RwLock};
 use tokio::runtime::Handle;
 use tokio::sync::Notify;
-use virt_api::protocol::table::{Class, Procedure};
+use virt_api::protocol::table::Procedure;
 use virt_api::routing::Router;
 use virt_util::{ErrorCode, Result, VirtError};
 
@@ -412,16 +412,14 @@ async fn clock(server: std::sync::Weak<Server>) {
             .running
             .lock()
             .values()
-            // What may rightly take long has clocks of its own, in its driver.
-            .filter(|call| !matches!(call.procedure.class, Class::Long | Class::Agent))
-            .filter(|call| call.begun.elapsed() >= limit)
+            .filter(|call| call.still() >= limit)
             .cloned()
             .collect();
         for call in lost {
             let error = VirtError::new(
                 ErrorCode::OPERATION_TIMEOUT,
                 format_args!(
-                    "driver '{}' has not answered {} in {} seconds",
+                    "driver '{}' has shown no progress with {} for {} seconds",
                     call.ledger.name(),
                     call.procedure.public_name(),
                     limit.as_secs()
@@ -431,8 +429,9 @@ async fn clock(server: std::sync::Weak<Server>) {
                 tracing::error!(
                     driver = call.ledger.name(),
                     client = call.session.id(),
-                    "{} is lost after {limit:?}",
-                    call.procedure.public_name()
+                    "{} is lost after {limit:?} without progress, {:?} in all",
+                    call.procedure.public_name(),
+                    call.begun.elapsed()
                 );
             }
         }

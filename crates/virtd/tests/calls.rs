@@ -11,6 +11,7 @@ use virt_api::call::PROGRAM_REMOTE;
 use virt_api::driver::Driver;
 use virt_api::protocol::features;
 use virt_api::protocol::remote::*;
+use virt_api::protocol::table::{self, Class};
 use virt_api::rpc::error::ErrorMessage;
 use virt_api::rpc::hello::{Promises, question, read_answer};
 use virt_api::rpc::{Header, MessageType, PacketWriter, Status, keepalive};
@@ -297,6 +298,37 @@ fn a_lost_call_is_answered_by_the_clock() {
         std::thread::sleep(Duration::from_millis(20));
     }
     assert_eq!(web(&mut client).name, "web");
+}
+
+/// Starting a guest may take long: what counts is whether it moves.
+#[test]
+fn a_long_call_is_lost_when_it_stands_still() {
+    let create = table::procedure(PROGRAM_REMOTE, procedure::DOMAIN_CREATE).unwrap();
+    assert_eq!(create.class, Class::Long);
+    let settings = Settings {
+        lost_worker_after: Duration::from_secs(1),
+        ..Settings::default()
+    };
+    let daemon = Daemon::new(settings, "fault", faulty::<5>);
+    let mut client = daemon.open("fault:///default");
+    let args = web(&mut client).to_xdr().unwrap();
+    PLANS[5].set("domain_create", Fault::Work(Duration::from_secs(4)));
+    let begun = Instant::now();
+    // The guest may run already; what counts is that its driver was waited for.
+    let refused = client.call(procedure::DOMAIN_CREATE, &args).err();
+    assert!(
+        refused.is_none_or(|error| error.code() != ErrorCode::OPERATION_TIMEOUT)
+            && begun.elapsed() >= Duration::from_secs(4)
+    );
+    PLANS[5].set("domain_create", Fault::Hang);
+    let error = client.call(procedure::DOMAIN_CREATE, &args).unwrap_err();
+    assert_eq!(error.code(), ErrorCode::OPERATION_TIMEOUT);
+    assert!(
+        error
+            .message()
+            .contains("driver 'fault' has shown no progress with virDomainCreate for 1 seconds"),
+        "{error}"
+    );
 }
 
 #[test]

@@ -20,7 +20,7 @@ use virt_api::rpc::keepalive::{self, Action, Keepalive, Probe};
 use virt_api::rpc::{Header, MessageType, Packet, PacketReader, PacketWriter, Status};
 use virt_api::stream_end::Readiness;
 use virt_util::error::SystemResult;
-use virt_util::time::{Cancel, Clock, Deadline, SystemClock};
+use virt_util::time::{Cancel, Clock, Deadline, PROGRESS_EVERY, SystemClock};
 use virt_util::xdr::XdrDecode;
 use virt_util::{ErrorCode, ErrorDomain, Result, VirtError};
 
@@ -542,6 +542,10 @@ impl Shared {
             // The leader polls for everybody's changes of mind.
             let _ = self.wake.write(1);
         }
+        let mut turn = match cancel.is_never() {
+            true => Deadline::NONE,
+            false => Deadline::after(PROGRESS_EVERY),
+        };
         let done = loop {
             if let Some(done) = ready(state) {
                 break done;
@@ -555,15 +559,26 @@ impl Shared {
             if deadline.has_passed() {
                 break Err(VirtError::new(ErrorCode::OPERATION_TIMEOUT, what));
             }
+            // The far side has clocks of its own, and keepalive tells whether there is a far side.
+            let until = match cancel.is_never() {
+                true => deadline,
+                false => {
+                    if turn.has_passed() {
+                        cancel.progress();
+                        turn = Deadline::after(PROGRESS_EVERY);
+                    }
+                    deadline.min(turn)
+                }
+            };
             if state.leading {
-                match deadline.remaining() {
+                match until.remaining() {
                     Some(left) => {
                         waiter.turn.wait_for(state, left);
                     }
                     None => waiter.turn.wait(state),
                 }
             } else {
-                self.lead(state, deadline);
+                self.lead(state, until);
             }
         };
         state.remove_waiter(&waiter);

@@ -83,6 +83,7 @@ impl Driver for TestDriver {
             path => World::from_file(path.as_ref())?,
         };
         auth::check(&world, cx)?;
+        world.set_host(cx.host());
         world.events().attach(cx.events());
         Ok(Box::new(TestConnection::new(world, cx)))
     }

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use virt_api::call::CallContext;
+use virt_conf::domain::audit::GuestAudit;
 use virt_conf::domain::lifecycle::LifecycleAction;
 use virt_conf::registry::job::{Asker, Job, JobGuard};
 use virt_conf::registry::{Life, Snapshot};
@@ -71,6 +72,8 @@ pub fn run(
     let id = world.new_id();
     world.guests().bind(guest, id)?;
     let live = Arc::new(live.running(id.0));
+    // A simulated guest has no process.
+    world.record(GuestAudit::new(&live.domain).start(0, "booted", true));
     guest.publish(|snapshot| {
         snapshot.life = Life::Active { live, next };
         snapshot.state = GuestState {
@@ -97,6 +100,7 @@ pub fn stop(
 ) {
     let snapshot = guest.snapshot();
     let managed_save = reason == DomainShutoffReason::SAVED;
+    world.record([GuestAudit::new(&snapshot.life.current().domain).stop(0, reason)]);
     world.guests().unbind(&GuestId(snapshot.state.id));
     guest.publish(|snapshot| {
         if let Some(stored) = snapshot.life.stopped() {

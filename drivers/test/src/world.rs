@@ -2,16 +2,18 @@
 
 use std::cell::RefCell;
 use std::path::Path;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicI32, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use virt_api::events::EventHub;
+use virt_api::host::HostServices;
 use virt_conf::interface::HostInterface;
 use virt_conf::network::Network;
 use virt_conf::node_device::NodeDevice;
 use virt_conf::registry::{Kind, Life, Object, Registry, Snapshot};
 use virt_conf::storage_pool::StoragePool;
 use virt_conf::storage_volume::{CapacityRule, Volume};
+use virt_util::audit::AuditRecord;
 use virt_util::types::DomainState;
 use virt_util::xml::{Doc, DocOptions, Element, XmlFlags};
 use virt_util::{ErrorCode, ErrorDomain, Result};
@@ -43,6 +45,8 @@ pub struct World {
     devices: Devices,
     next_id: AtomicI32,
     events: EventHub,
+    /// The process that we are in, from the first client on.
+    host: OnceLock<HostServices>,
 }
 
 impl World {
@@ -50,6 +54,18 @@ impl World {
     pub fn default_host() -> Result<Arc<Self>> {
         let text = include_str!("default_host.xml");
         Self::read(text, "default_host.xml", None, DEFAULT_CELLS.to_vec())
+    }
+
+    /// Says where records of the guests go.
+    pub fn set_host(&self, host: &HostServices) {
+        self.host.get_or_init(|| host.clone());
+    }
+
+    /// Gives records about a guest to the audit trail.
+    pub fn record(&self, records: impl IntoIterator<Item = AuditRecord>) {
+        if let Some(host) = self.host.get() {
+            host.record(records);
+        }
     }
 
     /// The host that a file describes.
@@ -81,6 +97,7 @@ impl World {
             devices: Devices::new(),
             next_id: AtomicI32::new(1),
             events: EventHub::new(),
+            host: OnceLock::new(),
         };
         let each = |kind: &str, take: &dyn Fn(Element<'_>) -> Result<()>| -> Result<()> {
             node.children_named(kind)

@@ -293,6 +293,24 @@ fn drivers_know_the_host_by_the_uuid_that_is_configured() {
 }
 
 #[test]
+fn guests_are_recorded() {
+    need!(package "libvirt-clients");
+    let daemon = Daemon::start_with(&[], "audit_logging = 1\nlog_level = 2\n");
+    let uri = daemon.test_uri();
+    daemon.virsh_ok(&uri, &["destroy", "test"]);
+    daemon.virsh_ok(&uri, &["start", "test"]);
+    for record in [
+        "virt=test op=stop reason=destroyed vm=\"test\" uuid=",
+        "virt=test resrc=mem reason=start vm=\"test\" uuid=",
+        "virt=test op=start reason=booted vm=\"test\" uuid=",
+    ] {
+        eventually("the guest is recorded", Duration::from_secs(5), || {
+            daemon.log().contains(record)
+        });
+    }
+}
+
+#[test]
 fn how_clients_prove_who_they_are_changes_without_a_restart() {
     need!(package "libvirt-clients");
     use nix::sys::signal::Signal;

@@ -158,10 +158,33 @@ fn oldest() -> ((u32, u32), Built) {
     }
     let built = house("oldest", &|path, text| match path {
         INTERFACE => interface.clone(),
+        "crates/virt-api/src/abi/export.rs" | "crates/virt-api/src/abi/import.rs" => before(text, version.1),
         "crates/virt-api/src/plugin/entry.rs" => with_version(text, version.1),
         _ => text,
     });
     (version, built)
+}
+
+/// The translation as it was at that minor version: without what stands between `// since MAJOR.MINOR {` of a later one
+/// and its `// }`.
+fn before(text: String, minor: u32) -> String {
+    let mut out = String::new();
+    let mut left_out = false;
+    for line in text.lines() {
+        let since = line
+            .trim()
+            .strip_prefix(&format!("// since {ABI_MAJOR}."))
+            .and_then(|rest| rest.strip_suffix(" {"))
+            .map(|number| number.parse::<u32>().unwrap());
+        left_out |= since.is_some_and(|since| since > minor);
+        if !left_out {
+            out.push_str(line);
+            out.push('\n');
+        }
+        left_out &= line.trim() != "// }";
+    }
+    assert!(!left_out, "a part of a later version does not end");
+    out
 }
 
 fn with_version(text: String, minor: u32) -> String {
@@ -240,6 +263,12 @@ fn drive(host: &Built, plugin: &Built, host_minor: u32, plugin_minor: u32) -> St
         "events 1".to_owned(),
         "stream 67108864".to_owned(),
         "claims A".to_owned(),
+        // What came with 1.1 needs both sides.
+        match host_minor.min(plugin_minor) {
+            0 => "records ".to_owned(),
+            _ => "records vm=\"A\"".to_owned(),
+        },
+        format!("moved {}", host_minor.min(plugin_minor) > 0),
         "logs 1".to_owned(),
         "nested 5".to_owned(),
         "done".to_owned(),

@@ -10,6 +10,7 @@ use std::time::Duration;
 use abi_stable::sabi_trait::TD_Opaque;
 use abi_stable::std_types::{ROption, RResult, RSlice, RSliceMut, RStr, RVec};
 use parking_lot::Mutex;
+use virt_util::audit::AuditRecord;
 use virt_util::time::{Cancel, Deadline};
 use virt_util::typed_param::{TypedParams, TypedValue};
 use virt_util::{ErrorCode, Result, VirtError};
@@ -594,6 +595,12 @@ impl v1::Cancel for CancelShim {
             },
         )
     }
+
+    // since 1.1 {
+    fn progress(&self) {
+        self.0.progress();
+    }
+    // }
 }
 
 /// A callback for the other side.
@@ -862,6 +869,19 @@ impl v1::HostServices for HostShim {
     fn inhibit(&self, inhibited: u32) {
         contained("host", "inhibit", || self.host.inhibit(inhibited != 0));
     }
+
+    // since 1.1 {
+    fn service(&self, operation: u32, ext: RSlice<'_, u8>) -> AbiResult<RVec<u8>> {
+        self.guarded("service", |host| {
+            let params = params_in(&ext)?;
+            match operation {
+                v1::SERVICE_AUDIT => host.audit(&AuditRecord::from_params(&params)?)?,
+                other => return Err(VirtError::no_support(format_args!("host service {other}"))),
+            }
+            params_out(&TypedParams::new())
+        })
+    }
+    // }
 }
 
 /// Questions out of their parameters: four per question, the kind first.

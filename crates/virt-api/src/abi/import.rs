@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use abi_stable::std_types::{RSlice, RSliceMut, RStr};
+use virt_util::audit::AuditRecord;
 use virt_util::time::{CancelSource, Deadline};
 use virt_util::typed_param::{TypedParams, TypedValue};
 use virt_util::{ErrorCode, Result, VirtError};
@@ -363,6 +364,12 @@ impl CancelSource for ForeignCancel {
     fn set(&self) {
         // Only the caller may give up his call.
     }
+
+    // since 1.1 {
+    fn progress(&self) {
+        self.0.progress();
+    }
+    // }
 }
 
 /// A callback of the other side.
@@ -536,6 +543,13 @@ impl Host for ForeignHost {
     fn inhibit(&self, inhibited: bool) {
         self.0.inhibit(inhibited.into());
     }
+
+    // since 1.1 {
+    fn audit(&self, record: &AuditRecord) -> Result<()> {
+        let params = params_out(&record.to_params())?;
+        result(self.0.service(v1::SERVICE_AUDIT, params.as_rslice())).map(drop)
+    }
+    // }
 
     fn request_credentials(&self, auth: u64, questions: &[CredentialRequest]) -> Result<Vec<String>> {
         let mut params = TypedParams::new();

@@ -21,7 +21,7 @@ use abi_stable::type_layout::TypeLayout;
 /// Changes when an old plugin could not work any more.
 pub const ABI_MAJOR: u32 = 1;
 /// Changes when a trait grew.
-pub const ABI_MINOR: u32 = 0;
+pub const ABI_MINOR: u32 = 1;
 
 /// The result of everything that can fail.
 pub type AbiResult<T> = RResult<T, AbiError>;
@@ -100,6 +100,28 @@ pub struct AbiError {
     pub str3: ROption<RString>,
     /// Typed parameters in XDR; empty for none.
     pub ext: RVec<u8>,
+}
+
+impl AbiError {
+    /// What an older side answers for what it does not know.
+    pub fn no_support() -> Self {
+        // `VIR_ERR_NO_SUPPORT`.
+        const NO_SUPPORT: i32 = 3;
+        // `VIR_ERR_ERROR`.
+        const ERROR: i32 = 2;
+        Self {
+            code: NO_SUPPORT,
+            domain: 0,
+            level: ERROR,
+            int1: -1,
+            int2: -1,
+            message: RString::from("this function is not supported by the connection driver: an older host"),
+            str1: ROption::RNone,
+            str2: ROption::RNone,
+            str3: ROption::RNone,
+            ext: RVec::new(),
+        }
+    }
 }
 
 /// A request to open a connection.
@@ -245,6 +267,9 @@ pub trait Cancel: Send + Sync {
     /// A descriptor, lent for the call, that is readable once the wish is there. *Last.*
     #[sabi(last_prefix_field)]
     fn fd(&self) -> AbiResult<i32>;
+
+    /// The other way round: the call still moves. Since 1.1; an older host does not hear it.
+    fn progress(&self) {}
 }
 
 /// Something to be called back.
@@ -318,7 +343,17 @@ pub trait HostServices: Send + Sync {
     /// 1: the process must not exit for lack of work. *Last.*
     #[sabi(last_prefix_field)]
     fn inhibit(&self, inhibited: u32);
+
+    /// One of the `SERVICE_` operations, with typed parameters in XDR both ways. An unknown one answers
+    /// `VIR_ERR_NO_SUPPORT`. Since 1.1; what comes later needs no method of its own.
+    fn service(&self, operation: u32, ext: RSlice<'_, u8>) -> AbiResult<RVec<u8>> {
+        let _ = (operation, ext);
+        RResult::RErr(AbiError::no_support())
+    }
 }
+
+/// [`HostServices::service`]: a record for the audit trail, as `AuditRecord::to_params` makes it; answers nothing.
+pub const SERVICE_AUDIT: u32 = 1;
 
 /// Names every type above, so that one layout check covers them all.
 #[repr(C)]

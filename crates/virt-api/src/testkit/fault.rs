@@ -22,6 +22,8 @@ pub enum Fault {
     Panic(String),
     /// It is answered late.
     Delay(Duration),
+    /// It is answered late, and says all the time that it moves.
+    Work(Duration),
     /// It never returns by itself: only its deadline or its cancel end it.
     Hang,
     /// It is done, and its answer is lost: this error comes instead.
@@ -83,6 +85,18 @@ fn strike(fault: Fault, clock: &dyn Clock, cx: Option<&CallContext<'_>>) -> Resu
         Fault::Delay(duration) => {
             clock.sleep(duration, cancel);
             cancel.check("the call was given up")?;
+            Ok(None)
+        }
+        Fault::Work(duration) => {
+            const STEP: Duration = Duration::from_millis(10);
+            let mut left = duration;
+            while !left.is_zero() {
+                cancel.progress();
+                let step = left.min(STEP);
+                clock.sleep(step, cancel);
+                cancel.check("the call was given up")?;
+                left -= step;
+            }
             Ok(None)
         }
         Fault::Hang => loop {

@@ -20,6 +20,7 @@
 //! (defaults, controllers, addresses), [`validate`](validate::validate), write.
 
 pub mod annotations;
+pub mod audit;
 pub mod chardev;
 pub mod clock;
 pub mod controller;

@@ -10,7 +10,7 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use super::{Child, Command, Input};
 use crate::error::SystemResult;
 use crate::sys::process::Exit;
-use crate::time::{Cancel, Deadline};
+use crate::time::{Cancel, Deadline, PROGRESS_EVERY};
 use crate::{ErrorCode, Result, VirtError};
 
 /// Of standard error the last this many bytes are kept.
@@ -168,7 +168,13 @@ fn exchange(
             polled.push(PollFd::new(fd, PollFlags::POLLIN));
             roles.push(Role::Cancel);
         }
-        match poll(&mut polled, timeout(deadline)) {
+        // A run that has a limit ends anyway: until then it counts as moving.
+        let until = match deadline.is_none() || cancel.is_never() {
+            true => deadline,
+            false => deadline.at_most(PROGRESS_EVERY),
+        };
+        match poll(&mut polled, timeout(until)) {
+            Ok(0) if !deadline.is_none() && !deadline.has_passed() => cancel.progress(),
             Ok(_) | Err(nix::errno::Errno::EINTR) => {}
             Err(errno) => return Err(errno).or_system(|| "cannot poll"),
         }

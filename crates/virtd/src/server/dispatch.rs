@@ -10,7 +10,7 @@
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use virt_api::call::{
     CallReply, Identity, OutgoingCall, PROGRAM_ADMIN, PROGRAM_REMOTE, StreamMode, call_extras,
@@ -54,6 +54,14 @@ impl RunningCall {
     /// Tells the driver that nobody waits any more.
     pub(super) fn cancel(&self) {
         self.cancel.set();
+    }
+
+    /// How long nothing was heard of it: since it began, or since its driver said that it moves.
+    pub(super) fn still(&self) -> Duration {
+        let since = self.begun.elapsed();
+        self.cancel
+            .since_progress()
+            .map_or(since, |moved| moved.min(since))
     }
 
     /// What is logged on this thread from now on belongs to the call.

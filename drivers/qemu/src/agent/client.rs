@@ -13,7 +13,7 @@ use virt_util::error::SystemResult as _;
 use virt_util::json_lines::encode;
 use virt_util::reactor::{ReactorHandle, Readiness, SourceId};
 use virt_util::sys::socket::{receive_with_fds, send_with_fds};
-use virt_util::time::{Cancel, Clock as _, Deadline, Interest, SystemClock, Waited, wait_fd};
+use virt_util::time::{Cancel, Clock as _, Deadline, Interest, SystemClock, Waited, wait_fd_moving};
 use virt_util::{ErrorCode, Result, VirtError};
 
 use super::AgentTimeout;
@@ -294,7 +294,8 @@ impl AgentClient {
             Some(limit) => deadline.at_most(limit),
             None => deadline,
         };
-        let waited = wait_fd(&*signal, Interest::Readable, patience, cancel);
+        // Without a limit the caller has asked for a wait without end.
+        let waited = wait_fd_moving(&*signal, Interest::Readable, patience, cancel);
         let mut state = self.0.state.lock();
         let finished = state.waiter.take().and_then(|waiter| waiter.finish);
         if let Some(failed) = &state.failed {

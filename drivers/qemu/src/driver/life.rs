@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 use virt_api::call::CallContext;
+use virt_conf::domain::audit::GuestAudit;
 use virt_conf::domain::chardev::ChardevSource;
 use virt_conf::domain::interface::LinkState;
 use virt_conf::domain::lifecycle::LifecycleAction;
@@ -143,8 +144,28 @@ pub(super) fn autostart(world: &Arc<World>, object: &Arc<GuestObject>) -> Result
     result
 }
 
-/// Makes a guest run with `definition`. The caller holds its lane.
+/// Makes a guest run with `definition`, and has it recorded what it got. The caller holds its lane.
 pub fn run(
+    world: &Arc<World>,
+    object: &Arc<GuestObject>,
+    definition: &Arc<GuestDefinition>,
+    flags: DomainCreateFlags,
+    deadline: Deadline,
+    cancel: &Cancel,
+) -> Result<()> {
+    let started = bring_up(world, object, definition, flags, deadline, cancel);
+    let snapshot = object.snapshot();
+    let domain = match &started {
+        Ok(()) => &snapshot.life.current().domain,
+        Err(_) => &definition.domain,
+    };
+    let running = object.private().running();
+    let pid = running.map_or(0, |guest| guest.process().pid().into());
+    world.record(GuestAudit::new(domain).start(pid, "booted", started.is_ok()));
+    started
+}
+
+fn bring_up(
     world: &Arc<World>,
     object: &Arc<GuestObject>,
     definition: &Arc<GuestDefinition>,

@@ -9,7 +9,9 @@ use std::time::Duration;
 use virt_api::events::EventHub;
 use virt_api::host::HostServices;
 use virt_conf::domain::Domain;
+use virt_conf::domain::audit::GuestAudit;
 use virt_conf::registry::{Definition as _, Life, Registry, Snapshot, StatusFolder, Store};
+use virt_util::audit::AuditRecord;
 use virt_util::command::{Spawner, SystemSpawner};
 use virt_util::host::Host;
 use virt_util::lock::PidFile;
@@ -122,6 +124,11 @@ impl World {
     /// Who starts programs.
     pub fn spawner(&self) -> &dyn Spawner {
         &*self.spawner
+    }
+
+    /// Gives records about a guest to the host's audit trail.
+    pub fn record(&self, records: impl IntoIterator<Item = AuditRecord>) {
+        self.services.record(records);
     }
 
     /// What making network interfaces takes.
@@ -313,6 +320,14 @@ impl World {
             return;
         }
         self.guests.unbind(&GuestId(snapshot.state.id));
+        // Of a start that failed the start itself is recorded.
+        if reason != DomainShutoffReason::FAILED {
+            let pid = object
+                .private()
+                .running()
+                .map_or(0, |guest| guest.process().pid().into());
+            self.record([GuestAudit::new(&snapshot.life.current().domain).stop(pid, reason)]);
+        }
         self.set_running(object, None);
         object.private().consoles.close();
         object.private().agent.close();

@@ -12,7 +12,7 @@ use parking_lot::Mutex;
 use virt_util::error::SystemResult as _;
 use virt_util::reactor::{ReactorHandle, Readiness, SourceId, Timer};
 use virt_util::sys::socket::{receive_with_fds, send_with_fds};
-use virt_util::time::{Cancel, Deadline, Interest, wait_fd};
+use virt_util::time::{Cancel, Deadline, Interest, wait_fd, wait_fd_moving};
 use virt_util::{ErrorCode, Result, VirtError};
 
 use super::protocol::{CommandId, Event, Greeting, Incoming, Limits, Outgoing, Protocol};
@@ -225,7 +225,9 @@ impl QmpClient {
             let _ = filled.0.write(1);
         })?;
         if let Err(error) =
-            wait_fd(&slot.0, Interest::Readable, deadline, cancel).and_then(|waited| waited.ok(&what))
+            // The conversation's own clock ends it.
+            wait_fd_moving(&slot.0, Interest::Readable, deadline, cancel)
+                .and_then(|waited| waited.ok(&what))
         {
             self.abandon(&ids);
             return Err(error);

@@ -22,6 +22,8 @@ use virt_api::protocol::clients::RemoteClient;
 use virt_api::protocol::remote::{DomainOpenConsoleArgs, DomainRef, procedure};
 use virt_api::stream_end::Transfer;
 use virt_api::{ErrorCode, Result, VirtError};
+use virt_util::audit::AuditRecord;
+use virt_util::time::Cancel;
 use virt_util::typed_param::TypedParams;
 use virt_util::xdr::XdrEncode;
 
@@ -30,6 +32,7 @@ use virt_util::xdr::XdrEncode;
 struct SmallHost {
     claims: Mutex<Vec<String>>,
     logs: Mutex<usize>,
+    records: Mutex<Vec<String>>,
 }
 
 fn nothing<T>() -> Result<T> {
@@ -91,6 +94,11 @@ impl Host for SmallHost {
     }
 
     fn inhibit(&self, _: bool) {}
+
+    fn audit(&self, record: &AuditRecord) -> Result<()> {
+        self.records.lock().push(record.text());
+        Ok(())
+    }
 }
 
 #[derive(Default)]
@@ -148,8 +156,13 @@ fn run() -> Result<()> {
 
     println!("stream {}", stream(&connection, &domain)?);
 
-    client.domain_suspend(&domain)?;
+    let cancel = Cancel::new();
+    let mut suspend = OutgoingCall::new(PROGRAM_REMOTE, procedure::DOMAIN_SUSPEND, domain.to_xdr()?);
+    suspend.cancel = cancel.clone();
+    connection.call(suspend)?;
     println!("claims {}", host.claims.lock().join(" "));
+    println!("records {}", host.records.lock().join(", "));
+    println!("moved {}", cancel.since_progress().is_some());
     client.connect_get_capabilities()?;
     println!("logs {}", *host.logs.lock());
     match client.connect_get_uri() {
