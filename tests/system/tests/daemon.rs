@@ -295,7 +295,7 @@ fn drivers_know_the_host_by_the_uuid_that_is_configured() {
 #[test]
 fn guests_are_recorded() {
     need!(package "libvirt-clients");
-    let daemon = Daemon::start_with(&[], "audit_logging = 1\nlog_level = 2\n");
+    let daemon = Daemon::start_with("audit_logging = 1\nlog_level = 2\n", &[]);
     let uri = daemon.test_uri();
     daemon.virsh_ok(&uri, &["destroy", "test"]);
     daemon.virsh_ok(&uri, &["start", "test"]);
