@@ -579,11 +579,7 @@ impl Domain {
                 "domain title can't contain newlines",
             ))?;
         }
-        if self
-            .metadata
-            .as_ref()
-            .is_some_and(|metadata| metadata.elements().next().is_none())
-        {
+        if !metadata::counts(element) {
             self.metadata = None;
         }
         // One device of these at most.

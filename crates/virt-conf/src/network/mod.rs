@@ -322,8 +322,7 @@ impl Network {
                 "network title can't contain newlines",
             ))?;
         }
-        let void = |metadata: &RawElement| metadata.elements().next().is_none();
-        if self.metadata.as_deref().is_some_and(void) {
+        if !metadata::counts(element) {
             self.metadata = None;
         }
         if let Some(bandwidth) = &self.bandwidth {

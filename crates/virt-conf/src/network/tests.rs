@@ -235,6 +235,7 @@ fn what_says_nothing_is_left_out() {
         "<domain localOnly='yes'/>",
         "<bandwidth/>",
         "<metadata/>",
+        "<metadata>text</metadata>",
         "<bridge/>",
         "<mac address=''/>",
     ] {

@@ -407,6 +407,13 @@ pub mod metadata {
         Ok(copy)
     }
 
+    /// Whether the first `<metadata>` in `parent` counts: that with an element in it does, also if the element has no
+    /// namespace and is left out.
+    pub fn counts(parent: Element<'_>) -> bool {
+        let metadata = parent.child("metadata");
+        metadata.is_some_and(|metadata| metadata.children().next().is_some())
+    }
+
     /// Writes the element.
     pub fn write(value: &RawElement, w: &mut Writer, _name: &str) {
         w.raw_element(value);

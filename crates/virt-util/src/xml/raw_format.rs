@@ -18,9 +18,8 @@ impl RawElement {
                 out.push(':');
                 out.push_str(prefix);
             }
-            out.push_str("=\"");
-            push_attribute(out, uri);
-            out.push('"');
+            out.push('=');
+            push_uri(out, uri);
         }
         for attribute in &self.attributes {
             out.push(' ');
@@ -169,6 +168,30 @@ fn push_text(out: &mut String, text: &str) {
             c => out.push(c),
         }
     }
+}
+
+/// A namespace's URI with its quotes. libxml2 writes it by other rules than values: nothing is escaped but the quotation
+/// mark where both kinds are in it, and an ampersand has become a number while it was read. What would not be read again as
+/// it was (`<`, and white space other than a blank, which libxml2 loses) is escaped all the same.
+fn push_uri(out: &mut String, uri: &str) {
+    let quote = if uri.contains('"') && !uri.contains('\'') {
+        '\''
+    } else {
+        '"'
+    };
+    out.push(quote);
+    for c in uri.chars() {
+        match c {
+            '&' => out.push_str("&#38;"),
+            '"' if quote == '"' => out.push_str("&quot;"),
+            '<' => out.push_str("&lt;"),
+            '\n' => out.push_str("&#10;"),
+            '\r' => out.push_str("&#13;"),
+            '\t' => out.push_str("&#9;"),
+            c => out.push(c),
+        }
+    }
+    out.push(quote);
 }
 
 fn push_attribute(out: &mut String, text: &str) {

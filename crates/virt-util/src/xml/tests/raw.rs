@@ -104,3 +104,59 @@ fn blanks_that_lay_out_are_left_out() {
         assert_eq!(out, dumped, "{source}");
     }
 }
+
+/// What `<metadata>` comes to; nothing if it does not count.
+fn kept(source: &str) -> Option<String> {
+    let source = format!("<domain>{source}</domain>");
+    let doc = Doc::parse(&source).unwrap();
+    let metadata = doc
+        .root()
+        .child("metadata")
+        .filter(|_| metadata::counts(doc.root()))?;
+    let kept = metadata::read(metadata, &mut Reader::new(XmlFlags::empty())).unwrap();
+    let mut out = String::new();
+    kept.dump(&mut out, 0);
+    Some(out)
+}
+
+#[test]
+fn metadata_counts_where_an_element_is_in_it() {
+    for void in [
+        "",
+        "<metadata/>",
+        "<metadata> </metadata>",
+        "<metadata>text</metadata>",
+        "<metadata a='b'/>",
+    ] {
+        assert_eq!(kept(void), None, "{void}");
+    }
+    for (source, printed) in [
+        ("<metadata><a/></metadata>", "<metadata/>"),
+        ("<metadata>a<b/></metadata>", "<metadata/>"),
+        ("<metadata a='b'><c/></metadata>", "<metadata a=\"b\"/>"),
+        (
+            "<metadata><a/><x:b xmlns:x='u:x'/></metadata>",
+            "<metadata>\n  <x:b xmlns:x=\"u:x\"/>\n</metadata>",
+        ),
+    ] {
+        assert_eq!(kept(source).as_deref(), Some(printed), "{source}");
+    }
+}
+
+#[test]
+fn uris_are_written_by_rules_of_their_own() {
+    for (source, printed) in [
+        ("'u?a=1&amp;b=2'", "\"u?a=1&#38;b=2\""),
+        ("'u&quot;x'", "'u\"x'"),
+        ("'u&quot;>&apos;x'", "\"u&quot;>'x\""),
+        ("'u:é'", "\"u:é\""),
+        // libxml2 writes these so that they are not read again.
+        ("'u&lt;'", "\"u&lt;\""),
+        ("'u&#9;'", "\"u&#9;\""),
+    ] {
+        let wanted = format!("<metadata>\n  <x:b xmlns:x={printed} y=\"a&amp;b\"/>\n</metadata>");
+        let source = format!("<metadata><x:b xmlns:x={source} y='a&amp;b'/></metadata>");
+        assert_eq!(kept(&source).as_deref(), Some(wanted.as_str()));
+        assert_eq!(kept(&wanted).as_deref(), Some(wanted.as_str()));
+    }
+}
