@@ -41,7 +41,7 @@ use crate::domain::{self, Guest, GuestId, GuestKind};
 use crate::error;
 use crate::life;
 use crate::world::World;
-use crate::{devices, interfaces, networks, pools};
+use crate::{devices, hotplug, interfaces, networks, pools};
 
 /// The version the simulated hypervisor claims: 0.0.2.
 const HYPERVISOR_VERSION: u64 = 2;
@@ -1062,6 +1062,53 @@ impl HypervisorDriver for TestConnection {
         memory: u64,
     ) -> Result<()> {
         self.domain_set_memory_flags(cx, domain, memory, DomainMemoryModFlags::MAXIMUM.bits())
+    }
+
+    fn domain_attach_device(
+        &self,
+        cx: &mut CallContext<'_>,
+        domain: Resolved<Domain>,
+        xml: String,
+    ) -> Result<()> {
+        self.change(cx, &domain, "virDomainAttachDevice", |_, guest| {
+            hotplug::attach(guest, &xml, 0)
+        })
+    }
+
+    fn domain_attach_device_flags(
+        &self,
+        cx: &mut CallContext<'_>,
+        domain: Resolved<Domain>,
+        xml: String,
+        flags: u32,
+    ) -> Result<()> {
+        self.change(cx, &domain, "virDomainAttachDeviceFlags", |_, guest| {
+            hotplug::attach(guest, &xml, flags)
+        })
+    }
+
+    fn domain_update_device_flags(
+        &self,
+        cx: &mut CallContext<'_>,
+        domain: Resolved<Domain>,
+        xml: String,
+        flags: u32,
+    ) -> Result<()> {
+        self.change(cx, &domain, "virDomainUpdateDeviceFlags", |_, guest| {
+            hotplug::update(guest, &xml, flags)
+        })
+    }
+
+    fn domain_detach_device_alias(
+        &self,
+        cx: &mut CallContext<'_>,
+        domain: Resolved<Domain>,
+        alias: String,
+        flags: u32,
+    ) -> Result<()> {
+        self.change(cx, &domain, "virDomainDetachDeviceAlias", |_, guest| {
+            hotplug::detach(guest, &alias, flags)
+        })
     }
 
     fn domain_set_memory_flags(

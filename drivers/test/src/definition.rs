@@ -1,6 +1,7 @@
 //! A domain as the simulator uses it: the model, complete.
 
 use virt_conf::domain::Domain;
+use virt_conf::domain::fragment::Device;
 use virt_conf::domain::interface::InterfaceTarget;
 use virt_conf::domain::normalize::{
     DeviceRef, DomainFeatures, DomainHooks, NormalizeContext, NormalizeFlags, SystemRandomness, normalize,
@@ -75,6 +76,24 @@ impl GuestDefinition {
         let uuid = domain.uuid()?;
         name_interfaces(&mut domain)?;
         Ok(Self { domain, uuid })
+    }
+
+    /// A device that a client sent, with what it would have in this guest.
+    pub fn device(&self, xml: &str, read: XmlFlags, flags: NormalizeFlags) -> Result<Device> {
+        let context = NormalizeContext {
+            flags,
+            random: &SystemRandomness,
+        };
+        Device::parse(xml, read, Check::Usual)?.complete(&self.domain, &Hooks, &context)
+    }
+
+    /// Completes what was changed.
+    pub fn settle(&mut self, flags: NormalizeFlags) -> Result<()> {
+        let context = NormalizeContext {
+            flags,
+            random: &SystemRandomness,
+        };
+        normalize(&mut self.domain, &Hooks, &context)
     }
 
     /// The definition of the guest while it runs under this number.

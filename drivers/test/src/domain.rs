@@ -6,8 +6,9 @@ use virt_api::access::{AccessObject, Domain};
 use virt_api::call::PROGRAM_REMOTE;
 use virt_api::events::{Event, EventClass, EventSubject};
 use virt_api::protocol::remote::{
+    DomainEventCallbackDeviceAddedMessage, DomainEventCallbackDeviceRemovedMessage,
     DomainEventCallbackLifecycleMessage, DomainEventCallbackMetadataChangeMessage,
-    DomainEventLifecycleMessage, DomainRef,
+    DomainEventDeviceRemovedMessage, DomainEventLifecycleMessage, DomainRef,
 };
 use virt_api::protocol::table::EventMessage;
 use virt_conf::registry::{Definition, GuestFacts, Kind, Object, Snapshot, guest_matches};
@@ -97,6 +98,8 @@ pub struct GuestEvent {
 enum Happened {
     Lifecycle { event: DomainEventType, detail: i32 },
     Metadata { kind: i32, uri: Option<String> },
+    DeviceAdded { alias: String },
+    DeviceRemoved { alias: String },
 }
 
 impl GuestEvent {
@@ -117,6 +120,18 @@ impl GuestEvent {
         let uri = uri.map(str::to_owned);
         Self::note(guest, Happened::Metadata { kind, uri });
     }
+
+    /// Notes that a device was plugged in.
+    pub fn device_added(guest: &Arc<Guest>, alias: &str) {
+        let alias = alias.to_owned();
+        Self::note(guest, Happened::DeviceAdded { alias });
+    }
+
+    /// Notes that a device is gone.
+    pub fn device_removed(guest: &Arc<Guest>, alias: &str) {
+        let alias = alias.to_owned();
+        Self::note(guest, Happened::DeviceRemoved { alias });
+    }
 }
 
 impl Event for GuestEvent {
@@ -128,6 +143,8 @@ impl Event for GuestEvent {
         match self.what {
             Happened::Lifecycle { .. } => DomainEventId::LIFECYCLE.0,
             Happened::Metadata { .. } => DomainEventId::METADATA_CHANGE.0,
+            Happened::DeviceAdded { .. } => DomainEventId::DEVICE_ADDED.0,
+            Happened::DeviceRemoved { .. } => DomainEventId::DEVICE_REMOVED.0,
         }
     }
 
@@ -143,6 +160,8 @@ impl Event for GuestEvent {
         let procedure = match self.what {
             Happened::Lifecycle { .. } => DomainEventCallbackLifecycleMessage::PROCEDURE,
             Happened::Metadata { .. } => DomainEventCallbackMetadataChangeMessage::PROCEDURE,
+            Happened::DeviceAdded { .. } => DomainEventCallbackDeviceAddedMessage::PROCEDURE,
+            Happened::DeviceRemoved { .. } => DomainEventCallbackDeviceRemovedMessage::PROCEDURE,
         };
         (PROGRAM_REMOTE, procedure)
     }
@@ -164,6 +183,20 @@ impl Event for GuestEvent {
                 domain,
                 kind: *kind,
                 nsuri: uri.clone(),
+            }
+            .behind_callback_id(),
+            Happened::DeviceAdded { alias } => DomainEventCallbackDeviceAddedMessage {
+                callback_id: 0,
+                domain,
+                dev_alias: alias.clone(),
+            }
+            .behind_callback_id(),
+            Happened::DeviceRemoved { alias } => DomainEventCallbackDeviceRemovedMessage {
+                callback_id: 0,
+                msg: DomainEventDeviceRemovedMessage {
+                    domain,
+                    dev_alias: alias.clone(),
+                },
             }
             .behind_callback_id(),
         }

@@ -32,6 +32,7 @@ pub mod connection;
 pub mod definition;
 pub mod devices;
 pub mod domain;
+pub mod hotplug;
 pub mod interfaces;
 pub mod life;
 pub mod networks;

@@ -39,6 +39,10 @@ def call(line):
     elif verb == 'saving': d.managedSave(0)
     elif verb == 'autostart': d.setAutostart(int(rest))
     elif verb == 'action': d.setLifecycleAction(*map(int, rest.split()))
+    elif verb == 'attach': flags, text = rest.split(' ', 1); d.attachDeviceFlags(text, int(flags))
+    elif verb == 'plug': d.attachDevice(rest)
+    elif verb == 'update': flags, text = rest.split(' ', 1); d.updateDeviceFlags(text, int(flags))
+    elif verb == 'detach': flags, text = rest.split(' ', 1); d.detachDeviceAlias(text, int(flags))
     elif verb == 'keys': d.sendKey(0, 0, [int(rest)], 1, 0)
     else: {'suspend': d.suspend, 'resume': d.resume, 'destroy': d.destroy, 'shutdown': d.shutdown, 'start': d.create}[verb]()
     return 'done'
@@ -92,6 +96,22 @@ fn call(client: &RemoteClient<'_>, line: &str) -> virt_api::Result<String> {
                         info.state, info.max_mem, info.memory, info.nr_virt_cpu
                     )
                 }
+                "attach" | "update" | "detach" => {
+                    let (flags, text) = rest.split_once(' ').unwrap();
+                    let flags = flags.parse().unwrap();
+                    match verb {
+                        "attach" => client
+                            .domain_attach_device_flags(&domain, text, flags)
+                            .map(done)?,
+                        "update" => client
+                            .domain_update_device_flags(&domain, text, flags)
+                            .map(done)?,
+                        _ => client
+                            .domain_detach_device_alias(&domain, text, flags)
+                            .map(done)?,
+                    }
+                }
+                "plug" => client.domain_attach_device(&domain, rest).map(done)?,
                 "xml" => client.domain_get_xml_desc(&domain, rest.parse().unwrap())?.xml,
                 "persistent" => client.domain_is_persistent(&domain)?.persistent.to_string(),
                 "saved" => client
@@ -321,6 +341,102 @@ fn answers_are_libvirts() {
     compare(&calls);
 }
 
+/// Devices that are plugged in, exchanged and taken out.
+const DEVICES: &[&str] = &[
+    "define - RICH",
+    "plug rich <disk type='file' device='disk'><target dev='vdq' bus='virtio'/></disk>",
+    "attach rich 1 <disk type='file' device='disk'><target dev='vdq' bus='virtio'/></disk>",
+    "attach rich 2 <disk type='file' device='disk'><target dev='vdq' bus='virtio'/></disk>",
+    "start rich",
+    "attach rich 2 <disk type='file' device='disk'><target dev='vdq' bus='virtio'/></disk>",
+    "attach rich 3 <disk type='file' device='disk'><target dev='vdq' bus='virtio'/></disk>",
+    "attach rich 1 <disk type='file' device='disk'><source file='/q'/><target dev='vdq' bus='virtio'/></disk>",
+    "plug rich <disk type='file' device='disk'><target dev='vdr' bus='virtio'/><alias name='ua-r'/></disk>",
+    "plug rich <disk type='file' device='disk'><target dev='vdp' bus='virtio'/></disk>",
+    "plug rich <disk type='file' device='disk'><target dev='vdq' bus='virtio'/></disk>",
+    "plug rich <disk type='file' device='disk'><target dev='vds' bus='virtio'/><alias name='ua-r'/></disk>",
+    "plug rich <disk type='file' device='disk'><target dev='sdq' bus='usb'/></disk>",
+    "plug rich <disk type='file' device='disk'><target dev='sdq' bus='scsi'/></disk>",
+    "plug rich <disk type='file' device='disk'><target dev='hdd' bus='ide'/></disk>",
+    "plug rich <disk type='file' device='cdrom'><target dev='vdc' bus='virtio'/></disk>",
+    "plug rich <disk type='file' device='floppy'><target dev='fdb' bus='fdc'/></disk>",
+    "plug rich <disk type='block' device='lun'><source dev='/dev/a'/><target dev='sdw' bus='usb'/></disk>",
+    "plug rich <disk type='file' device='disk'><target dev='vdx' bus='virtio'/><boot order='1'/></disk>",
+    "plug rich <disk type='file' device='disk'><target dev='vdy' bus='virtio'/><boot order='9'/></disk>",
+    "plug rich <disk type='tape'><target dev='vdz' bus='virtio'/></disk>",
+    "plug rich <disk><target",
+    "plug rich <colour/>",
+    "plug rich <interface type='bridge'><mac address='52:54:00:11:22:33'/><source bridge='b'/></interface>",
+    "plug rich <interface type='user'><mac address='52:54:00:11:22:34'/></interface>",
+    "plug rich <interface type='ethernet'><mac address='52:54:00:11:22:35'/><target dev='t7'/></interface>",
+    "plug rich <hostdev mode='subsystem' type='pci'><source><address domain='0' bus='1' slot='2' function='3'/></source></hostdev>",
+    "plug rich <hostdev mode='subsystem' type='pci'><driver name='xen'/><source><address domain='0' bus='1' slot='2' function='4'/></source></hostdev>",
+    "plug rich <hostdev mode='subsystem' type='usb'><source><address bus='1' device='2'/></source></hostdev>",
+    "plug rich <hostdev mode='capabilities' type='misc'><source><char>/dev/a</char></source></hostdev>",
+    "plug rich <lease><lockspace>a</lockspace><key>b</key><target path='/a'/></lease>",
+    "plug rich <filesystem type='mount'><source dir='/a'/><target dir='b'/></filesystem>",
+    "plug rich <input type='mouse' bus='ps2'/>",
+    "plug rich <input type='mouse' bus='usb'/>",
+    "plug rich <sound model='ac97'/>",
+    "plug rich <video><model type='vga'/></video>",
+    "plug rich <watchdog model='i6300esb'/>",
+    "plug rich <controller type='scsi' model='virtio-scsi'/>",
+    "plug rich <graphics type='vnc' port='5999'/>",
+    "plug rich <hub type='usb'/>",
+    "plug rich <redirdev bus='usb' type='spicevmc'/>",
+    "plug rich <smartcard mode='host'/>",
+    "plug rich <serial type='pty'/>",
+    "plug rich <parallel type='pty'/>",
+    "plug rich <console type='pty'/>",
+    "plug rich <channel type='pty'><target type='virtio' name='a'/></channel>",
+    "plug rich <memballoon model='virtio'/>",
+    "plug rich <nvram/>",
+    "plug rich <rng model='virtio'><backend model='random'>/dev/random</backend></rng>",
+    "plug rich <shmem name='a'><model type='ivshmem'/><size unit='M'>4</size></shmem>",
+    "plug rich <tpm model='tpm-tis'><backend type='emulator' version='2.0'/></tpm>",
+    "plug rich <panic model='isa'/>",
+    "plug rich <memory model='dimm'><target><size unit='MiB'>1</size><node>0</node></target></memory>",
+    "plug rich <iommu model='intel'/>",
+    "plug rich <vsock model='virtio'><cid auto='yes'/></vsock>",
+    "plug rich <audio id='7' type='none'/>",
+    "plug rich <crypto model='virtio' type='qemu'><backend model='builtin' queues='1'/></crypto>",
+    "plug rich <pstore backend='acpi-erst'><path>/a</path><size unit='KiB'>8</size></pstore>",
+    "plug rich <emulator>/a</emulator>",
+    "xml rich 0",
+    "xml rich 2",
+    "update rich 1 <disk type='file' device='disk'><source file='/other'/><target dev='vdq' bus='virtio'/></disk>",
+    "update rich 2 <disk type='file' device='disk'><source file='/other'/><target dev='vdq' bus='virtio'/></disk>",
+    "update rich 1 <disk type='file' device='disk'><source file='/other'/><target dev='vdnone' bus='virtio'/></disk>",
+    "update rich 1 <graphics type='vnc' port='5999'/>",
+    "update rich 8 <graphics type='vnc' port='5999'/>",
+    "update rich 1 <odd/>",
+    "xml rich 0",
+    "detach rich 1 virtio-disk16",
+    "detach rich 1 virtio-disk16",
+    "detach rich 1 ua-r",
+    "detach rich 2 ua-r",
+    "detach rich 0 net0",
+    "detach rich 0 net1",
+    "detach rich 0 net2",
+    "detach rich 0 net3",
+    "detach rich 0 video0",
+    "xml rich 0",
+    "destroy rich",
+    "detach rich 0 net0",
+    "update rich 0 <disk type='file' device='disk'><source file='/other'/><target dev='vda' bus='virtio'/></disk>",
+    "xml rich 0",
+];
+
+#[test]
+fn devices_come_and_go_as_with_libvirt() {
+    virt_api::need!(package "python3-libvirt");
+    let calls: Vec<String> = DEVICES
+        .iter()
+        .map(|line| line.replace(" RICH", &format!(" {RICH}")))
+        .collect();
+    compare(&calls);
+}
+
 /// What applications keep in `<metadata>`: libxml2 decides how it is written.
 const METADATA: &[&str] = &[
     "<a:x xmlns:a='u:a'/>",
@@ -364,6 +480,16 @@ const METADATA: &[&str] = &[
     "<p:x xmlns:p='u:p'><q xmlns='u:q' p:a='1'><r xmlns='u:r' p:b='2'/></q></p:x>",
     "  ",
     "<a:x xmlns:a='u:a'/> <!-- tail -->",
+    "<a/>",
+    "<a/><b>text</b>",
+    "text",
+    "text<a/>",
+    "<a/><a:x xmlns:a='u:a'/>",
+    "<a:x xmlns:a='u?a=1&amp;b=2' b='1&amp;2'>3&amp;4</a:x>",
+    "<a:x xmlns:a='u&quot;b'/>",
+    "<a:x xmlns:a='u&apos;b'/>",
+    "<a:x xmlns:a='u&quot;b&apos;c>d'/>",
+    "<a:x xmlns:a='u:é'/>",
 ];
 
 #[test]

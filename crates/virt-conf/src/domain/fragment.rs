@@ -9,18 +9,22 @@ use virt_util::xml::schema::check_but;
 use virt_util::xml::{
     At, Doc, DocOptions, Element, Reader, Writer, XmlElement, XmlFlags, error_with, finish_schema,
 };
-use virt_util::{ErrorCode, Result};
+use virt_util::{ErrorCode, ErrorDomain, Result, VirtError};
 
-use super::chardev::{Channel, Console, Parallel, Serial, Smartcard};
-use super::controller::Controller;
-use super::disk::Disk;
+use super::chardev::{Channel, Console, Parallel, Serial, SerialTargetType, Smartcard};
+use super::controller::{Controller, ControllerKind, UsbControllerModel};
+use super::device_info::{DeviceInfo, is_user_alias};
+use super::disk::{Disk, DiskBus};
 use super::filesystem::Filesystem;
 use super::graphics::Graphics;
-use super::hostdev::Hostdev;
-use super::input::{Hub, Input, Redirdev};
+use super::hostdev::{Hostdev, HostdevPass, HostdevSubsys};
+use super::input::{Hub, Input, InputBus, Redirdev};
 use super::interface::Interface;
 use super::memory::MemoryDevice;
-use super::normalize::{DeviceRef, DomainHooks, NormalizeContext, complete_interface, normalize_device};
+use super::normalize::{
+    DeviceRef, DomainHooks, NormalizeContext, complete_interface, device_info, device_refs, normalize_device,
+};
+use super::os::OsType;
 use super::schema::{INSTEAD, RULES};
 use super::small::{
     Crypto, Iommu, Lease, Memballoon, Nvram, Panic, Pstore, Rng, Shmem, Tpm, Vsock, Watchdog,
@@ -209,6 +213,75 @@ impl Device {
         hooks.validate_device(&domain, device)?;
         Ok(Self::take_from(&mut domain, device).unwrap_or(self))
     }
+
+    /// Refuses a device that a domain has no room for: what libvirt asks before it plugs one in, or puts one in the place of
+    /// `old`.
+    ///
+    /// # Errors
+    /// `CONFIG_UNSUPPORTED` for an alias that the user gave to another device, for USB without a bus, and for a place in the boot
+    /// order that is taken.
+    pub fn fits(&self, domain: &Domain, old: Option<DeviceRef>) -> Result<()> {
+        let word = self.word();
+        let refuse = |what: std::fmt::Arguments<'_>| {
+            Err(VirtError::new(ErrorCode::CONFIG_UNSUPPORTED, what).in_domain(ErrorDomain::DOMAIN))
+        };
+        let is_bus = |controller: &Controller| {
+            let none = Some(UsbControllerModel::None);
+            matches!(&controller.kind, ControllerKind::Usb { model, .. } if *model != none)
+        };
+        let has_bus = domain.devices.controllers.iter().any(is_bus);
+        if self.is_usb() && !has_bus && domain.os.kind.os != OsType::Exe {
+            return refuse(format_args!("{word}: the domain has no USB bus"));
+        }
+        // Only a device of a domain is asked for these.
+        let mut alone = Domain::default();
+        let place = self.clone().plug_into(&mut alone);
+        let Some(info) = device_info(&alone, place) else {
+            return Ok(());
+        };
+        let others = device_refs(domain)
+            .into_iter()
+            .filter(|other| Some(*other) != old);
+        let others: Vec<_> = others.filter_map(|other| device_info(domain, other)).collect();
+        let alias = info.alias.as_deref().filter(|alias| is_user_alias(alias));
+        if let Some(alias) = alias
+            && others.iter().any(|other| other.alias.as_deref() == Some(alias))
+        {
+            return refuse(format_args!("{word}: the alias '{alias}' is another device's"));
+        }
+        let Some(boot) = &info.boot else { return Ok(()) };
+        if !domain.os.boot.is_empty() {
+            return refuse(format_args!(
+                "{word}: devices have no place in the boot order where 'os' has 'boot' elements"
+            ));
+        }
+        let order = boot.order;
+        let taken = |other: &&DeviceInfo| other.boot.as_ref().is_some_and(|boot| boot.order == order);
+        if others.iter().any(taken) {
+            return refuse(format_args!(
+                "{word}: the place {order} in the boot order is another device's"
+            ));
+        }
+        Ok(())
+    }
+
+    /// Is it on a USB bus?
+    fn is_usb(&self) -> bool {
+        match self {
+            Self::Hub(_) | Self::Redirdev(_) => true,
+            Self::Hostdev(hostdev) => match &hostdev.mode {
+                HostdevPass::Subsystem(subsystem) => matches!(**subsystem, HostdevSubsys::Usb { .. }),
+                HostdevPass::Capabilities(_) => false,
+            },
+            Self::Disk(disk) => disk.target.bus == Some(DiskBus::Usb),
+            Self::Interface(interface) => interface.model.as_deref() == Some("usb-net"),
+            Self::Controller(controller) => matches!(controller.kind, ControllerKind::Ccid { .. }),
+            Self::Input(input) => input.bus == Some(InputBus::Usb),
+            Self::Serial(serial) => serial.target.kind == SerialTargetType::UsbSerial,
+            Self::Sound(sound) => sound.model == SoundModel::Usb,
+            _ => false,
+        }
+    }
 }
 
 /// Refuses a device that the schema of domains does not allow.
@@ -225,7 +298,7 @@ fn check_schema(element: Element<'_>) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::normalize::{NoHooks, SystemRandomness, device_refs, normalize};
+    use crate::domain::normalize::{NoHooks, SystemRandomness, normalize};
 
     fn domain() -> Domain {
         let text = "<domain type='kvm'><name>a</name><memory>1024</memory>\
@@ -320,6 +393,39 @@ mod tests {
         assert!(Device::parse(&right, XmlFlags::INACTIVE, Check::Strict).is_ok());
         let wrong = parse("<hostdev mode='subsystem' type='pci'><source/></hostdev>");
         assert!(wrong.is_err());
+    }
+
+    #[test]
+    fn what_a_domain_has_no_room_for_is_refused() {
+        let source = "<domain type='kvm'><name>a</name><memory>1024</memory><os><type>hvm</type></os><devices>
+            <disk type='file' device='disk'><target dev='vda' bus='virtio'/><alias name='ua-a'/><boot order='1'/></disk>
+            </devices></domain>";
+        let domain = Domain::parse(source, XmlFlags::INACTIVE, "a.xml").unwrap();
+        let disk = |bus: &str, rest: &str| {
+            let text =
+                format!("<disk type='file' device='disk'><target dev='sdb' bus='{bus}'/>{rest}</disk>");
+            parse(&text).unwrap()
+        };
+        assert_eq!(
+            disk("virtio", "<alias name='ua-b'/><boot order='2'/>").fits(&domain, None),
+            Ok(())
+        );
+        for (bus, rest, fault) in [
+            ("usb", "", "disk: the domain has no USB bus"),
+            ("virtio", "<alias name='ua-a'/>", "disk: the alias 'ua-a'"),
+            (
+                "virtio",
+                "<boot order='1'/>",
+                "disk: the place 1 in the boot order",
+            ),
+        ] {
+            let error = disk(bus, rest).fits(&domain, None).unwrap_err();
+            assert_eq!(error.code(), ErrorCode::CONFIG_UNSUPPORTED);
+            assert!(error.detail().contains(fault), "{error}");
+        }
+        // In the place of the other these are free.
+        let same = disk("virtio", "<alias name='ua-a'/><boot order='1'/>");
+        assert_eq!(same.fits(&domain, Some(DeviceRef::Disk(0))), Ok(()));
     }
 
     #[test]
