@@ -10,6 +10,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 mod daemon;
+mod schemas;
 
 /// Options of `install`.
 #[derive(clap::Args)]
@@ -95,6 +96,7 @@ pub fn run(options: &Options) -> Result<Outcome> {
             0o644,
         )?;
     }
+    schemas::install(&mut installation, &prefix)?;
     daemon::install(&mut installation, &prefix, &build.plugins)?;
     installation.finish("base")?;
     for plugin in &build.plugins {

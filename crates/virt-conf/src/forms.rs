@@ -37,7 +37,7 @@ pub const ABSOLUTE_PATH: Form = Form {
 
 /// An absolute path of a folder.
 pub const ABSOLUTE_FOLDER: Form = Form {
-    says: "an absolute path",
+    says: "an absolute path of a folder",
     fits: |text| text.starts_with('/'),
 };
 

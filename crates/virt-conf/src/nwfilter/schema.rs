@@ -240,6 +240,76 @@ fn form(kind: Kind, text: &str) -> Result<(), &'static str> {
     }
 }
 
+/// What a grammar says of an attribute of a protocol: [`form`] as an expression. Nothing for other elements, and where any
+/// text will do.
+pub(crate) fn expression(path: &[&str], attribute: &str) -> Option<&'static str> {
+    /// The expressions, or a variable.
+    macro_rules! or_variable {
+        ($($expression:expr),+) => {
+            concat!($($expression, "|",)+ r"[$] *[a-zA-Z0-9_]+(\[ *@?[0-9]+ *\])? *")
+        };
+    }
+    macro_rules! ipv4 {
+        () => {
+            r"(([0-2][0-9]{2}|[0-9]{1,2})\.){3}([0-2][0-9]{2}|[0-9]{1,2})"
+        };
+    }
+    macro_rules! up_to_65535 {
+        () => {
+            r"0x[a-fA-F0-9]{1,4}|\+?0*([0-9]{1,4}|[1-5][0-9]{4}|6[0-4][0-9]{3}|65[0-4][0-9]{2}|655[0-2][0-9]|6553[0-5])"
+        };
+    }
+    macro_rules! byte {
+        () => {
+            r"0x[a-fA-F0-9]{1,2}|\+?0*([0-9]{1,2}|1[0-9]{2}|2[0-4][0-9]|25[0-5])"
+        };
+    }
+    let ["filter", "rule", protocol] = path else {
+        return None;
+    };
+    let known = Protocol::find(protocol)?.attribute(attribute)?;
+    Some(match known.kind {
+        Kind::Byte => byte!(),
+        Kind::Short | Kind::Decimal => or_variable!(up_to_65535!()),
+        Kind::Long => or_variable!(r"0x[a-fA-F0-9]{1,8}", r"\+?[0-9]{1,10}"),
+        Kind::Mac | Kind::MacMask => or_variable!("[a-fA-F0-9]{1,2}(:[a-fA-F0-9]{1,2}){5}"),
+        Kind::Ipv4 => or_variable!(ipv4!()),
+        Kind::Ipv4Mask => or_variable!(ipv4!(), r"\+?0*([0-9]|[12][0-9]|3[0-2])"),
+        Kind::Ipv6 => or_variable!(concat!("([a-fA-F0-9]{0,4}:){2,7}([a-fA-F0-9]*|", ipv4!(), ")")),
+        Kind::Ipv6Mask => or_variable!(
+            "([a-fA-F0-9]{0,4}:){2,7}[a-fA-F0-9]*",
+            r"\+?0*([0-9]{1,2}|1[01][0-9]|12[0-8])"
+        ),
+        Kind::EtherType | Kind::Encapsulated => or_variable!(
+            "0x([6-9a-fA-F][a-fA-F0-9]{2}|[a-fA-F0-9]{4})",
+            r"\+?(153[6-9]|15[4-9][0-9]|1[6-9][0-9]{2}|[2-9][0-9]{3}|[1-5][0-9]{4}|6[0-5][0-9]{3})",
+            "arp|rarp|ipv4|ipv6|vlan"
+        ),
+        Kind::VlanId => or_variable!(
+            "0x[a-fA-F0-9]{1,3}",
+            r"\+?0*([0-9]{1,3}|[1-3][0-9]{3}|40[0-8][0-9]|409[0-5])"
+        ),
+        Kind::ArpOpcode => or_variable!(
+            r"\+?0*([0-9]{1,4}|[1-5][0-9]{4}|6[0-5][0-9]{3})",
+            "[rR][eE]([pP][lL][yY]|[qQ][uU][eE][sS][tT])(_[rR][eE][vV][eE][rR][sS][eE])?",
+            "[dD][rR][aA][rR][pP]_([rR][eE]([pP][lL][yY]|[qQ][uU][eE][sS][tT])|[eE][rR][rR][oO][rR])",
+            "[iI][nN][aA][rR][pP]_[rR][eE][qQ][uU][eE][sS][tT]",
+            "[aA][rR][pP]_[nN][aA][kK]"
+        ),
+        Kind::IpProtocol => or_variable!(byte!(), "tcp|udp|udplite|esp|ah|icmp|igmp|sctp|icmpv6"),
+        Kind::Dscp => or_variable!("0x[0-3]?[a-fA-F0-9]", r"\+?0*([0-9]|[1-5][0-9]|6[0-3])"),
+        Kind::Bool => "yes|no|true|false|1|0",
+        Kind::States => "NONE|(NEW|ESTABLISHED|RELATED|INVALID)(,(NEW|ESTABLISHED|RELATED|INVALID))*",
+        Kind::TcpFlags => {
+            "(ALL|NONE|(SYN|ACK|URG|PSH|FIN|RST)(,(SYN|ACK|URG|PSH|FIN|RST))*)\
+             /(ALL|NONE|(SYN|ACK|URG|PSH|FIN|RST)(,(SYN|ACK|URG|PSH|FIN|RST))*)"
+        }
+        Kind::Ipset => or_variable!(r"[a-zA-Z0-9_.:\-+ ]{1,31}"),
+        Kind::IpsetFlags => "([sS][rR][cC]|[dD][sS][tT])(,([sS][rR][cC]|[dD][sS][tT])){0,5}",
+        Kind::Comment => return None,
+    })
+}
+
 /// `$NAME`, `$NAME[3]`, `$NAME[@1]`.
 fn is_variable(text: &str) -> bool {
     let Some(rest) = text.strip_prefix('$') else {

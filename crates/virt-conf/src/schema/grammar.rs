@@ -1,59 +1,253 @@
 //! RELAX NG files for the formats, made of the same declarations, rules and forms that [`check`](super::check) goes by.
 
 use virt_util::xml::rng::{Source, grammar};
-use virt_util::xml::rules::Form;
+use virt_util::xml::rules::{Form, Rule};
+use virt_util::xml::shapes::Table;
+use virt_util::xml::{ElementSchema, XmlElement as _};
 
+use super::{Schema, schema_of};
 use crate::data::FORMATS;
-use crate::{domain, nwfilter};
+use crate::domain::{self, Domain};
+use crate::nwfilter;
 
 /// The grammar of the documents with that root; nothing for other roots.
 ///
-/// It takes what [`check`](super::check) takes; where a grammar cannot say a rule, it takes more.
+/// It takes what [`check`](super::check) takes. What a grammar cannot say (that the values of several elements differ) it
+/// takes as well; `tests/grammars.rs` counts how often that matters.
 pub fn grammar_of(root: &str) -> Option<String> {
     let format = FORMATS.iter().find(|format| format.root == root)?;
     let schemas = (format.schemas)();
-    let rules = match root {
-        "domain" => domain::schema::RULES,
-        "filter" => nwfilter::schema::RULES,
-        _ => &[],
-    };
-    let loose: Vec<&str> = match root {
-        "domain" | "domainsnapshot" | "domaincheckpoint" => {
-            let tables = domain::schema::INSTEAD.iter().map(|(path, _)| *path);
-            tables.filter(|path| *path != "domain/cpu").collect()
+    let (mut tables, mut inside, mut rules): (Vec<(&str, &'static Table)>, Vec<_>, Vec<Rule>) =
+        Default::default();
+    match schema_of(root)? {
+        Schema::Table(table) => tables.push((root, table)),
+        Schema::AroundDomains(table, names) => {
+            tables.push((root, table));
+            inside.extend(names.iter().map(|name| (*name, Domain::schema())));
         }
-        // Sizes of pages: the catalogue has them, the model has not.
-        "cpu" => vec!["cpu/pages"],
-        _ => Vec::new(),
-    };
+        Schema::Declared(_) => {}
+    }
+    if root == "domain" || !inside.is_empty() {
+        tables.extend(domain::schema::INSTEAD);
+        rules.extend(domain::schema::RULES);
+    }
+    if root == "filter" {
+        rules.extend(nwfilter::schema::RULES);
+    }
+    let inside: Vec<(String, &'static ElementSchema)> = inside
+        .into_iter()
+        .map(|(name, schema)| (format!("{root}/{name}"), schema))
+        .collect();
+    let inside: Vec<(&str, &'static ElementSchema)> = inside
+        .iter()
+        .map(|(path, schema)| (path.as_str(), *schema))
+        .collect();
     Some(grammar(&Source {
         root,
         schemas: &schemas,
-        rules,
-        loose: &loose,
+        rules: &rules,
+        tables: &tables,
+        inside: &inside,
+        alone: &["filter/rule"],
         pattern: &pattern,
+        attribute: &nwfilter::schema::expression,
     }))
 }
 
-/// The regular expression for a form.
+/// What the file of a grammar is called where libvirt keeps them, without its ending; nothing for other roots.
+pub fn grammar_file(root: &str) -> Option<&'static str> {
+    let format = FORMATS.iter().find(|format| format.root == root)?;
+    Some(match format.root {
+        "filter" => "nwfilter",
+        "filterbinding" => "nwfilterbinding",
+        "pool" => "storagepool",
+        "storagepoolCapabilities" => "storagepoolcaps",
+        "volume" => "storagevol",
+        "device" => "nodedev",
+        "capabilities" => "capability",
+        "domainCapabilities" => "domaincaps",
+        root => root,
+    })
+}
+
+/// The expression or pattern for a form.
 fn pattern(form: &Form) -> Option<&'static str> {
     let found = PATTERNS.iter().find(|(says, _)| *says == form.says);
     found.map(|(_, pattern)| *pattern)
 }
 
-/// Expressions by what their forms say; all match the whole of a value.
+/// An unsigned number in decimal digits up to a greatest one.
+macro_rules! up_to {
+    ($max:literal) => {
+        number!("0", $max)
+    };
+}
+
+/// A number in decimal digits in a range.
+macro_rules! number {
+    ($min:literal, $max:literal) => {
+        concat!(
+            "<data type=\"integer\"><param name=\"pattern\">[0-9]+</param><param name=\"minInclusive\">",
+            $min,
+            "</param><param name=\"maxInclusive\">",
+            $max,
+            "</param></data>"
+        )
+    };
+}
+
+/// An expression as a pattern of its own, for choices.
+macro_rules! text {
+    ($expression:expr) => {
+        concat!(
+            "<data type=\"token\"><param name=\"pattern\">",
+            $expression,
+            "</param></data>"
+        )
+    };
+}
+
+macro_rules! either {
+    ($($pattern:expr),+ $(,)?) => {
+        concat!("<choice>", $($pattern),+, "</choice>")
+    };
+}
+
+macro_rules! ipv4 {
+    () => {
+        r"((25[0-5]|2[0-4][0-9]|1[0-9][0-9]|[1-9]?[0-9])\.){3}(25[0-5]|2[0-4][0-9]|1[0-9][0-9]|[1-9]?[0-9])"
+    };
+}
+
+/// One group of an IPv6 address.
+macro_rules! group {
+    () => {
+        "[0-9a-fA-F]{1,4}"
+    };
+}
+
+macro_rules! ipv6 {
+    () => {
+        concat!(
+            "(",
+            group!(),
+            ":){7}",
+            group!(),
+            "|(",
+            group!(),
+            ":){1,7}:",
+            "|:(:",
+            group!(),
+            "){1,7}",
+            "|(",
+            group!(),
+            ":){1,6}:",
+            group!(),
+            "|(",
+            group!(),
+            ":){1,5}(:",
+            group!(),
+            "){2}",
+            "|(",
+            group!(),
+            ":){1,4}(:",
+            group!(),
+            "){3}",
+            "|(",
+            group!(),
+            ":){1,3}(:",
+            group!(),
+            "){4}",
+            "|(",
+            group!(),
+            ":){1,2}(:",
+            group!(),
+            "){5}",
+            "|",
+            group!(),
+            ":(:",
+            group!(),
+            "){6}",
+            "|::",
+            "|(",
+            group!(),
+            ":){6}",
+            ipv4!(),
+            "|::((",
+            group!(),
+            ":){0,5})",
+            ipv4!(),
+            "|(",
+            group!(),
+            ":){1,5}:(",
+            group!(),
+            ":){0,4}",
+            ipv4!()
+        )
+    };
+}
+
+macro_rules! iscsi_name {
+    () => {
+        r"iqn\.[0-9]{4}-(0[1-9]|1[0-2])\.[a-zA-Z0-9.\-]+(:.+)?"
+    };
+}
+
+macro_rules! absolute_path {
+    () => {
+        r"/.+|[a-zA-Z]:\\.+"
+    };
+}
+
+macro_rules! disk_target {
+    () => {
+        "(ioemu:)?(fd|hd|sd|vd|xvd|ubd)[a-zA-Z0-9_]+"
+    };
+}
+
+/// Expressions, or patterns, by what their forms say; expressions match the whole of a value.
 const PATTERNS: &[(&str, &str)] = &[
-    ("letters, digits, '_', '+' and '-'", "[A-Za-z0-9_+\\-]+"),
+    ("letters, digits, '_', '+' and '-'", r"[A-Za-z0-9_+\-]+"),
     ("a name without line breaks", "[^\n]+"),
     (
         "letters, digits, '_', '.', '-', ':', '/' and '\\'",
-        "[A-Za-z0-9_.\\-:/\\\\]+",
+        r"[A-Za-z0-9_.\-:/\\]+",
     ),
-    ("letters, digits, '_', '.' and '-'", "[A-Za-z0-9_.\\-]+"),
-    ("letters, digits, '_', '-' and '.'", "[A-Za-z0-9_.\\-]+"),
+    ("letters, digits, '_', '.' and '-'", r"[A-Za-z0-9_.\-]+"),
+    ("letters, digits, '_', '-' and '.'", r"[A-Za-z0-9_.\-]+"),
+    ("letters, digits, '-', '_' and '.'", r"[A-Za-z0-9_.\-]+"),
+    ("letters, digits, '-' and '_'", r"[A-Za-z0-9_\-]+"),
+    ("letters, digits, '_' and '-'", r"[A-Za-z0-9_\-]+"),
+    ("letters, digits and '_'", "[A-Za-z0-9_]+"),
+    ("letters, digits, '_', '.' and ':'", "[A-Za-z0-9_.:]+"),
+    ("letters, '-' and '_'", r"[A-Za-z_\-]+"),
+    (
+        "letters, digits, '_', '-' and, not in front, '.'",
+        r"[A-Za-z0-9_\-][A-Za-z0-9_.\-]*",
+    ),
+    ("an absolute path", absolute_path!()),
+    ("an absolute path of a folder", "/.*"),
+    (
+        "an absolute path of letters, digits, '_', '+', '-', '/' and '%'",
+        r"/[A-Za-z0-9_+\-/%]+",
+    ),
     (
         "an absolute path, or '[datastore] path'",
-        "(/.+|[a-zA-Z]:\\\\.+|\\[[^\\]]+\\] .+)",
+        concat!(absolute_path!(), r"|\[[^\]]+\] .+"),
+    ),
+    (
+        "an absolute path, a name, or an iSCSI name",
+        concat!(absolute_path!(), r"|[A-Za-z0-9_+\-]+|", iscsi_name!()),
+    ),
+    (
+        "an iSCSI name such as 'iqn.2013-06.com.example:pool'",
+        iscsi_name!(),
+    ),
+    (
+        "an architecture such as 'x86_64'",
+        "alpha|armv6l|armv7l|armv7b|aarch64|cris|i686|ia64|lm32|loongarch64|m68k|microblaze|microblazeel|mips|mipsel|mips64\
+         |mips64el|openrisc|parisc|parisc64|ppc|ppcle|ppc64|ppc64le|ppcemb|riscv32|riscv64|s390|s390x|sh4|sh4eb|sparc\
+         |sparc64|unicore32|x86_64|xtensa|xtensaeb",
     ),
     ("'on' or 'off'", "on|off"),
     (
@@ -64,56 +258,97 @@ const PATTERNS: &[(&str, &str)] = &[
         "a MAC address: six pairs of hexadecimal digits with colons between",
         "[a-fA-F0-9]{2}(:[a-fA-F0-9]{2}){5}",
     ),
-    ("a whole number from 0 to 4294967295", "\\+?[0-9]{1,10}"),
-    ("a whole number from 0 to 18446744073709551615", "\\+?[0-9]{1,20}"),
-    ("a whole number from 0 to 65535", "\\+?[0-9]{1,5}"),
+    ("a whole number from 0 to 32", up_to!("32")),
+    ("a whole number from 0 to 128", up_to!("128")),
+    ("a whole number from 0 to 4095", up_to!("4095")),
+    ("a whole number from 0 to 65535", up_to!("65535")),
+    ("a whole number from 0 to 4294967295", up_to!("4294967295")),
+    (
+        "a whole number from 0 to 18446744073709551615",
+        up_to!("18446744073709551615"),
+    ),
     ("a whole number from 1", "0*[1-9][0-9]*"),
-    ("a port: a whole number from 0 to 65535, or -1", "-1|[0-9]{1,5}"),
+    ("a whole number from 1 to 4294967295", number!("1", "4294967295")),
+    (
+        "a whole number from 1 to 18014398509481984",
+        number!("1", "18014398509481984"),
+    ),
+    ("a whole number from 10 to 255", number!("10", "255")),
+    (
+        "a whole number from -1000 to 1000",
+        "<data type=\"integer\"><param name=\"minInclusive\">-1000</param>\
+         <param name=\"maxInclusive\">1000</param></data>",
+    ),
+    ("a port: a whole number from 1 to 65535", number!("1", "65535")),
+    (
+        "a port: a whole number from 0 to 65535, or -1",
+        either!(text!("-1"), up_to!("65535")),
+    ),
+    (
+        "a whole number from 0 to 4294967295, or -1",
+        either!(text!("-1"), up_to!("4294967295")),
+    ),
     (
         "a whole number from 0 to 255, or 0x00 to 0xff",
-        "0x[a-fA-F0-9]{1,2}|[0-9]{1,3}",
+        either!(text!("0x[a-fA-F0-9]{1,2}"), up_to!("255")),
+    ),
+    (
+        "a whole number from 0 to 255, or 0x0 to 0xffff",
+        either!(text!("0x[a-fA-F0-9]{1,4}"), up_to!("255")),
     ),
     (
         "a whole number from 0 to 65535, or 0x0000 to 0xffff",
-        "(0x)?[a-fA-F0-9]{1,4}|[0-9]{1,5}",
+        either!(text!("(0x)?[a-fA-F0-9]{1,4}"), up_to!("65535")),
+    ),
+    (
+        "a whole number from 0 to 16777215, or 0x0 to 0xffffff",
+        either!(text!("0x[a-fA-F0-9]{1,6}"), up_to!("16777215")),
     ),
     (
         "a whole number from 0 to 4294967295, or 0x00000000 to 0xffffffff",
-        "(0x)?[a-fA-F0-9]{1,8}|[0-9]{1,10}",
+        either!(text!("(0x)?[a-fA-F0-9]{1,8}"), up_to!("4294967295")),
     ),
     ("a PCI function: 0x0 to 0x7", "(0x)?[0-7]"),
     (
         "a PCI slot: 0x00 to 0x1f",
-        "(0x)?[0-1]?[a-fA-F0-9]|[0-2]?[0-9]|3[01]",
+        either!(text!("(0x)?[0-1]?[a-fA-F0-9]"), up_to!("31")),
     ),
     (
         "up to four numbers of one to three digits with dots between",
-        "(0x)?[a-fA-F0-9]{1,3}(\\.(0x)?[a-fA-F0-9]{1,3}){0,3}",
+        r"(0x)?[a-fA-F0-9]{1,3}(\.(0x)?[a-fA-F0-9]{1,3}){0,3}",
     ),
     ("one to three hexadecimal digits", "(0x)?[a-fA-F0-9]{1,3}"),
     ("one or two digits", "[0-9]{1,2}"),
     (
         "a whole number from 0 to 254, or 0x0 to 0xfe",
-        "0x[a-fA-F0-9]{1,2}|[0-9]{1,3}",
+        either!(
+            text!("0x([a-fA-F0-9]|[a-eA-E0-9][a-fA-F0-9]|[fF][a-eA-E0-9])"),
+            up_to!("254")
+        ),
     ),
     ("0x0 to 0x3", "(0x)?[0-3]"),
+    ("six hexadecimal digits after '0x'", "0x[a-fA-F0-9]{6}"),
     ("sixteen hexadecimal digits", "(0x)?[a-fA-F0-9]{16}"),
     (
         "a name such as 'vda': fd, hd, sd, vd, xvd or ubd and letters or digits",
-        "(ioemu:)?(fd|hd|sd|vd|xvd|ubd)[a-zA-Z0-9_]+",
+        disk_target!(),
+    ),
+    (
+        "a target such as 'vda', or an absolute path",
+        concat!(disk_target!(), "|", absolute_path!()),
     ),
     (
         "letters, digits, '_', '.', '+', '-' and blanks",
-        "[A-Za-z0-9_.+\\- ]+",
+        r"[A-Za-z0-9_.+\- ]+",
     ),
     (
         "one to eight letters, digits, blanks and dots",
-        "[a-zA-Z0-9.\\s]{1,8}",
+        r"[a-zA-Z0-9.\s]{1,8}",
     ),
     ("one to eight hexadecimal digits", "(0x)?[a-fA-F0-9]{1,8}"),
     (
         "a list of CPUs such as '0-3,^2,7'",
-        "([0-9]+(-[0-9]+)?|\\^[0-9]+)(,([0-9]+(-[0-9]+)?|\\^[0-9]+))*",
+        r"([0-9]+(-[0-9]+)?|\^[0-9]+)(,([0-9]+(-[0-9]+)?|\^[0-9]+))*",
     ),
     (
         "a unit such as 'bytes', 'KB', 'KiB' or 'G'",
@@ -123,19 +358,80 @@ const PATTERNS: &[(&str, &str)] = &[
         "a UUID",
         "[a-fA-F0-9]{32}|([a-fA-F0-9]{8}-([a-fA-F0-9]{4}-){3}[a-fA-F0-9]{12})",
     ),
-    ("octal digits", "[0-7]+"),
+    ("octal digits", "[0-7]{1,10}"),
     ("a name without slashes and line breaks", "[^/\n]+"),
-    ("letters, digits, '.' and '-'", "[A-Za-z0-9.\\-]+"),
+    (
+        "a name without slashes, other than '.' and '..'",
+        r"[^/.]|[^/][^/.]|\.[^/.]|[^/]{3,}",
+    ),
+    ("letters, digits, '.' and '-'", r"[A-Za-z0-9.\-]+"),
+    ("an IPv4 address", ipv4!()),
+    ("an IPv6 address", ipv6!()),
+    ("an IP address", either!(text!(ipv4!()), text!(ipv6!()))),
+    (
+        "a DNS name or an IP address",
+        either!(text!(r"[A-Za-z0-9.\-]+"), text!(ipv6!())),
+    ),
     (
         "hexadecimal digits in lower case, with or without '0x'",
         "(0x)?[0-9a-f]+",
     ),
-    ("a whole number", "[+-]?[0-9]+"),
+    ("a whole number", r"[+\-]?[0-9]+"),
+    (
+        "a number from 0",
+        r"INF|\+?([0-9]+(\.[0-9]*)?|\.[0-9]+)([eE][+\-]?[0-9]+)?",
+    ),
+    ("a number such as '2.5'", "[0-9]+(.[0-9]+)?"),
+    ("two numbers with a dot between", r"[0-9]+\.[0-9]+"),
+    (
+        "seconds, with up to nine digits of a fraction",
+        r"[0-9]+(\.[0-9]{0,9})?",
+    ),
     (
         "a name that begins with a letter or '_'",
-        "[A-Za-z_][A-Za-z0-9_.\\-]*",
+        "<data type=\"NCName\"/>",
     ),
-    ("some text", ".+"),
+    (
+        "a name that begins with llc_ or mbm_",
+        r"(llc_|mbm_)[A-Za-z0-9_\-]+",
+    ),
+    ("twelve characters, none a comma", "[^,]{12}"),
+    (
+        "up to 39 characters",
+        "<data type=\"string\"><param name=\"maxLength\">39</param></data>",
+    ),
+    ("up to 255 characters in one line", "[^\n\r]{0,255}"),
+    ("one digit or letter in upper case", "[0-9A-Z]"),
+    ("one digit or letter from 'B' in upper case", "[0-9B-Z]"),
+    (
+        "'root', or a name of up to 12 characters that begins with mac, stp, vlan, arp, rarp, ipv4 or ipv6",
+        "<choice><value>root</value><data type=\"token\">\
+         <param name=\"pattern\">(mac|stp|vlan|arp|rarp|ipv4|ipv6)[A-Za-z0-9_.:\\-]*</param>\
+         <param name=\"maxLength\">12</param></data></choice>",
+    ),
+    ("'false' or '0'", "0|[fF][aA][lL][sS][eE]"),
+    (
+        "a path or a URI",
+        "<choice><data type=\"anyURI\"/><data type=\"token\"><param name=\"pattern\">/.+</param></data></choice>",
+    ),
+    (
+        "a DHCP unique identifier: hexadecimal bytes with colons between",
+        concat!(
+            "0?0:0?1:0?0:0?[1-9a-fA-F](:[a-fA-F0-9]{1,2}){10,12}",
+            "|0?0:0?2(:[a-fA-F0-9]{1,2}){5,128}",
+            "|0?0:0?3:0?0:0?[1-9a-fA-F](:[a-fA-F0-9]{1,2}){6,8}",
+            "|0?0:0?4(:[a-fA-F0-9]{1,2}){16}"
+        ),
+    ),
+    (
+        "a format of volumes, such as 'raw' or 'qcow2'",
+        "raw|dir|bochs|cloop|dmg|iso|vpc|vdi|fat|vhd|ploop|luks|cow|qcow|qcow2|qed|vmdk|auto|ext2|ext3|ext4|ufs|iso9660|udf\
+         |gfs|gfs2|vfat|hfs\\+|xfs|ocfs2|vmfs|none|unknown|linux|fat16|fat32|linux-swap|linux-lvm|linux-raid|extended",
+    ),
+    (
+        "some text",
+        "<data type=\"string\"><param name=\"minLength\">1</param></data>",
+    ),
 ];
 
 #[cfg(test)]
@@ -147,7 +443,8 @@ mod tests {
         for format in FORMATS {
             let text = grammar_of(format.root).expect(format.root);
             virt_util::xml::Doc::parse(&text).expect("well formed");
+            assert!(grammar_file(format.root).is_some());
         }
-        assert!(grammar_of("colour").is_none());
+        assert!(grammar_of("colour").is_none() && grammar_file("colour").is_none());
     }
 }

@@ -23,7 +23,7 @@ mod small;
 mod storage;
 
 pub(crate) use common::{DEVICE_LABEL, RECONNECT};
-pub use grammar::grammar_of;
+pub use grammar::{grammar_file, grammar_of};
 pub(crate) use host::GUEST_CPU;
 
 use virt_util::xml::shapes::{self, Table};
@@ -59,6 +59,12 @@ enum Schema {
     AroundDomains(&'static Table, &'static [&'static str]),
     /// The declarations of the model with rules beside them.
     Declared(fn(&Doc<'_>) -> Result<()>),
+}
+
+/// What documents with that root are held against.
+fn schema_of(root: &str) -> Option<&'static Schema> {
+    let found = KINDS.iter().find(|(name, _)| *name == root);
+    found.map(|(_, schema)| schema)
 }
 
 /// All kinds of documents.

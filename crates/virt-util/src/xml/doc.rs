@@ -665,8 +665,8 @@ impl<'d> AttributeRef<'d> {
         self.attribute.value(self.doc)
     }
 
-    /// The value as written.
-    pub(super) fn raw_value(&self) -> &'d str {
+    /// The value as written in the source, references and all.
+    pub fn raw_value(&self) -> &'d str {
         let start = self.attribute.value_start;
         self.doc.slice(start, start + self.attribute.value_len)
     }

@@ -60,14 +60,14 @@ pub struct Shape {
 pub struct Part {
     /// `@name`, `name`, `prefix:name`, `text()`; `*` for any content whatever.
     pub name: &'static str,
-    times: Times,
+    pub(super) times: Times,
     /// The form of the value or, of a child that is nothing but text, of its text.
-    form: Option<Form>,
+    pub(super) form: Option<Form>,
 }
 
 /// How often a part stands in an element.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Times {
+pub(super) enum Times {
     One,
     Maybe,
     Some,

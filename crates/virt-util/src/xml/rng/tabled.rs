@@ -1,0 +1,182 @@
+//! The pattern of an element that a table is about.
+
+use std::collections::BTreeSet;
+
+use super::super::schema::ValueSchema;
+use super::super::shapes::{Part, Shape, Table, Times};
+use super::ways::{Said, Val, Way, holds, parts_of, rows_at};
+use super::{Build, Item, Of, is_at, mixed, times};
+
+impl Build<'_> {
+    /// What stands in the element in this way; nothing if the way leads nowhere.
+    pub(super) fn tabled(
+        &mut self,
+        path: &[&str],
+        table: &'static Table,
+        way: &Way,
+        around: &[Said],
+    ) -> Option<String> {
+        let named = rows_at(table, path);
+        let rows: Vec<&Shape> = named
+            .iter()
+            .filter(|row| holds(row.when, &way.said, around, path.len()) != Some(false))
+            .copied()
+            .collect();
+        if rows.is_empty() && !named.is_empty() {
+            return None;
+        }
+        let parts: Vec<&'static Part> = rows
+            .iter()
+            .flat_map(|row| row.parts.iter().flat_map(|list| list.iter()))
+            .collect();
+        if parts.iter().any(|part| part.name == "*") {
+            // Declarations may say more.
+            let mut inside = self.source.inside.iter();
+            return match inside.find(|(at, _)| is_at(path, at)) {
+                Some((_, schema)) => {
+                    let of = Of::Declared(vec![Item::Schema(schema)]);
+                    self.content(path, &of, around, way.passed_on())
+                }
+                None => Some("<ref name=\"anything\"/>".to_owned()),
+            };
+        }
+        let conditions = rows.iter().flat_map(|row| row.when.iter());
+        let tags = conditions.filter_map(|(condition, _)| match parts_of(condition) {
+            (0, part, _) => part.strip_prefix('@'),
+            _ => None,
+        });
+        let attributes = parts.iter().filter_map(|part| part.name.strip_prefix('@'));
+        let attributes: BTreeSet<&'static str> = attributes.chain(tags).collect();
+        let children: Vec<&'static Part> = parts
+            .iter()
+            .filter(|part| !part.name.starts_with('@') && part.name != "text()")
+            .copied()
+            .collect();
+        let names: BTreeSet<&str> = children.iter().map(|part| part.name).collect();
+        if way.asks_for_other(&attributes, &names) {
+            return None;
+        }
+        let mut out = String::new();
+        for name in attributes {
+            let of = || {
+                parts
+                    .iter()
+                    .filter(|part| part.name.strip_prefix('@') == Some(name))
+            };
+            let required = of().any(|part| part.times == Times::One);
+            let mut forms: Vec<ValueSchema> = of().map(|part| form_of(part)).collect();
+            if forms.is_empty() {
+                forms.push(ValueSchema::Text);
+            }
+            out.push_str(&self.attribute(path, name, &forms, required, way)?);
+        }
+        let in_order = rows.iter().any(|row| row.in_order);
+        let mut inside = self.tabled_children(path, table, &children, in_order, way, around)?;
+        let text: Vec<&&Part> = parts.iter().filter(|part| part.name == "text()").collect();
+        if !text.is_empty() {
+            let forms: Vec<ValueSchema> = match way.fit("text()") {
+                Some(form) => vec![ValueSchema::Form(form)],
+                None => text.iter().map(|part| form_of(part)).collect(),
+            };
+            inside.push(match children.is_empty() {
+                false => "<text/>".to_owned(),
+                true if text.iter().any(|part| part.times == Times::Maybe) => {
+                    format!("<choice><empty/>{}</choice>", self.value(&forms))
+                }
+                true => self.value(&forms),
+            });
+        }
+        out.push_str(&mixed(&inside));
+        Some(out)
+    }
+
+    fn tabled_children(
+        &mut self,
+        path: &[&str],
+        table: &'static Table,
+        children: &[&'static Part],
+        in_order: bool,
+        way: &Way,
+        around: &[Said],
+    ) -> Option<Vec<String>> {
+        let around: Vec<Said> = std::iter::once(&way.said)
+            .chain(around)
+            .take(3)
+            .cloned()
+            .collect();
+        let mut out = Vec::new();
+        let mut seen = BTreeSet::new();
+        for part in children {
+            let name = part.name;
+            let first = seen.insert(name);
+            if !first && !in_order {
+                continue;
+            }
+            let places = || children.iter().filter(|other| other.name == name);
+            let asked = way.child(name)?;
+            let several = !in_order && places().count() > 1;
+            let of = |wanted: &[Times]| match in_order {
+                true => wanted.contains(&part.times),
+                false => places().any(|part| wanted.contains(&part.times)),
+            };
+            let required = of(&[Times::One, Times::Some]);
+            if !asked && way.said.get(name) == Some(&Val::Absent) {
+                if required {
+                    return None;
+                }
+                continue;
+            }
+            let required = required || asked && first;
+            let repeated = (several || of(&[Times::Some, Times::Any])) && !way.once(name);
+            let uri = self.uri_of(table, name);
+            let inner: Vec<&str> = path.iter().copied().chain(std::iter::once(name)).collect();
+            if let Some((attribute, words)) = way.sequence(name) {
+                let mut group = String::from("<group>");
+                for word in words {
+                    let forced = Said::from([(format!("@{attribute}"), Val::Word(word))]);
+                    group.push_str(&self.element(&inner, Of::Table(table), &around, forced, uri));
+                }
+                out.push(group + "</group>");
+                continue;
+            }
+            let element = match part.form {
+                Some(_) => {
+                    let local = name.split_once(':').map_or(name, |(_, local)| local);
+                    let forms: Vec<ValueSchema> = places().map(|part| form_of(part)).collect();
+                    format!(
+                        "<element name=\"{local}\" ns=\"{uri}\">{}</element>",
+                        self.value(&forms)
+                    )
+                }
+                None => {
+                    let mut forced = way.forced(name);
+                    if repeated {
+                        forced.retain(|_, val| *val == Val::Absent);
+                    }
+                    self.element(&inner, Of::Table(table), &around, forced, uri)
+                }
+            };
+            out.push(times(element, required, repeated));
+        }
+        if in_order && out.len() > 1 {
+            out = vec![format!("<group>{}</group>", out.concat())];
+        }
+        Some(out)
+    }
+
+    fn uri_of(&mut self, table: &'static Table, name: &'static str) -> &'static str {
+        let Some((prefix, _)) = name.split_once(':') else {
+            return "";
+        };
+        let mut known = table.namespaces.iter();
+        let uri = known
+            .find(|(known, _)| *known == prefix)
+            .map_or("", |(_, uri)| uri);
+        self.prefixes.insert(prefix, uri);
+        uri
+    }
+}
+
+fn form_of(part: &Part) -> ValueSchema {
+    part.form.map_or(ValueSchema::Text, ValueSchema::Form)
+}

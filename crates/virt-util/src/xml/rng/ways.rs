@@ -1,0 +1,471 @@
+//! Which ways there are to fill an element.
+//!
+//! Conditions of rows and rules look at attributes and children. What they look at is decided first, one way for each word;
+//! then each rule that holds leaves the ways that obey it.
+
+use std::borrow::Cow;
+use std::collections::{BTreeMap, BTreeSet};
+use std::rc::Rc;
+
+use super::super::rules::{Must, Rule, When};
+use super::super::schema::members::{Inside, Members, Tags};
+use super::super::schema::{Content, ElementSchema, Kind, VariantSchema};
+use super::super::shapes::{Shape, Table};
+use super::{Build, Item, Of, is_at};
+
+/// Most ways of one element that are told apart; beyond them grammars take more than the check.
+const MOST: usize = 512;
+
+/// What is known of a part: an attribute (`@name`), a child (`name`), an attribute of a child (`name@name`).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Val {
+    Absent,
+    Present,
+    Word(&'static str),
+    /// Present, and none of the words that conditions know.
+    Other,
+    /// Present, and none of these words, which conditions of the element around know.
+    Not(BTreeSet<&'static str>),
+}
+
+impl Val {
+    fn and(&self, other: &Self) -> Option<Self> {
+        match (self, other) {
+            (Self::Absent, Self::Absent) => Some(Self::Absent),
+            (Self::Absent, _) | (_, Self::Absent) => None,
+            (Self::Present, val) | (val, Self::Present) => Some(val.clone()),
+            (Self::Not(words), Self::Word(word)) | (Self::Word(word), Self::Not(words)) => {
+                (!words.contains(word)).then_some(Self::Word(word))
+            }
+            (Self::Not(_), val) | (val, Self::Not(_)) => Some(val.clone()),
+            _ => (self == other).then(|| self.clone()),
+        }
+    }
+}
+
+/// What is known of an element.
+pub(super) type Said = BTreeMap<String, Val>;
+
+/// Parts that conditions look at, with the words that they know.
+type Wanted = BTreeMap<String, BTreeSet<&'static str>>;
+
+/// A way to fill an element.
+pub(super) struct Way {
+    pub said: Said,
+    /// What else must hold.
+    pub rules: Vec<Must>,
+    words: Rc<Wanted>,
+}
+
+impl Way {
+    /// The words of a part that conditions know.
+    pub fn words(&self, part: &str) -> impl Iterator<Item = &'static str> + Clone {
+        self.words.get(part).into_iter().flatten().copied()
+    }
+
+    /// What is known of the attributes of a child.
+    pub fn forced(&self, child: &str) -> Said {
+        let attributes = self.said.iter().filter_map(|(key, val)| {
+            let rest = key.strip_prefix(child).filter(|rest| rest.starts_with('@'))?;
+            let val = match val {
+                Val::Other => Val::Not(self.words(key).collect()),
+                val => val.clone(),
+            };
+            Some((rest.to_owned(), val))
+        });
+        attributes.collect()
+    }
+
+    /// What is known, for who tells other words apart.
+    pub fn passed_on(&self) -> Said {
+        let each = self.said.iter().map(|(key, val)| match val {
+            Val::Other => (key.clone(), Val::Not(self.words(key).collect())),
+            val => (key.clone(), val.clone()),
+        });
+        each.collect()
+    }
+
+    /// Must the child be there? Nothing if it must not.
+    pub fn child(&self, name: &str) -> Option<bool> {
+        let forced = self.forced(name).values().any(|val| *val != Val::Absent);
+        match self.said.get(name) {
+            Some(Val::Absent) if forced => None,
+            Some(Val::Absent) => Some(false),
+            Some(_) => Some(true),
+            None => Some(forced),
+        }
+    }
+
+    /// Is there something that must be there, though it is none of these attributes and children?
+    pub fn asks_for_other(&self, attributes: &BTreeSet<&str>, children: &BTreeSet<&str>) -> bool {
+        let asked = self.said.iter().filter(|(_, val)| **val != Val::Absent);
+        asked.into_iter().any(|(key, _)| match key.split_once('@') {
+            Some(("", name)) => !attributes.contains(name),
+            Some((child, _)) => !children.contains(child),
+            None => !children.contains(key.as_str()),
+        })
+    }
+}
+
+/// What a condition looks at: how many elements further out, the part, and whether it holds where that is absent.
+pub(super) fn parts_of(condition: &'static str) -> (usize, &'static str, bool) {
+    let (mut part, may_be_absent) = match condition.strip_suffix('?') {
+        Some(part) => (part, true),
+        None => (condition, false),
+    };
+    let mut out = 0;
+    while let Some(rest) = part.strip_prefix("../") {
+        out += 1;
+        part = rest;
+    }
+    (out, part, may_be_absent)
+}
+
+/// Do the conditions hold? Nothing if that is not known.
+pub(super) fn holds(when: When, said: &Said, around: &[Said], depth: usize) -> Option<bool> {
+    let mut certain = true;
+    for (condition, values) in when {
+        let (out, part, may_be_absent) = parts_of(condition);
+        let val = match out.checked_sub(1) {
+            None => said.get(part),
+            // There is nothing outside of the root.
+            Some(at) if at + 1 >= depth => Some(&Val::Absent),
+            Some(at) => around.get(at).and_then(|said| said.get(part)),
+        };
+        let any = *values == super::super::rules::PRESENT;
+        match val {
+            Some(Val::Absent) if may_be_absent || values.is_empty() => {}
+            Some(Val::Word(word)) if any || values.contains(word) => {}
+            Some(Val::Present | Val::Other | Val::Not(_)) if any => {}
+            Some(Val::Not(_)) if !values.is_empty() => certain = false,
+            Some(Val::Present) if !values.is_empty() => certain = false,
+            None => certain = false,
+            Some(_) => return Some(false),
+        }
+    }
+    certain.then_some(true)
+}
+
+/// What unions are chosen by.
+pub(super) struct ChosenTags<'a> {
+    pub name: &'a str,
+    pub said: &'a Said,
+    pub around: &'a [Said],
+}
+
+impl Tags for ChosenTags<'_> {
+    fn word(&self, tag: &str) -> Option<Cow<'_, str>> {
+        if tag == "name()" {
+            return Some(Cow::Borrowed(self.name));
+        }
+        let (from, key) = match tag.strip_prefix("../") {
+            Some(key) => (self.around.first(), key),
+            None => (Some(self.said), tag),
+        };
+        match from.and_then(|said| said.get(key)) {
+            Some(Val::Word(word)) => Some(Cow::Borrowed(*word)),
+            // A word that no variant has.
+            Some(Val::Other | Val::Present | Val::Not(_)) => Some(Cow::Borrowed("")),
+            _ => None,
+        }
+    }
+}
+
+impl Build<'_> {
+    /// The ways to fill the element at the end of `path`, of which `forced` is known.
+    pub(super) fn ways(&self, path: &[&str], of: &Of, around: &[Said], forced: Said) -> Vec<Way> {
+        let mut wanted = self.wanted(path, of);
+        for (key, val) in &forced {
+            let words = wanted.entry(key.clone()).or_default();
+            match val {
+                Val::Not(not) => words.extend(not),
+                Val::Word(word) => words.extend([word]),
+                _ => {}
+            }
+        }
+        let wanted = Rc::new(wanted);
+        let mut decided = Vec::new();
+        self.decide(path, of, around, &wanted, forced, BTreeSet::new(), &mut decided);
+        let mut ways = Vec::new();
+        for said in decided {
+            let rules: Vec<Must> = self
+                .rules_at(path, of)
+                .iter()
+                .filter(|rule| holds(rule.when, &said, around, path.len()) == Some(true))
+                .map(|rule| rule.must)
+                .collect();
+            let mut obeying = vec![said];
+            for must in &rules {
+                let next: Vec<Said> = obeying.iter().flat_map(|said| obey(*must, said)).collect();
+                if next.len() <= MOST {
+                    obeying = next;
+                }
+            }
+            ways.extend(obeying.into_iter().map(|said| Way {
+                said,
+                rules: rules.clone(),
+                words: Rc::clone(&wanted),
+            }));
+        }
+        ways
+    }
+
+    /// Decides what is not yet decided.
+    #[expect(clippy::too_many_arguments, reason = "what a step of the recursion knows")]
+    fn decide(
+        &self,
+        path: &[&str],
+        of: &Of,
+        around: &[Said],
+        wanted: &Wanted,
+        said: Said,
+        done: BTreeSet<String>,
+        out: &mut Vec<Said>,
+    ) {
+        if out.len() > MOST {
+            return;
+        }
+        let (key, vals) = match of {
+            Of::Table(_) => match wanted.iter().find(|(key, _)| !done.contains(*key)) {
+                Some((key, words)) => (key.clone(), vals(key, words)),
+                None => return out.push(said),
+            },
+            Of::Declared(items) => {
+                let name = path.last().copied().unwrap_or_default();
+                let tags = ChosenTags {
+                    name,
+                    said: &said,
+                    around,
+                };
+                let members = members_of(items, &tags);
+                match undecided(&members, &done, wanted) {
+                    Some(found) => found,
+                    None => return out.push(said),
+                }
+            }
+        };
+        let mut done = done;
+        done.insert(key.clone());
+        for val in vals {
+            let val = match said.get(&key) {
+                Some(known) => match known.and(&val) {
+                    Some(val) => val,
+                    None => continue,
+                },
+                None => val,
+            };
+            let mut said = said.clone();
+            said.insert(key.clone(), val);
+            self.decide(path, of, around, wanted, said, done.clone(), out);
+        }
+    }
+
+    /// What conditions look at in the element.
+    fn wanted(&self, path: &[&str], of: &Of) -> Wanted {
+        let mut wanted = Wanted::new();
+        let mut add = |when: When, out_of_here: usize| {
+            for (condition, values) in when {
+                let (out, part, _) = parts_of(condition);
+                if out == out_of_here {
+                    let words = wanted.entry(part.to_owned()).or_default();
+                    words.extend(values.iter().filter(|word| **word != "*"));
+                }
+            }
+        };
+        for rule in self.rules_at(path, of) {
+            add(rule.when, 0);
+        }
+        if let Of::Table(table) = of {
+            for row in rows_at(table, path) {
+                add(row.when, 0);
+            }
+        }
+        for (element, when) in self.conditions() {
+            for out in 1..=3 {
+                if may_be_inside(path, element, out) {
+                    add(when, out);
+                }
+            }
+        }
+        wanted
+    }
+
+    /// All conditions, with the elements that they are about.
+    fn conditions(&self) -> impl Iterator<Item = (&'static str, When)> {
+        let tables = self.source.tables.iter();
+        let rows = tables.clone().flat_map(|(_, table)| {
+            let rows = table.shapes.iter().flat_map(|rows| rows.iter());
+            rows.map(|row| (row.element, row.when))
+        });
+        let of_rule = |rule: &Rule| (rule.element, rule.when);
+        let ruled = tables.flat_map(move |(_, table)| table.rules.iter().map(of_rule));
+        rows.chain(ruled).chain(self.source.rules.iter().map(of_rule))
+    }
+
+    /// Does anything at the end of `path` or inside ask for a part of the element that is `out` elements further out?
+    pub(super) fn is_asked_for(&self, path: &[&str], of: &Of, out: usize, part: &str) -> bool {
+        if let (Of::Declared(items), 1) = (of, out) {
+            let tags = items.iter().filter_map(|item| match item {
+                Item::Schema(schema) => Some(parent_tags(schema, 0)),
+                _ => None,
+            });
+            if tags.flatten().any(|(name, _)| part == name) {
+                return true;
+            }
+        }
+        self.conditions().any(|(element, when)| {
+            when.iter().any(|(condition, _): &(&'static str, _)| {
+                let (from, wanted, _) = parts_of(condition);
+                wanted == part && from >= out && may_be_inside(path, element, from - out)
+            })
+        })
+    }
+}
+
+/// The rows that are about the element at the end of `path`: those with the longest path.
+pub(super) fn rows_at(table: &'static Table, path: &[&str]) -> Vec<&'static Shape> {
+    let rows = table.shapes.iter().flat_map(|rows| rows.iter());
+    let named: Vec<&Shape> = rows.filter(|row| is_at(path, row.element)).collect();
+    let steps = |row: &Shape| row.element.split('/').count();
+    let longest = named.iter().map(|row| steps(row)).max().unwrap_or(0);
+    named.into_iter().filter(|row| steps(row) == longest).collect()
+}
+
+/// Can an element that ends in `steps` be `below` levels inside the element at the end of `path`?
+fn may_be_inside(path: &[&str], steps: &str, below: usize) -> bool {
+    let mut path = path.iter().rev();
+    steps
+        .rsplit('/')
+        .skip(below)
+        .all(|step| path.next() == Some(&step))
+}
+
+fn vals(key: &str, words: &BTreeSet<&'static str>) -> Vec<Val> {
+    let mut vals = vec![Val::Absent];
+    if key.contains('@') {
+        vals.extend(words.iter().map(|word| Val::Word(word)));
+        vals.push(Val::Other);
+    } else {
+        vals.push(Val::Present);
+    }
+    vals
+}
+
+/// What declarations say of an element.
+pub(super) fn members_of(items: &[Item], tags: &ChosenTags<'_>) -> Members {
+    let mut members = Members::default();
+    for item in items {
+        match item {
+            Item::Schema(schema) => {
+                let of = Members::required(schema, tags);
+                members.parts.extend(of.parts);
+                members.tags.extend(of.tags);
+                members.values.extend(of.values);
+                members.anything |= of.anything;
+            }
+            Item::Part(part) => members.add(Inside::Part(*part), tags),
+            Item::Value(value) => members.values.push(*value),
+            Item::Nothing => {}
+            Item::Anything => members.anything = true,
+        }
+    }
+    members
+}
+
+/// The next part that is to be decided, and what it can be.
+fn undecided(members: &Members, done: &BTreeSet<String>, wanted: &Wanted) -> Option<(String, Vec<Val>)> {
+    let word = |variant: &VariantSchema| match variant.value {
+        "*" => Val::Other,
+        word => Val::Word(word),
+    };
+    let key_of = |attribute: &str| format!("@{attribute}");
+    let tag = members
+        .tags
+        .iter()
+        .find(|tag| !done.contains(&key_of(tag.attribute)));
+    if let Some(tag) = tag {
+        let mut vals: Vec<Val> = tag.variants.iter().map(word).collect();
+        if !tag.required || tag.variants.iter().any(|variant| variant.default) {
+            vals.push(Val::Absent);
+        }
+        return Some((key_of(tag.attribute), vals));
+    }
+    let inner = members.parts.iter().filter_map(|part| match part.inside() {
+        Inside::Element(schema) => Some(parent_tags(schema(), 0)),
+        _ => None,
+    });
+    if let Some((key, variants)) = inner.flatten().find(|(key, _)| !done.contains(*key)) {
+        let mut vals: Vec<Val> = variants.iter().map(word).collect();
+        vals.push(Val::Absent);
+        return Some((key.to_owned(), vals));
+    }
+    let known = |key: &str| match key.split_once('@') {
+        Some(("", name)) => members.attribute_names().any(|known| known == name),
+        Some((child, _)) => members.child_names().any(|known| known == child),
+        None => members.child_names().any(|known| known == key),
+    };
+    let (key, words) = wanted
+        .iter()
+        .find(|(key, _)| !done.contains(*key) && known(key))?;
+    Some((key.clone(), vals(key, words)))
+}
+
+/// Attributes of the parent that choose what the element is.
+pub(super) fn parent_tags(
+    schema: &'static ElementSchema,
+    depth: u32,
+) -> Vec<(&'static str, &'static [VariantSchema])> {
+    if depth > 8 {
+        return Vec::new();
+    }
+    match &schema.content {
+        Content::Union { tag, variants } => match tag.strip_prefix("../") {
+            Some(key) => vec![(key, *variants)],
+            None => Vec::new(),
+        },
+        Content::Fields(fields) => fields
+            .iter()
+            .filter(|field| field.path == ".")
+            .filter_map(|field| match field.kind {
+                Kind::Element(schema) => Some(parent_tags(schema(), depth + 1)),
+                _ => None,
+            })
+            .flatten()
+            .collect(),
+        _ => Vec::new(),
+    }
+}
+
+/// What can be known of an element that obeys.
+fn obey(must: Must, said: &Said) -> Vec<Said> {
+    let all = |parts: &mut dyn Iterator<Item = &'static str>, val: Val| {
+        let mut said = said.clone();
+        for part in parts {
+            let val = match said.get(part) {
+                Some(known) => known.and(&val)?,
+                None => val.clone(),
+            };
+            said.insert(part.to_owned(), val);
+        }
+        Some(said)
+    };
+    match must {
+        Must::Have(parts) => all(&mut parts.iter().copied(), Val::Present)
+            .into_iter()
+            .collect(),
+        Must::NotHave(parts) => all(&mut parts.iter().copied(), Val::Absent).into_iter().collect(),
+        Must::HaveOneOf(parts) => parts
+            .iter()
+            .filter_map(|part| all(&mut std::iter::once(*part), Val::Present))
+            .collect(),
+        Must::HaveTogether(parts) => [Val::Absent, Val::Present]
+            .into_iter()
+            .filter_map(|val| all(&mut parts.iter().copied(), val))
+            .collect(),
+        Must::NotBoth(parts) => parts
+            .iter()
+            .filter_map(|one| all(&mut parts.iter().copied().filter(|part| part != one), Val::Absent))
+            .collect(),
+        Must::Fit(..) | Must::Once(_) | Must::Sequence(..) | Must::Distinct(..) => vec![said.clone()],
+    }
+}
