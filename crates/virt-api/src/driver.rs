@@ -154,6 +154,12 @@ pub trait Driver: Send + Sync + 'static {
         Ok(None)
     }
 
+    /// Whether opening that URI neither waits nor reads anything, as long as this process runs, so that a daemon may do it
+    /// on the thread that serves all its clients.
+    fn opens_at_once(&self, uri: &str) -> bool {
+        false
+    }
+
     /// Reads configuration again (SIGHUP).
     fn reload(&self) -> Result<()> {
         Ok(())

@@ -7,7 +7,7 @@
 //! | `spawn` | fork and exec for [`crate::command`] |
 //! | [`socket`] | who is at the other end, descriptors as cargo |
 //! | [`inherit`] | descriptors that the user names by number |
-//! | [`memory`] | anonymous files, page size |
+//! | [`memory`] | anonymous files, page size, memory given back |
 //! | [`name`] | the machine's name |
 //! | [`cdrom`] | CD-ROM drives |
 //! | [`kvm`] | questions to the KVM kernel module |

@@ -5,6 +5,7 @@
 
 use std::fmt::Write as _;
 use std::os::fd::{AsRawFd as _, OwnedFd};
+use std::sync::LazyLock;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 use nix::errno::Errno;
@@ -187,13 +188,18 @@ fn append_client(text: &mut String, who: &ClientIdentity) {
 
 /// What every record ends with: this program, and where the client is.
 fn append_origin(text: &mut String, peer: Option<&str>) {
-    let exe = std::env::current_exe().map_or_else(|_| "virtd".to_owned(), |path| path.display().to_string());
     // Without the port.
     let addr = peer
         .and_then(|peer| peer.rsplit_once(':'))
         .map_or("?", |(addr, _)| addr);
-    let _ = write!(text, " exe={} hostname=? addr={addr} terminal=?", quoted(&exe));
+    let _ = write!(text, " exe={} hostname=? addr={addr} terminal=?", *PROGRAM);
 }
+
+/// The program's path, as records have it.
+static PROGRAM: LazyLock<String> = LazyLock::new(|| {
+    let path = std::env::current_exe().map_or_else(|_| "virtd".to_owned(), |path| path.display().to_string());
+    quoted(&path)
+});
 
 /// The kernel's end of the audit trail.
 #[derive(Debug)]

@@ -152,7 +152,8 @@ impl Negotiation {
         }
     }
 
-    fn list(&mut self, identity: &ClientIdentity) -> Result<AuthListReply> {
+    /// Answers which proof is asked for. Never waits.
+    pub fn list(&mut self, identity: &ClientIdentity) -> Result<AuthListReply> {
         // root would pass anyway, and must even where polkit does not run.
         let pass = self.method == Auth::Polkit && identity.is_root();
         if pass {

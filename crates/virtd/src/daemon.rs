@@ -339,7 +339,11 @@ impl Daemon {
         // Clients can connect while drivers start: opening one waits for it.
         std::thread::Builder::new()
             .name("virtd-start".to_owned())
-            .spawn(move || host.start_drivers())
+            .spawn(move || {
+                host.start_drivers();
+                // What only the start needed is not held for the daemon's whole life.
+                virt_util::sys::memory::give_back();
+            })
             .map_err(|error| VirtError::io(&error, "cannot start the drivers"))
             .in_step(Step::Driver)?;
         Ok((server, attendance, signals))

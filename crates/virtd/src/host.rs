@@ -247,6 +247,19 @@ impl DaemonHost {
         Ok((router, text))
     }
 
+    /// Whether that URI leads to a driver of this process that opens it without waiting or reading anything.
+    pub fn opens_at_once(&self, scope: &Scope, uri: &str) -> bool {
+        let proxied = self.config.proxy && matches!(scope, Scope::All);
+        let Ok(parsed) = Uri::parse(uri) else { return false };
+        let drivers = self.in_scope(scope);
+        match driver_for(&drivers, &parsed) {
+            Some(manifest) if !proxied && self.isolated(&manifest.name).is_none() => self
+                .driver(&manifest.name)
+                .is_ok_and(|driver| driver.opens_at_once(uri)),
+            _ => false,
+        }
+    }
+
     fn request(&self, open: &OpenFor<'_>, uri: String) -> OpenRequest {
         OpenRequest {
             uri,

@@ -53,6 +53,7 @@ use crate::auth::AuthServices;
 use crate::auth::tls::TlsServer;
 use crate::host::DaemonHost;
 use dispatch::RunningCall;
+use ledger::Openings;
 use vigil::Vigil;
 use workers::Workers;
 
@@ -94,6 +95,7 @@ pub struct Server {
     sessions: RwLock<BTreeMap<u64, Arc<Session>>>,
     listeners: RwLock<Vec<Arc<Listener>>>,
     ledgers: RwLock<HashMap<String, Arc<Ledger>>>,
+    openings: Openings,
     running: Mutex<BTreeMap<u64, Arc<RunningCall>>>,
     security: ArcSwap<Security>,
     names: names::Names,
@@ -111,6 +113,8 @@ pub struct Server {
     anonymous: AtomicUsize,
     inline: AtomicBool,
     vigil: Arc<Vigil>,
+    /// When memory was given back the last time.
+    rested: Mutex<Option<std::time::Instant>>,
 }
 
 impl Server {
@@ -125,6 +129,7 @@ impl Server {
             sessions: RwLock::default(),
             listeners: RwLock::default(),
             ledgers: RwLock::default(),
+            openings: Openings::default(),
             running: Mutex::default(),
             security: ArcSwap::from_pointee(security),
             names: names::Names::default(),
@@ -138,6 +143,7 @@ impl Server {
             anonymous: AtomicUsize::new(0),
             inline: AtomicBool::new(true),
             vigil: Arc::default(),
+            rested: Mutex::default(),
         });
         server.runtime.spawn(server.workers.watch());
         server.runtime.spawn(clock(Arc::downgrade(&server)));
@@ -290,6 +296,18 @@ impl Server {
         )
     }
 
+    fn openings(&self) -> &Openings {
+        &self.openings
+    }
+
+    /// That URI has been opened in a worker: asks its driver whether the next time needs one.
+    fn learn_opening(&self, scope: &Scope, uri: &str) {
+        if self.openings.asks_about(scope, uri) {
+            let quick = self.host.opens_at_once(scope, uri);
+            self.openings.remember(scope, uri, quick);
+        }
+    }
+
     fn remember(&self, session: &Arc<Session>) {
         let kind = usize::from(session.listener().is_admin());
         self.accepted
@@ -311,7 +329,7 @@ impl Server {
         self.changed.notify_waiters();
     }
 
-    fn forget(&self, id: u64) {
+    fn forget(self: &Arc<Self>, id: u64) {
         let gone = self.sessions.write().remove(&id);
         if let Some(session) = gone {
             let kind = usize::from(session.listener().is_admin());
@@ -323,6 +341,34 @@ impl Server {
             }
         }
         self.changed.notify_waiters();
+        if self.sessions.read().is_empty() {
+            self.rest();
+        }
+    }
+
+    /// Nobody needs the daemon now. If that lasts, memory that its work took is given back to the host; not often, for
+    /// what is needed again has to come back.
+    fn rest(self: &Arc<Self>) {
+        /// How long nobody has been there then.
+        const QUIET: Duration = Duration::from_millis(200);
+        /// How often at most.
+        const EVERY: Duration = Duration::from_secs(60);
+        let mut rested = self.rested.lock();
+        if rested.is_some_and(|before| before.elapsed() < EVERY) || self.stopping.load(Ordering::Acquire) {
+            return;
+        }
+        *rested = Some(std::time::Instant::now());
+        let server = Arc::downgrade(self);
+        self.runtime.spawn(async move {
+            tokio::time::sleep(QUIET).await;
+            let Some(server) = server.upgrade() else { return };
+            if server.sessions.read().is_empty() {
+                server.in_background(virt_util::sys::memory::give_back);
+            } else {
+                // The next time will do.
+                *server.rested.lock() = None;
+            }
+        });
     }
 
     /// Does `what` in a worker.

@@ -41,8 +41,17 @@ enum Unit {
     Time,
     /// Calls a second: more is better.
     Rate,
+    /// Bytes a second: more is better.
+    Bandwidth,
     /// KiB: less is better.
     Memory,
+}
+
+/// Where a stream flows.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Way {
+    Down,
+    Up,
 }
 
 const ROWS: &[Row] = &[
@@ -101,6 +110,20 @@ const ROWS: &[Row] = &[
         goal: 5.0,
         unit: Unit::Time,
         measure: start,
+    },
+    Row {
+        name: "stream-down",
+        about: "bytes from a channel of a guest to a client (a socket of the bench stands for the guest's end)",
+        goal: 3.0,
+        unit: Unit::Bandwidth,
+        measure: |side| stream(side, Way::Down),
+    },
+    Row {
+        name: "stream-up",
+        about: "the same from a client to the guest",
+        goal: 3.0,
+        unit: Unit::Bandwidth,
+        measure: |side| stream(side, Way::Up),
     },
     Row {
         name: "stuck-guest-p99",
@@ -175,7 +198,9 @@ impl Row {
         }
         let (own, theirs) = (median(&mut own), median(&mut theirs));
         let ratio = match (own, theirs) {
-            (Some(own), Some(theirs)) if self.unit == Unit::Rate && theirs > 0.0 => {
+            (Some(own), Some(theirs))
+                if matches!(self.unit, Unit::Rate | Unit::Bandwidth) && theirs > 0.0 =>
+            {
                 format!("{:.1}x", own / theirs)
             }
             (Some(own), Some(theirs)) if own > 0.0 => format!("{:.1}x", theirs / own),
@@ -199,6 +224,7 @@ impl Unit {
         match self {
             Self::Time => super::Unit::Seconds.show(value),
             Self::Rate => format!("{value:.0}/s"),
+            Self::Bandwidth => format!("{:.2} GiB/s", value / f64::from(1 << 30)),
             Self::Memory => format!("{:.1} MiB", value / 1024.0),
         }
     }
@@ -465,8 +491,9 @@ fn stuck_guest(side: &Side) -> Result<f64> {
     use nix::sys::signal::{Signal, kill};
     let mut wire = side.open("qemu:///system")?;
     let guests = [
-        Guest::start(&mut wire, "stuck")?,
-        Guest::start(&mut wire, "healthy")?,
+        // Each turn has guests of its own: the daemon may still be burying those of the last.
+        Guest::start(&mut wire, &format!("stuck-{}", serial()), "")?,
+        Guest::start(&mut wire, &format!("healthy-{}", serial()), "")?,
     ];
     let [stuck, healthy] = &guests;
     let pid = nix::unistd::Pid::from_raw(stuck.pid()?);
@@ -506,29 +533,97 @@ fn stuck_guest(side: &Side) -> Result<f64> {
     measured
 }
 
+/// Bytes a second through a stream. Both daemons connect a channel's stream to the socket that the guest's process
+/// listens on; once the guest runs, the bench listens there in its place, so that nothing but the daemon is between its
+/// two ends.
+fn stream(side: &Side, way: Way) -> Result<f64> {
+    use std::io::{Read, Write};
+    use std::os::unix::net::UnixListener;
+    const TOTAL: usize = 512 << 20;
+    let path = PathBuf::from(format!(
+        "/tmp/virt-bench-channel-{}-{}",
+        std::process::id(),
+        serial()
+    ));
+    let mut wire = side.open("qemu:///system")?;
+    let device = format!(
+        "<channel type='unix'><source mode='bind' path='{}'/><target type='virtio' name='org.bench.0'/></channel>",
+        path.display()
+    );
+    let guest = Guest::start(&mut wire, &format!("stream-{}", serial()), &device)?;
+    let measured = (|| {
+        let _ = std::fs::remove_file(&path);
+        let listener = UnixListener::bind(&path).context(|| path.display().to_string())?;
+        // The name is given, and no flags.
+        let args = [
+            guest.reference.clone(),
+            words(&[1]),
+            text("org.bench.0"),
+            words(&[0]),
+        ]
+        .concat();
+        wire.ask(procedure::DOMAIN_OPEN_CHANNEL, &args)?;
+        let (mut end, _) = listener
+            .accept()
+            .context(|| "the daemon's connection".to_owned())?;
+        let begun = Instant::now();
+        let other = std::thread::spawn(move || -> std::io::Result<()> {
+            let mut chunk = vec![0x5a; 1 << 20];
+            let mut moved = 0;
+            while moved < TOTAL {
+                moved += match way {
+                    Way::Down => {
+                        end.write_all(&chunk)?;
+                        chunk.len()
+                    }
+                    Way::Up => match end.read(&mut chunk)? {
+                        0 => return Err(std::io::ErrorKind::UnexpectedEof.into()),
+                        count => count,
+                    },
+                };
+            }
+            Ok(())
+        });
+        match way {
+            Way::Down => wire.receive_stream(TOTAL)?,
+            Way::Up => wire.send_stream(procedure::DOMAIN_OPEN_CHANNEL, TOTAL)?,
+        }
+        match other.join() {
+            Ok(done) => done.context(|| "the channel's other end".to_owned())?,
+            Err(_) => return Err("the channel's other end panicked".into()),
+        }
+        Ok(TOTAL as f64 / begun.elapsed().as_secs_f64())
+    })();
+    drop(wire);
+    guest.end();
+    let _ = std::fs::remove_file(&path);
+    measured
+}
+
 /// A guest that runs.
 struct Guest {
-    name: &'static str,
+    name: String,
     /// Name, UUID and id in XDR.
     reference: Vec<u8>,
 }
 
-const DOMAIN_CREATE_XML: u32 = 10;
-
 impl Guest {
-    fn start(wire: &mut Wire, name: &'static str) -> Result<Self> {
+    fn start(wire: &mut Wire, name: &str, device: &str) -> Result<Self> {
         let xml = format!(
             "<domain type='qemu'><name>{name}</name><memory unit='MiB'>16</memory><vcpu>1</vcpu>\
              <os><type arch='x86_64' machine='pc'>hvm</type></os>\
-             <devices><emulator>/usr/bin/qemu-system-x86_64</emulator></devices></domain>"
+             <devices><emulator>/usr/bin/qemu-system-x86_64</emulator>{device}</devices></domain>"
         );
-        let reference = wire.ask(DOMAIN_CREATE_XML, &[text(&xml), words(&[0])].concat())?;
+        let reference = wire.ask(procedure::DOMAIN_CREATE_XML, &[text(&xml), words(&[0])].concat())?;
         // Looked up once more, so that both daemons answer with the same.
         let reference = match wire.ask(procedure::DOMAIN_LOOKUP_BY_NAME, &text(name)) {
             Ok(found) => found,
             Err(_) => reference,
         };
-        Ok(Self { name, reference })
+        Ok(Self {
+            name: name.to_owned(),
+            reference,
+        })
     }
 
     /// The process whose command line names the guest.

@@ -10,6 +10,8 @@ use std::time::Duration;
 const REMOTE: u32 = 0x2000_8086;
 /// The size of length word and header.
 const HEAD: usize = 28;
+/// The most data that libvirt puts into one packet of a stream.
+const CHUNK: usize = 262_120;
 
 /// Procedures that rows call.
 pub(super) mod procedure {
@@ -23,6 +25,8 @@ pub(super) mod procedure {
     pub const CONNECT_GET_ALL_DOMAIN_STATS: u32 = 344;
     pub const DOMAIN_LOOKUP_BY_NAME: u32 = 23;
     pub const DOMAIN_GET_INFO: u32 = 16;
+    pub const DOMAIN_CREATE_XML: u32 = 10;
+    pub const DOMAIN_OPEN_CHANNEL: u32 = 296;
 }
 
 /// A connection.
@@ -133,6 +137,68 @@ impl Wire {
         self.push(&mut out, procedure, args);
         self.send(&out)?;
         self.receive()
+    }
+
+    /// Sends `total` bytes on the stream that the last call, of `procedure`, has opened.
+    pub(super) fn send_stream(&mut self, procedure: u32, total: usize) -> Result<()> {
+        let mut packet = Vec::with_capacity(HEAD + CHUNK);
+        let length = u32::try_from(HEAD + CHUNK).unwrap_or(u32::MAX);
+        // Type 3 is a stream, status 2 says that it goes on.
+        for word in [length, REMOTE, 1, procedure, 3, self.serial, 2] {
+            packet.extend_from_slice(&word.to_be_bytes());
+        }
+        packet.resize(HEAD + CHUNK, 0x5a);
+        for _ in 0..total.div_ceil(CHUNK) {
+            self.send(&packet)?;
+        }
+        Ok(())
+    }
+
+    /// Reads packets of a stream until they have brought `total` bytes.
+    pub(super) fn receive_stream(&mut self, total: usize) -> Result<()> {
+        let mut chunk = vec![0; 1 << 20];
+        let before = std::mem::take(&mut self.buffer);
+        let mut bytes = before.as_slice();
+        let mut head = Vec::with_capacity(HEAD);
+        // Of the packet that is being read: bytes left, and whether they are data.
+        let (mut left, mut is_data) = (0, false);
+        let mut got = 0;
+        loop {
+            while !bytes.is_empty() {
+                let (part, rest) = match left {
+                    0 => bytes.split_at((HEAD - head.len()).min(bytes.len())),
+                    left => bytes.split_at(left.min(bytes.len())),
+                };
+                bytes = rest;
+                if left > 0 {
+                    left -= part.len();
+                    got += if is_data { part.len() } else { 0 };
+                    continue;
+                }
+                head.extend_from_slice(part);
+                if head.len() == HEAD {
+                    let word = |at: usize| {
+                        head.get(at..at + 4)
+                            .and_then(|bytes| bytes.try_into().ok())
+                            .map_or(0, u32::from_be_bytes)
+                    };
+                    left = (word(0) as usize).saturating_sub(HEAD);
+                    is_data = word(16) == 3;
+                    if is_data && word(24) == 1 {
+                        return Err("the stream failed".into());
+                    }
+                    head.clear();
+                }
+            }
+            if got >= total {
+                return Ok(());
+            }
+            let count = self.socket.read(&mut chunk).context(|| "receiving".to_owned())?;
+            if count == 0 {
+                return Err("the daemon hung up".into());
+            }
+            bytes = chunk.get(..count).unwrap_or_default();
+        }
     }
 
     /// Calls and waits for a result.

@@ -157,6 +157,14 @@ impl DriverHandle {
         Ok(answer.get_string("uri")?.map(str::to_owned))
     }
 
+    /// Whether opening `uri` neither waits nor reads anything. Drivers that do not know the question are taken to do.
+    pub fn opens_at_once(&self, uri: &str) -> bool {
+        let params = TypedParams::new().with("uri", uri);
+        self.control(v1::CONTROL_OPENS_AT_ONCE, &params)
+            .and_then(|answer| answer.get_bool("at-once"))
+            .is_ok_and(|answer| answer == Some(true))
+    }
+
     /// Reads configuration again.
     pub fn reload(&self) -> Result<()> {
         self.control(v1::CONTROL_RELOAD, &TypedParams::new()).map(drop)

@@ -12,6 +12,9 @@ use super::{FDS_MAX, LENGTH_SIZE, PACKET_MAX};
 /// Payload memory is taken in steps, as bytes arrive: a peer that announces much and sends little costs little.
 const STEP: usize = 65_536;
 
+/// The same where bytes go straight from the socket to the payload, which is not touched before they come.
+const DIRECT_STEP: usize = 262_144;
+
 /// Puts packets together from bytes and descriptors as a socket delivers them.
 ///
 /// Feed it what was read; it takes bytes from the front of the slice and answers a packet as soon as one is whole:
@@ -107,6 +110,23 @@ impl PacketReader {
         fed
     }
 
+    /// The payload that is being put together and how many bytes it lacks, if it is worth while to put them there
+    /// without a copy: at least `least`. The payload has room for some of them, at most for as many as are lacking. What
+    /// was put there is noticed by the next [`PacketReader::feed`], which may be fed nothing.
+    pub fn payload_in_progress(&mut self, least: usize) -> Option<(&mut Vec<u8>, usize)> {
+        let State::Payload { length, payload, .. } = &mut self.state else {
+            return None;
+        };
+        let missing = length.saturating_sub(payload.len());
+        if self.failed || missing < least.max(1) {
+            return None;
+        }
+        if payload.capacity() == payload.len() {
+            payload.reserve_exact(missing.min(payload.len().max(DIRECT_STEP)));
+        }
+        Some((payload, missing))
+    }
+
     /// Whether a packet has begun: an end of the connection now is not in good order.
     pub fn is_inside_packet(&self) -> bool {
         !matches!(&self.state, State::Head(head) if head.is_empty())
@@ -167,7 +187,7 @@ impl PacketReader {
                     length,
                     payload,
                 } => {
-                    let missing = *length - payload.len();
+                    let missing = length.saturating_sub(payload.len());
                     let taken = missing.min(input.len());
                     if payload.capacity() - payload.len() < taken {
                         // At most what is missing, at least a step, and never less than what is here.

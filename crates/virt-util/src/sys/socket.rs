@@ -113,6 +113,30 @@ pub struct Received {
     pub fds: Vec<OwnedFd>,
 }
 
+/// Reads at most `most` bytes behind what `buffer` holds, for which its capacity is used as it is (at least one byte
+/// must be free), and takes the descriptors that come along. Otherwise as [`receive_with_fds`].
+pub fn receive_behind(
+    socket: impl AsFd,
+    buffer: &mut Vec<u8>,
+    most: usize,
+    max_fds: usize,
+) -> Result<Option<Received>> {
+    let length = buffer.len();
+    let free = buffer.spare_capacity_mut();
+    let room = free.len().min(most);
+    if room == 0 {
+        return Err(VirtError::invalid_arg("no room to receive into"));
+    }
+    // SAFETY: the kernel only writes to the bytes, and nobody reads them before it has.
+    let free = unsafe { std::slice::from_raw_parts_mut(free.as_mut_ptr().cast::<u8>(), room) };
+    let received = receive_with_fds(socket, free, max_fds)?;
+    if let Some(received) = &received {
+        // SAFETY: the kernel has written so many bytes behind the old length, all within the capacity.
+        unsafe { buffer.set_len(length + received.count.min(room)) };
+    }
+    Ok(received)
+}
+
 /// Reads into `buffer` and takes the descriptors that come along. More than `max_fds` of them is an error and closes
 /// all. `EAGAIN` on a non-blocking socket comes back as `None`.
 pub fn receive_with_fds(socket: impl AsFd, buffer: &mut [u8], max_fds: usize) -> Result<Option<Received>> {
@@ -187,6 +211,19 @@ mod tests {
         let mut text = String::new();
         reader.read_to_string(&mut text).unwrap();
         assert_eq!(text, "through");
+    }
+
+    #[test]
+    fn bytes_go_behind_what_is_there() {
+        let (a, b) = UnixStream::pair().unwrap();
+        (&a).write_all(b"abcdef").unwrap();
+        let mut buffer = Vec::with_capacity(64);
+        buffer.extend_from_slice(b"12");
+        let got = receive_behind(&b, &mut buffer, 4, 0).unwrap().unwrap();
+        assert_eq!((got.count, buffer.as_slice()), (4, b"12abcd".as_slice()));
+        let got = receive_behind(&b, &mut buffer, 100, 0).unwrap().unwrap();
+        assert_eq!((got.count, buffer.as_slice()), (2, b"12abcdef".as_slice()));
+        assert!(receive_behind(&b, &mut Vec::new(), 100, 0).is_err());
     }
 
     #[test]

@@ -3,10 +3,12 @@
 //! Everything comes from the kernel, from TLS or from SASL, never from what the client says; but a client that may write
 //! to the connection can act for others ([`ClientIdentity::forward`]), as libvirt's proxy daemon does.
 
+use std::io::Read;
 use std::os::fd::AsFd;
+use std::sync::LazyLock;
 
 use virt_api::call::Identity;
-use virt_util::sys::socket::{peer_credentials, peer_security_label};
+use virt_util::sys::socket::{PeerCredentials, peer_credentials, peer_security_label};
 use virt_util::typed_param::{TypedParams, TypedValue};
 use virt_util::types::params::identity as names;
 use virt_util::{ErrorCode, Result, VirtError};
@@ -54,20 +56,19 @@ impl ClientIdentity {
         let peer = peer_credentials(socket)?;
         let user = nix::unistd::User::from_uid(peer.uid.into()).ok().flatten();
         let group = nix::unistd::Group::from_gid(peer.gid.into()).ok().flatten();
-        Self::of_unix_named(
+        Ok(Self::of_peer(
             socket,
+            peer,
             // libvirt shows the number of a user without a name.
             user.map_or_else(|| peer.uid.to_string(), |user| user.name),
             group.map_or_else(|| peer.gid.to_string(), |group| group.name),
-        )
+        ))
     }
 
     /// The process that connected to a unix socket, whose user and group have these names. Asks nobody but the kernel.
-    pub fn of_unix_named(socket: impl AsFd, user: String, group: String) -> Result<Self> {
-        let socket = socket.as_fd();
-        let peer = peer_credentials(socket)?;
+    pub fn of_peer(socket: impl AsFd, peer: PeerCredentials, user: String, group: String) -> Self {
         let pid = (peer.pid > 0).then_some(peer.pid);
-        Ok(Self {
+        Self {
             unix: Some(UnixPeer {
                 uid: peer.uid,
                 gid: peer.gid,
@@ -76,9 +77,9 @@ impl ClientIdentity {
             }),
             user: Some(user),
             group: Some(group),
-            selinux: selinux_enabled().then(|| peer_security_label(socket)).flatten(),
+            selinux: SELINUX.then(|| peer_security_label(socket)).flatten(),
             ..Self::default()
-        })
+        }
     }
 
     /// As drivers and policies see it: whom the client acts for, else itself.
@@ -227,16 +228,18 @@ pub fn process_of(identity: &Identity) -> Option<UnixPeer> {
 
 /// When a process started, in clock ticks since the host's start.
 pub fn start_time(pid: i32) -> Option<u64> {
-    let stat = std::fs::read(format!("/proc/{pid}/stat")).ok()?;
-    let stat = String::from_utf8_lossy(&stat);
+    // One read: the kernel makes the line anew for each, and it is much shorter.
+    let mut buffer = [0; 1024];
+    let mut file = std::fs::File::open(format!("/proc/{pid}/stat")).ok()?;
+    let length = file.read(&mut buffer).ok()?;
+    let stat = String::from_utf8_lossy(buffer.get(..length)?);
     // The program's name stands in parentheses and may hold anything, blanks and parentheses too.
     let (_, behind) = stat.rsplit_once(')')?;
     behind.split_ascii_whitespace().nth(19)?.parse().ok()
 }
 
-fn selinux_enabled() -> bool {
-    std::path::Path::new("/sys/fs/selinux/enforce").exists()
-}
+/// Whether processes have SELinux contexts; that is decided when the host starts.
+static SELINUX: LazyLock<bool> = LazyLock::new(|| std::path::Path::new("/sys/fs/selinux/enforce").exists());
 
 #[cfg(test)]
 mod tests {

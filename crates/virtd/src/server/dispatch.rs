@@ -417,6 +417,7 @@ impl Session {
                 older.abandon();
             }
         }
+        self.outbox().widen();
         self.answer(&call.header, Ok(reply));
         stream.schedule();
     }

@@ -1,15 +1,18 @@
 //! What the daemon remembers about a driver: which of its calls may run on the I/O thread, which were lost, how long
 //! they take.
 
+use std::collections::HashMap;
 use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
+use parking_lot::RwLock;
 use virt_api::call::{PROGRAM_LXC, PROGRAM_QEMU, PROGRAM_REMOTE};
 use virt_api::host::{OpenedConnection, Supports};
 use virt_api::protocol::table::{self, Procedure};
 use virt_util::{ErrorCode, Result, VirtError};
 
+use super::listener::Scope;
 use crate::metrics::{Counted, Durations};
 
 /// A call on the I/O thread that takes longer than this was the last of its kind there.
@@ -40,6 +43,46 @@ pub struct Ledger {
     /// How often each procedure was called and how long it took; made at its first call.
     durations: Vec<OnceLock<Box<Durations>>>,
     lost: AtomicUsize,
+}
+
+/// Which connections may be opened on the I/O thread: those whose driver says that it neither waits nor reads anything,
+/// that were opened before, and that have always been quick.
+#[derive(Debug, Default)]
+pub(super) struct Openings(RwLock<HashMap<Scope, HashMap<String, bool>>>);
+
+impl Openings {
+    /// Whether that URI is opened on the I/O thread.
+    pub(super) fn are_quick(&self, scope: &Scope, uri: &str) -> bool {
+        let known = self.0.read();
+        known.get(scope).and_then(|uris| uris.get(uri)) == Some(&true)
+    }
+
+    /// Whether it is not known yet how that URI is opened, and there is room to remember it.
+    pub(super) fn asks_about(&self, scope: &Scope, uri: &str) -> bool {
+        /// URIs that are remembered; a daemon has few that its drivers open at once.
+        const MOST: usize = 64;
+        let known = self.0.read();
+        known
+            .get(scope)
+            .is_none_or(|uris| !uris.contains_key(uri) && uris.len() < MOST)
+    }
+
+    /// How that URI is opened from now on.
+    pub(super) fn remember(&self, scope: &Scope, uri: &str, quick: bool) {
+        let mut known = self.0.write();
+        let uris = known.entry(scope.clone()).or_default();
+        // One that was too slow once stays with the workers.
+        uris.entry(uri.to_owned()).or_insert(quick);
+    }
+
+    /// Opening that URI took too long.
+    pub(super) fn too_slow(&self, scope: &Scope, uri: &str) {
+        let mut known = self.0.write();
+        known
+            .entry(scope.clone())
+            .or_default()
+            .insert(uri.to_owned(), false);
+    }
 }
 
 /// Where a procedure stands in `places`: the programs one behind the other.

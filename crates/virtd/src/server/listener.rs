@@ -24,7 +24,7 @@ use crate::config::Auth;
 const NO_DESCRIPTORS: Duration = Duration::from_millis(100);
 
 /// Which drivers a socket leads to.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Scope {
     /// All of this daemon.
     All,
@@ -155,6 +155,7 @@ impl Server {
             match acceptor.accept().await {
                 Ok(socket) => {
                     self.take(&listener, socket);
+                    self.vigil().heard();
                 }
                 Err(error) if error.kind() == std::io::ErrorKind::ConnectionAborted => {}
                 Err(error) => {

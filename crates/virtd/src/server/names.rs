@@ -34,7 +34,7 @@ impl Names {
             }
             (user.clone(), group.clone())
         };
-        Some(ClientIdentity::of_unix_named(socket, user, group))
+        Some(Ok(ClientIdentity::of_peer(socket, peer, user, group)))
     }
 
     /// Who is at the other end, and remembers the names. May take long.

@@ -12,7 +12,7 @@ use std::sync::Arc;
 
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, poll};
-use nix::sys::socket::{MsgFlags, sendmsg};
+use nix::sys::socket::{MsgFlags, sendmsg, setsockopt, sockopt};
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 use virt_api::rpc::{Header, PacketWriter};
@@ -246,6 +246,22 @@ impl Outbox {
             }
         }
         self.queue.lock().items.is_empty()
+    }
+
+    /// Lets the socket hold several packets of data: with the kernel's usual size it is full with less than one, and
+    /// each would cost the reader and the writer a sleep. Only Unix sockets need it.
+    pub(super) fn widen(&self) {
+        const SIZE: usize = 1 << 20;
+        if let Way::Socket(socket) = &self.way
+            && socket.is_unix()
+        {
+            // Without privileges the host's limit holds, which is as good as it gets.
+            let set = setsockopt(socket, sockopt::SndBufForce, &SIZE);
+            let set = set.or_else(|_| setsockopt(socket, sockopt::SndBuf, &SIZE));
+            if let Err(errno) = set {
+                tracing::debug!("a client's socket stays small: {errno}");
+            }
+        }
     }
 
     /// Wakes the client's task, which writes what waits.

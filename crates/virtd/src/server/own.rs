@@ -1,6 +1,7 @@
 //! The calls that the daemon answers itself: opening and closing, who the client is, registrations of the old kind.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use virt_api::call::{Caller, OutgoingCall, PROGRAM_REMOTE};
 use virt_api::driver::CONNECT_RO;
@@ -18,8 +19,11 @@ use virt_util::{ErrorCode, Result, VirtError};
 
 use super::Opened;
 use super::dispatch::{IntoReply, Progress, rpc};
+use super::ledger::INLINE_MAX;
 use super::session::{Ending, Phase, Session};
 use crate::audit::Event;
+use crate::auth::Negotiation;
+use crate::auth::identity::ClientIdentity;
 
 /// `VIR_DOMAIN_EVENT_ID_LIFECYCLE`.
 const EVENT_LIFECYCLE: i32 = 0;
@@ -34,11 +38,19 @@ impl Session {
         let reply = match procedure.number {
             remote::CONNECT_OPEN => return self.open(procedure, &packet),
             remote::CONNECT_CLOSE => {
-                self.close();
-                Vec::new()
+                let opened = self.close();
+                self.answer(&packet.header, Ok(Vec::new().into_reply()));
+                // The client need not wait until a worker has been told.
+                if let Some(opened) = opened {
+                    self.close_connection(opened);
+                }
+                return Ok(Progress::Done);
             }
-            remote::AUTH_LIST
-            | remote::AUTH_POLKIT
+            remote::AUTH_LIST => match self.list_of_proofs() {
+                Some(reply) => reply?,
+                None => return Ok(self.prove(packet)),
+            },
+            remote::AUTH_POLKIT
             | remote::AUTH_SASL_INIT
             | remote::AUTH_SASL_START
             | remote::AUTH_SASL_STEP => return Ok(self.prove(packet)),
@@ -102,6 +114,24 @@ impl Session {
         let number = u32::try_from(packet.header.procedure).unwrap_or_default();
         let mut identity = self.state.lock().identity.clone();
         let reply = negotiation.call(number, &packet.payload, &mut identity).await;
+        self.proof_done(&negotiation, identity, reply)
+    }
+
+    /// What proofs are asked for: known at once, unless another step is being done.
+    fn list_of_proofs(&self) -> Option<Result<Vec<u8>>> {
+        let mut negotiation = self.negotiation.try_lock().ok()?;
+        let identity = self.state.lock().identity.clone();
+        let reply = negotiation.list(&identity).and_then(|list| list.to_xdr());
+        Some(self.proof_done(&negotiation, identity, reply))
+    }
+
+    /// What follows from a step.
+    fn proof_done(
+        &self,
+        negotiation: &Negotiation,
+        identity: ClientIdentity,
+        reply: Result<Vec<u8>>,
+    ) -> Result<Vec<u8>> {
         // An answer to a question in between is no record's matter.
         if reply.is_err() || (negotiation.is_done() && !self.is_authenticated()) {
             let event = Event::Authenticated {
@@ -134,18 +164,39 @@ impl Session {
             return Err(VirtError::internal("connection already open"));
         }
         let header = packet.header;
+        let name = args.name.as_deref().filter(|name| !name.is_empty());
+        if let Some(name) = name
+            && self.server().may_call_inline()
+            && !self.server().security().access.enforced()
+            && self.server().openings().are_quick(&self.listener().scope, name)
+        {
+            let begun = Instant::now();
+            let opened = self.open_now(procedure, Some(name), args.flags);
+            let took = begun.elapsed();
+            if took > INLINE_MAX {
+                self.server().openings().too_slow(&self.listener().scope, name);
+                tracing::warn!(
+                    "opening {name} took {took:?} on the I/O thread and goes to the workers from now on"
+                );
+            }
+            self.answer(&header, opened.map(|()| Vec::new().into_reply()));
+            return Ok(Progress::Done);
+        }
         let call = self.running_call(procedure, &header, self.server().ledger(""));
         let session = Arc::clone(self);
         let job = move || {
             let _request = call.enter();
-            let opened = session.open_in_worker(procedure, args.name.as_deref(), args.flags);
+            let opened = session.open_now(procedure, args.name.as_deref(), args.flags);
+            if let (Ok(()), Some(name)) = (&opened, &args.name) {
+                session.server().learn_opening(&session.listener().scope, name);
+            }
             session.worker_done(&call, opened.map(|()| Vec::new().into_reply()), 0);
         };
         self.server().workers().submit(Priority::High, Box::new(job));
         Ok(Progress::Later)
     }
 
-    fn open_in_worker(
+    fn open_now(
         self: &Arc<Self>,
         procedure: &'static Procedure,
         name: Option<&str>,
@@ -194,11 +245,13 @@ impl Session {
         Ok(())
     }
 
-    fn close(self: &Arc<Self>) {
+    /// The client closes its connection, which is still to be closed behind the waist.
+    fn close(self: &Arc<Self>) -> Option<Arc<Opened>> {
         let phase = std::mem::replace(&mut self.state.lock().phase, Phase::Closed);
         *self.subscriptions.lock() = super::events::Subscriptions::default();
-        if let Phase::Open(opened) = phase {
-            self.close_connection(opened);
+        match phase {
+            Phase::Open(opened) => Some(opened),
+            Phase::New | Phase::Closed => None,
         }
     }
 

@@ -80,6 +80,8 @@ pub struct Session {
     pub(super) gone: Notify,
     /// Bytes that were read and not yet worked on.
     backlog_bytes: AtomicUsize,
+    /// Buffers that data of streams came in, for more of it; none while no stream is open.
+    spare: Mutex<Vec<Vec<u8>>>,
 }
 
 /// What changes about a client.
@@ -143,6 +145,7 @@ impl Session {
             negotiation: tokio::sync::Mutex::new(negotiation),
             gone: Notify::new(),
             backlog_bytes: AtomicUsize::new(0),
+            spare: Mutex::default(),
         })
     }
 
@@ -233,13 +236,38 @@ impl Session {
         self.backlog_bytes.load(Ordering::Relaxed) > limit || self.outbox.pending_bytes() > limit
     }
 
+    /// An empty buffer that has room for data of a stream.
+    pub(super) fn spare_buffer(&self) -> Option<Vec<u8>> {
+        self.spare.lock().pop()
+    }
+
+    /// Takes back a buffer whose data was given to a driver: memory that was touched already is cheaper than new.
+    pub(super) fn give_back(&self, mut buffer: Vec<u8>) {
+        /// Smaller ones are not worth while.
+        const LEAST: usize = 65_536;
+        /// More are not needed: what comes waits for the driver in others.
+        const MOST: usize = 8;
+        if buffer.capacity() < LEAST {
+            return;
+        }
+        buffer.clear();
+        let mut spare = self.spare.lock();
+        if spare.len() < MOST {
+            spare.push(buffer);
+        }
+    }
+
     pub(super) fn stream_ended(&self, opened: &Header) {
         let ended = {
             let mut state = self.state.lock();
-            match state.streams.get(&opened.serial) {
+            let ended = match state.streams.get(&opened.serial) {
                 Some(stream) if stream.opened().same_call(opened) => state.streams.remove(&opened.serial),
                 _ => None,
+            };
+            if state.streams.is_empty() {
+                self.spare.lock().clear();
             }
+            ended
         };
         drop(ended);
     }

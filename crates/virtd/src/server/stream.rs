@@ -258,6 +258,9 @@ impl ServedStream {
                     self.put_back(packet, taken);
                 } else {
                     session.taken(weight(&packet));
+                    if let StreamPacket::Data(bytes) = packet {
+                        session.give_back(bytes);
+                    }
                 }
                 Ok(Incoming::Moved)
             }

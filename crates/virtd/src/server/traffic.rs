@@ -12,8 +12,8 @@ use tokio::net::TcpStream;
 use tokio::time::Instant;
 use tokio_rustls::server::TlsStream;
 use virt_api::rpc::keepalive::{self, Action, Keepalive};
-use virt_api::rpc::{FDS_MAX, PacketReader};
-use virt_util::sys::socket::receive_with_fds;
+use virt_api::rpc::{FDS_MAX, MessageType, PacketReader};
+use virt_util::sys::socket::{receive_behind, receive_with_fds};
 use virt_util::time::{Clock, SystemClock};
 use virt_util::{Result, VirtError};
 
@@ -25,6 +25,10 @@ use crate::auth::tls::CONFIRMATION;
 
 /// How much is read from a socket at once.
 const READ: usize = 256 * 1024;
+/// From how many bytes on it is worth while to read a payload by itself.
+const BULK: usize = 65_536;
+/// Length word and header.
+const PACKET_HEAD: usize = 28;
 /// How many packets are handled before other clients get their turn.
 const TURN: usize = 64;
 /// How much is read from a TLS connection at once.
@@ -253,6 +257,8 @@ struct Input {
     reader: PacketReader,
     /// Bytes that wait because others had to have their turn.
     rest: Vec<u8>,
+    /// The last packet brought much data of a stream.
+    bulk: bool,
 }
 
 impl Input {
@@ -261,6 +267,25 @@ impl Input {
     }
 
     fn read(&mut self, socket: &Socket, session: &Arc<Session>) -> Result<Read> {
+        if let Some((payload, missing)) = self.reader.payload_in_progress(BULK) {
+            if payload.is_empty()
+                && let Some(spare) = session.spare_buffer()
+            {
+                *payload = spare;
+            }
+            // Data of a stream goes from the socket to where the driver takes it from.
+            let Some(received) = receive_behind(socket, payload, missing, FDS_MAX)? else {
+                return Ok(Read::Nothing);
+            };
+            if received.count == 0 {
+                return Ok(Read::End);
+            }
+            for fd in received.fds {
+                self.reader.feed_fd(fd)?;
+            }
+            self.feed(&[], session)?;
+            return Ok(Read::Some);
+        }
         let mut scratch = SCRATCH.take();
         scratch.resize(READ, 0);
         let done = self.read_into(socket, &mut scratch, session);
@@ -269,6 +294,12 @@ impl Input {
     }
 
     fn read_into(&mut self, socket: &Socket, scratch: &mut [u8], session: &Arc<Session>) -> Result<Read> {
+        // Behind much data there is more: its head alone is read here.
+        let room = match self.bulk && !self.reader.is_inside_packet() {
+            true => PACKET_HEAD,
+            false => scratch.len(),
+        };
+        let scratch = scratch.get_mut(..room).unwrap_or_default();
         let Some(received) = receive_with_fds(socket, scratch, FDS_MAX)? else {
             return Ok(Read::Nothing);
         };
@@ -307,6 +338,7 @@ impl Input {
                     session.outbox().cork();
                     corked = true;
                 }
+                self.bulk = packet.header.kind == MessageType::Stream && packet.payload.len() >= BULK;
                 session.packet(packet)?;
             }
             Ok(())

@@ -21,7 +21,7 @@ use virt_util::time::{Clock as _, SystemClock};
 use virt_util::typed_param::TypedParams;
 use virt_util::types::{
     ConnectBaselineCpuFlags, ConnectCompareCpuFlags, ConnectGetDomainCapabilitiesFlags,
-    ConnectListAllDomainsFlags, DomainAuthorizedSshKeysSetFlags, DomainConsoleFlags,
+    ConnectListAllDomainsFlags, DomainAuthorizedSshKeysSetFlags, DomainChannelFlags, DomainConsoleFlags,
     DomainControlErrorReason, DomainControlState, DomainCreateFlags, DomainDefineFlags, DomainDestroyFlags,
     DomainGetHostnameFlags, DomainGetJobStatsFlags, DomainGuestInfoTypes, DomainInterfaceAddressesSource,
     DomainMetadataType, DomainModificationImpact, DomainQemuMonitorCommandFlags, DomainRebootFlags,
@@ -1055,10 +1055,32 @@ impl HypervisorDriver for QemuConnection {
         let snapshot = object.snapshot();
         let path = console::terminal(&snapshot.life.current().domain, dev_name.as_deref())?;
         let force = DomainConsoleFlags::from(flags).contains(DomainConsoleFlags::FORCE);
-        let stream = object
-            .private()
-            .consoles
-            .open(&path, force, &self.world.reactor())?;
+        let stream =
+            object
+                .private()
+                .consoles
+                .open(console::Kind::Console, &path, force, &self.world.reactor())?;
+        cx.attach_stream(stream)
+    }
+
+    fn domain_open_channel(
+        &self,
+        cx: &mut CallContext<'_>,
+        domain: Resolved<Domain>,
+        name: Option<String>,
+        flags: u32,
+    ) -> Result<()> {
+        check_flags("qemuDomainOpenChannel", flags, DomainChannelFlags::FORCE.bits())?;
+        let object = domain.handle::<GuestObject>()?;
+        life::running(object)?;
+        let snapshot = object.snapshot();
+        let path = console::channel(&snapshot.life.current().domain, name.as_deref())?;
+        let force = DomainChannelFlags::from(flags).contains(DomainChannelFlags::FORCE);
+        let stream =
+            object
+                .private()
+                .consoles
+                .open(console::Kind::Channel, &path, force, &self.world.reactor())?;
         cx.attach_stream(stream)
     }
 

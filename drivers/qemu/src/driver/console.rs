@@ -1,9 +1,11 @@
-//! Streams to a guest's terminals. One session at a time: a second one is refused, or ends the first.
+//! Streams to a guest's terminals and channels. One session at a time: a second one is refused, or ends the first.
 
 use std::collections::HashMap;
 use std::fs::{File, OpenOptions};
 use std::io::{Read as _, Write as _};
+use std::os::fd::OwnedFd;
 use std::os::unix::fs::OpenOptionsExt as _;
+use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
@@ -11,7 +13,7 @@ use std::sync::{Arc, Weak};
 use parking_lot::Mutex;
 use virt_api::stream_end::{Readiness, Stream, Transfer, Waker};
 use virt_conf::domain::Domain;
-use virt_conf::domain::chardev::ChardevSource;
+use virt_conf::domain::chardev::{ChannelTarget, ChardevSource, UnixSource};
 use virt_util::error::SystemResult as _;
 use virt_util::reactor::{self, ReactorHandle};
 use virt_util::time::{Cancel, Deadline, Interest, wait_fd};
@@ -66,12 +68,90 @@ pub fn terminal(domain: &Domain, alias: Option<&str>) -> Result<String> {
     }
 }
 
+/// The path of the socket behind a channel: the first one unless one is named by its alias or by its name in the guest.
+///
+/// # Errors
+/// `INTERNAL_ERROR` if there is no such channel, or it has no socket.
+pub fn channel(domain: &Domain, name: Option<&str>) -> Result<String> {
+    let channels = &domain.devices.channels;
+    let found = match name {
+        None => channels.first(),
+        // The last one that fits counts.
+        Some(wanted) => channels.iter().rev().find(|one| {
+            let target = match &one.target {
+                ChannelTarget::Virtio { name, .. } => name.as_deref(),
+                ChannelTarget::Guestfwd { .. } | ChannelTarget::Xen { .. } => None,
+            };
+            one.info.alias.as_deref() == Some(wanted) || target == Some(wanted)
+        }),
+    };
+    let found = found.ok_or_else(|| {
+        error(
+            ErrorCode::INTERNAL_ERROR,
+            format_args!("cannot find channel {}", name.unwrap_or("<null>")),
+        )
+    })?;
+    match &found.host.source {
+        ChardevSource::Unix(UnixSource { path: Some(path), .. }) => Ok(path.clone()),
+        _ => Err(error(
+            ErrorCode::INTERNAL_ERROR,
+            format_args!(
+                "channel {} is not using a UNIX socket",
+                name.or(found.info.alias.as_deref()).unwrap_or("<null>")
+            ),
+        )),
+    }
+}
+
+/// What a session leads to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// A terminal.
+    Console,
+    /// A socket that the guest's process listens on.
+    Channel,
+}
+
+impl Kind {
+    fn open(self, path: &str) -> Result<File> {
+        match self {
+            Self::Console => OpenOptions::new()
+                .read(true)
+                .write(true)
+                .custom_flags(libc::O_NOCTTY | libc::O_NONBLOCK)
+                .open(Path::new(path))
+                .or_system(|| format!("unable to open tty {path}")),
+            Self::Channel => {
+                let socket =
+                    UnixStream::connect(path).or_system(|| format!("unable to connect to {path}"))?;
+                socket
+                    .set_nonblocking(true)
+                    .or_system(|| format!("unable to use {path}"))?;
+                Ok(File::from(OwnedFd::from(socket)))
+            }
+        }
+    }
+
+    fn busy(self) -> &'static str {
+        match self {
+            Self::Console => "Active console session exists for this domain",
+            Self::Channel => "Active channel stream exists for this domain",
+        }
+    }
+}
+
 impl Consoles {
-    /// Opens the terminal at `path`.
+    /// Opens the terminal or channel at `path`.
     ///
     /// # Errors
     /// `OPERATION_FAILED` if somebody has it, unless `force` takes it from them.
-    pub fn open(&self, path: &str, force: bool, reactor: &ReactorHandle) -> Result<ConsoleStream> {
+    pub fn open(
+        &self,
+        kind: Kind,
+        path: &str,
+        force: bool,
+        reactor: &ReactorHandle,
+    ) -> Result<ConsoleStream> {
         let mut sessions = self.0.lock();
         if let Some(active) = sessions
             .get(path)
@@ -79,19 +159,11 @@ impl Consoles {
             .filter(|active| !active.ended.is_set())
         {
             if !force {
-                return Err(error(
-                    ErrorCode::OPERATION_FAILED,
-                    "Active console session exists for this domain",
-                ));
+                return Err(error(ErrorCode::OPERATION_FAILED, kind.busy()));
             }
             active.ended.set();
         }
-        let file = OpenOptions::new()
-            .read(true)
-            .write(true)
-            .custom_flags(libc::O_NOCTTY | libc::O_NONBLOCK)
-            .open(Path::new(path))
-            .or_system(|| format!("unable to open tty {path}"))?;
+        let file = kind.open(path)?;
         let session = Arc::new(Session {
             file,
             ended: Cancel::new(),

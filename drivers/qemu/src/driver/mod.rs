@@ -177,6 +177,13 @@ impl Driver for QemuDriver {
         Ok(self.daemon.get().map(|daemon| format!("qemu://{}", daemon.path)))
     }
 
+    fn opens_at_once(&self, uri: &str) -> bool {
+        // What the daemon serves is there since its start; a folder of one's own is read.
+        self.daemon.get().is_some_and(|daemon| {
+            daemon.world.is_ok() && Uri::parse(uri).is_ok_and(|uri| uri.path == daemon.path)
+        })
+    }
+
     fn open(&self, cx: &OpenContext) -> Result<Box<dyn DriverConnection>> {
         let unsupported = cx.flags() & !CONNECT_RO;
         if unsupported != 0 {
