@@ -6,4 +6,5 @@ pub mod clients;
 pub mod daemon;
 pub mod guest;
 pub mod host;
+pub mod stuck;
 pub mod wire;

@@ -7,8 +7,9 @@ use std::time::Duration;
 
 use virt_api::call::PROGRAM_REMOTE;
 use virt_api::protocol::remote::{ConnectOpenArgs, procedure};
+use virt_api::rpc::error::ErrorMessage;
 use virt_api::rpc::{Header, MessageType, Packet, PacketReader, PacketWriter, Status};
-use virt_util::xdr::XdrEncode;
+use virt_util::xdr::{XdrDecode, XdrEncode};
 
 /// Longest that an answer may take.
 const LIMIT: Duration = Duration::from_secs(60);
@@ -47,19 +48,31 @@ impl Wire {
     /// If that fails.
     #[track_caller]
     pub fn open(socket: &Path, uri: &str) -> Self {
-        let mut wire = Self::connect(socket).expect("the daemon takes the connection");
-        let reply = wire.call(procedure::AUTH_LIST, &[]);
-        assert_eq!(reply.header.status, Status::Ok, "auth list");
+        Self::try_open(socket, uri).unwrap_or_else(|error| panic!("opening {uri}: {error}"))
+    }
+
+    /// [`Wire::open`] with a daemon that may end meanwhile.
+    ///
+    /// # Errors
+    /// Those of the socket, and that the daemon refuses.
+    pub fn try_open(socket: &Path, uri: &str) -> std::io::Result<Self> {
+        let mut wire = Self::connect(socket)?;
         let args = ConnectOpenArgs {
             name: Some(uri.to_owned()),
             flags: 0,
         };
-        let reply = wire.call(
-            procedure::CONNECT_OPEN,
-            &args.to_xdr().expect("arguments are encoded"),
-        );
-        assert_eq!(reply.header.status, Status::Ok, "opening {uri}");
-        wire
+        let args = args.to_xdr().map_err(std::io::Error::other)?;
+        for (procedure, args) in [(procedure::AUTH_LIST, &[][..]), (procedure::CONNECT_OPEN, &args)] {
+            wire.send(procedure, args)?;
+            let reply = wire.receive()?;
+            if reply.header.status != Status::Ok {
+                return Err(std::io::Error::other(format!(
+                    "{:?}",
+                    ErrorMessage::from_xdr(&reply.payload)
+                )));
+            }
+        }
+        Ok(wire)
     }
 
     /// The socket.
@@ -102,6 +115,31 @@ impl Wire {
             }
             self.rest.extend_from_slice(&self.buffer[..count]);
         }
+    }
+
+    /// Sends a call with these arguments, which must succeed, and gives the bytes of its answer.
+    ///
+    /// # Panics
+    /// If it fails.
+    #[track_caller]
+    pub fn tell(&mut self, procedure: u32, args: &impl XdrEncode) -> Vec<u8> {
+        let reply = self.call(procedure, &args.to_xdr().expect("arguments are encoded"));
+        assert_eq!(
+            reply.header.status,
+            Status::Ok,
+            "procedure {procedure}: {:?}",
+            ErrorMessage::from_xdr(&reply.payload)
+        );
+        reply.payload.to_vec()
+    }
+
+    /// [`Wire::tell`], with the answer understood.
+    ///
+    /// # Panics
+    /// If it fails.
+    #[track_caller]
+    pub fn ask<R: XdrDecode>(&mut self, procedure: u32, args: &impl XdrEncode) -> R {
+        R::from_xdr(&self.tell(procedure, args)).expect("the answer is understood")
     }
 
     /// Sends a call and waits for its answer.
