@@ -100,8 +100,14 @@ pub(crate) fn ask_for_agent(
         challenge: "polkit".to_owned(),
         default: String::new(),
     };
-    source.request(&[question])?;
-    remote.auth_polkit().map(drop)
+    match source.request(&[question]) {
+        Ok(_) => remote.auth_polkit().map(drop),
+        // That there is no agent is what polkit has said already.
+        Err(refused) if refused.code() == ErrorCode::AUTH_UNAVAILABLE => {
+            Err(error.caused_by(refused.detail()))
+        }
+        Err(refused) => Err(refused),
+    }
 }
 
 /// The file with names and passwords that applies: the environment's, the URI's, the user's, the system's.

@@ -38,10 +38,7 @@ pub(crate) fn remote_command(place: &Place, proxy: Proxy, socket: &str, read_onl
         // Who names a netcat wants it.
         (Proxy::Auto, Some(_)) => Proxy::Netcat,
         (Proxy::Native, Some(_)) => {
-            return Err(
-                VirtError::invalid_arg("netcat path not valid with native proxy mode")
-                    .in_domain(ErrorDomain::RPC),
-            );
+            return Err(invalid("netcat path not valid with native proxy mode"));
         }
         (proxy, _) => proxy,
     };
@@ -65,7 +62,10 @@ pub(crate) fn remote_command(place: &Place, proxy: Proxy, socket: &str, read_onl
 }
 
 /// Options for what libvirt does inside the process with the other two libraries.
-fn library_options(place: &Place, command: &mut Command) {
+///
+/// # Errors
+/// Words that these libraries' users do not know.
+fn library_options(place: &Place, command: &mut Command) -> Result<()> {
     let known_hosts = place.known_hosts.clone().or_else(|| {
         let config = std::env::var_os("XDG_CONFIG_HOME")
             .map(std::path::PathBuf::from)
@@ -76,12 +76,13 @@ fn library_options(place: &Place, command: &mut Command) {
     if let Some(file) = known_hosts {
         command.args(["-o", &format!("UserKnownHostsFile={file}")]);
     }
-    match place.known_hosts_verify.as_deref() {
-        None | Some("normal") => {}
-        Some("auto") => {
+    let verify = place.known_hosts_verify.as_deref().unwrap_or("normal");
+    match verify.to_ascii_lowercase().as_str() {
+        "normal" => {}
+        "auto" => {
             command.args(["-o", "StrictHostKeyChecking=accept-new"]);
         }
-        Some("ignore") => {
+        "ignore" => {
             command.args([
                 "-o",
                 "StrictHostKeyChecking=no",
@@ -89,15 +90,19 @@ fn library_options(place: &Place, command: &mut Command) {
                 "UserKnownHostsFile=/dev/null",
             ]);
         }
-        Some(other) => {
-            tracing::warn!("known_hosts_verify={other} has no effect: normal, auto and ignore are known")
+        _ => {
+            return Err(invalid(format_args!(
+                "Invalid host key verification method: '{verify}'"
+            )));
         }
     }
-    let Some(methods) = &place.ssh_auth else { return };
+    let Some(methods) = &place.ssh_auth else {
+        return Ok(());
+    };
     let mut preferred = Vec::new();
     let mut agent = false;
-    for method in methods.split(',').map(str::trim) {
-        let name = match method {
+    for method in methods.split(',') {
+        let name = match method.to_ascii_lowercase().as_str() {
             "agent" => {
                 agent = true;
                 "publickey"
@@ -105,11 +110,7 @@ fn library_options(place: &Place, command: &mut Command) {
             "privkey" => "publickey",
             "password" => "password",
             "keyboard-interactive" => "keyboard-interactive",
-            "gssapi" => "gssapi-with-mic",
-            other => {
-                tracing::warn!("sshauth={other} has no effect: ssh knows no such method");
-                continue;
-            }
+            _ => return Err(invalid(format_args!("Invalid authentication method: '{method}'"))),
         };
         if !preferred.contains(&name) {
             preferred.push(name);
@@ -121,10 +122,15 @@ fn library_options(place: &Place, command: &mut Command) {
             command.args(["-o", "IdentityAgent=none"]);
         }
     }
+    Ok(())
+}
+
+fn invalid(what: impl std::fmt::Display) -> VirtError {
+    VirtError::invalid_arg(what).in_domain(ErrorDomain::RPC)
 }
 
 /// The ssh to start.
-fn ssh(place: &Place, remote_command: &str) -> Command {
+fn ssh(place: &Place, remote_command: &str) -> Result<Command> {
     let mut command = Command::new(match place.transport {
         Transport::Ssh => place.command.as_deref().unwrap_or("ssh"),
         _ => "ssh",
@@ -155,10 +161,10 @@ fn ssh(place: &Place, remote_command: &str) -> Command {
         command.args(["-o", "StrictHostKeyChecking=no"]);
     }
     if place.transport != Transport::Ssh {
-        library_options(place, &mut command);
+        library_options(place, &mut command)?;
     }
     command.args(["--", place.hostname(), remote_command]);
-    command
+    Ok(command)
 }
 
 /// A wire through ssh.
@@ -168,7 +174,7 @@ pub(crate) fn connect(
     deadline: Deadline,
     cancel: &Cancel,
 ) -> Result<Wire> {
-    spawn(ssh(place, remote_command), deadline, cancel)
+    spawn(ssh(place, remote_command)?, deadline, cancel)
 }
 
 /// A wire through the user's own program.
@@ -218,6 +224,7 @@ mod tests {
     fn words(uri: &str) -> String {
         let place = Place::of(uri).unwrap();
         ssh(&place, "COMMAND")
+            .unwrap()
             .get_args()
             .iter()
             .map(|word| word.to_string_lossy())
@@ -239,6 +246,24 @@ mod tests {
             "-l root -T -e none -o UserKnownHostsFile=/h -o StrictHostKeyChecking=accept-new \
              -o PreferredAuthentications=publickey,password -o IdentityAgent=none -- far COMMAND"
         );
+    }
+
+    #[test]
+    fn words_that_the_libraries_do_not_know_are_refused() {
+        for (parameter, wanted) in [
+            (
+                "known_hosts_verify=x",
+                "Invalid host key verification method: 'x'",
+            ),
+            ("sshauth=agent,x", "Invalid authentication method: 'x'"),
+        ] {
+            let place = Place::of(&format!("qemu+libssh://far/system?{parameter}")).unwrap();
+            let error = ssh(&place, "COMMAND").unwrap_err();
+            assert!(error.message().ends_with(wanted), "{error}");
+            // The user's own ssh gets no such words.
+            let place = Place::of(&format!("qemu+ssh://far/system?{parameter}")).unwrap();
+            assert!(ssh(&place, "COMMAND").is_ok());
+        }
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! A daemon of ours below a temporary folder, and stock clients of it.
 
+use std::ffi::{OsStr, OsString};
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
@@ -38,8 +39,8 @@ pub struct Daemon {
     root: tempfile::TempDir,
     child: Child,
     options: Vec<String>,
-    /// Where it finds its plugins.
-    drivers: PathBuf,
+    /// What it has in its environment beside ours.
+    variables: Vec<(String, OsString)>,
 }
 
 impl Daemon {
@@ -68,6 +69,23 @@ impl Daemon {
     /// If it does not start.
     #[track_caller]
     pub fn start_in(config: &str, options: &[&str], drivers: &Path) -> Self {
+        Self::start_as(config, options, &[("VIRT_DRIVER_DIR", drivers.as_os_str())])
+    }
+
+    /// A daemon with this configuration and these variables in its environment.
+    ///
+    /// # Panics
+    /// If it does not start.
+    #[track_caller]
+    pub fn start_env(config: &str, variables: &[(&str, &str)]) -> Self {
+        let plugins = plugins().expect("the plugins build");
+        let mut all = vec![("VIRT_DRIVER_DIR", plugins.directory().as_os_str())];
+        all.extend(variables.iter().map(|(name, value)| (*name, OsStr::new(*value))));
+        Self::start_as(config, &[], &all)
+    }
+
+    #[track_caller]
+    fn start_as(config: &str, options: &[&str], variables: &[(&str, &OsStr)]) -> Self {
         let root = tempfile::Builder::new()
             .prefix("fv")
             .tempdir_in("/tmp")
@@ -75,12 +93,16 @@ impl Daemon {
         std::fs::create_dir_all(root.path().join("etc/libvirt")).expect("a folder");
         std::fs::write(config_file(root.path()), config).expect("a configuration");
         let options: Vec<String> = options.iter().map(|option| (*option).to_owned()).collect();
-        let child = spawn(root.path(), &options, drivers);
+        let variables: Vec<_> = variables
+            .iter()
+            .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
+            .collect();
+        let child = spawn(root.path(), &options, &variables);
         let mut daemon = Self {
             root,
             child,
             options,
-            drivers: drivers.to_owned(),
+            variables,
         };
         daemon.wait_until_ready();
         daemon
@@ -105,7 +127,7 @@ impl Daemon {
     pub fn crash_and_restart(&mut self) {
         self.child.kill().expect("the daemon can be killed");
         self.child.wait().expect("the daemon ends");
-        self.child = spawn(self.root.path(), &self.options, &self.drivers);
+        self.child = spawn(self.root.path(), &self.options, &self.variables);
         self.wait_until_ready();
     }
 
@@ -284,7 +306,7 @@ fn config_file(root: &Path) -> PathBuf {
     root.join("etc/libvirt/libvirtd.conf")
 }
 
-fn spawn(root: &Path, options: &[String], drivers: &Path) -> Child {
+fn spawn(root: &Path, options: &[String], variables: &[(String, OsString)]) -> Child {
     let log = std::fs::File::options()
         .append(true)
         .create(true)
@@ -295,7 +317,7 @@ fn spawn(root: &Path, options: &[String], drivers: &Path) -> Child {
         .arg("--root")
         .arg(root)
         .args(options)
-        .env("VIRT_DRIVER_DIR", drivers)
+        .envs(variables.iter().map(|(name, value)| (name, value)))
         .env("LIBVIRT_LOG_OUTPUTS", "2:stderr")
         .stdin(Stdio::null())
         .stdout(Stdio::null())

@@ -6,5 +6,6 @@ pub mod clients;
 pub mod daemon;
 pub mod guest;
 pub mod host;
+pub mod polkit;
 pub mod stuck;
 pub mod wire;

@@ -442,13 +442,14 @@ fn a_guest_that_hangs_costs_others_nothing() {
 
 /// Guests that a client of the daemon has been told are defined, as many as it could while the daemon lives.
 fn define_until(stop: &AtomicBool, socket: &Path, prefix: &str, told: &Mutex<BTreeSet<String>>) {
+    const MOST: usize = 100;
     let mut count = 0;
     while !stop.load(Ordering::Relaxed) {
         let Ok(mut wire) = Wire::try_open(socket, QEMU) else {
             std::thread::sleep(Duration::from_millis(2));
             continue;
         };
-        while !stop.load(Ordering::Relaxed) && count < 10 {
+        while !stop.load(Ordering::Relaxed) && count < MOST {
             count += 1;
             let name = format!("{prefix}-{count}");
             let args = DomainDefineXmlArgs { xml: guest(&name) }.to_xdr().unwrap();
@@ -462,7 +463,7 @@ fn define_until(stop: &AtomicBool, socket: &Path, prefix: &str, told: &Mutex<BTr
             }
         }
         // The rest of the load only looks.
-        while !stop.load(Ordering::Relaxed) && count >= 10 {
+        while !stop.load(Ordering::Relaxed) && count >= MOST {
             if wire
                 .send(procedure::CONNECT_NUM_OF_DOMAINS, &[])
                 .and_then(|_| wire.receive())

@@ -7,7 +7,7 @@ use std::process::{Command, Output, Stdio};
 use virt_api::need;
 use virt_api::testkit::Pki;
 use virt_tests_system::daemon::{Daemon, program};
-use virt_tests_system::host::free_port;
+use virt_tests_system::host::{Host, free_port, run_to_end};
 
 /// A folder with what a daemon and its clients need: users, certificates, a policy.
 struct Site(tempfile::TempDir);
@@ -155,6 +155,30 @@ fn certificates_users_and_the_policy_file_work_together() {
     ] {
         assert!(said.contains(wanted), "{wanted}: {said}");
     }
+    // Our own client, through the same two doors.
+    let host = Host::new();
+    let mut command = host.virsh();
+    command.args(["-c", &format!("{uri}&authfile={}", fred.display())]);
+    command.args(["list --all; suspend test; destroy test"]);
+    let ours = run_to_end(command);
+    for wanted in [
+        "test   running",
+        "Domain 'test' suspended",
+        "access denied: 'domain:stop' is not allowed",
+    ] {
+        assert!(
+            ours.out.contains(wanted) || ours.err.contains(wanted),
+            "{wanted}: {ours:?}"
+        );
+    }
+    let mut command = host.virsh();
+    let wrong = site.credentials("fred", "wrong");
+    command.args(["-c", &format!("{uri}&authfile={}", wrong.display()), "list"]);
+    let ours = run_to_end(command);
+    assert!(
+        !ours.succeeded() && ours.err.contains("authentication failed"),
+        "{ours:?}"
+    );
     // A client of the unix socket has no rule at all.
     let (good, said) = virsh(&fred, &daemon.test_uri(), "list");
     assert!(
