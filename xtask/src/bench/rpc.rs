@@ -305,7 +305,8 @@ impl Running {
                     .map(|folder| format!("mkdir -p {folder}; mount -t tmpfs none {folder}; "))
                     .collect();
                 let script = format!(
-                    "{mounts} mkdir -p /etc/libvirt/qemu; exec /usr/sbin/libvirtd -f {} -p {}",
+                    "{mounts} mkdir -p /etc/libvirt/qemu; \
+                     echo 'stdio_handler = \"file\"' > /etc/libvirt/qemu.conf; exec /usr/sbin/libvirtd -f {} -p {}",
                     file.display(),
                     place.join("pid").display()
                 );

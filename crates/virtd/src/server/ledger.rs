@@ -4,9 +4,9 @@
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use parking_lot::RwLock;
+use parking_lot::{Mutex, RwLock};
 use virt_api::call::{PROGRAM_LXC, PROGRAM_QEMU, PROGRAM_REMOTE};
 use virt_api::host::{OpenedConnection, Supports};
 use virt_api::protocol::table::{self, Procedure};
@@ -15,7 +15,7 @@ use virt_util::{ErrorCode, Result, VirtError};
 use super::listener::Scope;
 use crate::metrics::{Counted, Durations};
 
-/// A call on the I/O thread that takes longer than this was the last of its kind there.
+/// A call on the I/O thread that takes longer than this was the last of its kind there, at least for a while.
 pub(super) const INLINE_MAX: Duration = Duration::from_millis(1);
 
 /// Where a call is answered.
@@ -30,6 +30,14 @@ pub(super) enum Where {
 const UNKNOWN: u8 = 0;
 const INLINE: u8 = 1;
 const WORKER: u8 = 2;
+/// In workers for a while, because of a call that took too long on the I/O thread.
+const RESTING: u8 = 3;
+
+/// For how long a procedure goes to workers after its first call that took too long; each further one makes that eight
+/// times as long. It may have been the host that was busy.
+const REST: Duration = Duration::from_secs(2);
+/// After so many a procedure stays with the workers.
+const STRIKES_MAX: u32 = 6;
 
 /// The programs that drivers answer.
 const PROGRAMS: [u32; 3] = [PROGRAM_REMOTE, PROGRAM_QEMU, PROGRAM_LXC];
@@ -43,6 +51,8 @@ pub struct Ledger {
     /// How often each procedure was called and how long it took; made at its first call.
     durations: Vec<OnceLock<Box<Durations>>>,
     lost: AtomicUsize,
+    /// Procedures that took too long on the I/O thread: how often, and until when they rest.
+    slow: Mutex<HashMap<usize, (u32, Instant)>>,
 }
 
 /// Which connections may be opened on the I/O thread: those whose driver says that it neither waits nor reads anything,
@@ -110,6 +120,7 @@ impl Ledger {
                 .collect(),
             durations: std::iter::repeat_with(OnceLock::new).take(places).collect(),
             lost: AtomicUsize::new(0),
+            slow: Mutex::default(),
         })
     }
 
@@ -140,12 +151,27 @@ impl Ledger {
         if !procedure.inline {
             return Where::Worker;
         }
-        let Some(place) = index(procedure).and_then(|index| self.places.get(index)) else {
+        let Some(at) = index(procedure) else {
+            return Where::Worker;
+        };
+        let Some(place) = self.places.get(at) else {
             return Where::Worker;
         };
         match place.load(Ordering::Relaxed) {
             INLINE => Where::Inline,
             WORKER => Where::Worker,
+            RESTING => {
+                let rests = self
+                    .slow
+                    .lock()
+                    .get(&at)
+                    .is_some_and(|(_, until)| Instant::now() < *until);
+                if rests {
+                    return Where::Worker;
+                }
+                place.store(INLINE, Ordering::Relaxed);
+                Where::Inline
+            }
             _ => {
                 let supports = connection.supports(procedure.program, procedure.number);
                 let (kept, found) = if supports.contains(Supports::INLINE) {
@@ -159,14 +185,26 @@ impl Ledger {
         }
     }
 
-    /// From now on `procedure` is answered in workers.
+    /// From now on `procedure` is answered in workers: for a while, and for ever if that happens often.
     pub(super) fn too_slow(&self, procedure: &Procedure, took: Duration) {
-        if let Some(place) = index(procedure).and_then(|index| self.places.get(index)) {
-            place.store(WORKER, Ordering::Relaxed);
+        let Some(at) = index(procedure) else { return };
+        let strikes = {
+            let mut slow = self.slow.lock();
+            let (strikes, until) = slow.entry(at).or_insert((0, Instant::now()));
+            *until = Instant::now() + REST * 8_u32.saturating_pow(*strikes);
+            *strikes += 1;
+            *strikes
+        };
+        let (place, how_long) = match strikes {
+            ..STRIKES_MAX => (RESTING, "for a while"),
+            _ => (WORKER, "from now on"),
+        };
+        if let Some(kept) = self.places.get(at) {
+            kept.store(place, Ordering::Relaxed);
         }
         tracing::warn!(
             driver = self.name,
-            "{} took {took:?} on the I/O thread and goes to the workers from now on",
+            "{} took {took:?} on the I/O thread and goes to the workers {how_long}",
             procedure.public_name()
         );
     }

@@ -3,19 +3,21 @@
 use std::collections::HashMap;
 use std::fs::{File, OpenOptions};
 use std::io::{Read as _, Write as _};
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
+use std::time::Duration;
 
+use nix::sys::socket::{setsockopt, sockopt};
 use parking_lot::Mutex;
 use virt_api::stream_end::{Readiness, Stream, Transfer, Waker};
 use virt_conf::domain::Domain;
 use virt_conf::domain::chardev::{ChannelTarget, ChardevSource, UnixSource};
 use virt_util::error::SystemResult as _;
-use virt_util::reactor::{self, ReactorHandle};
+use virt_util::reactor::{self, ReactorHandle, SourceId};
 use virt_util::time::{Cancel, Deadline, Interest, wait_fd};
 use virt_util::{ErrorCode, Result};
 
@@ -112,6 +114,9 @@ pub enum Kind {
     Channel,
 }
 
+/// How much data waits for a guest in its channel's socket.
+const CHANNEL_BUFFER: usize = 1 << 20;
+
 impl Kind {
     fn open(self, path: &str) -> Result<File> {
         match self {
@@ -124,6 +129,8 @@ impl Kind {
             Self::Channel => {
                 let socket =
                     UnixStream::connect(path).or_system(|| format!("unable to connect to {path}"))?;
+                // Much data goes in few steps; what the host does not allow is no loss.
+                let _ = setsockopt(&socket, sockopt::SndBuf, &CHANNEL_BUFFER);
                 socket
                     .set_nonblocking(true)
                     .or_system(|| format!("unable to use {path}"))?;
@@ -173,6 +180,8 @@ impl Consoles {
             session,
             reactor: reactor.clone(),
             nonblocking: AtomicBool::new(false),
+            moved_much: [AtomicBool::new(false), AtomicBool::new(false)],
+            watching: Arc::default(),
         })
     }
 
@@ -191,12 +200,50 @@ struct Session {
     ended: Cancel,
 }
 
-/// A stream to a terminal.
-#[derive(Debug)]
+impl AsFd for Session {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.file.as_fd()
+    }
+}
+
+/// What is moved at once from which on more of it is expected soon.
+const MUCH: usize = 32 * 1024;
+/// How long a stream that has just moved much waits for the other side before it says that it would have to: to be woken
+/// by somebody costs more.
+const PATIENCE: Duration = Duration::from_millis(2);
+
+/// A stream to a terminal or channel.
 pub struct ConsoleStream {
     session: Arc<Session>,
     reactor: ReactorHandle,
     nonblocking: AtomicBool,
+    /// Whether the last read, and the last write, moved much.
+    moved_much: [AtomicBool; 2],
+    watching: Arc<Mutex<Watching>>,
+}
+
+/// Who waits for the stream. The reactor looks for both while somebody does.
+#[derive(Default)]
+struct Watching {
+    waker: Option<Waker>,
+    /// The reactor's sources: the terminal, and the end.
+    sources: Option<(SourceId, Option<SourceId>)>,
+}
+
+impl Drop for ConsoleStream {
+    fn drop(&mut self) {
+        let sources = self.watching.lock().sources.take();
+        if let Some((file, ended)) = sources {
+            self.reactor.remove(file);
+            ended.inspect(|ended| _ = self.reactor.remove(*ended));
+        }
+    }
+}
+
+impl std::fmt::Debug for ConsoleStream {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "ConsoleStream({:?})", self.session)
+    }
 }
 
 impl ConsoleStream {
@@ -206,15 +253,28 @@ impl ConsoleStream {
         interest: Interest,
         mut step: impl FnMut(&File) -> std::io::Result<usize>,
     ) -> Result<Transfer> {
+        let [read, written] = &self.moved_much;
+        let moved_much = match interest {
+            Interest::Readable => read,
+            Interest::Writable | Interest::Both => written,
+        };
         loop {
             if self.session.ended.is_set() {
                 return Ok(Transfer::Bytes(0));
             }
             match step(&self.session.file) {
-                Ok(count) => return Ok(Transfer::Bytes(count)),
+                Ok(count) => {
+                    moved_much.store(count >= MUCH, Ordering::Relaxed);
+                    return Ok(Transfer::Bytes(count));
+                }
                 Err(failed) if failed.kind() == std::io::ErrorKind::Interrupted => {}
                 Err(failed) if failed.kind() == std::io::ErrorKind::WouldBlock => {
                     if self.nonblocking.load(Ordering::Acquire) {
+                        if moved_much.swap(false, Ordering::Relaxed) {
+                            let soon = Deadline::after(PATIENCE);
+                            let _ = wait_fd(&self.session.file, interest, soon, &self.session.ended)?;
+                            continue;
+                        }
                         return Ok(Transfer::WouldBlock);
                     }
                     // How it ended shows in the next turn.
@@ -283,8 +343,6 @@ impl Stream for ConsoleStream {
             waker(now);
             return Ok(());
         }
-        // Terminal and end are two descriptors; whoever is first takes the waker.
-        let waker = Arc::new(Mutex::new(Some(waker)));
         let mut wanted = reactor::Readiness::empty();
         wanted.set(
             reactor::Readiness::READABLE,
@@ -294,29 +352,53 @@ impl Stream for ConsoleStream {
             reactor::Readiness::WRITABLE,
             !interest.and(Readiness::WRITABLE).is_empty(),
         );
-        let file = self
-            .session
-            .file
-            .try_clone()
-            .or_system(|| "cannot duplicate a console's descriptor")?;
+        let mut watching = self.watching.lock();
+        watching.waker = Some(waker);
+        if let Some((file, _)) = watching.sources {
+            return self.reactor.set_interest(file, wanted);
+        }
+        // Terminal and end are two descriptors; whoever is first takes the waker.
         let call = |told: fn(reactor::Readiness) -> Readiness| {
-            let (waker, handle) = (Arc::clone(&waker), self.reactor.clone());
+            let (watching, reactor) = (Arc::downgrade(&self.watching), self.reactor.clone());
             move |id, readiness| {
-                handle.remove(id);
-                if let Some(waker) = waker.lock().take() {
+                let Some(watching) = watching.upgrade() else {
+                    return;
+                };
+                let mut watching = watching.lock();
+                // Nobody listens until the next watch. A source that is gone needs no rest.
+                let _ = reactor.set_interest(id, reactor::Readiness::empty());
+                let waker = watching.waker.take();
+                drop(watching);
+                if let Some(waker) = waker {
                     waker(told(readiness));
                 }
             }
         };
-        self.reactor
-            .add_fd(file, wanted, call(|readiness| Readiness(readiness.bits())))?;
+        let file = self.reactor.add_fd(
+            OfSession(Arc::clone(&self.session)),
+            wanted,
+            call(|readiness| Readiness(readiness.bits())),
+        )?;
+        watching.sources = Some((file, None));
         if let Some(ended) = self.session.ended.fd()? {
             let ended = ended
                 .try_clone_to_owned()
                 .or_system(|| "cannot duplicate an event descriptor")?;
-            self.reactor
-                .add_fd(ended, reactor::Readiness::READABLE, call(|_| Readiness::HANGUP))?;
+            let readable = reactor::Readiness::READABLE;
+            let ended = self
+                .reactor
+                .add_fd(ended, readable, call(|_| Readiness::HANGUP))?;
+            watching.sources = Some((file, Some(ended)));
         }
         Ok(())
+    }
+}
+
+/// The descriptor of a session, for the reactor.
+struct OfSession(Arc<Session>);
+
+impl AsFd for OfSession {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
     }
 }
