@@ -22,7 +22,8 @@ use super::input::{Hub, Input, InputBus, Redirdev};
 use super::interface::Interface;
 use super::memory::MemoryDevice;
 use super::normalize::{
-    DeviceRef, DomainHooks, NormalizeContext, complete_interface, device_info, device_refs, normalize_device,
+    DeviceRef, DomainHooks, Neighbours, NormalizeContext, complete_interface, device_info, device_refs,
+    normalize_device,
 };
 use super::os::OsType;
 use super::schema::{INSTEAD, RULES};
@@ -208,7 +209,7 @@ impl Device {
         }
         let mut domain = domain.clone();
         let device = self.clone().plug_into(&mut domain);
-        normalize_device(&mut domain, device, hooks, cx)?;
+        normalize_device(&mut domain, device, hooks, cx, &mut Neighbours::default())?;
         validate_device(&domain, device)?;
         hooks.validate_device(&domain, device)?;
         Ok(Self::take_from(&mut domain, device).unwrap_or(self))

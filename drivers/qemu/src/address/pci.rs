@@ -167,6 +167,8 @@ pub struct Bus {
     min_slot: u32,
     max_slot: u32,
     slots: [Use; 32],
+    /// Each slot has a device.
+    full: bool,
     /// Devices of other groups stay away from it.
     pub isolation_group: u32,
     /// The group does not follow the first device.
@@ -203,6 +205,7 @@ impl Bus {
             min_slot,
             max_slot,
             slots: [Use::default(); 32],
+            full: false,
             isolation_group: 0,
             isolation_locked: false,
         }
@@ -219,7 +222,12 @@ impl Bus {
 
     /// Whether each slot has a device.
     pub fn is_full(&self) -> bool {
-        self.used().all(|slot| slot.functions != 0)
+        self.full
+    }
+
+    fn note_fullness(&mut self) {
+        let full = self.used().all(|slot| slot.functions != 0);
+        self.full = full;
     }
 
     /// Whether no slot has a device.
@@ -228,6 +236,10 @@ impl Bus {
     }
 
     fn free_function(&self, connect: Connect, mut at: Slot, function: Option<u32>) -> Option<Slot> {
+        // Of a guest with many devices most buses are full.
+        if self.full && !connect.contains(Connect::AGGREGATE_SLOT) {
+            return None;
+        }
         if compatible(at, self.connect, connect, false).is_some() {
             return None;
         }
@@ -403,7 +415,11 @@ impl AddressSet {
         if slot.functions == 0 && connect.contains(Connect::AGGREGATE_SLOT) {
             slot.aggregate = true;
         }
+        let was_free = slot.functions == 0;
         slot.functions |= bit;
+        if was_free {
+            bus.note_fullness();
+        }
         if was_empty && !bus.isolation_locked {
             bus.isolation_group = group;
         } else if bus.isolation_group != group && from_config {
@@ -415,10 +431,13 @@ impl AddressSet {
 
     /// Frees an address.
     pub fn release(&mut self, at: Slot) {
-        let bus = self.buses.get_mut(at.bus as usize);
-        if let Some(slot) = bus.and_then(|bus| bus.slots.get_mut(at.slot as usize)) {
+        let Some(bus) = self.buses.get_mut(at.bus as usize) else {
+            return;
+        };
+        if let Some(slot) = bus.slots.get_mut(at.slot as usize) {
             slot.functions &= !(1u8.checked_shl(at.function).unwrap_or(0));
         }
+        bus.note_fullness();
     }
 
     /// Takes the next free address for a device; `function` asks for that function of a free slot.

@@ -28,10 +28,22 @@ pub fn format_path(path: &[u32]) -> String {
     path.iter().map(u32::to_string).collect::<Vec<_>>().join(".")
 }
 
+/// What is about to happen to a port.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Change {
+    Takes,
+    /// It is freed, or gets a hub with free ports.
+    Opens,
+}
+
 /// A hub, or a controller's own ports.
 #[derive(Clone, Debug, Default)]
 struct Hub {
     ports: Vec<Port>,
+    /// Its own ports below are taken.
+    next: usize,
+    /// Neither it nor a hub below it has a free port.
+    full: bool,
 }
 
 #[derive(Clone, Debug, Default)]
@@ -44,21 +56,30 @@ impl Hub {
     fn new(ports: usize) -> Self {
         Self {
             ports: vec![Port::default(); ports],
+            next: 0,
+            full: false,
         }
     }
 
-    fn free(&self, path: &mut Path) -> bool {
-        if let Some(index) = self.ports.iter().position(|port| !port.taken) {
-            path.push(index as u32 + 1);
+    fn free(&mut self, path: &mut Path) -> bool {
+        if self.full {
+            return false;
+        }
+        let free = self.ports.iter().skip(self.next).position(|port| !port.taken);
+        self.next = free.map_or(self.ports.len(), |free| self.next + free);
+        if free.is_some() {
+            path.push(self.next as u32 + 1);
             return true;
         }
+        self.full = true;
         if path.len() + 1 >= MAX_DEPTH {
             return false;
         }
-        for (index, port) in self.ports.iter().enumerate() {
-            let Some(hub) = &port.hub else { continue };
+        for (index, port) in self.ports.iter_mut().enumerate() {
+            let Some(hub) = &mut port.hub else { continue };
             path.push(index as u32 + 1);
             if hub.free(path) {
+                self.full = false;
                 return true;
             }
             path.pop();
@@ -71,6 +92,8 @@ impl Hub {
 #[derive(Clone, Debug, Default)]
 pub struct AddressSet {
     buses: Vec<Option<Hub>>,
+    /// Buses below have no free port.
+    open: usize,
 }
 
 impl AddressSet {
@@ -93,7 +116,10 @@ impl AddressSet {
             self.buses.resize_with(at + 1, || None);
         }
         match self.buses.get_mut(at) {
-            Some(slot @ None) => *slot = Some(Hub::new(ports.min(255))),
+            Some(slot @ None) => {
+                *slot = Some(Hub::new(ports.min(255)));
+                self.open = self.open.min(at);
+            }
             _ => {
                 let what = format!("there are two USB controllers with index {index}");
                 return Err(VirtError::new(ErrorCode::XML_ERROR, what));
@@ -102,7 +128,8 @@ impl AddressSet {
         Ok(())
     }
 
-    fn port(&mut self, bus: u32, path: &[u32]) -> Result<&mut Port> {
+    /// A port. With `Change::Opens` the hubs on the way to it will have free ports again.
+    fn port(&mut self, bus: u32, path: &[u32], change: Change) -> Result<&mut Port> {
         let fail = || {
             let port = format_path(path);
             VirtError::new(
@@ -111,12 +138,17 @@ impl AddressSet {
             )
         };
         let (last, hubs) = path.split_last().ok_or_else(fail)?;
+        let last = (*last as usize).wrapping_sub(1);
+        if change == Change::Opens {
+            self.open = self.open.min(bus as usize);
+        }
         let mut hub = self
             .buses
             .get_mut(bus as usize)
             .and_then(Option::as_mut)
             .ok_or_else(fail)?;
         for port in hubs {
+            hub.full &= change != Change::Opens;
             let index = (*port as usize).wrapping_sub(1);
             hub = hub
                 .ports
@@ -124,9 +156,11 @@ impl AddressSet {
                 .and_then(|port| port.hub.as_deref_mut())
                 .ok_or_else(fail)?;
         }
-        hub.ports
-            .get_mut((*last as usize).wrapping_sub(1))
-            .ok_or_else(fail)
+        if change == Change::Opens {
+            hub.full = false;
+            hub.next = hub.next.min(last);
+        }
+        hub.ports.get_mut(last).ok_or_else(fail)
     }
 
     /// Puts a hub at a port.
@@ -134,7 +168,7 @@ impl AddressSet {
     /// # Errors
     /// `XML_ERROR` if there is no such port or it has a hub.
     pub fn add_hub(&mut self, bus: u32, path: &[u32]) -> Result<()> {
-        let port = self.port(bus, path)?;
+        let port = self.port(bus, path, Change::Opens)?;
         if port.hub.is_some() {
             let what = format!("USB port {} on bus {bus} has a hub already", format_path(path));
             return Err(VirtError::new(ErrorCode::XML_ERROR, what));
@@ -149,7 +183,7 @@ impl AddressSet {
     /// # Errors
     /// `XML_ERROR` if there is no such port or it is taken.
     pub fn reserve(&mut self, bus: u32, path: &[u32]) -> Result<()> {
-        let port = self.port(bus, path)?;
+        let port = self.port(bus, path, Change::Takes)?;
         if port.taken {
             let what = format!("duplicate USB address bus {bus} port {}", format_path(path));
             return Err(VirtError::new(ErrorCode::XML_ERROR, what));
@@ -160,7 +194,7 @@ impl AddressSet {
 
     /// Frees a port.
     pub fn release(&mut self, bus: u32, path: &[u32]) {
-        if let Ok(port) = self.port(bus, path) {
+        if let Ok(port) = self.port(bus, path, Change::Opens) {
             port.taken = false;
         }
     }
@@ -172,15 +206,19 @@ impl AddressSet {
     pub fn reserve_next(&mut self, bus: Option<u32>) -> Result<(u32, Path)> {
         let buses = match bus {
             Some(bus) => bus..bus.saturating_add(1),
-            None => 0..self.buses.len() as u32,
+            None => self.open as u32..self.buses.len() as u32,
         };
+        let any = bus.is_none();
         for bus in buses {
             let mut path = Path::new();
             let found = self
                 .buses
-                .get(bus as usize)
-                .and_then(Option::as_ref)
+                .get_mut(bus as usize)
+                .and_then(Option::as_mut)
                 .is_some_and(|hub| hub.free(&mut path));
+            if any {
+                self.open = bus as usize;
+            }
             if found {
                 self.reserve(bus, &path)?;
                 return Ok((bus, path));
@@ -211,6 +249,30 @@ mod tests {
         }
         assert!(set.reserve_next(None).is_err());
         assert!(set.reserve_next(Some(7)).is_err());
+    }
+
+    #[test]
+    fn ports_that_are_freed_and_hubs_that_are_added_are_found() {
+        let mut set = AddressSet::default();
+        set.add_controller(1, 2).unwrap();
+        set.add_controller(2, 1).unwrap();
+        for expected in [(1, vec![1]), (1, vec![2]), (2, vec![1])] {
+            assert_eq!(set.reserve_next(None).unwrap(), expected);
+        }
+        assert!(set.reserve_next(None).is_err());
+        set.release(1, &[2]);
+        assert_eq!(set.reserve_next(None).unwrap(), (1, vec![2]));
+        set.release(1, &[1]);
+        set.add_hub(1, &[1]).unwrap();
+        for port in 1..=8 {
+            assert_eq!(set.reserve_next(None).unwrap(), (1, vec![1, port]));
+        }
+        assert!(set.reserve_next(Some(1)).is_err());
+        set.release(1, &[1, 8]);
+        set.add_hub(1, &[1, 8]).unwrap();
+        assert_eq!(set.reserve_next(Some(1)).unwrap(), (1, vec![1, 8, 1]));
+        set.add_controller(0, 1).unwrap();
+        assert_eq!(set.reserve_next(None).unwrap(), (0, vec![1]));
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! Addresses of devices on the buses of the guest.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use virt_conf::domain::chardev::{ChannelTarget, ConsoleTargetType, SerialTargetType};
 use virt_conf::domain::controller::{
@@ -68,9 +68,83 @@ fn console_like_serial(domain: &mut Domain) {
 
 const DEFAULT_PORTS: u32 = 31;
 
+/// The ports of a controller.
+struct SerialBus {
+    ports: Bitmap,
+    /// All between port 0 and this one are taken.
+    next: usize,
+}
+
+/// The controllers by their numbers.
+#[derive(Default)]
+struct SerialBuses {
+    all: BTreeMap<u32, SerialBus>,
+    /// Those with lower numbers have no free port, but for port 0.
+    open: u32,
+    /// All lower numbers are used.
+    unused: u32,
+}
+
+impl SerialBuses {
+    fn add(&mut self, index: u32, ports: Option<u32>) {
+        self.all.entry(index).or_insert_with(|| SerialBus {
+            ports: Bitmap::new(ports.unwrap_or(DEFAULT_PORTS) as usize),
+            next: 1,
+        });
+        self.open = self.open.min(index);
+    }
+
+    /// The lowest number that no controller has.
+    fn unused(&mut self) -> u32 {
+        while self.all.contains_key(&self.unused) {
+            self.unused = self.unused.saturating_add(1);
+        }
+        self.unused
+    }
+
+    /// Takes the first free port, of one controller or of any. Port 0 is for those who ask for ports from 0, and do not say
+    /// which controller.
+    fn take(&mut self, on: Option<u32>, first: usize) -> Option<(u32, usize)> {
+        if let Some(index) = on {
+            let port = self.all.get_mut(&index)?.take()?;
+            return Some((index, port));
+        }
+        if first == 0 {
+            let mut buses = self.all.iter_mut();
+            return buses.find_map(|(index, bus)| {
+                if bus.ports.size() > 0 && !bus.ports.contains(0) {
+                    bus.ports.set(0);
+                    return Some((*index, 0));
+                }
+                Some((*index, bus.take()?))
+            });
+        }
+        for (index, bus) in self.all.range_mut(self.open..) {
+            self.open = *index;
+            if let Some(port) = bus.take() {
+                return Some((*index, port));
+            }
+        }
+        None
+    }
+}
+
+impl SerialBus {
+    /// Takes the first free port but port 0.
+    fn take(&mut self) -> Option<usize> {
+        while self.next < self.ports.size() && self.ports.contains(self.next) {
+            self.next += 1;
+        }
+        if self.next >= self.ports.size() {
+            return None;
+        }
+        self.ports.set(self.next);
+        Some(self.next)
+    }
+}
+
 fn virtio_serial(domain: &mut Domain) -> Result<()> {
-    let mut maps: Vec<(u32, Bitmap)> = Vec::new();
-    let map = |ports: Option<u32>| Bitmap::new(ports.unwrap_or(DEFAULT_PORTS) as usize);
+    let mut buses = SerialBuses::default();
     for controller in &domain.devices.controllers {
         if let ControllerKind::VirtioSerial {
             index: Some(index),
@@ -78,10 +152,9 @@ fn virtio_serial(domain: &mut Domain) -> Result<()> {
             ..
         } = &controller.kind
         {
-            maps.push((*index, map(*ports)));
+            buses.add(*index, *ports);
         }
     }
-    maps.sort_by_key(|(index, _)| *index);
     // A port says where it is completely if it says more than the controller; port 0 is for consoles only.
     let complete = |info: &DeviceInfo| match &info.address {
         Some(Address::VirtioSerial(at)) => at.port != 0,
@@ -97,29 +170,25 @@ fn virtio_serial(domain: &mut Domain) -> Result<()> {
         }
     }
     for at in known {
-        let map = maps
-            .iter_mut()
-            .find(|(index, _)| *index == at.controller)
-            .map(|(_, map)| map)
-            .ok_or_else(|| {
-                xml_error(format_args!(
-                    "virtio serial controller {} is missing",
-                    at.controller
-                ))
-            })?;
-        if at.port as usize >= map.size() {
+        let Some(bus) = buses.all.get_mut(&at.controller) else {
+            return Err(xml_error(format_args!(
+                "virtio serial controller {} is missing",
+                at.controller
+            )));
+        };
+        if at.port as usize >= bus.ports.size() {
             return Err(xml_error(format_args!(
                 "virtio serial controller {} does not have port {}",
                 at.controller, at.port
             )));
         }
-        if map.contains(at.port as usize) {
+        if bus.ports.contains(at.port as usize) {
             return Err(xml_error(format_args!(
                 "virtio serial port {} on controller {} is already occupied",
                 at.port, at.controller
             )));
         }
-        map.set(at.port as usize);
+        bus.ports.set(at.port as usize);
     }
     let consoles = domain.devices.consoles.iter().enumerate();
     let consoles = consoles
@@ -133,24 +202,11 @@ fn virtio_serial(domain: &mut Domain) -> Result<()> {
     let wanting: Vec<(DeviceRef, bool)> = consoles.chain(channels).collect();
     for (device, console) in wanting {
         let first = usize::from(!console);
-        let free = |map: &Bitmap, first: usize| (first..map.size()).find(|port| !map.contains(*port));
         let on = match device_info(domain, device).and_then(|info| info.address.as_ref()) {
             Some(Address::VirtioSerial(at)) => Some(at.controller),
             _ => None,
         };
-        let found = match on {
-            Some(controller) => {
-                let map = maps
-                    .iter()
-                    .find(|(index, _)| *index == controller)
-                    .map(|(_, map)| map);
-                map.and_then(|map| free(map, 1)).map(|port| (controller, port))
-            }
-            None => maps
-                .iter()
-                .find_map(|(index, map)| Some((*index, free(map, first)?))),
-        };
-        let (controller, port) = match (found, on) {
+        let (controller, port) = match (buses.take(on, first), on) {
             (Some(found), _) => found,
             (None, Some(controller)) => {
                 return Err(xml_error(format_args!(
@@ -158,21 +214,16 @@ fn virtio_serial(domain: &mut Domain) -> Result<()> {
                 )));
             }
             (None, None) => {
-                let index = (0..)
-                    .find(|index| maps.iter().all(|(known, _)| known != index))
-                    .unwrap_or(0);
-                add_controller(
-                    domain,
-                    ControllerKind::new(ControllerType::VirtioSerial, Some(index)),
-                );
-                maps.push((index, map(None)));
-                maps.sort_by_key(|(index, _)| *index);
+                let index = buses.unused();
+                let kind = ControllerKind::new(ControllerType::VirtioSerial, Some(index));
+                add_controller(domain, kind);
+                buses.add(index, None);
+                if let Some(bus) = buses.all.get_mut(&index) {
+                    bus.ports.set(first);
+                }
                 (index, first)
             }
         };
-        if let Some((_, map)) = maps.iter_mut().find(|(index, _)| *index == controller) {
-            map.set(port);
-        }
         // Where a console is, is decided anew at each start.
         if !console {
             let port = u32::try_from(port).unwrap_or(u32::MAX);
@@ -228,31 +279,42 @@ fn spapr_vio(domain: &mut Domain, guest: Guest<'_>) -> Result<()> {
             pseries && tpm.model != Some(TpmModel::SpaprTpmProxy),
         ));
     }
+    // How many devices have each; a console stands where its serial port does.
+    let mut taken: HashMap<u64, usize> = HashMap::new();
+    let said = |domain: &Domain, device: DeviceRef| match device_info(domain, device) {
+        Some(DeviceInfo {
+            address: Some(Address::SpaprVio(at)),
+            ..
+        }) => Some(at.reg),
+        _ => None,
+    };
+    for device in device_refs(domain) {
+        if !matches!(device, DeviceRef::Console(_))
+            && let Some(reg) = said(domain, device).flatten()
+        {
+            *taken.entry(reg).or_default() += 1;
+        }
+    }
+    // Below these all of the kind are taken.
+    let mut free: HashMap<u64, u64> = HashMap::new();
     for (device, first, ours) in wanting {
-        let address = device_info(domain, device).and_then(|info| info.address.clone());
-        let said = match address {
-            Some(Address::SpaprVio(at)) => at.reg,
-            _ if ours => None,
-            _ => continue,
-        };
-        let mut reg = said.unwrap_or(first);
-        let taken = |reg: u64| {
-            device_refs(domain)
-                .into_iter()
-                .filter(|other| *other != device && !matches!(other, DeviceRef::Console(_)))
-                .any(|other| {
-                    let address = device_info(domain, other).and_then(|info| info.address.as_ref());
-                    matches!(address, Some(Address::SpaprVio(at)) if at.reg == Some(reg))
-                })
-        };
-        while taken(reg) {
-            if said.is_some() {
+        let reg = match said(domain, device) {
+            Some(Some(reg)) if taken.get(&reg).is_some_and(|count| *count > 1) => {
                 return Err(xml_error(format_args!(
                     "spapr-vio address 0x{reg:x} already in use"
                 )));
             }
-            reg = reg.saturating_add(0x1000);
-        }
+            Some(Some(_)) => continue,
+            None if !ours => continue,
+            _ => {
+                let free = free.entry(first).or_insert(first);
+                while taken.contains_key(free) {
+                    *free = free.saturating_add(0x1000);
+                }
+                *free
+            }
+        };
+        taken.insert(reg, 1);
         if let Some(info) = device_info_mut(domain, device) {
             info.address = Some(Address::SpaprVio(SpaprVioAddress { reg: Some(reg) }));
         }
@@ -1241,12 +1303,15 @@ fn zpci(domain: &mut Domain) -> Result<()> {
             )));
         }
     }
+    let (mut free_uids, mut free_fids) = (1.., 0..);
     for device in with {
         let Zpci { uid, fid } = said(domain, device);
-        let uid = uid.unwrap_or_else(|| (1..).find(|uid| !uids.contains(uid)).unwrap_or(1));
-        let fid = fid.unwrap_or_else(|| (0..).find(|fid| !fids.contains(fid)).unwrap_or(0));
-        uids.insert(uid);
-        fids.insert(fid);
+        let uid = uid
+            .or_else(|| free_uids.find(|uid| !uids.contains(uid)))
+            .unwrap_or(1);
+        let fid = fid
+            .or_else(|| free_fids.find(|fid| !fids.contains(fid)))
+            .unwrap_or(0);
         if let Some(Address::Pci(at)) = device_info_mut(domain, device).and_then(|info| info.address.as_mut())
         {
             at.zpci = Some(Zpci {
@@ -1263,29 +1328,15 @@ fn controllers(domain: &mut Domain, guest: Guest<'_>) -> Result<()> {
     use PciControllerModel as M;
     use PciControllerModelName as Name;
     let pseries = machine(domain, guest.arch).is_pseries();
-    for at in 0..domain.devices.controllers.len() {
-        let lowest = domain
-            .devices
-            .controllers
-            .iter()
-            .filter_map(|controller| match &controller.kind {
-                ControllerKind::Pci(pci) => pci.bus_nr,
-                _ => None,
-            })
-            .min()
-            .unwrap_or(256);
-        let targets: BTreeSet<u32> = domain
-            .devices
-            .controllers
-            .iter()
-            .filter_map(|controller| match &controller.kind {
-                ControllerKind::Pci(pci) if pci.model == Some(M::PciRoot) => pci.target_index,
-                _ => None,
-            })
-            .collect();
-        let Some(controller) = domain.devices.controllers.get_mut(at) else {
-            break;
-        };
+    let mut lowest = 256;
+    let mut targets = BTreeSet::new();
+    for controller in &domain.devices.controllers {
+        if let ControllerKind::Pci(pci) = &controller.kind {
+            lowest = pci.bus_nr.map_or(lowest, |number| lowest.min(number));
+            targets.extend(pci.target_index.filter(|_| pci.model == Some(M::PciRoot)));
+        }
+    }
+    for controller in &mut domain.devices.controllers {
         let address = present(&controller.info).copied().unwrap_or_default();
         let ControllerKind::Pci(pci) = &mut controller.kind else {
             continue;
@@ -1325,14 +1376,16 @@ fn controllers(domain: &mut Domain, guest: Guest<'_>) -> Result<()> {
                         "No free busNr lower than current lowest busNr is available to auto-assign to bus",
                     ));
                 }
-                pci.bus_nr = Some(lowest - 2);
+                lowest -= 2;
+                pci.bus_nr = Some(lowest);
             }
             M::PciRoot if pseries && pci.target_index.is_none() => {
                 let free = (1..=31).find(|target| !targets.contains(target));
                 let target = if index == 0 { Some(0) } else { free };
-                pci.target_index = Some(
-                    target.ok_or_else(|| VirtError::internal("No usable target index found for 31 PHBs"))?,
-                );
+                let target =
+                    target.ok_or_else(|| VirtError::internal("No usable target index found for 31 PHBs"))?;
+                targets.insert(target);
+                pci.target_index = Some(target);
             }
             _ => {}
         }
@@ -1514,15 +1567,15 @@ fn memory_slots(domain: &mut Domain) -> Result<()> {
             taken.insert(at.slot);
         }
     }
+    let mut free = 0..slots;
     for module in &mut domain.devices.memory {
         let plugged = matches!(module.model, MemoryModel::Dimm | MemoryModel::Nvdimm);
         if !plugged || matches!(module.info.address, Some(Address::Dimm(_))) {
             continue;
         }
-        let slot = (0..slots)
+        let slot = free
             .find(|slot| !taken.contains(slot))
             .ok_or_else(|| VirtError::internal("no free memory device slot available"))?;
-        taken.insert(slot);
         module.info.address = Some(Address::Dimm(DimmAddress { slot, base: 0 }));
     }
     Ok(())

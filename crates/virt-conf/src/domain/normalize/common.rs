@@ -1,10 +1,13 @@
 //! What concerns the whole definition, after its devices are complete: memory, boot order, timers, implied devices.
 
+use std::collections::BTreeSet;
+
 use virt_util::{ErrorCode, Result, VirtError};
 
+use super::controllers::add_controllers;
 use super::devices::{device_refs, normalize_device};
 use super::{
-    DeviceRef, DomainFeatures, DomainHooks, NormalizeContext, NormalizeFlags, add_controller, device_info,
+    DeviceRef, DomainFeatures, DomainHooks, Neighbours, NormalizeContext, NormalizeFlags, device_info,
     generate,
 };
 use crate::cpu::CpuMode;
@@ -37,6 +40,8 @@ pub(super) fn normalize_common(
     if domain.os.kind.os == OsType::Exe && domain.os.init.is_none() {
         return Err(xml_error("init binary must be specified"));
     }
+    // What is said of devices from here on is said of few.
+    let mut neighbours = Neighbours::default();
     memory(domain, hooks, cx)?;
     if let Some(loader) = &mut domain.os.loader
         && loader.path.is_some()
@@ -57,9 +62,9 @@ pub(super) fn normalize_common(
     if !domain.devices.graphics.is_empty() && domain.devices.videos.is_empty() {
         domain.devices.videos.push(Video::new(VideoModelType::Default));
     }
-    first_video(domain, hooks, cx)?;
+    first_video(domain, hooks, cx, &mut neighbours)?;
     if !domain.devices.serials.is_empty() {
-        normalize_device(domain, DeviceRef::Serial(0), hooks, cx)?;
+        normalize_device(domain, DeviceRef::Serial(0), hooks, cx, &mut neighbours)?;
     }
     mirror_serials(domain);
     for at in 0..domain.devices.controllers.len() {
@@ -72,7 +77,7 @@ pub(super) fn normalize_common(
             Some(ControllerKind::Scsi { model: None, .. })
         );
         if unnamed {
-            normalize_device(domain, DeviceRef::Controller(at), hooks, cx)?;
+            normalize_device(domain, DeviceRef::Controller(at), hooks, cx, &mut neighbours)?;
         }
     }
     if let Some(metadata) = &mut domain.metadata {
@@ -352,37 +357,30 @@ fn implied_controllers(domain: &mut Domain) {
         .iter()
         .filter(|console| console.target_type == ConsoleTargetType::Virtio)
         .map(|console| virtio_serial(&console.info.address));
-    for index in channels.chain(consoles).collect::<Vec<_>>() {
-        add_controller(
-            domain,
-            ControllerKind::new(ControllerType::VirtioSerial, Some(index)),
-        );
-    }
-    for at in 0..domain.devices.smartcards.len() {
-        let next = domain
-            .devices
-            .smartcards
-            .iter()
-            .filter_map(|card| match &card.info.address {
-                Some(Address::Ccid(address)) if address.controller == 0 => Some(address.slot),
-                _ => None,
+    let indexes: BTreeSet<u32> = channels.chain(consoles).collect();
+    add_missing(domain, ControllerType::VirtioSerial, indexes);
+    let slots = domain.devices.smartcards.iter();
+    let slots = slots.filter_map(|card| match &card.info.address {
+        Some(Address::Ccid(address)) if address.controller == 0 => Some(address.slot),
+        _ => None,
+    });
+    let mut slot = slots.max().map_or(0, |slot| slot.saturating_add(1));
+    let mut indexes = BTreeSet::new();
+    for card in &mut domain.devices.smartcards {
+        let address = card.info.address.get_or_insert_with(|| {
+            let free = slot;
+            slot = slot.saturating_add(1);
+            Address::Ccid(CcidAddress {
+                controller: 0,
+                slot: free,
             })
-            .max()
-            .map_or(0, |slot| slot.saturating_add(1));
-        let Some(card) = domain.devices.smartcards.get_mut(at) else {
-            continue;
-        };
-        let address = card.info.address.get_or_insert(Address::Ccid(CcidAddress {
-            controller: 0,
-            slot: next,
-        }));
-        let index = if let Address::Ccid(address) = address {
-            address.controller
-        } else {
-            0
-        };
-        add_controller(domain, ControllerKind::new(ControllerType::Ccid, Some(index)));
+        });
+        indexes.insert(match address {
+            Address::Ccid(address) => address.controller,
+            _ => 0,
+        });
     }
+    add_missing(domain, ControllerType::Ccid, indexes);
     let scsi = domain
         .devices
         .hostdevs
@@ -417,19 +415,29 @@ fn add_up_to(
 ) {
     /// More controllers than any hypervisor has; an address beyond is refused by the driver.
     const MOST: u32 = 4096;
-    for index in 0..=most.unwrap_or_default().min(MOST) {
-        if most.is_none() {
-            return;
-        }
+    let Some(most) = most else { return };
+    let make = |index| {
         let mut controller = ControllerKind::new(kind, Some(index));
         if let ControllerKind::Scsi { model: slot, .. } = &mut controller {
             *slot = model;
         }
-        add_controller(domain, controller);
-    }
+        controller
+    };
+    add_controllers(domain, kind, (0..=most.min(MOST)).collect(), make);
 }
 
-fn first_video(domain: &mut Domain, hooks: &dyn DomainHooks, cx: &NormalizeContext<'_>) -> Result<()> {
+fn add_missing(domain: &mut Domain, kind: ControllerType, indexes: BTreeSet<u32>) {
+    add_controllers(domain, kind, indexes, |index| {
+        ControllerKind::new(kind, Some(index))
+    });
+}
+
+fn first_video(
+    domain: &mut Domain,
+    hooks: &dyn DomainHooks,
+    cx: &NormalizeContext<'_>,
+    neighbours: &mut Neighbours,
+) -> Result<()> {
     let Some(first) = domain.devices.videos.first_mut() else {
         return Ok(());
     };
@@ -441,7 +449,7 @@ fn first_video(domain: &mut Domain, hooks: &dyn DomainHooks, cx: &NormalizeConte
         return Ok(());
     }
     first.model.primary = true;
-    normalize_device(domain, DeviceRef::Video(0), hooks, cx)
+    normalize_device(domain, DeviceRef::Video(0), hooks, cx, neighbours)
 }
 
 /// A SPICE server without ports listens on nothing.

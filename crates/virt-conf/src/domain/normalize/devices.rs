@@ -2,7 +2,7 @@
 
 use virt_util::{ErrorCode, Result, VirtError};
 
-use super::{DomainFeatures, DomainHooks, NormalizeContext, controllers};
+use super::{DomainFeatures, DomainHooks, Neighbours, NormalizeContext};
 use crate::domain::chardev::{ConsoleTargetType, SerialTargetType};
 use crate::domain::controller::{ControllerKind, ScsiControllerModel};
 use crate::domain::device_info::{Address, DeviceInfo, DriveAddress};
@@ -213,32 +213,45 @@ pub(in crate::domain) fn normalize_device(
     device: DeviceRef,
     hooks: &dyn DomainHooks,
     cx: &NormalizeContext<'_>,
+    neighbours: &mut Neighbours,
 ) -> Result<()> {
     let own = hooks.device(domain, device, cx);
     super::tolerate(domain, cx, own)?;
-    common(domain, device, hooks)?;
+    common(domain, device, hooks, neighbours)?;
     check_features(domain, device, hooks)
 }
 
-fn common(domain: &mut Domain, device: DeviceRef, hooks: &dyn DomainHooks) -> Result<()> {
+fn common(
+    domain: &mut Domain,
+    device: DeviceRef,
+    hooks: &dyn DomainHooks,
+    neighbours: &mut Neighbours,
+) -> Result<()> {
     match device {
-        DeviceRef::Disk(at) => disk(domain, at, hooks)?,
+        DeviceRef::Disk(at) => disk(domain, at, hooks, neighbours)?,
         DeviceRef::Serial(at) => {
-            let next = next_port(domain.devices.serials.iter().map(|serial| serial.target.port));
-            let x86 = is_x86(domain);
+            let Some(target) = domain.devices.serials.get(at).map(|serial| &serial.target) else {
+                return Ok(());
+            };
+            if target.kind == SerialTargetType::IsaDebug && !is_x86(domain) {
+                return Err(unsupported(
+                    "isa-debug serial type only valid on x86 architecture",
+                ));
+            }
+            let port = neighbours.serial_port(domain, target.port);
             if let Some(serial) = domain.devices.serials.get_mut(at) {
-                if serial.target.kind == SerialTargetType::IsaDebug && !x86 {
-                    return Err(unsupported(
-                        "isa-debug serial type only valid on x86 architecture",
-                    ));
-                }
-                serial.target.port.get_or_insert(next);
+                serial.target.port = Some(port);
             }
         }
         DeviceRef::Parallel(at) => {
-            let next = next_port(domain.devices.parallels.iter().map(|parallel| parallel.port));
+            let said = domain
+                .devices
+                .parallels
+                .get(at)
+                .and_then(|parallel| parallel.port);
+            let port = neighbours.parallel_port(domain, said);
             if let Some(parallel) = domain.devices.parallels.get_mut(at) {
-                parallel.port.get_or_insert(next);
+                parallel.port = Some(port);
             }
         }
         DeviceRef::Console(at) => {
@@ -256,8 +269,9 @@ fn common(domain: &mut Domain, device: DeviceRef, hooks: &dyn DomainHooks) -> Re
             }
         }
         DeviceRef::Video(at) => video(domain, at),
-        DeviceRef::Hostdev(at) => hostdev(domain, at, hooks)?,
+        DeviceRef::Hostdev(at) => hostdev(domain, at, hooks, neighbours)?,
         DeviceRef::Controller(at) => {
+            neighbours.controller_changed();
             if let Some(controller) = domain.devices.controllers.get(at)
                 && controller
                     .driver
@@ -293,17 +307,13 @@ fn common(domain: &mut Domain, device: DeviceRef, hooks: &dyn DomainHooks) -> Re
                     .get_or_insert(FilesystemAccessMode::Passthrough);
             }
         }
-        DeviceRef::Input(at) => input(domain, at)?,
-        DeviceRef::Hub(_) if controllers::usb_disabled(domain) => {
+        DeviceRef::Input(at) => input(domain, at, neighbours)?,
+        DeviceRef::Hub(_) if neighbours.usb_disabled(domain) => {
             return Err(unsupported("Can't add USB hub: USB is disabled for this domain"));
         }
         _ => {}
     }
     Ok(())
-}
-
-fn next_port(ports: impl Iterator<Item = Option<u32>>) -> u32 {
-    ports.flatten().max().map_or(0, |port| port.saturating_add(1))
 }
 
 /// Whether the guest's processor is an x86; so is one that nobody named.
@@ -322,15 +332,7 @@ fn is_virtio_scsi(kind: &ControllerKind) -> bool {
     )
 }
 
-fn disk(domain: &mut Domain, at: usize, hooks: &dyn DomainHooks) -> Result<()> {
-    let scsi_hostdevs = scsi_hostdev_addresses(domain);
-    let groups: Vec<_> = domain
-        .devices
-        .disks
-        .iter()
-        .filter_map(|disk| disk.rest.tune.clone())
-        .filter(|tune| tune.group.is_some() && tune.has_limits())
-        .collect();
+fn disk(domain: &mut Domain, at: usize, hooks: &dyn DomainHooks, neighbours: &mut Neighbours) -> Result<()> {
     let Some(disk) = domain.devices.disks.get_mut(at) else {
         return Ok(());
     };
@@ -365,30 +367,33 @@ fn disk(domain: &mut Domain, at: usize, hooks: &dyn DomainHooks) -> Result<()> {
         }
         _ => {}
     }
+    let mut chosen = None;
     if disk.info.address.is_none() && !disk.target.dev.is_empty() {
         let Some(index) = disk_index(&disk.target.dev) else {
             let what = format!("Unknown disk name '{}' and no address specified", disk.target.dev);
             return Err(VirtError::new(ErrorCode::XML_ERROR, what));
         };
-        disk.info.address = drive_address(bus, index, hooks.features()).map(Address::Drive);
-        if let Some(Address::Drive(address)) = &disk.info.address
-            && bus == DiskBus::Scsi
-            && scsi_hostdevs.contains(address)
-        {
-            return Err(unsupported(format_args!(
-                "using disk target name '{}' conflicts with SCSI host device address controller='{}' bus='0' target='0' \
-                 unit='{}'",
-                disk.target.dev, address.controller, address.unit
-            )));
-        }
+        chosen = drive_address(bus, index, hooks.features());
+        disk.info.address = chosen.map(Address::Drive);
     }
     // A drive that names a group without limits takes those of the group.
-    if let Some(tune) = &mut disk.rest.tune
-        && tune.group.is_some()
-        && !tune.has_limits()
-        && let Some(group) = groups.iter().find(|group| group.group == tune.group)
+    let limited_by = disk.rest.tune.as_ref().filter(|tune| !tune.has_limits());
+    let limited_by = limited_by.and_then(|tune| tune.group.clone());
+    if let Some(address) = chosen.filter(|_| bus == DiskBus::Scsi)
+        && neighbours.is_scsi_hostdev(domain, &address)
     {
-        *tune = group.clone();
+        let name = domain.devices.disks.get(at).map_or("", |disk| &disk.target.dev);
+        return Err(unsupported(format_args!(
+            "using disk target name '{name}' conflicts with SCSI host device address controller='{}' bus='0' target='0' \
+             unit='{}'",
+            address.controller, address.unit
+        )));
+    }
+    if let Some(group) = limited_by
+        && let Some(group) = neighbours.tune_group(domain, &group)
+        && let Some(disk) = domain.devices.disks.get_mut(at)
+    {
+        disk.rest.tune = Some(group);
     }
     Ok(())
 }
@@ -417,36 +422,12 @@ pub fn drive_address(bus: DiskBus, index: u32, features: DomainFeatures) -> Opti
     }
 }
 
-fn scsi_hostdev_addresses(domain: &Domain) -> Vec<DriveAddress> {
-    let scsi = |hostdev: &&crate::domain::hostdev::Hostdev| matches!(&hostdev.mode, HostdevPass::Subsystem(device) if matches!(**device, HostdevSubsys::Scsi { .. }));
-    domain
-        .devices
-        .hostdevs
-        .iter()
-        .filter(scsi)
-        .filter_map(|hostdev| match &hostdev.info.address {
-            Some(Address::Drive(address)) => Some(*address),
-            _ => None,
-        })
-        .collect()
-}
-
-fn scsi_disk_addresses(domain: &Domain) -> Vec<DriveAddress> {
-    domain
-        .devices
-        .disks
-        .iter()
-        .filter(|disk| disk.target.bus == Some(DiskBus::Scsi))
-        .filter_map(|disk| match &disk.info.address {
-            Some(Address::Drive(address)) => Some(*address),
-            _ => None,
-        })
-        .collect()
-}
-
-fn hostdev(domain: &mut Domain, at: usize, hooks: &dyn DomainHooks) -> Result<()> {
-    let (disks, hostdevs) = (scsi_disk_addresses(domain), scsi_hostdev_addresses(domain));
-    let no_usb = controllers::usb_disabled(domain);
+fn hostdev(
+    domain: &mut Domain,
+    at: usize,
+    hooks: &dyn DomainHooks,
+    neighbours: &mut Neighbours,
+) -> Result<()> {
     let Some(hostdev) = domain.devices.hostdevs.get_mut(at) else {
         return Ok(());
     };
@@ -454,43 +435,33 @@ fn hostdev(domain: &mut Domain, at: usize, hooks: &dyn DomainHooks) -> Result<()
         return Ok(());
     };
     match &mut **subsystem {
-        HostdevSubsys::Usb { .. } if no_usb => Err(unsupported(
-            "Can't add host USB device: USB is disabled in this host",
-        )),
+        HostdevSubsys::Usb { .. } => {
+            if neighbours.usb_disabled(domain) {
+                return Err(unsupported(
+                    "Can't add host USB device: USB is disabled in this host",
+                ));
+            }
+            Ok(())
+        }
         HostdevSubsys::Scsi { device, .. } => {
             if let ScsiHostdev::Iscsi { name, .. } = device
                 && !name.contains('/')
             {
                 name.push_str("/0");
             }
-            let units = if hooks.features().contains(DomainFeatures::WIDE_SCSI) {
-                16
-            } else {
-                7
-            };
             let address = match &hostdev.info.address {
                 Some(Address::Drive(address)) => *address,
                 Some(_) => return Ok(()),
                 None => {
-                    let free = |address: &DriveAddress| {
-                        address.unit != 7 && !disks.contains(address) && !hostdevs.contains(address)
-                    };
-                    let all = (0..u32::MAX).flat_map(|controller| {
-                        (0..units).map(move |unit| DriveAddress {
-                            controller,
-                            bus: 0,
-                            target: 0,
-                            unit,
-                        })
-                    });
-                    let Some(address) = all.into_iter().find(free) else {
-                        return Ok(());
-                    };
-                    hostdev.info.address = Some(Address::Drive(address));
-                    address
+                    let wide = hooks.features().contains(DomainFeatures::WIDE_SCSI);
+                    let address = neighbours.take_scsi_address(domain, if wide { 16 } else { 7 });
+                    if let Some(hostdev) = domain.devices.hostdevs.get_mut(at) {
+                        hostdev.info.address = address.map(Address::Drive);
+                    }
+                    return Ok(());
                 }
             };
-            if disks.contains(&address) {
+            if neighbours.is_scsi_disk(domain, &address) {
                 let DriveAddress {
                     controller,
                     bus,
@@ -557,10 +528,9 @@ fn video(domain: &mut Domain, at: usize) {
     }
 }
 
-fn input(domain: &mut Domain, at: usize) -> Result<()> {
+fn input(domain: &mut Domain, at: usize, neighbours: &mut Neighbours) -> Result<()> {
     let (x86, os, virt_type) = (is_x86(domain), domain.os.kind.os, domain.virt_type);
     let s390 = matches!(domain.os.kind.arch.as_deref(), Some("s390" | "s390x"));
-    let no_usb = controllers::usb_disabled(domain);
     let Some(input) = domain.devices.inputs.get_mut(at) else {
         return Ok(());
     };
@@ -578,7 +548,7 @@ fn input(domain: &mut Domain, at: usize) -> Result<()> {
             _ => None,
         };
     }
-    if input.bus == Some(InputBus::Usb) && no_usb {
+    if input.bus == Some(InputBus::Usb) && neighbours.usb_disabled(domain) {
         return Err(unsupported("Can't add USB input device. USB bus is disabled"));
     }
     Ok(())

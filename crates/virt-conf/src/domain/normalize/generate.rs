@@ -36,11 +36,13 @@ pub(super) fn generate(
     let native = cx.flags.contains(NormalizeFlags::NATIVE);
     uuid_of_sysinfo(domain)?;
     let inactive = cx.flags.contains(NormalizeFlags::INACTIVE);
-    seclabel::complete(
-        &mut domain.seclabels,
-        hooks.default_security_model().as_deref(),
-        inactive,
-    )?;
+    if !domain.seclabels.is_empty() {
+        seclabel::complete(
+            &mut domain.seclabels,
+            hooks.default_security_model().as_deref(),
+            inactive,
+        )?;
+    }
     if native {
         domain.uuid.get_or_insert_default();
     } else {
@@ -104,7 +106,10 @@ pub(in crate::domain) fn complete_interface(
     if is_missing(interface.mac.address) {
         interface.mac.address = Some(generate_mac(hooks.mac_prefix(), cx.random));
     }
-    if let Some(port) = &mut interface.link.virtual_port {
+    // Most interfaces have nothing there, and asking to change it would make the room.
+    if interface.link.virtual_port.is_some()
+        && let Some(port) = &mut interface.link.virtual_port
+    {
         port.complete(cx.random);
     }
 }

@@ -18,6 +18,7 @@ mod common;
 mod controllers;
 mod devices;
 mod generate;
+mod neighbours;
 
 use virt_util::Result;
 use virt_util::uuid::Uuid;
@@ -33,6 +34,7 @@ pub use devices::{
 };
 pub(in crate::domain) use generate::complete_interface;
 pub use generate::generate_mac;
+pub(in crate::domain) use neighbours::Neighbours;
 
 bitflags::bitflags! {
     /// What a driver supports of the model, and how it wants common steps to behave.
@@ -225,8 +227,9 @@ pub fn normalize(domain: &mut Domain, hooks: &dyn DomainHooks, cx: &NormalizeCon
     let whole = hooks.domain(domain, cx);
     tolerate(domain, cx, whole)?;
     devices::number_isa_serials(domain)?;
+    let mut neighbours = Neighbours::default();
     for device in device_refs(domain) {
-        devices::normalize_device(domain, device, hooks, cx)?;
+        devices::normalize_device(domain, device, hooks, cx, &mut neighbours)?;
     }
     common::normalize_common(domain, hooks, cx)?;
     let addresses = hooks.assign_addresses(domain, cx);

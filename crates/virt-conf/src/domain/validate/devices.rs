@@ -2,9 +2,10 @@
 
 use virt_util::{ErrorCode, Result, VirtError};
 
+use super::around::{Around, is_shared};
 use super::{refuse_if, unsupported, xml_error};
 use crate::domain::device_info::{Address, VirtioOptions};
-use crate::domain::filesystem::{Filesystem, FilesystemDriver, FilesystemSource};
+use crate::domain::filesystem::{Filesystem, FilesystemSource};
 use crate::domain::graphics::Graphics;
 use crate::domain::hostdev::{Hostdev, HostdevPass, HostdevSubsys};
 use crate::domain::input::{Input, InputBus, InputModel, InputType};
@@ -14,6 +15,7 @@ use crate::domain::os::OsType;
 use crate::domain::small::{
     Iommu, IommuModel, Pstore, Shmem, Tpm, TpmBackend, TpmVersion, Vsock, VsockModel,
 };
+use crate::domain::sound::Audio;
 use crate::domain::video::{Video, VideoBackend, VideoModelType};
 use crate::domain::{Domain, VirtType, disk::Sgio};
 
@@ -42,7 +44,7 @@ pub(super) fn no_virtio_options(options: &VirtioOptions) -> Result<()> {
     Ok(())
 }
 
-pub(super) fn video(domain: &Domain, video: &Video) -> Result<()> {
+pub(super) fn video(around: &mut Around<'_>, video: &Video) -> Result<()> {
     use VideoModelType as M;
     let model = &video.model;
     if model.kind == M::Default {
@@ -50,9 +52,8 @@ pub(super) fn video(domain: &Domain, video: &Video) -> Result<()> {
             "missing video model and cannot determine default",
         ));
     }
-    let videos = &domain.devices.videos;
     refuse_if(
-        videos.len() > 1 && videos.iter().any(|video| video.model.kind == M::None),
+        around.domain.devices.videos.len() > 1 && around.no_video(),
         "a 'none' video type must be the only video device defined for the domain",
     )?;
     let render_node = model
@@ -155,7 +156,8 @@ pub(super) fn hostdev(hostdev: &Hostdev) -> Result<()> {
     )
 }
 
-pub(super) fn memory(domain: &Domain, at: usize) -> Result<()> {
+pub(super) fn memory(around: &mut Around<'_>, at: usize) -> Result<()> {
+    let domain = around.domain;
     let Some(memory) = domain.devices.memory.get(at) else {
         return Ok(());
     };
@@ -222,6 +224,9 @@ pub(super) fn memory(domain: &Domain, at: usize) -> Result<()> {
         )?,
         MemoryModel::Dimm => {}
     }
+    if around.memory_is_apart() {
+        return Ok(());
+    }
     conflicts(domain, at, memory)
 }
 
@@ -274,14 +279,23 @@ fn start(memory: &MemoryDevice) -> u64 {
     }
 }
 
-fn conflicts(domain: &Domain, own: usize, memory: &MemoryDevice) -> Result<()> {
-    let slot = |memory: &MemoryDevice| match &memory.info.address {
+/// From where to where a memory device is, 0 if that is not known.
+pub(super) fn place(memory: &MemoryDevice) -> (u64, u64) {
+    let begin = start(memory);
+    (begin, begin.saturating_add(mapped_size(memory)))
+}
+
+/// The slot of a memory device.
+pub(super) fn slot(memory: &MemoryDevice) -> Option<u32> {
+    match &memory.info.address {
         Some(Address::Dimm(at)) => Some(at.slot),
         _ => None,
-    };
+    }
+}
+
+fn conflicts(domain: &Domain, own: usize, memory: &MemoryDevice) -> Result<()> {
     let own_slot = slot(memory).filter(|_| matches!(memory.model, MemoryModel::Dimm | MemoryModel::Nvdimm));
-    let begin = start(memory);
-    let end = begin.saturating_add(mapped_size(memory));
+    let (begin, end) = place(memory);
     for (at, other) in domain.devices.memory.iter().enumerate() {
         if at == own {
             continue;
@@ -293,11 +307,10 @@ fn conflicts(domain: &Domain, own: usize, memory: &MemoryDevice) -> Result<()> {
                 "memory device slot '{slot_number}' is already being used by another memory device"
             )));
         }
-        let other_begin = start(other);
+        let (other_begin, other_end) = place(other);
         if begin == 0 || other_begin == 0 {
             continue;
         }
-        let other_end = other_begin.saturating_add(mapped_size(other));
         let overlap =
             (begin <= other_begin && end > other_begin) || (other_begin <= begin && other_end > begin);
         refuse_if(
@@ -396,8 +409,8 @@ pub(super) fn shmem(shmem: &Shmem) -> Result<()> {
     )
 }
 
-pub(super) fn filesystem(domain: &Domain, at: usize) -> Result<()> {
-    let Some(filesystem) = domain.devices.filesystems.get(at) else {
+pub(super) fn filesystem(around: &mut Around<'_>, at: usize) -> Result<()> {
+    let Some(filesystem) = around.domain.devices.filesystems.get(at) else {
         return Ok(());
     };
     let Some(target) = &filesystem.target else {
@@ -406,19 +419,13 @@ pub(super) fn filesystem(domain: &Domain, at: usize) -> Result<()> {
             source_of(filesystem).unwrap_or_default(),
         ));
     };
-    let shared = |filesystem: &Filesystem| filesystem.driver.kind == FilesystemDriver::Virtiofs;
+    let shared = is_shared(filesystem);
     refuse_if(
-        filesystem.info.boot.is_some() && !shared(filesystem),
+        filesystem.info.boot.is_some() && !shared,
         "boot order is only supported for virtiofs",
     )?;
-    let twice = domain
-        .devices
-        .filesystems
-        .iter()
-        .enumerate()
-        .any(|(other, one)| other != at && shared(one) && one.target.as_ref() == Some(target));
     refuse_if(
-        twice,
+        around.shared_targets(target) > usize::from(shared),
         format_args!("filesystem target '{target}' specified twice"),
     )
 }
@@ -434,35 +441,33 @@ fn source_of(filesystem: &Filesystem) -> Option<&str> {
     }
 }
 
-fn audio_exists(domain: &Domain, id: u32) -> Result<()> {
-    if id == 0 || domain.devices.audios.iter().any(|audio| audio.id == id) {
+fn audio_exists(around: &mut Around<'_>, id: u32) -> Result<()> {
+    if id == 0 || around.audios(id) > 0 {
         return Ok(());
     }
     Err(xml_error(format_args!("no audio device with ID {id}")))
 }
 
-pub(super) fn sound(domain: &Domain, at: usize) -> Result<()> {
-    let id = domain.devices.sounds.get(at).map_or(0, |sound| sound.audio);
-    audio_exists(domain, id)
+pub(super) fn sound(around: &mut Around<'_>, at: usize) -> Result<()> {
+    let id = around
+        .domain
+        .devices
+        .sounds
+        .get(at)
+        .map_or(0, |sound| sound.audio);
+    audio_exists(around, id)
 }
 
-pub(super) fn graphics_audio(domain: &Domain, graphics: &Graphics) -> Result<()> {
+pub(super) fn graphics_audio(around: &mut Around<'_>, graphics: &Graphics) -> Result<()> {
     match graphics {
-        Graphics::Vnc(vnc) => audio_exists(domain, vnc.audio),
+        Graphics::Vnc(vnc) => audio_exists(around, vnc.audio),
         _ => Ok(()),
     }
 }
 
-pub(super) fn audio(domain: &Domain, at: usize) -> Result<()> {
-    let audios = &domain.devices.audios;
-    let Some(id) = audios.get(at).map(|audio| audio.id) else {
-        return Ok(());
-    };
-    if audios
-        .iter()
-        .enumerate()
-        .any(|(other, audio)| other != at && audio.id == id)
-    {
+pub(super) fn audio(around: &mut Around<'_>, audio: &Audio) -> Result<()> {
+    if around.audios(audio.id) > 1 {
+        let id = audio.id;
         return Err(xml_error(format_args!("audio ID {id} is used multiple times")));
     }
     Ok(())

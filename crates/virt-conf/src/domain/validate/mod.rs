@@ -4,6 +4,7 @@
 //! Run [`validate`] behind [`super::normalize::normalize`]. Errors name the device and what was expected, with libvirt's
 //! codes.
 
+mod around;
 mod chardev;
 mod devices;
 mod disk;
@@ -11,6 +12,7 @@ mod whole;
 
 use virt_util::{ErrorCode, Result, VirtError};
 
+use self::around::Around;
 use super::Domain;
 use super::controller::{Controller, ControllerKind, PciControllerModel, ScsiControllerModel};
 use super::device_info::Address;
@@ -25,8 +27,9 @@ use super::small::RngSource;
 /// The first thing that makes no sense or that the driver does not support.
 pub fn validate(domain: &Domain, hooks: &dyn DomainHooks) -> Result<()> {
     hooks.validate_domain(domain)?;
+    let mut around = Around::new(domain);
     for device in device_refs(domain) {
-        validate_device(domain, device)?;
+        device_among(&mut around, device)?;
         hooks.validate_device(domain, device)?;
     }
     whole::validate(domain, hooks)
@@ -57,6 +60,11 @@ fn xml_error(what: impl std::fmt::Display) -> VirtError {
 /// # Errors
 /// What makes no sense.
 pub fn validate_device(domain: &Domain, device: DeviceRef) -> Result<()> {
+    device_among(&mut Around::new(domain), device)
+}
+
+fn device_among(around: &mut Around<'_>, device: DeviceRef) -> Result<()> {
+    let domain = around.domain;
     let unassigned =
         device_info(domain, device).is_some_and(|info| matches!(info.address, Some(Address::Unassigned)));
     if unassigned && !matches!(device, DeviceRef::Hostdev(_)) {
@@ -97,23 +105,26 @@ pub fn validate_device(domain: &Domain, device: DeviceRef) -> Result<()> {
                 return Ok(());
             };
             graphics(one)?;
-            devices::graphics_audio(domain, one)
+            devices::graphics_audio(around, one)
         }
         DeviceRef::Video(at) => devices
             .videos
             .get(at)
-            .map_or(Ok(()), |video| devices::video(domain, video)),
+            .map_or(Ok(()), |video| devices::video(around, video)),
         DeviceRef::Hostdev(at) => devices.hostdevs.get(at).map_or(Ok(()), devices::hostdev),
-        DeviceRef::Memory(at) => devices::memory(domain, at),
+        DeviceRef::Memory(at) => devices::memory(around, at),
         DeviceRef::Vsock => devices.vsock.as_deref().map_or(Ok(()), devices::vsock),
         DeviceRef::Input(at) => devices
             .inputs
             .get(at)
             .map_or(Ok(()), |input| devices::input(domain, input)),
         DeviceRef::Shmem(at) => devices.shmems.get(at).map_or(Ok(()), devices::shmem),
-        DeviceRef::Filesystem(at) => devices::filesystem(domain, at),
-        DeviceRef::Sound(at) => devices::sound(domain, at),
-        DeviceRef::Audio(at) => devices::audio(domain, at),
+        DeviceRef::Filesystem(at) => devices::filesystem(around, at),
+        DeviceRef::Sound(at) => devices::sound(around, at),
+        DeviceRef::Audio(at) => devices
+            .audios
+            .get(at)
+            .map_or(Ok(()), |audio| devices::audio(around, audio)),
         DeviceRef::Iommu => devices.iommu.as_deref().map_or(Ok(()), devices::iommu),
         DeviceRef::Tpm(at) => devices.tpms.get(at).map_or(Ok(()), devices::tpm),
         DeviceRef::Pstore => devices.pstore.as_deref().map_or(Ok(()), devices::pstore),
