@@ -5,7 +5,7 @@ use std::fmt;
 use virt_util::bitmap::Bitmap;
 use virt_util::uuid::Uuid;
 use virt_util::xml::schema::ValueSchema;
-use virt_util::xml::{At, Element, ValueError, Xml, XmlValue, invalid_value, nearest};
+use virt_util::xml::{At, Element, ValueError, Xml, XmlValue, invalid_value, nearest, push_hex_byte};
 use virt_util::{ErrorCode, VirtError};
 
 use crate::domain::normalize::Randomness;
@@ -99,8 +99,12 @@ impl XmlValue for MacAddress {
     }
 
     fn format_value(&self, out: &mut String) {
-        use fmt::Write;
-        let _ = write!(out, "{self}");
+        for (at, byte) in self.0.into_iter().enumerate() {
+            if at > 0 {
+                out.push(':');
+            }
+            push_hex_byte(out, byte);
+        }
     }
 }
 

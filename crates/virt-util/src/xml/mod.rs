@@ -240,7 +240,7 @@ pub use value::{
     parse_integer_in, parse_on_off, push_formatted, scan_integer,
 };
 pub use virt_macros::{Xml, XmlEnum};
-pub use writer::{Mark, Writer, escape_into, push_radix, push_signed, push_unsigned};
+pub use writer::{Mark, Writer, escape_into, push_hex_byte, push_radix, push_signed, push_unsigned};
 
 use crate::error::Result;
 

@@ -69,7 +69,8 @@ impl Writer {
     /// An empty writer. `flags` say which fields are written.
     pub fn new(flags: XmlFlags) -> Self {
         Self {
-            out: String::with_capacity(8192),
+            // Of the usual domain; room that is not used costs nothing.
+            out: String::with_capacity(16 * 1024),
             depth: 0,
             state: State::Line,
             flags,
@@ -361,26 +362,65 @@ pub fn escape_into(out: &mut String, text: &str) {
 /// The first byte that cannot be written as it is.
 fn find_escaped(text: &[u8]) -> Option<usize> {
     let mut start = 0;
-    // Long texts in steps that the compiler turns into vector instructions.
-    for chunk in text.chunks_exact(16) {
-        let found = chunk.iter().fold(false, |found, &byte| {
-            found
-                | (byte < 0x20)
-                | (byte == b'&')
-                | (byte == b'<')
-                | (byte == b'>')
-                | (byte == b'\'')
-                | (byte == b'"')
-        });
-        if found {
+    // In steps that the compiler turns into vector instructions.
+    for chunk in text.as_chunks::<16>().0 {
+        if may_escape(chunk) {
             break;
         }
         start += 16;
     }
     let rest = text.get(start..).unwrap_or_default();
+    if rest.len() < 16 && is_plain_end(text, rest) {
+        return None;
+    }
     rest.iter()
         .position(|&byte| chars::is(byte, chars::ESCAPED))
         .map(|at| start + at)
+}
+
+/// Whether nothing in the last bytes of a text, fewer than 16, can need to be escaped. Steps may go over bytes twice.
+fn is_plain_end(text: &[u8], rest: &[u8]) -> bool {
+    if let Some(last) = text.last_chunk::<16>() {
+        return rest.is_empty() || !may_escape(last);
+    }
+    if let (Some(first), Some(last)) = (text.first_chunk(), text.last_chunk()) {
+        return !may_escape_word(u64::from_le_bytes(*first)) && !may_escape_word(u64::from_le_bytes(*last));
+    }
+    if let (Some(first), Some(last)) = (text.first_chunk(), text.last_chunk()) {
+        let (first, last) = (u32::from_le_bytes(*first), u32::from_le_bytes(*last));
+        return !may_escape_word(u64::from(first) | u64::from(last) << 32);
+    }
+    text.iter().all(|&byte| !chars::is(byte, chars::ESCAPED))
+}
+
+/// Whether some of the bytes must be escaped, or are white space.
+#[inline]
+fn may_escape(chunk: &[u8; 16]) -> bool {
+    chunk.iter().fold(false, |found, &byte| {
+        found
+            | (byte < 0x20)
+            | (byte == b'&')
+            | (byte == b'<')
+            | (byte == b'>')
+            | (byte == b'\'')
+            | (byte == b'"')
+    })
+}
+
+/// [`may_escape`] of eight bytes, all at once.
+#[inline]
+fn may_escape_word(word: u64) -> bool {
+    const ONES: u64 = u64::from_le_bytes([1; 8]);
+    const TOPS: u64 = u64::from_le_bytes([0x80; 8]);
+    // A byte below `limit` borrows from its top bit.
+    let below = |word: u64, limit: u8| word.wrapping_sub(ONES * u64::from(limit)) & !word;
+    let has = |word: u64, byte: u8| below(word ^ (ONES * u64::from(byte)), 1);
+    // Of two that differ in one bit it is enough to look for the one that has it.
+    let found = below(word, 0x20)
+        | has(word, b'"')
+        | has(word | ONES, b'&' | b'\'')
+        | has(word | (ONES * 2), b'<' | b'>');
+    found & TOPS != 0
 }
 
 /// Appends a number in decimal.
@@ -438,6 +478,12 @@ pub fn push_radix(out: &mut String, value: u64, radix: u32, width: usize) {
         let shifted = value.checked_shr(place * bits).unwrap_or(0);
         out.push(digit(shifted & ((1 << bits) - 1)));
     }
+}
+
+/// Appends a byte as two hexadecimal digits, in lower case.
+pub fn push_hex_byte(out: &mut String, byte: u8) {
+    let at = usize::from(byte) * 2;
+    out.push_str(HEX_PAIRS.get(at..at + 2).unwrap_or_default());
 }
 
 /// `00` to `ff`.

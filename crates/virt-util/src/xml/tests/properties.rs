@@ -2,7 +2,7 @@
 use proptest::prelude::*;
 
 use crate::fuzz::{fuzz_xml, fuzz_xml_model};
-use crate::xml::{Doc, Element, Writer, XmlFlags};
+use crate::xml::{Doc, Element, Writer, XmlFlags, escape_into};
 
 /// Seeds that are replayed; each once found something or shows a form.
 const SEEDS: &[&str] = &[
@@ -135,6 +135,32 @@ fn same(tree: &Tree, element: Element<'_>) {
     assert_eq!(element.children().count(), tree.children.len());
     for (tree, element) in tree.children.iter().zip(element.children()) {
         same(tree, element);
+    }
+}
+
+proptest! {
+    #[test]
+    fn escaping_looks_at_every_byte(
+        pieces in prop::collection::vec(
+            prop_oneof![4 => "[a-z/.:]{0,20}", 1 => "[&<>'\"\t\n\r\u{1}\u{1f}äß€]{1,2}"], 0..6)
+    ) {
+        let text = pieces.concat();
+        let mut expected = String::new();
+        for letter in text.chars() {
+            match letter {
+                '&' => expected.push_str("&amp;"),
+                '<' => expected.push_str("&lt;"),
+                '>' => expected.push_str("&gt;"),
+                '\'' => expected.push_str("&apos;"),
+                '"' => expected.push_str("&quot;"),
+                '\t' | '\n' | '\r' => expected.push(letter),
+                letter if letter < ' ' => {}
+                letter => expected.push(letter),
+            }
+        }
+        let mut out = String::new();
+        escape_into(&mut out, &text);
+        prop_assert_eq!(out, expected);
     }
 }
 
