@@ -482,7 +482,7 @@ impl Planner<'_> {
                         try_poll: direction.try_poll,
                         ..OssDirection::default()
                     };
-                    if *direction != plain {
+                    if **direction != plain {
                         return Err(unsupported("cannot set common audio backend settings"));
                     }
                     if let Some(dev) = &direction.dev {

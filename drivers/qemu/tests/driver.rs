@@ -56,7 +56,7 @@ impl Planner for OneKind {
         let mut live = domain.clone();
         live.id = u32::try_from(id).ok();
         if let Some(serial) = live.devices.serials.first_mut() {
-            serial.info.alias = Some("serial0".to_owned());
+            serial.info.alias = Some("serial0".to_owned()).into();
         }
         let mut command = CommandLine {
             program: domain.devices.emulator.clone().unwrap_or_default(),

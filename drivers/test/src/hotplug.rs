@@ -157,7 +157,7 @@ fn plug_hostdev(domain: &mut Domain, hostdev: Hostdev) -> Result<Option<String>>
                 format_args!("hostdev: assignment by the driver 'xen' is not supported"),
             ),
             HostdevSubsys::Pci { .. } => {
-                let alias = hostdev.info.alias.clone();
+                let alias = hostdev.info.alias.as_deref().map(str::to_owned);
                 domain.devices.hostdevs.push(hostdev);
                 Ok(alias)
             }

@@ -332,7 +332,7 @@ pub struct ChardevHost {
     pub source: ChardevSource,
     /// A file that gets a copy of what is written.
     #[xml("log")]
-    pub log: Option<ChardevLog>,
+    pub log: Option<Box<ChardevLog>>,
 }
 
 /// A file that gets a copy of what a character device writes.

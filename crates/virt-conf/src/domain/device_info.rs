@@ -1,7 +1,7 @@
 //! What all devices share: alias, boot order, option ROM and the address on a guest bus.
 
 use virt_util::Result;
-use virt_util::xml::{At, Element, Reader, Xml, XmlFlags, error_at};
+use virt_util::xml::{At, Element, Rare, Reader, Xml, XmlFlags, error_at};
 
 /// Common part of a device.
 #[derive(Xml, Clone, Debug, Default, PartialEq)]
@@ -12,7 +12,7 @@ pub struct DeviceInfo {
     pub boot: Option<Box<DeviceBoot>>,
     /// Name of the device, unique in the guest: given by the driver, or by the user with the prefix `ua-`.
     #[xml("alias@name")]
-    pub alias: Option<String>,
+    pub alias: Rare<Option<String>>,
     /// First port of the companion controller, for USB 1 companions of an EHCI controller.
     #[xml("master@startport")]
     pub usb_master_port: Option<u32>,
@@ -263,7 +263,7 @@ impl DeviceInfo {
             ))?;
         }
         if cx.has(XmlFlags::INACTIVE) && !self.alias.as_deref().is_some_and(is_user_alias) {
-            self.alias = None;
+            self.alias.clear();
         }
         if let Some(Address::VirtioS390) = self.address {
             cx.fail(error_at(

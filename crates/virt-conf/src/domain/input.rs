@@ -1,7 +1,7 @@
 //! Input devices, USB hubs and redirected USB devices.
 
 use virt_util::Result;
-use virt_util::xml::{At, Element, Reader, Writer, Xml, XmlElement, XmlFlags, error_at};
+use virt_util::xml::{At, Element, Rare, Reader, Writer, Xml, XmlElement, XmlFlags, error_at};
 
 use super::chardev::{ChardevHost, ChardevSource};
 use super::device_info::{DeviceInfo, VirtioOptions};
@@ -59,10 +59,10 @@ pub struct Input {
     pub virtio: VirtioOptions,
     /// The host's device, of passthrough.
     #[xml("source@evdev")]
-    pub evdev: Option<String>,
+    pub evdev: Rare<Option<String>>,
     /// The host's device, of evdev.
     #[xml("source@dev")]
-    pub dev: Option<String>,
+    pub dev: Rare<Option<String>>,
     /// Which devices are grabbed together.
     #[xml("source@grab")]
     pub grab: Option<InputGrab>,
@@ -86,10 +86,10 @@ impl Input {
     fn after_read(&mut self, element: Element<'_>, cx: &mut Reader) -> Result<()> {
         let source = element.child_or_ghost("source");
         if self.kind != InputType::Evdev {
-            self.dev = None;
+            self.dev.clear();
             (self.grab, self.grab_toggle, self.repeat) = (None, None, None);
         } else {
-            self.evdev = None;
+            self.evdev.clear();
             if self.dev.is_none() {
                 cx.fail(error_at(source, At::Text, "missing required attribute 'dev'"))?;
             }
@@ -103,7 +103,7 @@ impl Input {
                 ))?;
             }
         } else {
-            self.evdev = None;
+            self.evdev.clear();
         }
         Ok(())
     }

@@ -190,10 +190,10 @@ pub enum AudioBackend {
         timer_period: u32,
         /// From the guest's view: microphone.
         #[xml("input", omit_empty)]
-        input: Option<PlainDirection>,
+        input: Option<Box<PlainDirection>>,
         /// Loudspeaker.
         #[xml("output", omit_empty)]
-        output: Option<PlainDirection>,
+        output: Option<Box<PlainDirection>>,
     },
     /// ALSA.
     Alsa {
@@ -202,10 +202,10 @@ pub enum AudioBackend {
         timer_period: u32,
         /// Microphone.
         #[xml("input", omit_empty)]
-        input: Option<DeviceDirection>,
+        input: Option<Box<DeviceDirection>>,
         /// Loudspeaker.
         #[xml("output", omit_empty)]
-        output: Option<DeviceDirection>,
+        output: Option<Box<DeviceDirection>>,
     },
     /// CoreAudio of macOS.
     Coreaudio {
@@ -214,10 +214,10 @@ pub enum AudioBackend {
         timer_period: u32,
         /// Microphone.
         #[xml("input", omit_empty)]
-        input: Option<BufferDirection>,
+        input: Option<Box<BufferDirection>>,
         /// Loudspeaker.
         #[xml("output", omit_empty)]
-        output: Option<BufferDirection>,
+        output: Option<Box<BufferDirection>>,
     },
     /// JACK.
     Jack {
@@ -226,10 +226,10 @@ pub enum AudioBackend {
         timer_period: u32,
         /// Microphone.
         #[xml("input", omit_empty)]
-        input: Option<JackDirection>,
+        input: Option<Box<JackDirection>>,
         /// Loudspeaker.
         #[xml("output", omit_empty)]
-        output: Option<JackDirection>,
+        output: Option<Box<JackDirection>>,
     },
     /// OSS.
     Oss {
@@ -247,10 +247,10 @@ pub enum AudioBackend {
         dsp_policy: Option<i32>,
         /// Microphone.
         #[xml("input", omit_empty)]
-        input: Option<OssDirection>,
+        input: Option<Box<OssDirection>>,
         /// Loudspeaker.
         #[xml("output", omit_empty)]
-        output: Option<OssDirection>,
+        output: Option<Box<OssDirection>>,
     },
     /// PulseAudio.
     Pulseaudio {
@@ -262,10 +262,10 @@ pub enum AudioBackend {
         server_name: Option<String>,
         /// Microphone.
         #[xml("input", omit_empty)]
-        input: Option<StreamDirection>,
+        input: Option<Box<StreamDirection>>,
         /// Loudspeaker.
         #[xml("output", omit_empty)]
-        output: Option<StreamDirection>,
+        output: Option<Box<StreamDirection>>,
     },
     /// SDL.
     Sdl {
@@ -277,10 +277,10 @@ pub enum AudioBackend {
         driver: Option<SdlAudioDriver>,
         /// Microphone.
         #[xml("input", omit_empty)]
-        input: Option<BufferDirection>,
+        input: Option<Box<BufferDirection>>,
         /// Loudspeaker.
         #[xml("output", omit_empty)]
-        output: Option<BufferDirection>,
+        output: Option<Box<BufferDirection>>,
     },
     /// The client of the SPICE server.
     Spice {
@@ -289,10 +289,10 @@ pub enum AudioBackend {
         timer_period: u32,
         /// Microphone.
         #[xml("input", omit_empty)]
-        input: Option<PlainDirection>,
+        input: Option<Box<PlainDirection>>,
         /// Loudspeaker.
         #[xml("output", omit_empty)]
-        output: Option<PlainDirection>,
+        output: Option<Box<PlainDirection>>,
     },
     /// A WAV file.
     File {
@@ -304,10 +304,10 @@ pub enum AudioBackend {
         path: Option<String>,
         /// Microphone.
         #[xml("input", omit_empty)]
-        input: Option<PlainDirection>,
+        input: Option<Box<PlainDirection>>,
         /// Loudspeaker.
         #[xml("output", omit_empty)]
-        output: Option<PlainDirection>,
+        output: Option<Box<PlainDirection>>,
     },
     /// D-Bus.
     Dbus {
@@ -316,10 +316,10 @@ pub enum AudioBackend {
         timer_period: u32,
         /// Microphone.
         #[xml("input", omit_empty)]
-        input: Option<PlainDirection>,
+        input: Option<Box<PlainDirection>>,
         /// Loudspeaker.
         #[xml("output", omit_empty)]
-        output: Option<PlainDirection>,
+        output: Option<Box<PlainDirection>>,
     },
     /// PipeWire.
     Pipewire {
@@ -331,10 +331,10 @@ pub enum AudioBackend {
         runtime_dir: Option<String>,
         /// Microphone.
         #[xml("input", omit_empty)]
-        input: Option<StreamDirection>,
+        input: Option<Box<StreamDirection>>,
         /// Loudspeaker.
         #[xml("output", omit_empty)]
-        output: Option<StreamDirection>,
+        output: Option<Box<StreamDirection>>,
     },
 }
 

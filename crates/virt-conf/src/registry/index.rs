@@ -11,7 +11,7 @@ use virt_util::uuid::Uuid;
 use virt_util::{ErrorCode, Result, VirtError};
 
 use super::clash::Clash;
-use super::job::{Asker, Job, JobGuard, JobLane, LaneLimits};
+use super::job::{Asker, Job, JobGuard, LaneLimits, LaneSettings};
 use super::kind::{Definition, Kind, error};
 use super::object::{Life, Object, Snapshot};
 
@@ -26,8 +26,7 @@ pub enum Purpose {
 
 /// The objects of a kind.
 pub struct Registry<K: Kind> {
-    limits: LaneLimits,
-    clock: Arc<dyn Clock>,
+    lane_settings: Arc<LaneSettings>,
     /// Held for map operations only, never across I/O, events or a wait.
     index: RwLock<Index<K>>,
 }
@@ -52,8 +51,7 @@ impl<K: Kind> Registry<K> {
     /// An empty registry.
     pub fn with(limits: LaneLimits, clock: Arc<dyn Clock>) -> Self {
         Self {
-            limits,
-            clock,
+            lane_settings: Arc::new(LaneSettings { limits, clock }),
             index: RwLock::new(Index {
                 by_uuid: HashMap::new(),
                 by_name: HashMap::new(),
@@ -192,16 +190,15 @@ impl<K: Kind> Registry<K> {
         state: K::State,
         private: K::Private,
     ) -> Result<Entered<'_, K>> {
-        let lane = JobLane::with(self.limits, Arc::clone(&self.clock), None);
-        // Nobody else knows the lane yet, so this does not wait.
-        let job = lane.begin(Job::Modify, asker)?;
         let snapshot = Snapshot {
             life: Life::Inactive(Arc::clone(definition)),
             state,
             autostart: false,
             autostart_once: false,
         };
-        let object = Arc::new(Object::new(snapshot, lane, private));
+        let object = Arc::new(Object::new(snapshot, Arc::clone(&self.lane_settings), private));
+        // Nobody else knows the lane yet, so this does not wait.
+        let job = object.lane().begin(Job::Modify, asker)?;
         index.insert(definition, &object);
         Ok(Entered {
             registry: self,
@@ -222,8 +219,7 @@ impl<K: Kind> Registry<K> {
                 format_args!("unexpected {} {} already exists", K::NOUN, definition.name()),
             ));
         }
-        let lane = JobLane::with(self.limits, Arc::clone(&self.clock), None);
-        let object = Arc::new(Object::new(snapshot, lane, private));
+        let object = Arc::new(Object::new(snapshot, Arc::clone(&self.lane_settings), private));
         object.visible.store(true, Ordering::Release);
         index.insert(&definition, &object);
         Ok(object)

@@ -139,10 +139,15 @@ pub struct LaneInfo {
     pub waiters: usize,
 }
 
+/// What the lanes of a registry share.
+pub(super) struct LaneSettings {
+    pub(super) limits: LaneLimits,
+    pub(super) clock: Arc<dyn Clock>,
+}
+
 /// The jobs of one domain.
 pub struct JobLane {
-    limits: LaneLimits,
-    clock: Arc<dyn Clock>,
+    settings: Arc<LaneSettings>,
     on_doubt: Option<DoubtHook>,
     /// Held for looking and changing only, never while anybody waits.
     state: Mutex<State>,
@@ -201,9 +206,13 @@ impl JobLane {
 
     /// A free lane.
     pub fn with(limits: LaneLimits, clock: Arc<dyn Clock>, on_doubt: Option<DoubtHook>) -> Arc<Self> {
+        Self::of(Arc::new(LaneSettings { limits, clock }), on_doubt)
+    }
+
+    /// A free lane of a registry.
+    pub(super) fn of(settings: Arc<LaneSettings>, on_doubt: Option<DoubtHook>) -> Arc<Self> {
         Arc::new(Self {
-            limits,
-            clock,
+            settings,
             on_doubt,
             state: Mutex::default(),
         })
@@ -254,9 +263,9 @@ impl JobLane {
             }
             // Those who wait and could go on are served first; they have been granted already, so none is left.
             if state.can_start(wish) {
-                return Ok(state.start(wish, asker.api, self.clock.monotonic_nanos()));
+                return Ok(state.start(wish, asker.api, self.settings.clock.monotonic_nanos()));
             }
-            if !wish.jumps_limit() && state.counted_waiters() >= self.limits.waiters {
+            if !wish.jumps_limit() && state.counted_waiters() >= self.settings.limits.waiters {
                 return Err(self.busy(
                     &state,
                     wish,
@@ -297,12 +306,12 @@ impl JobLane {
             }
         };
         // Our place in the queue may have kept others back.
-        state.hand_over(self.clock.monotonic_nanos());
+        state.hand_over(self.settings.clock.monotonic_nanos());
         Err(error)
     }
 
     fn wait(&self, wake: &Cancel, asker: &Asker) -> Result<Waited> {
-        let deadline = asker.deadline.at_most(self.limits.wait);
+        let deadline = asker.deadline.at_most(self.settings.limits.wait);
         match wake.fd()? {
             Some(fd) => wait_fd(fd, Interest::Readable, deadline, &asker.cancel),
             None => Ok(Waited::DeadlinePassed),
@@ -311,7 +320,7 @@ impl JobLane {
 
     /// libvirt's text for a lane that is held, with what it does not say: for how long, and by which job.
     fn busy(&self, state: &State, wish: Wish, code: ErrorCode, limit: &str) -> VirtError {
-        let now = self.clock.monotonic_nanos();
+        let now = self.settings.clock.monotonic_nanos();
         let monitor = state.blocker(wish);
         let agent = match wish {
             Wish::Agent(_) | Wish::Both(..) => state
@@ -417,7 +426,7 @@ impl JobLane {
         api: &'static str,
     ) -> AsyncGuard {
         let mut state = self.state.lock();
-        let now = self.clock.monotonic_nanos();
+        let now = self.settings.clock.monotonic_nanos();
         state.start(Wish::Async(job), api, now);
         if let Some(current) = &mut state.asynchronous {
             current.phase = phase;
@@ -482,7 +491,7 @@ impl JobLane {
         if slots.asynchronous {
             state.asynchronous = None;
         }
-        state.hand_over(self.clock.monotonic_nanos());
+        state.hand_over(self.settings.clock.monotonic_nanos());
     }
 
     fn enter_doubt(&self, api: &'static str, reason: String, attached: bool) -> Doubt {
@@ -491,7 +500,7 @@ impl JobLane {
         let doubt = Doubt {
             api,
             reason,
-            since: self.clock.monotonic_nanos(),
+            since: self.settings.clock.monotonic_nanos(),
             attached,
             number: state.doubts,
         };

@@ -1,15 +1,15 @@
 //! One object: its two definitions, the snapshot that readers see, its lane, its events.
 
 use std::fmt;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use arc_swap::ArcSwap;
 use parking_lot::Mutex;
 use virt_util::uuid::Uuid;
 
 use super::events::OrderedEvents;
-use super::job::JobLane;
+use super::job::{JobLane, LaneSettings};
 use super::kind::{Definition, Kind};
 
 /// Whether an object runs, and which definitions it has. One that neither runs nor is stored does not exist.
@@ -153,7 +153,9 @@ impl<K: Kind> Clone for Snapshot<K> {
 /// An object of the registry. Reading takes no lock; changing is for whoever holds its [`JobLane`].
 pub struct Object<K: Kind> {
     uuid: Option<Uuid>,
-    lane: Arc<JobLane>,
+    /// Made when it is first asked for: of thousands of objects few are ever changed.
+    lane: OnceLock<Arc<JobLane>>,
+    lane_settings: Arc<LaneSettings>,
     snapshot: ArcSwap<Snapshot<K>>,
     /// Orders those who publish; held for making the new snapshot from the old.
     publishing: Mutex<()>,
@@ -166,10 +168,11 @@ pub struct Object<K: Kind> {
 }
 
 impl<K: Kind> Object<K> {
-    pub(super) fn new(snapshot: Snapshot<K>, lane: Arc<JobLane>, private: K::Private) -> Self {
+    pub(super) fn new(snapshot: Snapshot<K>, lane_settings: Arc<LaneSettings>, private: K::Private) -> Self {
         Self {
             uuid: snapshot.life.current().uuid(),
-            lane,
+            lane: OnceLock::new(),
+            lane_settings,
             snapshot: ArcSwap::from_pointee(snapshot),
             publishing: Mutex::new(()),
             visible: AtomicBool::new(false),
@@ -186,7 +189,8 @@ impl<K: Kind> Object<K> {
 
     /// Who may change the object.
     pub fn lane(&self) -> &Arc<JobLane> {
-        &self.lane
+        self.lane
+            .get_or_init(|| JobLane::of(Arc::clone(&self.lane_settings), None))
     }
 
     /// What is published now. Takes no lock.

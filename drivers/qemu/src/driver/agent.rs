@@ -178,7 +178,7 @@ pub(super) fn refresh_ports(world: &World, object: &Arc<GuestObject>, answer: &V
         .channels
         .iter()
         .filter(|channel| matches!(channel.target, ChannelTarget::Virtio { .. }))
-        .filter_map(|channel| channel.info.alias.clone())
+        .filter_map(|channel| channel.info.alias.as_deref().map(str::to_owned))
         .collect();
     for alias in aliases {
         if let Some(open) = open(&alias) {

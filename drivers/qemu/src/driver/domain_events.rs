@@ -463,7 +463,10 @@ fn io_error(data: &Value, domain: &Domain) -> Option<Meaning> {
             (disk, disk.map(|disk| &disk.source))
         }
     };
-    let alias = disk.and_then(|disk| disk.info.alias.clone()).unwrap_or_default();
+    let alias = disk
+        .and_then(|disk| disk.info.alias.as_deref())
+        .unwrap_or_default()
+        .to_owned();
     let path = source.and_then(local_path).map(str::to_owned).unwrap_or_default();
     let reason = match data.get("nospace").and_then(Value::as_bool) {
         Some(true) => "enospc",
@@ -527,7 +530,8 @@ fn tray(data: &Value, domain: &mut Domain) -> Option<Meaning> {
     let alias = find_disk(domain, text(data, "device"), text(data, "id"))?
         .info
         .alias
-        .clone()?;
+        .as_deref()?
+        .to_owned();
     let disk = domain
         .devices
         .disks

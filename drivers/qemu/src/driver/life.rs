@@ -216,7 +216,7 @@ fn bring_up(
     {
         status.original_cpu = live_cpu::original(&definition.domain)?;
     }
-    *object.private().status.lock() = Some(StatusFile::new(status));
+    *object.private().status.lock() = Some(Box::new(StatusFile::new(status)));
     world.guests().bind(object, GuestId(id))?;
     object.publish(|snapshot| {
         snapshot.life = snapshot.life.started(live);
@@ -336,7 +336,7 @@ fn setup(domain: &Domain) -> Vec<Command> {
         commands.push(Command::new("set-action").with("reboot", "shutdown"));
     }
     for interface in &domain.devices.interfaces {
-        if let (Some(LinkState::Down), Some(alias)) = (interface.link_state, &interface.info.alias) {
+        if let (Some(LinkState::Down), Some(alias)) = (interface.link_state, &*interface.info.alias) {
             let command = Command::new("set_link").with("name", alias.as_str());
             commands.push(command.with("up", false));
         }

@@ -102,7 +102,7 @@ impl Networking<'_> {
         let mut claimed = Vec::new();
         let result = (|| {
             for interface in &mut domain.devices.interfaces {
-                let alias = interface.info.alias.clone().unwrap_or_default();
+                let alias = interface.info.alias.as_deref().unwrap_or_default().to_owned();
                 let wanted: Vec<DescriptorUse> = command
                     .descriptors
                     .iter()

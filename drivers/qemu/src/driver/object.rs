@@ -145,7 +145,7 @@ pub struct Private {
     running: Mutex<Option<Arc<Guest>>>,
     /// The status file while there is one. Held while it is written, so that two
     /// writers of one guest follow each other; no other guest waits for it.
-    pub status: Mutex<Option<StatusFile>>,
+    pub status: Mutex<Option<Box<StatusFile>>>,
     /// Open consoles.
     pub consoles: Consoles,
     /// The guest agent.

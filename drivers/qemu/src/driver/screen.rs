@@ -39,7 +39,7 @@ pub fn picture(
     for video in &domain.devices.videos {
         let heads = video.model.heads.max(1);
         if head < heads {
-            device = video.info.alias.clone();
+            device = video.info.alias.as_deref().map(str::to_owned);
             break;
         }
         head -= heads;

@@ -250,7 +250,7 @@ impl World {
         if let Some(timeout) = AgentTimeout::new(one.status.agent_timeout) {
             private.agent.set_timeout(timeout);
         }
-        *private.status.lock() = Some(StatusFile::new(one.status));
+        *private.status.lock() = Some(Box::new(StatusFile::new(one.status)));
         let snapshot = Snapshot {
             life: Life::Active {
                 live: Arc::new(one.live),

@@ -35,7 +35,7 @@ fn restore_disk(domain: &mut Domain, at: usize) {
     let Some(disk) = domain.devices.disks.get_mut(at) else {
         return;
     };
-    let Some(alias) = disk.info.alias.clone() else {
+    let Some(alias) = disk.info.alias.as_deref().map(str::to_owned) else {
         return;
     };
     let network = match &disk.source.location {
@@ -66,7 +66,7 @@ fn restore_hostdev(domain: &mut Domain, at: usize) {
     let Some(hostdev) = domain.devices.hostdevs.get_mut(at) else {
         return;
     };
-    let Some(alias) = hostdev.info.alias.clone() else {
+    let Some(alias) = hostdev.info.alias.as_deref().map(str::to_owned) else {
         return;
     };
     let HostdevPass::Subsystem(subsystem) = &mut hostdev.mode else {

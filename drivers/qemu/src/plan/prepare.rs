@@ -161,7 +161,7 @@ pub fn prepare(
         let mut next = layout.last_node + 1;
         images(disk, caps, &start.cdrom_drives, &mut next)?;
         number_images(disk, layout.last_node + 1);
-        if let Some(alias) = &disk.info.alias {
+        if let Some(alias) = &*disk.info.alias {
             layout.disk_ids.insert(alias.clone(), layout.last_node + 1);
         }
         layout.last_node = next - 1;
@@ -419,7 +419,7 @@ pub fn assign_aliases(domain: &mut Domain) -> Result<()> {
     let controllers = devices.controllers.clone();
     for disk in &mut devices.disks {
         if disk.info.alias.is_none() {
-            disk.info.alias = Some(disk_alias(disk, &controllers)?);
+            disk.info.alias = Some(disk_alias(disk, &controllers)?).into();
         }
     }
     assign_interfaces(devices);
@@ -446,7 +446,7 @@ pub fn assign_aliases(domain: &mut Domain) -> Result<()> {
     );
     for controller in &mut devices.controllers {
         if controller.info.alias.is_none() {
-            controller.info.alias = Some(controller_alias(controller, machine));
+            controller.info.alias = Some(controller_alias(controller, machine)).into();
         }
     }
     number(
@@ -472,13 +472,13 @@ pub fn assign_aliases(domain: &mut Domain) -> Result<()> {
     let first_serial = devices
         .serials
         .first()
-        .and_then(|serial| serial.info.alias.clone());
+        .and_then(|serial| serial.info.alias.as_deref().map(str::to_owned));
     if let (Some(console), Some(alias)) = (devices.consoles.first_mut(), first_serial)
         && console.target_type == ConsoleTargetType::Serial
         && is_hvm
         && console.info.alias.is_none()
     {
-        console.info.alias = Some(alias);
+        console.info.alias = Some(alias).into();
     }
     number(
         devices.consoles.iter_mut().map(|device| &mut device.info),
@@ -569,7 +569,7 @@ fn number<'d>(infos: impl Iterator<Item = &'d mut DeviceInfo>, prefix: &str, beh
             u32::try_from(at).unwrap_or(u32::MAX)
         };
         if let Some(info) = infos.get_mut(at).filter(|info| info.alias.is_none()) {
-            info.alias = Some(format!("{prefix}{next}"));
+            info.alias = Some(format!("{prefix}{next}")).into();
         }
     }
 }
@@ -586,7 +586,7 @@ fn assign_memory<'d>(infos: impl Iterator<Item = &'d mut DeviceInfo>, prefix: &s
             (Some(Address::Dimm(dimm)), "dimm" | "nvdimm") => dimm.slot,
             _ => highest.map_or(0, |highest| highest + 1),
         };
-        info.alias = Some(format!("{prefix}{index}"));
+        info.alias = Some(format!("{prefix}{index}")).into();
     }
 }
 
@@ -602,7 +602,7 @@ fn assign_interfaces(devices: &mut Devices) {
         };
         let next = next_shared(devices, prefix);
         if let Some(interface) = devices.interfaces.get_mut(at) {
-            interface.info.alias = Some(format!("{prefix}{next}"));
+            interface.info.alias = Some(format!("{prefix}{next}")).into();
         }
     }
 }
@@ -625,7 +625,7 @@ fn assign_hostdevs(devices: &mut Devices) {
             .get_mut(at)
             .filter(|one| one.info.alias.is_none())
         {
-            device.info.alias = Some(format!("hostdev{next}"));
+            device.info.alias = Some(format!("hostdev{next}")).into();
         }
     }
 }

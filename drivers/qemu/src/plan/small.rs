@@ -69,7 +69,7 @@ impl Builder<'_> {
             InputType::Mouse => ("virtio-mouse", None),
             InputType::Tablet => ("virtio-tablet", None),
             InputType::Keyboard => ("virtio-keyboard", None),
-            InputType::Passthrough => ("virtio-input-host", input.evdev.clone()),
+            InputType::Passthrough => ("virtio-input-host", input.evdev.as_deref().map(str::to_owned)),
             InputType::Evdev => return Err(VirtError::internal("an event device is no virtio device")),
         };
         let variant = match input.model {

@@ -445,7 +445,7 @@ fn first_video(
         // Nothing of it is written but a name that the user gave.
         let alias = first.info.alias.take();
         *first = Video::new(VideoModelType::None);
-        first.info.alias = alias;
+        first.info.alias = alias.into();
         return Ok(());
     }
     first.model.primary = true;

@@ -39,7 +39,7 @@ impl JobGuard {
             if self.slots.beside {
                 state.job = None;
             }
-            state.hand_over(self.lane.clock.monotonic_nanos());
+            state.hand_over(self.lane.settings.clock.monotonic_nanos());
         }
     }
 }
@@ -84,7 +84,7 @@ impl AsyncGuard {
         let mut state = self.lane.state.lock();
         let done = state.asynchronous.as_mut().map(act);
         // A wider mask may let somebody in.
-        state.hand_over(self.lane.clock.monotonic_nanos());
+        state.hand_over(self.lane.settings.clock.monotonic_nanos());
         done
     }
 
@@ -168,7 +168,7 @@ impl Reconciler {
         {
             state.doubt = None;
             state.job = None;
-            state.hand_over(self.lane.clock.monotonic_nanos());
+            state.hand_over(self.lane.settings.clock.monotonic_nanos());
         }
     }
 }
