@@ -22,11 +22,15 @@ const MOST: f64 = 2.25;
 const FAMILIES: &[(&str, fn(u32) -> String)] = &[
     ("virtio drives", |at| {
         let name = disk_name("vd", at);
-        format!("<disk type='file' device='disk'><source file='/i/{at}'/><target dev='{name}' bus='virtio'/></disk>")
+        format!(
+            "<disk type='file' device='disk'><source file='/i/{at}'/><target dev='{name}' bus='virtio'/></disk>"
+        )
     }),
     ("SCSI drives", |at| {
         let name = disk_name("sd", at);
-        format!("<disk type='file' device='disk'><source file='/i/{at}'/><target dev='{name}' bus='scsi'/></disk>")
+        format!(
+            "<disk type='file' device='disk'><source file='/i/{at}'/><target dev='{name}' bus='scsi'/></disk>"
+        )
     }),
     ("controllers without a number", |_| {
         "<controller type='virtio-serial'/>".to_owned()
@@ -118,6 +122,9 @@ fn twice_the_devices_cost_twice_as_much() {
         let large = instructions(family, SMALL * 2) - nothing;
         let growth = large / small;
         println!("{name}: {growth:.2}");
-        assert!(growth < MOST, "{name}: twice the devices cost {growth:.2} times as much");
+        assert!(
+            growth < MOST,
+            "{name}: twice the devices cost {growth:.2} times as much"
+        );
     }
 }
