@@ -52,6 +52,7 @@ pub fn give_back() {
 
 /// Lets go of the segments of one loaded file that are never written to. Those that hold addresses, which the loader
 /// has written, are not among them.
+#[allow(clippy::unnecessary_cast, reason = "addresses are shorter on other machines")]
 unsafe extern "C" fn give_back_segments(
     info: *mut libc::dl_phdr_info,
     _size: libc::size_t,

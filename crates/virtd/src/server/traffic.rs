@@ -207,7 +207,10 @@ impl Session {
                         Err(error) => return Ending::Broken(error),
                     }
                     pulse.received();
-                    self.server().vigil().heard();
+                    // Data that streams in needs the processor more than it needs us awake.
+                    if !input.bulk {
+                        self.server().vigil().heard();
+                    }
                 }
                 ready = room.wait(socket), if self.outbox().is_pending() => {
                     if let Err(error) = ready {
