@@ -5,20 +5,26 @@ use std::fmt::Write as _;
 use virt_conf::diff::{Change, diff};
 use virt_conf::domain::Domain as Definition;
 use virt_conf::domain::effect::{Effect, effect};
+use virt_conf::domain::settle::settle;
 use virt_util::types::DomainXmlFlags;
 use virt_util::xml::{Doc, DocOptions, XmlFlags};
 use virt_util::{ErrorCode, VirtError};
 
 use crate::shell::{Failure, Outcome, Shell};
 
-/// The difference between two definitions, as texts for people; empty if there is none.
+/// The difference between two definitions that a driver has stored, as texts for people; empty if there is none.
 pub(super) fn explain(old: &str, new: &str, running: bool) -> Result<String, VirtError> {
-    let read = |text: &str, name: &str| Definition::parse(text, XmlFlags::INACTIVE, name);
-    let changes = diff(
-        &read(old, "(stored definition)")?,
-        &read(new, "(new definition)")?,
-        XmlFlags::INACTIVE | XmlFlags::SECURE,
-    );
+    let new = Definition::parse(new, XmlFlags::INACTIVE, "(new definition)")?;
+    explain_read(old, new, running)
+}
+
+/// [`explain`] for a new definition that no driver has seen: both are compared as they would be stored.
+fn explain_read(old: &str, mut new: Definition, running: bool) -> Result<String, VirtError> {
+    let stored = Definition::parse(old, XmlFlags::INACTIVE, "(stored definition)")?;
+    let mut old = stored.clone();
+    settle(&mut old, &stored)?;
+    settle(&mut new, &stored)?;
+    let changes = diff(&old, &new, XmlFlags::INACTIVE | XmlFlags::SECURE);
     Ok(tell(&changes, running))
 }
 
@@ -32,7 +38,7 @@ fn tell(changes: &[Change], running: bool) -> String {
                 let _ = writeln!(text, "  {change}  ({effect})");
             }
             _ => {
-                let _ = writeln!(text, "  {change}");
+                let _ = writeln!(text, "  {change}  (the guest is off: at its next start)");
             }
         }
     }
@@ -46,7 +52,7 @@ fn tell(changes: &[Change], running: bool) -> String {
 pub(super) fn dry_run(shell: &mut Shell, xml: &str, path: &str, validate: bool) -> Outcome {
     let doc = Doc::parse_with(xml, &DocOptions::named(path))?;
     if validate {
-        virt_util::xml::validate::<Definition>(&doc)?;
+        virt_conf::schema::check(&doc)?;
     }
     let all = Definition::parse_all(&doc, XmlFlags::INACTIVE);
     let definition = match all {
@@ -74,7 +80,7 @@ pub(super) fn dry_run(shell: &mut Shell, xml: &str, path: &str, validate: bool) 
     };
     let running = domain.is_active()?;
     let stored = domain.xml(DomainXmlFlags::SECURE | DomainXmlFlags::INACTIVE)?;
-    let told = explain(&stored, xml, running)?;
+    let told = explain_read(&stored, definition, running)?;
     if told.is_empty() {
         shell.print(format!("Domain '{}' would not change.\n", domain.name()));
     } else {

@@ -44,6 +44,7 @@ pub mod qemu_ns;
 pub mod schema;
 pub mod seclabel;
 pub mod security;
+pub mod settle;
 pub mod small;
 pub mod sound;
 pub mod stability;
