@@ -10,6 +10,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use parking_lot::Mutex;
 use virt_conf::cpu::{CpuDocument, CpuFeaturePolicy, CpuMode};
 use virt_conf::cpu_models::{self, Comparison};
+use virt_conf::domain::hostdev::HostPciAddress;
 use virt_conf::domain::normalize::{NormalizeContext, NormalizeFlags, SystemRandomness, normalize};
 use virt_conf::domain::validate::validate;
 use virt_conf::domain::{Domain, VirtType};
@@ -31,7 +32,7 @@ use crate::capabilities::host_model::HostProcessor;
 use crate::capabilities::store::{Store, find_emulator};
 use crate::capabilities::{Accel, QemuCaps};
 use crate::firmware::{Descriptor, SearchPath, supported};
-use crate::hooks::{CapsSource, FirmwareSource, QemuHooks};
+use crate::hooks::{CapsSource, FirmwareSource, IommuGroups, QemuHooks};
 use crate::plan::host::{DriverConfig, Host, HostNode, HugePageMount, Paths, consecutive};
 use crate::plan::{self, PortSource, Start};
 use crate::process::layout::Layout;
@@ -206,6 +207,22 @@ fn firmware() -> Result<Vec<Descriptor>> {
         .collect())
 }
 
+/// IOMMU groups as the kernel tells them.
+struct SysfsIommuGroups;
+
+impl IommuGroups for SysfsIommuGroups {
+    fn iommu_group(&self, device: HostPciAddress) -> Option<u32> {
+        let HostPciAddress {
+            domain,
+            bus,
+            slot,
+            function,
+        } = device;
+        let link = format!("/sys/bus/pci/devices/{domain:04x}:{bus:02x}:{slot:02x}.{function:x}/iommu_group");
+        std::fs::read_link(link).ok()?.file_name()?.to_str()?.parse().ok()
+    }
+}
+
 /// The firmware that is installed now, as far as the caller may use it.
 struct InstalledFirmware;
 
@@ -339,6 +356,7 @@ impl Planner for QemuPlanner {
             lib_dir: &paths.lib,
             channel_target_dir: &paths.channel_target,
             environment: &daemon_environment(),
+            iommu: &SysfsIommuGroups,
             tpm_versions: None,
         };
         let more = match occasion {

@@ -9,9 +9,9 @@ use virt_conf::domain::controller::{
 };
 use virt_conf::domain::disk::{DiskBus, DiskModel};
 use virt_conf::domain::filesystem::{FilesystemDriver, FilesystemModel};
-use virt_conf::domain::hostdev::{HostdevPass, HostdevSubsys, MdevModel, ScsiVhostModel};
+use virt_conf::domain::hostdev::{HostdevPass, HostdevSource, HostdevSubsys, MdevModel, ScsiVhostModel};
 use virt_conf::domain::input::{Hub, InputBus, InputModel};
-use virt_conf::domain::interface::InterfaceType;
+use virt_conf::domain::interface::{InterfaceSource, InterfaceType};
 use virt_conf::domain::memory::MemoryModel;
 use virt_conf::domain::normalize::{
     DeviceRef, add_controller, device_info, device_info_mut, device_refs, find_controller,
@@ -770,6 +770,48 @@ struct Buses {
     plugs: Plugs,
     /// Nothing is decided yet; it only shows how many buses are needed.
     trial: bool,
+    /// Groups of devices that share a bus with none of another group; 0 for all others.
+    isolation: HashMap<DeviceRef, u32>,
+}
+
+/// Devices of the host that a guest of pSeries gets: those of an IOMMU group have host bridges of their own, or errors of one
+/// would stop the others.
+fn isolation(domain: &Domain, guest: Guest<'_>) -> HashMap<DeviceRef, u32> {
+    if !machine(domain, guest.arch).is_pseries() {
+        return HashMap::new();
+    }
+    let devices = &domain.devices;
+    let hostdevs = devices.hostdevs.iter().enumerate().filter_map(|(at, hostdev)| {
+        let HostdevPass::Subsystem(subsystem) = &hostdev.mode else {
+            return None;
+        };
+        match &**subsystem {
+            HostdevSubsys::Pci { device, .. } => Some((DeviceRef::Hostdev(at), device.address)),
+            _ => None,
+        }
+    });
+    let interfaces = devices
+        .interfaces
+        .iter()
+        .enumerate()
+        .filter_map(|(at, interface)| match &interface.source {
+            InterfaceSource::Hostdev(source) => match &source.device {
+                HostdevSource::Pci(device) => Some((DeviceRef::Interface(at), device.address)),
+                HostdevSource::Usb(_) => None,
+            },
+            _ => None,
+        });
+    let mut groups = HashMap::new();
+    for (device, address) in hostdevs.chain(interfaces) {
+        match guest.iommu.iommu_group(address) {
+            // 0 is a group of the host, and here those who are in none.
+            Some(group) => {
+                groups.insert(device, group.saturating_add(1));
+            }
+            None => tracing::warn!(?address, "the IOMMU group of a device of the host is not known"),
+        }
+    }
+    groups
 }
 
 impl Buses {
@@ -808,7 +850,16 @@ impl Buses {
             multiple_roots: pseries,
             pcie_to_pci_bridge: guest.caps.has(Flag::DevicePciePciBridge),
         };
-        let mut buses = Self { set, plugs, trial };
+        let mut buses = Self {
+            set,
+            plugs,
+            trial,
+            isolation: isolation(domain, guest),
+        };
+        if pseries && let Some(first) = buses.set.buses.first_mut() {
+            // The first bridge is for what is emulated.
+            first.isolation_locked = true;
+        }
         buses.collect(domain)?;
         Ok(buses)
     }
@@ -860,15 +911,19 @@ impl Buses {
                     continue;
                 }
             }
-            self.set.reserve(slot_of(at), connect, 0)?;
+            self.set.reserve(slot_of(at), connect, self.group(device))?;
         }
         Ok(())
+    }
+
+    fn group(&self, device: DeviceRef) -> u32 {
+        self.isolation.get(&device).copied().unwrap_or(0)
     }
 
     /// Finds a place for a device and puts it there.
     fn next(&mut self, domain: &mut Domain, device: DeviceRef) -> Result<()> {
         let connect = self.plugs.device(domain, device);
-        let at = self.set.reserve_next(connect, 0, None)?;
+        let at = self.set.reserve_next(connect, self.group(device), None)?;
         if !self.trial
             && let Some(info) = device_info_mut(domain, device)
         {

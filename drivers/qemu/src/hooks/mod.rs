@@ -10,6 +10,7 @@ mod validate_storage;
 
 use std::borrow::Cow;
 use virt_conf::domain::Domain;
+use virt_conf::domain::hostdev::HostPciAddress;
 use virt_conf::domain::normalize::{
     DeviceRef, DomainFeatures, DomainHooks, NormalizeContext, NormalizeFlags,
 };
@@ -45,6 +46,19 @@ impl FirmwareSource for Vec<Descriptor> {
     }
 }
 
+/// Where the hooks learn which of the host's devices can only be given away together.
+pub trait IommuGroups {
+    /// The number of a PCI device's IOMMU group; nothing where it has none, or is not there.
+    fn iommu_group(&self, device: HostPciAddress) -> Option<u32>;
+}
+
+/// A host of whose devices nothing is known.
+impl IommuGroups for () {
+    fn iommu_group(&self, _: HostPciAddress) -> Option<u32> {
+        None
+    }
+}
+
 /// The driver's part of normalizing.
 pub struct QemuHooks<'a> {
     /// Architecture of the host.
@@ -63,6 +77,8 @@ pub struct QemuHooks<'a> {
     pub channel_target_dir: &'a str,
     /// The environment of the driver.
     pub environment: &'a [(String, String)],
+    /// IOMMU groups of the host's devices. They are asked for guests of pSeries that get such devices.
+    pub iommu: &'a dyn IommuGroups,
     /// Versions of TPMs that swtpm emulates; `None` where that was not asked.
     pub tpm_versions: Option<&'a [TpmVersion]>,
 }
@@ -81,6 +97,7 @@ struct Guest<'a> {
     caps: &'a QemuCaps,
     arch: Arch,
     accel: Accel,
+    iommu: &'a dyn IommuGroups,
 }
 
 impl<'a> QemuHooks<'a> {
@@ -92,7 +109,13 @@ impl<'a> QemuHooks<'a> {
             VirtError::new(ErrorCode::CONFIG_UNSUPPORTED, what)
         })?;
         let accel = Accel::from_domain_type(domain.virt_type.as_str()).unwrap_or(Accel::Tcg);
-        Ok(Guest { caps, arch, accel })
+        let iommu = self.iommu;
+        Ok(Guest {
+            caps,
+            arch,
+            accel,
+            iommu,
+        })
     }
 }
 
@@ -103,7 +126,13 @@ impl<'a> QemuHooks<'a> {
 pub(crate) fn assign_at_start(domain: &mut Domain, caps: &QemuCaps) -> Result<()> {
     let arch = crate::plan::guest_arch(domain)?;
     let accel = Accel::from_domain_type(domain.virt_type.as_str()).unwrap_or(Accel::Tcg);
-    addresses::assign(domain, Guest { caps, arch, accel }, true)
+    let guest = Guest {
+        caps,
+        arch,
+        accel,
+        iommu: &(),
+    };
+    addresses::assign(domain, guest, true)
 }
 
 fn machine(domain: &Domain, arch: Arch) -> MachineKind<'_> {

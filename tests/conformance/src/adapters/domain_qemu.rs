@@ -4,13 +4,14 @@ use std::sync::Arc;
 
 use serde_json::Value;
 use virt_conf::domain::Domain;
+use virt_conf::domain::hostdev::HostPciAddress;
 use virt_conf::domain::normalize::{NormalizeContext, NormalizeFlags, Randomness, normalize};
 use virt_conf::domain::small::TpmVersion;
 use virt_conf::domain::validate::validate;
 use virt_driver_qemu::capabilities::host_model::HostProcessor;
 use virt_driver_qemu::capabilities::{Flag, QemuCaps, cache_xml};
 use virt_driver_qemu::firmware::{Descriptor, SearchPath};
-use virt_driver_qemu::hooks::{CapsSource, QemuHooks};
+use virt_driver_qemu::hooks::{CapsSource, IommuGroups, QemuHooks};
 use virt_driver_qemu::plan::args::{Descriptor as Fd, DescriptorUse};
 use virt_driver_qemu::plan::host::{DisplayConfig, DriverConfig, Host, HostNode, HugePageMount, Paths};
 use virt_driver_qemu::plan::{self, FixedPorts, Start};
@@ -37,6 +38,46 @@ pub(super) struct Driver {
     host: Host,
     firmware: Vec<Descriptor>,
     tpm_versions: Vec<TpmVersion>,
+    iommu: PciHost,
+}
+
+/// IOMMU groups of the host that the corpus describes, by address.
+struct PciHost(std::collections::HashMap<String, u32>);
+
+impl PciHost {
+    /// Nothing is known where the corpus has no such host.
+    fn read(corpus: &Corpus) -> Self {
+        let host = corpus.text("host-devices/pci-host.json").ok();
+        let host: Value = host
+            .and_then(|text| serde_json::from_str(&text).ok())
+            .unwrap_or_default();
+        let devices = host
+            .get("devices")
+            .and_then(Value::as_array)
+            .into_iter()
+            .flatten();
+        let group = |device: &Value| {
+            let group = device.get("iommu_group")?.as_u64()?;
+            Some((
+                device.get("address")?.as_str()?.to_owned(),
+                u32::try_from(group).ok()?,
+            ))
+        };
+        Self(devices.filter_map(group).collect())
+    }
+}
+
+impl IommuGroups for PciHost {
+    fn iommu_group(&self, device: HostPciAddress) -> Option<u32> {
+        let HostPciAddress {
+            domain,
+            bus,
+            slot,
+            function,
+        } = device;
+        let address = format!("{domain:04x}:{bus:02x}:{slot:02x}.{function:x}");
+        self.0.get(&address).copied()
+    }
 }
 
 impl CapsSource for Driver {
@@ -190,6 +231,7 @@ pub(super) fn driver(case: &Case, corpus: &Corpus) -> Result<Driver, String> {
         host,
         firmware: firmware.into_iter().map(|(_, descriptor)| descriptor).collect(),
         tpm_versions: tpm_versions(case),
+        iommu: PciHost::read(corpus),
     })
 }
 
@@ -264,6 +306,7 @@ impl Driver {
             lib_dir: &self.host.paths.lib,
             channel_target_dir: &self.host.paths.channel_target,
             environment: &self.host.daemon_environment,
+            iommu: &self.iommu,
             tpm_versions: Some(&self.tpm_versions),
         }
     }
