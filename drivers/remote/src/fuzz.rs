@@ -122,6 +122,17 @@ mod tests {
         #[test]
         fn any_text_as_a_uri(text in "[a-z]{1,5}(\\+[a-z0-9]{1,7})?://?\\PC{0,30}") {
             fuzz_place(text.as_bytes());
+            match Place::of(&text) {
+                Ok(place) => {
+                    // What the URI says of the way is not passed on to the other side.
+                    let asked = text.split([':', '+']).next().unwrap_or_default();
+                    let driver = place.driver.as_deref();
+                    prop_assert!(driver.is_none_or(|driver| driver == asked), "{:?}", place);
+                    prop_assert!(!place.name.contains(&format!("+{}", place.transport.name())), "{:?}", place);
+                }
+                // What is told is bounded, and says something.
+                Err(error) => prop_assert!((1..=text.len() + 300).contains(&error.detail().len()), "{}", error),
+            }
         }
     }
 }

@@ -484,12 +484,77 @@ const CALLS: &[&str] = &[
     "dev list 0",
 ];
 
+/// What becomes of a definition that clashes with an object, for each state of the object, each way to give the definition,
+/// and each part that they share.
+fn collisions(kind: &str) -> Vec<String> {
+    let document = |name: &str, uuid: u32, at: &str| {
+        let uuid = format!("dd8fe884-6c02-601e-7551-cca97df1c{uuid:03x}");
+        match kind {
+            "net" => format!("<network><name>{name}</name><uuid>{uuid}</uuid></network>"),
+            _ => format!(
+                "<pool type='dir'><name>{name}</name><uuid>{uuid}</uuid><target><path>/clash/{at}</path></target></pool>"
+            ),
+        }
+    };
+    let mut calls = Vec::new();
+    let mut number = 0;
+    for state in ["off", "on", "transient"] {
+        for way in ["define", "create"] {
+            for (same_name, same_uuid) in [(true, false), (false, true), (true, true)] {
+                // libvirt's simulator forgets that a pool is kept when it is created again; its storage driver does not.
+                if kind == "pool" && state == "off" && way == "create" && same_name && same_uuid {
+                    continue;
+                }
+                number += 2;
+                let name = format!("k{number}");
+                let known = document(&name, number, &name);
+                let way_in = if state == "transient" { "create" } else { "define" };
+                calls.push(format!("{kind} {way_in} 0 {known}"));
+                if state == "on" {
+                    calls.push(format!("{kind} start {name}"));
+                }
+                calls.push(format!("{kind} autostart {name} 1"));
+                let other = if same_name {
+                    name.clone()
+                } else {
+                    format!("other{number}")
+                };
+                let uuid = if same_uuid { number } else { number + 1 };
+                calls.push(format!("{kind} {way} 0 {}", document(&other, uuid, &other)));
+                for seen in [&name, &other] {
+                    calls.push(format!("{kind} state {seen}"));
+                    calls.push(format!("{kind} xml {seen} 0"));
+                }
+                for verb in ["stop", "undefine"] {
+                    calls.push(format!("{kind} {verb} {name}"));
+                    calls.push(format!("{kind} {verb} {other}"));
+                }
+            }
+        }
+    }
+    calls
+}
+
+#[test]
+fn collisions_end_as_with_libvirt() {
+    virt_api::need!(package "python3-libvirt");
+    for kind in ["net", "pool"] {
+        let calls = collisions(kind);
+        compare(&calls.iter().map(String::as_str).collect::<Vec<_>>());
+    }
+}
+
 #[test]
 fn answers_are_libvirts() {
     virt_api::need!(package "python3-libvirt");
+    compare(CALLS);
+}
+
+/// Makes the calls on both sides.
+fn compare(calls: &[&str]) {
     let output = Command::new("/usr/bin/python3")
         .args(["-c", LIBVIRT])
-        .args(CALLS)
+        .args(calls)
         .output()
         .unwrap();
     let said = String::from_utf8_lossy(&output.stderr);
@@ -498,8 +563,8 @@ fn answers_are_libvirts() {
     let client = RemoteClient::new(&connection);
     let wanted = String::from_utf8(output.stdout).unwrap();
     let mut wrong = Vec::new();
-    assert_eq!(wanted.lines().count(), CALLS.len());
-    for (line, wanted) in CALLS.iter().zip(wanted.lines()) {
+    assert_eq!(wanted.lines().count(), calls.len());
+    for (line, wanted) in calls.iter().zip(wanted.lines()) {
         let answer = match call(&client, line) {
             Ok(answer) => answer.trim_end_matches('\n').replace('\n', "\u{1f}"),
             Err(error) => format!("error {}", error.code().0),

@@ -211,6 +211,18 @@ fn the_file_may_be_missing_unless_it_was_named() {
 proptest! {
     #[test]
     fn no_value_breaks_a_key(index in 0..KEYS.len(), value in "[\\[\\]\"0-9a-z, -]{0,20}") {
-        let _ = parse(&format!("{} = {value}\n", KEYS[index].name));
+        let key = KEYS[index].name;
+        match parse(&format!("{key} = {value}\n")) {
+            // What was taken is written so that it is taken again.
+            Ok(loaded) => {
+                let written = loaded.config.format(&system(), false);
+                let again = parse(&written).map(|again| again.config);
+                prop_assert_eq!(again.ok(), Some(loaded.config), "{}", written);
+            }
+            Err(error) => {
+                let told = error.to_string();
+                prop_assert!(told.contains("libvirtd.conf") || told.contains(key), "{}", told);
+            }
+        }
     }
 }

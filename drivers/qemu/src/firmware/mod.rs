@@ -639,7 +639,20 @@ mod tests {
     proptest! {
         #[test]
         fn patterns_end(pattern in "[a*?]{0,30}", text in "[ab]{0,30}") {
-            let _ = matches_pattern(&pattern, &text);
+            // The other way to say it: row by row, which prefixes of the pattern are which of the text.
+            let bytes = text.as_bytes();
+            let mut row: Vec<bool> = (0..=bytes.len()).map(|at| at == 0).collect();
+            for wanted in pattern.bytes() {
+                let mut next = vec![false; row.len()];
+                for at in 0..row.len() {
+                    next[at] = match wanted {
+                        b'*' => row[at] || at > 0 && next[at - 1],
+                        _ => at > 0 && row[at - 1] && (wanted == b'?' || wanted == bytes[at - 1]),
+                    };
+                }
+                row = next;
+            }
+            prop_assert_eq!(matches_pattern(&pattern, &text), row.last() == Some(&true));
         }
     }
 }

@@ -4,7 +4,7 @@ use super::super::doc::{Doc, Element};
 use super::super::reader::At;
 use super::super::rules::{self, Rule, is_at};
 use super::super::shapes::{self, Table};
-use super::super::value::ValueError;
+use super::super::value::{ValueError, nearest};
 use super::super::{Reader, XmlElement, XmlFlags};
 use super::members::{Members, Step, Tag};
 use super::{Occurs, ValueSchema, VariantSchema};
@@ -127,8 +127,14 @@ fn report_tag(tag: &Tag, element: Element<'_>, cx: &mut Reader) {
                 .iter()
                 .map(|variant| format!("'{}'", variant.value))
                 .collect();
-            let expected = ValueError::expected(format!("one of {}", words.join(", ")));
-            cx.wrong_value(element, At::Attribute(tag.attribute), &found, &expected);
+            let shown: String = found.chars().take(80).collect();
+            let what = format!(
+                "invalid value '{shown}' of attribute '{}': expected one of {}",
+                tag.attribute,
+                words.join(", ")
+            );
+            let meant = nearest(&found, variants.iter().map(|variant| variant.value));
+            cx.finding(element, At::Attribute(tag.attribute), what, meant);
         }
         None if tag.required && variants.iter().all(|variant| !variant.default) => {
             cx.absent(element, At::Attribute(tag.attribute));

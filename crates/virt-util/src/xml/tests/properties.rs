@@ -1,8 +1,9 @@
 //! Any bytes: no panic, bounded, and what was read once comes out the same ever after.
 use proptest::prelude::*;
 
+use crate::error::ErrorCode;
 use crate::fuzz::{fuzz_xml, fuzz_xml_model};
-use crate::xml::{Doc, Element, Writer, XmlFlags, escape_into};
+use crate::xml::{Doc, DocOptions, Element, Writer, XmlFlags, escape_into};
 
 /// Seeds that are replayed; each once found something or shows a form.
 const SEEDS: &[&str] = &[
@@ -138,6 +139,39 @@ fn same(tree: &Tree, element: Element<'_>) {
     }
 }
 
+/// What is read lies in the source as a whole; what is refused is refused at a place that is in the source.
+fn read_or_refused(data: &[u8]) -> Result<(), TestCaseError> {
+    match Doc::parse_bytes(data, &DocOptions::named("a.xml")) {
+        Ok(doc) => {
+            let (mut waiting, mut count) = (vec![doc.root()], 0);
+            while let Some(element) = waiting.pop() {
+                let (outer, inner) = (element.outer_source(), element.inner_source());
+                prop_assert!(outer.starts_with('<') && outer.ends_with('>') && outer.contains(inner));
+                prop_assert!(doc.source().contains(outer));
+                count += 1;
+                waiting.extend(element.children());
+            }
+            // The smallest element has four bytes.
+            prop_assert!(count * 4 <= data.len());
+        }
+        Err(error) => {
+            prop_assert_eq!(error.code(), ErrorCode::XML_DETAIL);
+            let place = error
+                .detail()
+                .strip_prefix("a.xml:")
+                .and_then(|rest| rest.split_once(':'));
+            let line = place.and_then(|(line, _)| line.parse::<usize>().ok());
+            let lines = 1 + data.iter().filter(|byte| matches!(byte, b'\n' | b'\r')).count();
+            prop_assert!(
+                line.is_some_and(|line| (1..=lines).contains(&line)),
+                "{}",
+                error.detail()
+            );
+        }
+    }
+    Ok(())
+}
+
 proptest! {
     #[test]
     fn escaping_looks_at_every_byte(
@@ -169,12 +203,14 @@ proptest! {
     fn any_bytes(data in prop::collection::vec(any::<u8>(), 0..200)) {
         fuzz_xml(&data);
         fuzz_xml_model(&data);
+        read_or_refused(&data)?;
     }
 
     #[test]
     fn anything_like_markup(text in markup()) {
         fuzz_xml(text.as_bytes());
         fuzz_xml_model(text.as_bytes());
+        read_or_refused(text.as_bytes())?;
     }
 
     #[test]
