@@ -505,8 +505,12 @@ impl<'a> Parser<'a> {
             self.line += text.matches('\n').count();
             (text, self.take("\"\"\""))
         } else {
-            let quote = if self.take("'") { '\'' } else { '"' };
-            self.take("\"");
+            let quote = if self.take("'") {
+                '\''
+            } else {
+                self.take("\"");
+                '"'
+            };
             let text = self.take_while(|c| c != quote && !matches!(c, '\n' | '\r'));
             (text, self.take(quote.encode_utf8(&mut [0; 4])))
         };

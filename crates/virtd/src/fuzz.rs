@@ -131,6 +131,7 @@ mod tests {
 
     #[test]
     fn strings_with_quotes_survive() {
+        fuzz_daemon_config(b"crl_file = \"\"\"\"a\" b\"\"\"\n");
         fuzz_daemon_config(b"listen_addr = 'a\"b'\nunix_sock_dir = \"\"\"x'y\"z\"\"\"\nlog_level = 0\n");
     }
 }

@@ -13,8 +13,10 @@ struct Daemon {
     /// How its sockets are called.
     prefix: String,
     what: String,
-    /// Whether one driver lives in it, or all.
+    /// Whether it takes part of what one daemon would do, beside others.
     modular: bool,
+    /// Whether it is reached over the network.
+    network: bool,
     /// Whether guests are its children.
     guests: bool,
 }
@@ -26,7 +28,20 @@ impl Daemon {
             prefix: "libvirt".to_owned(),
             what: "all drivers".to_owned(),
             modular: false,
+            network: true,
             guests: true,
+        }
+    }
+
+    /// The one that has the general sockets where each driver has a daemon of its own.
+    fn proxy() -> Self {
+        Self {
+            name: "virtproxyd".to_owned(),
+            prefix: "libvirt".to_owned(),
+            what: "the way to those of single drivers".to_owned(),
+            modular: true,
+            network: true,
+            guests: false,
         }
     }
 
@@ -53,7 +68,7 @@ impl Daemon {
     }
 }
 
-/// The daemons for which there are drivers: the one for all, and one for each that keeps state on this host.
+/// The daemons for which there are drivers: the one for all, the one that leads to others, and one for each that keeps state on this host.
 fn daemons(table: &str, plugins: &[Plugin]) -> Vec<Daemon> {
     let stateful = |driver: &str| {
         plugins
@@ -71,10 +86,14 @@ fn daemons(table: &str, plugins: &[Plugin]) -> Vec<Daemon> {
                 prefix: name.to_owned(),
                 what: words.collect::<Vec<_>>().join(" "),
                 modular: true,
+                network: false,
                 guests: guests == "guests",
             })
         });
-    std::iter::once(Daemon::monolithic()).chain(rows).collect()
+    [Daemon::monolithic(), Daemon::proxy()]
+        .into_iter()
+        .chain(rows)
+        .collect()
 }
 
 /// Installs everything.
@@ -90,7 +109,7 @@ pub(super) fn install(installation: &mut Installation<'_>, prefix: &Path, plugin
             &prefix.join("share/man/man8").join(format!("{}.8", daemon.name)),
         )?;
         let mut units = vec![".service", ".socket", "-ro.socket", "-admin.socket"];
-        if !daemon.modular {
+        if daemon.network {
             units.extend(["-tcp.socket", "-tls.socket"]);
         }
         for unit in units {
@@ -162,7 +181,7 @@ mod tests {
         let table = "# comment\nvirtqemud qemu guests QEMU guests\nvirtsecretd secret - secrets\nvirtxend xen guests x\n";
         let found = daemons(table, &[plugin("qemu", "stateful"), plugin("xen", "client")]);
         let names: Vec<&str> = found.iter().map(|daemon| daemon.name.as_str()).collect();
-        assert_eq!(names, ["libvirtd", "virtqemud"]);
+        assert_eq!(names, ["libvirtd", "virtproxyd", "virtqemud"]);
     }
 
     #[test]
@@ -173,7 +192,7 @@ mod tests {
             Daemon::monolithic().fill(template, sbin),
             "Wants=libvirtd.socket\nKillMode=process\nExecStart=/usr/sbin/libvirtd $LIBVIRTD_ARGS\n"
         );
-        let secret = daemons("virtsecretd secret - secrets", &[plugin("secret", "stateful")]).remove(1);
+        let secret = daemons("virtsecretd secret - secrets", &[plugin("secret", "stateful")]).remove(2);
         assert_eq!(
             secret.fill(template, sbin),
             "Conflicts=libvirtd.service\nExecStart=/usr/sbin/virtsecretd $VIRTSECRETD_ARGS\n"
