@@ -28,6 +28,7 @@ use crate::auth::tls::{TlsFiles, TlsServer};
 use crate::auth::{AuthServices, default_password_file};
 use crate::config::{DaemonConfig, Role};
 use crate::host::{AccessCheck, DaemonHost, HostConfig};
+use crate::isolation::parent::Parent;
 use crate::isolation::{self, Isolation};
 use crate::logging::{LogEnvironment, Logger, Places};
 use crate::options::Options;
@@ -122,6 +123,8 @@ struct Daemon {
     polkit: Arc<Polkit>,
     access: Arc<Access>,
     audit: Arc<Audit>,
+    /// The daemon, of a driver that has this process to itself.
+    parent: Option<Arc<Parent>>,
     _pid_file: PidFile,
 }
 
@@ -183,8 +186,24 @@ fn start(options: &Options, argv: Vec<OsString>) -> std::result::Result<Daemon, 
         paths.pid_file.clone_from(named);
     }
     paths.make_folders(reach).in_step(Step::RuntimeFolder)?;
-    let access = Access::new(&config, None).in_step(Step::Config)?;
-    let audit = Audit::open(&config).in_step(Step::Audit)?;
+    let parent = match (&options.isolated_socket, options.driver.as_slice()) {
+        (Some(socket), [driver]) => {
+            let socket = isolation::socket_of_daemon(socket);
+            Some(Parent::of_this_process(driver, &socket).in_step(Step::Initialize)?)
+        }
+        _ => None,
+    };
+    let (access, audit) = match &parent {
+        // Both are the daemon's.
+        Some(parent) => (
+            Access::decided_by(Arc::clone(parent) as Arc<dyn AccessCheck>),
+            Audit::none(),
+        ),
+        None => (
+            Access::new(&config, None).in_step(Step::Config)?,
+            Audit::open(&config).in_step(Step::Audit)?,
+        ),
+    };
     let pid_file = take_pid_file(&paths.pid_file, PREDECESSOR).in_step(Step::PidFile)?;
     Ok(Daemon {
         options: options.clone(),
@@ -201,6 +220,7 @@ fn start(options: &Options, argv: Vec<OsString>) -> std::result::Result<Daemon, 
         polkit: Polkit::new(),
         access,
         audit: Arc::new(audit),
+        parent,
         _pid_file: pid_file,
     })
 }
@@ -284,14 +304,12 @@ impl Daemon {
 
     async fn open(&mut self) -> std::result::Result<(Arc<Server>, Attendance, Signals), StartError> {
         let signals = Signals::catch().in_step(Step::Signals)?;
-        if self.options.isolated_socket.is_some() {
-            isolation::end_with_parent();
-        }
         let drivers = match (&self.name.hosts, self.options.driver.as_slice()) {
             (Hosts::One(driver), []) => vec![driver.clone()],
             (Hosts::None, []) => vec!["remote".to_owned()],
             (_, named) => named.to_vec(),
         };
+        let isolate = self.isolation();
         let host = DaemonHost::new(
             HostConfig {
                 privileged: self.reach == Reach::System,
@@ -299,8 +317,12 @@ impl Daemon {
                 root: self.options.root.as_ref().map(|root| root.display().to_string()),
                 search: SearchPath::from_environment(),
                 proxy: self.name.hosts == Hosts::None && self.options.driver.is_empty(),
-                isolate: self.isolation(),
-                host_uuid: host_uuid(&self.config).in_step(Step::Config)?,
+                isolate: isolate.clone(),
+                parent: self.parent.clone(),
+                host_uuid: match self.parent.as_ref().and_then(|parent| parent.host_uuid()) {
+                    Some(uuid) => uuid,
+                    None => host_uuid(&self.config).in_step(Step::Config)?,
+                },
                 ovs_timeout: Duration::from_secs(self.config.ovs_timeout.into()),
             },
             Some(Arc::clone(&self.logger)),
@@ -317,6 +339,9 @@ impl Daemon {
             self.security(with_tls).in_step(Step::Network)?,
             tokio::runtime::Handle::current(),
         );
+        if let Some(isolation) = &isolate {
+            server.listen(self.isolated_listener(isolation).in_step(Step::Network)?);
+        }
         for listener in self.listeners(&host).in_step(Step::Network)? {
             tracing::info!("listening on {:?}", listener.place);
             server.listen(listener);
@@ -336,6 +361,7 @@ impl Daemon {
             embedded: self.options.root.is_some(),
         };
         let attendance = attend::attend(&attending, &server).in_step(Step::Network)?;
+        let parent = self.parent.clone();
         // Clients can connect while drivers start: opening one waits for it.
         std::thread::Builder::new()
             .name("virtd-start".to_owned())
@@ -343,6 +369,11 @@ impl Daemon {
                 host.start_drivers();
                 // What only the start needed is not held for the daemon's whole life.
                 virt_util::sys::memory::give_back();
+                if let Some(parent) = parent {
+                    let drivers = Arc::clone(&host);
+                    parent.on_stop(move || drivers.for_each_driver("stop", |driver| driver.stop()));
+                    parent.ready();
+                }
             })
             .map_err(|error| VirtError::io(&error, "cannot start the drivers"))
             .in_step(Step::Driver)?;

@@ -6,15 +6,13 @@
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, OnceLock, Weak};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use parking_lot::Mutex;
 use virt_api::call::Identity;
 use virt_api::driver::{CONNECT_RO, InitContext};
-use virt_api::host::{
-    AuthMode, Claim, ClaimKind, Claims, Host, HostServices, LogRecord, NestedOpen, OpenedConnection,
-};
+use virt_api::host::{AuthMode, Claims, Host, HostServices, NestedOpen, OpenedConnection};
 use virt_api::plugin::{DriverHandle, Manifest, OpenRequest, Registry, Role, SearchPath};
 use virt_api::protocol::table::DriverKind;
 use virt_api::routing::{OpenSecondary, Router};
@@ -27,9 +25,17 @@ use virt_util::{ErrorCode, Result, VirtError};
 
 use crate::audit::Audit;
 use crate::isolation::Isolation;
+use crate::isolation::parent::Parent;
 use crate::logging::Logger;
 use crate::server::Scope;
 use crate::service::inhibit::Inhibitions;
+
+mod seen;
+
+use self::seen::HostOf;
+
+/// How often a driver's process is asked whether it lives, in seconds, and how many questions may go unanswered.
+const KEEPALIVE: (i32, u32) = (10, 3);
 
 /// The driver that leads to other daemons.
 const REMOTE: &str = "remote";
@@ -49,6 +55,8 @@ pub struct HostConfig {
     pub proxy: bool,
     /// The drivers in processes of their own.
     pub isolate: Option<Isolation>,
+    /// The daemon, of a driver that has this process to itself.
+    pub parent: Option<Arc<Parent>>,
     /// The UUID by which drivers know this host.
     pub host_uuid: Uuid,
     /// How long drivers may wait for commands to Open vSwitch.
@@ -74,6 +82,11 @@ pub struct OpenFor<'a> {
 pub trait AccessCheck: Send + Sync {
     /// Whether anything is checked at all.
     fn enforced(&self) -> bool;
+
+    /// Whether an answer may take time.
+    fn may_wait(&self) -> bool {
+        false
+    }
 
     /// Whether `identity` may do `permission` on the object with these attributes, which `driver` has.
     fn check(
@@ -125,6 +138,9 @@ impl DaemonHost {
         let seen: Arc<dyn Host> = Arc::new(HostOf(Arc::downgrade(&host), String::new()));
         let registry = Arc::new(Registry::new(seen, context, &host.config.search));
         host.registry.get_or_init(|| registry);
+        if let Some(isolation) = &host.config.isolate {
+            isolation.set_host(Arc::downgrade(&host));
+        }
         host
     }
 
@@ -177,8 +193,46 @@ impl DaemonHost {
         format!("{scheme}:///{path}")
     }
 
-    fn enforced(&self) -> bool {
+    /// Whether anybody is asked who may do what.
+    pub(crate) fn enforced(&self) -> bool {
         self.access.get().is_some_and(|access| access.enforced())
+    }
+
+    /// Whether the answer to [`Self::check_access`] may take time.
+    pub(crate) fn access_may_wait(&self) -> bool {
+        self.access.get().is_some_and(|access| access.may_wait())
+    }
+
+    /// Whether `identity` may do something with an object of `driver`.
+    pub(crate) fn check_access(
+        &self,
+        identity: &Identity,
+        driver: &str,
+        permission: &str,
+        object: &str,
+        attributes: &TypedParams,
+    ) -> Result<bool> {
+        match self.access.get() {
+            Some(access) => access.check(identity, driver, permission, object, attributes),
+            None => Ok(true),
+        }
+    }
+
+    /// Takes a record for the audit trail.
+    pub(crate) fn record(&self, record: &AuditRecord) {
+        if let Some(audit) = self.audit.get() {
+            audit.record_guest(record);
+        }
+    }
+
+    /// What drivers hold of what only one may have.
+    pub(crate) fn claims(&self) -> &Claims {
+        &self.claims
+    }
+
+    /// The UUID by which drivers know this host.
+    pub(crate) fn host_uuid(&self) -> Uuid {
+        self.config.host_uuid
     }
 
     /// What keeps the daemon from ending for lack of work.
@@ -266,7 +320,8 @@ impl DaemonHost {
             flags: if open.read_only { CONNECT_RO } else { 0 },
             identity: open.identity.clone(),
             read_only: open.read_only,
-            check_access: self.enforced(),
+            // What a driver in another process wants for itself, it may.
+            check_access: self.enforced() && !open.identity.0.0.is_empty(),
             ..OpenRequest::default()
         }
     }
@@ -278,7 +333,15 @@ impl DaemonHost {
                 uri: by_socket(uri, &socket?),
                 ..request
             };
-            return Ok(Router::new(Arc::new(self.driver(REMOTE)?.open(&request)?), None));
+            let opened = self.driver(REMOTE)?.open(&request)?;
+            // A process that stands still is found out.
+            if let Err(error) = opened.set_keepalive(KEEPALIVE.0, KEEPALIVE.1) {
+                tracing::debug!(
+                    "driver '{}' is not asked whether it lives: {error}",
+                    manifest.name
+                );
+            }
+            return Ok(Router::new(Arc::new(opened), None));
         }
         let driver = self.driver(&manifest.name)?;
         let primary: Arc<dyn OpenedConnection> = Arc::new(driver.open(&request)?);
@@ -296,7 +359,7 @@ impl DaemonHost {
     fn in_scope(&self, scope: &Scope) -> Vec<Manifest> {
         let mut drivers = self.drivers();
         match scope {
-            Scope::All => {}
+            Scope::All | Scope::Isolated => {}
             Scope::Driver(name) => drivers.retain(|manifest| manifest.name == *name),
             Scope::Admin => drivers.clear(),
         }
@@ -355,7 +418,10 @@ impl DaemonHost {
             }
             .to_owned();
             let opened = host.driver(&driver)?.open(&OpenRequest {
-                uri: own.to_string(),
+                uri: match &host.config.parent {
+                    Some(parent) if driver == REMOTE => by_socket(&own, parent.socket()),
+                    _ => own.to_string(),
+                },
                 ..request.clone()
             })?;
             let opened: Arc<dyn OpenedConnection> = Arc::new(opened);
@@ -400,6 +466,13 @@ impl DaemonHost {
         {
             return Ok(Arc::new(self.connect(manifest, &uri, request)?));
         }
+        if let (true, Some(parent)) = (local, &self.config.parent) {
+            let request = OpenRequest {
+                uri: by_socket(&uri, parent.socket()),
+                ..request
+            };
+            return Ok(Arc::new(self.driver(REMOTE)?.open(&request)?));
+        }
         if local && !self.leads_elsewhere() {
             return Err(VirtError::new(
                 ErrorCode::NO_CONNECT,
@@ -429,7 +502,19 @@ impl DaemonHost {
 
     /// Reads the drivers' configuration again.
     pub fn reload(&self) {
+        if let Some(isolation) = &self.config.isolate {
+            isolation.reload(self.enforced());
+        }
         self.for_each_driver("reload", |driver| driver.reload());
+    }
+
+    /// Lets the drivers save what would be lost.
+    pub fn stop(&self, deadline: Deadline) {
+        self.for_each_driver("stop", |driver| driver.stop());
+        if let Some(isolation) = &self.config.isolate {
+            let left = deadline.remaining().unwrap_or(Duration::from_secs(30));
+            isolation.stop(std::time::Instant::now() + left);
+        }
     }
 
     /// Lets the drivers end what they do.
@@ -473,73 +558,5 @@ fn daemon_scheme(kind: DriverKind) -> &'static str {
     match kind {
         DriverKind::NodeDevice => "nodedev",
         other => other.name(),
-    }
-}
-
-/// What a driver holds of the host, with the driver's name.
-struct HostOf(Weak<DaemonHost>, String);
-
-impl HostOf {
-    fn host(&self) -> Result<Arc<DaemonHost>> {
-        self.0
-            .upgrade()
-            .ok_or_else(|| VirtError::new(ErrorCode::OPERATION_ABORTED, "the daemon is gone"))
-    }
-}
-
-impl Host for HostOf {
-    fn for_driver(&self, name: &str) -> Option<Arc<dyn Host>> {
-        Some(Arc::new(Self(Weak::clone(&self.0), name.to_owned())))
-    }
-
-    fn log(&self, record: &LogRecord) {
-        if let Some(logger) = self.0.upgrade().and_then(|host| host.logger.clone()) {
-            return logger.log(record);
-        }
-        record.emit();
-    }
-
-    fn open_connection(&self, open: &NestedOpen) -> Result<Arc<dyn OpenedConnection>> {
-        self.host()?.open_nested(open)
-    }
-
-    fn check_acl(
-        &self,
-        identity: &Identity,
-        _program: u32,
-        _procedure: u32,
-        permission: &str,
-        object: &str,
-        attributes: &TypedParams,
-    ) -> Result<bool> {
-        match self.host()?.access.get() {
-            Some(access) => access.check(identity, &self.1, permission, object, attributes),
-            None => Ok(true),
-        }
-    }
-
-    fn claim(&self, kind: ClaimKind, key: &str, owner: &str) -> Result<()> {
-        self.host()?.claims.claim(kind, key, owner)
-    }
-
-    fn release(&self, kind: ClaimKind, key: &str, owner: &str) -> Result<()> {
-        self.host()?.claims.release(kind, key, owner)
-    }
-
-    fn claims(&self, kind: ClaimKind) -> Result<Vec<Claim>> {
-        Ok(self.host()?.claims.list(kind))
-    }
-
-    fn inhibit(&self, inhibited: bool) {
-        if let Ok(host) = self.host() {
-            host.inhibitions.change(inhibited);
-        }
-    }
-
-    fn audit(&self, record: &AuditRecord) -> Result<()> {
-        if let Some(audit) = self.host()?.audit.get() {
-            audit.record_guest(record);
-        }
-        Ok(())
     }
 }

@@ -4,19 +4,33 @@
 //! reaches it as it reaches any other daemon, through the `remote` driver, with streams, events, descriptors and the
 //! identity of its client. It ends with its daemon. One that ended by itself is started again when somebody needs it,
 //! the later the more often it happens.
+//!
+//! The other way round, what a driver wants of its host, it asks the daemon over a socket that it is started with
+//! ([`parent`] there, `serve` here): who may do what is decided in one place, and what only one may have is kept in one
+//! place. Drivers of other kinds it reaches through a private socket of the daemon.
+
+pub mod parent;
+mod serve;
+mod talk;
+#[cfg(test)]
+mod tests;
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
-use std::io::Read;
+use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::sync::Arc;
+use std::sync::mpsc::sync_channel;
+use std::sync::{Arc, OnceLock, Weak};
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 use virt_util::{ErrorCode, Result, VirtError};
 
+use self::serve::{Holdings, Service};
+use self::talk::{Talk, Words, tell};
+use crate::host::DaemonHost;
 use crate::service::paths::make_folder;
 
 /// How long a process may take until it can be reached.
@@ -25,14 +39,47 @@ const START: Duration = Duration::from_secs(30);
 const BACK_OFF: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(60));
 /// Whoever lived so long has not failed at once.
 const WELL: Duration = Duration::from_secs(60);
+/// How long a process may take to hear something.
+const HEAR: Duration = Duration::from_secs(5);
+/// The name of the daemon's own socket, which no driver's is.
+const OWN_SOCKET: &str = "virtd-host";
+
+/// Where a driver's process finds its daemon, whose own socket is at `own`.
+pub(crate) fn socket_of_daemon(own: &Path) -> PathBuf {
+    own.with_file_name(OWN_SOCKET)
+}
 
 /// The drivers that have processes of their own.
 #[derive(Clone, Debug)]
 pub struct Isolation {
     folder: PathBuf,
     arguments: Vec<OsString>,
-    /// Each held while its process is started.
-    drivers: Arc<BTreeMap<String, Mutex<Process>>>,
+    drivers: Arc<BTreeMap<String, Isolated>>,
+    host: Arc<OnceLock<Weak<DaemonHost>>>,
+}
+
+/// One driver.
+#[derive(Default)]
+struct Isolated {
+    /// Held while the process is started.
+    process: Mutex<Process>,
+    /// The way to the process. Held for looking.
+    link: Mutex<Option<Link>>,
+    holdings: Arc<Mutex<Holdings>>,
+}
+
+/// The way to a driver's process.
+struct Link {
+    talk: Arc<Talk>,
+    stopped: std::sync::mpsc::Receiver<()>,
+}
+
+impl std::fmt::Debug for Isolated {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Isolated")
+            .field("process", &self.process)
+            .finish_non_exhaustive()
+    }
 }
 
 /// One driver's process, if it runs.
@@ -60,9 +107,61 @@ impl Isolation {
             drivers: Arc::new(
                 drivers
                     .into_iter()
-                    .map(|driver| (driver, Mutex::default()))
+                    .map(|driver| (driver, Isolated::default()))
                     .collect(),
             ),
+            host: Arc::default(),
+        }
+    }
+
+    /// Whose drivers they are. Once, before any is started.
+    pub(crate) fn set_host(&self, host: Weak<DaemonHost>) {
+        self.host.get_or_init(|| host);
+    }
+
+    /// The private socket on which the daemon answers these processes.
+    pub fn own_socket(&self) -> PathBuf {
+        self.folder.join(OWN_SOCKET)
+    }
+
+    /// Makes the folder of the sockets, for this user alone.
+    ///
+    /// # Errors
+    /// If that cannot be.
+    pub fn make_folder(&self) -> Result<()> {
+        make_folder(&self.folder, 0o700)
+    }
+
+    /// Has all processes read their configuration again, and know whether access is checked.
+    pub(crate) fn reload(&self, enforced: bool) {
+        for (driver, isolated) in self.drivers.iter() {
+            if let Some(link) = isolated.link.lock().as_ref() {
+                let told = link
+                    .talk
+                    .tell(tell::ENFORCED, &Words::default().number(enforced.into()).bytes())
+                    .and_then(|()| link.talk.tell(tell::RELOAD, &[]));
+                if let Err(error) = told {
+                    tracing::warn!("the process of driver '{driver}' does not hear of the reload: {error}");
+                }
+            }
+        }
+    }
+
+    /// Has all drivers save what would be lost, and waits for them.
+    pub(crate) fn stop(&self, until: Instant) {
+        let links: Vec<_> = self
+            .drivers
+            .iter()
+            .filter_map(|(driver, isolated)| Some((driver, isolated.link.lock().take()?)))
+            .collect();
+        let told = links
+            .iter()
+            .filter(|(_, link)| link.talk.tell(tell::STOP, &[]).is_ok());
+        for (driver, link) in told.collect::<Vec<_>>() {
+            let left = until.saturating_duration_since(Instant::now());
+            if link.stopped.recv_timeout(left).is_err() {
+                tracing::warn!("driver '{driver}' has not said that everything is saved");
+            }
         }
     }
 
@@ -76,13 +175,13 @@ impl Isolation {
     /// # Errors
     /// `OPERATION_FAILED` for one that does not come up, or ended so soon that it has to wait.
     pub fn socket(&self, driver: &str) -> Result<PathBuf> {
-        let Some(process) = self.drivers.get(driver) else {
+        let Some(isolated) = self.drivers.get(driver) else {
             return Err(VirtError::internal(format_args!(
                 "driver '{driver}' is not isolated"
             )));
         };
         let path = self.folder.join(format!("{driver}-sock"));
-        let mut process = process.lock();
+        let mut process = isolated.process.lock();
         if process.is_running(driver) && UnixStream::connect(&path).is_ok() {
             return Ok(path);
         }
@@ -101,9 +200,9 @@ impl Isolation {
             ));
         }
         if process.child.is_none() {
-            make_folder(&self.folder, 0o700)?;
+            self.make_folder()?;
             process.child = Some(Running {
-                child: self.start(driver, &path)?,
+                child: self.start(driver, isolated, &path)?,
                 since: Instant::now(),
             });
         }
@@ -111,18 +210,24 @@ impl Isolation {
         Ok(path)
     }
 
-    fn start(&self, driver: &str, socket: &Path) -> Result<Child> {
+    fn start(&self, driver: &str, isolated: &Isolated, socket: &Path) -> Result<Child> {
         let program = std::env::current_exe()
             .map_err(|error| VirtError::io(&error, "cannot find this program's file"))?;
         tracing::info!("starting a process for driver '{driver}'");
-        Command::new(program)
+        let (ours, theirs) = UnixStream::pair()
+            .and_then(|(ours, theirs)| {
+                ours.set_write_timeout(Some(HEAR))?;
+                Ok((ours, theirs))
+            })
+            .map_err(|error| VirtError::io(&error, "cannot make a pair of sockets"))?;
+        let child = Command::new(program)
             .arg("--driver")
             .arg(driver)
             .arg("--isolated-socket")
             .arg(socket)
             .args(&self.arguments)
-            // Its end is how the process learns that its daemon is gone.
-            .stdin(Stdio::piped())
+            // Over this it asks the daemon; and its end is how it learns that the daemon is gone.
+            .stdin(Stdio::from(OwnedFd::from(theirs)))
             .stdout(Stdio::null())
             .spawn()
             .map_err(|error| {
@@ -130,7 +235,30 @@ impl Isolation {
                     &error,
                     format_args!("cannot start a process for driver '{driver}'"),
                 )
-            })
+            })?;
+        isolated.holdings.lock().begin();
+        let talk = Arc::new(Talk::new(ours));
+        let (stopped, wait) = sync_channel(1);
+        let service = Service {
+            driver: driver.to_owned(),
+            host: self.host.get().cloned().unwrap_or_default(),
+            talk: Arc::clone(&talk),
+            holdings: Arc::clone(&isolated.holdings),
+            stopped,
+        };
+        *isolated.link.lock() = Some(Link { talk, stopped: wait });
+        std::thread::Builder::new()
+            .name("virtd-isolated".to_owned())
+            .spawn(move || service.run())
+            .map_err(|error| VirtError::io(&error, "cannot listen to a driver's process"))?;
+        Ok(child)
+    }
+}
+
+impl Drop for Link {
+    fn drop(&mut self) {
+        // The thread that listens ends, and the process if it still runs.
+        self.talk.close();
     }
 }
 
@@ -178,21 +306,5 @@ impl Process {
             std::thread::sleep(Duration::from_millis(5));
         }
         Ok(())
-    }
-}
-
-/// Lets this process end in good order when the daemon that started it is gone.
-pub(crate) fn end_with_parent() {
-    let watch = std::thread::Builder::new()
-        .name("virtd-parent".to_owned())
-        .spawn(|| {
-            let mut byte = [0];
-            while !matches!(std::io::stdin().read(&mut byte), Ok(0) | Err(_)) {}
-            if let Err(errno) = nix::sys::signal::raise(nix::sys::signal::Signal::SIGTERM) {
-                tracing::error!("the daemon is gone, and its end cannot be followed: {errno}");
-            }
-        });
-    if let Err(error) = watch {
-        tracing::error!("the daemon's end cannot be watched: {error}");
     }
 }

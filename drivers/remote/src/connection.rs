@@ -6,7 +6,7 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use parking_lot::Mutex;
-use virt_api::call::{CallContext, CallReply, Caller, OutgoingCall, PROGRAM_REMOTE, StreamMode};
+use virt_api::call::{CallContext, CallReply, Caller, Identity, OutgoingCall, PROGRAM_REMOTE, StreamMode};
 use virt_api::driver::{DriverConnection, Passthrough};
 use virt_api::events::EventRegistry;
 use virt_api::protocol::clients::RemoteClient;
@@ -46,6 +46,8 @@ pub(crate) struct Inner {
     features: Mutex<HashMap<i32, bool>>,
     on_closed: Mutex<Option<Box<dyn FnOnce(i32) + Send>>>,
     closed: AtomicBool,
+    /// Inside a daemon: for whom the far side was told that we speak. Held for looking.
+    speaks_for: Option<Mutex<Identity>>,
 }
 
 /// Calls that only make sense between us and the daemon.
@@ -90,6 +92,15 @@ impl Caller for Client {
     }
 }
 
+/// Tells a daemon for whom we speak.
+pub(crate) fn hand_on(client: &Client, identity: &Identity) -> Result<()> {
+    match RemoteClient::new(client).connect_set_identity(&identity.0, 0) {
+        // A daemon that does not know identities sees us.
+        Err(error) if error.code() == ErrorCode::NO_SUPPORT => Ok(()),
+        told => told,
+    }
+}
+
 /// What came over the network is held against the protocol's limits before anybody reads it.
 fn check_reply(procedure: &Procedure, payload: &[u8]) -> Result<()> {
     procedure.check_reply(payload).map_err(|error| {
@@ -106,7 +117,14 @@ fn check_reply(procedure: &Procedure, payload: &[u8]) -> Result<()> {
 }
 
 impl Connection {
-    pub fn new(client: Client, uri: String, is_secure: bool, events: Arc<EventRegistry>) -> Self {
+    /// `speaks_for` is whom the daemon was told, where we are in one that hands identities on.
+    pub fn new(
+        client: Client,
+        uri: String,
+        is_secure: bool,
+        events: Arc<EventRegistry>,
+        speaks_for: Option<Identity>,
+    ) -> Self {
         let inner = Arc::new(Inner {
             client,
             uri,
@@ -116,6 +134,7 @@ impl Connection {
             features: Mutex::default(),
             on_closed: Mutex::default(),
             closed: AtomicBool::new(false),
+            speaks_for: speaks_for.map(Mutex::new),
         });
         let weak = Arc::downgrade(&inner);
         inner.client.set_receiver(Box::new(move |incoming| {
@@ -200,6 +219,19 @@ impl Inner {
         }
     }
 
+    /// Tells the far side for whom the calls are that follow. Those of one connection are for one at a time.
+    fn speak_for(&self, identity: &Identity) -> Result<()> {
+        let Some(known) = &self.speaks_for else {
+            return Ok(());
+        };
+        if identity.0.0.is_empty() || *known.lock() == *identity {
+            return Ok(());
+        }
+        hand_on(&self.client, identity)?;
+        known.lock().clone_from(identity);
+        Ok(())
+    }
+
     /// Makes a call for somebody.
     fn forward(&self, cx: &mut CallContext<'_>, known: Option<&Procedure>, args: &[u8]) -> Result<Vec<u8>> {
         if let Some(known) = known {
@@ -207,6 +239,7 @@ impl Inner {
                 .check_args(args)
                 .map_err(|error| error.in_domain(ErrorDomain::REMOTE))?;
         }
+        self.speak_for(cx.identity())?;
         let mode = cx.stream_mode();
         let request = Request {
             program: cx.program(),

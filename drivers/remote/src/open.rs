@@ -2,7 +2,7 @@
 
 use std::net::{TcpStream, ToSocketAddrs};
 use std::time::Duration;
-use virt_api::call::PROGRAM_REMOTE;
+use virt_api::call::{Identity, PROGRAM_REMOTE};
 
 use virt_api::config::ClientConfig;
 use virt_api::driver::OpenContext;
@@ -15,7 +15,7 @@ use virt_util::{ErrorCode, ErrorDomain, Result, VirtError};
 
 use crate::auth;
 use crate::client::{Client, Request, Ticket};
-use crate::connection::Connection;
+use crate::connection::{Connection, hand_on};
 use crate::place::{Mode, Place, Proxy, Transport};
 use crate::sockets::{self, Scope};
 use crate::ssh;
@@ -51,7 +51,13 @@ pub(crate) fn open(cx: &OpenContext, surroundings: Surroundings) -> Result<Conne
             return Err(error);
         }
     };
-    let connection = Connection::new(client, uri, place.transport.is_secure(), cx.events().clone());
+    let connection = Connection::new(
+        client,
+        uri,
+        place.transport.is_secure(),
+        cx.events().clone(),
+        opening.speaks_for().cloned(),
+    );
     if place.transport != Transport::Unix {
         // A network can fail silently, so the daemon shall ask. Without an event loop nobody would answer.
         let _ = connection.start_background();
@@ -228,13 +234,19 @@ impl Opening<'_> {
         };
         let promises = self.promises(client, &greeting)?;
         let kind = auth::choose(&types, self.place.auth.as_deref())?;
+        let first = promises.contains(Promises::IDENTITY_FIRST);
+        if first {
+            self.hand_on_identity(client)?;
+        }
         let opened = if promises.contains(Promises::ORDERED_OPEN) && kind != AuthType::SASL {
             self.open_at_once(client, kind)?
         } else {
             self.authenticate(client, kind)?;
             self.open_step_by_step(client)?
         };
-        self.hand_on_identity(client)?;
+        if !first {
+            self.hand_on_identity(client)?;
+        }
         Ok(opened.unwrap_or_else(|| self.cx.uri().to_owned()))
     }
 
@@ -322,17 +334,15 @@ impl Opening<'_> {
 
     /// Inside a daemon a connection speaks for whoever asked the daemon.
     fn hand_on_identity(&self, client: &Client) -> Result<()> {
-        let identity = &self.cx.identity().0;
-        if !self.surroundings.inside_daemon
-            || self.place.transport != Transport::Unix
-            || identity.iter().next().is_none()
-        {
-            return Ok(());
+        match self.speaks_for() {
+            Some(identity) if !identity.0.0.is_empty() => hand_on(client, identity),
+            _ => Ok(()),
         }
-        match self.remote(client).connect_set_identity(identity, 0) {
-            // A daemon that does not know identities sees us.
-            Err(error) if error.code() == ErrorCode::NO_SUPPORT => Ok(()),
-            told => told,
-        }
+    }
+
+    /// Who it is for, where that is handed on.
+    fn speaks_for(&self) -> Option<&Identity> {
+        let hands_on = self.surroundings.inside_daemon && self.place.transport == Transport::Unix;
+        hands_on.then(|| self.cx.identity())
     }
 }

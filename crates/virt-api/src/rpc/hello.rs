@@ -29,6 +29,8 @@ bitflags::bitflags! {
         /// Calls of one client are handled in the order of their arrival until its `CONNECT_OPEN` was answered, and what
         /// arrives behind a failed step of the opening fails too. The client may send all of it in one flight.
         const ORDERED_OPEN = 1;
+        /// `CONNECT_SET_IDENTITY` may come before `CONNECT_OPEN`, whose connection is then opened for that identity.
+        const IDENTITY_FIRST = 2;
     }
 }
 

@@ -70,8 +70,8 @@ impl Daemon {
                     if let Err(error) = self.access.reload(&self.config) {
                         tracing::error!("the access policy stays as it was: {error}");
                     }
-                    self.audit.reload(&self.config);
-                    if self.options.isolated_socket.is_none() {
+                    if self.parent.is_none() {
+                        self.audit.reload(&self.config);
                         sockets::reload_auth(server, &self.config, self.reach);
                     }
                     match self.security(server.security().tls.is_some()) {
@@ -99,7 +99,7 @@ impl Daemon {
         let timeout = server.settings().stop_timeout;
         let done = tokio::task::spawn_blocking(move || {
             if preserve {
-                host.for_each_driver("stop", |driver| driver.stop());
+                host.stop(Deadline::after(timeout));
             }
             host.shut_down(Deadline::after(timeout));
         });

@@ -18,6 +18,7 @@ use super::Daemon;
 use crate::config::value::Port;
 use crate::config::{Auth, DaemonConfig};
 use crate::host::DaemonHost;
+use crate::isolation::Isolation;
 use crate::server::{Listener, Place, Scope, Server, bind_unix};
 use crate::service::activation::Service;
 use crate::service::names::DaemonName;
@@ -77,7 +78,9 @@ impl Inherited {
 /// Keeps the sockets of `server` open for the program that this process becomes; the variable that says so.
 pub(super) fn keep(server: &Server) -> Result<(&'static str, String)> {
     let mut text = format!("{}\n", std::process::id());
-    for listener in server.listeners() {
+    // The private socket goes with its processes.
+    let kept = |listener: &Arc<Listener>| listener.scope != Scope::Isolated;
+    for listener in server.listeners().into_iter().filter(kept) {
         let place = match &listener.place {
             Place::Unix(path) => format!("unix:{}", path.display()),
             Place::Tcp(address) => format!("tcp:{address}"),
@@ -93,7 +96,7 @@ pub(super) fn keep(server: &Server) -> Result<(&'static str, String)> {
 /// How clients of a socket prove who they are.
 fn auth_of(config: &DaemonConfig, listener: &Listener) -> Auth {
     match (&listener.place, &listener.scope) {
-        (_, Scope::Admin) => Auth::None,
+        (_, Scope::Admin | Scope::Isolated) => Auth::None,
         (Place::Tcp(_), _) => config.auth_tcp,
         (Place::Tls(_), _) => config.auth_tls,
         (Place::Unix(_), _) if listener.read_only => config.auth_unix_ro,
@@ -174,6 +177,21 @@ impl Daemon {
         Ok(())
     }
 
+    /// The private socket for drivers in processes of their own.
+    pub(super) fn isolated_listener(&self, isolation: &Isolation) -> Result<Listener> {
+        isolation.make_folder()?;
+        let path = isolation.own_socket();
+        Ok(Listener {
+            name: "virtd-isolated".to_owned(),
+            socket: bind_unix(&path, 0o700, None, i32::from(i16::MAX))?,
+            place: Place::Unix(path),
+            scope: Scope::Isolated,
+            read_only: false,
+            auth: ArcSwap::from_pointee(Auth::None),
+            is_passed: false,
+        })
+    }
+
     /// The sockets to listen on: those that were passed, or those that the configuration names.
     pub(super) fn listeners(&mut self, host: &DaemonHost) -> Result<Vec<Listener>> {
         let mut listeners = Vec::new();
@@ -190,7 +208,7 @@ impl Daemon {
             listeners.push(Listener {
                 name: Service::Main.unit(&self.name),
                 place: Place::Unix(path.clone()),
-                scope: Scope::All,
+                scope: Scope::Isolated,
                 read_only: false,
                 auth: ArcSwap::from_pointee(Auth::None),
                 socket: bind_unix(path, 0o700, None, i32::from(i16::MAX))?,

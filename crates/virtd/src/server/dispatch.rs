@@ -28,6 +28,7 @@ use virt_util::{ErrorCode, ErrorDomain, Result, VirtError};
 
 use super::Opened;
 use super::ledger::{INLINE_MAX, Ledger, Where};
+use super::listener::Scope;
 use super::outbox::Outgoing;
 use super::session::{Phase, Session};
 use super::stream::ServedStream;
@@ -167,7 +168,8 @@ impl Session {
     fn try_begin(self: &Arc<Self>, packet: Packet) -> Result<Progress> {
         let header = packet.header;
         if super::hello::is_question(&header) {
-            self.answer(&header, Ok(super::hello::answer().into_reply()));
+            let answer = super::hello::answer(self.listener().scope == Scope::Isolated);
+            self.answer(&header, Ok(answer.into_reply()));
             return Ok(Progress::Done);
         }
         let admin = self.listener().is_admin();
@@ -222,7 +224,7 @@ impl Session {
         let (identity, authenticated, read_only) = {
             let state = self.state.lock();
             let identity = match security.access.enforced() {
-                true => state.identity.effective(),
+                true => self.speaks_for(&state),
                 false => Identity::default(),
             };
             (identity, state.authenticated, state.read_only)
@@ -235,11 +237,20 @@ impl Session {
         security.access.admit(procedure, args, &caller)
     }
 
+    /// Who is held against the rules: nobody for a driver in a process of its own that wants something for itself.
+    pub(super) fn speaks_for(&self, state: &super::session::State) -> Identity {
+        match (&self.listener().scope, &state.identity.forwarded) {
+            (Scope::Isolated, None) => Identity::default(),
+            _ => state.identity.effective(),
+        }
+    }
+
     /// What the driver has to know of a call's caller, beside what the open has said: rules that came since, and whom
     /// the client acts for.
     fn extras(&self) -> TypedParams {
         let enforced = self.server().security().access.enforced();
         let state = self.state.lock();
+        let enforced = enforced && !self.speaks_for(&state).0.0.is_empty();
         call_extras(enforced, state.identity.forwarded.as_ref())
     }
 

@@ -32,6 +32,9 @@ pub enum Scope {
     Driver(String),
     /// The administration of the daemon.
     Admin,
+    /// Private, between a daemon and its drivers in processes of their own: all drivers of this process, and what the
+    /// client says of those it acts for is believed.
+    Isolated,
 }
 
 /// Where a listener is.
@@ -151,7 +154,10 @@ impl Server {
             }
         };
         loop {
-            self.room(listener.is_admin()).await;
+            // Whom the daemon and its own drivers let in was counted before.
+            if listener.scope != Scope::Isolated {
+                self.room(listener.is_admin()).await;
+            }
             match acceptor.accept().await {
                 Ok(socket) => {
                     self.take(&listener, socket);

@@ -20,6 +20,7 @@ use virt_util::{ErrorCode, Result, VirtError};
 use super::Opened;
 use super::dispatch::{IntoReply, Progress, rpc};
 use super::ledger::INLINE_MAX;
+use super::listener::Scope;
 use super::session::{Ending, Phase, Session};
 use crate::audit::Event;
 use crate::auth::Negotiation;
@@ -204,7 +205,7 @@ impl Session {
     ) -> Result<()> {
         let (identity, forced) = {
             let state = self.state.lock();
-            (state.identity.effective(), state.read_only)
+            (self.speaks_for(&state), state.read_only)
         };
         let read_only = forced || flags & CONNECT_RO != 0;
         let (router, uri) = self.server().host().open(&crate::host::OpenFor {
@@ -215,7 +216,10 @@ impl Session {
             scope: &self.listener().scope,
         })?;
         let access = Arc::clone(&self.server().security().access);
-        if let Err(error) = access.check_own(procedure, &identity, router.driver_name()) {
+        // On a private socket somebody was asked already, or nobody has to be.
+        if self.listener().scope != Scope::Isolated
+            && let Err(error) = access.check_own(procedure, &identity, router.driver_name())
+        {
             let _ = router.close();
             return Err(error);
         }
@@ -262,6 +266,9 @@ impl Session {
                 "unsupported flags ({:#x}) in function remoteDispatchConnectSetIdentity",
                 args.flags
             )));
+        }
+        if self.listener().scope == Scope::Isolated {
+            return self.state.lock().identity.forward(args.params);
         }
         let opened = self.connection()?;
         // It is the proxy itself that must hold the permission, also when it has acted for somebody before.

@@ -72,6 +72,7 @@ impl Daemon {
                 search: SearchPath(Vec::new()),
                 proxy: false,
                 isolate: None,
+                parent: None,
                 host_uuid: virt_util::uuid::generate(),
                 ovs_timeout: Duration::from_secs(5),
             },

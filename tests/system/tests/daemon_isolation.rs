@@ -1,0 +1,157 @@
+//! A driver in a process of its own, beside the same driver in the daemon: nobody can tell which is which by what they
+//! may do.
+#![allow(clippy::unwrap_used, reason = "tests")]
+
+use virt_api::call::PROGRAM_REMOTE;
+use virt_api::protocol::remote::{
+    ConnectListAllDomainsArgs, ConnectListAllDomainsReply, ConnectSetIdentityArgs, DomainDefineXmlArgs,
+    procedure as remote,
+};
+use virt_api::protocol::table::{self, Kind, Procedure};
+use virt_api::rpc::Status;
+use virt_api::rpc::error::ErrorMessage;
+use virt_api::testkit::arguments::{Sample, sample};
+use virt_tests_system::daemon::Daemon;
+use virt_tests_system::wire::Wire;
+use virt_util::ErrorCode;
+use virt_util::typed_param::TypedParams;
+use virt_util::xdr::{XdrDecode, XdrEncode};
+
+const TEST: &str = "test:///default";
+const UUID: &str = "6695eb01-f6a4-8304-79aa-97f2502e193f";
+
+/// Rules for four people; the tests' own user acts for them.
+const POLICY: &str = r#"
+[[allow]]
+uid = @UID@
+permissions = [ "connect:getattr", "connect:write" ]
+
+[[allow]]
+user = "looker"
+permissions = [ "connect:getattr", "connect:search-domains" ]
+
+[[allow]]
+user = "looker"
+permissions = [ "domain:getattr", "domain:read" ]
+domain_name = "test"
+
+[[allow]]
+user = "stranger"
+permissions = [ "connect:getattr", "connect:search-domains" ]
+
+[[allow]]
+user = "stranger"
+permissions = "domain:*"
+domain_name = "elsewhere"
+
+[[allow]]
+user = "boss"
+permissions = "*"
+"#;
+
+/// A daemon with those rules, and an object that only the boss may see.
+fn daemon(more: &str) -> (tempfile::TempDir, Daemon) {
+    let folder = tempfile::tempdir().unwrap();
+    let policy = folder.path().join("policy.toml");
+    let rules = POLICY.replace("@UID@", &nix::unistd::geteuid().to_string());
+    std::fs::write(&policy, rules).unwrap();
+    let config = format!("policy_file = \"{}\"\n{more}", policy.display());
+    let daemon = Daemon::start_with(&config, &[]);
+    (folder, daemon)
+}
+
+/// A client that acts for `user`.
+fn client(daemon: &Daemon, user: &str) -> Wire {
+    let mut wire = Wire::open(&daemon.socket(), TEST);
+    let args = ConnectSetIdentityArgs {
+        params: TypedParams::new().with("user-name", user),
+        flags: 0,
+    };
+    let reply = wire.call(remote::CONNECT_SET_IDENTITY, &args.to_xdr().unwrap());
+    assert_eq!(reply.header.status, Status::Ok, "acting for {user}");
+    wire
+}
+
+fn outcome(wire: &mut Wire, procedure: u32, args: &[u8]) -> std::result::Result<Vec<u8>, ErrorCode> {
+    let reply = wire.call(procedure, args);
+    match reply.header.status {
+        Status::Ok => Ok(reply.payload),
+        _ => Err(ErrorMessage::from_xdr(&reply.payload)
+            .unwrap()
+            .into_error()
+            .code()),
+    }
+}
+
+/// The calls that a client can make without more than arguments.
+fn calls() -> impl Iterator<Item = &'static Procedure> {
+    let own = [
+        remote::CONNECT_OPEN,
+        remote::CONNECT_CLOSE,
+        remote::CONNECT_SET_IDENTITY,
+    ];
+    table::procedures(PROGRAM_REMOTE)
+        .iter()
+        .copied()
+        .filter(|procedure| procedure.kind == Kind::Call && !procedure.before_auth)
+        .filter(move |procedure| procedure.stream.is_none() && !own.contains(&procedure.number))
+}
+
+fn domains(wire: &mut Wire) -> Vec<String> {
+    let args = ConnectListAllDomainsArgs {
+        need_results: 1,
+        flags: 0,
+    };
+    let reply = outcome(wire, remote::CONNECT_LIST_ALL_DOMAINS, &args.to_xdr().unwrap()).unwrap();
+    let reply = ConnectListAllDomainsReply::from_xdr(&reply).unwrap();
+    let mut names: Vec<String> = reply.domains.into_iter().map(|domain| domain.name).collect();
+    names.sort();
+    names
+}
+
+#[test]
+fn rights_are_the_same_in_a_process_of_its_own() {
+    let (_one, plain) = daemon("");
+    let (_other, isolated) = daemon("isolate = [ \"test\" ]\n");
+    let known = Sample {
+        text: "test".to_owned(),
+        uuid: *virt_util::uuid::parse(UUID).unwrap().as_bytes(),
+        id: 1,
+    };
+    let hidden = DomainDefineXmlArgs {
+        xml: "<domain type='test'><name>hidden</name><memory>1024</memory><os><type>hvm</type></os></domain>"
+            .to_owned(),
+    }
+    .to_xdr()
+    .unwrap();
+    for daemon in [&plain, &isolated] {
+        let mut boss = client(daemon, "boss");
+        outcome(&mut boss, remote::DOMAIN_DEFINE_XML, &hidden).unwrap();
+        assert_eq!(domains(&mut boss), ["hidden", "test"]);
+        assert_eq!(domains(&mut client(daemon, "looker")), ["test"]);
+        assert!(domains(&mut client(daemon, "stranger")).is_empty());
+    }
+    let (mut refused, mut allowed) = (0, 0);
+    for user in ["nobody", "stranger", "looker", "boss"] {
+        let (mut one, mut other) = (client(&plain, user), client(&isolated, user));
+        for procedure in calls() {
+            let Ok(args) = sample(procedure, &known) else {
+                continue;
+            };
+            let expected = outcome(&mut one, procedure.number, &args).map(drop);
+            let found = outcome(&mut other, procedure.number, &args).map(drop);
+            assert_eq!(
+                expected,
+                found,
+                "{} by {user}; {}",
+                procedure.name,
+                isolated.log()
+            );
+            match expected {
+                Err(ErrorCode::ACCESS_DENIED) => refused += 1,
+                _ => allowed += 1,
+            }
+        }
+    }
+    assert!(refused > 800 && allowed > 300, "{refused} refused, {allowed} not");
+}
