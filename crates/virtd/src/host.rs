@@ -78,6 +78,19 @@ pub struct OpenFor<'a> {
     pub scope: &'a Scope,
 }
 
+/// What a client has open.
+#[derive(Debug)]
+pub struct OpenedFor {
+    /// The way to the driver, and to those beside it.
+    pub router: Router,
+    /// The URI, as it was found where none was given.
+    pub uri: String,
+    /// The driver's name.
+    pub driver: String,
+    /// The driver is in another process, which has access to its objects checked.
+    pub checked_there: bool,
+}
+
 /// Decides what clients may do: see [`Host::check_acl`].
 pub trait AccessCheck: Send + Sync {
     /// Whether anything is checked at all.
@@ -275,7 +288,7 @@ impl DaemonHost {
     }
 
     /// Opens a connection for a client.
-    pub fn open(self: &Arc<Self>, open: &OpenFor<'_>) -> Result<(Router, String)> {
+    pub fn open(self: &Arc<Self>, open: &OpenFor<'_>) -> Result<OpenedFor> {
         let drivers = self.in_scope(open.scope);
         let text = match open.name {
             Some(name) => name.to_owned(),
@@ -289,16 +302,40 @@ impl DaemonHost {
             if proxied {
                 let request = self.request(open, text.clone());
                 let router = Router::new(Arc::new(self.driver(REMOTE)?.open(&request)?), None);
-                return Ok((router, text));
+                return Ok(OpenedFor {
+                    router,
+                    uri: text,
+                    driver: REMOTE.to_owned(),
+                    checked_there: false,
+                });
             }
-            return Err(VirtError::new(
-                ErrorCode::NO_CONNECT,
-                format_args!("no connection driver available for {text}"),
-            ));
+            return Err(self.not_served(&uri, &text, &drivers));
         };
         let request = self.request(open, text.clone());
         let router = self.connect(manifest, &uri, request)?;
-        Ok((router, text))
+        let isolation = self.config.isolate.as_ref();
+        Ok(OpenedFor {
+            router,
+            uri: text,
+            checked_there: isolation.is_some_and(|isolation| isolation.has(&manifest.name)),
+            driver: manifest.name.clone(),
+        })
+    }
+
+    /// Why there is nobody for a URI, behind libvirt's words.
+    fn not_served(&self, uri: &Uri, text: &str, offered: &[Manifest]) -> VirtError {
+        let scheme = uri.driver().unwrap_or_default();
+        let names: Vec<_> = offered.iter().map(|manifest| manifest.name.as_str()).collect();
+        let offer = match names.is_empty() {
+            true => "none is installed".to_owned(),
+            false => format!("there are: {}", names.join(", ")),
+        };
+        let elsewhere = driver_for(&self.drivers(), uri).is_some();
+        let cause = match elsewhere {
+            true => format!("this socket does not lead to its driver ({offer})"),
+            false => format!("no driver of this daemon answers '{scheme}' ({offer})"),
+        };
+        VirtError::new(ErrorCode::NO_CONNECT, format_args!("{text}: {cause}"))
     }
 
     /// Whether that URI leads to a driver of this process that opens it without waiting or reading anything.
@@ -331,6 +368,8 @@ impl DaemonHost {
             // The other process has the drivers of other kinds from wherever a modular daemon has them.
             let request = OpenRequest {
                 uri: by_socket(uri, &socket?),
+                // What is on the way has no objects: the other process asks about those that it finds.
+                check_access: false,
                 ..request
             };
             let opened = self.driver(REMOTE)?.open(&request)?;
@@ -474,10 +513,7 @@ impl DaemonHost {
             return Ok(Arc::new(self.driver(REMOTE)?.open(&request)?));
         }
         if local && !self.leads_elsewhere() {
-            return Err(VirtError::new(
-                ErrorCode::NO_CONNECT,
-                format_args!("no connection driver available for {}", open.uri),
-            ));
+            return Err(self.not_served(&uri, &open.uri, &drivers));
         }
         Ok(Arc::new(self.driver(REMOTE)?.open(&request)?))
     }

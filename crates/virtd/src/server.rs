@@ -64,6 +64,10 @@ const CLOCK: Duration = Duration::from_secs(1);
 pub(crate) struct Opened {
     pub(crate) router: Router,
     pub(crate) uri: String,
+    /// The driver's name, wherever it is.
+    pub(crate) driver: String,
+    /// Access to objects is checked in another process.
+    pub(crate) checked_there: bool,
 }
 
 /// Answers the calls of the administration program.

@@ -71,10 +71,7 @@ fn refuse_loop(place: &Place, surroundings: Surroundings) -> Result<()> {
     if surroundings.inside_daemon && surroundings.monolithic && local {
         return Err(VirtError::new(
             ErrorCode::NO_CONNECT,
-            format_args!(
-                "no connection driver available for {}: inside the daemon it would lead back here",
-                place.uri
-            ),
+            format_args!("{}: inside the daemon it would lead back here", place.uri),
         )
         .in_domain(ErrorDomain::REMOTE));
     }

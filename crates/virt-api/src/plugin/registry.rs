@@ -246,7 +246,7 @@ impl Registry {
             };
             return Err(VirtError::new(
                 ErrorCode::NO_CONNECT,
-                format_args!("no driver '{name}' is installed (known: {known})"),
+                format_args!("'{name}': no such driver is installed (there are: {known})"),
             ));
         };
         slot.driver.get_or_init(|| self.start(&slot)).clone()

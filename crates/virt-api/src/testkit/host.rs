@@ -173,10 +173,7 @@ impl Host for FakeHost {
         let opener = self.opener.lock().clone();
         match opener {
             Some(opener) => opener(open),
-            None => Err(VirtError::new(
-                ErrorCode::NO_CONNECT,
-                format_args!("no connection driver available for {}", open.uri),
-            )),
+            None => Err(VirtError::new(ErrorCode::NO_CONNECT, &open.uri)),
         }
     }
 

@@ -247,8 +247,8 @@ impl Session {
 
     /// What the driver has to know of a call's caller, beside what the open has said: rules that came since, and whom
     /// the client acts for.
-    fn extras(&self) -> TypedParams {
-        let enforced = self.server().security().access.enforced();
+    fn extras(&self, opened: &Opened) -> TypedParams {
+        let enforced = self.server().security().access.enforced() && !opened.checked_there;
         let state = self.state.lock();
         let enforced = enforced && !self.speaks_for(&state).0.0.is_empty();
         call_extras(enforced, state.identity.forwarded.as_ref())
@@ -283,7 +283,7 @@ impl Session {
                 packet.payload,
                 &[],
                 Cancel::never(),
-                self.extras(),
+                self.extras(&opened),
             ));
             let took = begun.elapsed();
             ledger.called(procedure, took, reply.is_ok());
@@ -305,7 +305,7 @@ impl Session {
         opened: Arc<Opened>,
     ) {
         let call = self.running_call(procedure, &packet.header, ledger);
-        let extras = self.extras();
+        let extras = self.extras(&opened);
         let job = {
             let call = Arc::clone(&call);
             move || {

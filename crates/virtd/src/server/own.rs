@@ -208,7 +208,12 @@ impl Session {
             (self.speaks_for(&state), state.read_only)
         };
         let read_only = forced || flags & CONNECT_RO != 0;
-        let (router, uri) = self.server().host().open(&crate::host::OpenFor {
+        let crate::host::OpenedFor {
+            router,
+            uri,
+            driver,
+            checked_there,
+        } = self.server().host().open(&crate::host::OpenFor {
             name: name.filter(|name| !name.is_empty()),
             flags,
             identity: identity.clone(),
@@ -218,7 +223,7 @@ impl Session {
         let access = Arc::clone(&self.server().security().access);
         // On a private socket somebody was asked already, or nobody has to be.
         if self.listener().scope != Scope::Isolated
-            && let Err(error) = access.check_own(procedure, &identity, router.driver_name())
+            && let Err(error) = access.check_own(procedure, &identity, &driver)
         {
             let _ = router.close();
             return Err(error);
@@ -233,7 +238,12 @@ impl Session {
         })) {
             tracing::debug!("'{uri}' does not tell when it ends: {error}");
         }
-        let opened = Arc::new(Opened { router, uri });
+        let opened = Arc::new(Opened {
+            router,
+            uri,
+            driver,
+            checked_there,
+        });
         let mut state = self.state.lock();
         state.read_only = read_only;
         if matches!(state.phase, Phase::Closed) {
@@ -283,7 +293,7 @@ impl Session {
             ));
         }
         let access = Arc::clone(&self.server().security().access);
-        access.check_own(procedure, &own, opened.router.driver_name())?;
+        access.check_own(procedure, &own, &opened.driver)?;
         self.state.lock().identity.forward(args.params)
     }
 

@@ -201,7 +201,7 @@ impl Driver for QemuDriver {
             path @ ("/system" | "/session") => {
                 return Err(error(
                     ErrorCode::NO_CONNECT,
-                    format_args!("no daemon serves 'qemu://{path}' on this host"),
+                    format_args!("qemu://{path}: no daemon serves it in this process"),
                 )
                 .with_hint("qemu:///embed?root=DIR runs guests without a daemon"));
             }
