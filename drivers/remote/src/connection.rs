@@ -265,6 +265,7 @@ impl Inner {
     }
 
     fn register(&self, cx: &mut CallContext<'_>, args: &[u8]) -> Result<Vec<u8>> {
+        self.speak_for(cx.identity())?;
         // Events come through the application's loop, so there must be one.
         self.start_background()?;
         let filtered = self.supports(features::REMOTE_EVENT_CALLBACK)?;
