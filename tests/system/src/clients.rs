@@ -13,6 +13,23 @@ pub fn stock(program: &str) -> Command {
     command
 }
 
+/// The session of go-libvirt with the daemon on this socket and that driver behind it. What go compiles is kept in a
+/// folder below `scratch`.
+pub fn go(scratch: &Path, socket: &Path, uri: &str) -> Command {
+    let mut command = Command::new("go");
+    command
+        .args(["run", "main.go"])
+        .arg(socket)
+        .arg(uri)
+        .current_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("clients/go"))
+        .env("GO111MODULE", "off")
+        .env("GOPATH", "/usr/share/gocode")
+        .env("GOFLAGS", "")
+        .env("CGO_ENABLED", "0")
+        .env("GOCACHE", scratch.join("go"));
+    command
+}
+
 /// A socket between a client and a daemon that keeps what passes.
 pub struct Relay {
     folder: tempfile::TempDir,

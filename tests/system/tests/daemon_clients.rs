@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use virt_api::need;
 use virt_api::testkit::plugins;
 use virt_api::testkit::stock::uri_through;
-use virt_tests_system::clients::{Relay, stock};
+use virt_tests_system::clients::{Relay, go, stock};
 use virt_tests_system::daemon::{self, Daemon};
 use virt_tests_system::host::{eventually, run_to_end};
 
@@ -44,23 +44,18 @@ fn libvirt_python_lists_changes_and_hears() {
 fn go_libvirt_lists_changes_and_hears() {
     need!(package "golang-github-digitalocean-go-libvirt-dev", program "go");
     let daemon = Daemon::start();
-    let build = tempfile::tempdir().unwrap();
-    let mut command = Command::new("go");
-    command
-        .args(["run", "main.go"])
-        .arg(daemon.socket())
-        .current_dir(client("go"))
-        .env("GO111MODULE", "off")
-        .env("GOPATH", "/usr/share/gocode")
-        .env("GOFLAGS", "")
-        .env("CGO_ENABLED", "0")
-        .env("GOCACHE", build.path());
+    let command = go(
+        Path::new(env!("CARGO_TARGET_TMPDIR")),
+        &daemon.socket(),
+        "test:///default",
+    );
     let out = run_to_end(command).ok();
     for line in [
         "version 11.3.0",
         "domains [test]",
         "state 1",
-        "events [0 2 5 1]",
+        "suspended 3 1",
+        "events [0 2 3 5 1]",
         "missing true",
     ] {
         assert!(

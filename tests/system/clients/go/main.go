@@ -1,5 +1,5 @@
-// A session of go-libvirt, which speaks the protocol without libvirt's library: lists, lifecycle, events. Takes the
-// socket; prints what it saw, or fails.
+// A session of go-libvirt, which speaks the protocol without libvirt's library: lists, lifecycle, events, errors. Takes
+// the socket and the URI behind it; prints what it saw, which is the same with every daemon, or fails.
 package main
 
 import (
@@ -8,6 +8,7 @@ import (
 	"net"
 	"os"
 	"sort"
+	"strings"
 	"time"
 
 	libvirt "github.com/digitalocean/go-libvirt"
@@ -23,8 +24,9 @@ func must(what string, err error) {
 func main() {
 	socket, err := net.DialTimeout("unix", os.Args[1], 5*time.Second)
 	must("dial", err)
+	kind := strings.Split(os.Args[2], ":")[0]
 	l := libvirt.New(socket)
-	must("connect", l.ConnectToURI(libvirt.TestDefault))
+	must("connect", l.ConnectToURI(libvirt.ConnectURI(os.Args[2])))
 	version, err := l.Version()
 	must("version", err)
 	fmt.Println("version", version)
@@ -40,20 +42,30 @@ func main() {
 	ctx, cancel := context.WithCancel(context.Background())
 	events, err := l.SubscribeEvents(ctx, libvirt.DomainEventIDLifecycle, libvirt.OptDomain{})
 	must("subscribe", err)
-	domain, err := l.DomainDefineXML("<domain type='test'><name>go</name><memory unit='MiB'>8</memory><os><type>hvm</type></os></domain>")
+	domain, err := l.DomainDefineXML("<domain type='" + kind + "'><name>go</name><memory unit='MiB'>32</memory>" +
+		"<os><type>hvm</type></os><devices><graphics type='vnc'/><video><model type='vga'/></video></devices></domain>")
 	must("define", err)
 	must("start", l.DomainCreate(domain))
 	state, _, err := l.DomainGetState(domain, 0)
 	must("state", err)
 	fmt.Println("state", state)
+	must("suspend", l.DomainSuspend(domain))
+	state, reason, err := l.DomainGetState(domain, 0)
+	must("state", err)
+	fmt.Println("suspended", state, reason)
 	must("destroy", l.DomainDestroy(domain))
+	fmt.Println("again", l.DomainDestroy(domain) != nil)
 	must("undefine", l.DomainUndefine(domain))
 	heard := []int32{}
 	timeout := time.After(20 * time.Second)
-	for len(heard) < 4 {
+	for len(heard) == 0 || heard[len(heard)-1] != int32(libvirt.DomainEventUndefined) {
 		select {
 		case event := <-events:
-			heard = append(heard, event.(*libvirt.DomainEventCallbackLifecycleMsg).Msg.Event)
+			what := event.(*libvirt.DomainEventCallbackLifecycleMsg).Msg.Event
+			// Whether an emulator still says that it shuts down when it is ended is its own affair.
+			if what != int32(libvirt.DomainEventShutdown) {
+				heard = append(heard, what)
+			}
 		case <-timeout:
 			fmt.Println("no more events after", heard)
 			os.Exit(1)
