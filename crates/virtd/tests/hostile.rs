@@ -172,7 +172,7 @@ fn round(daemon: &Daemon, random: &mut TestRng) {
             let bytes = hostile(kind, about, random);
             // Some stay a while and do not listen, some ask for an answer, some are gone at once.
             let sent = client.socket.write_all(&bytes);
-            if sent.is_ok() && random.next_u32() % 2 == 0 {
+            if sent.is_ok() && random.next_u32().is_multiple_of(2) {
                 client
                     .socket
                     .set_read_timeout(Some(Duration::from_millis(20)))

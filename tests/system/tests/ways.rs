@@ -278,7 +278,7 @@ fn polkits_agent_is_started_where_somebody_can_be_asked() {
 
     // Whom polkit knows is asked about once; libvirt's own client too.
     lists("allowed", &nobody(ours(&host, &daemon.test_uri())));
-    assert_eq!(polkit.asked(), [manage.clone()]);
+    assert_eq!(polkit.asked(), std::slice::from_ref(&manage));
     if Path::new("/usr/bin/virsh").exists() {
         lists("stock", &nobody(theirs(&daemon.test_uri())));
         assert_eq!(polkit.asked(), [manage]);

@@ -249,11 +249,32 @@ fn newer() -> Built {
 
 /// Lets `host` drive `plugin` and answers what it printed.
 fn drive(host: &Built, plugin: &Built, host_minor: u32, plugin_minor: u32) -> String {
+    drive_beside(host, plugin, host_minor, plugin_minor, &[])
+}
+
+/// The same with `neighbours`, plugins and their minors, loaded before it.
+fn drive_beside(
+    host: &Built,
+    plugin: &Built,
+    host_minor: u32,
+    plugin_minor: u32,
+    neighbours: &[(&Built, u32)],
+) -> String {
     let root = TempRoot::new();
-    let mut described = manifest("fixture01");
-    described.abi = format!("{ABI_MAJOR}.{plugin_minor}");
-    copy_plugin(&plugin.plugin, root.path(), &described).unwrap();
-    let output = Command::new(&host.peer).arg(root.path()).output().unwrap();
+    let place = |name: &str, plugin: &Built, minor: u32| {
+        let mut described = manifest(name);
+        described.abi = format!("{ABI_MAJOR}.{minor}");
+        copy_plugin(&plugin.plugin, root.path(), &described).unwrap();
+    };
+    place("fixture01", plugin, plugin_minor);
+    let mut command = Command::new(&host.peer);
+    command.arg(root.path());
+    for (number, (neighbour, minor)) in (2..).zip(neighbours) {
+        let name = format!("fixture{number:02}");
+        place(&name, neighbour, *minor);
+        command.arg(name);
+    }
+    let output = command.output().unwrap();
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
     let errors = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{text}\n{errors}");
@@ -302,6 +323,17 @@ fn every_host_drives_every_plugin() {
     assert!(text.contains("extra 42"), "{text}");
     drive(&next, &old, ABI_MINOR + 1, old_minor);
     drive(&next, &next, ABI_MINOR + 1, ABI_MINOR + 1);
+
+    // One host has plugins of all versions, whatever comes first.
+    let all = [(&old, old_minor), (&now, ABI_MINOR), (&next, ABI_MINOR + 1)];
+    for (host, host_minor) in all {
+        for turn in 0..all.len() {
+            let mut order = all;
+            order.rotate_left(turn);
+            let [(plugin, minor), neighbours @ ..] = order;
+            drive_beside(host, plugin, host_minor, minor, &neighbours);
+        }
+    }
 }
 
 /// The newest frozen copy is the interface of today; `cargo xtask check` says the same.

@@ -129,10 +129,12 @@ impl v1::Driver for DriverShim {
                         let deadline = ext.get_u64("deadline")?.unwrap_or_default();
                         driver.shutdown_wait(Deadline::from_nanos(deadline))?;
                     }
+                    // since 1.1 {
                     v1::CONTROL_OPENS_AT_ONCE => {
                         let uri = ext.get_string("uri")?.unwrap_or_default();
                         answer.push("at-once", driver.opens_at_once(uri));
                     }
+                    // }
                     other => {
                         return Err(VirtError::no_support(format_args!(
                             "driver control operation {other}"

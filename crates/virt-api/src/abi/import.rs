@@ -157,6 +157,7 @@ impl DriverHandle {
         Ok(answer.get_string("uri")?.map(str::to_owned))
     }
 
+    // since 1.1 {
     /// Whether opening `uri` neither waits nor reads anything. Drivers that do not know the question are taken to do.
     pub fn opens_at_once(&self, uri: &str) -> bool {
         let params = TypedParams::new().with("uri", uri);
@@ -164,6 +165,7 @@ impl DriverHandle {
             .and_then(|answer| answer.get_bool("at-once"))
             .is_ok_and(|answer| answer == Some(true))
     }
+    // }
 
     /// Reads configuration again.
     pub fn reload(&self) -> Result<()> {

@@ -177,6 +177,9 @@ pub const CONTROL_SHUTDOWN_PREPARE: u32 = 5;
 /// [`Driver::control`]: wait for what runs; typed parameter `deadline`.
 pub const CONTROL_SHUTDOWN_WAIT: u32 = 6;
 
+/// [`Driver::control`]: whether opening the typed parameter `uri` neither waits nor reads anything; answers `at-once`.
+pub const CONTROL_OPENS_AT_ONCE: u32 = 7;
+
 /// [`Connection::supports`]: the driver wrote the method.
 pub const SUPPORTS_IMPLEMENTED: u32 = 1;
 /// [`Connection::supports`]: the method answers from a snapshot.

@@ -1,5 +1,6 @@
 //! Loads driver `fixture01` from the directory in the first argument and does with it what a host does: a call, an
-//! event, a stream of 64 MiB, a nested question to the host. Prints what it saw, one line each, and `done` at the end.
+//! event, a stream of 64 MiB, a nested question to the host. Drivers that further arguments name are loaded before it.
+//! Prints what it saw, one line each, and `done` at the end.
 #![forbid(unsafe_code)]
 
 mod extra;
@@ -121,8 +122,9 @@ fn main() {
 }
 
 fn run() -> Result<()> {
-    let directory = std::env::args_os()
-        .nth(1)
+    let mut arguments = std::env::args_os().skip(1);
+    let directory = arguments
+        .next()
         .ok_or_else(|| VirtError::invalid_arg("name a directory"))?;
     let host = Arc::new(SmallHost::default());
     let registry = Registry::new(
@@ -134,6 +136,11 @@ fn run() -> Result<()> {
         .for_scheme("hypervisor", "fixture01")
         .map_or_else(String::new, |manifest| manifest.abi);
     println!("host {ABI_MAJOR}.{ABI_MINOR} plugin {plugin}");
+    for neighbour in arguments {
+        let name = neighbour.to_string_lossy();
+        registry.driver(&name)?;
+        println!("beside {name}");
+    }
     let driver = registry.driver("fixture01")?;
     println!("extra {}", extra::extra(&driver));
     let connection = driver.open(&OpenRequest {
