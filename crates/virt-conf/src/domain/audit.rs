@@ -129,14 +129,7 @@ impl<'a> GuestAudit<'a> {
             HostdevPass::Capabilities(HostdevCaps::Net { .. }) => return None,
         };
         let (bus, address) = match &**subsystem {
-            HostdevSubsys::Pci { device, .. } => {
-                let address = &device.address;
-                let text = format!(
-                    "{:04x}:{:02x}:{:02x}.{:x}",
-                    address.domain, address.bus, address.slot, address.function
-                );
-                ("pci", text)
-            }
+            HostdevSubsys::Pci { device, .. } => ("pci", device.address.to_string()),
             HostdevSubsys::Usb { device, .. } => ("usb", format!("{:03}.{:03}", device.bus, device.device)),
             HostdevSubsys::Scsi { device, .. } => match device {
                 ScsiHostdev::Adapter {

@@ -9,6 +9,7 @@ use super::disk::{Sgio, StartupPolicy};
 use super::interface::{IpConfig, Teaming};
 use super::private_data::{self, PrivateData};
 use super::storage::{StorageAuth, StorageHost};
+pub use crate::values::HostPciAddress;
 
 xml_enum! {
     /// How a host device is passed to the guest.
@@ -274,23 +275,6 @@ pub struct PciOriginalState {
 xml_enum! {
     /// The word that says that an address is on a PCI bus.
     pub enum PciWord { Pci = "pci" }
-}
-
-/// A PCI address on the host: all four parts are written.
-#[derive(Xml, Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-pub struct HostPciAddress {
-    /// PCI domain.
-    #[xml("@domain", default, always, format = "0x%04x", max = 0xffff)]
-    pub domain: u32,
-    /// PCI bus, 0 to 0xff.
-    #[xml("@bus", default, always, format = "0x%02x", max = 0xff)]
-    pub bus: u32,
-    /// Device on the bus, 0 to 0x1f.
-    #[xml("@slot", default, always, format = "0x%02x", max = 0x1f)]
-    pub slot: u32,
-    /// Part of the device, 0 to 7.
-    #[xml("@function", default, always, format = "0x%x", max = 7)]
-    pub function: u32,
 }
 
 impl From<HostPciAddress> for PciAddress {

@@ -212,13 +212,7 @@ struct SysfsIommuGroups;
 
 impl IommuGroups for SysfsIommuGroups {
     fn iommu_group(&self, device: HostPciAddress) -> Option<u32> {
-        let HostPciAddress {
-            domain,
-            bus,
-            slot,
-            function,
-        } = device;
-        let link = format!("/sys/bus/pci/devices/{domain:04x}:{bus:02x}:{slot:02x}.{function:x}/iommu_group");
+        let link = format!("/sys/bus/pci/devices/{device}/iommu_group");
         std::fs::read_link(link).ok()?.file_name()?.to_str()?.parse().ok()
     }
 }

@@ -69,14 +69,7 @@ impl PciHost {
 
 impl IommuGroups for PciHost {
     fn iommu_group(&self, device: HostPciAddress) -> Option<u32> {
-        let HostPciAddress {
-            domain,
-            bus,
-            slot,
-            function,
-        } = device;
-        let address = format!("{domain:04x}:{bus:02x}:{slot:02x}.{function:x}");
-        self.0.get(&address).copied()
+        self.0.get(&device.to_string()).copied()
     }
 }
 

@@ -79,11 +79,7 @@ impl Build<'_> {
         way: &Way,
         around: &[Said],
     ) -> Option<Vec<String>> {
-        let around: Vec<Said> = std::iter::once(&way.said)
-            .chain(around)
-            .take(3)
-            .cloned()
-            .collect();
+        let around = way.around(around);
         let mut out = Vec::new();
         let mut names: BTreeSet<&str> = BTreeSet::new();
         for name in members.child_names().filter(|name| *name != "*") {

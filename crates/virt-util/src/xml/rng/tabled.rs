@@ -99,11 +99,7 @@ impl Build<'_> {
         way: &Way,
         around: &[Said],
     ) -> Option<Vec<String>> {
-        let around: Vec<Said> = std::iter::once(&way.said)
-            .chain(around)
-            .take(3)
-            .cloned()
-            .collect();
+        let around = way.around(around);
         let mut out = Vec::new();
         let mut seen = BTreeSet::new();
         for part in children {

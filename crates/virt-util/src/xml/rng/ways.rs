@@ -58,6 +58,16 @@ pub(super) struct Way {
 }
 
 impl Way {
+    /// What is known around the children of an element that is filled so, the nearest first; `around` is that of the
+    /// element itself. No condition looks farther than the third.
+    pub fn around(&self, around: &[Said]) -> Vec<Said> {
+        std::iter::once(&self.said)
+            .chain(around)
+            .take(3)
+            .cloned()
+            .collect()
+    }
+
     /// The words of a part that conditions know.
     pub fn words(&self, part: &str) -> impl Iterator<Item = &'static str> + Clone {
         self.words.get(part).into_iter().flatten().copied()
