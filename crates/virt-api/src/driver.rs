@@ -266,3 +266,44 @@ pub struct MethodEntry {
     /// The method answers from a snapshot: no I/O, no lock, no spawn.
     pub inline_safe: bool,
 }
+
+impl MethodEntry {
+    /// The entries of several parts of an implementation; `N` is how many they are together.
+    ///
+    /// # Panics
+    /// If they are not `N`: when it is compiled.
+    #[doc(hidden)]
+    pub const fn join<const N: usize>(mut parts: &[&[Self]]) -> [Self; N] {
+        let mut all = [Self {
+            name: "",
+            inline_safe: false,
+        }; N];
+        let mut rest: &mut [Self] = &mut all;
+        while let Some((part, others)) = parts.split_first() {
+            let (here, behind) = rest.split_at_mut(part.len());
+            here.copy_from_slice(part);
+            rest = behind;
+            parts = others;
+        }
+        assert!(rest.is_empty(), "`N` is the number of all entries");
+        all
+    }
+}
+
+/// What the signatures of driver traits are made of.
+#[doc(hidden)]
+#[allow(
+    ambiguous_glob_reexports,
+    reason = "what two programs call the same is in no signature"
+)]
+pub mod signatures {
+    pub use virt_util::Result;
+    pub use virt_util::typed_param::TypedParams;
+    pub use virt_util::uuid::Uuid;
+
+    pub use crate::access::*;
+    pub use crate::call::CallContext;
+    pub use crate::protocol::lxc::*;
+    pub use crate::protocol::qemu::*;
+    pub use crate::protocol::remote::*;
+}

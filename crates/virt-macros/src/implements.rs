@@ -1,12 +1,49 @@
-//! `#[virt_api::implements]`: records which methods of a driver trait were written.
+//! `#[virt_api::implements]`: records which methods of a driver trait were written, and puts a large implementation
+//! together from parts that stand in modules of their own.
 
-use proc_macro2::TokenStream;
-use quote::{quote, quote_spanned};
+use proc_macro2::{Ident, Span, TokenStream};
+use quote::{format_ident, quote, quote_spanned};
+use syn::parse::{Parse, ParseStream};
+use syn::punctuated::Punctuated;
 use syn::spanned::Spanned;
-use syn::{Error, ImplItem, ItemImpl, Result, parse_quote, parse2};
+use syn::{
+    Error, FnArg, ImplItem, ImplItemFn, ItemImpl, Path, Result, Token, parenthesized, parse_quote, parse2,
+};
 
 /// The marker of methods that may run on an I/O thread.
 const INLINE_SAFE: &str = "inline_safe";
+
+/// What stands behind `implements`.
+enum Arguments {
+    /// Nothing: the block is the whole implementation.
+    Whole,
+    /// `part`: the block is one part.
+    Part,
+    /// `parts(a, b)`: the implementation is what the block has and what these modules have.
+    Parts(Vec<Path>),
+}
+
+impl Parse for Arguments {
+    fn parse(input: ParseStream<'_>) -> Result<Self> {
+        if input.is_empty() {
+            return Ok(Self::Whole);
+        }
+        let word: Ident = input.parse()?;
+        if word == "part" && input.is_empty() {
+            return Ok(Self::Part);
+        }
+        if word == "parts" && input.peek(syn::token::Paren) {
+            let modules;
+            parenthesized!(modules in input);
+            let modules = Punctuated::<Path, Token![,]>::parse_terminated(&modules)?;
+            return Ok(Self::Parts(modules.into_iter().collect()));
+        }
+        Err(Error::new(
+            word.span(),
+            "`implements` stands alone, as `implements(part)`, or as `implements(parts(module, …))`",
+        ))
+    }
+}
 
 pub(crate) fn expand(arguments: TokenStream, item: TokenStream) -> TokenStream {
     implements(arguments, item.clone()).unwrap_or_else(|error| {
@@ -16,9 +53,7 @@ pub(crate) fn expand(arguments: TokenStream, item: TokenStream) -> TokenStream {
 }
 
 fn implements(arguments: TokenStream, item: TokenStream) -> Result<TokenStream> {
-    if !arguments.is_empty() {
-        return Err(Error::new(arguments.span(), "`implements` takes no arguments"));
-    }
+    let arguments: Arguments = parse2(arguments)?;
     let mut block: ItemImpl = parse2(item)?;
     if block.trait_.is_none() {
         return Err(Error::new(
@@ -26,6 +61,21 @@ fn implements(arguments: TokenStream, item: TokenStream) -> Result<TokenStream> 
             "`implements` stands before the implementation of a driver trait: `impl HypervisorDriver for X`",
         ));
     }
+    let entries = entries(&mut block)?;
+    match arguments {
+        Arguments::Whole => {
+            block
+                .items
+                .push(implemented_methods(&quote! { &[#(#entries),*] }));
+            Ok(quote! { #block })
+        }
+        Arguments::Part => part(block, &entries),
+        Arguments::Parts(modules) => Ok(whole(block, &entries, &modules)),
+    }
+}
+
+/// What is recorded of each method, whose mark is taken away.
+fn entries(block: &mut ItemImpl) -> Result<Vec<TokenStream>> {
     let mut entries = Vec::new();
     for item in &mut block.items {
         let ImplItem::Fn(method) = item else {
@@ -47,21 +97,108 @@ fn implements(arguments: TokenStream, item: TokenStream) -> Result<TokenStream> 
             ::virt_api::driver::MethodEntry { name: #name, inline_safe: #inline_safe }
         });
     }
-    block.items.push(parse_quote! {
+    Ok(entries)
+}
+
+fn implemented_methods(list: &TokenStream) -> ImplItem {
+    parse_quote! {
         fn implemented_methods(&self) -> &'static [::virt_api::driver::MethodEntry] {
-            &[#(#entries),*]
+            #list
         }
+    }
+}
+
+/// A part: methods of the type itself, their record `METHODS`, and the macro `methods` with which the whole calls them.
+fn part(mut block: ItemImpl, entries: &[TokenStream]) -> Result<TokenStream> {
+    let of = block.trait_.take().map(|(path, _)| path);
+    let ty = &block.self_ty;
+    let belongs = quote! {
+        const _: fn() = || {
+            fn implements<T: #of>() {}
+            implements::<#ty>();
+        };
+    };
+    block.attrs.push(parse_quote! {
+        #[allow(clippy::too_many_arguments, reason = "the arguments are those of the procedures")]
     });
-    Ok(quote! { #block })
+    let mut calls = Vec::new();
+    for item in &mut block.items {
+        let ImplItem::Fn(method) = item else {
+            return Err(Error::new(item.span(), "a part has methods only"));
+        };
+        calls.push(call(method)?);
+        method.vis = parse_quote!(pub(super));
+    }
+    let count = entries.len();
+    Ok(quote! {
+        #block
+        #belongs
+
+        /// The methods of this part.
+        pub(super) const METHODS: [::virt_api::driver::MethodEntry; #count] = [#(#entries),*];
+
+        macro_rules! methods {
+            () => { #(#calls)* };
+        }
+        pub(super) use methods;
+    })
+}
+
+/// The trait's method that calls the one of the part.
+fn call(method: &ImplItemFn) -> Result<TokenStream> {
+    let mut signature = method.sig.clone();
+    let name = &method.sig.ident;
+    let mut arguments = Vec::new();
+    for (at, input) in signature.inputs.iter_mut().enumerate() {
+        match input {
+            FnArg::Receiver(receiver) => arguments.push(Ident::new("self", receiver.self_token.span())),
+            FnArg::Typed(typed) => {
+                let argument = format_ident!("argument_{at}", span = Span::call_site());
+                *typed.pat = parse_quote!(#argument);
+                arguments.push(argument);
+            }
+        }
+    }
+    Ok(quote! {
+        #signature {
+            Self::#name(#(#arguments),*)
+        }
+    })
+}
+
+/// The implementation of the trait. It stands in a scope of its own in which the names of all signatures are known.
+fn whole(mut block: ItemImpl, entries: &[TokenStream], modules: &[Path]) -> TokenStream {
+    for module in modules {
+        block.items.push(parse_quote! { #module::methods!(); });
+    }
+    let own = entries.len();
+    block.items.push(implemented_methods(&quote! {
+        const OWN: [::virt_api::driver::MethodEntry; #own] = [#(#entries),*];
+        const ALL: [::virt_api::driver::MethodEntry; #own #(+ #modules::METHODS.len())*] =
+            ::virt_api::driver::MethodEntry::join(&[&OWN #(, &#modules::METHODS)*]);
+        &ALL
+    }));
+    quote! {
+        const _: () = {
+            #[allow(unused_imports, reason = "no driver has all methods")]
+            use ::virt_api::driver::signatures::*;
+
+            #block
+        };
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    fn expanded(arguments: TokenStream, item: TokenStream) -> String {
+        expand(arguments, item).to_string()
+    }
+
     #[test]
     fn methods_and_their_marks_are_recorded() {
-        let expanded = expand(
+        let expanded = expanded(
             TokenStream::new(),
             quote! {
                 impl HypervisorDriver for X {
@@ -70,8 +207,7 @@ mod tests {
                     fn b(&self) {}
                 }
             },
-        )
-        .to_string();
+        );
         assert!(!expanded.contains("# [inline_safe]"), "{expanded}");
         assert!(
             expanded.contains("name : \"a\" , inline_safe : true"),
@@ -84,8 +220,49 @@ mod tests {
     }
 
     #[test]
-    fn an_inherent_impl_is_refused() {
-        let expanded = expand(TokenStream::new(), quote! { impl X { fn a(&self) {} } }).to_string();
-        assert!(expanded.contains("compile_error"), "{expanded}");
+    fn a_part_is_methods_of_the_type_and_calls_of_them() {
+        let expanded = expanded(
+            quote!(part),
+            quote! {
+                impl HypervisorDriver for X {
+                    #[inline_safe]
+                    fn a(&self, _: &mut CallContext<'_>, mut id: i32) -> Result<()> { Ok(()) }
+                }
+            },
+        );
+        assert!(expanded.contains("impl X"), "{expanded}");
+        assert!(
+            expanded.contains("Self :: a (self , argument_1 , argument_2)"),
+            "{expanded}"
+        );
+        assert!(
+            expanded.contains("name : \"a\" , inline_safe : true"),
+            "{expanded}"
+        );
+    }
+
+    #[test]
+    fn a_whole_has_the_methods_of_its_parts() {
+        let expanded = expanded(quote!(parts(a, b)), quote! { impl HypervisorDriver for X {} });
+        assert!(
+            expanded.contains("a :: methods ! () ; b :: methods ! () ;"),
+            "{expanded}"
+        );
+        assert!(
+            expanded.contains("0usize + a :: METHODS . len () + b :: METHODS . len ()"),
+            "{expanded}"
+        );
+    }
+
+    #[test]
+    fn what_it_does_not_know_is_refused() {
+        let inherent = quote! { impl X { fn a(&self) {} } };
+        assert!(expanded(TokenStream::new(), inherent).contains("compile_error"));
+        let block = quote! { impl HypervisorDriver for X {} };
+        for arguments in [quote!(pieces), quote!(part of), quote!(parts)] {
+            assert!(expanded(arguments, block.clone()).contains("compile_error"));
+        }
+        let constant = quote! { impl HypervisorDriver for X { const A: u8 = 1; } };
+        assert!(expanded(quote!(part), constant).contains("compile_error"));
     }
 }

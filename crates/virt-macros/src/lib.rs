@@ -26,6 +26,11 @@ mod implements;
 
 /// Stands before `impl HypervisorDriver for X` (or another driver trait): records which methods were written, and which
 /// of them are marked `#[inline_safe]`: answered from a snapshot, without I/O, lock or spawn.
+///
+/// A large implementation may stand in several modules. Each has `#[implements(part)] impl HypervisorDriver for X` with
+/// its share of the methods, and the module above them has
+/// `#[implements(parts(first, second))] impl HypervisorDriver for X {}`. Within parts the methods are the type's own:
+/// one may call those of another. Signatures name types as the trait's do.
 #[proc_macro_attribute]
 pub fn implements(
     arguments: proc_macro::TokenStream,

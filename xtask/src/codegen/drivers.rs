@@ -116,8 +116,12 @@ fn declaration(text: &str) -> Option<String> {
 /// Trait and method of everything written below `#[implements]`.
 fn implemented(code: &str) -> Vec<(String, String)> {
     let mut found = Vec::new();
-    for (at, _) in code.match_indices("implements]") {
-        let Some((head, body)) = code.get(at..).and_then(|rest| rest.split_once('{')) else {
+    for (at, word) in code.match_indices("implements") {
+        let behind = code.get(at + word.len()..).unwrap_or_default();
+        if !behind.starts_with([']', '(']) {
+            continue;
+        }
+        let Some((head, body)) = behind.split_once('{') else {
             continue;
         };
         let Some(name) = head
@@ -315,15 +319,28 @@ impl HypervisorDriver for X {
     ) {
     }
 }
+#[implements(part)]
+impl HypervisorDriver for X {
+    fn three(&self) {}
+}
+#[implements(parts(a, b))]
+impl HypervisorDriver for X {}
 impl Other for X {
-    fn three() {}
+    fn four() {}
 }
 ";
         let names: Vec<String> = implemented(code)
             .into_iter()
             .map(|(of, method)| format!("{of}.{method}"))
             .collect();
-        assert_eq!(names, ["HypervisorDriver.one", "HypervisorDriver.two"]);
+        assert_eq!(
+            names,
+            [
+                "HypervisorDriver.one",
+                "HypervisorDriver.two",
+                "HypervisorDriver.three"
+            ]
+        );
     }
 
     #[test]

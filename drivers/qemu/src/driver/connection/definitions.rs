@@ -1,0 +1,188 @@
+//! Definitions of guests: made, shown, changed, taken away.
+
+use virt_api::access::{Authorized, Domain, Resolved, Unchecked};
+use virt_api::call::CallContext;
+use virt_api::protocol::remote::*;
+use virt_api::protocol::traits::HypervisorDriver;
+use virt_conf::registry::job::Job;
+use virt_conf::schema::Check;
+use virt_util::types::{
+    DomainDefineFlags, DomainMetadataType, DomainModificationImpact, DomainUndefineFlags, DomainXmlFlags,
+};
+use virt_util::xml::XmlFlags;
+use virt_util::{ErrorDomain, Result};
+
+use super::{QemuConnection, check_flags};
+use crate::driver::changes;
+use crate::driver::object::GuestObject;
+use crate::driver::world::World;
+
+#[virt_api::implements(part)]
+impl HypervisorDriver for QemuConnection {
+    fn domain_get_xml_desc(
+        &self,
+        cx: &mut CallContext<'_>,
+        domain: Resolved<Domain>,
+        flags: u32,
+    ) -> Result<DomainGetXmlDescReply> {
+        check_flags("qemuDomainGetXMLDesc", flags, DomainXmlFlags::all().bits())?;
+        let flags = DomainXmlFlags::from(flags);
+        let snapshot = domain.handle::<GuestObject>()?.snapshot();
+        let mut wanted = XmlFlags::empty();
+        wanted.set(XmlFlags::SECURE, flags.contains(DomainXmlFlags::SECURE));
+        wanted.set(XmlFlags::INACTIVE, flags.contains(DomainXmlFlags::INACTIVE));
+        wanted.set(XmlFlags::MIGRATABLE, flags.contains(DomainXmlFlags::MIGRATABLE));
+        let definition = if flags.contains(DomainXmlFlags::INACTIVE) {
+            snapshot.life.next_or_live()
+        } else {
+            snapshot.life.current()
+        };
+        let xml = if flags.contains(DomainXmlFlags::UPDATE_CPU) {
+            let patience = World::patience(cx.deadline(), cx.cancel());
+            let planner = self.world.planner();
+            let updated = planner.update_cpu(&definition.domain, self.world.layout(), &patience)?;
+            updated.format(wanted)
+        } else {
+            definition.domain.format(wanted)
+        };
+        Ok(DomainGetXmlDescReply { xml })
+    }
+
+    #[inline_safe]
+    fn domain_get_autostart(
+        &self,
+        _: &mut CallContext<'_>,
+        domain: Resolved<Domain>,
+    ) -> Result<DomainGetAutostartReply> {
+        let snapshot = domain.handle::<GuestObject>()?.snapshot();
+        Ok(DomainGetAutostartReply {
+            autostart: snapshot.autostart.into(),
+        })
+    }
+
+    fn domain_set_autostart(
+        &self,
+        cx: &mut CallContext<'_>,
+        domain: Resolved<Domain>,
+        autostart: i32,
+    ) -> Result<()> {
+        self.change(cx, &domain, Job::Modify, "virDomainSetAutostart", |guest| {
+            changes::set_autostart(&self.world, guest, autostart != 0)
+        })
+    }
+
+    fn domain_define_xml(
+        &self,
+        cx: &mut CallContext<'_>,
+        _: Unchecked,
+        xml: String,
+    ) -> Result<Authorized<DomainDefineXmlReply>> {
+        let defined = changes::define(&self.world, cx, &xml, Check::Usual, "virDomainDefineXML")?;
+        Ok(defined.map(|domain| DomainDefineXmlReply {
+            domain: domain.into(),
+        }))
+    }
+
+    fn domain_define_xml_flags(
+        &self,
+        cx: &mut CallContext<'_>,
+        _: Unchecked,
+        xml: String,
+        flags: u32,
+    ) -> Result<Authorized<DomainDefineXmlFlagsReply>> {
+        check_flags(
+            "qemuDomainDefineXMLFlags",
+            flags,
+            DomainDefineFlags::VALIDATE.bits(),
+        )?;
+        let defined = changes::define(
+            &self.world,
+            cx,
+            &xml,
+            Check::asked_by(flags != 0),
+            "virDomainDefineXMLFlags",
+        )?;
+        Ok(defined.map(|domain| DomainDefineXmlFlagsReply {
+            domain: domain.into(),
+        }))
+    }
+
+    fn domain_undefine(&self, cx: &mut CallContext<'_>, domain: Resolved<Domain>) -> Result<()> {
+        self.domain_undefine_flags(cx, domain, 0)
+    }
+
+    fn domain_undefine_flags(
+        &self,
+        cx: &mut CallContext<'_>,
+        domain: Resolved<Domain>,
+        flags: u32,
+    ) -> Result<()> {
+        // There is nothing yet that the other flags would remove.
+        check_flags(
+            "qemuDomainUndefineFlags",
+            flags,
+            DomainUndefineFlags::all().bits(),
+        )?;
+        self.change(cx, &domain, Job::Modify, "virDomainUndefineFlags", |guest| {
+            changes::undefine(&self.world, guest, flags.into())
+        })
+    }
+
+    fn domain_rename(
+        &self,
+        cx: &mut CallContext<'_>,
+        domain: Resolved<Domain>,
+        new_name: Option<String>,
+        flags: u32,
+    ) -> Result<DomainRenameReply> {
+        check_flags("qemuDomainRename", flags, 0)?;
+        self.change(cx, &domain, Job::Modify, "virDomainRename", |guest| {
+            changes::rename(&self.world, guest, new_name.as_deref().unwrap_or_default())?;
+            Ok(DomainRenameReply { retcode: 0 })
+        })
+    }
+
+    #[inline_safe]
+    fn domain_get_metadata(
+        &self,
+        _: &mut CallContext<'_>,
+        domain: Resolved<Domain>,
+        kind: i32,
+        uri: Option<String>,
+        flags: u32,
+    ) -> Result<DomainGetMetadataReply> {
+        check_flags(
+            "qemuDomainGetMetadata",
+            flags,
+            DomainModificationImpact::all().bits(),
+        )?;
+        let snapshot = domain.handle::<GuestObject>()?.snapshot();
+        let (definition, _) = snapshot.one_definition(flags)?;
+        let metadata = definition
+            .domain
+            .metadata_piece(DomainMetadataType(kind), uri.as_deref())
+            .map_err(|error| error.in_domain_if_none(ErrorDomain::QEMU))?;
+        Ok(DomainGetMetadataReply { metadata })
+    }
+
+    fn domain_set_metadata(
+        &self,
+        cx: &mut CallContext<'_>,
+        domain: Resolved<Domain>,
+        kind: i32,
+        metadata: Option<String>,
+        key: Option<String>,
+        uri: Option<String>,
+        flags: u32,
+    ) -> Result<()> {
+        check_flags(
+            "qemuDomainSetMetadata",
+            flags,
+            DomainModificationImpact::all().bits(),
+        )?;
+        let (text, key, uri) = (metadata.as_deref(), key.as_deref(), uri.as_deref());
+        self.change(cx, &domain, Job::Modify, "virDomainSetMetadata", |guest| {
+            changes::set_metadata(&self.world, guest, kind, text, key, uri, flags)
+        })
+    }
+}

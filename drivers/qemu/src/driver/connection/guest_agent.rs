@@ -1,0 +1,359 @@
+//! What the agent inside a guest tells and does.
+
+use virt_api::access::{Domain, Resolved};
+use virt_api::call::CallContext;
+use virt_api::protocol::remote::*;
+use virt_api::protocol::traits::HypervisorDriver;
+use virt_conf::registry::job::{AgentJob, Job};
+use virt_util::bitmap::Bitmap;
+use virt_util::typed_param::TypedParams;
+use virt_util::types::{
+    DomainAuthorizedSshKeysSetFlags, DomainGetHostnameFlags, DomainGuestInfoTypes,
+    DomainInterfaceAddressesSource, DomainSetTimeFlags, DomainSetUserPasswordFlags,
+};
+use virt_util::{ErrorCode, Result};
+
+use super::{QemuConnection, check_flags};
+use crate::agent::AgentTimeout;
+use crate::driver::object::GuestObject;
+use crate::driver::{agent, error, life};
+
+/// A time that an agent may be given; shorter ones than "for ever" there are none.
+pub(super) fn agent_timeout(seconds: i32) -> Result<AgentTimeout> {
+    AgentTimeout::new(seconds).ok_or_else(|| {
+        error(
+            ErrorCode::INVALID_ARG,
+            format_args!(
+                "guest agent timeout '{seconds}' is less than the minimum '{}'",
+                AgentTimeout::BLOCK.number()
+            ),
+        )
+    })
+}
+
+/// A question that must be answered.
+fn answered<T>(answer: Option<T>) -> Result<T> {
+    answer.ok_or_else(|| error(ErrorCode::INTERNAL_ERROR, "the guest agent gave no answer"))
+}
+
+#[virt_api::implements(part)]
+impl HypervisorDriver for QemuConnection {
+    fn domain_agent_set_response_timeout(
+        &self,
+        _: &mut CallContext<'_>,
+        domain: Resolved<Domain>,
+        timeout: i32,
+        flags: u32,
+    ) -> Result<DomainAgentSetResponseTimeoutReply> {
+        check_flags("qemuDomainAgentSetResponseTimeout", flags, 0)?;
+        let timeout = agent_timeout(timeout)?;
+        let object = domain.handle::<GuestObject>()?;
+        object.private().agent.set_timeout(timeout);
+        if let Ok(guest) = life::running(object) {
+            self.world.save_status(object, &guest)?;
+        }
+        Ok(DomainAgentSetResponseTimeoutReply { result: 0 })
+    }
+
+    fn domain_get_guest_info(
+        &self,
+        cx: &mut CallContext<'_>,
+        domain: Resolved<Domain>,
+        types: u32,
+        flags: u32,
+    ) -> Result<DomainGetGuestInfoReply> {
+        check_flags("qemuDomainGetGuestInfo", flags, 0)?;
+        let unknown = types & !DomainGuestInfoTypes::all().bits();
+        if unknown != 0 {
+            return Err(error(
+                ErrorCode::INVALID_ARG,
+                format_args!("unsupported guest information types '0x{unknown:x}'"),
+            ));
+        }
+        let info = self.agent(
+            cx,
+            &domain,
+            AgentJob::Query,
+            "virDomainGetGuestInfo",
+            |_, agent| agent::GuestInfo::ask(agent, types.into()),
+        )?;
+        let snapshot = domain.handle::<GuestObject>()?.snapshot();
+        Ok(DomainGetGuestInfoReply {
+            params: TypedParams(info.into_params(&snapshot.life.current().domain)),
+        })
+    }
+
+    fn domain_get_hostname(
+        &self,
+        cx: &mut CallContext<'_>,
+        domain: Resolved<Domain>,
+        flags: u32,
+    ) -> Result<DomainGetHostnameReply> {
+        let known = DomainGetHostnameFlags::LEASE | DomainGetHostnameFlags::AGENT;
+        check_flags("qemuDomainGetHostname", flags, known.bits())?;
+        if DomainGetHostnameFlags::from(flags).contains(DomainGetHostnameFlags::LEASE) {
+            return Err(error(
+                ErrorCode::OPERATION_UNSUPPORTED,
+                "no network of this host knows what addresses it has given away",
+            ));
+        }
+        let hostname = self.agent(
+            cx,
+            &domain,
+            AgentJob::Query,
+            "virDomainGetHostname",
+            |_, agent| answered(agent.host_name()?),
+        )?;
+        Ok(DomainGetHostnameReply { hostname })
+    }
+
+    fn domain_get_time(
+        &self,
+        cx: &mut CallContext<'_>,
+        domain: Resolved<Domain>,
+        flags: u32,
+    ) -> Result<DomainGetTimeReply> {
+        check_flags("qemuDomainGetTime", flags, 0)?;
+        let (seconds, nseconds) =
+            self.agent(cx, &domain, AgentJob::Query, "virDomainGetTime", |_, agent| {
+                agent.time()
+            })?;
+        Ok(DomainGetTimeReply { seconds, nseconds })
+    }
+
+    fn domain_set_time(
+        &self,
+        cx: &mut CallContext<'_>,
+        domain: Resolved<Domain>,
+        seconds: i64,
+        nseconds: u32,
+        flags: u32,
+    ) -> Result<()> {
+        check_flags("qemuDomainSetTime", flags, DomainSetTimeFlags::SYNC.bits())?;
+        let sync = DomainSetTimeFlags::from(flags).contains(DomainSetTimeFlags::SYNC);
+        self.agent(cx, &domain, AgentJob::Modify, "virDomainSetTime", |_, agent| {
+            agent.set_time((!sync).then_some((seconds, nseconds)))
+        })?;
+        // The hardware clock has lost ticks while the guest did not run: they are not to come now.
+        self.change(cx, &domain, Job::Modify, "virDomainSetTime", |guest| {
+            life::forget_lost_ticks(guest, cx)
+        })
+    }
+
+    fn domain_fsfreeze(
+        &self,
+        cx: &mut CallContext<'_>,
+        domain: Resolved<Domain>,
+        mountpoints: Vec<String>,
+        flags: u32,
+    ) -> Result<DomainFsfreezeReply> {
+        check_flags("qemuDomainFSFreeze", flags, 0)?;
+        let filesystems = self.agent(cx, &domain, AgentJob::Modify, "virDomainFSFreeze", |_, agent| {
+            agent.freeze(&mountpoints)
+        })?;
+        Ok(DomainFsfreezeReply { filesystems })
+    }
+
+    fn domain_fsthaw(
+        &self,
+        cx: &mut CallContext<'_>,
+        domain: Resolved<Domain>,
+        mountpoints: Vec<String>,
+        flags: u32,
+    ) -> Result<DomainFsthawReply> {
+        check_flags("qemuDomainFSThaw", flags, 0)?;
+        if !mountpoints.is_empty() {
+            return Err(error(
+                ErrorCode::ARGUMENT_UNSUPPORTED,
+                "specifying mountpoints is not supported",
+            ));
+        }
+        let filesystems = self.agent(cx, &domain, AgentJob::Modify, "virDomainFSThaw", |_, agent| {
+            agent.thaw()
+        })?;
+        Ok(DomainFsthawReply { filesystems })
+    }
+
+    fn domain_fstrim(
+        &self,
+        cx: &mut CallContext<'_>,
+        domain: Resolved<Domain>,
+        mount_point: Option<String>,
+        minimum: u64,
+        flags: u32,
+    ) -> Result<()> {
+        check_flags("qemuDomainFSTrim", flags, 0)?;
+        if mount_point.is_some() {
+            return Err(error(
+                ErrorCode::ARGUMENT_UNSUPPORTED,
+                "Specifying mount point is not supported for now",
+            ));
+        }
+        self.agent(cx, &domain, AgentJob::Modify, "virDomainFSTrim", |_, agent| {
+            agent.trim(minimum)
+        })
+    }
+
+    fn domain_get_fsinfo(
+        &self,
+        cx: &mut CallContext<'_>,
+        domain: Resolved<Domain>,
+        flags: u32,
+    ) -> Result<DomainGetFsinfoReply> {
+        check_flags("qemuDomainGetFSInfo", flags, 0)?;
+        let found = self.agent(cx, &domain, AgentJob::Query, "virDomainGetFSInfo", |_, agent| {
+            answered(agent.file_systems()?)
+        })?;
+        let snapshot = domain.handle::<GuestObject>()?.snapshot();
+        let info = agent::fs_info(&found, &snapshot.life.current().domain);
+        Ok(DomainGetFsinfoReply {
+            ret: u32::try_from(info.len()).unwrap_or(u32::MAX),
+            info,
+        })
+    }
+
+    fn domain_interface_addresses(
+        &self,
+        cx: &mut CallContext<'_>,
+        domain: Resolved<Domain>,
+        source: u32,
+        flags: u32,
+    ) -> Result<DomainInterfaceAddressesReply> {
+        check_flags("qemuDomainInterfaceAddresses", flags, 0)?;
+        life::running(domain.handle::<GuestObject>()?)?;
+        match DomainInterfaceAddressesSource(i32::try_from(source).unwrap_or(-1)) {
+            DomainInterfaceAddressesSource::AGENT => {}
+            DomainInterfaceAddressesSource::LEASE | DomainInterfaceAddressesSource::ARP => {
+                return Err(error(
+                    ErrorCode::OPERATION_UNSUPPORTED,
+                    "addresses of guests are known from their agents alone",
+                ));
+            }
+            _ => {
+                return Err(error(
+                    ErrorCode::ARGUMENT_UNSUPPORTED,
+                    format_args!("Unknown IP address data source {source}"),
+                ));
+            }
+        }
+        let found = self.agent(
+            cx,
+            &domain,
+            AgentJob::Query,
+            "virDomainInterfaceAddresses",
+            |_, agent| answered(agent.interfaces()?),
+        )?;
+        Ok(DomainInterfaceAddressesReply {
+            interfaces: agent::interface_addresses(found),
+        })
+    }
+
+    fn domain_set_user_password(
+        &self,
+        cx: &mut CallContext<'_>,
+        domain: Resolved<Domain>,
+        user: Option<String>,
+        password: Option<String>,
+        flags: u32,
+    ) -> Result<()> {
+        let known = DomainSetUserPasswordFlags::ENCRYPTED;
+        check_flags("qemuDomainSetUserPassword", flags, known.bits())?;
+        let (user, password) = (user.unwrap_or_default(), password.unwrap_or_default());
+        self.agent(
+            cx,
+            &domain,
+            AgentJob::Modify,
+            "virDomainSetUserPassword",
+            |_, agent| agent.set_password(&user, &password, flags != 0),
+        )
+    }
+
+    fn domain_authorized_ssh_keys_get(
+        &self,
+        cx: &mut CallContext<'_>,
+        domain: Resolved<Domain>,
+        user: String,
+        flags: u32,
+    ) -> Result<DomainAuthorizedSshKeysGetReply> {
+        check_flags("qemuDomainAuthorizedSSHKeysGet", flags, 0)?;
+        let keys = self.agent(
+            cx,
+            &domain,
+            AgentJob::Query,
+            "virDomainAuthorizedSSHKeysGet",
+            |_, agent| agent.ssh_keys(&user),
+        )?;
+        Ok(DomainAuthorizedSshKeysGetReply { keys })
+    }
+
+    fn domain_authorized_ssh_keys_set(
+        &self,
+        cx: &mut CallContext<'_>,
+        domain: Resolved<Domain>,
+        user: String,
+        keys: Vec<String>,
+        flags: u32,
+    ) -> Result<()> {
+        let known = DomainAuthorizedSshKeysSetFlags::APPEND | DomainAuthorizedSshKeysSetFlags::REMOVE;
+        check_flags("qemuDomainAuthorizedSSHKeysSet", flags, known.bits())?;
+        let flags = DomainAuthorizedSshKeysSetFlags::from(flags);
+        self.agent(
+            cx,
+            &domain,
+            AgentJob::Query,
+            "virDomainAuthorizedSSHKeysSet",
+            |_, agent| {
+                if flags.contains(DomainAuthorizedSshKeysSetFlags::REMOVE) {
+                    agent.remove_ssh_keys(&user, &keys)
+                } else {
+                    let append = flags.contains(DomainAuthorizedSshKeysSetFlags::APPEND);
+                    agent.add_ssh_keys(&user, &keys, !append)
+                }
+            },
+        )
+    }
+
+    fn domain_get_guest_vcpus(
+        &self,
+        cx: &mut CallContext<'_>,
+        domain: Resolved<Domain>,
+        flags: u32,
+    ) -> Result<DomainGetGuestVcpusReply> {
+        check_flags("qemuDomainGetGuestVcpus", flags, 0)?;
+        let cpus = self.agent(
+            cx,
+            &domain,
+            AgentJob::Query,
+            "virDomainGetGuestVcpus",
+            |_, agent| agent.cpus(),
+        )?;
+        Ok(DomainGetGuestVcpusReply {
+            params: TypedParams(agent::cpu_params(&cpus)?),
+        })
+    }
+
+    fn domain_set_guest_vcpus(
+        &self,
+        cx: &mut CallContext<'_>,
+        domain: Resolved<Domain>,
+        cpumap: String,
+        state: i32,
+        flags: u32,
+    ) -> Result<()> {
+        check_flags("qemuDomainSetGuestVcpus", flags, 0)?;
+        if !(0..=1).contains(&state) {
+            return Err(error(
+                ErrorCode::INVALID_ARG,
+                format_args!("unsupported state value {state}: 0 or 1 expected"),
+            ));
+        }
+        let map = Bitmap::parse(&cpumap, agent::CPU_ID_MAX)?;
+        self.agent(
+            cx,
+            &domain,
+            AgentJob::Modify,
+            "virDomainSetGuestVcpus",
+            |_, agent| agent::set_cpus(agent, &map, state == 1),
+        )
+    }
+}

@@ -1,0 +1,138 @@
+//! How much of the host a guest has.
+
+use virt_api::access::{Domain, Resolved};
+use virt_api::call::CallContext;
+use virt_api::protocol::remote::*;
+use virt_api::protocol::traits::HypervisorDriver;
+use virt_conf::registry::job::AgentJob;
+use virt_util::types::DomainVcpuFlags;
+use virt_util::{ErrorCode, Result};
+
+use super::{QemuConnection, check_flags};
+use crate::agent::facts::plan_online;
+use crate::driver::error;
+use crate::driver::object::GuestObject;
+
+#[virt_api::implements(part)]
+impl HypervisorDriver for QemuConnection {
+    #[inline_safe]
+    fn domain_get_max_memory(
+        &self,
+        _: &mut CallContext<'_>,
+        domain: Resolved<Domain>,
+    ) -> Result<DomainGetMaxMemoryReply> {
+        let snapshot = domain.handle::<GuestObject>()?.snapshot();
+        Ok(DomainGetMaxMemoryReply {
+            memory: snapshot.life.current().domain.memory.size,
+        })
+    }
+
+    #[inline_safe]
+    fn domain_get_max_vcpus(
+        &self,
+        cx: &mut CallContext<'_>,
+        domain: Resolved<Domain>,
+    ) -> Result<DomainGetMaxVcpusReply> {
+        let flags = DomainVcpuFlags::LIVE | DomainVcpuFlags::MAXIMUM;
+        let num = self.domain_get_vcpus_flags(cx, domain, flags.bits())?.num;
+        Ok(DomainGetMaxVcpusReply { num })
+    }
+
+    fn domain_get_vcpus_flags(
+        &self,
+        cx: &mut CallContext<'_>,
+        domain: Resolved<Domain>,
+        flags: u32,
+    ) -> Result<DomainGetVcpusFlagsReply> {
+        let allowed = DomainVcpuFlags::LIVE
+            | DomainVcpuFlags::CONFIG
+            | DomainVcpuFlags::MAXIMUM
+            | DomainVcpuFlags::GUEST;
+        check_flags("qemuDomainGetVcpusFlags", flags, allowed.bits())?;
+        let flags = DomainVcpuFlags::from(flags);
+        let snapshot = domain.handle::<GuestObject>()?.snapshot();
+        let refuse = |what: &str| Err(error(ErrorCode::OPERATION_INVALID, what));
+        if flags.contains(DomainVcpuFlags::LIVE) && !snapshot.is_active() {
+            return refuse("domain is not running");
+        }
+        let definition = match (flags.contains(DomainVcpuFlags::CONFIG), snapshot.life.stored()) {
+            (true, None) => return refuse("transient domains do not have any persistent config"),
+            (true, Some(stored)) => stored,
+            (false, _) => snapshot.life.current(),
+        };
+        if flags.contains(DomainVcpuFlags::GUEST) {
+            if !snapshot.is_active() {
+                return Err(error(
+                    ErrorCode::INVALID_ARG,
+                    "vCPU count provided by the guest agent can only be requested for live domains",
+                ));
+            }
+            let cpus = self.agent(
+                cx,
+                &domain,
+                AgentJob::Query,
+                "virDomainGetVcpusFlags",
+                |_, agent| agent.cpus(),
+            )?;
+            let counted = cpus
+                .iter()
+                .filter(|cpu| cpu.online || flags.contains(DomainVcpuFlags::MAXIMUM));
+            return Ok(DomainGetVcpusFlagsReply {
+                num: i32::try_from(counted.count()).unwrap_or(i32::MAX),
+            });
+        }
+        let vcpus = &definition.domain.vcpus;
+        let num = if flags.contains(DomainVcpuFlags::MAXIMUM) {
+            vcpus.max
+        } else {
+            vcpus.current.unwrap_or(vcpus.max)
+        };
+        Ok(DomainGetVcpusFlagsReply {
+            num: i32::try_from(num).unwrap_or(i32::MAX),
+        })
+    }
+
+    fn domain_set_vcpus_flags(
+        &self,
+        cx: &mut CallContext<'_>,
+        domain: Resolved<Domain>,
+        nvcpus: u32,
+        flags: u32,
+    ) -> Result<()> {
+        let allowed = DomainVcpuFlags::LIVE
+            | DomainVcpuFlags::CONFIG
+            | DomainVcpuFlags::MAXIMUM
+            | DomainVcpuFlags::GUEST
+            | DomainVcpuFlags::HOTPLUGGABLE;
+        check_flags("qemuDomainSetVcpusFlags", flags, allowed.bits())?;
+        let flags = DomainVcpuFlags::from(flags);
+        if !flags.contains(DomainVcpuFlags::GUEST) {
+            return Err(error(
+                ErrorCode::OPERATION_UNSUPPORTED,
+                "processors cannot be plugged in or out yet, only be put on and off line by the guest's agent",
+            ));
+        }
+        self.agent(
+            cx,
+            &domain,
+            AgentJob::Modify,
+            "virDomainSetVcpusFlags",
+            |guest, agent| {
+                let snapshot = guest.snapshot();
+                let vcpus = &snapshot.life.current().domain.vcpus;
+                let enabled = vcpus.current.unwrap_or(vcpus.max);
+                if nvcpus > enabled {
+                    return Err(error(
+                        ErrorCode::INVALID_ARG,
+                        format_args!(
+                            "requested vcpu count is greater than the count of enabled vcpus in the domain: {nvcpus} > {enabled}"
+                        ),
+                    ));
+                }
+                let mut cpus = agent.cpus()?;
+                plan_online(nvcpus, &mut cpus)?;
+                agent.set_cpus(&mut cpus)
+            },
+        )
+    }
+}

@@ -1,0 +1,46 @@
+//! A guest's terminals, screen and keys.
+
+use virt_api::access::{Domain, Resolved};
+use virt_api::call::CallContext;
+use virt_api::protocol::traits::HypervisorDriver;
+use virt_util::keycode::Codeset;
+use virt_util::{ErrorCode, Result};
+
+use super::{TestConnection, check_flags};
+use crate::domain::Guest;
+use crate::error;
+use crate::life;
+
+#[virt_api::implements(part)]
+impl HypervisorDriver for TestConnection {
+    fn domain_inject_nmi(&self, _: &mut CallContext<'_>, domain: Resolved<Domain>, flags: u32) -> Result<()> {
+        check_flags("testDomainInjectNMI", flags, 0)?;
+        life::active(domain.handle::<Guest>()?).map(|_| ())
+    }
+
+    fn domain_send_key(
+        &self,
+        _: &mut CallContext<'_>,
+        domain: Resolved<Domain>,
+        codeset: u32,
+        _: u32,
+        keycodes: Vec<u32>,
+        flags: u32,
+    ) -> Result<()> {
+        check_flags("testDomainSendKey", flags, 0)?;
+        life::active(domain.handle::<Guest>()?)?;
+        let set = Codeset::from_number(codeset).ok_or_else(|| {
+            error(
+                ErrorCode::INVALID_ARG,
+                format_args!("unsupported codeset {codeset}"),
+            )
+        })?;
+        match keycodes.iter().find(|code| set.translate(set, **code).is_none()) {
+            None => Ok(()),
+            Some(code) => Err(error(
+                ErrorCode::INTERNAL_ERROR,
+                format_args!("invalid keycode {code} of {} codeset", set.name()),
+            )),
+        }
+    }
+}

@@ -1,0 +1,147 @@
+//! The procedures that the simulator answers.
+//!
+//! | module | what it is about |
+//! |---|---|
+//! | [`host`] | the host and the connection to it |
+//! | [`cpus`] | CPU models: names, comparisons, what several have in common |
+//! | [`lists`] | lists of guests, and looking them up |
+//! | [`state`] | what is known of a guest: its state, its numbers, its jobs |
+//! | [`definitions`] | definitions of guests: made, shown, changed, taken away |
+//! | [`lifecycle`] | starting, ending, pausing, and what is kept of a guest in between |
+//! | [`tuning`] | how much of the host a guest has |
+//! | [`hotplug`] | devices plugged in and out |
+//! | [`console`] | a guest's terminals, screen and keys |
+
+mod console;
+mod cpus;
+mod definitions;
+mod host;
+mod hotplug;
+mod lifecycle;
+mod lists;
+mod state;
+mod tuning;
+
+use std::sync::Arc;
+
+use virt_api::access::{
+    Domain, Found, Interface, Network, NodeDevice, Resolved, Resolver, StoragePool, StorageVol,
+};
+use virt_api::call::CallContext;
+use virt_api::driver::{DriverConnection, OpenContext};
+use virt_api::protocol::traits::{
+    HypervisorDriver, InterfaceDriver, NetworkDriver, NodeDeviceDriver, StorageDriver,
+};
+use virt_conf::registry::job::JobGuard;
+use virt_util::{ErrorDomain, Result};
+
+use crate::domain::{self, Guest};
+use crate::life;
+use crate::world::World;
+use crate::{devices, interfaces, networks, pools};
+
+/// The most processors a guest may have.
+const VCPUS_MAX: i32 = 32;
+
+/// One client's connection to a simulated host.
+#[derive(Debug)]
+pub struct TestConnection {
+    world: Arc<World>,
+    uri: String,
+}
+
+impl TestConnection {
+    pub(crate) fn new(world: Arc<World>, cx: &OpenContext) -> Self {
+        Self {
+            world,
+            uri: cx.uri().to_owned(),
+        }
+    }
+
+    /// The host.
+    pub(crate) fn world(&self) -> &World {
+        &self.world
+    }
+
+    /// Does `change` with the guest's lane held, and tells what happened when it is let go.
+    fn change<T>(
+        &self,
+        cx: &CallContext<'_>,
+        domain: &Resolved<Domain>,
+        api: &'static str,
+        change: impl FnOnce(&World, &Arc<Guest>) -> Result<T>,
+    ) -> Result<T> {
+        let guest = domain.handle_arc::<Guest>()?;
+        let job: JobGuard = life::begin(&guest, cx, api)?;
+        let done = change(&self.world, &guest);
+        drop(job);
+        self.world.tell(&guest)?;
+        done
+    }
+}
+
+impl DriverConnection for TestConnection {
+    fn hypervisor(&self) -> Option<&dyn HypervisorDriver> {
+        Some(self)
+    }
+
+    fn network(&self) -> Option<&dyn NetworkDriver> {
+        Some(self)
+    }
+
+    fn interface(&self) -> Option<&dyn InterfaceDriver> {
+        Some(self)
+    }
+
+    fn storage(&self) -> Option<&dyn StorageDriver> {
+        Some(self)
+    }
+
+    fn node_device(&self) -> Option<&dyn NodeDeviceDriver> {
+        Some(self)
+    }
+
+    fn resolver(&self) -> Option<&dyn Resolver> {
+        Some(self)
+    }
+}
+
+impl Resolver for TestConnection {
+    fn domain(&self, key: &Domain) -> Result<Found<Domain>> {
+        let guest = self.world.guests().find_uuid(&key.uuid, Some(&key.name))?;
+        Ok(Found::new(domain::attributes(&guest.snapshot()), guest))
+    }
+
+    fn network(&self, key: &Network) -> Result<Found<Network>> {
+        networks::resolve(&self.world, key)
+    }
+
+    fn interface(&self, key: &Interface) -> Result<Found<Interface>> {
+        interfaces::resolve(&self.world, key)
+    }
+
+    fn storage_pool(&self, key: &StoragePool) -> Result<Found<StoragePool>> {
+        pools::resolve(&self.world, key)
+    }
+
+    fn storage_vol(&self, key: &StorageVol) -> Result<Found<StorageVol>> {
+        pools::resolve_volume(&self.world, key)
+    }
+
+    fn node_device(&self, key: &NodeDevice) -> Result<Found<NodeDevice>> {
+        devices::resolve(&self.world, key)
+    }
+}
+
+/// Refuses flags that a call does not know.
+pub(crate) fn check_flags(call: &str, flags: u32, allowed: u32) -> Result<()> {
+    virt_util::types::check_flags(call, flags, allowed).map_err(|error| error.in_domain(ErrorDomain::TEST))
+}
+
+/// A count as the protocol carries it.
+fn number(value: u32) -> i32 {
+    i32::try_from(value).unwrap_or(i32::MAX)
+}
+
+#[virt_api::implements(parts(host, cpus, lists, state, definitions, lifecycle, tuning, hotplug, console))]
+impl HypervisorDriver for TestConnection {}
