@@ -69,11 +69,8 @@ pub(super) fn attend(attending: &Attending<'_>, server: &Arc<Server>) -> Result<
 
 /// Waits for the host to go down. Without logind nobody tells, and that is no reason to complain.
 async fn watch_host(events: UnboundedSender<Event>) {
-    match inhibit::host_goes_down(&Bus::System).await {
-        // Nobody hears it if the daemon ends anyway.
-        Ok(()) => _ = events.send(Event::HostGoesDown),
-        Err(error) => tracing::debug!("nobody tells when the host goes down: {error}"),
-    }
+    // Nobody hears it if the daemon ends anyway.
+    inhibit::tell_when_host_goes_down(&Bus::System, || _ = events.send(Event::HostGoesDown)).await;
 }
 
 /// Waits until nothing has needed the daemon for as long as it was told to stay.

@@ -1,7 +1,8 @@
 //! What keeps the daemon from ending for lack of work, and delays the going down of the host: drivers with something
 //! running hold it, and while anybody does, logind's shutdown lock is held too.
 //!
-//! logind may be missing, or come and go: then there is nothing to delay, and nobody is told but the log.
+//! logind may be missing, or come and go: then there is nothing to delay, and nobody is told but the log. One that comes
+//! back is asked again.
 
 use std::pin::Pin;
 use std::time::Duration;
@@ -53,33 +54,115 @@ impl Default for Inhibitions {
     }
 }
 
+/// First pause before the bus is looked for again; each one that follows is twice as long.
+const FIRST_PAUSE: Duration = Duration::from_secs(1);
+/// Longest of these pauses.
+const LONGEST_PAUSE: Duration = Duration::from_secs(60);
+/// Longest that somebody on the bus may take to answer.
+const ANSWER: Duration = Duration::from_secs(10);
+
 /// Holds logind's shutdown lock while anybody holds the daemon. Ends when `changes` is closed.
 pub async fn follow(mut changes: watch::Receiver<usize>, bus: Bus) {
-    let mut lock: Option<OwnedFd> = None;
     loop {
-        let held = *changes.borrow_and_update() > 0;
-        if !held {
-            lock = None;
-        } else if lock.is_none() {
-            lock = match take_lock(&bus).await {
-                Ok(lock) => Some(lock),
-                Err(error) => {
-                    tracing::debug!("no shutdown lock: {error}");
-                    None
-                }
-            };
-        }
-        if changes.changed().await.is_err() {
+        if changes.wait_for(|holders| *holders > 0).await.is_err() {
             return;
+        }
+        let free = async { changes.wait_for(|holders| *holders == 0).await.is_err() };
+        tokio::select! {
+            closed = free => if closed {
+                return;
+            },
+            // The lock ends with this future.
+            () = again_and_again(|| hold(&bus)) => {}
         }
     }
 }
 
+/// Tries what ends only by an error, with growing pauses between. It never ends.
+async fn again_and_again<F: Future<Output = VirtError>>(mut what: impl FnMut() -> F) {
+    let mut pause = FIRST_PAUSE;
+    loop {
+        let begun = tokio::time::Instant::now();
+        let error = what().await;
+        tracing::debug!("logind: {error}; trying again in {} s", pause.as_secs());
+        if begun.elapsed() > LONGEST_PAUSE {
+            pause = FIRST_PAUSE;
+        }
+        tokio::time::sleep(pause).await;
+        pause = (pause * 2).min(LONGEST_PAUSE);
+    }
+}
+
+/// Holds the lock for as long as the bus is there. A logind that comes anew is asked anew: it may know nothing of the lock
+/// that its predecessor gave.
+async fn hold(bus: &Bus) -> VirtError {
+    let holding = async {
+        let connection = bus.connect().await?;
+        let rule = "type='signal',sender='org.freedesktop.DBus',interface='org.freedesktop.DBus',\
+                    member='NameOwnerChanged',arg0='org.freedesktop.login1'";
+        let mut owners = MessageStream::for_match_rule(rule, &connection, None)
+            .await
+            .map_err(|error| no_bus(&error))?;
+        let mut lock: Option<OwnedFd> = None;
+        loop {
+            match take_lock(&connection).await {
+                // The old one, if any, goes only now.
+                Ok(fresh) => lock = Some(fresh),
+                Err(error) => tracing::debug!("no shutdown lock: {error}"),
+            }
+            let comes = next_owner(&mut owners);
+            if lock.is_some() {
+                comes.await?;
+            } else {
+                // Whether it comes or not, it is asked again.
+                let _ = tokio::time::timeout(LONGEST_PAUSE, comes).await;
+            }
+        }
+    };
+    let ended: Result<std::convert::Infallible> = holding.await;
+    match ended {
+        Ok(never) => match never {},
+        Err(error) => error,
+    }
+}
+
+/// Returns when somebody has taken logind's name.
+async fn next_owner(signals: &mut MessageStream) -> Result<()> {
+    loop {
+        let message = next(signals).await?;
+        let owner = message.body().deserialize::<(String, String, String)>();
+        if owner.is_ok_and(|(_, _, fresh)| !fresh.is_empty()) {
+            return Ok(());
+        }
+    }
+}
+
+/// The next message.
+async fn next(signals: &mut MessageStream) -> Result<zbus::Message> {
+    match std::future::poll_fn(|cx| Pin::new(&mut *signals).poll_next(cx)).await {
+        Some(Ok(message)) => Ok(message),
+        Some(Err(error)) => Err(no_bus(&error)),
+        None => Err(VirtError::new(
+            ErrorCode::DBUS_SERVICE,
+            "the system bus has closed",
+        )),
+    }
+}
+
+/// Calls when the host is about to go down, and only then. It never ends: a bus that closes is looked for again.
+pub async fn tell_when_host_goes_down(bus: &Bus, tell: impl Fn()) {
+    again_and_again(async || match host_goes_down(bus).await {
+        Ok(()) => {
+            tell();
+            VirtError::new(ErrorCode::DBUS_SERVICE, "the host goes down")
+        }
+        Err(error) => error,
+    })
+    .await;
+}
+
 /// Returns when the host is about to go down.
-///
-/// # Errors
-/// If there is nobody who would tell.
-pub async fn host_goes_down(bus: &Bus) -> Result<()> {
+async fn host_goes_down(bus: &Bus) -> Result<()> {
     let rule = "type='signal',interface='org.freedesktop.login1.Manager',\
                 member='PrepareForShutdown',path='/org/freedesktop/login1'";
     let connection = bus.connect().await?;
@@ -87,16 +170,9 @@ pub async fn host_goes_down(bus: &Bus) -> Result<()> {
         .await
         .map_err(|error| no_bus(&error))?;
     loop {
-        let next = std::future::poll_fn(|cx| Pin::new(&mut signals).poll_next(cx)).await;
-        match next {
-            Some(Ok(message)) if message.body().deserialize::<bool>().unwrap_or(false) => return Ok(()),
-            Some(_) => {}
-            None => {
-                return Err(VirtError::new(
-                    ErrorCode::DBUS_SERVICE,
-                    "the system bus has closed",
-                ));
-            }
+        let message = next(&mut signals).await?;
+        if message.body().deserialize::<bool>().unwrap_or(false) {
+            return Ok(());
         }
     }
 }
@@ -120,15 +196,14 @@ impl Bus {
             }
         };
         // A bus that accepts and says nothing must not hang the caller.
-        tokio::time::timeout(Duration::from_secs(10), connecting)
+        tokio::time::timeout(ANSWER, connecting)
             .await
             .map_err(|_| VirtError::new(ErrorCode::DBUS_SERVICE, "the system bus does not answer"))?
             .map_err(|error| no_bus(&error))
     }
 }
 
-async fn take_lock(bus: &Bus) -> Result<OwnedFd> {
-    let connection = bus.connect().await?;
+async fn take_lock(connection: &Connection) -> Result<OwnedFd> {
     let asking = connection.call_method(
         Some("org.freedesktop.login1"),
         "/org/freedesktop/login1",
@@ -141,7 +216,7 @@ async fn take_lock(bus: &Bus) -> Result<OwnedFd> {
             "delay",
         ),
     );
-    let reply = tokio::time::timeout(Duration::from_secs(10), asking)
+    let reply = tokio::time::timeout(ANSWER, asking)
         .await
         .map_err(|_| VirtError::new(ErrorCode::DBUS_SERVICE, "logind does not answer"))?
         .map_err(|error| no_bus(&error))?;
@@ -153,19 +228,4 @@ fn no_bus(error: &zbus::Error) -> VirtError {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn holders_are_counted() {
-        let inhibitions = Inhibitions::new();
-        let changes = inhibitions.watch();
-        inhibitions.change(true);
-        inhibitions.change(true);
-        inhibitions.change(false);
-        assert_eq!((inhibitions.count(), *changes.borrow()), (1, 1));
-        inhibitions.change(false);
-        inhibitions.change(false);
-        assert_eq!(inhibitions.count(), 0, "one release too many is forgiven");
-    }
-}
+mod tests;
