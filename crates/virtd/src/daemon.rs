@@ -92,7 +92,7 @@ pub fn run(argv: Vec<OsString>) -> ExitCode {
             if let Some(waiting) = waiting {
                 waiting.failed(step);
             }
-            ExitCode::from(step as u8)
+            ExitCode::from(step.exit_status())
         }
     }
 }
@@ -137,7 +137,12 @@ fn start(options: &Options, argv: Vec<OsString>) -> std::result::Result<Daemon, 
         [..] => DaemonName::monolithic(),
     };
     // Before anything else is opened: the sockets are known by their numbers.
-    let passed = activation::take(&Announced::from_environment(), &name).in_step(Step::Network)?;
+    let passed = activation::take(&Announced::from_environment(), &name)
+        .and_then(|passed| match passed {
+            None => sockets::passed_before(&name),
+            passed => Ok(passed),
+        })
+        .in_step(Step::Network)?;
     let reach = Reach::current();
     let role = Role::new(name.name.clone(), reach == Reach::System);
     let folders = UserFolders::from_environment();
@@ -272,7 +277,7 @@ impl Daemon {
             Ok(runtime) => runtime,
             Err(error) => {
                 tracing::error!("cannot start the runtime: {error}");
-                return ExitCode::from(Step::Initialize as u8);
+                return ExitCode::from(Step::Initialize.exit_status());
             }
         };
         let status = runtime.block_on(self.serve(waiting));
@@ -297,7 +302,7 @@ impl Daemon {
                 if let Some(waiting) = waiting {
                     waiting.failed(step);
                 }
-                ExitCode::from(step as u8)
+                ExitCode::from(step.exit_status())
             }
         }
     }

@@ -10,6 +10,7 @@ use super::{Daemon, places, sockets};
 use crate::config::DaemonConfig;
 use crate::logging::LogEnvironment;
 use crate::server::{Ending, Place, Server};
+use crate::service::activation::VARIABLES;
 
 impl Daemon {
     /// Becomes the program that is installed now. Comes back only if that fails.
@@ -41,11 +42,12 @@ impl Daemon {
                 PathBuf::from(text.strip_suffix(" (deleted)").unwrap_or(&text))
             })
             .unwrap_or_else(|| PathBuf::from(&name));
-        let error = std::process::Command::new(&program)
-            .arg0(name)
-            .args(arguments)
-            .env(kept.0, kept.1)
-            .exec();
+        let mut command = std::process::Command::new(&program);
+        command.arg0(name).args(arguments).env(kept.0, kept.1);
+        for variable in VARIABLES {
+            command.env_remove(variable);
+        }
+        let error = command.exec();
         tracing::error!("cannot run '{}': {error}", program.display());
     }
 

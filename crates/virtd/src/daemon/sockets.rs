@@ -1,7 +1,7 @@
 //! The sockets of the daemon: passed by the service manager, kept from the process before, or made as configured.
 
 use std::net::SocketAddr;
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -20,7 +20,7 @@ use crate::config::{Auth, DaemonConfig};
 use crate::host::DaemonHost;
 use crate::isolation::Isolation;
 use crate::server::{Listener, Place, Scope, Server, bind_unix};
-use crate::service::activation::Service;
+use crate::service::activation::{self, Service, Sockets};
 use crate::service::names::DaemonName;
 use crate::service::paths::{Paths, Scope as Reach, UserFolders};
 
@@ -34,22 +34,14 @@ pub(super) struct Inherited(Mutex<Vec<(Place, OwnedFd)>>);
 impl Inherited {
     /// Those that the environment names. What cannot be used is made anew.
     pub(super) fn from_environment() -> Self {
-        let text = std::env::var(KEPT).unwrap_or_default();
-        let mut lines = text.lines();
-        // A child of the predecessor has its environment and not its sockets.
-        if lines.next() != Some(std::process::id().to_string().as_str()) {
-            return Self::default();
-        }
-        let sockets = lines.filter_map(|line| {
-            let (number, place) = line.split_once(' ')?;
-            let (kind, rest) = place.split_once(':')?;
-            let place = match kind {
+        let sockets = kept().into_iter().filter_map(|(kind, rest, number)| {
+            let place = match kind.as_str() {
                 "unix" => Place::Unix(PathBuf::from(rest)),
                 "tcp" => Place::Tcp(rest.parse().ok()?),
                 "tls" => Place::Tls(rest.parse().ok()?),
                 _ => return None,
             };
-            Some((place, inherited_fd(number.parse().ok()?).ok()?))
+            Some((place, taken(number).ok()?))
         });
         Self(Mutex::new(sockets.collect()))
     }
@@ -75,6 +67,44 @@ impl Inherited {
     }
 }
 
+/// What the environment says of kept sockets: kind, which one, number.
+fn kept() -> Vec<(String, String, RawFd)> {
+    let text = std::env::var(KEPT).unwrap_or_default();
+    let mut lines = text.lines();
+    // A child of the predecessor has its environment and not its sockets.
+    if lines.next() != Some(std::process::id().to_string().as_str()) {
+        return Vec::new();
+    }
+    let sockets = lines.filter_map(|line| {
+        let (number, place) = line.split_once(' ')?;
+        let (kind, rest) = place.split_once(':')?;
+        Some((kind.to_owned(), rest.to_owned(), number.parse().ok()?))
+    });
+    sockets.collect()
+}
+
+/// The socket with that number, which children do not get; the number itself is closed.
+fn taken(number: RawFd) -> Result<OwnedFd> {
+    let socket = inherited_fd(number)?;
+    activation::drop_number(number);
+    Ok(socket)
+}
+
+/// The sockets that the service manager passed to the predecessor; `None` if there were none.
+///
+/// # Errors
+/// `INTERNAL_ERROR` for one that nobody knows, or that is not open.
+pub(super) fn passed_before(daemon: &DaemonName) -> Result<Option<Sockets>> {
+    let mut sockets = Sockets::new();
+    for (kind, unit, number) in kept() {
+        if kind == "passed" {
+            let service = activation::service_of(&unit, daemon)?;
+            sockets.entry(service).or_default().push(taken(number)?);
+        }
+    }
+    Ok((!sockets.is_empty()).then_some(sockets))
+}
+
 /// Keeps the sockets of `server` open for the program that this process becomes; the variable that says so.
 pub(super) fn keep(server: &Server) -> Result<(&'static str, String)> {
     let mut text = format!("{}\n", std::process::id());
@@ -82,6 +112,8 @@ pub(super) fn keep(server: &Server) -> Result<(&'static str, String)> {
     let kept = |listener: &Arc<Listener>| listener.scope != Scope::Isolated;
     for listener in server.listeners().into_iter().filter(kept) {
         let place = match &listener.place {
+            // Those that were passed are known by their units.
+            _ if listener.is_passed => format!("passed:{}", listener.name),
             Place::Unix(path) => format!("unix:{}", path.display()),
             Place::Tcp(address) => format!("tcp:{address}"),
             Place::Tls(address) => format!("tls:{address}"),
@@ -295,10 +327,9 @@ impl Daemon {
         scope: Scope,
         listeners: &mut Vec<Listener>,
     ) -> Result<()> {
-        let group = match &self.config.unix_sock_group {
-            Some(group) if self.reach == Reach::System => Some(group_id(group)?),
-            _ => None,
-        };
+        // A group that does not exist is a mistake also where it is of no use.
+        let group = self.config.unix_sock_group.as_deref().map(group_id).transpose()?;
+        let group = group.filter(|_| self.reach == Reach::System);
         let session = self.reach == Reach::Session;
         let queue = i32::try_from(self.config.max_queued_clients).unwrap_or(i32::MAX);
         let mode = |mode: u32| if session { 0o700 } else { mode };

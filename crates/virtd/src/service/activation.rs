@@ -59,15 +59,15 @@ pub struct Announced {
     pub names: Option<String>,
 }
 
+/// The names of these variables. They hold for the program that systemd started, and not for one that takes its place and
+/// has the same process: by then the numbers stand for something else.
+pub const VARIABLES: [&str; 3] = ["LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES"];
+
 impl Announced {
     /// What this process was told.
     pub fn from_environment() -> Self {
-        let text = |name| std::env::var(name).ok();
-        Self {
-            pid: text("LISTEN_PID"),
-            fds: text("LISTEN_FDS"),
-            names: text("LISTEN_FDNAMES"),
-        }
+        let [pid, fds, names] = VARIABLES.map(|name| std::env::var(name).ok());
+        Self { pid, fds, names }
     }
 
     /// The numbers and names that are meant for process `own`; none if nothing is.
@@ -123,7 +123,8 @@ pub fn take(announced: &Announced, daemon: &DaemonName) -> Result<Option<Sockets
     Ok(Some(sockets))
 }
 
-fn drop_number(number: RawFd) {
+/// Closes a number that was passed, once what it stood for has been taken.
+pub(crate) fn drop_number(number: RawFd) {
     struct Number(RawFd);
     impl IntoRawFd for Number {
         fn into_raw_fd(self) -> RawFd {
@@ -135,7 +136,7 @@ fn drop_number(number: RawFd) {
 }
 
 /// Which service a name means.
-fn service_of(name: &str, daemon: &DaemonName) -> Result<Service> {
+pub(crate) fn service_of(name: &str, daemon: &DaemonName) -> Result<Service> {
     Service::ALL
         .into_iter()
         .filter(|service| daemon.has_network() || !matches!(service, Service::Tcp | Service::Tls))

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use virt_util::lock::PidFile;
 use virt_util::{Result, VirtError};
 
-/// A step that failed; also the exit status of the daemon, in libvirt's numbers.
+/// A step that failed, in libvirt's numbers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub enum Step {
@@ -52,6 +52,15 @@ impl Step {
             .iter()
             .map(|(step, _)| *step)
             .find(|step| *step as u8 == number)
+    }
+
+    /// The exit status of a daemon whose start failed there. libvirt's ends with 1 for a configuration that it cannot
+    /// read, whatever that step's number is.
+    pub fn exit_status(self) -> u8 {
+        match self {
+            Self::Config => 1,
+            other => other as u8,
+        }
     }
 
     /// What went wrong, in a few words.
