@@ -10,22 +10,23 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use parking_lot::Mutex;
-use virt_api::call::Identity;
+use virt_api::call::{Caller, Identity, OutgoingCall};
 use virt_api::driver::{CONNECT_RO, InitContext};
 use virt_api::host::{AuthMode, Claims, Host, HostServices, NestedOpen, OpenedConnection};
 use virt_api::plugin::{DriverHandle, Manifest, OpenRequest, Registry, Role, SearchPath};
 use virt_api::protocol::table::DriverKind;
 use virt_api::routing::{OpenSecondary, Router};
+use virt_api::rpc::hello::{self, Promises};
 use virt_util::audit::AuditRecord;
 use virt_util::time::Deadline;
 use virt_util::typed_param::TypedParams;
 use virt_util::uri::Uri;
 use virt_util::uuid::Uuid;
-use virt_util::{ErrorCode, Result, VirtError};
+use virt_util::{ErrorCode, ErrorDomain, Result, VirtError};
 
 use crate::audit::Audit;
-use crate::isolation::Isolation;
 use crate::isolation::parent::Parent;
+use crate::isolation::{self, Isolation, ToProcess};
 use crate::logging::Logger;
 use crate::server::Scope;
 use crate::service::inhibit::Inhibitions;
@@ -36,6 +37,9 @@ use self::seen::HostOf;
 
 /// How often a driver's process is asked whether it lives, in seconds, and how many questions may go unanswered.
 const KEEPALIVE: (i32, u32) = (10, 3);
+
+/// Longest that another daemon may take to say what it promises.
+const ANSWER: Duration = Duration::from_secs(30);
 
 /// The driver that leads to other daemons.
 const REMOTE: &str = "remote";
@@ -300,14 +304,7 @@ impl DaemonHost {
         let proxied = self.config.proxy && matches!(open.scope, Scope::All);
         let Some(manifest) = driver_for(&drivers, &uri).filter(|_| !proxied) else {
             if proxied {
-                let request = self.request(open, text.clone());
-                let router = Router::new(Arc::new(self.driver(REMOTE)?.open(&request)?), None);
-                return Ok(OpenedFor {
-                    router,
-                    uri: text,
-                    driver: REMOTE.to_owned(),
-                    checked_there: false,
-                });
+                return self.open_by_proxy(open, &uri, text);
             }
             return Err(self.not_served(&uri, &text, &drivers));
         };
@@ -319,6 +316,44 @@ impl DaemonHost {
             uri: text,
             checked_there: isolation.is_some_and(|isolation| isolation.has(&manifest.name)),
             driver: manifest.name.clone(),
+        })
+    }
+
+    /// Opens a connection to the daemon that has the driver, which is told for whom. Rules about single objects are that
+    /// daemon's matter, since only it has objects. If we have rules and it has none, what a client may do with all objects
+    /// would be what it may do with some: there is no way on.
+    fn open_by_proxy(self: &Arc<Self>, open: &OpenFor<'_>, uri: &Uri, text: String) -> Result<OpenedFor> {
+        let request = OpenRequest {
+            check_access: false,
+            ..self.request(open, text.clone())
+        };
+        let opened = self.driver(REMOTE)?.open(&request)?;
+        let question = OutgoingCall {
+            deadline: Deadline::after(ANSWER),
+            ..OutgoingCall::new(hello::PROGRAM, hello::PROCEDURE, Vec::new())
+        };
+        // A daemon of libvirt's does not know the question.
+        let promises = opened
+            .call(question)
+            .and_then(|answer| hello::read_answer(&answer.payload))
+            .unwrap_or_default();
+        let checked_there = promises.contains(Promises::CHECKS_ACCESS);
+        if self.enforced() && !checked_there {
+            let _ = opened.close();
+            return Err(VirtError::new(
+                ErrorCode::ACCESS_DENIED,
+                format_args!(
+                    "the daemon of '{text}' holds nothing against access rules, as this one has to: it needs the \
+                     policy_file or access_drivers of its own"
+                ),
+            )
+            .in_domain(ErrorDomain::ACCESS));
+        }
+        Ok(OpenedFor {
+            router: Router::new(Arc::new(opened), None),
+            driver: uri.driver().unwrap_or(REMOTE).to_owned(),
+            uri: text,
+            checked_there,
         })
     }
 
@@ -372,7 +407,14 @@ impl DaemonHost {
                 check_access: false,
                 ..request
             };
-            let opened = self.driver(REMOTE)?.open(&request)?;
+            let opened = self
+                .driver(REMOTE)?
+                .open(&request)
+                .map_err(|error| match error.domain() {
+                    // Not the driver's own answer.
+                    ErrorDomain::RPC => isolation::ended(&manifest.name, &error),
+                    _ => error,
+                })?;
             // A process that stands still is found out.
             if let Err(error) = opened.set_keepalive(KEEPALIVE.0, KEEPALIVE.1) {
                 tracing::debug!(
@@ -380,6 +422,7 @@ impl DaemonHost {
                     manifest.name
                 );
             }
+            let opened = ToProcess::new(manifest.name.clone(), opened);
             return Ok(Router::new(Arc::new(opened), None));
         }
         let driver = self.driver(&manifest.name)?;

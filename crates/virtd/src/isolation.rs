@@ -9,6 +9,7 @@
 //! ([`parent`] there, `serve` here): who may do what is decided in one place, and what only one may have is kept in one
 //! place. Drivers of other kinds it reaches through a private socket of the daemon.
 
+mod link;
 pub mod parent;
 mod serve;
 mod talk;
@@ -21,6 +22,7 @@ use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::sync_channel;
 use std::sync::{Arc, OnceLock, Weak};
 use std::time::{Duration, Instant};
@@ -28,6 +30,7 @@ use std::time::{Duration, Instant};
 use parking_lot::Mutex;
 use virt_util::{ErrorCode, Result, VirtError};
 
+pub(crate) use self::link::{ToProcess, ended};
 use self::serve::{Holdings, Service};
 use self::talk::{Talk, Words, tell};
 use crate::host::DaemonHost;
@@ -41,6 +44,8 @@ const BACK_OFF: (Duration, Duration) = (Duration::from_secs(1), Duration::from_s
 const WELL: Duration = Duration::from_secs(60);
 /// How long a process may take to hear something.
 const HEAR: Duration = Duration::from_secs(5);
+/// How often a process is asked whether it lives, and how many questions may go unanswered.
+const VIGIL: (Duration, u32) = (Duration::from_secs(10), 3);
 /// The name of the daemon's own socket, which no driver's is.
 const OWN_SOCKET: &str = "virtd-host";
 
@@ -239,19 +244,88 @@ impl Isolation {
         isolated.holdings.lock().begin();
         let talk = Arc::new(Talk::new(ours));
         let (stopped, wait) = sync_channel(1);
+        let heard = Arc::new(AtomicBool::new(true));
+        let vigil = Vigil {
+            driver: driver.to_owned(),
+            drivers: Arc::downgrade(&self.drivers),
+            process: child.id(),
+            talk: Arc::clone(&talk),
+            heard: Arc::clone(&heard),
+        };
         let service = Service {
             driver: driver.to_owned(),
             host: self.host.get().cloned().unwrap_or_default(),
             talk: Arc::clone(&talk),
             holdings: Arc::clone(&isolated.holdings),
             stopped,
+            heard,
         };
         *isolated.link.lock() = Some(Link { talk, stopped: wait });
         std::thread::Builder::new()
             .name("virtd-isolated".to_owned())
             .spawn(move || service.run())
             .map_err(|error| VirtError::io(&error, "cannot listen to a driver's process"))?;
+        std::thread::Builder::new()
+            .name("virtd-vigil".to_owned())
+            .spawn(move || vigil.keep())
+            .map_err(|error| VirtError::io(&error, "cannot watch a driver's process"))?;
         Ok(child)
+    }
+}
+
+/// Watches a process: one that stands still is ended, so that its callers hear of it and another can be started.
+struct Vigil {
+    driver: String,
+    drivers: Weak<BTreeMap<String, Isolated>>,
+    process: u32,
+    talk: Arc<Talk>,
+    heard: Arc<AtomicBool>,
+}
+
+impl Vigil {
+    /// Until the process is gone.
+    fn keep(self) {
+        let (pause, most) = VIGIL;
+        let mut unanswered = 0;
+        loop {
+            match self.talk.tell(tell::ALIVE, &[]) {
+                // Who does not read does not answer either.
+                Err(error) if error.int1() != nix::errno::Errno::EAGAIN as i32 => return,
+                _ => {}
+            }
+            std::thread::sleep(pause);
+            // Questions are counted, not seconds: a host that was asleep has asked nothing meanwhile.
+            if self.heard.swap(false, Ordering::Relaxed) {
+                unanswered = 0;
+                continue;
+            }
+            unanswered += 1;
+            if unanswered >= most {
+                self.end();
+                return;
+            }
+        }
+    }
+
+    fn end(&self) {
+        let Some(drivers) = self.drivers.upgrade() else {
+            return;
+        };
+        let Some(isolated) = drivers.get(&self.driver) else {
+            return;
+        };
+        if let Some(running) = &mut isolated.process.lock().child
+            && running.child.id() == self.process
+        {
+            tracing::error!(
+                "the process of driver '{}' has not answered {} questions and is ended",
+                self.driver,
+                VIGIL.1
+            );
+            if let Err(error) = running.child.kill() {
+                tracing::error!("it cannot be ended: {error}");
+            }
+        }
     }
 }
 

@@ -2,6 +2,10 @@
 //! may do.
 #![allow(clippy::unwrap_used, reason = "tests")]
 
+use std::time::{Duration, Instant};
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use virt_api::call::PROGRAM_REMOTE;
 use virt_api::protocol::remote::{
     ConnectListAllDomainsArgs, ConnectListAllDomainsReply, ConnectSetIdentityArgs, DomainDefineXmlArgs,
@@ -12,6 +16,7 @@ use virt_api::rpc::Status;
 use virt_api::rpc::error::ErrorMessage;
 use virt_api::testkit::arguments::{Sample, sample};
 use virt_tests_system::daemon::Daemon;
+use virt_tests_system::host::eventually;
 use virt_tests_system::wire::Wire;
 use virt_util::ErrorCode;
 use virt_util::typed_param::TypedParams;
@@ -157,4 +162,47 @@ fn rights_are_the_same_in_a_process_of_its_own() {
         }
     }
     assert!(refused > 6 && allowed > 6, "{refused} refused, {allowed} not");
+}
+
+#[test]
+fn a_process_that_stands_still_is_found_and_exchanged() {
+    let daemon = Daemon::start_with("isolate = [ \"test\" ]\n", &[]);
+    let process = || {
+        let threads = std::fs::read_dir(format!("/proc/{}/task", daemon.pid())).unwrap();
+        let children = threads
+            .flatten()
+            .filter_map(|thread| std::fs::read_to_string(thread.path().join("children")).ok())
+            .collect::<String>();
+        children
+            .split_whitespace()
+            .next()
+            .map(|pid| Pid::from_raw(pid.parse().unwrap()))
+    };
+    let mut wire = Wire::open(&daemon.socket(), TEST);
+    assert_eq!(domains(&mut wire), ["test"]);
+    let first = process().unwrap();
+    kill(first, Signal::SIGSTOP).unwrap();
+    let begun = Instant::now();
+    // Who waits for it, and who comes meanwhile, hear what has happened.
+    let socket = daemon.socket();
+    let late = std::thread::spawn(move || match Wire::try_open(&socket, TEST) {
+        Ok(_) => "it was opened".to_owned(),
+        Err(error) => error.to_string(),
+    });
+    let args = ConnectListAllDomainsArgs {
+        need_results: 1,
+        flags: 0,
+    };
+    let reply = wire.call(remote::CONNECT_LIST_ALL_DOMAINS, &args.to_xdr().unwrap());
+    assert_eq!(reply.header.status, Status::Error);
+    let waited = ErrorMessage::from_xdr(&reply.payload).unwrap().into_error();
+    for error in [waited.to_string(), late.join().unwrap()] {
+        assert!(error.contains("the process of driver 'test'"), "{error}");
+    }
+    assert!(begun.elapsed() < Duration::from_secs(90), "{:?}", begun.elapsed());
+    // Another process has its place.
+    eventually("another process answers", Duration::from_secs(60), || {
+        Wire::try_open(&daemon.socket(), TEST).is_ok_and(|mut wire| domains(&mut wire) == ["test"])
+    });
+    assert_ne!(process(), Some(first));
 }

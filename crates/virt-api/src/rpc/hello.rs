@@ -31,6 +31,9 @@ bitflags::bitflags! {
         const ORDERED_OPEN = 1;
         /// `CONNECT_SET_IDENTITY` may come before `CONNECT_OPEN`, whose connection is then opened for that identity.
         const IDENTITY_FIRST = 2;
+        /// The daemon has rules of its own about who may do what, and holds each object against them: for the client, or
+        /// for whom it acts.
+        const CHECKS_ACCESS = 4;
     }
 }
 

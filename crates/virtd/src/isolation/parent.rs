@@ -200,6 +200,10 @@ impl Parent {
                     tracing::error!("the configuration is not read again: {errno}");
                 }
             }
+            (MessageType::Message, tell::ALIVE) => {
+                // A daemon that is gone needs no answer.
+                let _ = self.talk.tell(tell::ALIVE, &[]);
+            }
             (MessageType::Message, tell::STOP) => {
                 let parent = Arc::clone(self);
                 let stopping = std::thread::Builder::new()

@@ -1,6 +1,7 @@
 //! The daemon's side of the conversation with a driver's process.
 
 use std::collections::BTreeSet;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
 
 use parking_lot::Mutex;
@@ -42,6 +43,8 @@ pub(super) struct Service {
     pub(super) holdings: Arc<Mutex<Holdings>>,
     /// Told when the driver has saved what would be lost.
     pub(super) stopped: std::sync::mpsc::SyncSender<()>,
+    /// Set by whatever the process says.
+    pub(super) heard: Arc<AtomicBool>,
 }
 
 impl Service {
@@ -49,6 +52,7 @@ impl Service {
         let service = Arc::new(self);
         let mut inhibitions = 0u32;
         let ended = service.talk.listen(|packet| {
+            service.heard.store(true, Ordering::Relaxed);
             if packet.header.kind != MessageType::Call || packet.header.program != PROGRAM {
                 return;
             }

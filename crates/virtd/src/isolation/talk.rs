@@ -47,6 +47,8 @@ pub(super) mod tell {
     pub const RELOAD: i32 = 2;
     /// Save what would be lost.
     pub const STOP: i32 = 3;
+    /// Say that you live; the process says the same back.
+    pub const ALIVE: i32 = 4;
 }
 
 /// One end of the socket. Whoever reads is one thread; everybody may write.

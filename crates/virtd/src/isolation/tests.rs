@@ -70,6 +70,7 @@ impl House {
             talk: Arc::clone(&talk),
             holdings: Arc::clone(&self.holdings),
             stopped,
+            heard: Arc::default(),
         };
         std::thread::spawn(move || service.run());
         let parent = Parent::over(theirs, "test", Path::new("/nowhere"), || {}).unwrap();

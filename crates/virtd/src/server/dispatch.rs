@@ -168,7 +168,8 @@ impl Session {
     fn try_begin(self: &Arc<Self>, packet: Packet) -> Result<Progress> {
         let header = packet.header;
         if super::hello::is_question(&header) {
-            let answer = super::hello::answer(self.listener().scope == Scope::Isolated);
+            let enforced = self.server().security().access.enforced();
+            let answer = super::hello::answer(self.listener().scope == Scope::Isolated, enforced);
             self.answer(&header, Ok(answer.into_reply()));
             return Ok(Progress::Done);
         }
