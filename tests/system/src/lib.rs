@@ -6,6 +6,7 @@ pub mod clients;
 pub mod daemon;
 pub mod guest;
 pub mod host;
+pub mod installed;
 pub mod polkit;
 pub mod stuck;
 pub mod wire;

@@ -1,16 +1,14 @@
 //! Clients that are not ours, and tools that look at what passes, against the daemon.
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
-use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use virt_api::need;
-use virt_api::testkit::plugins;
 use virt_api::testkit::stock::uri_through;
 use virt_tests_system::clients::{Relay, go, stock};
-use virt_tests_system::daemon::{self, Daemon};
+use virt_tests_system::daemon::Daemon;
 use virt_tests_system::host::{eventually, run_to_end};
 
 fn client(name: &str) -> std::path::PathBuf {
@@ -348,89 +346,6 @@ fn wiresharks_dissector_reads_a_session() {
             "no packet of type and status {kind:?}:\n{procedures}"
         );
     }
-}
-
-/// A user that is not root, for sessions.
-const NOBODY: u32 = 65_534;
-
-/// A prefix with the daemon and its plugins, as an installation has them.
-fn install(prefix: &Path, names: &[&str]) {
-    let sbin = prefix.join("sbin");
-    let drivers = prefix.join("lib/virt/drivers");
-    std::fs::create_dir_all(&sbin).unwrap();
-    std::fs::create_dir_all(&drivers).unwrap();
-    std::fs::copy(daemon::program(), sbin.join("virtd")).unwrap();
-    for name in names {
-        std::os::unix::fs::symlink("virtd", sbin.join(name)).unwrap();
-    }
-    for entry in std::fs::read_dir(plugins().unwrap().directory()).unwrap() {
-        let path = entry.unwrap().path();
-        if path.is_file() {
-            std::fs::copy(&path, drivers.join(path.file_name().unwrap())).unwrap();
-        }
-    }
-}
-
-/// Processes whose program is `program` itself.
-fn running(program: &Path) -> Vec<i32> {
-    let mut found = Vec::new();
-    for entry in std::fs::read_dir("/proc").into_iter().flatten().flatten() {
-        let pid = entry.file_name().to_str().and_then(|name| name.parse().ok());
-        let exe = std::fs::read_link(entry.path().join("exe"));
-        if let (Some(pid), Ok(exe)) = (pid, exe)
-            && exe == program
-        {
-            found.push(pid);
-        }
-    }
-    found
-}
-
-#[test]
-fn stock_virsh_starts_the_daemon_of_a_session() {
-    need!(root, package "libvirt-clients");
-    for (name, uri) in [
-        ("libvirtd", "qemu:///session?mode=legacy"),
-        ("virtqemud", "qemu:///session?mode=direct"),
-    ] {
-        let prefix = tempfile::Builder::new().prefix("fv").tempdir_in("/tmp").unwrap();
-        install(prefix.path(), &["libvirtd", "virtqemud"]);
-        let home = prefix.path().join("home");
-        std::fs::create_dir(&home).unwrap();
-        std::os::unix::fs::chown(&home, Some(NOBODY), Some(NOBODY)).unwrap();
-        open_to_all(prefix.path());
-        let mut command = stock("/usr/bin/virsh");
-        command
-            .env_clear()
-            .env("PATH", "/usr/bin:/bin")
-            .env("HOME", &home)
-            .env("XDG_RUNTIME_DIR", &home)
-            .env("LIBVIRTD_PATH", prefix.path().join("sbin"))
-            .args(["-c", uri, "list", "--all"])
-            .current_dir("/")
-            .uid(NOBODY)
-            .gid(NOBODY);
-        let ran = run_to_end(command);
-        let program = prefix.path().join("sbin/virtd");
-        let started = running(&program);
-        for pid in &started {
-            let line = std::fs::read_to_string(format!("/proc/{pid}/cmdline")).unwrap_or_default();
-            assert!(line.contains("--timeout=120"), "{line:?}");
-            let pid = nix::unistd::Pid::from_raw(*pid);
-            nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGTERM).unwrap();
-        }
-        eventually("the daemon ends", Duration::from_secs(60), || {
-            running(&program).is_empty()
-        });
-        assert_eq!(ran.code, Some(0), "{name}: {}{}", ran.out, ran.err);
-        assert_eq!(started.len(), 1, "{name} was started once");
-        assert!(ran.out.contains("Id   Name   State"), "{}", ran.out);
-    }
-}
-
-fn open_to_all(folder: &Path) {
-    use std::os::unix::fs::PermissionsExt;
-    std::fs::set_permissions(folder, std::fs::Permissions::from_mode(0o755)).unwrap();
 }
 
 #[test]
