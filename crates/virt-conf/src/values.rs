@@ -5,7 +5,7 @@ use std::fmt;
 use virt_util::bitmap::Bitmap;
 use virt_util::uuid::Uuid;
 use virt_util::xml::schema::ValueSchema;
-use virt_util::xml::{At, Element, ValueError, Xml, XmlValue, invalid_value, nearest, push_hex_byte};
+use virt_util::xml::{At, Element, ValueError, Xml, XmlValue, invalid_value, nearest};
 use virt_util::{ErrorCode, VirtError};
 
 use crate::domain::normalize::Randomness;
@@ -99,12 +99,15 @@ impl XmlValue for MacAddress {
     }
 
     fn format_value(&self, out: &mut String) {
-        for (at, byte) in self.0.into_iter().enumerate() {
-            if at > 0 {
-                out.push(':');
+        const DIGITS: &[u8; 16] = b"0123456789abcdef";
+        let digit = |nibble: u8| DIGITS.get(usize::from(nibble & 0xF)).copied().unwrap_or(b'0');
+        let mut text = *b"00:00:00:00:00:00";
+        for (byte, pair) in self.0.into_iter().zip(text.chunks_mut(3)) {
+            if let [high, low, ..] = pair {
+                (*high, *low) = (digit(byte >> 4), digit(byte));
             }
-            push_hex_byte(out, byte);
         }
+        out.push_str(std::str::from_utf8(&text).unwrap_or_default());
     }
 }
 

@@ -2,7 +2,7 @@
 
 use virt_util::Result;
 use virt_util::xml::{
-    At, Element, Rare, Reader, Writer, Xml, XmlElement, XmlFlags, error_at, push_unsigned, read,
+    At, Element, Rare, Reader, Writer, Xml, XmlElement, XmlFlags, error_at, escape_into, push_unsigned, read,
 };
 
 use super::device_info::{DeviceInfo, VirtioOptions};
@@ -645,8 +645,8 @@ impl XmlElement for Disk {
     }
 
     fn write_attributes(&self, w: &mut Writer) {
-        w.attribute("type", self.source.location.xml_tag());
-        w.attribute("device", self.device.as_str());
+        w.led_attribute(" type='", |out| out.push_str(self.source.location.xml_tag()));
+        w.led_attribute(" device='", |out| out.push_str(self.device.as_str()));
         let hidden = self.options.snapshot == Some(SnapshotLocation::No) && self.rest.read_only;
         if hidden {
             DiskOptions {
@@ -675,8 +675,9 @@ impl XmlElement for Disk {
             mirror.write(w);
         }
         w.start("target");
-        w.attribute("dev", &self.target.dev);
-        w.attribute("bus", self.target.bus.map_or("none", DiskBus::as_str));
+        w.led_attribute(" dev='", |out| escape_into(out, &self.target.dev));
+        let bus = self.target.bus.map_or("none", DiskBus::as_str);
+        w.led_attribute(" bus='", |out| out.push_str(bus));
         let removable = matches!(self.device, DiskDevice::Floppy | DiskDevice::Cdrom);
         if removable && self.target.tray != DiskTray::Closed {
             w.attribute("tray", self.target.tray.as_str());

@@ -804,7 +804,10 @@ impl StorageSource {
     /// Writes the element under the name that it has in another document.
     pub fn write_named(&self, w: &mut Writer, name: &'static str, index: bool) {
         let network = matches!(self.location, StorageLocation::Network(_));
-        let mark = w.begin_optional(name);
+        let mark = match self.location.is_surely_something(w) {
+            true => w.begin(name),
+            false => w.begin_optional(name),
+        };
         self.location.write_attributes(w);
         if let Some(policy) = self.startup_policy.filter(|_| !network) {
             w.attribute("startupPolicy", policy.as_str());

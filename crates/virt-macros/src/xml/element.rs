@@ -8,7 +8,7 @@ use syn::{Data, DataEnum, DeriveInput, Error, Fields, Ident, LitStr, Result};
 
 use super::field::{Field, Leaf};
 use super::options::{TypeOptions, VariantOptions};
-use super::write::Presence;
+use super::write::{Presence, lead};
 use super::{doc_of, kebab, runtime};
 
 pub(crate) fn derive_element(input: DeriveInput) -> Result<TokenStream> {
@@ -115,6 +115,14 @@ fn write_content(fields: &[&Field], depth: usize) -> Result<TokenStream> {
             .take_while(|other| other.wrappers.get(depth) == Some(step))
             .count();
         let (group, after) = rest.split_at(shared);
+        rest = after;
+        if let [field] = group
+            && field.wrappers.len() == depth + 1
+            && let Some(leaf) = field.write_leaf(step)?
+        {
+            out.extend(leaf);
+            continue;
+        }
         let attributes = write_attributes(group, depth + 1)?;
         let content = write_content(group, depth + 1)?;
         out.extend(match group_presence(group) {
@@ -129,7 +137,6 @@ fn write_content(fields: &[&Field], depth: usize) -> Result<TokenStream> {
                 w.end_optional(#step, mark);
             }},
         });
-        rest = after;
     }
     Ok(out)
 }
@@ -149,6 +156,21 @@ fn group_presence(group: &[&Field]) -> Option<Presence> {
     } else {
         Presence::If(quote!(#(#conditions)||*))
     })
+}
+
+/// An expression that is true only if something will be written. The first attributes tell for most elements.
+fn surely_something(fields: &[Field]) -> TokenStream {
+    let mut conditions = Vec::new();
+    let attributes = fields
+        .iter()
+        .filter(|field| matches!(field.leaf, Leaf::Attribute(_)));
+    for presence in attributes.filter_map(Field::presence).take(3) {
+        match presence {
+            Presence::Always => return quote!(true),
+            Presence::If(condition) => conditions.push(condition),
+        }
+    }
+    quote!(false #(|| #conditions)*)
 }
 
 /// `xmlns:x='…'` for each declared namespace of which something will be written.
@@ -209,6 +231,7 @@ fn derive_struct(input: &DeriveInput, fields: &Fields, options: &TypeOptions) ->
     };
     let content = write_content(&refs, 0)?;
     let body = options.body.then(|| quote!(w.open_body();));
+    let sure = surely_something(&fields);
     let check = options
         .check
         .as_ref()
@@ -263,6 +286,10 @@ fn derive_struct(input: &DeriveInput, fields: &Fields, options: &TypeOptions) ->
             fn write_content(&self, w: &mut #rt::Writer) {
                 #body
                 #content
+            }
+
+            fn is_surely_something(&self, w: &#rt::Writer) -> bool {
+                #sure
             }
 
             fn schema() -> &'static #rt::schema::ElementSchema {
@@ -461,8 +488,8 @@ fn derive_union(input: &DeriveInput, data: &DataEnum, options: &TypeOptions) -> 
         }
     };
 
-    let (mut attribute_arms, mut content_arms, mut word_arms, mut schemas) =
-        (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+    let (mut attribute_arms, mut content_arms, mut word_arms, mut schemas, mut sure_arms) =
+        (Vec::new(), Vec::new(), Vec::new(), Vec::new(), Vec::new());
     for variant in &variants {
         let refs: Vec<&Field> = variant.fields.iter().collect();
         let attributes = write_attributes(&refs, 0)?;
@@ -471,6 +498,8 @@ fn derive_union(input: &DeriveInput, data: &DataEnum, options: &TypeOptions) -> 
         let word = variant.words.first().map_or("", String::as_str);
         attribute_arms.push(quote!(#pattern => { #attributes }));
         content_arms.push(quote!(#pattern => { #content }));
+        let sure = surely_something(&variant.fields);
+        sure_arms.push(quote!(#pattern => #sure));
         word_arms.push(quote!(#pattern => #word));
         let fields = variant
             .fields
@@ -496,8 +525,15 @@ fn derive_union(input: &DeriveInput, data: &DataEnum, options: &TypeOptions) -> 
         }
     }
     let own_tag = match &tag {
-        Tag::Own(name) => Some(quote!(w.attribute_with(#name, |out| out.push_str(self.xml_tag()));)),
+        Tag::Own(name) => {
+            let lead = lead(name);
+            Some(quote!(#rt::write::tag_led(w, #lead, self.xml_tag());))
+        }
         _ => None,
+    };
+    let sure = match &tag {
+        Tag::Own(_) => quote!(true),
+        _ => quote!(match self { #(#sure_arms),* }),
     };
     let special = match &tag {
         Tag::Own(name) => quote! {
@@ -505,11 +541,14 @@ fn derive_union(input: &DeriveInput, data: &DataEnum, options: &TypeOptions) -> 
                 element.has_attr(#name)
             }
         },
-        Tag::Parent(name) => quote! {
-            fn write_parent_attributes(&self, w: &mut #rt::Writer) {
-                w.attribute_with(#name, |out| out.push_str(self.xml_tag()));
+        Tag::Parent(name) => {
+            let lead = lead(name);
+            quote! {
+                fn write_parent_attributes(&self, w: &mut #rt::Writer) {
+                    #rt::write::tag_led(w, #lead, self.xml_tag());
+                }
             }
-        },
+        }
         Tag::Name => {
             let write_other = other.map(|variant| {
                 let pattern = &variant.pattern;
@@ -574,6 +613,10 @@ fn derive_union(input: &DeriveInput, data: &DataEnum, options: &TypeOptions) -> 
 
             fn write_content(&self, w: &mut #rt::Writer) {
                 match self { #(#content_arms)* }
+            }
+
+            fn is_surely_something(&self, w: &#rt::Writer) -> bool {
+                #sure
             }
 
             #special

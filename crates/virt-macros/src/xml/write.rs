@@ -7,6 +7,11 @@ use syn::Result;
 use super::field::{Field, Leaf, Shape};
 use super::runtime;
 
+/// An attribute's name with all that stands before its value.
+pub(super) fn lead(name: &str) -> String {
+    format!(" {name}='")
+}
+
 /// When a field is written.
 pub(super) enum Presence {
     Always,
@@ -108,23 +113,45 @@ impl Field {
         }
     }
 
+    /// Statements that write the attribute, its lead written out, by one of two functions: one for a value that is there,
+    /// one for a value that may be.
+    fn write_led(&self, lead: &str, one: TokenStream, optional: TokenStream) -> Result<TokenStream> {
+        let rt = runtime();
+        let access = &self.access;
+        let format = self.format_function()?;
+        let inner = &self.inner;
+        Ok(match (self.shape, self.boxed) {
+            (Shape::Option, false) => {
+                quote!(#rt::write::#optional::<#inner>(w, #lead, #access, #format);)
+            }
+            (Shape::Plain, false) => {
+                self.unless_default(quote!(#rt::write::#one::<#inner>(w, #lead, #access, #format);))
+            }
+            _ => self.each(quote!(#rt::write::#one::<#inner>(w, #lead, value, #format);)),
+        })
+    }
+
+    /// Statements that write the child `step` of which the field is the only attribute and all there is; `None` if it is
+    /// something else.
+    pub(super) fn write_leaf(&self, step: &str) -> Result<Option<TokenStream>> {
+        let Leaf::Attribute(name) = &self.leaf else {
+            return Ok(None);
+        };
+        let write = self.write_led(
+            &format!("{step}{}", lead(name)),
+            quote!(leaf_led),
+            quote!(leaf_led_optional),
+        )?;
+        Ok(Some(self.guarded(write)))
+    }
+
     /// Statements that write attributes of the leaf's element.
     pub(super) fn write_attribute_part(&self) -> Result<TokenStream> {
         let rt = runtime();
         let access = &self.access;
         let write = match &self.leaf {
             Leaf::Attribute(name) => {
-                let format = self.format_function()?;
-                let inner = &self.inner;
-                let lead = format!(" {name}='");
-                match (self.shape, self.boxed) {
-                    (Shape::Option, false) => {
-                        quote!(#rt::write::attr_led_optional::<#inner>(w, #lead, #access, #format);)
-                    }
-                    (Shape::Plain, false) => self
-                        .unless_default(quote!(#rt::write::attr_led::<#inner>(w, #lead, #access, #format);)),
-                    _ => self.each(quote!(#rt::write::attr_led::<#inner>(w, #lead, value, #format);)),
-                }
+                self.write_led(&lead(name), quote!(attr_led), quote!(attr_led_optional))?
             }
             Leaf::Attributes => {
                 let with = &self.options.with;

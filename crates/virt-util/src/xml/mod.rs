@@ -240,7 +240,7 @@ pub use value::{
     parse_integer_in, parse_on_off, push_formatted, scan_integer,
 };
 pub use virt_macros::{Xml, XmlEnum};
-pub use writer::{Mark, Writer, escape_into, push_hex_byte, push_radix, push_signed, push_unsigned};
+pub use writer::{Mark, Writer, escape_into, push_radix, push_signed, push_unsigned};
 
 use crate::error::Result;
 
@@ -317,10 +317,18 @@ pub trait XmlElement: Sized {
 
     /// [`XmlElement::write`], but nothing if the element would have neither attributes nor content.
     fn write_nonempty(&self, w: &mut Writer, name: &'static str) {
-        let mark = w.begin_optional(name);
+        let mark = match self.is_surely_something(w) {
+            true => w.begin(name),
+            false => w.begin_optional(name),
+        };
         self.write_attributes(w);
         self.write_content(w);
         w.end_optional(name, mark);
+    }
+
+    /// Is it certain that attributes or content will be written? Found out by a short look; `false` says nothing.
+    fn is_surely_something(&self, _w: &Writer) -> bool {
+        false
     }
 
     /// What the declaration says, as data.

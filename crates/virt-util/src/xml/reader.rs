@@ -554,6 +554,26 @@ pub mod write {
         }
     }
 
+    /// An element that is one attribute, its lead written out: `element name='`. For derived code.
+    #[doc(hidden)]
+    pub fn leaf_led<T>(w: &mut Writer, lead: &str, value: &T, format: FormatFn<T>) {
+        w.led_leaf(lead, |out| format(value, out));
+    }
+
+    /// [`leaf_led`] of a value that may be absent.
+    #[doc(hidden)]
+    pub fn leaf_led_optional<T>(w: &mut Writer, lead: &str, value: &Option<T>, format: FormatFn<T>) {
+        if let Some(value) = value {
+            leaf_led(w, lead, value, format);
+        }
+    }
+
+    /// [`attr_led`] of the word that tells a union's variants apart.
+    #[doc(hidden)]
+    pub fn tag_led(w: &mut Writer, lead: &str, word: &'static str) {
+        w.led_attribute(lead, |out| out.push_str(word));
+    }
+
     /// An attribute that may be absent.
     pub fn attr_optional<T>(w: &mut Writer, name: &str, value: &Option<T>, format: FormatFn<T>) {
         if let Some(value) = value {

@@ -25,45 +25,86 @@ pub struct Writer {
     out: String,
     depth: usize,
     state: State,
+    /// The state below the pending elements, while there are any.
+    below: State,
     flags: XmlFlags,
     /// Elements that are begun but of which nothing is written yet: see [`Writer::begin_optional`].
     pending: Vec<&'static str>,
 }
 
+/// What was written last, and so what is still owed. The end of a tag is written together with what follows it: fewer and
+/// longer pieces.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum State {
-    /// A start tag is open: `<name a='b'`.
-    Tag,
-    /// Behind an element, at the start of a line.
+    /// At the start of a line.
     Line,
     /// Behind text: what follows stays on the line.
     Text,
+    /// A start tag is open: `<name a='b'`. Owed are `>` and a line end, or `/>`.
+    Tag,
+    /// Behind `</name`.
+    Closed,
+    /// Behind an element without content, which is to end in `/>`.
+    Empty,
+    /// There are pending elements.
+    Pending,
 }
 
 /// An element that may turn out empty: see [`Writer::begin_optional`].
 #[derive(Clone, Copy, Debug)]
 pub struct Mark {
-    /// How many elements were pending before.
+    /// How many elements were pending before; the greatest number if it is there already.
     level: usize,
 }
 
-/// Blanks in front of a tag, with what the tag begins with at the end: as much as needed is cut from it.
-const START: &str = "                                                                <";
-const END: &str = "                                                                </";
-const BLANKS: usize = 64;
+/// What stands between the last thing and the next at each of the usual depths.
+type Joints = [&'static str; 10];
 
-/// [`START`] behind an open start tag, for the usual depths.
-const CHILD_START: [&str; 9] = [
-    ">\n<",
-    ">\n  <",
-    ">\n    <",
-    ">\n      <",
-    ">\n        <",
-    ">\n          <",
-    ">\n            <",
-    ">\n              <",
-    ">\n                <",
+macro_rules! joints {
+    ($before:literal, $behind:literal) => {
+        [
+            concat!($before, $behind),
+            concat!($before, "  ", $behind),
+            concat!($before, "    ", $behind),
+            concat!($before, "      ", $behind),
+            concat!($before, "        ", $behind),
+            concat!($before, "          ", $behind),
+            concat!($before, "            ", $behind),
+            concat!($before, "              ", $behind),
+            concat!($before, "                ", $behind),
+            concat!($before, "                  ", $behind),
+        ]
+    };
+}
+
+/// Before a start tag, by state.
+static STARTS: [Joints; 5] = [
+    joints!("", "<"),
+    joints!("", "<"),
+    joints!(">\n", "<"),
+    joints!(">\n", "<"),
+    joints!("/>\n", "<"),
 ];
+
+/// Before an end tag on a line of its own, by state; [`State::Text`] has its on the same line.
+static ENDS: [Joints; 5] = [
+    joints!("", "</"),
+    ["</"; 10],
+    joints!(">\n", "</"),
+    joints!(">\n", "</"),
+    joints!("/>\n", "</"),
+];
+
+impl State {
+    /// What is owed, up to the end of the line.
+    fn owed(self) -> &'static str {
+        match self {
+            Self::Line | Self::Text | Self::Pending => "",
+            Self::Tag | Self::Closed => ">\n",
+            Self::Empty => "/>\n",
+        }
+    }
+}
 
 impl Writer {
     /// An empty writer. `flags` say which fields are written.
@@ -73,6 +114,7 @@ impl Writer {
             out: String::with_capacity(16 * 1024),
             depth: 0,
             state: State::Line,
+            below: State::Line,
             flags,
             pending: Vec::new(),
         }
@@ -104,57 +146,62 @@ impl Writer {
     }
 
     /// The text.
-    pub fn finish(self) -> String {
+    pub fn finish(mut self) -> String {
+        if self.state != State::Tag {
+            self.out.push_str(self.state.owed());
+        }
         self.out
     }
 
-    /// The text so far.
-    pub fn as_str(&self) -> &str {
-        &self.out
-    }
-
-    /// Appends blanks for the depth and then what `tag` (one of [`START`], [`END`]) ends in.
-    fn indented(&mut self, tag: &str) {
-        let mut blanks = self.depth * 2;
-        while blanks > BLANKS {
-            self.out.push_str(START.get(..BLANKS).unwrap_or_default());
-            blanks -= BLANKS;
+    /// Appends what stands before a tag.
+    #[inline]
+    fn join(&mut self, joints: &'static [Joints; 5], tag: &'static str) {
+        let joints = joints.get(self.state as usize);
+        match joints.and_then(|joints| joints.get(self.depth)) {
+            Some(joint) => self.out.push_str(joint),
+            None => self.join_deep(tag),
         }
-        self.out.push_str(tag.get(BLANKS - blanks..).unwrap_or_default());
     }
 
-    /// Ends an open start tag and begins a line with `<` for a child.
-    fn line(&mut self) {
-        self.settle();
-        if self.state == State::Tag {
-            if let Some(start) = CHILD_START.get(self.depth) {
-                self.out.push_str(start);
-                return;
+    /// The same, further in than [`Joints`] go.
+    #[cold]
+    fn join_deep(&mut self, tag: &'static str) {
+        self.out.push_str(self.state.owed());
+        if self.state != State::Text || tag == "<" {
+            for _ in 0..self.depth {
+                self.out.push_str("  ");
             }
-            self.out.push_str(">\n");
         }
-        self.indented(START);
+        self.out.push_str(tag);
     }
 
     /// Writes the start tags of pending elements.
     #[inline]
     fn settle(&mut self) {
-        if !self.pending.is_empty() {
+        if self.state == State::Pending {
             self.settle_pending();
         }
     }
 
+    #[inline(never)]
     fn settle_pending(&mut self) {
+        self.state = self.below;
+        if let [name] = *self.pending.as_slice() {
+            self.pending.clear();
+            return self.start(name);
+        }
         let mut pending = std::mem::take(&mut self.pending);
-        for name in pending.drain(..) {
+        for name in &pending {
             self.start(name);
         }
+        pending.clear();
         self.pending = pending;
     }
 
     /// Opens the element `name`.
     pub fn start(&mut self, name: &str) {
-        self.line();
+        self.settle();
+        self.join(&STARTS, "<");
         self.out.push_str(name);
         self.state = State::Tag;
         self.depth += 1;
@@ -164,36 +211,43 @@ impl Writer {
     pub fn end(&mut self, name: &str) {
         self.settle();
         self.depth = self.depth.saturating_sub(1);
-        match self.state {
-            State::Tag => self.out.push_str("/>\n"),
-            state => {
-                if state == State::Line {
-                    self.indented(END);
-                } else {
-                    self.out.push_str("</");
-                }
+        self.state = match self.state {
+            State::Tag => State::Empty,
+            _ => {
+                self.join(&ENDS, "</");
                 self.out.push_str(name);
-                self.out.push_str(">\n");
+                State::Closed
             }
-        }
-        self.state = State::Line;
+        };
     }
 
-    /// Ends the start tag now, so that even an empty element is written as two tags on two lines.
+    /// Ends the line, so that the next thing begins one. A start tag that is open ends there: even an empty element is
+    /// written as two tags on two lines.
     pub fn open_body(&mut self) {
         self.settle();
-        if self.state == State::Tag {
-            self.out.push_str(">\n");
+        if self.state != State::Text {
+            self.out.push_str(self.state.owed());
             self.state = State::Line;
         }
     }
 
+    /// Opens the element `name`, to be closed with [`Writer::end_optional`] all the same.
+    pub fn begin(&mut self, name: &str) -> Mark {
+        self.start(name);
+        Mark { level: usize::MAX }
+    }
+
     /// Opens the element `name` at the first thing that is written into it. If there is nothing, neither attributes nor
     /// content, until [`Writer::end_optional`], there is no element.
+    #[inline]
     pub fn begin_optional(&mut self, name: &'static str) -> Mark {
         let mark = Mark {
             level: self.pending.len(),
         };
+        if self.state != State::Pending {
+            self.below = self.state;
+            self.state = State::Pending;
+        }
         self.pending.push(name);
         mark
     }
@@ -202,6 +256,9 @@ impl Writer {
     pub fn end_optional(&mut self, name: &str, mark: Mark) -> bool {
         if self.pending.len() > mark.level {
             self.pending.truncate(mark.level);
+            if mark.level == 0 {
+                self.state = self.below;
+            }
             return false;
         }
         self.end(name);
@@ -224,13 +281,31 @@ impl Writer {
         self.out.push('\'');
     }
 
-    /// An attribute whose ` name='` is written out.
-    pub(super) fn led_attribute(&mut self, lead: &str, write: impl FnOnce(&mut String)) {
+    /// [`Writer::attribute_with`], but all that stands before the value, ` name='`, is written out: for what most documents
+    /// have many times.
+    #[inline]
+    pub fn led_attribute(&mut self, lead: &str, write: impl FnOnce(&mut String)) {
         self.settle();
         debug_assert_eq!(self.state, State::Tag, "attribute{lead} outside a start tag");
         self.out.push_str(lead);
         write(&mut self.out);
         self.out.push('\'');
+    }
+
+    /// An element that is one attribute, whose `element name='` is written out.
+    #[inline]
+    pub(super) fn led_leaf(&mut self, lead: &str, write: impl FnOnce(&mut String)) {
+        self.begin_leaf(lead);
+        write(&mut self.out);
+        self.out.push('\'');
+    }
+
+    /// Appends an element without content but for what may follow inside its tag.
+    fn begin_leaf(&mut self, lead: &str) {
+        self.settle();
+        self.join(&STARTS, "<");
+        self.out.push_str(lead);
+        self.state = State::Empty;
     }
 
     /// Escaped text as the content of the open element.
@@ -240,22 +315,19 @@ impl Writer {
 
     /// Content that `write` appends; what it appends is not escaped. Nothing appended leaves the element empty.
     pub fn text_with(&mut self, write: impl FnOnce(&mut String)) {
-        if !self.pending.is_empty() {
+        if self.state == State::Pending {
             let mut text = String::new();
             write(&mut text);
-            if text.is_empty() {
-                return;
+            if !text.is_empty() {
+                self.settle_pending();
+                self.begin_text();
+                self.out.push_str(&text);
+                self.state = State::Text;
             }
-            self.settle_pending();
-            self.out.push('>');
-            self.out.push_str(&text);
-            self.state = State::Text;
             return;
         }
         let before = self.out.len();
-        if self.state == State::Tag {
-            self.out.push('>');
-        }
+        self.begin_text();
         let start = self.out.len();
         write(&mut self.out);
         if self.out.len() == start {
@@ -265,10 +337,17 @@ impl Writer {
         }
     }
 
+    /// Appends what stands before text.
+    fn begin_text(&mut self) {
+        self.out.push_str(match self.state {
+            State::Tag => ">",
+            state => state.owed(),
+        });
+    }
+
     /// `<name/>`.
     pub fn empty_element(&mut self, name: &str) {
-        self.start(name);
-        self.end(name);
+        self.begin_leaf(name);
     }
 
     /// `<name>text</name>`, with `text` escaped; an empty text gives `<name></name>`, as libvirt's printing does.
@@ -278,14 +357,14 @@ impl Writer {
 
     /// `<name>…</name>` with content that `write` appends; what it appends is not escaped.
     pub fn text_element_with(&mut self, name: &str, write: impl FnOnce(&mut String)) {
-        self.line();
+        self.settle();
+        self.join(&STARTS, "<");
         self.out.push_str(name);
         self.out.push('>');
         write(&mut self.out);
         self.out.push_str("</");
         self.out.push_str(name);
-        self.out.push_str(">\n");
-        self.state = State::Line;
+        self.state = State::Closed;
     }
 
     /// A line that is XML already, at the present depth; a line end is added.
@@ -297,7 +376,8 @@ impl Writer {
 
     /// Begins a line with blanks only.
     fn blank_line(&mut self) {
-        self.line();
+        self.settle();
+        self.join(&STARTS, "<");
         self.out.pop();
         self.state = State::Line;
     }
@@ -341,8 +421,18 @@ impl Writer {
 /// Appends `text` with the characters escaped that libvirt escapes (`& < > ' "`). Control characters, which no XML can
 /// hold, are left out, as libvirt does. Tabs and line ends stay as they are, in attributes too.
 pub fn escape_into(out: &mut String, text: &str) {
+    if is_plain(text.as_bytes()) {
+        out.push_str(text);
+    } else {
+        escape_each(out, text);
+    }
+}
+
+/// [`escape_into`] of a text that probably holds something to escape.
+#[cold]
+fn escape_each(out: &mut String, text: &str) {
     let mut rest = text;
-    while let Some(at) = find_escaped(rest.as_bytes()) {
+    while let Some(at) = rest.bytes().position(|byte| chars::is(byte, chars::ESCAPED)) {
         let (before, from) = rest.split_at(at);
         out.push_str(before);
         let replacement = match from.as_bytes().first() {
@@ -359,90 +449,59 @@ pub fn escape_into(out: &mut String, text: &str) {
     out.push_str(rest);
 }
 
-/// The first byte that cannot be written as it is.
-fn find_escaped(text: &[u8]) -> Option<usize> {
-    let mut start = 0;
-    // In steps that the compiler turns into vector instructions.
-    for chunk in text.as_chunks::<16>().0 {
-        if may_escape(chunk) {
-            break;
-        }
-        start += 16;
-    }
-    let rest = text.get(start..).unwrap_or_default();
-    if rest.len() < 16 && is_plain_end(text, rest) {
-        return None;
-    }
-    rest.iter()
-        .position(|&byte| chars::is(byte, chars::ESCAPED))
-        .map(|at| start + at)
-}
-
-/// Whether nothing in the last bytes of a text, fewer than 16, can need to be escaped. Steps may go over bytes twice.
-fn is_plain_end(text: &[u8], rest: &[u8]) -> bool {
-    if let Some(last) = text.last_chunk::<16>() {
-        return rest.is_empty() || !may_escape(last);
-    }
+/// Whether all of a text can certainly be written as it is. Looks at eight bytes at a time, at some of them twice.
+fn is_plain(text: &[u8]) -> bool {
     if let (Some(first), Some(last)) = (text.first_chunk(), text.last_chunk()) {
-        return !may_escape_word(u64::from_le_bytes(*first)) && !may_escape_word(u64::from_le_bytes(*last));
+        let (first, last) = (u64::from_le_bytes(*first), u64::from_le_bytes(*last));
+        if text.len() <= 16 {
+            return !any_escaped(escaped(first) | escaped(last));
+        }
+        let (words, _) = text.as_chunks();
+        let found = words.iter().fold(escaped(last), |found, word| {
+            found | escaped(u64::from_le_bytes(*word))
+        });
+        return !any_escaped(found);
     }
     if let (Some(first), Some(last)) = (text.first_chunk(), text.last_chunk()) {
         let (first, last) = (u32::from_le_bytes(*first), u32::from_le_bytes(*last));
-        return !may_escape_word(u64::from(first) | u64::from(last) << 32);
+        return !any_escaped(escaped(u64::from(first) | u64::from(last) << 32));
     }
     text.iter().all(|&byte| !chars::is(byte, chars::ESCAPED))
 }
 
-/// Whether some of the bytes must be escaped, or are white space.
+/// Marks in the top bits of bytes, of which some is set if a byte of `word` must be escaped or is white space; the other
+/// bits mean nothing.
 #[inline]
-fn may_escape(chunk: &[u8; 16]) -> bool {
-    chunk.iter().fold(false, |found, &byte| {
-        found
-            | (byte < 0x20)
-            | (byte == b'&')
-            | (byte == b'<')
-            | (byte == b'>')
-            | (byte == b'\'')
-            | (byte == b'"')
-    })
+fn escaped(word: u64) -> u64 {
+    const fn each(byte: u8) -> u64 {
+        u64::from_le_bytes([byte; 8])
+    }
+    // A byte below another borrows from its top bit; one that equals another is below 1 once they are compared.
+    let is = |word: u64, byte: u8| (word ^ each(byte)).wrapping_sub(each(1));
+    let found = word.wrapping_sub(each(0x20))
+        | is(word, b'"')
+        // Of two that differ in one bit it is enough to look for the one that has it.
+        | is(word | each(1), b'\'')
+        | is(word | each(2), b'>');
+    found & !word
 }
 
-/// [`may_escape`] of eight bytes, all at once.
-#[inline]
-fn may_escape_word(word: u64) -> bool {
-    const ONES: u64 = u64::from_le_bytes([1; 8]);
-    const TOPS: u64 = u64::from_le_bytes([0x80; 8]);
-    // A byte below `limit` borrows from its top bit.
-    let below = |word: u64, limit: u8| word.wrapping_sub(ONES * u64::from(limit)) & !word;
-    let has = |word: u64, byte: u8| below(word ^ (ONES * u64::from(byte)), 1);
-    // Of two that differ in one bit it is enough to look for the one that has it.
-    let found = below(word, 0x20)
-        | has(word, b'"')
-        | has(word | ONES, b'&' | b'\'')
-        | has(word | (ONES * 2), b'<' | b'>');
-    found & TOPS != 0
+fn any_escaped(marks: u64) -> bool {
+    marks & u64::from_le_bytes([0x80; 8]) != 0
 }
 
 /// Appends a number in decimal.
-pub fn push_unsigned(out: &mut String, mut value: u64) {
-    if value < 100 {
-        if value >= 10 {
-            out.push(digit(value / 10));
-        }
-        out.push(digit(value % 10));
-        return;
+pub fn push_unsigned(out: &mut String, value: u64) {
+    if value >= 100 {
+        push_unsigned(out, value / 100);
     }
-    let mut digits = [0u8; 20];
-    let mut at = digits.len();
-    while value > 0 {
-        at -= 1;
-        if let Some(place) = digits.get_mut(at) {
-            *place = b'0' + (value % 10) as u8;
-        }
-        value /= 10;
-    }
-    out.push_str(std::str::from_utf8(digits.get(at..).unwrap_or_default()).unwrap_or_default());
+    let at = (value % 100) as usize * 2;
+    let pair = if value < 10 { at + 1..at + 2 } else { at..at + 2 };
+    out.push_str(PAIRS.get(pair).unwrap_or_default());
 }
+
+/// `00` to `99`.
+static PAIRS: &str = "00010203040506070809101112131415161718192021222324252627282930313233343536373839404142434445464748495051525354555657585960616263646566676869707172737475767778798081828384858687888990919293949596979899";
 
 /// Appends a number in decimal.
 pub fn push_signed(out: &mut String, value: i64) {
@@ -478,12 +537,6 @@ pub fn push_radix(out: &mut String, value: u64, radix: u32, width: usize) {
         let shifted = value.checked_shr(place * bits).unwrap_or(0);
         out.push(digit(shifted & ((1 << bits) - 1)));
     }
-}
-
-/// Appends a byte as two hexadecimal digits, in lower case.
-pub fn push_hex_byte(out: &mut String, byte: u8) {
-    let at = usize::from(byte) * 2;
-    out.push_str(HEX_PAIRS.get(at..at + 2).unwrap_or_default());
 }
 
 /// `00` to `ff`.
