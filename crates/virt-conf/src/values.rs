@@ -153,11 +153,13 @@ pub struct HostPciAddress {
 /// The kernel's name for the device: `0000:00:1f.2`.
 impl fmt::Display for HostPciAddress {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "{:04x}:{:02x}:{:02x}.{:x}",
-            self.domain, self.bus, self.slot, self.function
-        )
+        let Self {
+            domain,
+            bus,
+            slot,
+            function,
+        } = self;
+        write!(f, "{domain:04x}:{bus:02x}:{slot:02x}.{function:x}")
     }
 }
 

@@ -31,7 +31,7 @@ impl Bus {
             function,
             ..
         } = *address;
-        let shown = format!("{domain:04x}:{bus:02x}:{slot:02x}.{function:x}");
+        let shown = address;
         if domain != 0 || bus != 0 {
             return Err(refused(format_args!(
                 "Invalid PCI address {shown}. Only PCI domain 0 and bus 0 are available"

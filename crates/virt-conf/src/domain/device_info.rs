@@ -3,6 +3,8 @@
 use virt_util::Result;
 use virt_util::xml::{At, Element, Rare, Reader, Xml, XmlFlags, error_at};
 
+use crate::values::HostPciAddress;
+
 /// Common part of a device.
 #[derive(Xml, Clone, Debug, Default, PartialEq)]
 #[xml(check = DeviceInfo::after_read)]
@@ -363,6 +365,19 @@ impl PciAddress {
             }
         }
         Ok(())
+    }
+}
+
+/// As the kernel writes the addresses of its own devices: `0000:00:1f.2`.
+impl std::fmt::Display for PciAddress {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let host = HostPciAddress {
+            domain: self.domain,
+            bus: self.bus,
+            slot: self.slot,
+            function: self.function,
+        };
+        host.fmt(f)
     }
 }
 

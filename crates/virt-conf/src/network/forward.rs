@@ -198,15 +198,7 @@ impl Forward {
                 .take(at)
                 .any(|other| other.address == one.address)
             {
-                let HostPciAddress {
-                    domain,
-                    bus,
-                    slot,
-                    function,
-                } = one.address;
-                let what = format!(
-                    "PCI device '{domain:04x}:{bus:02x}:{slot:02x}.{function:x}' can only be listed once"
-                );
+                let what = format!("PCI device '{}' can only be listed once", one.address);
                 wrong("address", what)?;
             }
         }

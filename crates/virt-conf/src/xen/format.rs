@@ -358,10 +358,7 @@ fn pci(device: &HostdevSubsys) -> Option<String> {
         Some(false) => ",permissive=1",
         None => "",
     };
-    let (domain, bus, slot, function) = (address.domain, address.bus, address.slot, address.function);
-    Some(format!(
-        "{domain:04x}:{bus:02x}:{slot:02x}.{function:x}{permissive}"
-    ))
+    Some(format!("{address}{permissive}"))
 }
 
 fn ports(conf: &mut ConfFile, domain: &Domain, format: XenFormat) -> Result<()> {

@@ -355,13 +355,7 @@ impl Image<'_> {
                 namespace, address, ..
             } => Ok(Props::new()
                 .with("driver", "nvme")
-                .with(
-                    "device",
-                    format!(
-                        "{:04x}:{:02x}:{:02x}.{:x}",
-                        address.domain, address.bus, address.slot, address.function
-                    ),
-                )
+                .with("device", address.to_string())
                 .with("namespace", *namespace)),
             StorageLocation::Network(network) => self.network(network),
             StorageLocation::Volume { pool, volume, .. } => Err(VirtError::internal(format_args!(

@@ -108,12 +108,10 @@ impl Builder<'_> {
             return Err(VirtError::new(ErrorCode::CONFIG_UNSUPPORTED, what));
         }
         let ramfb = ramfb == Some(true);
-        let at = device.address;
-        let host = format!("{:04x}:{:02x}:{:02x}.{}", at.domain, at.bus, at.slot, at.function);
         let standby = teaming.filter(|teaming| teaming.kind == TeamingType::Transient);
         Ok(
             Props::device(if ramfb { "vfio-pci-nohotplug" } else { "vfio-pci" })
-                .with("host", host)
+                .with("host", device.address.to_string())
                 .with("id", alias(info)?)
                 .positive("bootindex", self.boot_index(info))
                 .maybe(

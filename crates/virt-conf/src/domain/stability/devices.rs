@@ -418,7 +418,7 @@ fn place(address: &Option<Address>) -> (&'static str, String) {
         return ("none", String::new());
     };
     let text = match address {
-        Address::Pci(at) => format!("{:04x}:{:02x}:{:02x}.{}", at.domain, at.bus, at.slot, at.function),
+        Address::Pci(at) => at.to_string(),
         Address::Drive(at) => format!("{}:{}:{}", at.controller, at.bus, at.unit),
         Address::VirtioSerial(at) => format!("{}:{}:{}", at.controller, at.bus, at.port),
         Address::Ccid(at) => format!("{}:{}", at.controller, at.slot),

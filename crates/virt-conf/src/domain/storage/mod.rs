@@ -1,15 +1,27 @@
 //! Where data lie: files, devices, volumes, network storage, and the chain of images behind an image.
 //!
-//! [`StorageSource`] is one image; disks, backing stores, mirrors, data files and firmware variables use it.
+//! [`StorageSource`] is one image; disks, backing stores, mirrors, data files and firmware variables use it. Servers and
+//! their protocols are in `network`, credentials and encryption in `secrets`; both are named from here.
+
+mod network;
+mod secrets;
 
 use virt_util::Result;
-use virt_util::xml::{At, Element, Rare, Reader, Writer, Xml, XmlElement, XmlFlags, error_at};
+use virt_util::xml::{At, Element, Rare, Reader, Writer, Xml, XmlElement, XmlFlags};
 
 use super::chardev::Reconnect;
 use super::device_info::PciAddress;
 use super::private_data::{self, PrivateData};
 use super::seclabel::DeviceSeclabel;
 use crate::scaled::bytes;
+
+pub use network::{
+    Cookie, HostTransport, NetProtocol, NetworkStorage, NfsIdentity, SshIdentity, StorageHost,
+};
+pub use secrets::{
+    Cipher, Encryption, EncryptionEngine, EncryptionFormat, EncryptionSecret, EncryptionSecretType,
+    IvGenerator, SecretReference, StorageAuth, StorageAuthType,
+};
 
 xml_enum! {
     /// What kind of thing holds the data.
@@ -22,38 +34,8 @@ xml_enum! {
 }
 
 xml_enum! {
-    /// The protocol of network storage.
-    pub enum NetProtocol { Nbd = "nbd", Rbd = "rbd", Sheepdog = "sheepdog", Gluster = "gluster", Iscsi = "iscsi", Http = "http", Https = "https", Ftp = "ftp", Ftps = "ftps", Tftp = "tftp", Ssh = "ssh", Vxhs = "vxhs", Nfs = "nfs" }
-}
-
-xml_enum! {
-    /// How a storage server is reached.
-    pub enum HostTransport { Tcp = "tcp", Unix = "unix", Rdma = "rdma", Fd = "fd" }
-}
-
-xml_enum! {
     /// How a volume of a pool is accessed.
     pub enum PoolMode { Host = "host", Direct = "direct" }
-}
-
-xml_enum! {
-    /// How the client authenticates to the storage server.
-    pub enum StorageAuthType { Chap = "chap", Ceph = "ceph" }
-}
-
-xml_enum! {
-    /// The format of encrypted data.
-    pub enum EncryptionFormat { Qcow = "qcow", Luks = "luks", Luks2 = "luks2", LuksAny = "luks-any" }
-}
-
-xml_enum! {
-    /// Who decrypts.
-    pub enum EncryptionEngine { Qemu = "qemu", Librbd = "librbd" }
-}
-
-xml_enum! {
-    /// The kind of secret that unlocks encrypted data.
-    pub enum EncryptionSecretType { Passphrase = "passphrase" }
 }
 
 /// One image: what holds it, how it is reached and unlocked.
@@ -247,123 +229,6 @@ impl StorageLocation {
     }
 }
 
-/// Storage on the network.
-#[derive(Xml, Clone, Debug, Default, PartialEq)]
-#[xml(name = "source", check = NetworkStorage::after_read)]
-pub struct NetworkStorage {
-    /// How the server is spoken to.
-    #[xml("@protocol")]
-    pub protocol: NetProtocol,
-    /// Name of the image on the server: volume and path, pool and image, export, target …
-    #[xml("@name")]
-    pub name: Option<String>,
-    /// Query string of a URL.
-    #[xml("@query")]
-    pub query: Option<String>,
-    /// Whether the connection is encrypted.
-    #[xml("@tls", when = self.tls.is_some() && !(w.has(XmlFlags::MIGRATABLE) && self.tls_from_config == Some(1)))]
-    pub tls: Option<bool>,
-    /// Name that the server's certificate must have.
-    #[xml("@tlsHostname")]
-    pub tls_hostname: Option<String>,
-    /// Whether `tls` came from the driver's configuration: 0 or 1.
-    #[xml("@tlsFromConfig", only(status))]
-    pub tls_from_config: Option<u32>,
-    /// The servers.
-    #[xml("host")]
-    pub hosts: Vec<StorageHost>,
-    /// User and group on an NFS server.
-    #[xml("identity", when = self.protocol == NetProtocol::Nfs, omit_empty)]
-    pub nfs_identity: Option<NfsIdentity>,
-    /// Seconds until a lost NBD connection is given up.
-    #[xml("reconnect@delay", default)]
-    pub reconnect_delay: u32,
-    /// Snapshot on the server.
-    #[xml("snapshot@name")]
-    pub snapshot: Option<String>,
-    /// Configuration file for the client.
-    #[xml("config@file")]
-    pub config_file: Option<String>,
-    /// iSCSI qualified name of the client.
-    #[xml("initiator/iqn@name")]
-    pub initiator: Option<String>,
-    /// Whether the server's certificate is checked.
-    #[xml("ssl@verify")]
-    pub ssl_verify: Option<bool>,
-    /// Cookies sent with each request.
-    #[xml("cookies/cookie", when = w.has(XmlFlags::SECURE))]
-    pub cookies: Vec<Cookie>,
-    /// Bytes read ahead.
-    #[xml("readahead@size", default)]
-    pub readahead: u64,
-    /// Seconds until a request fails.
-    #[xml("timeout@seconds", default)]
-    pub timeout: u64,
-    /// File with the keys of known SSH servers.
-    #[xml("knownHosts@path", when = self.protocol == NetProtocol::Ssh)]
-    pub known_hosts: Option<String>,
-    /// Who logs in to an SSH server.
-    #[xml("identity", when = self.protocol == NetProtocol::Ssh)]
-    pub ssh_identity: Option<SshIdentity>,
-}
-
-/// User and group on an NFS server.
-#[derive(Xml, Clone, Debug, Default, PartialEq, Eq)]
-#[xml(name = "identity")]
-pub struct NfsIdentity {
-    /// User name or `+uid`.
-    #[xml("@user")]
-    pub user: Option<String>,
-    /// Group name or `+gid`.
-    #[xml("@group")]
-    pub group: Option<String>,
-}
-
-/// Who logs in to an SSH server.
-#[derive(Xml, Clone, Debug, Default, PartialEq, Eq)]
-#[xml(name = "identity")]
-pub struct SshIdentity {
-    /// User name.
-    #[xml("@username")]
-    pub username: Option<String>,
-    /// File with the private key.
-    #[xml("@keyfile")]
-    pub keyfile: Option<String>,
-    /// Socket of an SSH agent.
-    #[xml("@agentsock")]
-    pub agent_socket: Option<String>,
-}
-
-/// A storage server.
-#[derive(Xml, Clone, Debug, Default, PartialEq, Eq)]
-#[xml(name = "host", check = StorageHost::after_read)]
-pub struct StorageHost {
-    /// Name or address.
-    #[xml("@name")]
-    pub name: Option<String>,
-    /// Number of the server's TCP port; 0 for the protocol's own.
-    #[xml("@port", default)]
-    pub port: u32,
-    /// How it is reached.
-    #[xml("@transport", default)]
-    pub transport: HostTransport,
-    /// Path of a unix socket.
-    #[xml("@socket")]
-    pub socket: Option<String>,
-}
-
-/// A cookie for an HTTP server.
-#[derive(Xml, Clone, Debug, Default, PartialEq, Eq)]
-#[xml(name = "cookie")]
-pub struct Cookie {
-    /// What the server knows the cookie by.
-    #[xml("@name")]
-    pub name: String,
-    /// What is sent to the server.
-    #[xml("text()")]
-    pub value: Option<String>,
-}
-
 /// Part of a storage.
 #[derive(Xml, Clone, Debug, Default, PartialEq, Eq)]
 #[xml(name = "slice")]
@@ -411,160 +276,6 @@ pub struct ReservationSource {
     pub mode: Option<String>,
 }
 
-/// Credentials for network storage.
-#[derive(Xml, Clone, Debug, Default, PartialEq, Eq)]
-#[xml(name = "auth", check = StorageAuth::after_read)]
-pub struct StorageAuth {
-    /// How the client authenticates; said in storage pools only.
-    #[xml("@*", with = auth_type, reads("@type": StorageAuthType))]
-    pub kind: Option<StorageAuthType>,
-    /// User name.
-    #[xml("@username")]
-    pub username: Option<String>,
-    /// The secret that holds the password.
-    #[xml("secret")]
-    pub secret: Option<SecretReference>,
-}
-
-/// Names a secret.
-#[derive(Xml, Clone, Debug, Default, PartialEq, Eq)]
-#[xml(name = "secret", check = SecretReference::after_read)]
-pub struct SecretReference {
-    /// What the secret is for.
-    #[xml("@type")]
-    pub kind: Option<String>,
-    /// Its UUID.
-    #[xml("@uuid")]
-    pub uuid: Option<virt_util::uuid::Uuid>,
-    /// Finds the secret by what it is for.
-    #[xml("@usage")]
-    pub usage: Option<String>,
-}
-
-/// A required attribute where a word that is none is unsupported, as in libvirt.
-macro_rules! supported_word {
-    ($module:ident, $name:literal, $type:ty) => {
-        mod $module {
-            use super::*;
-            use crate::values::unsupported_word;
-
-            pub(super) fn read(element: Element<'_>, cx: &mut Reader) -> Result<$type> {
-                let word = element.attr($name).filter(|word| !word.is_empty());
-                let word = word.ok_or_else(|| virt_util::xml::missing(element, At::Attribute($name)))?;
-                let found = <$type>::from_word(&word);
-                if found.is_none() {
-                    let words = <$type>::WORDS.iter().copied();
-                    cx.fail(unsupported_word(
-                        element,
-                        At::Attribute($name),
-                        &word,
-                        words,
-                    ))?;
-                }
-                Ok(found.unwrap_or_default())
-            }
-
-            pub(super) fn write(value: &$type, w: &mut Writer) {
-                w.attribute($name, value.as_str());
-            }
-        }
-    };
-}
-
-supported_word!(encryption_format, "format", EncryptionFormat);
-supported_word!(encryption_secret_type, "type", EncryptionSecretType);
-
-/// How the client authenticates; `none` says nothing.
-mod auth_type {
-    use super::*;
-    use crate::values::unsupported_word;
-
-    pub(super) fn read(element: Element<'_>, cx: &mut Reader) -> Result<Option<StorageAuthType>> {
-        let said = |word: &std::borrow::Cow<'_, str>| !matches!(&**word, "" | "none");
-        let Some(word) = element.attr("type").filter(said) else {
-            return Ok(None);
-        };
-        let found = StorageAuthType::from_word(&word);
-        if found.is_none() {
-            let words = StorageAuthType::WORDS.iter().copied();
-            cx.fail(unsupported_word(element, At::Attribute("type"), &word, words))?;
-        }
-        Ok(found)
-    }
-
-    pub(super) fn write(value: &Option<StorageAuthType>, w: &mut Writer) {
-        if let Some(kind) = value {
-            w.attribute("type", kind.as_str());
-        }
-    }
-}
-
-/// How data are encrypted.
-#[derive(Xml, Clone, Debug, Default, PartialEq, Eq)]
-#[xml(name = "encryption", body, check = Encryption::after_read)]
-pub struct Encryption {
-    /// How the encrypted data are laid out: `luks`, `luks2`, `qcow` …
-    #[xml("@*", with = encryption_format, reads("@format"))]
-    pub format: EncryptionFormat,
-    /// Who decrypts.
-    #[xml("@engine")]
-    pub engine: Option<EncryptionEngine>,
-    /// What unlocks the data.
-    #[xml("secret")]
-    pub secrets: Vec<EncryptionSecret>,
-    /// Cipher for a volume that is to be created.
-    #[xml("cipher", read_when = format == EncryptionFormat::Luks)]
-    pub cipher: Option<Cipher>,
-    /// How the initial vector is made.
-    #[xml("ivgen", read_when = format == EncryptionFormat::Luks)]
-    pub ivgen: Option<IvGenerator>,
-}
-
-/// A secret that unlocks encrypted data.
-#[derive(Xml, Clone, Debug, Default, PartialEq, Eq)]
-#[xml(name = "secret", check = EncryptionSecret::after_read)]
-pub struct EncryptionSecret {
-    /// Kind of secret.
-    #[xml("@*", with = encryption_secret_type, reads("@type"))]
-    pub kind: EncryptionSecretType,
-    /// Its UUID.
-    #[xml("@uuid")]
-    pub uuid: Option<virt_util::uuid::Uuid>,
-    /// Finds the secret by what it is for.
-    #[xml("@usage")]
-    pub usage: Option<String>,
-}
-
-/// Cipher of encrypted data.
-#[derive(Xml, Clone, Debug, Default, PartialEq, Eq)]
-#[xml(name = "cipher")]
-pub struct Cipher {
-    /// Which algorithm encrypts, as in `aes`.
-    #[xml("@name")]
-    pub name: String,
-    /// Key size in bits.
-    #[xml("@size")]
-    pub size: u32,
-    /// Mode of operation.
-    #[xml("@mode")]
-    pub mode: Option<String>,
-    /// Which function digests, as in `sha256`.
-    #[xml("@hash")]
-    pub hash: Option<String>,
-}
-
-/// How the initial vector is made.
-#[derive(Xml, Clone, Debug, Default, PartialEq, Eq)]
-#[xml(name = "ivgen")]
-pub struct IvGenerator {
-    /// Which method makes the vector, as in `plain64`.
-    #[xml("@name")]
-    pub name: String,
-    /// Which function digests for it, as in `sha256`.
-    #[xml("@hash")]
-    pub hash: Option<String>,
-}
-
 /// The image behind an image.
 #[derive(Clone, Debug, PartialEq)]
 pub enum BackingStore {
@@ -606,158 +317,6 @@ pub struct DataStore {
     pub format: ImageFormat,
     /// Where it is.
     pub source: StorageSource,
-}
-
-impl NetworkStorage {
-    fn after_read(&mut self, element: Element<'_>, cx: &mut Reader) -> Result<()> {
-        use NetProtocol as P;
-        let protocol = self.protocol;
-        if self.name.is_none() && protocol != P::Nbd {
-            cx.fail(error_at(element, At::Text, "missing name for disk source"))?;
-        }
-        if matches!(protocol, P::Gluster | P::Rbd)
-            && let Some(name) = &self.name
-            && name.find('/').is_none_or(|at| at == 0)
-        {
-            let what = format!("can't split path '{name}' into pool name and image name");
-            cx.fail(error_at(element, At::Attribute("name"), what))?;
-        }
-        let web = matches!(protocol, P::Http | P::Https);
-        let files = web || matches!(protocol, P::Ftp | P::Ftps);
-        if !web {
-            self.query = None;
-            self.cookies.clear();
-        }
-        if !matches!(protocol, P::Https | P::Ftps) {
-            self.ssl_verify = None;
-        }
-        if !files {
-            (self.readahead, self.timeout) = (0, 0);
-        }
-        if protocol != P::Nbd {
-            self.reconnect_delay = 0;
-        }
-        if protocol == P::Nfs {
-            self.nfs_identity.get_or_insert_default();
-        } else {
-            self.nfs_identity = None;
-        }
-        if protocol == P::Ssh {
-            if let Some(identity) = &self.ssh_identity {
-                if identity.username.is_none() {
-                    cx.fail(error_at(
-                        element,
-                        At::Child("identity"),
-                        "missing required attribute 'username'",
-                    ))?;
-                }
-                if identity.keyfile.is_none() && identity.agent_socket.is_none() {
-                    let what = "element 'identity' requires either 'keyfile' or 'agentsock' attribute";
-                    cx.fail(error_at(element, At::Child("identity"), what))?;
-                }
-            }
-        } else {
-            (self.known_hosts, self.ssh_identity) = (None, None);
-        }
-        for host in &mut self.hosts {
-            if host.transport == HostTransport::Tcp && host.port == 0 {
-                host.port = protocol.default_port();
-            }
-        }
-        Ok(())
-    }
-}
-
-impl NetProtocol {
-    /// The port of a server that names none; 0 where the protocol has no usual one.
-    pub fn default_port(self) -> u32 {
-        match self {
-            Self::Http => 80,
-            Self::Https => 443,
-            Self::Ftp => 21,
-            Self::Ftps => 990,
-            Self::Tftp => 69,
-            Self::Sheepdog => 7000,
-            Self::Nbd => 10809,
-            Self::Ssh => 22,
-            Self::Iscsi => 3260,
-            Self::Gluster => 24007,
-            Self::Vxhs => 9999,
-            Self::Nfs | Self::Rbd => 0,
-        }
-    }
-}
-
-impl StorageHost {
-    fn after_read(&mut self, element: Element<'_>, cx: &mut Reader) -> Result<()> {
-        let unix = matches!(self.transport, HostTransport::Unix);
-        if unix && self.socket.is_none() {
-            cx.fail(error_at(element, At::Text, "missing socket for unix transport"))?;
-        }
-        if !unix && self.socket.is_some() {
-            let what = format!("transport '{}' does not support socket attribute", self.transport);
-            cx.fail(error_at(element, At::Attribute("socket"), what))?;
-        }
-        if self.transport != HostTransport::Unix && self.name.is_none() && self.transport != HostTransport::Fd
-        {
-            cx.fail(error_at(element, At::Text, "missing name for host"))?;
-        }
-        Ok(())
-    }
-}
-
-impl StorageAuth {
-    fn after_read(&mut self, element: Element<'_>, cx: &mut Reader) -> Result<()> {
-        if self.username.is_none() {
-            cx.fail(error_at(
-                element,
-                At::Text,
-                "missing required attribute 'username'",
-            ))?;
-        }
-        match &self.secret {
-            None => cx.fail(error_at(element, At::Text, "missing required element 'secret'")),
-            Some(_) => Ok(()),
-        }
-    }
-}
-
-/// A secret is named by its UUID or by its usage.
-fn check_secret_key(uuid: bool, usage: bool, element: Element<'_>, cx: &mut Reader) -> Result<()> {
-    match (uuid, usage) {
-        (false, false) => cx.fail(error_at(
-            element,
-            At::Text,
-            "missing secret uuid or usage attribute",
-        )),
-        (true, true) => {
-            let what = "a secret is named by attribute 'uuid' or by attribute 'usage', not by both";
-            cx.fail(error_at(element, At::Attribute("usage"), what))
-        }
-        _ => Ok(()),
-    }
-}
-
-impl SecretReference {
-    fn after_read(&mut self, element: Element<'_>, cx: &mut Reader) -> Result<()> {
-        check_secret_key(self.uuid.is_some(), self.usage.is_some(), element, cx)
-    }
-}
-
-impl EncryptionSecret {
-    fn after_read(&mut self, element: Element<'_>, cx: &mut Reader) -> Result<()> {
-        check_secret_key(self.uuid.is_some(), self.usage.is_some(), element, cx)
-    }
-}
-
-impl Encryption {
-    fn after_read(&mut self, element: Element<'_>, cx: &mut Reader) -> Result<()> {
-        if self.ivgen.is_some() && self.cipher.is_none() {
-            let what = "element 'ivgen' needs element 'cipher' beside it";
-            cx.fail(error_at(element, At::Child("ivgen"), what))?;
-        }
-        Ok(())
-    }
 }
 
 impl StorageSource {
