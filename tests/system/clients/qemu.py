@@ -2,21 +2,13 @@
 stream, a console, a descriptor, errors. Takes the URI; prints what it saw, which is the same with every daemon."""
 import os
 import sys
-import threading
 import time
 
 import libvirt
 
-libvirt.registerErrorHandler(lambda context, error: None, None)
-libvirt.virEventRegisterDefaultImpl()
+import heard
 
-
-def loop():
-    while True:
-        libvirt.virEventRunDefaultImpl()
-
-
-threading.Thread(target=loop, daemon=True).start()
+heard.prepare()
 
 XML = """<domain type='qemu'><name>py</name><memory unit='MiB'>32</memory><vcpu>1</vcpu>
 <os><type arch='x86_64' machine='pc'>hvm</type></os>
@@ -27,17 +19,7 @@ connection = libvirt.open(sys.argv[1])
 print("type", connection.getType(), connection.getLibVersion() >= 11003000)
 print("before", [domain.name() for domain in connection.listAllDomains()])
 
-seen = []
-heard = threading.Condition()
-
-
-def lifecycle(connection, domain, event, detail, opaque):
-    with heard:
-        seen.append((domain.name(), event, detail))
-        heard.notify_all()
-
-
-callback = connection.domainEventRegisterAny(None, libvirt.VIR_DOMAIN_EVENT_ID_LIFECYCLE, lifecycle, None)
+lifecycle = heard.Lifecycle(connection)
 domain = connection.defineXML(XML)
 print("defined", domain.isPersistent(), domain.isActive(), domain.state(), domain.info()[0:4])
 domain.create()
@@ -113,13 +95,10 @@ domain.reset()
 domain.destroy()
 print("ended", domain.state(), domain.ID())
 domain.undefine()
-end = time.time() + 20
-with heard:
-    while ("py", 1, 0) not in seen and time.time() < end:
-        heard.wait(1)
+seen = lifecycle.until(lambda seen: ("py", 1, 0) in seen)
 # Whether an emulator still says that it shuts down when it is ended is its own affair.
 print("events", [what for what in seen if what[1] != libvirt.VIR_DOMAIN_EVENT_SHUTDOWN])
-connection.domainEventDeregisterAny(callback)
+lifecycle.end()
 refused("gone", lambda: domain.create())
 print("after", [domain.name() for domain in connection.listAllDomains()])
 connection.close()

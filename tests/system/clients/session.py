@@ -1,22 +1,14 @@
 """A session of libvirt's Python binding with a daemon: lists, lifecycle with events, XML, errors,
 keepalive. Takes the URI; prints what it saw, or fails."""
 import sys
-import threading
 import time
 
 import libvirt
 
+import heard
+
 uri = sys.argv[1]
-libvirt.registerErrorHandler(lambda context, error: None, None)
-libvirt.virEventRegisterDefaultImpl()
-
-
-def loop():
-    while True:
-        libvirt.virEventRunDefaultImpl()
-
-
-threading.Thread(target=loop, daemon=True).start()
+heard.prepare()
 
 connection = libvirt.open(uri)
 assert connection.isAlive()
@@ -24,17 +16,7 @@ print("lib", connection.getLibVersion())
 print("host", connection.getHostname() != "")
 print("domains", sorted(domain.name() for domain in connection.listAllDomains()))
 
-seen = []
-heard = threading.Condition()
-
-
-def lifecycle(connection, domain, event, detail, opaque):
-    with heard:
-        seen.append((domain.name(), event, detail, opaque))
-        heard.notify_all()
-
-
-callback = connection.domainEventRegisterAny(None, libvirt.VIR_DOMAIN_EVENT_ID_LIFECYCLE, lifecycle, "opaque")
+lifecycle = heard.Lifecycle(connection)
 domain = connection.defineXML(
     "<domain type='test'><name>py</name><memory unit='MiB'>8</memory><os><type>hvm</type></os></domain>"
 )
@@ -44,12 +26,9 @@ domain.suspend()
 domain.resume()
 domain.destroy()
 domain.undefine()
-end = time.time() + 20
-with heard:
-    while len(seen) < 6 and time.time() < end:
-        heard.wait(1)
-print("events", [(name, event) for name, event, _, _ in seen])
-connection.domainEventDeregisterAny(callback)
+seen = lifecycle.until(lambda seen: len(seen) >= 6)
+print("events", [(name, event) for name, event, _ in seen])
+lifecycle.end()
 
 try:
     connection.lookupByName("nobody")

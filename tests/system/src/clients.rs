@@ -13,6 +13,18 @@ pub fn stock(program: &str) -> Command {
     command
 }
 
+/// A session of libvirt's Python binding that stands beside this crate, by the name of its file.
+pub fn python(session: &str) -> Command {
+    let mut command = stock("/usr/bin/python3");
+    // What the sessions share is not to be compiled into their folder.
+    command.arg("-B").arg(
+        Path::new(env!("CARGO_MANIFEST_DIR"))
+            .join("clients")
+            .join(session),
+    );
+    command
+}
+
 /// The session of go-libvirt with the daemon on this socket and that driver behind it. What go compiles is kept in a
 /// folder below `scratch`.
 pub fn go(scratch: &Path, socket: &Path, uri: &str) -> Command {

@@ -10,7 +10,7 @@ use virt_api::objects::{Connect, Domain};
 use virt_api::testkit::stock::Stock;
 use virt_api::{DomainEventKind, need};
 use virt_driver_remote::PluginEntry;
-use virt_tests_system::clients::{go, stock};
+use virt_tests_system::clients::{go, python};
 use virt_tests_system::daemon::Daemon;
 use virt_tests_system::host::{Host, run_to_end};
 use virt_util::types::{DomainEventId, DomainEventType};
@@ -42,9 +42,8 @@ fn libvirt_python_sees_no_difference() {
     need!(root, program "libvirtd", program "qemu-system-x86_64", package "python3-libvirt");
     let (theirs, their_uri, ours, our_uri) = both();
     let run = |uri: &str, folder: &Path| {
-        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("clients/qemu.py");
-        let mut command = stock("/usr/bin/python3");
-        command.arg(script).arg(uri).arg(folder.join("vnc"));
+        let mut command = python("qemu.py");
+        command.arg(uri).arg(folder.join("vnc"));
         run_to_end(command).ok()
     };
     let expected = run(&their_uri, theirs.room().path());

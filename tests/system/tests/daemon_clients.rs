@@ -7,20 +7,16 @@ use std::time::{Duration, Instant};
 
 use virt_api::need;
 use virt_api::testkit::stock::uri_through;
-use virt_tests_system::clients::{Relay, go, stock};
+use virt_tests_system::clients::{Relay, go, python, stock};
 use virt_tests_system::daemon::Daemon;
 use virt_tests_system::host::{eventually, run_to_end};
-
-fn client(name: &str) -> std::path::PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("clients").join(name)
-}
 
 #[test]
 fn libvirt_python_lists_changes_and_hears() {
     need!(package "python3-libvirt", program "virsh");
     let daemon = Daemon::start();
-    let mut command = stock("/usr/bin/python3");
-    command.arg(client("session.py")).arg(daemon.test_uri());
+    let mut command = python("session.py");
+    command.arg(daemon.test_uri());
     let out = run_to_end(command).ok();
     for line in [
         "lib 11003000",
@@ -271,10 +267,8 @@ fn wiresharks_dissector_reads_a_session() {
         ran.err
     );
     // Events, and keepalive both ways.
-    let mut command = stock("/usr/bin/python3");
-    command
-        .arg(client("session.py"))
-        .arg(uri_through(&relay.socket(), "test:///default"));
+    let mut command = python("session.py");
+    command.arg(uri_through(&relay.socket(), "test:///default"));
     run_to_end(command).ok();
     // A stream.
     let guest = daemon.root().join("screen.xml");
