@@ -2,11 +2,11 @@
 //!
 //! Two checkpoints ask the same rules. [`Access::admit`] is the first, before a byte of the arguments becomes an object:
 //! is the client known, is its connection read-only, does it hold what the procedure needs on any object at all.
-//! [`Access::check`] is the second: drivers ask it about the object that they found, and about each object of a list,
+//! [`AccessCheck::check`] is the second: drivers ask it about the object that they found, and about each object of a list,
 //! a count or an event.
 //!
 //! Three answers stand behind each other, and all have to allow: none (there is no question), polkit (`access_drivers`)
-//! and the [`policy`] file. Without polkit and policy file nothing is asked ([`Access::enforced`]).
+//! and the [`policy`] file. Without polkit and policy file nothing is asked ([`AccessCheck::enforced`]).
 
 pub mod policy;
 mod polkit;
@@ -40,19 +40,18 @@ pub struct Caller<'a> {
     pub read_only: bool,
 }
 
-/// The rules in force.
-#[derive(Debug, Default)]
-struct Rules {
-    polkit: bool,
-    policy: Option<Policy>,
-}
-
 /// Decides. Its rules can be changed while it is asked.
 pub struct Access {
-    rules: ArcSwap<Rules>,
-    polkit: AccessPolkit,
-    /// Who decides instead: for a driver in a process of its own, the daemon.
-    other: Option<Arc<dyn AccessCheck>>,
+    rules: Box<dyn Rules>,
+}
+
+/// Where the rules are: here, or in the daemon that has this process for a driver.
+trait Rules: AccessCheck {
+    /// Refuses a call of `identity` if it may not do on any object what the call does.
+    fn admit(&self, procedure: &Procedure, args: &[u8], identity: &Identity) -> Result<()>;
+
+    /// Takes what the configuration says now.
+    fn reload(&self, config: &DaemonConfig) -> Result<()>;
 }
 
 impl Access {
@@ -61,10 +60,12 @@ impl Access {
     /// # Errors
     /// A policy file that cannot be read, that others may change, or that is wrong.
     pub fn new(config: &DaemonConfig, bus: Option<String>) -> Result<Arc<Self>> {
-        Ok(Arc::new(Self {
-            rules: ArcSwap::from_pointee(Rules::new(config)?),
+        let rules = Own {
+            rules: ArcSwap::from_pointee(Configured::new(config)?),
             polkit: AccessPolkit::new(bus),
-            other: None,
+        };
+        Ok(Arc::new(Self {
+            rules: Box::new(rules),
         }))
     }
 
@@ -72,9 +73,7 @@ impl Access {
     /// the second.
     pub fn decided_by(other: Arc<dyn AccessCheck>) -> Arc<Self> {
         Arc::new(Self {
-            rules: ArcSwap::default(),
-            polkit: AccessPolkit::new(None),
-            other: Some(other),
+            rules: Box::new(Elsewhere(other)),
         })
     }
 
@@ -84,28 +83,7 @@ impl Access {
     /// # Errors
     /// As of [`Access::new`].
     pub fn reload(&self, config: &DaemonConfig) -> Result<()> {
-        if self.other.is_some() {
-            return Ok(());
-        }
-        self.rules.store(Arc::new(Rules::new(config)?));
-        Ok(())
-    }
-
-    /// Whether there is anything to ask.
-    pub fn enforced(&self) -> bool {
-        if let Some(other) = &self.other {
-            return other.enforced();
-        }
-        let rules = self.rules.load();
-        rules.polkit || rules.policy.is_some()
-    }
-
-    /// Whether an answer may take time, so that it must not be waited for on a thread that serves others.
-    pub fn may_wait(&self) -> bool {
-        if let Some(other) = &self.other {
-            return other.may_wait();
-        }
-        self.rules.load().polkit
+        self.rules.reload(config)
     }
 
     /// The first checkpoint: whether `caller` may call `procedure` with these arguments on whatever object.
@@ -125,12 +103,90 @@ impl Access {
                 format_args!("read only access prevents {}", procedure.public_name()),
             ));
         }
+        self.rules.admit(procedure, args, caller.identity)
+    }
+
+    /// What a call that the daemon answers itself needs, all of it about the connection as a whole.
+    ///
+    /// # Errors
+    /// `ACCESS_DENIED`.
+    pub fn check_own(&self, procedure: &Procedure, identity: &Identity, driver: &str) -> Result<()> {
+        debug_assert!(procedure.owner == Owner::Daemon);
+        for rule in procedure.acl {
+            let Permission { object, name } = rule.permission;
+            if !self.check(identity, driver, name, object.name(), &TypedParams::new())? {
+                return Err(denied(object, name));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The second checkpoint.
+impl AccessCheck for Access {
+    fn enforced(&self) -> bool {
+        self.rules.enforced()
+    }
+
+    fn may_wait(&self) -> bool {
+        self.rules.may_wait()
+    }
+
+    fn check(
+        &self,
+        identity: &Identity,
+        driver: &str,
+        permission: &str,
+        object: &str,
+        attributes: &TypedParams,
+    ) -> Result<bool> {
+        self.rules.check(identity, driver, permission, object, attributes)
+    }
+}
+
+impl std::fmt::Debug for Access {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Access")
+            .field("enforced", &self.enforced())
+            .finish_non_exhaustive()
+    }
+}
+
+/// The rules of this process.
+struct Own {
+    rules: ArcSwap<Configured>,
+    polkit: AccessPolkit,
+}
+
+/// What the configuration says.
+#[derive(Debug)]
+struct Configured {
+    polkit: bool,
+    policy: Option<Policy>,
+}
+
+impl Configured {
+    fn new(config: &DaemonConfig) -> Result<Self> {
+        let drivers = config.access_drivers.as_deref().unwrap_or_default();
+        Ok(Self {
+            polkit: drivers.contains(&AccessDriver::Polkit),
+            policy: config
+                .policy_file
+                .as_ref()
+                .map(|path| read_policy(Path::new(path)))
+                .transpose()?,
+        })
+    }
+}
+
+impl Rules for Own {
+    fn admit(&self, procedure: &Procedure, args: &[u8], identity: &Identity) -> Result<()> {
         let rules = self.rules.load();
         let Some(policy) = &rules.policy else {
             // polkit has no such question: it is asked about the object.
             return Ok(());
         };
-        if caller.identity.0.0.is_empty() {
+        if identity.0.0.is_empty() {
             // The daemon itself, or a driver of its in another process, for itself.
             return Ok(());
         }
@@ -140,19 +196,30 @@ impl Access {
                 Some(when) => number(procedure, when.argument, args)?,
             };
             let Permission { object, name } = rule.permission;
-            if rule.applies(subject) && !policy.holds_any(caller.identity, object, name) {
+            if rule.applies(subject) && !policy.holds_any(identity, object, name) {
                 return Err(denied(object, name));
             }
         }
         Ok(())
     }
 
-    /// The second checkpoint: whether `identity` may do `permission` on the object with these attributes, which
-    /// `driver` has. Waits for polkit where it is asked.
-    ///
-    /// # Errors
-    /// Where there is no answer; that is no permission either.
-    pub fn check(
+    fn reload(&self, config: &DaemonConfig) -> Result<()> {
+        self.rules.store(Arc::new(Configured::new(config)?));
+        Ok(())
+    }
+}
+
+impl AccessCheck for Own {
+    fn enforced(&self) -> bool {
+        let rules = self.rules.load();
+        rules.polkit || rules.policy.is_some()
+    }
+
+    fn may_wait(&self) -> bool {
+        self.rules.load().polkit
+    }
+
+    fn check(
         &self,
         identity: &Identity,
         driver: &str,
@@ -160,9 +227,6 @@ impl Access {
         object: &str,
         attributes: &TypedParams,
     ) -> Result<bool> {
-        if let Some(other) = &self.other {
-            return other.check(identity, driver, permission, object, attributes);
-        }
         let rules = self.rules.load();
         if !rules.polkit && rules.policy.is_none() {
             return Ok(true);
@@ -185,30 +249,28 @@ impl Access {
         }
         Ok(true)
     }
+}
 
-    /// What a call that the daemon answers itself needs, all of it about the connection as a whole.
-    ///
-    /// # Errors
-    /// `ACCESS_DENIED`.
-    pub fn check_own(&self, procedure: &Procedure, identity: &Identity, driver: &str) -> Result<()> {
-        debug_assert!(procedure.owner == Owner::Daemon);
-        for rule in procedure.acl {
-            let Permission { object, name } = rule.permission;
-            if !self.check(identity, driver, name, object.name(), &TypedParams::new())? {
-                return Err(denied(object, name));
-            }
-        }
+/// The rules of the daemon that this process is a driver of. It has asked at the first checkpoint already.
+struct Elsewhere(Arc<dyn AccessCheck>);
+
+impl Rules for Elsewhere {
+    fn admit(&self, _: &Procedure, _: &[u8], _: &Identity) -> Result<()> {
+        Ok(())
+    }
+
+    fn reload(&self, _: &DaemonConfig) -> Result<()> {
         Ok(())
     }
 }
 
-impl AccessCheck for Access {
+impl AccessCheck for Elsewhere {
     fn enforced(&self) -> bool {
-        Self::enforced(self)
+        self.0.enforced()
     }
 
     fn may_wait(&self) -> bool {
-        Self::may_wait(self)
+        self.0.may_wait()
     }
 
     fn check(
@@ -219,29 +281,7 @@ impl AccessCheck for Access {
         object: &str,
         attributes: &TypedParams,
     ) -> Result<bool> {
-        Self::check(self, identity, driver, permission, object, attributes)
-    }
-}
-
-impl std::fmt::Debug for Access {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Access")
-            .field("rules", &self.rules.load())
-            .finish_non_exhaustive()
-    }
-}
-
-impl Rules {
-    fn new(config: &DaemonConfig) -> Result<Self> {
-        let drivers = config.access_drivers.as_deref().unwrap_or_default();
-        Ok(Self {
-            polkit: drivers.contains(&AccessDriver::Polkit),
-            policy: config
-                .policy_file
-                .as_ref()
-                .map(|path| read_policy(Path::new(path)))
-                .transpose()?,
-        })
+        self.0.check(identity, driver, permission, object, attributes)
     }
 }
 

@@ -51,7 +51,7 @@ use crate::access::Access;
 use crate::audit::Audit;
 use crate::auth::AuthServices;
 use crate::auth::tls::TlsServer;
-use crate::host::DaemonHost;
+use crate::host::{AccessCheck as _, DaemonHost};
 use dispatch::RunningCall;
 use ledger::Openings;
 use vigil::Vigil;

@@ -34,6 +34,7 @@ use super::session::{Phase, Session};
 use super::stream::ServedStream;
 use crate::access::Caller;
 use crate::audit::{self, Event};
+use crate::host::AccessCheck as _;
 use crate::logging::request::{self, RequestId};
 
 /// What a waiting call counts beside its bytes.

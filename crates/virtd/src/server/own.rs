@@ -25,6 +25,7 @@ use super::session::{Ending, Phase, Session};
 use crate::audit::Event;
 use crate::auth::Negotiation;
 use crate::auth::identity::ClientIdentity;
+use crate::host::AccessCheck as _;
 
 /// `VIR_DOMAIN_EVENT_ID_LIFECYCLE`.
 const EVENT_LIFECYCLE: i32 = 0;

@@ -2,6 +2,9 @@
 //!
 //! Without a service manager (no `NOTIFY_SOCKET`) everything here does nothing. A service manager that cannot be
 //! reached costs a warning and nothing else.
+//!
+//! The crate `sd-notify` (0.5) does the same, but waits for a service manager that does not read, knows no sockets
+//! without a file (`@name`), and finds the socket in the process's environment alone.
 
 use std::ffi::OsString;
 use std::os::linux::net::SocketAddrExt;
