@@ -21,6 +21,7 @@ pub mod capabilities;
 pub mod driver;
 pub mod firmware;
 pub mod hooks;
+mod line;
 pub mod machine;
 pub mod monitor;
 pub mod plan;

@@ -12,18 +12,13 @@ use serde_json::{Map, Value};
 use virt_util::error::SystemResult as _;
 use virt_util::json_lines::encode;
 use virt_util::reactor::{ReactorHandle, Readiness, SourceId};
-use virt_util::sys::socket::{receive_with_fds, send_with_fds};
+use virt_util::sys::socket::send_with_fds;
 use virt_util::time::{Cancel, Clock as _, Deadline, Interest, SystemClock, Waited, wait_fd_moving};
 use virt_util::{ErrorCode, Result, VirtError};
 
 use super::AgentTimeout;
 use super::protocol::{AgentProtocol, Expecting, Outcome, sync_line};
-
-/// Bytes read at once.
-const CHUNK: usize = 64 << 10;
-
-/// Chunks read before the loop sees to others.
-const CHUNKS_PER_TURN: usize = 8;
+use crate::line::Line;
 
 /// An agent that has answered this recently is taken to listen; a later command begins with a handshake again, so
 /// that an agent that has stopped meanwhile is found out by the handshake's limit and not by the command's.
@@ -78,8 +73,7 @@ struct State {
 }
 
 struct Shared {
-    socket: UnixStream,
-    reactor: ReactorHandle,
+    line: Line,
     observer: Box<dyn AgentObserver>,
     /// Held for moves of memory and non-blocking writes, never while someone waits or is told.
     state: Mutex<State>,
@@ -100,15 +94,9 @@ impl AgentClient {
         timeout: AgentTimeout,
         observer: impl AgentObserver + 'static,
     ) -> Result<Self> {
-        socket
-            .set_nonblocking(true)
-            .or_system(|| "cannot use the guest agent's socket")?;
-        let watched = socket
-            .try_clone()
-            .or_system(|| "cannot duplicate the guest agent's socket")?;
+        let what = "guest agent's socket";
         let client = Self(Arc::new(Shared {
-            socket,
-            reactor: reactor.clone(),
+            line: Line::new(socket, reactor, what)?,
             observer: Box::new(observer),
             state: Mutex::new(State {
                 protocol: AgentProtocol::new(),
@@ -124,11 +112,8 @@ impl AgentClient {
                 failed: None,
             }),
         }));
-        let weak = Arc::downgrade(&client.0);
-        let source = reactor.add_fd(watched, Readiness::READABLE, move |id, readiness| {
-            if let Some(shared) = weak.upgrade() {
-                Self(shared).turn(id, readiness);
-            }
+        let source = client.0.line.watch(what, &client.0, |shared, id, readiness| {
+            Self(shared).turn(id, readiness)
         })?;
         client.0.state.lock().source = Some(source);
         Ok(client)
@@ -164,7 +149,7 @@ impl AgentClient {
         state.present = false;
         finish(&mut state, Finish::NoAnswer);
         if let Some(source) = state.source.take() {
-            self.0.reactor.remove(source);
+            self.0.line.reactor.remove(source);
         }
     }
 
@@ -182,7 +167,7 @@ impl AgentClient {
         deadline: Deadline,
         cancel: &Cancel,
     ) -> Result<Option<Map<String, Value>>> {
-        if self.0.reactor.is_loop_thread() {
+        if self.0.line.reactor.is_loop_thread() {
             return Err(VirtError::internal(
                 "a guest agent's command would block the event loop",
             ));
@@ -321,7 +306,7 @@ impl AgentClient {
 
     fn flush(&self, state: &mut State) -> Result<()> {
         while !state.outgoing.is_empty() {
-            match send_with_fds(&self.0.socket, &state.outgoing, &[])? {
+            match send_with_fds(&self.0.line.socket, &state.outgoing, &[])? {
                 Some(sent) => {
                     state.outgoing.drain(..sent);
                     state.owed = state.owed.saturating_sub(sent);
@@ -329,15 +314,10 @@ impl AgentClient {
                 None => break,
             }
         }
-        let mut wanted = Readiness::READABLE;
-        if !state.outgoing.is_empty() {
-            wanted |= Readiness::WRITABLE;
-        }
-        if let Some(source) = state.source.filter(|_| wanted != state.interest) {
-            self.0.reactor.set_interest(source, wanted)?;
-            state.interest = wanted;
-        }
-        Ok(())
+        let to_write = !state.outgoing.is_empty();
+        self.0
+            .line
+            .watch_for_room(state.source, &mut state.interest, to_write)
     }
 
     fn turn(&self, id: SourceId, readiness: Readiness) {
@@ -359,7 +339,7 @@ impl AgentClient {
             };
             if over.is_some() {
                 // Whatever it goes on to say stays where it is, and costs its guest.
-                self.0.reactor.remove(id);
+                self.0.line.reactor.remove(id);
             }
             over
         };
@@ -370,15 +350,8 @@ impl AgentClient {
 
     /// `Err(None)` at the end.
     fn read(&self, state: &mut State) -> Result<(), Option<VirtError>> {
-        let mut buffer = vec![0; CHUNK];
-        for _ in 0..CHUNKS_PER_TURN {
-            let received = match receive_with_fds(&self.0.socket, &mut buffer, 0).map_err(Some)? {
-                None => break,
-                Some(received) if received.count == 0 => return Err(None),
-                Some(received) => received.count,
-            };
-            let bytes = buffer.get(..received).unwrap_or_default();
-            match state.protocol.receive(bytes).map_err(Some)? {
+        self.0.line.read(|bytes| {
+            match state.protocol.receive(bytes)? {
                 Some(Outcome::Answer(answer)) => {
                     state.synced = Some(SystemClock.monotonic_nanos());
                     finish(state, Finish::Answer(answer));
@@ -386,11 +359,8 @@ impl AgentClient {
                 Some(Outcome::Garbage) => finish(state, Finish::NoAnswer),
                 None => {}
             }
-            if received < CHUNK {
-                break;
-            }
-        }
-        Ok(())
+            Ok(())
+        })
     }
 }
 

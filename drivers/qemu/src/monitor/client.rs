@@ -17,12 +17,7 @@ use virt_util::{ErrorCode, Result, VirtError};
 
 use super::protocol::{CommandId, Event, Greeting, Incoming, Limits, Outgoing, Protocol};
 use super::{Command, QmpPeer, Reply};
-
-/// Bytes read at once.
-const CHUNK: usize = 64 << 10;
-
-/// Chunks read before the loop sees to its other guests.
-const CHUNKS_PER_TURN: usize = 8;
+use crate::line::{CHUNK, Line};
 
 /// Told what the monitor says on its own. Called on the reactor's thread with no lock held; must not block.
 pub trait MonitorObserver: Send + Sync {
@@ -73,8 +68,7 @@ struct State {
 }
 
 struct Shared {
-    socket: UnixStream,
-    reactor: ReactorHandle,
+    line: Line,
     observer: Box<dyn MonitorObserver>,
     /// Guards the state machine; held for moves of memory and non-blocking writes, never while someone is told.
     state: Mutex<State>,
@@ -102,15 +96,9 @@ impl QmpClient {
         reactor: &ReactorHandle,
         observer: impl MonitorObserver + 'static,
     ) -> Result<Self> {
-        socket
-            .set_nonblocking(true)
-            .or_system(|| "cannot use the QEMU monitor socket")?;
-        let watched = socket
-            .try_clone()
-            .or_system(|| "cannot duplicate the QEMU monitor socket")?;
+        let what = "QEMU monitor socket";
         let client = Self(Arc::new(Shared {
-            socket,
-            reactor: reactor.clone(),
+            line: Line::new(socket, reactor, what)?,
             observer: Box::new(observer),
             state: Mutex::new(State {
                 protocol: Protocol::new(Limits::default()),
@@ -124,16 +112,14 @@ impl QmpClient {
                 is_closed: false,
             }),
         }));
-        let (weak_io, weak_timer) = (Arc::downgrade(&client.0), Arc::downgrade(&client.0));
+        let weak = Arc::downgrade(&client.0);
         let timer = reactor.add_timer(Timer::Disabled, move |_| {
-            if let Some(shared) = weak_timer.upgrade() {
+            if let Some(shared) = weak.upgrade() {
                 Self(shared).expire();
             }
         });
-        let source = reactor.add_fd(watched, Readiness::READABLE, move |_, readiness| {
-            if let Some(shared) = weak_io.upgrade() {
-                Self(shared).turn(readiness);
-            }
+        let source = client.0.line.watch(what, &client.0, |shared, _, readiness| {
+            Self(shared).turn(readiness)
         })?;
         {
             let mut state = client.0.state.lock();
@@ -191,7 +177,7 @@ impl QmpClient {
         }
         // Told on the loop's thread like all else.
         let client = self.clone();
-        self.0.reactor.post(move || client.tell(news));
+        self.0.line.reactor.post(move || client.tell(news));
         Ok(ids)
     }
 
@@ -206,7 +192,7 @@ impl QmpClient {
         deadline: Deadline,
         cancel: &Cancel,
     ) -> Result<Vec<Reply>> {
-        if self.0.reactor.is_loop_thread() {
+        if self.0.line.reactor.is_loop_thread() {
             return Err(VirtError::internal(
                 "a QEMU monitor command would block the event loop",
             ));
@@ -275,7 +261,7 @@ impl QmpClient {
             news
         };
         let client = self.clone();
-        self.0.reactor.post(move || client.tell(news));
+        self.0.line.reactor.post(move || client.tell(news));
     }
 
     fn abandon(&self, ids: &[CommandId]) {
@@ -308,14 +294,7 @@ impl QmpClient {
     }
 
     fn read(&self, state: &mut State, news: &mut Vec<News>) -> Result<(), Option<VirtError>> {
-        let mut buffer = vec![0; CHUNK];
-        for _ in 0..CHUNKS_PER_TURN {
-            let received = match receive_with_fds(&self.0.socket, &mut buffer, 0).map_err(Some)? {
-                None => break,
-                Some(received) if received.count == 0 => return Err(None),
-                Some(received) => received.count,
-            };
-            let bytes = buffer.get(..received).unwrap_or_default();
+        self.0.line.read(|bytes| {
             let result = state.protocol.receive(bytes, Deadline::now());
             while let Some(incoming) = state.protocol.next_incoming() {
                 match incoming {
@@ -323,18 +302,14 @@ impl QmpClient {
                     other => news.push(News::Incoming(other)),
                 }
             }
-            result.map_err(Some)?;
-            if received < CHUNK {
-                break;
-            }
-        }
-        Ok(())
+            result
+        })
     }
 
     fn flush(&self, state: &mut State) -> Result<(), Option<VirtError>> {
         while let Some(Outgoing { mut bytes, fds }) = state.protocol.next_outgoing() {
             let borrowed: Vec<_> = fds.iter().map(AsFd::as_fd).collect();
-            match send_with_fds(&self.0.socket, &bytes, &borrowed).map_err(Some)? {
+            match send_with_fds(&self.0.line.socket, &bytes, &borrowed).map_err(Some)? {
                 Some(sent) if sent >= bytes.len() => {}
                 Some(sent) => {
                     bytes.drain(..sent);
@@ -357,18 +332,14 @@ impl QmpClient {
             news.extend(self.shut(state, why));
             return;
         }
-        let mut wanted = Readiness::READABLE;
-        if state.protocol.wants_to_write() {
-            wanted |= Readiness::WRITABLE;
-        }
-        if let Some(source) = state.source.filter(|_| wanted != state.interest) {
-            match self.0.reactor.set_interest(source, wanted) {
-                Ok(()) => state.interest = wanted,
-                Err(error) => {
-                    news.extend(self.shut(state, Some(error)));
-                    return;
-                }
-            }
+        let to_write = state.protocol.wants_to_write();
+        let watched = self
+            .0
+            .line
+            .watch_for_room(state.source, &mut state.interest, to_write);
+        if let Err(error) = watched {
+            news.extend(self.shut(state, Some(error)));
+            return;
         }
         self.set_timer(state);
     }
@@ -380,7 +351,7 @@ impl QmpClient {
             None => Timer::Disabled,
         };
         // Fails only when the timer is gone, with the conversation.
-        let _ = self.0.reactor.set_timer(timer, setting);
+        let _ = self.0.line.reactor.set_timer(timer, setting);
     }
 
     fn expire(&self) {
@@ -419,10 +390,10 @@ impl QmpClient {
             answer(state, id, Err(error.clone()), &mut news);
         }
         for id in [state.source.take(), state.timer.take()].into_iter().flatten() {
-            self.0.reactor.remove(id);
+            self.0.line.reactor.remove(id);
         }
         // The peer sees the end now, not when the last clone is gone.
-        let _ = self.0.socket.shutdown(std::net::Shutdown::Both);
+        let _ = self.0.line.socket.shutdown(std::net::Shutdown::Both);
         news.push(News::Closed(why));
         news
     }
@@ -448,7 +419,7 @@ impl QmpClient {
 impl fmt::Debug for QmpClient {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("QmpClient")
-            .field("socket", &self.0.socket)
+            .field("socket", &self.0.line.socket)
             .finish_non_exhaustive()
     }
 }
