@@ -1,0 +1,185 @@
+//! Ports of virtio serial controllers.
+
+use std::collections::BTreeMap;
+
+use virt_conf::domain::chardev::{ChannelTarget, ConsoleTargetType};
+use virt_conf::domain::controller::{ControllerKind, ControllerType};
+use virt_conf::domain::normalize::{DeviceRef, add_controller, device_info, device_info_mut, device_refs};
+use virt_conf::domain::{Address, DeviceInfo, Domain, VirtioSerialAddress};
+use virt_util::Result;
+use virt_util::bitmap::Bitmap;
+
+use super::xml_error;
+
+const DEFAULT_PORTS: u32 = 31;
+
+/// The ports of a controller.
+struct SerialBus {
+    ports: Bitmap,
+    /// All between port 0 and this one are taken.
+    next: usize,
+}
+
+/// The controllers by their numbers.
+#[derive(Default)]
+struct SerialBuses {
+    all: BTreeMap<u32, SerialBus>,
+    /// Those with lower numbers have no free port, but for port 0.
+    open: u32,
+    /// All lower numbers are used.
+    unused: u32,
+}
+
+impl SerialBuses {
+    fn add(&mut self, index: u32, ports: Option<u32>) {
+        self.all.entry(index).or_insert_with(|| SerialBus {
+            ports: Bitmap::new(ports.unwrap_or(DEFAULT_PORTS) as usize),
+            next: 1,
+        });
+        self.open = self.open.min(index);
+    }
+
+    /// The lowest number that no controller has.
+    fn unused(&mut self) -> u32 {
+        while self.all.contains_key(&self.unused) {
+            self.unused = self.unused.saturating_add(1);
+        }
+        self.unused
+    }
+
+    /// Takes the first free port, of one controller or of any. Port 0 is for those who ask for ports from 0, and do not say
+    /// which controller.
+    fn take(&mut self, on: Option<u32>, first: usize) -> Option<(u32, usize)> {
+        if let Some(index) = on {
+            let port = self.all.get_mut(&index)?.take()?;
+            return Some((index, port));
+        }
+        if first == 0 {
+            let mut buses = self.all.iter_mut();
+            return buses.find_map(|(index, bus)| {
+                if bus.ports.size() > 0 && !bus.ports.contains(0) {
+                    bus.ports.set(0);
+                    return Some((*index, 0));
+                }
+                Some((*index, bus.take()?))
+            });
+        }
+        for (index, bus) in self.all.range_mut(self.open..) {
+            self.open = *index;
+            if let Some(port) = bus.take() {
+                return Some((*index, port));
+            }
+        }
+        None
+    }
+}
+
+impl SerialBus {
+    /// Takes the first free port but port 0.
+    fn take(&mut self) -> Option<usize> {
+        while self.next < self.ports.size() && self.ports.contains(self.next) {
+            self.next += 1;
+        }
+        if self.next >= self.ports.size() {
+            return None;
+        }
+        self.ports.set(self.next);
+        Some(self.next)
+    }
+}
+
+pub(super) fn virtio_serial(domain: &mut Domain) -> Result<()> {
+    let mut buses = SerialBuses::default();
+    for controller in &domain.devices.controllers {
+        if let ControllerKind::VirtioSerial {
+            index: Some(index),
+            ports,
+            ..
+        } = &controller.kind
+        {
+            buses.add(*index, *ports);
+        }
+    }
+    // A port says where it is completely if it says more than the controller; port 0 is for consoles only.
+    let complete = |info: &DeviceInfo| match &info.address {
+        Some(Address::VirtioSerial(at)) => at.port != 0,
+        _ => false,
+    };
+    let mut known: Vec<VirtioSerialAddress> = Vec::new();
+    for device in device_refs(domain) {
+        if let Some(Address::VirtioSerial(at)) =
+            device_info(domain, device).and_then(|info| info.address.as_ref())
+            && at.port != 0
+        {
+            known.push(*at);
+        }
+    }
+    for at in known {
+        let Some(bus) = buses.all.get_mut(&at.controller) else {
+            return Err(xml_error(format_args!(
+                "virtio serial controller {} is missing",
+                at.controller
+            )));
+        };
+        if at.port as usize >= bus.ports.size() {
+            return Err(xml_error(format_args!(
+                "virtio serial controller {} does not have port {}",
+                at.controller, at.port
+            )));
+        }
+        if bus.ports.contains(at.port as usize) {
+            return Err(xml_error(format_args!(
+                "virtio serial port {} on controller {} is already occupied",
+                at.port, at.controller
+            )));
+        }
+        bus.ports.set(at.port as usize);
+    }
+    let consoles = domain.devices.consoles.iter().enumerate();
+    let consoles = consoles
+        .filter(|(_, console)| console.target_type == ConsoleTargetType::Virtio && !complete(&console.info))
+        .map(|(at, _)| (DeviceRef::Console(at), true));
+    let channels = domain.devices.channels.iter().enumerate();
+    let channels = channels
+        .filter(|(_, channel)| matches!(channel.target, ChannelTarget::Virtio { .. }))
+        .filter(|(_, channel)| !complete(&channel.info))
+        .map(|(at, _)| (DeviceRef::Channel(at), false));
+    let wanting: Vec<(DeviceRef, bool)> = consoles.chain(channels).collect();
+    for (device, console) in wanting {
+        let first = usize::from(!console);
+        let on = match device_info(domain, device).and_then(|info| info.address.as_ref()) {
+            Some(Address::VirtioSerial(at)) => Some(at.controller),
+            _ => None,
+        };
+        let (controller, port) = match (buses.take(on, first), on) {
+            (Some(found), _) => found,
+            (None, Some(controller)) => {
+                return Err(xml_error(format_args!(
+                    "Unable to find a free port on virtio-serial controller {controller}"
+                )));
+            }
+            (None, None) => {
+                let index = buses.unused();
+                let kind = ControllerKind::new(ControllerType::VirtioSerial, Some(index));
+                add_controller(domain, kind);
+                buses.add(index, None);
+                if let Some(bus) = buses.all.get_mut(&index) {
+                    bus.ports.set(first);
+                }
+                (index, first)
+            }
+        };
+        // Where a console is, is decided anew at each start.
+        if !console {
+            let port = u32::try_from(port).unwrap_or(u32::MAX);
+            if let Some(info) = device_info_mut(domain, device) {
+                info.address = Some(Address::VirtioSerial(VirtioSerialAddress {
+                    controller,
+                    bus: 0,
+                    port,
+                }));
+            }
+        }
+    }
+    Ok(())
+}
