@@ -10,6 +10,7 @@
 //! | [`process`] | this process as the host of drivers |
 //! | [`call`] | one call, seen from its caller and from the driver's method |
 //! | [`mod@driver`] | what the author of a driver implements |
+//! | [`guests`], [`listing`] | what drivers do alike |
 //! | [`access`] | objects, and the proof that they were checked |
 //! | [`events`] | subscriptions, and the hub a driver tells its events to |
 //! | [`stream_end`] | one end of a stream |
@@ -30,6 +31,7 @@ pub mod event_loop;
 pub mod events;
 #[doc(hidden)]
 pub mod fuzz;
+pub mod guests;
 pub mod host;
 pub mod listing;
 pub(crate) mod log_bridge;

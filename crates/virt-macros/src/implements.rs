@@ -7,7 +7,8 @@ use syn::parse::{Parse, ParseStream};
 use syn::punctuated::Punctuated;
 use syn::spanned::Spanned;
 use syn::{
-    Error, FnArg, ImplItem, ImplItemFn, ItemImpl, Path, Result, Token, parenthesized, parse_quote, parse2,
+    Error, FnArg, GenericParam, ImplItem, ImplItemFn, ItemImpl, Path, Result, Token, parenthesized,
+    parse_quote, parse2,
 };
 
 /// The marker of methods that may run on an I/O thread.
@@ -19,6 +20,8 @@ enum Arguments {
     Whole,
     /// `part`: the block is one part.
     Part,
+    /// `shared(path)`: the block is a part for several drivers, in the module of this path.
+    Shared(Path),
     /// `parts(a, b)`: the implementation is what the block has and what these modules have.
     Parts(Vec<Path>),
 }
@@ -38,9 +41,14 @@ impl Parse for Arguments {
             let modules = Punctuated::<Path, Token![,]>::parse_terminated(&modules)?;
             return Ok(Self::Parts(modules.into_iter().collect()));
         }
+        if word == "shared" && input.peek(syn::token::Paren) {
+            let module;
+            parenthesized!(module in input);
+            return Ok(Self::Shared(module.parse()?));
+        }
         Err(Error::new(
             word.span(),
-            "`implements` stands alone, as `implements(part)`, or as `implements(parts(module, …))`",
+            "`implements` stands alone, as `implements(part)`, as `implements(parts(module, …))`, or as `implements(shared(path))`",
         ))
     }
 }
@@ -70,6 +78,7 @@ fn implements(arguments: TokenStream, item: TokenStream) -> Result<TokenStream> 
             Ok(quote! { #block })
         }
         Arguments::Part => part(block, &entries),
+        Arguments::Shared(module) => shared(block, &entries, &module),
         Arguments::Parts(modules) => Ok(whole(block, &entries, &modules)),
     }
 }
@@ -126,7 +135,7 @@ fn part(mut block: ItemImpl, entries: &[TokenStream]) -> Result<TokenStream> {
         let ImplItem::Fn(method) = item else {
             return Err(Error::new(item.span(), "a part has methods only"));
         };
-        calls.push(call(method)?);
+        calls.push(call(method, &quote!(Self)));
         method.vis = parse_quote!(pub(super));
     }
     let count = entries.len();
@@ -144,8 +153,55 @@ fn part(mut block: ItemImpl, entries: &[TokenStream]) -> Result<TokenStream> {
     })
 }
 
-/// The trait's method that calls the one of the part.
-fn call(method: &ImplItemFn) -> Result<TokenStream> {
+/// A part for whatever type has the bounds of the block's one parameter: methods of a trait of its own.
+fn shared(block: ItemImpl, entries: &[TokenStream], module: &Path) -> Result<TokenStream> {
+    let bounds = match block.generics.params.first() {
+        Some(GenericParam::Type(driver)) if block.generics.params.len() == 1 => &driver.bounds,
+        _ => {
+            return Err(Error::new(
+                block.self_ty.span(),
+                "a shared part is for any driver: `impl<T: Bound> HypervisorDriver for T`",
+            ));
+        }
+    };
+    let mut calls = Vec::new();
+    for item in &block.items {
+        let ImplItem::Fn(method) = item else {
+            return Err(Error::new(item.span(), "a part has methods only"));
+        };
+        calls.push(call(method, &quote!(<Self as #module::Methods>)));
+    }
+    let (methods, count) = (&block.items, entries.len());
+    let names: Vec<String> = module
+        .segments
+        .iter()
+        .map(|segment| segment.ident.to_string())
+        .collect();
+    let list = format_ident!("__{}_methods", names.join("_"));
+    Ok(quote! {
+        #[doc(hidden)]
+        #[allow(clippy::too_many_arguments, reason = "the arguments are those of the procedures")]
+        pub trait Methods: #bounds {
+            #(#methods)*
+        }
+
+        impl<T: #bounds> Methods for T {}
+
+        #[doc(hidden)]
+        pub const METHODS: [::virt_api::driver::MethodEntry; #count] = [#(#entries),*];
+
+        #[doc(hidden)]
+        #[macro_export]
+        macro_rules! #list {
+            () => { #(#calls)* };
+        }
+        #[doc(hidden)]
+        pub use #list as methods;
+    })
+}
+
+/// The trait's method that calls the one of the part, which is one of `of`.
+fn call(method: &ImplItemFn, of: &TokenStream) -> TokenStream {
     let mut signature = method.sig.clone();
     let name = &method.sig.ident;
     let mut arguments = Vec::new();
@@ -159,11 +215,11 @@ fn call(method: &ImplItemFn) -> Result<TokenStream> {
             }
         }
     }
-    Ok(quote! {
+    quote! {
         #signature {
-            Self::#name(#(#arguments),*)
+            #of::#name(#(#arguments),*)
         }
-    })
+    }
 }
 
 /// The implementation of the trait. It stands in a scope of its own in which the names of all signatures are known.
@@ -242,6 +298,27 @@ mod tests {
     }
 
     #[test]
+    fn a_shared_part_is_a_trait() {
+        let expanded = expanded(
+            quote!(shared(virt_api::guests)),
+            quote! {
+                impl<T: Guests> HypervisorDriver for T {
+                    fn a(&self) {}
+                }
+            },
+        );
+        assert!(expanded.contains("pub trait Methods : Guests"), "{expanded}");
+        assert!(
+            expanded.contains("< Self as virt_api :: guests :: Methods > :: a (self)"),
+            "{expanded}"
+        );
+        assert!(
+            expanded.contains("pub use __virt_api_guests_methods as methods"),
+            "{expanded}"
+        );
+    }
+
+    #[test]
     fn a_whole_has_the_methods_of_its_parts() {
         let expanded = expanded(quote!(parts(a, b)), quote! { impl HypervisorDriver for X {} });
         assert!(
@@ -259,7 +336,12 @@ mod tests {
         let inherent = quote! { impl X { fn a(&self) {} } };
         assert!(expanded(TokenStream::new(), inherent).contains("compile_error"));
         let block = quote! { impl HypervisorDriver for X {} };
-        for arguments in [quote!(pieces), quote!(part of), quote!(parts)] {
+        for arguments in [
+            quote!(pieces),
+            quote!(part of),
+            quote!(parts),
+            quote!(shared(virt_api::guests)),
+        ] {
             assert!(expanded(arguments, block.clone()).contains("compile_error"));
         }
         let constant = quote! { impl HypervisorDriver for X { const A: u8 = 1; } };

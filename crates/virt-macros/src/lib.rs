@@ -31,6 +31,9 @@ mod implements;
 /// its share of the methods, and the module above them has
 /// `#[implements(parts(first, second))] impl HypervisorDriver for X {}`. Within parts the methods are the type's own:
 /// one may call those of another. Signatures name types as the trait's do.
+///
+/// A part that several drivers have is `#[implements(shared(path::of::its::module))]` before
+/// `impl<T: Bound> HypervisorDriver for T`; they name that path among their parts.
 #[proc_macro_attribute]
 pub fn implements(
     arguments: proc_macro::TokenStream,

@@ -89,7 +89,12 @@ fn read(root: &Path, folder: &Path) -> Option<Driver> {
             .to_owned(),
         methods: sources
             .iter()
-            .flat_map(|(_, text)| implemented(&Source::new(text).code()))
+            .flat_map(|(_, text)| {
+                let code = Source::new(text).code();
+                let mut methods = implemented(&code);
+                methods.extend(shared(root, &code));
+                methods
+            })
             .collect(),
         tests: sources
             .iter()
@@ -124,10 +129,11 @@ fn implemented(code: &str) -> Vec<(String, String)> {
         let Some((head, body)) = behind.split_once('{') else {
             continue;
         };
+        // `impl Trait for X` or `impl<T: Bound> Trait for T`.
         let Some(name) = head
-            .split("impl ")
-            .nth(1)
-            .and_then(|rest| rest.split_whitespace().next())
+            .split_once("impl")
+            .and_then(|(_, rest)| rest.split_once(" for "))
+            .and_then(|(of, _)| of.rsplit([' ', '>']).next())
         else {
             continue;
         };
@@ -149,6 +155,26 @@ fn implemented(code: &str) -> Vec<(String, String)> {
         }
     }
     found
+}
+
+/// Trait and method of the parts that several drivers share, `virt_api::…` of `implements(parts(…))`.
+fn shared(root: &Path, code: &str) -> Vec<(String, String)> {
+    let lists = code
+        .split("implements(parts(")
+        .skip(1)
+        .filter_map(|rest| rest.split_once(')'));
+    lists
+        .flat_map(|(list, _)| list.split(','))
+        .filter_map(|module| module.trim().strip_prefix("virt_api::"))
+        .flat_map(|module| {
+            let file = root
+                .join("crates/virt-api/src")
+                .join(module.replace("::", "/"))
+                .with_extension("rs");
+            let text = std::fs::read_to_string(file).unwrap_or_default();
+            implemented(&Source::new(&text).code())
+        })
+        .collect()
 }
 
 /// The conformance areas of which an adapter names this crate.
@@ -325,6 +351,10 @@ impl HypervisorDriver for X {
 }
 #[implements(parts(a, b))]
 impl HypervisorDriver for X {}
+#[implements(shared(a::b))]
+impl<T: Bound> NetworkDriver for T {
+    fn one(&self) {}
+}
 impl Other for X {
     fn four() {}
 }
@@ -338,7 +368,8 @@ impl Other for X {
             [
                 "HypervisorDriver.one",
                 "HypervisorDriver.two",
-                "HypervisorDriver.three"
+                "HypervisorDriver.three",
+                "NetworkDriver.one"
             ]
         );
     }

@@ -20,17 +20,6 @@ use crate::life;
 
 #[virt_api::implements(part)]
 impl HypervisorDriver for TestConnection {
-    #[inline_safe]
-    fn domain_get_autostart(
-        &self,
-        _: &mut CallContext<'_>,
-        domain: Resolved<Domain>,
-    ) -> Result<DomainGetAutostartReply> {
-        Ok(DomainGetAutostartReply {
-            autostart: domain.handle::<Guest>()?.snapshot().autostart.into(),
-        })
-    }
-
     fn domain_set_autostart(
         &self,
         cx: &mut CallContext<'_>,
@@ -41,10 +30,6 @@ impl HypervisorDriver for TestConnection {
             guest.publish(|snapshot| snapshot.autostart = autostart != 0);
             Ok(())
         })
-    }
-
-    fn domain_undefine(&self, cx: &mut CallContext<'_>, domain: Resolved<Domain>) -> Result<()> {
-        self.domain_undefine_flags(cx, domain, 0)
     }
 
     fn domain_undefine_flags(

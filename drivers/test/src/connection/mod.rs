@@ -4,7 +4,7 @@
 //! |---|---|
 //! | [`host`] | the host and the connection to it |
 //! | [`cpus`] | CPU models: names, comparisons, what several have in common |
-//! | [`lists`] | lists of guests, and looking them up |
+//! | [`virt_api::guests`] | lists of guests, looking them up, their states |
 //! | [`state`] | what is known of a guest: its state, its numbers, its jobs |
 //! | [`definitions`] | definitions of guests: made, shown, changed, taken away |
 //! | [`lifecycle`] | starting, ending, pausing, and what is kept of a guest in between |
@@ -18,7 +18,6 @@ mod definitions;
 mod host;
 mod hotplug;
 mod lifecycle;
-mod lists;
 mod state;
 mod tuning;
 
@@ -29,13 +28,17 @@ use virt_api::access::{
 };
 use virt_api::call::CallContext;
 use virt_api::driver::{DriverConnection, OpenContext};
+use virt_api::guests::{Facts, Guests};
 use virt_api::protocol::traits::{
     HypervisorDriver, InterfaceDriver, NetworkDriver, NodeDeviceDriver, StorageDriver,
 };
 use virt_conf::registry::job::JobGuard;
-use virt_util::{ErrorDomain, Result};
+use virt_util::types::ConnectListAllDomainsFlags;
+use virt_util::uuid::Uuid;
+use virt_util::{ErrorCode, ErrorDomain, Result};
 
-use crate::domain::{self, Guest};
+use crate::domain::{self, Guest, GuestId};
+use crate::error;
 use crate::life;
 use crate::world::World;
 use crate::{devices, interfaces, networks, pools};
@@ -106,6 +109,55 @@ impl DriverConnection for TestConnection {
     }
 }
 
+impl Guests for TestConnection {
+    type Guest = Guest;
+
+    const PREFIX: &'static str = "test";
+    const ERROR_DOMAIN: ErrorDomain = ErrorDomain::TEST;
+
+    fn uri(&self) -> &str {
+        &self.uri
+    }
+
+    fn guests(&self, wanted: ConnectListAllDomainsFlags) -> impl Iterator<Item = Domain> {
+        let guests = self.world.guests();
+        guests
+            .snapshots(move |guest| domain::matches(guest, wanted))
+            .map(|guest| domain::attributes(&guest))
+    }
+
+    fn by_id(&self, id: i32) -> Result<Domain> {
+        match self.world.guests().by_key(&GuestId(id)) {
+            Some(guest) => Ok(domain::attributes(&guest.snapshot())),
+            None => Err(error(
+                ErrorCode::NO_DOMAIN,
+                format_args!("no domain with matching id '{id}'"),
+            )),
+        }
+    }
+
+    fn by_uuid(&self, uuid: &Uuid) -> Result<Domain> {
+        let guest = self.world.guests().find_uuid(uuid, None)?;
+        Ok(domain::attributes(&guest.snapshot()))
+    }
+
+    fn by_name(&self, name: &str) -> Result<Domain> {
+        let guest = self.world.guests().find_name(name)?;
+        Ok(domain::attributes(&guest.snapshot()))
+    }
+
+    fn facts(guest: &Guest) -> Facts {
+        let snapshot = guest.snapshot();
+        Facts {
+            active: snapshot.is_active(),
+            persistent: snapshot.is_persistent(),
+            autostart: snapshot.autostart,
+            state: snapshot.state.state,
+            reason: snapshot.state.reason,
+        }
+    }
+}
+
 impl Resolver for TestConnection {
     fn domain(&self, key: &Domain) -> Result<Found<Domain>> {
         let guest = self.world.guests().find_uuid(&key.uuid, Some(&key.name))?;
@@ -143,5 +195,15 @@ fn number(value: u32) -> i32 {
     i32::try_from(value).unwrap_or(i32::MAX)
 }
 
-#[virt_api::implements(parts(host, cpus, lists, state, definitions, lifecycle, tuning, hotplug, console))]
+#[virt_api::implements(parts(
+    virt_api::guests,
+    host,
+    cpus,
+    state,
+    definitions,
+    lifecycle,
+    tuning,
+    hotplug,
+    console
+))]
 impl HypervisorDriver for TestConnection {}

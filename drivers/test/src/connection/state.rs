@@ -103,21 +103,6 @@ impl HypervisorDriver for TestConnection {
     }
 
     #[inline_safe]
-    fn domain_get_state(
-        &self,
-        _: &mut CallContext<'_>,
-        domain: Resolved<Domain>,
-        flags: u32,
-    ) -> Result<DomainGetStateReply> {
-        check_flags("testDomainGetState", flags, 0)?;
-        let snapshot = domain.handle::<Guest>()?.snapshot();
-        Ok(DomainGetStateReply {
-            state: snapshot.state.state.0,
-            reason: snapshot.state.reason,
-        })
-    }
-
-    #[inline_safe]
     fn domain_get_os_type(
         &self,
         _: &mut CallContext<'_>,
@@ -125,28 +110,6 @@ impl HypervisorDriver for TestConnection {
     ) -> Result<DomainGetOsTypeReply> {
         Ok(DomainGetOsTypeReply {
             kind: "linux".to_owned(),
-        })
-    }
-
-    #[inline_safe]
-    fn domain_is_active(
-        &self,
-        _: &mut CallContext<'_>,
-        domain: Resolved<Domain>,
-    ) -> Result<DomainIsActiveReply> {
-        Ok(DomainIsActiveReply {
-            active: domain.handle::<Guest>()?.snapshot().is_active().into(),
-        })
-    }
-
-    #[inline_safe]
-    fn domain_is_persistent(
-        &self,
-        _: &mut CallContext<'_>,
-        domain: Resolved<Domain>,
-    ) -> Result<DomainIsPersistentReply> {
-        Ok(DomainIsPersistentReply {
-            persistent: domain.handle::<Guest>()?.snapshot().is_persistent().into(),
         })
     }
 

@@ -26,17 +26,6 @@ impl HypervisorDriver for TestConnection {
     }
 
     #[inline_safe]
-    fn domain_get_max_vcpus(
-        &self,
-        cx: &mut CallContext<'_>,
-        domain: Resolved<Domain>,
-    ) -> Result<DomainGetMaxVcpusReply> {
-        let flags = DomainVcpuFlags::LIVE | DomainVcpuFlags::MAXIMUM;
-        let num = self.domain_get_vcpus_flags(cx, domain, flags.bits())?.num;
-        Ok(DomainGetMaxVcpusReply { num })
-    }
-
-    #[inline_safe]
     fn domain_get_vcpus_flags(
         &self,
         _: &mut CallContext<'_>,

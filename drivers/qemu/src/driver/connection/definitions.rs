@@ -48,18 +48,6 @@ impl HypervisorDriver for QemuConnection {
         Ok(DomainGetXmlDescReply { xml })
     }
 
-    #[inline_safe]
-    fn domain_get_autostart(
-        &self,
-        _: &mut CallContext<'_>,
-        domain: Resolved<Domain>,
-    ) -> Result<DomainGetAutostartReply> {
-        let snapshot = domain.handle::<GuestObject>()?.snapshot();
-        Ok(DomainGetAutostartReply {
-            autostart: snapshot.autostart.into(),
-        })
-    }
-
     fn domain_set_autostart(
         &self,
         cx: &mut CallContext<'_>,
@@ -105,10 +93,6 @@ impl HypervisorDriver for QemuConnection {
         Ok(defined.map(|domain| DomainDefineXmlFlagsReply {
             domain: domain.into(),
         }))
-    }
-
-    fn domain_undefine(&self, cx: &mut CallContext<'_>, domain: Resolved<Domain>) -> Result<()> {
-        self.domain_undefine_flags(cx, domain, 0)
     }
 
     fn domain_undefine_flags(

@@ -37,18 +37,6 @@ impl HypervisorDriver for QemuConnection {
         })
     }
 
-    #[inline_safe]
-    fn connect_get_uri(&self, _: &mut CallContext<'_>) -> Result<ConnectGetUriReply> {
-        Ok(ConnectGetUriReply {
-            uri: self.uri.clone(),
-        })
-    }
-
-    #[inline_safe]
-    fn connect_is_secure(&self, _: &mut CallContext<'_>) -> Result<ConnectIsSecureReply> {
-        Ok(ConnectIsSecureReply { secure: 1 })
-    }
-
     fn connect_get_max_vcpus(
         &self,
         _: &mut CallContext<'_>,

@@ -4,7 +4,7 @@
 //! |---|---|
 //! | [`host`] | the host and the connection to it |
 //! | [`cpus`] | CPU models: names, comparisons, what several have in common |
-//! | [`lists`] | lists of guests, and looking them up |
+//! | [`virt_api::guests`] | virt_api::guests of guests, looking them up, their states |
 //! | [`state`] | what is known of a guest: its state, its numbers, its jobs |
 //! | [`definitions`] | definitions of guests: made, shown, changed, taken away |
 //! | [`lifecycle`] | starting, ending, pausing, and what is kept of a guest in between |
@@ -20,7 +20,6 @@ mod definitions;
 mod guest_agent;
 mod host;
 mod lifecycle;
-mod lists;
 mod state;
 mod tuning;
 
@@ -29,14 +28,17 @@ use std::sync::Arc;
 use virt_api::access::{Domain, Found, Resolved, Resolver};
 use virt_api::call::CallContext;
 use virt_api::driver::{DriverConnection, OpenContext};
+use virt_api::guests::{Facts, Guests};
 use virt_api::protocol::traits::HypervisorDriver;
 use virt_conf::registry::job::{AgentJob, Job};
-use virt_util::{ErrorDomain, Result};
+use virt_util::types::ConnectListAllDomainsFlags;
+use virt_util::uuid::Uuid;
+use virt_util::{ErrorCode, ErrorDomain, Result};
 
 use crate::agent::GuestAgent;
-use crate::driver::object::{self, GuestObject};
+use crate::driver::object::{self, GuestId, GuestObject};
 use crate::driver::world::World;
-use crate::driver::{agent, life};
+use crate::driver::{agent, error, life};
 
 /// One client's connection.
 #[derive(Debug)]
@@ -114,6 +116,55 @@ impl DriverConnection for QemuConnection {
     }
 }
 
+impl Guests for QemuConnection {
+    type Guest = GuestObject;
+
+    const PREFIX: &'static str = "qemu";
+    const ERROR_DOMAIN: ErrorDomain = ErrorDomain::QEMU;
+
+    fn uri(&self) -> &str {
+        &self.uri
+    }
+
+    fn guests(&self, wanted: ConnectListAllDomainsFlags) -> impl Iterator<Item = Domain> {
+        let guests = self.world.guests();
+        guests
+            .snapshots(move |guest| object::matches(guest, wanted))
+            .map(|guest| object::attributes(&guest))
+    }
+
+    fn by_id(&self, id: i32) -> Result<Domain> {
+        match self.world.guests().by_key(&GuestId(id)) {
+            Some(guest) => Ok(object::attributes(&guest.snapshot())),
+            None => Err(error(
+                ErrorCode::NO_DOMAIN,
+                format_args!("no domain with matching id {id}"),
+            )),
+        }
+    }
+
+    fn by_uuid(&self, uuid: &Uuid) -> Result<Domain> {
+        let guest = self.world.guests().find_uuid(uuid, None)?;
+        Ok(object::attributes(&guest.snapshot()))
+    }
+
+    fn by_name(&self, name: &str) -> Result<Domain> {
+        let guest = self.world.guests().find_name(name)?;
+        Ok(object::attributes(&guest.snapshot()))
+    }
+
+    fn facts(guest: &GuestObject) -> Facts {
+        let snapshot = guest.snapshot();
+        Facts {
+            active: snapshot.is_active(),
+            persistent: snapshot.is_persistent(),
+            autostart: snapshot.autostart,
+            state: snapshot.state.state.state,
+            reason: snapshot.state.state.reason,
+        }
+    }
+}
+
 impl Resolver for QemuConnection {
     fn domain(&self, key: &Domain) -> Result<Found<Domain>> {
         let guest = self.world.guests().find_uuid(&key.uuid, Some(&key.name))?;
@@ -127,9 +178,9 @@ fn check_flags(call: &str, flags: u32, allowed: u32) -> Result<()> {
 }
 
 #[virt_api::implements(parts(
+    virt_api::guests,
     host,
     cpus,
-    lists,
     state,
     definitions,
     lifecycle,

@@ -39,21 +39,6 @@ impl HypervisorDriver for QemuConnection {
     }
 
     #[inline_safe]
-    fn domain_get_state(
-        &self,
-        _: &mut CallContext<'_>,
-        domain: Resolved<Domain>,
-        flags: u32,
-    ) -> Result<DomainGetStateReply> {
-        check_flags("qemuDomainGetState", flags, 0)?;
-        let snapshot = domain.handle::<GuestObject>()?.snapshot();
-        Ok(DomainGetStateReply {
-            state: snapshot.state.state.state.0,
-            reason: snapshot.state.state.reason,
-        })
-    }
-
-    #[inline_safe]
     fn domain_get_os_type(
         &self,
         _: &mut CallContext<'_>,
@@ -62,29 +47,6 @@ impl HypervisorDriver for QemuConnection {
         let snapshot = domain.handle::<GuestObject>()?.snapshot();
         Ok(DomainGetOsTypeReply {
             kind: snapshot.life.current().domain.os.kind.os.to_string(),
-        })
-    }
-
-    #[inline_safe]
-    fn domain_is_active(
-        &self,
-        _: &mut CallContext<'_>,
-        domain: Resolved<Domain>,
-    ) -> Result<DomainIsActiveReply> {
-        Ok(DomainIsActiveReply {
-            active: domain.handle::<GuestObject>()?.snapshot().is_active().into(),
-        })
-    }
-
-    #[inline_safe]
-    fn domain_is_persistent(
-        &self,
-        _: &mut CallContext<'_>,
-        domain: Resolved<Domain>,
-    ) -> Result<DomainIsPersistentReply> {
-        let snapshot = domain.handle::<GuestObject>()?.snapshot();
-        Ok(DomainIsPersistentReply {
-            persistent: snapshot.is_persistent().into(),
         })
     }
 
