@@ -157,6 +157,27 @@ const PIECES: &[Piece] = &[
         group: Group::Machine,
     },
     Piece {
+        name: "systemd in containers",
+        probe: Probe::Program("systemd-nspawn"),
+        used: "tests: the units under a systemd that runs",
+        package: "systemd-container",
+        group: Group::Tests,
+    },
+    Piece {
+        name: "D-Bus",
+        probe: Probe::Program("dbus-daemon"),
+        used: "tests: polkit and logind that say what a test wants",
+        package: "dbus-daemon",
+        group: Group::Tests,
+    },
+    Piece {
+        name: "groff",
+        probe: Probe::Program("groff"),
+        used: "tests: manual pages",
+        package: "groff-base",
+        group: Group::Tests,
+    },
+    Piece {
         name: "ssh",
         probe: Probe::Program("ssh"),
         used: "connections to other hosts",

@@ -488,9 +488,9 @@ fn a_daemon_that_is_killed_under_load_comes_back_with_all_that_was_defined() {
     let socket = daemon.socket();
     let mut running: Vec<DomainRef> = {
         let mut wire = Wire::open(&socket, QEMU);
-        ["one", "two", "three"]
-            .map(|name| started(&mut wire, name))
-            .into()
+        (0..number(100, 3))
+            .map(|guest| started(&mut wire, &format!("guest{guest}")))
+            .collect()
     };
     running.sort_by_key(|domain| domain.id);
     let processes = daemon.guests();
