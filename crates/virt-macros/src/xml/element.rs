@@ -457,18 +457,29 @@ fn derive_union(input: &DeriveInput, data: &DataEnum, options: &TypeOptions) -> 
         Some(index) => quote!(#index),
         None => quote!(return ::core::result::Result::Err(#at)),
     };
+    let recode = |error: TokenStream, code: Option<&syn::Expr>| match code {
+        Some(code) => quote!(#rt::recoded(#error, #code)),
+        None => error,
+    };
+    let missing_code = options.missing.as_ref().or(options.code.as_ref());
+    let wrong = options
+        .code
+        .as_ref()
+        .map(|code| quote!(.map_err(|error| #rt::recoded(error, #code))));
     let choose = match &tag {
         Tag::Own(name) => {
-            let absent = absent(quote!(#rt::missing(element, #rt::At::Attribute(#name))));
-            quote!(match #rt::read::tag(element, #name, WORDS)? {
+            let missing = quote!(#rt::missing(element, #rt::At::Attribute(#name)));
+            let absent = absent(recode(missing, missing_code));
+            quote!(match #rt::read::tag(element, #name, WORDS)#wrong? {
                 ::core::option::Option::Some(index) => index,
                 ::core::option::Option::None => #absent,
             })
         }
         Tag::Parent(name) => {
-            let absent =
-                absent(quote!(#rt::missing(element.parent().unwrap_or(element), #rt::At::Attribute(#name))));
-            quote!(match #rt::read::parent_tag(element, #name, WORDS)? {
+            let missing =
+                quote!(#rt::missing(element.parent().unwrap_or(element), #rt::At::Attribute(#name)));
+            let absent = absent(recode(missing, missing_code));
+            quote!(match #rt::read::parent_tag(element, #name, WORDS)#wrong? {
                 ::core::option::Option::Some(index) => index,
                 ::core::option::Option::None => #absent,
             })

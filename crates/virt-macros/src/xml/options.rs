@@ -33,6 +33,10 @@ pub(super) struct FieldOptions {
     pub union: bool,
     pub first: bool,
     pub opaque: bool,
+    /// The code of errors in the field.
+    pub code: Option<Expr>,
+    /// The code where the field is missing, if another.
+    pub missing: Option<Expr>,
     /// The type whose declaration says what hand-written code reads.
     pub described: Option<syn::Type>,
     /// What JSON and docs call the field, where its own name is taken.
@@ -76,8 +80,10 @@ pub(super) struct TypeOptions {
     pub body: bool,
     /// Tells whether an element counts as absent.
     pub absent: Option<Path>,
-    /// The code of errors in the element.
+    /// The code of errors in the element; of a union, in its tag.
     pub code: Option<Expr>,
+    /// The code where a union's tag is missing, if another.
+    pub missing: Option<Expr>,
 }
 
 /// What may stand on a variant.
@@ -185,6 +191,8 @@ impl FieldOptions {
                     "union" => options.union = true,
                     "first" => options.first = true,
                     "opaque" => options.opaque = true,
+                    "code" => options.code = Some(value(input)?),
+                    "missing" => options.missing = Some(value(input)?),
                     "described" => options.described = Some(value(input)?),
                     "called" => options.called = Some(value(input)?),
                     "shape" => options.shape = Some(value(input)?),
@@ -201,7 +209,7 @@ impl FieldOptions {
                             span,
                             "flatten, skip, default, always, with, only, unless, when, read_when, write_as, format, base, \
                              nonzero, min, max, on_off, nonempty, keep_empty, omit_empty, ghost, union, first, opaque, described, \
-                             shape, called, reads",
+                             shape, called, reads, code, missing",
                         ));
                     }
                 }
@@ -228,6 +236,7 @@ impl TypeOptions {
                     "ns" => options.namespaces.extend(pairs(input)?),
                     "absent" => options.absent = Some(value(input)?),
                     "code" => options.code = Some(value(input)?),
+                    "missing" => options.missing = Some(value(input)?),
                     "declare" | "declare_first" => {
                         options.declared_first |= name == "declare_first";
                         let pairs = pairs(input)?;
@@ -238,7 +247,7 @@ impl TypeOptions {
                         return Err(unknown(
                             name,
                             span,
-                            "name, union, check, body, ns, declare, declare_first, absent, code",
+                            "name, union, check, body, ns, declare, declare_first, absent, code, missing",
                         ));
                     }
                 }

@@ -46,6 +46,17 @@ impl Field {
 
     /// An expression for the field's value; `element` is the expression of the element that holds the leaf.
     pub(super) fn read(&self, element: &TokenStream) -> Result<TokenStream> {
+        let value = self.read_plain(element)?;
+        let (rt, whole) = (runtime(), &self.full);
+        Ok(match &self.options.code {
+            None => value,
+            Some(code) => {
+                quote!(#rt::read::coded::<#whole>(cx, #code, |cx| ::core::result::Result::Ok(#value))?)
+            }
+        })
+    }
+
+    fn read_plain(&self, element: &TokenStream) -> Result<TokenStream> {
         let rt = runtime();
         let inner = &self.inner;
         if self.options.skip {
@@ -162,7 +173,12 @@ impl Field {
             }),
             (Shape::Plain, Some(None)) => quote!(#optional.unwrap_or_default()),
             (Shape::Plain, None) => {
-                quote!({ let value = #optional; #rt::read::required_in(cx, #element, #at, value)? })
+                let required = quote!(#rt::read::required_in(cx, #element, #at, value));
+                let required = match &self.options.missing {
+                    None => quote!(#required?),
+                    Some(code) => quote!(#required.map_err(|error| #rt::recoded(error, #code))?),
+                };
+                quote!({ let value = #optional; #required })
             }
             (_, Some(Some(expr))) => quote!(#optional.or_else(|| #expr)),
             _ => optional,

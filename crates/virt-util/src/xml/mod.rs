@@ -145,6 +145,8 @@
 //! | `read_when = EXPR` | read if `EXPR`; it sees `element`, `cx: &mut Reader` and fields declared before |
 //! | `write_as = EXPR` | what is written in place of the field's value; same type, sees what `when` sees |
 //! | `nonzero`, `min = N`, `max = N` | numbers that are refused otherwise |
+//! | `code = EXPR` | the code of errors in the field that would be `XML_ERROR` |
+//! | `missing = EXPR` | the same where a required field is missing, if that has a code of its own |
 //! | `first` | attributes of a flattened type come before those of fields above it |
 //! | `ghost` | a child that is read even if absent, as an element without anything in it |
 //! | `union` | the child's type is a `union = "../@x"`: its tag is written here among the attributes |
@@ -178,7 +180,8 @@
 //! | `declare(q = "uri")` | the same, and writes `xmlns:q='uri'` behind the attributes if any `q:` child is written |
 //! | `declare_first(q = "uri")` | the same, in front of the attributes |
 //! | `absent = FUNCTION` | of a struct: `fn(Element) -> bool`, whether such a child counts as absent |
-//! | `code = EXPR` | of a struct: the code of errors in it that would be `XML_ERROR` |
+//! | `code = EXPR` | the code of errors that would be `XML_ERROR`: of a struct, of those in it; of a union, of those in its tag |
+//! | `missing = EXPR` | of a union: the code where its tag is missing, if another |
 //!
 //! A union's variant is a unit, has fields with paths of their own, or holds one declared type, whose fields are then the
 //! variant's. `#[xml("word", alias = "old", default)]` on a variant gives its word (otherwise the name in `kebab-case`),

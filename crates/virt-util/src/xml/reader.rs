@@ -272,6 +272,24 @@ pub mod read {
         }
     }
 
+    /// What `part` reads, with `code` for its errors in place of `XML_ERROR`.
+    ///
+    /// # Errors
+    /// Those of `part`.
+    pub fn coded<T>(
+        cx: &mut Reader,
+        code: ErrorCode,
+        part: impl FnOnce(&mut Reader) -> Result<T>,
+    ) -> Result<T> {
+        let told = cx.collected.as_ref().map_or(0, Vec::len);
+        let value = part(cx);
+        for error in cx.collected.iter_mut().flatten().skip(told) {
+            let whole = std::mem::replace(error, VirtError::new(code, ""));
+            *error = recoded(whole, code);
+        }
+        value.map_err(|error| recoded(error, code))
+    }
+
     /// An attribute that may be absent.
     ///
     /// # Errors

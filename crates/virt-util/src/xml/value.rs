@@ -199,7 +199,7 @@ macro_rules! unsigned {
             const MAX: u64 = <$type>::MAX as u64;
 
             fn from_parts(negative: bool, magnitude: u64) -> Option<Self> {
-                if negative && magnitude != 0 { None } else { magnitude.try_into().ok() }
+                if negative { None } else { magnitude.try_into().ok() }
             }
 
             fn into_parts(self) -> (bool, u64) {
