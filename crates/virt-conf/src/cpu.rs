@@ -2,8 +2,8 @@
 //!
 //! What the names of models and features mean is in [`cpu_models`](crate::cpu_models).
 
-use virt_util::Result;
 use virt_util::xml::{At, Element, Reader, Xml, error_at};
+use virt_util::{ErrorCode, Result};
 
 use crate::numa::Numa;
 
@@ -51,7 +51,7 @@ xml_enum! {
 #[xml(name = "cpu", check = Cpu::after_read)]
 pub struct Cpu {
     /// How the model is chosen.
-    #[xml("@mode", default, always, when = self.says_more_than_topology())]
+    #[xml("@mode", default, always, code = ErrorCode::CONFIG_UNSUPPORTED, when = self.says_more_than_topology())]
     pub mode: CpuMode,
     /// How closely the virtual CPU must match.
     #[xml("@match", default, always, when = self.says_more_than_topology() && self.mode == CpuMode::Custom)]
@@ -93,10 +93,10 @@ pub struct Cpu {
 #[xml(name = "model")]
 pub struct CpuModel {
     /// Whether another model may replace it.
-    #[xml("@fallback", default, always, when = self.name.is_some())]
+    #[xml("@fallback", default, nonempty, always, code = ErrorCode::CONFIG_UNSUPPORTED, when = self.name.is_some())]
     pub fallback: CpuFallback,
     /// Vendor that the guest sees: 12 characters.
-    #[xml("@vendor_id")]
+    #[xml("@vendor_id", nonempty)]
     pub vendor_id: Option<String>,
     /// A processor of the catalogue, such as `Skylake-Client`.
     #[xml("text()")]
@@ -156,7 +156,7 @@ pub struct CpuMaxPhysAddr {
 #[xml(name = "feature")]
 pub struct CpuFeature {
     /// What is wanted of it.
-    #[xml("@policy", default = CpuFeaturePolicy::Require, always)]
+    #[xml("@policy", default = CpuFeaturePolicy::Require, always, code = ErrorCode::CONFIG_UNSUPPORTED)]
     pub policy: CpuFeaturePolicy,
     /// The ability, as the catalogue calls it.
     #[xml("@name")]

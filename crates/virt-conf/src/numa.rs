@@ -1,12 +1,12 @@
 //! NUMA nodes of the guest, and where their memory comes from.
 
-use virt_util::units;
 use virt_util::xml::{
     At, Element, Reader, Writer, Xml, XmlElement, error_at, error_with, push_unsigned, read,
 };
 use virt_util::{ErrorCode, Result};
 
 use crate::domain::memory::MemoryAccess;
+use crate::scaled::scale_text;
 use crate::values::CpuSet;
 
 xml_enum! {
@@ -54,7 +54,7 @@ pub struct NumaCell {
     #[xml("@id")]
     pub id: Option<u32>,
     /// CPUs of the guest.
-    #[xml("@cpus")]
+    #[xml("@cpus", code = virt_util::ErrorCode::INVALID_ARG)]
     pub cpus: Option<CpuSet>,
     /// KiB.
     #[xml("@*", with = cell_memory, shape = cell_memory_shape)]
@@ -90,9 +90,9 @@ mod cell_memory {
         let Some(memory) = element.attr("memory") else {
             return Err(virt_util::xml::missing(element, At::Attribute("memory")));
         };
-        let bytes = units::parse_number(&memory)
-            .and_then(|number| units::scale(number, element.attr("unit").as_deref(), 1024, i64::MAX as u64))
-            .map_err(|error| error_at(element, At::Attribute("memory"), error.detail()))?;
+        let unit = element.attr("unit");
+        let at = At::Attribute("memory");
+        let bytes = scale_text(element, at, (&memory, unit.as_deref()), 1024, i64::MAX as u64)?;
         Ok(bytes.div_ceil(1024))
     }
 
@@ -136,10 +136,9 @@ fn sized(element: Element<'_>, name: &'static str, scale: u64) -> Result<Option<
     let value = child
         .attr("value")
         .ok_or_else(|| virt_util::xml::missing(child, At::Attribute("value")))?;
-    units::parse_number(&value)
-        .and_then(|number| units::scale(number, child.attr("unit").as_deref(), scale, u64::MAX))
-        .map(Some)
-        .map_err(|error| error_at(child, At::Attribute("value"), error.detail()))
+    let unit = child.attr("unit");
+    let at = At::Attribute("value");
+    scale_text(child, at, (&value, unit.as_deref()), scale, u64::MAX).map(Some)
 }
 
 impl XmlElement for NumaCache {
@@ -256,9 +255,9 @@ impl XmlElement for NumaLink {
             .ok_or_else(|| virt_util::xml::missing(element, At::Attribute("value")))?;
         let bandwidth = element.name() == "bandwidth";
         let scale = if bandwidth { 1024 } else { 1 };
-        let value = units::parse_number(&value)
-            .and_then(|number| units::scale(number, element.attr("unit").as_deref(), scale, u64::MAX))
-            .map_err(|error| error_at(element, At::Attribute("value"), error.detail()))?;
+        let unit = element.attr("unit");
+        let at = At::Attribute("value");
+        let value = scale_text(element, at, (&value, unit.as_deref()), scale, u64::MAX)?;
         Ok(Self {
             initiator: read::required(element, At::Attribute("initiator"), initiator)?,
             target: read::required(element, At::Attribute("target"), target)?,

@@ -3,7 +3,8 @@
 use crate::forms;
 use virt_util::xml::schema::ValueSchema;
 use virt_util::xml::{
-    At, Element, Reader, ValueError, Writer, XmlValue, error_at, escape_into, invalid_value, parse_integer,
+    At, Element, Reader, ValueError, Writer, XmlValue, error_at, error_with, escape_into, invalid_value,
+    parse_integer,
 };
 use virt_util::{ErrorDomain, Result, units};
 
@@ -23,6 +24,22 @@ pub fn read_scaled(element: Element<'_>, default_scale: u64, limit: u64) -> Resu
             .context(place.detail().trim_end_matches(": "))
             .in_domain_if_none(ErrorDomain::XML)
     })
+}
+
+/// A number that stands at `at` of `element` with the unit `unit`, or in `default_scale` bytes, as bytes.
+///
+/// # Errors
+/// As [`read_scaled`].
+pub(crate) fn scale_text(
+    element: Element<'_>,
+    at: At<'_>,
+    (text, unit): (&str, Option<&str>),
+    default_scale: u64,
+    limit: u64,
+) -> Result<u64> {
+    let number = parse_integer::<u64>(text, 10).map_err(|error| invalid_value(element, at, text, &error))?;
+    units::scale(number, unit, default_scale, limit)
+        .map_err(|error| error_with(error.code(), element, at, error.detail()))
 }
 
 /// What an element with a size looks like; the fields that hold one are numbers of a fixed unit.

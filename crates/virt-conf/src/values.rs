@@ -48,6 +48,42 @@ impl XmlValue for CpuSet {
     }
 }
 
+/// `with = crate::values::lenient_yes`: an attribute that is `yes` or means nothing.
+pub(crate) mod lenient_yes {
+    use virt_util::xml::ValueError;
+
+    pub(crate) fn parse(text: &str) -> Result<bool, ValueError> {
+        Ok(text == "yes")
+    }
+
+    pub(crate) fn format(value: &bool, out: &mut String) {
+        out.push_str(if *value { "yes" } else { "no" });
+    }
+}
+
+/// `with = crate::values::lenient`: the text of a child as an unsigned number; 0 where it is none.
+pub(crate) mod lenient {
+    use virt_util::xml::{Element, Reader, Writer, parse_integer, push_unsigned};
+
+    pub(crate) fn read(element: Element<'_>, _cx: &mut Reader) -> virt_util::Result<u32> {
+        Ok(wrapping(&element.text(), 10).unwrap_or(0))
+    }
+
+    pub(crate) fn write(value: &u32, w: &mut Writer, name: &str) {
+        if *value != 0 {
+            w.text_element_with(name, |out| push_unsigned(out, u64::from(*value)));
+        }
+    }
+
+    /// An unsigned number of 32 bits as libvirt reads it in places: a negative one counts back from 2^32.
+    pub(crate) fn wrapping(text: &str, base: u32) -> Option<u32> {
+        match parse_integer::<i64>(text, base).ok()? {
+            value @ 0.. => u32::try_from(value).ok(),
+            value => u32::try_from(value.unsigned_abs()).ok().map(u32::wrapping_neg),
+        }
+    }
+}
+
 /// A MAC address.
 #[derive(Clone, Copy, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct MacAddress(pub [u8; 6]);
@@ -137,7 +173,7 @@ pub fn unsupported_word(
 #[xml(name = "address")]
 pub struct HostPciAddress {
     /// PCI domain.
-    #[xml("@domain", default, always, format = "0x%04x", max = 0xffff)]
+    #[xml("@domain", default, always, format = "0x%04x")]
     pub domain: u32,
     /// PCI bus, 0 to 0xff.
     #[xml("@bus", default, always, format = "0x%02x", max = 0xff)]

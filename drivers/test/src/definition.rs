@@ -67,8 +67,16 @@ impl GuestDefinition {
                 format_args!("name '{}' cannot contain '/' or a line break", domain.name),
             ));
         }
+        // What is said to one hypervisor past the model means nothing to this one.
+        (domain.qemu_commandline, domain.qemu_capabilities) = (None, None);
+        (domain.qemu_override, domain.qemu_deprecation) = (None, None);
+        (
+            domain.xen_commandline,
+            domain.lxc_namespace,
+            domain.bhyve_commandline,
+        ) = (None, None, None);
         let context = NormalizeContext {
-            flags: NormalizeFlags::INACTIVE | NormalizeFlags::ABI_UPDATE,
+            flags: NormalizeFlags::INACTIVE,
             random: &SystemRandomness,
         };
         normalize(&mut domain, &Hooks, &context)?;

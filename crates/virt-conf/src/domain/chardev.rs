@@ -1,7 +1,7 @@
 //! Character devices: serial and parallel ports, consoles, channels, smart cards, and what they are connected to.
 
-use virt_util::Result;
-use virt_util::xml::{At, Element, Reader, Writer, Xml, XmlElement, XmlFlags, error_at, read};
+use virt_util::xml::{At, Element, Reader, Writer, Xml, XmlElement, XmlFlags, error_at, error_with, read};
+use virt_util::{ErrorCode, Result};
 
 use super::device_info::DeviceInfo;
 use super::seclabel::{DeviceSeclabel, seclabel_element};
@@ -63,7 +63,7 @@ xml_enum! {
 
 /// What a character device is connected to on the host.
 #[derive(Xml, Clone, Debug, PartialEq)]
-#[xml(union = "@type")]
+#[xml(union = "@type", code = ErrorCode::CONFIG_UNSUPPORTED)]
 pub enum ChardevSource {
     /// Nothing: what is written is lost.
     Null,
@@ -137,10 +137,10 @@ pub enum ChardevSource {
     /// QEMU's own clipboard agent.
     QemuVdagent {
         /// Whether clipboards are shared.
-        #[xml("source/clipboard@copypaste")]
+        #[xml("source/clipboard@copypaste", expected)]
         clipboard: Option<bool>,
         /// Who draws the mouse pointer.
-        #[xml("source/mouse@mode")]
+        #[xml("source/mouse@mode", expected)]
         mouse: Option<MouseMode>,
     },
     /// A channel on D-Bus.
@@ -187,7 +187,7 @@ pub struct Reconnect {
     #[xml("@enabled")]
     pub enabled: Option<bool>,
     /// Seconds between attempts.
-    #[xml("@timeout", when = self.enabled == Some(true))]
+    #[xml("@timeout", read_when = enabled == Some(true), when = self.enabled == Some(true))]
     pub timeout: Option<u32>,
 }
 
@@ -331,7 +331,7 @@ pub struct ChardevHost {
     #[xml(flatten)]
     pub source: ChardevSource,
     /// A file that gets a copy of what is written.
-    #[xml("log")]
+    #[xml("log", when = self.log.as_ref().is_some_and(|log| log.file.is_some()))]
     pub log: Option<Box<ChardevLog>>,
 }
 
@@ -388,13 +388,13 @@ pub struct Serial {
 #[xml(name = "target")]
 pub struct SerialTarget {
     /// The kind of port.
-    #[xml("@type", default)]
+    #[xml("@type", default, code = ErrorCode::CONFIG_UNSUPPORTED)]
     pub kind: SerialTargetType,
     /// Number of the port.
     #[xml("@port")]
     pub port: Option<u32>,
     /// The device that implements it.
-    #[xml("model@name", default)]
+    #[xml("model@name", default, nonempty, code = ErrorCode::CONFIG_UNSUPPORTED)]
     pub model: SerialTargetModel,
 }
 
@@ -450,7 +450,7 @@ pub struct Console {
     #[xml("@tty", read_when = false, unless(inactive), when = self.tty().is_some(), write_as = self.tty())]
     pub tty: Option<String>,
     /// How the guest sees it.
-    #[xml("target@type", default, always)]
+    #[xml("target@type", default, always, code = ErrorCode::CONFIG_UNSUPPORTED)]
     pub target_type: ConsoleTargetType,
     /// Number of the console.
     #[xml("target@port")]
@@ -487,12 +487,12 @@ pub struct Channel {
 
 /// How the guest sees a channel.
 #[derive(Xml, Clone, Debug, PartialEq, Eq)]
-#[xml(name = "target", union = "@type")]
+#[xml(name = "target", union = "@type", code = ErrorCode::CONFIG_UNSUPPORTED)]
 pub enum ChannelTarget {
     /// A TCP port of the user mode network.
     Guestfwd {
         /// IPv4 address in the guest's network.
-        #[xml("@address")]
+        #[xml("@address", code = ErrorCode::SYSTEM_ERROR, missing = ErrorCode::CONFIG_UNSUPPORTED)]
         address: std::net::Ipv4Addr,
         /// Number of the TCP port that the guest connects to.
         #[xml("@port")]
@@ -565,6 +565,17 @@ impl SmartcardSource {
                 );
                 cx.fail(error_at(element, At::Child("certificate"), what))
             }
+            Self::HostCertificates { database, .. } => match (database, element.child("database")) {
+                (None, Some(child)) => {
+                    let what = "the database of certificates has no path";
+                    cx.fail(error_with(ErrorCode::INTERNAL_ERROR, child, At::Text, what))
+                }
+                (Some(path), Some(child)) if !path.starts_with('/') => {
+                    let what = format!("expected an absolute path, found '{path}'");
+                    cx.fail(error_at(child, At::Text, what))
+                }
+                _ => Ok(()),
+            },
             Self::Passthrough(_) if !element.has_attr("type") => cx.fail(error_at(
                 element,
                 At::Text,

@@ -1,7 +1,7 @@
 //! The guest's clock and timers.
 
-use virt_util::Result;
 use virt_util::xml::{At, Element, Reader, Writer, Xml, XmlElement, XmlFlags, error_at, push_signed, read};
+use virt_util::{ErrorCode, Result};
 
 xml_enum! {
     /// What the guest clock is set to at start.
@@ -129,8 +129,11 @@ impl XmlElement for Clock {
 
     fn read(element: Element<'_>, cx: &mut Reader) -> Result<Self> {
         use virt_util::xml::XmlValue;
-        let offset: ClockOffset =
-            read::attr(element, cx, "offset", XmlValue::parse_value)?.unwrap_or_default();
+        // What hypervisors do with clocks differs: words that are none are unsupported.
+        let offset: Option<ClockOffset> = read::coded(cx, ErrorCode::CONFIG_UNSUPPORTED, |cx| {
+            read::attr_nonempty(element, cx, "offset", XmlValue::parse_value)
+        })?;
+        let offset = offset.unwrap_or_default();
         let adjustment = element.attr("adjustment");
         let number = |text: &str| virt_util::xml::parse_integer::<i64>(text, 10);
         // A clock that is not reset keeps what the guest set: it is a variable one.
@@ -159,23 +162,29 @@ impl XmlElement for Clock {
             ClockOffset::Utc => plain(ClockBasis::Utc)?,
             ClockOffset::Localtime => plain(ClockBasis::Localtime)?,
             ClockOffset::Variable => ClockBase::Variable {
-                adjustment: read::attr(element, cx, "adjustment", number)?.unwrap_or_default(),
-                basis: read::attr(element, cx, "basis", XmlValue::parse_value)?.unwrap_or_default(),
+                adjustment: adjustment
+                    .as_deref()
+                    .and_then(|text| number(text).ok())
+                    .unwrap_or_default(),
+                basis: read::coded(cx, ErrorCode::CONFIG_UNSUPPORTED, |cx| {
+                    read::attr_nonempty(element, cx, "basis", XmlValue::parse_value)
+                })?
+                .unwrap_or_default(),
                 adjustment0: read::attr(element, cx, "adjustment0", number)?.unwrap_or_default(),
             },
             ClockOffset::Timezone => {
-                let timezone = read::attr(element, cx, "timezone", XmlValue::parse_value)?;
-                ClockBase::Timezone {
-                    timezone: read::required(element, At::Attribute("timezone"), timezone)?,
-                }
+                let timezone = read::attr_nonempty(element, cx, "timezone", XmlValue::parse_value)?;
+                let timezone = read::required(element, At::Attribute("timezone"), timezone)
+                    .map_err(|error| virt_util::xml::recoded(error, ErrorCode::INTERNAL_ERROR))?;
+                ClockBase::Timezone { timezone }
             }
             ClockOffset::Absolute => {
-                let start = read::attr(element, cx, "start", |text| {
-                    virt_util::xml::parse_integer(text, 10)
+                let start = read::coded(cx, ErrorCode::INTERNAL_ERROR, |cx| {
+                    let number = |text: &str| virt_util::xml::parse_integer(text, 10);
+                    let start = read::attr(element, cx, "start", number)?;
+                    read::required(element, At::Attribute("start"), start)
                 })?;
-                ClockBase::Absolute {
-                    start: read::required(element, At::Attribute("start"), start)?,
-                }
+                ClockBase::Absolute { start }
             }
         };
         Ok(Self {

@@ -1,7 +1,7 @@
 //! Controllers: what provides the guest's buses.
 
-use virt_util::Result;
 use virt_util::xml::{At, Element, Reader, Xml, XmlFlags, error_at};
+use virt_util::{ErrorCode, Result};
 
 use super::device_info::{DeviceInfo, VirtioOptions};
 use super::disk::IoThreadMapping;
@@ -71,7 +71,7 @@ pub enum ControllerKind {
         #[xml("@index")]
         index: Option<u32>,
         /// Which controller the guest sees.
-        #[xml("@model")]
+        #[xml("@model", code = ErrorCode::CONFIG_UNSUPPORTED)]
         model: Option<IdeControllerModel>,
     },
     /// Floppy.
@@ -86,7 +86,7 @@ pub enum ControllerKind {
         #[xml("@index")]
         index: Option<u32>,
         /// Which controller the guest sees.
-        #[xml("@model")]
+        #[xml("@model", code = ErrorCode::CONFIG_UNSUPPORTED)]
         model: Option<ScsiControllerModel>,
     },
     /// SATA.
@@ -101,7 +101,7 @@ pub enum ControllerKind {
         #[xml("@index")]
         index: Option<u32>,
         /// Which controller the guest sees.
-        #[xml("@model")]
+        #[xml("@model", code = ErrorCode::CONFIG_UNSUPPORTED)]
         model: Option<VirtioSerialControllerModel>,
         /// Number of ports.
         #[xml("@ports")]
@@ -122,7 +122,7 @@ pub enum ControllerKind {
         #[xml("@index")]
         index: Option<u32>,
         /// Which controller the guest sees.
-        #[xml("@model")]
+        #[xml("@model", code = ErrorCode::CONFIG_UNSUPPORTED)]
         model: Option<UsbControllerModel>,
         /// Number of ports.
         #[xml("@ports")]
@@ -157,7 +157,7 @@ pub struct PciController {
     #[xml("@index")]
     pub index: Option<u32>,
     /// What is emulated: a root, a bridge, a switch or a root port.
-    #[xml("@model")]
+    #[xml("@model", code = ErrorCode::CONFIG_UNSUPPORTED)]
     pub model: Option<PciControllerModel>,
     /// The device that implements it.
     #[xml("model@name", default, when = !self.name_is_implied(w.flags()))]

@@ -1,7 +1,7 @@
 //! What all devices share: alias, boot order, option ROM and the address on a guest bus.
 
-use virt_util::Result;
-use virt_util::xml::{At, Element, Rare, Reader, Xml, XmlFlags, error_at};
+use virt_util::xml::{At, Element, Rare, Reader, Xml, XmlFlags, error_at, error_with};
+use virt_util::{ErrorCode, Result};
 
 use crate::values::HostPciAddress;
 
@@ -90,7 +90,7 @@ pub enum Address {
 #[derive(Xml, Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 #[xml(name = "address", check = PciAddress::after_read)]
 pub struct PciAddress {
-    /// PCI domain, 0 to 0xffff.
+    /// PCI domain; usually at most 0xffff.
     #[xml("@domain", default, always, format = "0x%04x", when = !self.is_empty())]
     pub domain: u32,
     /// Bus: index of the controller that provides it, 0 to 0xff.
@@ -106,7 +106,7 @@ pub struct PciAddress {
     #[xml("@multifunction", on_off)]
     pub multifunction: Option<bool>,
     /// Identity towards an s390 guest.
-    #[xml("zpci")]
+    #[xml("zpci", omit_empty)]
     pub zpci: Option<Zpci>,
 }
 
@@ -115,11 +115,17 @@ pub struct PciAddress {
 #[xml(name = "zpci")]
 pub struct Zpci {
     /// User-defined identifier, 1 to 0xffff.
-    #[xml("@uid", format = "0x%04x")]
+    #[xml("@uid", format = "0x%04x", when = self.is_said(), write_as = Some(self.uid.unwrap_or(0)))]
     pub uid: Option<u32>,
     /// Function identifier.
-    #[xml("@fid", format = "0x%08x")]
+    #[xml("@fid", format = "0x%08x", when = self.is_said(), write_as = Some(self.fid.unwrap_or(0)))]
     pub fid: Option<u32>,
+}
+
+impl Zpci {
+    fn is_said(&self) -> bool {
+        self.uid.is_some() || self.fid.is_some()
+    }
 }
 
 /// An address on a disk controller.
@@ -193,13 +199,13 @@ pub struct SpaprVioAddress {
 #[xml(name = "address", check = CcwAddress::after_read)]
 pub struct CcwAddress {
     /// Channel subsystem, at most 254.
-    #[xml("@cssid", format = "0x%x")]
+    #[xml("@cssid", format = "0x%x", write_as = Some(self.cssid.unwrap_or(0)))]
     pub cssid: Option<u32>,
     /// Subchannel set, at most 3.
-    #[xml("@ssid", format = "0x%x")]
+    #[xml("@ssid", format = "0x%x", write_as = Some(self.ssid.unwrap_or(0)))]
     pub ssid: Option<u32>,
     /// Device number.
-    #[xml("@devno", format = "0x%04x")]
+    #[xml("@devno", format = "0x%04x", write_as = Some(self.devno.unwrap_or(0)))]
     pub devno: Option<u32>,
 }
 
@@ -308,7 +314,8 @@ impl DeviceBoot {
             let valid =
                 |byte: u8| byte.is_ascii_uppercase() || byte.is_ascii_digit() || byte == b'.' || byte == b' ';
             if loadparm.is_empty() || loadparm.len() > 8 || !loadparm.bytes().all(valid) {
-                cx.fail(error_at(
+                cx.fail(error_with(
+                    ErrorCode::INTERNAL_ERROR,
                     element,
                     At::Attribute("loadparm"),
                     format_args!("loadparm '{loadparm}' must be 1 to 8 letters, digits, dots or blanks"),
@@ -322,7 +329,8 @@ impl DeviceBoot {
 impl Rom {
     fn after_read(&mut self, element: Element<'_>, cx: &mut Reader) -> Result<()> {
         if self.enabled == Some(false) && (self.bar.is_some() || self.file.is_some()) {
-            cx.fail(error_at(
+            cx.fail(error_with(
+                ErrorCode::CONFIG_UNSUPPORTED,
                 element,
                 At::Text,
                 "a ROM that is disabled cannot be tuned",
@@ -345,14 +353,16 @@ impl PciAddress {
         }
     }
 
-    /// Whether this says "some PCI address" rather than a certain one.
+    /// Whether this says "some PCI address" rather than a certain one. A function alone says nothing.
     pub fn is_empty(&self) -> bool {
-        self.domain == 0 && self.bus == 0 && self.slot == 0 && self.function == 0
+        self.domain == 0 && self.bus == 0 && self.slot == 0
     }
 
     fn after_read(&mut self, element: Element<'_>, cx: &mut Reader) -> Result<()> {
+        if self.is_empty() {
+            return Ok(());
+        }
         let limits = [
-            ("domain", self.domain, 0xffff),
             ("bus", self.bus, 0xff),
             ("slot", self.slot, 0x1f),
             ("function", self.function, 7),
@@ -384,12 +394,33 @@ impl std::fmt::Display for PciAddress {
 impl UsbAddress {
     fn after_read(&mut self, element: Element<'_>, cx: &mut Reader) -> Result<()> {
         let Some(port) = &self.port else { return Ok(()) };
-        let parts: Vec<&str> = port.split('.').collect();
-        if parts.len() > 4 || parts.iter().any(|part| part.parse::<u16>().is_err()) {
-            let what = format!("cannot parse usb port '{port}': expected up to 4 numbers separated by dots");
-            return cx.fail(error_at(element, At::Attribute("port"), what));
+        let number = |part| virt_util::xml::parse_integer::<u32>(part, 10);
+        match port
+            .split('.')
+            .map(number)
+            .collect::<std::result::Result<Vec<_>, _>>()
+        {
+            Ok(parts) if parts.len() <= 4 => {
+                // The path ends before the first 0.
+                let path: Vec<String> = parts
+                    .iter()
+                    .take_while(|part| **part != 0)
+                    .map(u32::to_string)
+                    .collect();
+                self.port = Some(path.join(".")).filter(|path| !path.is_empty());
+                Ok(())
+            }
+            _ => {
+                let what =
+                    format!("cannot parse usb port '{port}': expected up to 4 numbers separated by dots");
+                cx.fail(error_with(
+                    ErrorCode::INTERNAL_ERROR,
+                    element,
+                    At::Attribute("port"),
+                    what,
+                ))
+            }
         }
-        Ok(())
     }
 }
 
@@ -404,6 +435,6 @@ impl CcwAddress {
             return Ok(());
         }
         let what = "a ccw address has all of cssid (at most 0xfe), ssid (at most 3) and devno (at most 0xffff), or none";
-        cx.fail(error_at(element, At::Text, what))
+        cx.fail(error_with(ErrorCode::INTERNAL_ERROR, element, At::Text, what))
     }
 }

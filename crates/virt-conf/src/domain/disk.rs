@@ -1,9 +1,10 @@
 //! Disks, CD-ROMs and floppies.
 
-use virt_util::Result;
 use virt_util::xml::{
-    At, Element, Rare, Reader, Writer, Xml, XmlElement, XmlFlags, error_at, escape_into, push_unsigned, read,
+    At, Element, Rare, Reader, Writer, Xml, XmlElement, XmlFlags, error_at, error_with, escape_into,
+    push_unsigned, read,
 };
+use virt_util::{ErrorCode, Result};
 
 use super::device_info::{DeviceInfo, VirtioOptions};
 use super::private_data::{self, PrivateData};
@@ -138,7 +139,7 @@ pub struct DiskDriver {
     #[xml("@name")]
     pub name: Option<String>,
     /// Format of the image.
-    #[xml("@type")]
+    #[xml("@type", code = ErrorCode::CONFIG_UNSUPPORTED)]
     pub format: Option<StorageFormat>,
     /// How the host caches the drive.
     #[xml("@cache", default)]
@@ -236,10 +237,10 @@ pub struct DiskTarget {
 #[derive(Xml, Clone, Debug, Default, PartialEq, Eq)]
 pub struct DiskShape {
     /// Xen domain that runs the back end.
-    #[xml("backenddomain@name")]
+    #[xml("backenddomain@name", nonempty)]
     pub backend_domain: Option<String>,
     /// Geometry seen by the guest.
-    #[xml("geometry")]
+    #[xml("geometry", when = self.geometry.as_ref().is_some_and(DiskGeometry::is_whole))]
     pub geometry: Option<DiskGeometry>,
     /// Block sizes seen by the guest.
     #[xml("blockio", omit_empty)]
@@ -439,6 +440,13 @@ impl Disk {
     }
 }
 
+impl DiskGeometry {
+    /// Parts alone say nothing.
+    fn is_whole(&self) -> bool {
+        self.cylinders > 0 && self.heads > 0 && self.sectors > 0
+    }
+}
+
 impl DiskDriver {
     fn after_read(&mut self, element: Element<'_>, cx: &mut Reader) -> Result<()> {
         if self.read_error_policy == Some(DiskErrorPolicy::Enospace) {
@@ -622,7 +630,8 @@ impl XmlElement for Disk {
             disk.mirror = read::child_with(element, cx, "mirror", Mirror::read)?.map(Box::new);
         }
         if disk.auth.is_some() && disk.source.auth.is_some() {
-            cx.fail(error_at(
+            cx.fail(error_with(
+                ErrorCode::CONFIG_UNSUPPORTED,
                 element,
                 At::Child("auth"),
                 "an <auth> definition already found for disk source",
@@ -630,7 +639,22 @@ impl XmlElement for Disk {
         }
         if disk.encryption.is_some() && disk.source.encryption.is_some() {
             let what = "an <encryption> definition already found for disk source";
-            cx.fail(error_at(element, At::Child("encryption"), what))?;
+            cx.fail(error_with(
+                ErrorCode::CONFIG_UNSUPPORTED,
+                element,
+                At::Child("encryption"),
+                what,
+            ))?;
+        }
+        let mut filters = std::collections::HashSet::new();
+        if !disk
+            .rest
+            .throttle_filters
+            .iter()
+            .all(|filter| filters.insert(&filter.group))
+        {
+            let what = "one throttle group is named twice";
+            cx.fail(error_at(element, At::Child("throttlefilters"), what))?;
         }
         if let (true, Some(placement)) = (cx.has(XmlFlags::STATUS), element.child("diskSecretsPlacement")) {
             // Status files write credentials below the source and remember here where the user had them.

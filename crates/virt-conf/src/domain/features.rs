@@ -3,11 +3,14 @@
 use crate::scaled::{ScaledSize, kib};
 use std::sync::LazyLock;
 
-use virt_util::Result;
 use virt_util::units;
 use virt_util::xml::ElementSchema;
 use virt_util::xml::schema::{Content, FieldSchema, Kind, ValueSchema};
-use virt_util::xml::{At, Element, Reader, Writer, Xml, XmlElement, XmlValue, error_at, push_unsigned, read};
+use virt_util::xml::{
+    At, Element, Reader, Writer, Xml, XmlElement, XmlValue, error_at, error_with, missing, push_unsigned,
+    read,
+};
+use virt_util::{ErrorCode, Result};
 
 xml_enum! {
     /// How Hyper-V enlightenments are chosen.
@@ -66,7 +69,7 @@ xml_enum! {
 
 /// Features of the virtual machine.
 #[derive(Xml, Clone, Debug, Default, PartialEq)]
-#[xml(name = "features")]
+#[xml(name = "features", check = Features::after_read)]
 pub struct Features {
     /// ACPI.
     #[xml("acpi")]
@@ -126,7 +129,7 @@ pub struct Features {
     #[xml("nested-hv")]
     pub nested_hv: Option<State>,
     /// What happens on access to unknown model specific registers.
-    #[xml("msrs@unknown")]
+    #[xml("msrs@unknown", expected)]
     pub msrs: Option<MsrsUnknown>,
     /// Count cache flush assist (pSeries).
     #[xml("ccf-assist")]
@@ -158,6 +161,41 @@ pub struct Features {
     /// Interrupt architecture of RISC-V guests.
     #[xml("aia@value")]
     pub aia: Option<Aia>,
+}
+
+/// Refuses children of names that `T` does not know, and those that `stated` wants a state of and have none.
+fn check_children<T: XmlElement>(
+    element: Element<'_>,
+    cx: &mut Reader,
+    stated: impl Fn(&str) -> bool,
+) -> Result<()> {
+    let Content::Fields(fields) = &T::schema().content else {
+        return Ok(());
+    };
+    for child in element.children() {
+        let name = child.name();
+        let known = |field: &FieldSchema| field.path.split(['/', '@']).next() == Some(name);
+        if !fields.iter().any(known) {
+            let what = format!("unsupported feature '{name}'");
+            cx.fail(error_with(ErrorCode::CONFIG_UNSUPPORTED, child, At::Text, what))?;
+        } else if stated(name) && !child.has_attr("state") {
+            cx.fail(missing(child, At::Attribute("state")))?;
+        }
+    }
+    Ok(())
+}
+
+impl Features {
+    fn after_read(&mut self, element: Element<'_>, cx: &mut Reader) -> Result<()> {
+        check_children::<Self>(element, cx, |name| {
+            matches!(name, "htm" | "nested-hv" | "ccf-assist" | "ras" | "ps2")
+        })?;
+        self.tcg_cache = self.tcg_cache.filter(|size| *size != 0);
+        if let Some(hpt) = &mut self.hpt {
+            hpt.max_page_size = hpt.max_page_size.filter(|size| *size != 0);
+        }
+        Ok(())
+    }
 }
 
 /// A feature that is on or off; named without a state it is on.
@@ -200,7 +238,8 @@ impl XmlElement for Smm {
 
     fn read(element: Element<'_>, cx: &mut Reader) -> Result<Self> {
         let on = read::attr(element, cx, "state", virt_util::xml::parse_on_off)?.unwrap_or(true);
-        let tseg = match element.child("tseg") {
+        let tseg = element.child("tseg").filter(|tseg| on && !tseg.text().is_empty());
+        let tseg = match tseg {
             Some(tseg) => Some(crate::scaled::read_scaled(tseg, 1 << 20, u64::MAX)?),
             None => None,
         };
@@ -239,7 +278,7 @@ pub struct Hpt {
     #[xml("@resizing")]
     pub resizing: Option<HptResizing>,
     /// KiB of the largest page.
-    #[xml("maxpagesize", with = kib, described = ScaledSize)]
+    #[xml("maxpagesize", with = kib, described = ScaledSize, code = ErrorCode::CONFIG_UNSUPPORTED)]
     pub max_page_size: Option<u64>,
 }
 
@@ -402,13 +441,27 @@ impl HypervVendor {
 }
 
 impl Hyperv {
-    fn after_read(&mut self, _element: Element<'_>, _cx: &mut Reader) -> Result<()> {
+    fn after_read(&mut self, element: Element<'_>, cx: &mut Reader) -> Result<()> {
         if self.mode == HypervMode::Passthrough {
             // All that the host offers: single features mean nothing.
             *self = Self {
                 mode: self.mode,
                 ..Self::default()
             };
+            return Ok(());
+        }
+        check_children::<Self>(element, cx, |_| true)?;
+        if let Some(timer) = element
+            .child("stimer")
+            .filter(|_| self.stimer.is_some_and(|it| it.on))
+        {
+            check_children::<HypervStimer>(timer, cx, |_| true)?;
+        }
+        if let Some(flush) = element
+            .child("tlbflush")
+            .filter(|_| self.tlbflush.is_some_and(|it| it.on))
+        {
+            check_children::<HypervTlbflush>(flush, cx, |_| true)?;
         }
         Ok(())
     }
@@ -416,7 +469,7 @@ impl Hyperv {
 
 /// Features of KVM.
 #[derive(Xml, Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[xml(name = "kvm", body)]
+#[xml(name = "kvm", body, check = Kvm::after_read)]
 pub struct Kvm {
     /// The guest does not see that it runs on KVM.
     #[xml("hidden")]
@@ -435,6 +488,12 @@ pub struct Kvm {
     pub dirty_ring: Option<DirtyRing>,
 }
 
+impl Kvm {
+    fn after_read(&mut self, element: Element<'_>, cx: &mut Reader) -> Result<()> {
+        check_children::<Self>(element, cx, |_| true)
+    }
+}
+
 /// Ring of dirty pages.
 #[derive(Xml, Clone, Copy, Debug, PartialEq, Eq)]
 #[xml(name = "dirty-ring", check = DirtyRing::after_read)]
@@ -443,7 +502,7 @@ pub struct DirtyRing {
     #[xml("@state", on_off, default = true, always)]
     pub on: bool,
     /// Entries: a power of 2 from 1024 to 65536.
-    #[xml("@size", default)]
+    #[xml("@size", default, base = 0, read_when = on)]
     pub size: u32,
 }
 
@@ -459,7 +518,7 @@ impl DirtyRing {
 
 /// Features of Xen.
 #[derive(Xml, Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[xml(name = "xen", body)]
+#[xml(name = "xen", body, check = Xen::after_read)]
 pub struct Xen {
     /// The guest sees the host's memory map.
     #[xml("e820_host")]
@@ -467,6 +526,12 @@ pub struct Xen {
     /// Devices can be passed through.
     #[xml("passthrough")]
     pub passthrough: Option<XenPassthrough>,
+}
+
+impl Xen {
+    fn after_read(&mut self, element: Element<'_>, cx: &mut Reader) -> Result<()> {
+        check_children::<Self>(element, cx, |_| true)
+    }
 }
 
 /// Passthrough of Xen.
@@ -534,7 +599,7 @@ mod capabilities {
         for child in element.children() {
             let Some(capability) = Capability::from_word(child.name()) else {
                 let what = format!("unexpected capability feature '{}'", child.name());
-                cx.fail(error_at(child, At::Text, what))?;
+                cx.fail(error_with(ErrorCode::CONFIG_UNSUPPORTED, child, At::Text, what))?;
                 continue;
             };
             let on = read::attr(child, cx, "state", virt_util::xml::parse_on_off)?.unwrap_or(true);

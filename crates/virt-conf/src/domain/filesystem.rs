@@ -1,7 +1,7 @@
 //! Shared file systems.
 
-use virt_util::Result;
-use virt_util::xml::{At, Element, Reader, Xml, error_at};
+use virt_util::xml::{At, Element, Reader, Xml, error_at, error_with};
+use virt_util::{ErrorCode, Result};
 
 use super::device_info::{DeviceInfo, VirtioOptions};
 use super::storage::StorageFormat;
@@ -52,7 +52,7 @@ xml_enum! {
 #[xml(name = "filesystem", body, check = Filesystem::after_read)]
 pub struct Filesystem {
     /// How owners and permissions are mapped.
-    #[xml("@accessmode")]
+    #[xml("@accessmode", nonempty)]
     pub access_mode: Option<FilesystemAccessMode>,
     /// Which variant of the virtio device is presented.
     #[xml("@model")]
@@ -61,10 +61,10 @@ pub struct Filesystem {
     #[xml("@multidevs", default)]
     pub multidevs: FilesystemMultidevs,
     /// Permissions of new files, octal.
-    #[xml("@fmode", format = "%04o")]
+    #[xml("@fmode", format = "%04o", max = 0o777, base = 8, when = self.file_mode != Some(0))]
     pub file_mode: Option<u32>,
     /// Permissions of new folders, octal.
-    #[xml("@dmode", format = "%04o")]
+    #[xml("@dmode", format = "%04o", max = 0o777, base = 8, when = self.directory_mode != Some(0))]
     pub directory_mode: Option<u32>,
     /// What implements it.
     #[xml("driver", default)]
@@ -103,13 +103,13 @@ pub struct FilesystemDriverOptions {
     #[xml("@type", default)]
     pub kind: FilesystemDriver,
     /// Format of an image.
-    #[xml("@format", when = self.kind != FilesystemDriver::Default)]
+    #[xml("@format", code = ErrorCode::CONFIG_UNSUPPORTED, when = self.kind != FilesystemDriver::Default)]
     pub format: Option<StorageFormat>,
     /// When written data is flushed on the host.
     #[xml("@wrpolicy", default, when = self.kind != FilesystemDriver::Default)]
     pub write_policy: FilesystemWritePolicy,
     /// Entries of the queue.
-    #[xml("@queue", default, when = self.kind != FilesystemDriver::Default)]
+    #[xml("@queue", default, read_when = kind == FilesystemDriver::Virtiofs, nonempty)]
     pub queue_size: u64,
     /// Options of virtio devices.
     #[xml(flatten)]
@@ -121,7 +121,7 @@ pub struct FilesystemDriverOptions {
 #[xml(name = "binary")]
 pub struct FilesystemBinary {
     /// Absolute path of the virtiofsd program.
-    #[xml("@path")]
+    #[xml("@path", nonempty)]
     pub path: Option<String>,
     /// Whether extended attributes are passed.
     #[xml("@xattr", on_off)]
@@ -139,10 +139,10 @@ pub struct FilesystemBinary {
     #[xml("lock@flock", on_off)]
     pub flock: Option<bool>,
     /// Most worker threads of virtiofsd; 0 handles requests without them.
-    #[xml("thread_pool@size")]
+    #[xml("thread_pool@size", nonempty)]
     pub thread_pool: Option<u32>,
     /// Most open files.
-    #[xml("openfiles@max")]
+    #[xml("openfiles@max", nonempty, when = self.open_files != Some(0))]
     pub open_files: Option<u64>,
 }
 
@@ -247,8 +247,8 @@ fn ram_usage_shape() -> &'static virt_util::xml::ElementSchema {
 
 /// `<source usage='64' units='KiB'/>`.
 mod ram_usage {
+    use virt_util::Result;
     use virt_util::xml::{At, Element, Reader, Writer, error_at, push_unsigned};
-    use virt_util::{Result, units};
 
     pub(super) fn read(element: Element<'_>, _cx: &mut Reader) -> Result<u64> {
         let Some(usage) = element.attr("usage") else {
@@ -258,9 +258,9 @@ mod ram_usage {
                 "missing 'usage' attribute for RAM filesystem",
             ));
         };
-        let bytes = units::parse_number(&usage)
-            .and_then(|number| units::scale(number, element.attr("units").as_deref(), 1024, u64::MAX))
-            .map_err(|error| error_at(element, At::Attribute("usage"), error.detail()))?;
+        let unit = element.attr("units");
+        let at = At::Attribute("usage");
+        let bytes = crate::scaled::scale_text(element, at, (&usage, unit.as_deref()), 1024, u64::MAX)?;
         Ok(bytes / 1024)
     }
 
@@ -296,14 +296,16 @@ impl Filesystem {
                 | FilesystemSource::Bind { dir: None }
         );
         if nothing {
-            cx.fail(error_at(
+            cx.fail(error_with(
+                ErrorCode::NO_SOURCE,
                 element,
                 At::Child("source"),
                 "missing source information for the filesystem",
             ))?;
         }
         if self.target.is_none() && !socket {
-            cx.fail(error_at(
+            cx.fail(error_with(
+                ErrorCode::NO_TARGET,
                 element,
                 At::Child("target"),
                 "missing filesystem target dir",

@@ -1,8 +1,8 @@
 //! Devices of the host that are given to the guest.
 
-use virt_util::Result;
 use virt_util::uuid::Uuid;
 use virt_util::xml::{At, Element, Reader, Writer, Xml, XmlElement, XmlFlags, error_at, read};
+use virt_util::{ErrorCode, Result};
 
 use super::device_info::{DeviceInfo, PciAddress};
 use super::disk::{Sgio, StartupPolicy};
@@ -95,7 +95,7 @@ pub enum HostdevSubsys {
     /// A USB device.
     Usb {
         /// Whether the device is taken from the host at start and given back afterwards.
-        #[xml("@managed", default, always)]
+        #[xml("@managed", default, always, with = crate::values::lenient_yes, described = bool)]
         managed: bool,
         /// The device.
         #[xml(flatten)]
@@ -104,7 +104,7 @@ pub enum HostdevSubsys {
     /// A PCI device.
     Pci {
         /// Whether the device is taken from the host at start and given back afterwards.
-        #[xml("@managed", default, always)]
+        #[xml("@managed", default, always, with = crate::values::lenient_yes, described = bool)]
         managed: bool,
         /// Whether the guest's display is shown through it.
         #[xml("@display", on_off)]
@@ -119,7 +119,7 @@ pub enum HostdevSubsys {
     /// A SCSI device.
     Scsi {
         /// Unused.
-        #[xml("@managed", default, always)]
+        #[xml("@managed", default, always, with = crate::values::lenient_yes, described = bool)]
         managed: bool,
         /// Whether commands from the guest are filtered.
         #[xml("@sgio")]
@@ -135,7 +135,7 @@ pub enum HostdevSubsys {
     #[xml("scsi_host")]
     ScsiHost {
         /// Unused.
-        #[xml("@managed", default, always)]
+        #[xml("@managed", default, always, with = crate::values::lenient_yes, described = bool)]
         managed: bool,
         /// Which variant of the virtio device is presented.
         #[xml("@model", default)]
@@ -150,7 +150,7 @@ pub enum HostdevSubsys {
     /// A mediated device.
     Mdev {
         /// Unused.
-        #[xml("@managed", default, always)]
+        #[xml("@managed", default, always, with = crate::values::lenient_yes, described = bool)]
         managed: bool,
         /// Its API.
         #[xml("@model")]
@@ -162,7 +162,7 @@ pub enum HostdevSubsys {
         #[xml("@ramfb", on_off)]
         ramfb: Option<bool>,
         /// Its UUID.
-        #[xml("source/address@uuid")]
+        #[xml("source/address@uuid", code = ErrorCode::INTERNAL_ERROR, missing = ErrorCode::CONFIG_UNSUPPORTED)]
         uuid: Uuid,
     },
 }

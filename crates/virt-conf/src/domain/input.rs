@@ -1,10 +1,10 @@
 //! Input devices, USB hubs and redirected USB devices.
 
-use virt_util::Result;
-use virt_util::xml::{At, Element, Rare, Reader, Writer, Xml, XmlElement, XmlFlags, error_at};
+use virt_util::xml::{At, Element, Rare, Reader, Writer, Xml, XmlElement, XmlFlags, error_at, error_with};
+use virt_util::{ErrorCode, Result};
 
 use super::chardev::{ChardevHost, ChardevSource};
-use super::device_info::{DeviceInfo, VirtioOptions};
+use super::device_info::{Address, DeviceInfo, VirtioOptions};
 
 xml_enum! {
     /// The kind of input device.
@@ -46,13 +46,13 @@ xml_enum! {
 #[xml(name = "input", check = Input::after_read)]
 pub struct Input {
     /// What the user handles: mouse, tablet, keyboard …
-    #[xml("@type")]
+    #[xml("@type", code = ErrorCode::CONFIG_UNSUPPORTED, missing = ErrorCode::INTERNAL_ERROR)]
     pub kind: InputType,
     /// The bus; none until the definition is normalized.
-    #[xml("@bus")]
+    #[xml("@bus", code = ErrorCode::CONFIG_UNSUPPORTED)]
     pub bus: Option<InputBus>,
     /// Which variant of a virtio device is presented.
-    #[xml("@model")]
+    #[xml("@model", code = ErrorCode::CONFIG_UNSUPPORTED)]
     pub model: Option<InputModel>,
     /// Options of virtio devices.
     #[xml("driver", flatten)]
@@ -64,13 +64,13 @@ pub struct Input {
     #[xml("source@dev")]
     pub dev: Rare<Option<String>>,
     /// Which devices are grabbed together.
-    #[xml("source@grab")]
+    #[xml("source@grab", read_when = kind == InputType::Evdev)]
     pub grab: Option<InputGrab>,
     /// Keys that switch the grab.
-    #[xml("source@grabToggle")]
+    #[xml("source@grabToggle", read_when = kind == InputType::Evdev)]
     pub grab_toggle: Option<InputGrabToggle>,
     /// Whether held keys repeat.
-    #[xml("source@repeat", on_off)]
+    #[xml("source@repeat", on_off, read_when = kind == InputType::Evdev)]
     pub repeat: Option<bool>,
     /// Alias and address.
     #[xml(flatten)]
@@ -90,12 +90,12 @@ impl Input {
             (self.grab, self.grab_toggle, self.repeat) = (None, None, None);
         } else {
             self.evdev.clear();
-            if self.dev.is_none() {
+            if self.dev.is_none() && source.exists() {
                 cx.fail(error_at(source, At::Text, "missing required attribute 'dev'"))?;
             }
         }
         if self.kind == InputType::Passthrough {
-            if self.evdev.is_none() {
+            if self.evdev.is_none() && source.exists() {
                 cx.fail(error_at(
                     source,
                     At::Text,
@@ -104,6 +104,9 @@ impl Input {
             }
         } else {
             self.evdev.clear();
+        }
+        if self.bus == Some(InputBus::Usb) {
+            usb_address(&self.info, element, cx)?;
         }
         Ok(())
     }
@@ -129,7 +132,7 @@ pub(super) mod input_element {
 #[xml(name = "hub")]
 pub struct Hub {
     /// Which bus it widens: USB.
-    #[xml("@type")]
+    #[xml("@type", code = ErrorCode::CONFIG_UNSUPPORTED, missing = ErrorCode::INTERNAL_ERROR)]
     pub kind: HubType,
     /// Alias and address.
     #[xml(flatten)]
@@ -141,7 +144,7 @@ pub struct Hub {
 #[xml(name = "redirdev", body, check = Redirdev::after_read)]
 pub struct Redirdev {
     /// Which bus is redirected: USB.
-    #[xml("@bus", default, always)]
+    #[xml("@bus", default, always, code = ErrorCode::CONFIG_UNSUPPORTED)]
     pub bus: RedirdevBus,
     /// How the client is reached.
     #[xml(flatten)]
@@ -151,8 +154,22 @@ pub struct Redirdev {
     pub info: DeviceInfo,
 }
 
+/// Refuses a place of a USB device that is on no USB bus.
+fn usb_address(info: &DeviceInfo, element: Element<'_>, cx: &mut Reader) -> Result<()> {
+    if !matches!(info.address, None | Some(Address::Usb(_))) {
+        let what = "a USB device has an address of type 'usb'";
+        cx.fail(error_at(element, At::Child("address"), what))?;
+    }
+    Ok(())
+}
+
 impl Redirdev {
-    fn after_read(&mut self, _element: Element<'_>, _cx: &mut Reader) -> Result<()> {
+    fn after_read(&mut self, element: Element<'_>, cx: &mut Reader) -> Result<()> {
+        if !element.has_attr("type") {
+            let what = "missing required attribute 'type'";
+            cx.fail(error_with(ErrorCode::INTERNAL_ERROR, element, At::Text, what))?;
+        }
+        usb_address(&self.info, element, cx)?;
         if let ChardevSource::Dbus { channel } = &mut self.host.source {
             channel.get_or_insert_with(|| "org.qemu.usbredir".to_owned());
         }
@@ -232,7 +249,7 @@ macro_rules! upper_hex {
 }
 
 upper_hex!(hex2, 2, 0xff);
-upper_hex!(hex4, 4, 0xffff);
+upper_hex!(hex4, 4, 0x7fff_ffff);
 
 mod usb_version {
     use virt_util::xml::ValueError;

@@ -1,10 +1,10 @@
 //! Network interfaces of the guest.
 
-use virt_util::Result;
 use virt_util::uuid::Uuid;
 use virt_util::xml::{
     At, Element, KeptElement, Rare, RawElement, Reader, Writer, Xml, XmlElement, XmlFlags, error_at,
 };
+use virt_util::{ErrorCode, Result};
 
 use super::chardev::Reconnect;
 use super::device_info::{DeviceInfo, VirtioOptions};
@@ -83,13 +83,13 @@ pub struct Interface {
     #[xml("target", omit_empty)]
     pub target: Option<InterfaceTarget>,
     /// Name of the device in a container.
-    #[xml("guest@dev")]
+    #[xml("guest@dev", nonempty)]
     pub guest_dev: Rare<Option<String>>,
     /// Name that the device in a container has; only live.
-    #[xml("guest@actual")]
+    #[xml("guest@actual", nonempty)]
     pub guest_actual: Rare<Option<String>>,
     /// Model; none: the driver's default.
-    #[xml("model@type")]
+    #[xml("model@type", nonempty)]
     pub model: Option<String>,
     /// Settings of a virtio interface.
     #[xml("driver", omit_empty, when = self.is_virtio())]
@@ -107,7 +107,7 @@ pub struct Interface {
     #[xml("teaming")]
     pub teaming: Option<Box<Teaming>>,
     /// State of the virtual link.
-    #[xml("link@state")]
+    #[xml("link@state", nonempty, code = ErrorCode::CONFIG_UNSUPPORTED)]
     pub link_state: Option<LinkState>,
     /// Largest packet in bytes; 0: the default.
     #[xml("mtu@size", default)]
@@ -304,7 +304,7 @@ pub struct VhostUserSource {
 #[derive(Xml, Clone, Debug, Default, PartialEq)]
 pub struct HostdevInterface {
     /// Whether the device is taken from the host at start and given back afterwards.
-    #[xml("@managed", default)]
+    #[xml("@managed", default, with = crate::values::lenient_yes, described = bool)]
     pub managed: bool,
     /// The device.
     #[xml(flatten)]
@@ -336,7 +336,7 @@ pub struct IpAddress {
     #[xml("@prefix", default)]
     pub prefix: u32,
     /// Address of the other end.
-    #[xml("@peer")]
+    #[xml("@peer", code = ErrorCode::INVALID_ARG)]
     pub peer: Option<std::net::IpAddr>,
 }
 
@@ -365,13 +365,13 @@ pub struct InterfaceLink {
     #[xml("portForward")]
     pub port_forwards: Vec<PortForward>,
     /// Program that sets the device up.
-    #[xml("script@path")]
+    #[xml("script@path", nonempty)]
     pub script: Option<String>,
     /// Program that takes the device down.
-    #[xml("downscript@path")]
+    #[xml("downscript@path", nonempty)]
     pub down_script: Option<String>,
     /// Xen domain that runs the back end.
-    #[xml("backenddomain@name")]
+    #[xml("backenddomain@name", nonempty)]
     pub backend_domain: Option<String>,
 }
 
@@ -457,7 +457,7 @@ pub struct InterfaceDriver {
     #[xml("@event_idx", on_off)]
     pub event_idx: Option<bool>,
     /// Number of queue pairs.
-    #[xml("@queues", default)]
+    #[xml("@queues", default, when = self.queues > 1)]
     pub queues: u32,
     /// Entries of the receive queue.
     #[xml("@rx_queue_size", default)]

@@ -1,9 +1,9 @@
 //! Memory: how much, what backs it, its limits, and memory devices.
 
 use crate::scaled::{ScaledSize, kib};
-use virt_util::Result;
 use virt_util::uuid::Uuid;
-use virt_util::xml::{At, Element, Reader, Writer, Xml, XmlFlags, error_at, push_unsigned};
+use virt_util::xml::{At, Element, Reader, Writer, Xml, XmlFlags, error_at, error_with, push_unsigned};
+use virt_util::{ErrorCode, Result};
 
 use super::device_info::DeviceInfo;
 use crate::values::{CpuSet, MEMORY_UNLIMITED_KIB};
@@ -163,16 +163,16 @@ pub struct MemoryBacking {
     #[xml("locked")]
     pub locked: bool,
     /// What backs it.
-    #[xml("source@type")]
+    #[xml("source@type", nonempty, code = ErrorCode::CONFIG_UNSUPPORTED)]
     pub source: Option<MemorySource>,
     /// Whether it is shared with other processes.
-    #[xml("access@mode")]
+    #[xml("access@mode", nonempty, code = ErrorCode::CONFIG_UNSUPPORTED)]
     pub access: Option<MemoryAccess>,
     /// When it is allocated.
-    #[xml("allocation@mode")]
+    #[xml("allocation@mode", nonempty, code = ErrorCode::CONFIG_UNSUPPORTED)]
     pub allocation: Option<MemoryAllocation>,
     /// Threads that allocate it; 0: the default.
-    #[xml("allocation@threads", default)]
+    #[xml("allocation@threads", default, nonempty)]
     pub allocation_threads: u32,
     /// Its content is thrown away at the end.
     #[xml("discard")]
@@ -210,24 +210,27 @@ fn huge_page_shape() -> &'static virt_util::xml::ElementSchema {
 
 mod huge_page {
     use super::*;
-    use virt_util::units;
+    use crate::scaled::scale_text;
 
     pub(super) fn read(element: Element<'_>, cx: &mut Reader) -> Result<HugePage> {
         let size = element
             .attr("size")
             .ok_or_else(|| virt_util::xml::missing(element, At::Attribute("size")))?;
-        let bytes = units::parse_number(&size)
-            .and_then(|number| units::scale(number, element.attr("unit").as_deref(), 1024, u64::MAX))
-            .map_err(|error| error_at(element, At::Attribute("size"), error.detail()))?;
+        let unit = element.attr("unit");
+        let at = At::Attribute("size");
+        let bytes = scale_text(element, at, (&size, unit.as_deref()), 1024, u64::MAX)?;
         if bytes == 0 {
-            cx.fail(error_at(
+            cx.fail(error_with(
+                ErrorCode::XML_DETAIL,
                 element,
                 At::Attribute("size"),
                 "hugepage size can't be zero",
             ))?;
         }
-        let nodeset: Option<CpuSet> =
-            virt_util::xml::read::attr(element, cx, "nodeset", virt_util::xml::XmlValue::parse_value)?;
+        use virt_util::xml::{XmlValue, read};
+        let nodeset: Option<CpuSet> = read::coded(cx, ErrorCode::INVALID_ARG, |cx| {
+            read::attr(element, cx, "nodeset", XmlValue::parse_value)
+        })?;
         if nodeset.as_ref().is_some_and(CpuSet::is_empty) {
             cx.fail(error_at(
                 element,
@@ -256,7 +259,7 @@ mod huge_page {
 
 /// A memory device.
 #[derive(Xml, Clone, Debug, PartialEq)]
-#[xml(name = "memory", body)]
+#[xml(name = "memory", body, check = MemoryDevice::after_read)]
 pub struct MemoryDevice {
     /// The kind.
     #[xml("@model")]
@@ -268,7 +271,7 @@ pub struct MemoryDevice {
     #[xml("@discard")]
     pub discard: Option<bool>,
     /// UUID of an NVDIMM of a pSeries guest.
-    #[xml("uuid", when = self.model == MemoryModel::Nvdimm)]
+    #[xml("uuid", code = ErrorCode::INTERNAL_ERROR, when = self.model == MemoryModel::Nvdimm)]
     pub uuid: Option<Uuid>,
     /// What backs it.
     #[xml("source", omit_empty)]
@@ -279,6 +282,30 @@ pub struct MemoryDevice {
     /// Alias and address.
     #[xml(flatten)]
     pub info: DeviceInfo,
+}
+
+/// KiB of the smallest label of an NVDIMM.
+const LEAST_LABEL: u64 = 128;
+
+impl MemoryDevice {
+    fn after_read(&mut self, element: Element<'_>, cx: &mut Reader) -> Result<()> {
+        let target = &mut self.target;
+        if self.model != MemoryModel::VirtioMem {
+            target.dynamic_memslots = None;
+        }
+        let label = target.label_size.unwrap_or(0);
+        if self.model == MemoryModel::Nvdimm && label != 0 {
+            let wrong = if label < LEAST_LABEL {
+                format!("the label of an NVDIMM has at least {LEAST_LABEL} KiB")
+            } else if label >= target.size {
+                "the label of an NVDIMM is smaller than the NVDIMM".to_owned()
+            } else {
+                return Ok(());
+            };
+            cx.fail(error_at(element, At::Child("target"), wrong))?;
+        }
+        Ok(())
+    }
 }
 
 /// What backs a memory device. Sizes in KiB.
@@ -307,7 +334,7 @@ pub struct MemoryDeviceSource {
 #[xml(name = "target")]
 pub struct MemoryDeviceTarget {
     /// Whether memory slots are used as memory is needed.
-    #[xml("@dynamicMemslots")]
+    #[xml("@dynamicMemslots", read_when = element.parent().is_none_or(|memory| memory.attr("model").as_deref() == Some("virtio-mem")))]
     pub dynamic_memslots: Option<bool>,
     /// How much memory the device adds.
     #[xml("size", with = kib, described = ScaledSize)]

@@ -109,7 +109,7 @@ xml_enum! {
     check = Domain::after_read)]
 pub struct Domain {
     /// Which hypervisor runs it.
-    #[xml("@type")]
+    #[xml("@type", code = ErrorCode::CONFIG_UNSUPPORTED, missing = ErrorCode::INTERNAL_ERROR)]
     pub virt_type: VirtType,
     /// Number while it runs.
     #[xml("@id", unless(inactive))]
@@ -118,7 +118,7 @@ pub struct Domain {
     #[xml("name", when = !self.name.is_empty())]
     pub name: String,
     /// UUID; none until the definition is normalized.
-    #[xml("uuid")]
+    #[xml("uuid", code = ErrorCode::INTERNAL_ERROR)]
     pub uuid: Option<Uuid>,
     /// Generation id: changes when the guest is set back in time.
     #[xml(".", with = genid, reads("genid": String))]
@@ -202,13 +202,13 @@ pub struct Domain {
     #[xml("clock", default, always)]
     pub clock: Clock,
     /// What happens when it powers off.
-    #[xml("on_poweroff", default = LifecycleAction::Destroy, always)]
+    #[xml("on_poweroff", default = LifecycleAction::Destroy, always, code = ErrorCode::CONFIG_UNSUPPORTED)]
     pub on_poweroff: LifecycleAction,
     /// What happens when it reboots.
-    #[xml("on_reboot", default = LifecycleAction::Restart, always)]
+    #[xml("on_reboot", default = LifecycleAction::Restart, always, code = ErrorCode::CONFIG_UNSUPPORTED)]
     pub on_reboot: LifecycleAction,
     /// What happens when it crashes.
-    #[xml("on_crash", default = LifecycleAction::Destroy, always)]
+    #[xml("on_crash", default = LifecycleAction::Destroy, always, code = ErrorCode::CONFIG_UNSUPPORTED)]
     pub on_crash: LifecycleAction,
     /// What happens when a lease is lost.
     #[xml("on_lockfailure")]
@@ -343,7 +343,7 @@ pub struct Devices {
     #[xml("nvram")]
     pub nvram: Option<Box<Nvram>>,
     /// Panic devices.
-    #[xml("panic")]
+    #[xml("panic", with = panic_element, described = Panic)]
     pub panics: Rare<Vec<Panic>>,
     /// Shared memory.
     #[xml("shmem")]
@@ -397,6 +397,23 @@ impl Devices {
     }
 }
 
+/// Refuses a list in which two are of the same name or number.
+fn unique<T: std::hash::Hash + Eq>(
+    element: Element<'_>,
+    cx: &mut Reader,
+    list: &'static str,
+    of: &str,
+    keys: impl Iterator<Item = T>,
+) -> Result<()> {
+    let mut seen = std::collections::HashSet::new();
+    let mut keys = keys;
+    if keys.any(|key| !seen.insert(key)) {
+        let what = format!("one {of} is listed twice");
+        cx.fail(error_at(element, At::Child(list), what))?;
+    }
+    Ok(())
+}
+
 /// Generation id.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Genid {
@@ -429,6 +446,7 @@ mod genid {
         Uuid::parse_value(&text)
             .map(|id| Some(Genid::Is(id)))
             .map_err(|error| virt_util::xml::invalid_value(child, At::Text, &text, &error))
+            .map_err(|error| error.with_code(ErrorCode::INTERNAL_ERROR))
     }
 
     pub(super) fn write(value: &Option<Genid>, w: &mut Writer) {
@@ -467,6 +485,19 @@ mod throttle_group {
             w.text_element("group_name", group);
         }
         w.end(name);
+    }
+}
+
+/// A panic device of which nothing is known is not told.
+mod panic_element {
+    use super::*;
+
+    pub(super) fn read(element: Element<'_>, cx: &mut Reader) -> Result<Panic> {
+        Panic::read(element, cx)
+    }
+
+    pub(super) fn write(value: &Panic, w: &mut Writer, name: &'static str) {
+        value.write_nonempty(w, name);
     }
 }
 
@@ -610,6 +641,41 @@ impl Domain {
                     format_args!("only one {name} element is supported"),
                 ))?;
             }
+        }
+        let cells = self
+            .cpu
+            .iter()
+            .filter_map(|cpu| cpu.numa.as_ref())
+            .flat_map(|numa| &numa.cells);
+        let sets = cells.filter_map(|cell| cell.cpus.as_ref());
+        let most = self.vcpus.max as usize;
+        let (mut count, mut highest) = (0, None);
+        for set in sets {
+            count += set.0.iter().count();
+            highest = highest.max(set.0.iter().last());
+        }
+        if count > most || highest.is_some_and(|cpu| cpu >= most) {
+            let what = format!("the nodes of <numa> have CPUs beyond the {most} of the guest");
+            let place = error_at(element, At::Child("cpu"), what);
+            cx.fail(VirtError::new(ErrorCode::INTERNAL_ERROR, place.detail()))?;
+        }
+        unique(
+            element,
+            cx,
+            "perf",
+            "event",
+            self.perf.iter().map(|event| event.name.as_str()),
+        )?;
+        let ids = self.iothreads.iter().map(|thread| thread.id);
+        unique(element, cx, "iothreadids", "iothread", ids)?;
+        let groups = self.throttle_groups.iter().map(|group| group.group.as_deref());
+        unique(element, cx, "throttlegroups", "throttlegroup", groups)?;
+        if self
+            .idmap
+            .as_ref()
+            .is_some_and(|map| map.uids.is_empty() && map.gids.is_empty())
+        {
+            self.idmap = None;
         }
         // The first card is the primary one.
         if let Some(at) = self.devices.videos.iter().rposition(|video| video.model.primary) {

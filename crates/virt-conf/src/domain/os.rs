@@ -1,7 +1,7 @@
 //! What the guest is and what it boots from.
 
-use virt_util::Result;
-use virt_util::xml::{At, Element, Rare, Reader, Writer, Xml, XmlFlags, error_at, read};
+use virt_util::xml::{At, Element, Rare, Reader, Writer, Xml, XmlFlags, error_at, error_with, read};
+use virt_util::{ErrorCode, Result};
 
 use super::storage::{StorageFormat, StorageSource, StorageType};
 
@@ -45,7 +45,7 @@ xml_enum! {
 #[xml(name = "os", body, check = Os::after_read)]
 pub struct Os {
     /// Firmware that is selected automatically.
-    #[xml("@firmware", when = !w.has(XmlFlags::MIGRATABLE))]
+    #[xml("@firmware", nonempty, when = !w.has(XmlFlags::MIGRATABLE))]
     pub firmware: Option<FirmwareType>,
     /// Kind, architecture and machine.
     #[xml("type")]
@@ -108,26 +108,39 @@ pub struct Os {
     #[xml("bios", omit_empty)]
     pub bios: Option<Bios>,
     /// Where the SMBIOS data come from.
-    #[xml("smbios@mode", default)]
+    #[xml("smbios@mode", default, nonempty, code = ErrorCode::CONFIG_UNSUPPORTED)]
     pub smbios: SmbiosMode,
 }
 
 /// Kind, architecture and machine of a guest.
 #[derive(Xml, Clone, Debug, Default, PartialEq, Eq)]
-#[xml(name = "type")]
+#[xml(name = "type", check = OsKind::after_read)]
 pub struct OsKind {
     /// Architecture; none until the definition is normalized.
-    #[xml("@arch")]
+    #[xml("@arch", nonempty, code = ErrorCode::CONFIG_UNSUPPORTED)]
     pub arch: Option<String>,
     /// Machine; none until the definition is normalized.
-    #[xml("@machine")]
+    #[xml("@machine", nonempty)]
     pub machine: Option<String>,
     /// Kind of guest.
-    #[xml("text()", write_as = if self.called_linux { OsType::Linux } else { self.os })]
+    #[xml("text()", code = ErrorCode::CONFIG_UNSUPPORTED, write_as = if self.called_linux { OsType::Linux } else { self.os })]
     pub os: OsType,
     /// Old clients know Xen's paravirtual guests as "linux", and get to read that.
     #[xml(skip)]
     pub called_linux: bool,
+}
+
+impl OsKind {
+    fn after_read(&mut self, element: Element<'_>, cx: &mut Reader) -> Result<()> {
+        if let Some(arch) = &self.arch
+            && arch.parse::<virt_util::arch::Arch>().is_err()
+        {
+            let what = format!("unknown architecture '{arch}'");
+            let code = ErrorCode::CONFIG_UNSUPPORTED;
+            cx.fail(error_with(code, element, At::Attribute("arch"), what))?;
+        }
+        Ok(())
+    }
 }
 
 /// A feature that firmware must or must not have.
@@ -307,7 +320,7 @@ pub struct BootMenu {
     #[xml("@enable")]
     pub enable: Option<bool>,
     /// Milliseconds, at most 65535.
-    #[xml("@timeout", when = self.enable.is_some())]
+    #[xml("@timeout", code = ErrorCode::CONFIG_UNSUPPORTED, read_when = enable == Some(true), when = self.enable.is_some())]
     pub timeout: Option<u32>,
 }
 
@@ -318,7 +331,12 @@ impl BootMenu {
         }
         if self.timeout.is_some_and(|timeout| timeout > 65535) {
             let what = "invalid value for boot menu timeout, must be in range [0,65535]";
-            cx.fail(error_at(element, At::Attribute("timeout"), what))?;
+            cx.fail(error_with(
+                ErrorCode::CONFIG_UNSUPPORTED,
+                element,
+                At::Attribute("timeout"),
+                what,
+            ))?;
         }
         Ok(())
     }
@@ -343,7 +361,12 @@ impl Bios {
             .is_some_and(|timeout| !(-1..=65535).contains(&timeout))
         {
             let what = "invalid value for rebootTimeout, must be in range [-1,65535]";
-            cx.fail(error_at(element, At::Attribute("rebootTimeout"), what))?;
+            cx.fail(error_with(
+                ErrorCode::CONFIG_UNSUPPORTED,
+                element,
+                At::Attribute("rebootTimeout"),
+                what,
+            ))?;
         }
         Ok(())
     }

@@ -46,7 +46,7 @@ pub struct DeviceSeclabel {
     #[xml("@model")]
     pub model: Option<String>,
     /// The source could not be labelled; only live.
-    #[xml("@labelskip")]
+    #[xml("@labelskip", with = crate::values::lenient_yes, described = bool)]
     pub label_skip: Option<bool>,
     /// Whether the source is relabelled.
     #[xml("@relabel", when = self.label_skip.is_none())]

@@ -1,9 +1,9 @@
 //! Small devices: watchdog, panic, balloon, random numbers, TPM, IOMMU, vsock, crypto, shared memory, persistent
 //! storage, leases.
 
-use virt_util::Result;
 use virt_util::uuid::Uuid;
-use virt_util::xml::{At, Element, Reader, Xml, error_at};
+use virt_util::xml::{At, Element, Reader, Xml, error_at, error_with};
+use virt_util::{ErrorCode, Result};
 
 use super::chardev::ChardevHost;
 use super::device_info::{DeviceInfo, VirtioOptions};
@@ -130,7 +130,7 @@ pub struct Watchdog {
 #[xml(name = "panic")]
 pub struct Panic {
     /// How.
-    #[xml("@model")]
+    #[xml("@model", code = ErrorCode::CONFIG_UNSUPPORTED)]
     pub model: Option<PanicModel>,
     /// Alias and address.
     #[xml(flatten)]
@@ -151,7 +151,7 @@ pub struct Memballoon {
     #[xml("@freePageReporting", on_off)]
     pub free_page_reporting: Option<bool>,
     /// Seconds between reports of the guest; 0: none.
-    #[xml("stats@period", default)]
+    #[xml("stats@period", default, when = self.stats_period > 0)]
     pub stats_period: i32,
     /// Alias and address.
     #[xml(flatten)]
@@ -172,13 +172,13 @@ pub struct Nvram {
 
 /// Random number generator.
 #[derive(Xml, Clone, Debug, PartialEq)]
-#[xml(name = "rng", body)]
+#[xml(name = "rng", body, check = Rng::after_read)]
 pub struct Rng {
     /// Which variant of the virtio device the guest sees.
     #[xml("@model")]
     pub model: RngModel,
     /// How fast the guest may read.
-    #[xml("rate")]
+    #[xml("rate", when = self.rate.as_ref().is_some_and(|rate| rate.bytes != 0))]
     pub rate: Option<RngRate>,
     /// Where random numbers come from.
     #[xml("backend")]
@@ -196,10 +196,10 @@ pub struct Rng {
 #[xml(name = "rate")]
 pub struct RngRate {
     /// Bytes in a period.
-    #[xml("@bytes")]
+    #[xml("@bytes", default, nonempty)]
     pub bytes: u32,
     /// Milliseconds; 0: the default of a second.
-    #[xml("@period", default)]
+    #[xml("@period", default, nonempty)]
     pub period: u32,
 }
 
@@ -221,7 +221,7 @@ pub enum RngSource {
 
 /// Trusted platform module.
 #[derive(Xml, Clone, Debug, PartialEq)]
-#[xml(name = "tpm")]
+#[xml(name = "tpm", check = Tpm::after_read)]
 pub struct Tpm {
     /// Which interface the guest sees.
     #[xml("@model")]
@@ -244,7 +244,7 @@ pub enum TpmBackend {
     /// The host's.
     Passthrough {
         /// Its device node; none until the definition is normalized.
-        #[xml("device@path")]
+        #[xml("device@path", nonempty, default = Some(TPM_DEVICE.to_owned()))]
         path: Option<String>,
     },
     /// An emulator that the driver runs.
@@ -280,13 +280,13 @@ pub struct TpmEmulator {
     #[xml("@version")]
     pub version: Option<TpmVersion>,
     /// Whether the state outlives a transient guest.
-    #[xml("@persistent_state", default)]
+    #[xml("@persistent_state", default, code = ErrorCode::INTERNAL_ERROR)]
     pub persistent_state: bool,
     /// Level of the log; 0: none.
     #[xml("@debug", default)]
     pub debug: u32,
     /// Secret that encrypts the state.
-    #[xml("encryption@secret")]
+    #[xml("encryption@secret", nonempty, code = ErrorCode::INTERNAL_ERROR)]
     pub secret: Option<Uuid>,
     /// Banks that are active.
     #[xml("active_pcr_banks")]
@@ -394,7 +394,7 @@ pub struct Vsock {
     #[xml("cid@auto")]
     pub auto_cid: Option<bool>,
     /// The guest's address; 0: none yet.
-    #[xml("cid@address", default)]
+    #[xml("cid@address", default, nonzero)]
     pub cid: u32,
     /// Alias and address.
     #[xml(flatten)]
@@ -406,7 +406,7 @@ pub struct Vsock {
 
 /// Crypto device.
 #[derive(Xml, Clone, Debug, Default, PartialEq)]
-#[xml(name = "crypto")]
+#[xml(name = "crypto", check = Crypto::after_read)]
 pub struct Crypto {
     /// Which crypto device the guest sees.
     #[xml("@model")]
@@ -451,7 +451,7 @@ pub struct Shmem {
     #[xml("model@type", default, always)]
     pub model: ShmemModel,
     /// MiB.
-    #[xml("size", with = mebibytes, described = crate::scaled::ScaledSize)]
+    #[xml("size", with = mebibytes, described = crate::scaled::ScaledSize, when = self.size != Some(0))]
     pub size: Option<u64>,
     /// Server that passes interrupts on.
     #[xml("server")]
@@ -485,6 +485,57 @@ pub struct ShmemMsi {
     pub ioeventfd: Option<bool>,
 }
 
+/// Where a TPM that is passed through is, unless its path is said.
+const TPM_DEVICE: &str = "/dev/tpm0";
+
+/// Refuses a second child of a name.
+fn only_one(element: Element<'_>, cx: &mut Reader, name: &str) -> Result<()> {
+    if element.children_named(name).count() > 1 {
+        let what = format!("only one <{name}> is supported here");
+        cx.fail(error_at(element, At::Child(name), what))?;
+    }
+    Ok(())
+}
+
+impl Rng {
+    fn after_read(&mut self, element: Element<'_>, cx: &mut Reader) -> Result<()> {
+        only_one(element, cx, "backend")?;
+        match &self.backend {
+            RngSource::Egd(_) => {
+                let backend = element.child_or_ghost("backend");
+                if !backend.has_attr("type") {
+                    cx.fail(virt_util::xml::missing(backend, At::Attribute("type")))?;
+                }
+                Ok(())
+            }
+            RngSource::Random { .. } | RngSource::Builtin => Ok(()),
+        }
+    }
+}
+
+impl Tpm {
+    fn after_read(&mut self, element: Element<'_>, cx: &mut Reader) -> Result<()> {
+        only_one(element, cx, "backend")?;
+        only_one(element.child_or_ghost("backend"), cx, "source")
+    }
+}
+
+impl Crypto {
+    fn after_read(&mut self, element: Element<'_>, cx: &mut Reader) -> Result<()> {
+        only_one(element, cx, "backend")
+    }
+}
+
+impl Lease {
+    fn after_read(&mut self, element: Element<'_>, cx: &mut Reader) -> Result<()> {
+        if self.lockspace.is_none() {
+            let what = "missing required element 'lockspace'";
+            cx.fail(error_with(ErrorCode::INTERNAL_ERROR, element, At::Text, what))?;
+        }
+        Ok(())
+    }
+}
+
 impl Shmem {
     fn after_read(&mut self, element: Element<'_>, cx: &mut Reader) -> Result<()> {
         if self.name.contains('/') || matches!(self.name.as_str(), "." | "..") {
@@ -497,13 +548,12 @@ impl Shmem {
 
 /// `<size unit='M'>4</size>`.
 mod mebibytes {
-    use virt_util::xml::{At, Element, Reader, Writer, error_at, push_unsigned};
-    use virt_util::{Result, units};
+    use virt_util::Result;
+    use virt_util::xml::{At, Element, Reader, Writer, push_unsigned};
 
     pub(super) fn read(element: Element<'_>, _cx: &mut Reader) -> Result<u64> {
-        let bytes = units::parse_number(&element.text())
-            .and_then(|number| units::scale(number, element.attr("unit").as_deref(), 1, u64::MAX))
-            .map_err(|error| error_at(element, At::Text, error.detail()))?;
+        let (text, unit) = (element.text(), element.attr("unit"));
+        let bytes = crate::scaled::scale_text(element, At::Text, (&text, unit.as_deref()), 1, u64::MAX)?;
         Ok(bytes >> 20)
     }
 
@@ -535,7 +585,7 @@ pub struct Pstore {
 
 /// A lease of the lock manager.
 #[derive(Xml, Clone, Debug, Default, PartialEq, Eq)]
-#[xml(name = "lease")]
+#[xml(name = "lease", check = Lease::after_read)]
 pub struct Lease {
     /// Lock space.
     #[xml("lockspace")]

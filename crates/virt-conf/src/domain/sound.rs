@@ -1,6 +1,7 @@
 //! Sound cards and the host's audio systems.
 
-use virt_util::xml::Xml;
+use virt_util::xml::{At, Element, Reader, Xml, XmlElement, error_with};
+use virt_util::{ErrorCode, Result};
 
 use super::device_info::{DeviceInfo, VirtioOptions};
 
@@ -37,16 +38,16 @@ pub struct Sound {
     #[xml("@model")]
     pub model: SoundModel,
     /// Whether a USB card has more than two channels.
-    #[xml("@multichannel", when = self.model == SoundModel::Usb)]
+    #[xml("@multichannel", read_when = model == SoundModel::Usb, when = self.model == SoundModel::Usb)]
     pub multichannel: Option<bool>,
     /// Streams of a virtio card.
-    #[xml("@streams", default = 2, always, when = self.model == SoundModel::Virtio)]
+    #[xml("@streams", default = 2, nonzero, always, when = self.model == SoundModel::Virtio)]
     pub streams: u32,
     /// What is attached to an HD audio controller.
     #[xml("codec")]
     pub codecs: Vec<SoundCodec>,
     /// Audio back end; 0: none said.
-    #[xml("audio@id", default)]
+    #[xml("audio@id", default, nonzero)]
     pub audio: u32,
     /// Alias and address.
     #[xml(flatten)]
@@ -61,7 +62,7 @@ pub struct Sound {
 #[xml(name = "codec")]
 pub struct SoundCodec {
     /// The codec.
-    #[xml("@type")]
+    #[xml("@type", code = ErrorCode::CONFIG_UNSUPPORTED)]
     pub kind: SoundCodecType,
 }
 
@@ -70,7 +71,7 @@ pub struct SoundCodec {
 #[xml(name = "audio")]
 pub struct Audio {
     /// Number by which devices name it.
-    #[xml("@id")]
+    #[xml("@id", nonzero)]
     pub id: u32,
     /// The host's audio system, and what only that has.
     #[xml(flatten)]
@@ -79,6 +80,7 @@ pub struct Audio {
 
 /// What all audio systems share: how the sound is mixed.
 #[derive(Xml, Clone, Debug, Default, PartialEq, Eq)]
+#[xml(check = AudioMixing::after_read)]
 pub struct AudioMixing {
     /// Whether the hypervisor mixes.
     #[xml("@mixingEngine")]
@@ -87,11 +89,30 @@ pub struct AudioMixing {
     #[xml("@fixedSettings")]
     pub fixed_settings: Option<bool>,
     /// Number of voices.
-    #[xml("@voices", default)]
+    #[xml("@voices", default, nonzero)]
     pub voices: u32,
     /// Microseconds of the buffer.
-    #[xml("@bufferLength", default)]
+    #[xml("@bufferLength", default, nonzero)]
     pub buffer_length: u32,
+}
+
+impl AudioMixing {
+    fn after_read(&mut self, element: Element<'_>, cx: &mut Reader) -> Result<()> {
+        let fixed = self.fixed_settings == Some(true);
+        let wrong = if fixed && self.mixing_engine != Some(true) {
+            "fixed audio settings require the mixing engine"
+        } else if !fixed && element.child("settings").is_some() {
+            "audio settings are there without 'fixedSettings'"
+        } else {
+            return Ok(());
+        };
+        cx.fail(error_with(
+            ErrorCode::CONFIG_UNSUPPORTED,
+            element,
+            At::Text,
+            wrong,
+        ))
+    }
 }
 
 /// Fixed settings.
@@ -99,14 +120,28 @@ pub struct AudioMixing {
 #[xml(name = "settings")]
 pub struct AudioSettings {
     /// Samples per second.
-    #[xml("@frequency", default)]
+    #[xml("@frequency", default, nonzero)]
     pub frequency: u32,
     /// How many channels the sound has: 1 is mono, 2 is stereo.
-    #[xml("@channels", default)]
+    #[xml("@channels", default, nonzero)]
     pub channels: u32,
     /// Sample format.
     #[xml("@format")]
     pub format: Option<AudioFormat>,
+}
+
+/// Settings that are fixed are told even if there are none.
+mod settings {
+    use super::{AudioSettings, Element, Reader, Result, XmlElement};
+    use virt_util::xml::Writer;
+
+    pub(super) fn read(element: Element<'_>, cx: &mut Reader) -> Result<AudioSettings> {
+        AudioSettings::read(element, cx)
+    }
+
+    pub(super) fn write(value: &AudioSettings, w: &mut Writer, name: &'static str) {
+        value.write(w, name);
+    }
 }
 
 macro_rules! direction {
@@ -119,7 +154,7 @@ macro_rules! direction {
             pub mixing: AudioMixing,
             $($(#[$field_meta])* pub $field: $($type)+,)*
             /// Settings, if they are fixed.
-            #[xml("settings")]
+            #[xml("settings", with = settings, described = AudioSettings, default = mixing.fixed_settings.filter(|fixed| *fixed).map(|_| AudioSettings::default()))]
             pub settings: Option<AudioSettings>,
         }
     };
@@ -186,7 +221,7 @@ pub enum AudioBackend {
     /// Nothing is heard.
     None {
         /// Microseconds between polls.
-        #[xml("@timerPeriod", default)]
+        #[xml("@timerPeriod", default, nonzero)]
         timer_period: u32,
         /// From the guest's view: microphone.
         #[xml("input", omit_empty)]
@@ -198,7 +233,7 @@ pub enum AudioBackend {
     /// ALSA.
     Alsa {
         /// Microseconds between polls.
-        #[xml("@timerPeriod", default)]
+        #[xml("@timerPeriod", default, nonzero)]
         timer_period: u32,
         /// Microphone.
         #[xml("input", omit_empty)]
@@ -210,7 +245,7 @@ pub enum AudioBackend {
     /// CoreAudio of macOS.
     Coreaudio {
         /// Microseconds between polls.
-        #[xml("@timerPeriod", default)]
+        #[xml("@timerPeriod", default, nonzero)]
         timer_period: u32,
         /// Microphone.
         #[xml("input", omit_empty)]
@@ -222,7 +257,7 @@ pub enum AudioBackend {
     /// JACK.
     Jack {
         /// Microseconds between polls.
-        #[xml("@timerPeriod", default)]
+        #[xml("@timerPeriod", default, nonzero)]
         timer_period: u32,
         /// Microphone.
         #[xml("input", omit_empty)]
@@ -234,7 +269,7 @@ pub enum AudioBackend {
     /// OSS.
     Oss {
         /// Microseconds between polls.
-        #[xml("@timerPeriod", default)]
+        #[xml("@timerPeriod", default, nonzero)]
         timer_period: u32,
         /// Whether buffers are mapped.
         #[xml("@tryMMap")]
@@ -255,7 +290,7 @@ pub enum AudioBackend {
     /// PulseAudio.
     Pulseaudio {
         /// Microseconds between polls.
-        #[xml("@timerPeriod", default)]
+        #[xml("@timerPeriod", default, nonzero)]
         timer_period: u32,
         /// Which PulseAudio server is used.
         #[xml("@serverName")]
@@ -270,7 +305,7 @@ pub enum AudioBackend {
     /// SDL.
     Sdl {
         /// Microseconds between polls.
-        #[xml("@timerPeriod", default)]
+        #[xml("@timerPeriod", default, nonzero)]
         timer_period: u32,
         /// What SDL plays through.
         #[xml("@driver")]
@@ -285,7 +320,7 @@ pub enum AudioBackend {
     /// The client of the SPICE server.
     Spice {
         /// Microseconds between polls.
-        #[xml("@timerPeriod", default)]
+        #[xml("@timerPeriod", default, nonzero)]
         timer_period: u32,
         /// Microphone.
         #[xml("input", omit_empty)]
@@ -297,7 +332,7 @@ pub enum AudioBackend {
     /// A WAV file.
     File {
         /// Microseconds between polls.
-        #[xml("@timerPeriod", default)]
+        #[xml("@timerPeriod", default, nonzero)]
         timer_period: u32,
         /// Absolute path of the file that sound is written to.
         #[xml("@path")]
@@ -312,7 +347,7 @@ pub enum AudioBackend {
     /// D-Bus.
     Dbus {
         /// Microseconds between polls.
-        #[xml("@timerPeriod", default)]
+        #[xml("@timerPeriod", default, nonzero)]
         timer_period: u32,
         /// Microphone.
         #[xml("input", omit_empty)]
@@ -324,7 +359,7 @@ pub enum AudioBackend {
     /// PipeWire.
     Pipewire {
         /// Microseconds between polls.
-        #[xml("@timerPeriod", default)]
+        #[xml("@timerPeriod", default, nonzero)]
         timer_period: u32,
         /// Folder of its socket.
         #[xml("@runtimeDir")]

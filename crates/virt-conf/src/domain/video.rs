@@ -33,7 +33,7 @@ pub struct Video {
     #[xml("driver@name")]
     pub backend: Option<VideoBackend>,
     /// The card.
-    #[xml("model", default, always)]
+    #[xml("model", ghost)]
     pub model: VideoModel,
     /// Alias and address.
     #[xml(flatten)]
@@ -63,7 +63,7 @@ pub struct VideoModel {
     #[xml("@heads", default = u32::from(kind != VideoModelType::None), always, when = self.heads != 0)]
     pub heads: u32,
     /// Whether it is the first card.
-    #[xml("@primary", default)]
+    #[xml("@primary", default, with = crate::values::lenient_yes, described = bool)]
     pub primary: bool,
     /// Whether the guest's memory is shown without a copy.
     #[xml("@blob", on_off)]

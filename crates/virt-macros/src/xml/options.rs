@@ -37,6 +37,8 @@ pub(super) struct FieldOptions {
     pub code: Option<Expr>,
     /// The code where the field is missing, if another.
     pub missing: Option<Expr>,
+    /// An attribute that its element must have, if that is there.
+    pub expected: bool,
     /// The type whose declaration says what hand-written code reads.
     pub described: Option<syn::Type>,
     /// What JSON and docs call the field, where its own name is taken.
@@ -193,6 +195,7 @@ impl FieldOptions {
                     "opaque" => options.opaque = true,
                     "code" => options.code = Some(value(input)?),
                     "missing" => options.missing = Some(value(input)?),
+                    "expected" => options.expected = true,
                     "described" => options.described = Some(value(input)?),
                     "called" => options.called = Some(value(input)?),
                     "shape" => options.shape = Some(value(input)?),
@@ -209,7 +212,7 @@ impl FieldOptions {
                             span,
                             "flatten, skip, default, always, with, only, unless, when, read_when, write_as, format, base, \
                              nonzero, min, max, on_off, nonempty, keep_empty, omit_empty, ghost, union, first, opaque, described, \
-                             shape, called, reads, code, missing",
+                             shape, called, reads, code, missing, expected",
                         ));
                     }
                 }

@@ -161,6 +161,11 @@ impl Field {
                 quote!(#rt::At::Text),
             ),
         };
+        let optional = if self.options.expected {
+            quote!(#rt::read::expected(#element, #at, #optional)?)
+        } else {
+            optional
+        };
         let optional = if self.boxed {
             quote!(#optional.map(::std::boxed::Box::new))
         } else {

@@ -147,6 +147,7 @@
 //! | `nonzero`, `min = N`, `max = N` | numbers that are refused otherwise |
 //! | `code = EXPR` | the code of errors in the field that would be `XML_ERROR` |
 //! | `missing = EXPR` | the same where a required field is missing, if that has a code of its own |
+//! | `expected` | an attribute that may only be absent with its element: `"gl@enable"` |
 //! | `first` | attributes of a flattened type come before those of fields above it |
 //! | `ghost` | a child that is read even if absent, as an element without anything in it |
 //! | `union` | the child's type is a `union = "../@x"`: its tag is written here among the attributes |

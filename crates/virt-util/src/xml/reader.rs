@@ -476,6 +476,17 @@ pub mod read {
         value.ok_or_else(|| missing(element, at))
     }
 
+    /// A value that must be there if its element is.
+    ///
+    /// # Errors
+    /// `XML_ERROR` naming what is missing.
+    pub fn expected<T>(element: Element<'_>, at: At<'_>, value: Option<T>) -> Result<Option<T>> {
+        match value {
+            None if element.exists() && !is_said(element, at) => Err(missing(element, at)),
+            value => Ok(value),
+        }
+    }
+
     /// [`required`], in derived code: of a part that is there and wrong nothing more is told.
     ///
     /// # Errors

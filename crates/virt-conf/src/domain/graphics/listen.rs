@@ -1,7 +1,7 @@
 //! What a graphics server listens on.
 
-use virt_util::Result;
-use virt_util::xml::{At, Element, Reader, Writer, XmlFlags, error_at, read};
+use virt_util::xml::{At, Element, Reader, Writer, XmlFlags, error_at, error_with, read};
+use virt_util::{ErrorCode, Result};
 
 use super::GraphicsType;
 
@@ -54,7 +54,12 @@ impl Listen {
                     let what = format!(
                         "graphics '{name}' attribute '{old}' must match '{other}' attribute of first listen element (found '{own}')"
                     );
-                    cx.fail(error_at(element, At::Attribute("address"), what))
+                    cx.fail(error_with(
+                        ErrorCode::CONFIG_UNSUPPORTED,
+                        element,
+                        At::Attribute("address"),
+                        what,
+                    ))
                 }
                 Some(_) => Ok(()),
                 None => {

@@ -5,8 +5,8 @@ mod rdp;
 mod spice;
 mod vnc;
 
-use virt_util::Result;
-use virt_util::xml::{At, Element, Reader, Writer, Xml, XmlFlags, error_at, push_signed, read};
+use virt_util::xml::{At, Element, Reader, Writer, Xml, XmlFlags, error_with, push_signed, read};
+use virt_util::{ErrorCode, Result};
 
 pub use listen::{Listen, ListenType, Listens};
 pub use rdp::RdpGraphics;
@@ -70,7 +70,7 @@ pub struct SdlGraphics {
     #[xml("@fullscreen", default)]
     pub fullscreen: bool,
     /// Whether OpenGL is used.
-    #[xml("gl@enable")]
+    #[xml("gl@enable", expected)]
     pub gl: Option<bool>,
 }
 
@@ -84,7 +84,7 @@ pub struct DbusGraphics {
     #[xml("@address", read_when = !cx.has(XmlFlags::INACTIVE) || element.attr("p2p").as_deref() != Some("yes"))]
     pub address: Option<String>,
     /// Whether OpenGL is used.
-    #[xml("gl@enable")]
+    #[xml("gl@enable", expected)]
     pub gl: Option<bool>,
     /// Device node of the graphics card.
     #[xml("gl@rendernode")]
@@ -108,7 +108,7 @@ pub struct GraphicsAuth {
     #[xml("@passwdValidTo", when = self.password.is_some())]
     pub valid_to: Option<String>,
     /// What happens to clients when it changes.
-    #[xml("@connected", when = self.password.is_some())]
+    #[xml("@connected", read_when = password.is_some(), code = ErrorCode::CONFIG_UNSUPPORTED, when = self.password.is_some())]
     pub connected: Option<AuthConnected>,
 }
 
@@ -132,7 +132,12 @@ impl GraphicsAuth {
             if !shape(text) {
                 let what =
                     format!("cannot parse password validity time '{text}', expect YYYY-MM-DDTHH:MM:SS");
-                cx.fail(error_at(element, At::Attribute("passwdValidTo"), what))?;
+                cx.fail(error_with(
+                    ErrorCode::INTERNAL_ERROR,
+                    element,
+                    At::Attribute("passwdValidTo"),
+                    what,
+                ))?;
             }
         }
         Ok(())
@@ -167,7 +172,13 @@ impl Graphics {
 }
 
 fn number(element: Element<'_>, cx: &mut Reader, name: &'static str) -> Result<Option<i32>> {
-    read::attr(element, cx, name, |text| virt_util::xml::parse_integer(text, 10))
+    let code = match name {
+        "port" => ErrorCode::INTERNAL_ERROR,
+        _ => ErrorCode::XML_ERROR,
+    };
+    read::coded(cx, code, |cx| {
+        read::attr(element, cx, name, |text| virt_util::xml::parse_integer(text, 10))
+    })
 }
 
 fn write_number(w: &mut Writer, name: &str, value: i32) {

@@ -66,31 +66,31 @@ pub struct SpiceOptions {
     #[xml("channel")]
     pub channels: Vec<SpiceChannel>,
     /// How images are compressed on the wire.
-    #[xml("image@compression")]
+    #[xml("image@compression", expected)]
     pub image: Option<SpiceImageCompression>,
     /// When JPEG compression is used.
-    #[xml("jpeg@compression")]
+    #[xml("jpeg@compression", expected)]
     pub jpeg: Option<SpiceJpegCompression>,
     /// When zlib compression is used.
-    #[xml("zlib@compression")]
+    #[xml("zlib@compression", expected)]
     pub zlib: Option<SpiceZlibCompression>,
     /// Whether sound is compressed.
-    #[xml("playback@compression", on_off)]
+    #[xml("playback@compression", on_off, expected)]
     pub playback: Option<bool>,
     /// Which video streams are detected.
-    #[xml("streaming@mode")]
+    #[xml("streaming@mode", expected)]
     pub streaming: Option<SpiceStreamingMode>,
     /// Who draws the mouse pointer.
-    #[xml("mouse@mode")]
+    #[xml("mouse@mode", expected)]
     pub mouse: Option<MouseMode>,
     /// Whether clipboards are shared.
-    #[xml("clipboard@copypaste")]
+    #[xml("clipboard@copypaste", expected)]
     pub clipboard: Option<bool>,
     /// Whether files can be transferred.
-    #[xml("filetransfer@enable")]
+    #[xml("filetransfer@enable", expected)]
     pub file_transfer: Option<bool>,
     /// Whether OpenGL is used.
-    #[xml("gl@enable")]
+    #[xml("gl@enable", expected)]
     pub gl: Option<bool>,
     /// Device node of the graphics card.
     #[xml("gl@rendernode")]

@@ -7,7 +7,7 @@ mod network;
 mod secrets;
 
 use virt_util::Result;
-use virt_util::xml::{At, Element, Rare, Reader, Writer, Xml, XmlElement, XmlFlags};
+use virt_util::xml::{At, Element, Rare, Reader, Writer, Xml, XmlElement, XmlFlags, error_at};
 
 use super::chardev::Reconnect;
 use super::device_info::PciAddress;
@@ -251,7 +251,7 @@ xml_enum! {
 
 /// Persistent SCSI reservations.
 #[derive(Xml, Clone, Debug, Default, PartialEq, Eq)]
-#[xml(name = "reservations")]
+#[xml(name = "reservations", check = Reservations::after_read)]
 pub struct Reservations {
     /// Whether the driver runs the helper.
     #[xml("@managed")]
@@ -259,6 +259,39 @@ pub struct Reservations {
     /// Socket of the helper.
     #[xml("source", when = !(self.managed == Some(true) && w.has(XmlFlags::MIGRATABLE)))]
     pub source: Option<ReservationSource>,
+}
+
+impl Reservations {
+    fn after_read(&mut self, element: Element<'_>, cx: &mut Reader) -> Result<()> {
+        if self.managed.is_none() {
+            cx.fail(virt_util::xml::missing(element, At::Attribute("managed")))?;
+        }
+        let source = element.child_or_ghost("source");
+        let said = |name| source.attr(name).filter(|text| !text.is_empty());
+        let parts = [
+            ("type", said("type"), Some("unix")),
+            ("path", said("path"), None),
+            ("mode", said("mode"), Some("client")),
+        ];
+        if self.managed != Some(false) && parts.iter().all(|(_, text, _)| text.is_none()) {
+            self.source = None;
+            return Ok(());
+        }
+        for (name, text, only) in &parts {
+            match (text, only) {
+                (None, _) => {
+                    let what = format!("missing attribute '{name}' of the source of <reservations>");
+                    cx.fail(error_at(element, At::Child("source"), what))?;
+                }
+                (Some(text), Some(only)) if text != only => {
+                    let what = format!("invalid value '{text}' of attribute '{name}': expected '{only}'");
+                    cx.fail(error_at(source, At::Attribute(name), what))?;
+                }
+                _ => {}
+            }
+        }
+        Ok(())
+    }
 }
 
 /// Socket of a reservation helper.
@@ -328,7 +361,12 @@ impl StorageSource {
         use virt_util::xml::read;
         let location = StorageLocation::read(element, cx)?;
         let slices = element.child_or_ghost("slices");
-        let slice = read::child::<StorageSlice>(slices, cx, "slice")?;
+        // Slices of other types mean nothing.
+        let slice = slices
+            .children_named("slice")
+            .find(|slice| slice.attr("type").as_deref() == Some(SliceType::Storage.as_str()))
+            .map(|slice| StorageSlice::read(slice, cx))
+            .transpose()?;
         let index = if cx.has(XmlFlags::INACTIVE) {
             None
         } else {
@@ -409,6 +447,9 @@ impl StorageSource {
 impl DataStore {
     fn read(element: Element<'_>, cx: &mut Reader) -> Result<Self> {
         use virt_util::xml::read;
+        if !element.has_attr("type") {
+            return Err(virt_util::xml::missing(element, At::Attribute("type")));
+        }
         let format = read::child(element, cx, "format")?;
         let source = read::child_with(element, cx, "source", StorageSource::read)?;
         Ok(Self {

@@ -21,7 +21,7 @@ pub struct NetworkStorage {
     #[xml("@protocol")]
     pub protocol: NetProtocol,
     /// Name of the image on the server: volume and path, pool and image, export, target …
-    #[xml("@name")]
+    #[xml("@name", nonempty)]
     pub name: Option<String>,
     /// Query string of a URL.
     #[xml("@query")]
@@ -45,13 +45,13 @@ pub struct NetworkStorage {
     #[xml("reconnect@delay", default)]
     pub reconnect_delay: u32,
     /// Snapshot on the server.
-    #[xml("snapshot@name")]
+    #[xml("snapshot@name", nonempty)]
     pub snapshot: Option<String>,
     /// Configuration file for the client.
-    #[xml("config@file")]
+    #[xml("config@file", nonempty)]
     pub config_file: Option<String>,
     /// iSCSI qualified name of the client.
-    #[xml("initiator/iqn@name")]
+    #[xml("initiator/iqn@name", nonempty)]
     pub initiator: Option<String>,
     /// Whether the server's certificate is checked.
     #[xml("ssl@verify")]
@@ -60,13 +60,13 @@ pub struct NetworkStorage {
     #[xml("cookies/cookie", when = w.has(XmlFlags::SECURE))]
     pub cookies: Vec<Cookie>,
     /// Bytes read ahead.
-    #[xml("readahead@size", default)]
+    #[xml("readahead@size", default, nonempty)]
     pub readahead: u64,
     /// Seconds until a request fails.
-    #[xml("timeout@seconds", default)]
+    #[xml("timeout@seconds", default, nonempty)]
     pub timeout: u64,
     /// File with the keys of known SSH servers.
-    #[xml("knownHosts@path", when = self.protocol == NetProtocol::Ssh)]
+    #[xml("knownHosts@path", expected, read_when = protocol == NetProtocol::Ssh, when = self.protocol == NetProtocol::Ssh)]
     pub known_hosts: Option<String>,
     /// Who logs in to an SSH server.
     #[xml("identity", when = self.protocol == NetProtocol::Ssh)]
@@ -108,7 +108,7 @@ pub struct StorageHost {
     #[xml("@name")]
     pub name: Option<String>,
     /// Number of the server's TCP port; 0 for the protocol's own.
-    #[xml("@port", default)]
+    #[xml("@port", default, max = 65535, code = virt_util::ErrorCode::INVALID_ARG, read_when = element.attr("transport").as_deref() != Some("unix"))]
     pub port: u32,
     /// How it is reached.
     #[xml("@transport", default)]
@@ -213,6 +213,14 @@ impl NetProtocol {
 impl StorageHost {
     fn after_read(&mut self, element: Element<'_>, cx: &mut Reader) -> Result<()> {
         let unix = matches!(self.transport, HostTransport::Unix);
+        if self.transport == HostTransport::Fd {
+            let what = "a host that is reached by a descriptor is not allowed here";
+            cx.fail(error_at(element, At::Attribute("transport"), what))?;
+        }
+        if unix {
+            // The socket is all.
+            (self.name, self.port) = (None, 0);
+        }
         if unix && self.socket.is_none() {
             cx.fail(error_at(element, At::Text, "missing socket for unix transport"))?;
         }

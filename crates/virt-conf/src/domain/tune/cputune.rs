@@ -2,14 +2,15 @@
 
 use std::collections::BTreeMap;
 
-use virt_util::Result;
 use virt_util::bitmap::Bitmap;
 use virt_util::units;
 use virt_util::xml::{
-    At, Element, Reader, Writer, Xml, XmlElement, XmlFlags, XmlValue, error_at, push_signed, push_unsigned,
-    read,
+    At, Element, Reader, Writer, Xml, XmlElement, XmlFlags, XmlValue, error_at, error_with, missing,
+    push_signed, push_unsigned, read,
 };
+use virt_util::{ErrorCode, Result};
 
+use crate::scaled::scale_text;
 use crate::values::CpuSet;
 
 xml_enum! {
@@ -112,10 +113,23 @@ pub struct ResourceMonitor {
 const MONITOR_LEVEL: u32 = 3;
 
 fn required_set(element: Element<'_>, cx: &mut Reader, name: &'static str) -> Result<CpuSet> {
-    let set: Option<CpuSet> = read::attr(element, cx, name, CpuSet::parse_value)?;
-    let set = read::required(element, At::Attribute(name), set)?;
+    // CPUs of a part of the cache are told in another way than those that something runs on.
+    let code = match element.name() {
+        "cachetune" | "memorytune" | "monitor" => ErrorCode::XML_ERROR,
+        _ => ErrorCode::INVALID_ARG,
+    };
+    let set: Option<CpuSet> = read::coded(cx, code, |cx| read::attr(element, cx, name, CpuSet::parse_value))?;
+    let set = set.ok_or_else(|| {
+        // A list of pins is no place that could be missing; elsewhere the attribute is.
+        let code = match name {
+            "cpuset" => ErrorCode::INTERNAL_ERROR,
+            _ => ErrorCode::XML_ERROR,
+        };
+        virt_util::xml::recoded(missing(element, At::Attribute(name)), code)
+    })?;
     if set.is_empty() {
-        cx.fail(error_at(
+        cx.fail(error_with(
+            code,
             element,
             At::Attribute(name),
             format_args!("invalid value of '{name}': no CPU is in it"),
@@ -172,7 +186,12 @@ impl CpuTune {
             for id in ids.0.iter() {
                 if schedulers.insert(id as u32, scheduler).is_some() {
                     let what = format!("{name} attributes '{attribute}' must not overlap");
-                    cx.fail(error_at(child, At::Attribute(attribute), what))?;
+                    cx.fail(error_with(
+                        ErrorCode::XML_DETAIL,
+                        child,
+                        At::Attribute(attribute),
+                        what,
+                    ))?;
                 }
             }
         }
@@ -190,7 +209,8 @@ impl CpuTune {
             let id = required_number(child, cx, attribute)?;
             let set = required_set(child, cx, "cpuset")?;
             if pins.insert(id, set).is_some() {
-                cx.fail(error_at(
+                cx.fail(error_with(
+                    ErrorCode::INTERNAL_ERROR,
                     child,
                     At::Attribute(attribute),
                     format_args!("duplicate {name} for {attribute} '{id}'"),
@@ -284,9 +304,14 @@ impl ResourceGroup {
         let size = element
             .attr("size")
             .ok_or_else(|| virt_util::xml::missing(element, At::Attribute("size")))?;
-        let size = units::parse_number(&size)
-            .and_then(|number| units::scale(number, element.attr("unit").as_deref(), 1024, u64::MAX))
-            .map_err(|error| error_at(element, At::Attribute("size"), error.detail()))?;
+        let size = (&*size, element.attr("unit"));
+        let size = scale_text(
+            element,
+            At::Attribute("size"),
+            (size.0, size.1.as_deref()),
+            1024,
+            u64::MAX,
+        )?;
         // Code and data together exclude code and data apart.
         let collides = self.caches.keys().any(|(other_level, other, other_id)| {
             *other_level == level
@@ -311,7 +336,8 @@ impl ResourceGroup {
             let vcpus = required_set(child, cx, "vcpus")?.0;
             let outside = vcpus.iter().any(|vcpu| !self.vcpus.contains(vcpu));
             if outside {
-                cx.fail(error_at(
+                cx.fail(error_with(
+                    ErrorCode::INVALID_ARG,
                     child,
                     At::Attribute("vcpus"),
                     "monitor vcpus are not all vcpus of its allocation",
@@ -326,7 +352,8 @@ impl ResourceGroup {
                         && vcpus != self.vcpus
             });
             if collides {
-                cx.fail(error_at(
+                cx.fail(error_with(
+                    ErrorCode::INVALID_ARG,
                     child,
                     At::Attribute("vcpus"),
                     "overlapping or identical vcpus in monitors",
@@ -399,6 +426,13 @@ impl XmlElement for CpuTune {
                 element,
                 At::Child("emulatorpin"),
                 "only one emulatorpin is supported",
+            ))?;
+        }
+        if element.children_named("emulatorsched").count() > 1 {
+            cx.fail(error_at(
+                element,
+                At::Child("emulatorsched"),
+                "only one emulatorsched is supported",
             ))?;
         }
         Ok(Self {

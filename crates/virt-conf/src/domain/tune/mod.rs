@@ -3,8 +3,8 @@
 
 mod cputune;
 
-use virt_util::Result;
-use virt_util::xml::{At, Element, Reader, Xml, error_at};
+use virt_util::xml::{At, Element, Reader, Xml, error_at, error_with};
+use virt_util::{ErrorCode, Result};
 
 use crate::values::CpuSet;
 
@@ -178,7 +178,7 @@ pub struct DefaultIoThread {
 #[xml(name = "blkiotune")]
 pub struct BlkioTune {
     /// Weight; 0: not said.
-    #[xml("weight", default)]
+    #[xml("weight", default, with = crate::values::lenient, described = u32)]
     pub weight: u32,
     /// Single devices of the host.
     #[xml("device")]
@@ -187,7 +187,7 @@ pub struct BlkioTune {
 
 /// How I/O to one device of the host is weighed and limited. 0: not said.
 #[derive(Xml, Clone, Debug, Default, PartialEq, Eq)]
-#[xml(name = "device")]
+#[xml(name = "device", code = ErrorCode::CONFIG_UNSUPPORTED)]
 pub struct BlkioDevice {
     /// The device.
     #[xml("path")]
@@ -211,14 +211,24 @@ pub struct BlkioDevice {
 
 /// Where the guest is placed among the host's control groups.
 #[derive(Xml, Clone, Debug, Default, PartialEq, Eq)]
-#[xml(name = "resource")]
+#[xml(name = "resource", check = Resource::after_read)]
 pub struct Resource {
     /// Control group.
     #[xml("partition")]
     pub partition: Option<String>,
     /// Name of the guest in a Fibre Channel fabric.
-    #[xml("fibrechannel@appid")]
+    #[xml("fibrechannel@appid", nonempty)]
     pub appid: Option<String>,
+}
+
+impl Resource {
+    fn after_read(&mut self, element: Element<'_>, cx: &mut Reader) -> Result<()> {
+        if self.partition.is_none() && self.appid.is_none() {
+            let what = "expected a partition or an appid of Fibre Channel";
+            cx.fail(error_with(ErrorCode::INTERNAL_ERROR, element, At::Text, what))?;
+        }
+        Ok(())
+    }
 }
 
 /// A performance counter.

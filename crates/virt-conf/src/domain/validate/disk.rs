@@ -23,7 +23,7 @@ fn is_local(location: &StorageLocation) -> bool {
     )
 }
 
-pub(super) fn validate(disk: &Disk) -> Result<()> {
+pub(super) fn validate(domain: &Domain, disk: &Disk) -> Result<()> {
     if disk.target.dev.is_empty() {
         let path = disk.source.location.path().unwrap_or_default();
         return Err(VirtError::new(ErrorCode::NO_TARGET, path));
@@ -74,6 +74,144 @@ pub(super) fn validate(disk: &Disk) -> Result<()> {
         );
         return Err(VirtError::new(ErrorCode::OPERATION_UNSUPPORTED, what));
     }
+    if let Some(filter) = disk.rest.throttle_filters.first() {
+        if disk.device == DiskDevice::Cdrom {
+            let what = "cdrom device with throttle filters isn't supported";
+            return Err(VirtError::new(ErrorCode::OPERATION_UNSUPPORTED, what));
+        }
+        let known = |name: &str| {
+            let mut groups = domain.throttle_groups.iter();
+            groups.any(|group| group.group.as_deref() == Some(name))
+        };
+        let mut filters = disk.rest.throttle_filters.iter();
+        if filters.any(|filter| !known(&filter.group)) {
+            let group = &filter.group;
+            return Err(xml_error(format_args!("throttle group '{group}' not found")));
+        }
+    }
+    if matches!(disk.source.location, StorageLocation::Vhostuser { .. }) {
+        vhost_user(disk)?;
+    }
+    labels(domain, disk)
+}
+
+/// A drive that another process serves is all that process's matter.
+fn vhost_user(disk: &Disk) -> Result<()> {
+    use crate::domain::disk::{DiskCache, SnapshotLocation};
+    if disk.target.bus != Some(DiskBus::Virtio) {
+        return Err(unsupported("vhostuser disk supports only virtio bus"));
+    }
+    if disk
+        .options
+        .snapshot
+        .is_some_and(|place| place != SnapshotLocation::No)
+    {
+        return Err(unsupported("only snapshot=no is supported with vhostuser disk"));
+    }
+    let (driver, rest, shape) = (&disk.driver, &disk.rest, &disk.shape);
+    let geometry = shape.geometry.as_ref();
+    let said = [
+        ("cache", driver.cache != DiskCache::Default),
+        (
+            "error_policy",
+            driver.error_policy.is_some() || driver.read_error_policy.is_some(),
+        ),
+        ("io", driver.io.is_some()),
+        ("ioeventfd", driver.ioeventfd.is_some()),
+        ("copy_on_read", driver.copy_on_read.is_some()),
+        ("discard", driver.discard.is_some()),
+        ("iothread", driver.iothread != 0),
+        ("detect_zeroes", driver.detect_zeroes.is_some()),
+        (
+            "metadata_cache",
+            driver.metadata_cache.is_some_and(|size| size > 0),
+        ),
+        (
+            "iotune",
+            rest.tune
+                .as_ref()
+                .is_some_and(|tune| **tune != Default::default()),
+        ),
+        (
+            "backingStore",
+            matches!(disk.backing, Some(BackingStore::Image(_))),
+        ),
+        ("encryption", disk.image_encryption().is_some()),
+        ("readonly", rest.read_only),
+        ("shareable", rest.shareable),
+        ("transient", rest.transient.is_some()),
+        ("serial", rest.serial.is_some()),
+        ("wwn", rest.wwn.is_some()),
+        ("vendor", rest.vendor.is_some()),
+        ("product", rest.product.is_some()),
+        ("auth", disk.credentials().is_some()),
+        (
+            "geometry",
+            geometry.is_some_and(|geometry| *geometry != Default::default()),
+        ),
+        (
+            "blockio",
+            shape
+                .block_io
+                .as_ref()
+                .is_some_and(|sizes| *sizes != Default::default()),
+        ),
+    ];
+    match said.iter().find(|(_, said)| *said) {
+        Some((name, _)) => Err(unsupported(format_args!(
+            "{name} is not supported with vhostuser disk"
+        ))),
+        None => Ok(()),
+    }
+}
+
+/// A label of an image goes before the guest's, which must be one that labels.
+fn labels(domain: &Domain, disk: &Disk) -> Result<()> {
+    let refused = |source: &StorageSource| {
+        source.seclabels.iter().any(|own| {
+            let mut whole = domain.seclabels.iter();
+            whole.any(|label| label.model == own.model && label.relabel == Some(false))
+        })
+    };
+    let mut wrong = refused(&disk.source);
+    let mut next = disk.backing.as_ref();
+    while let Some(BackingStore::Image(image)) = next {
+        wrong |= refused(&image.source);
+        next = image.backing.as_ref();
+    }
+    if wrong {
+        let what = "label overrides require relabeling to be enabled at the domain level";
+        return Err(unsupported(what));
+    }
+    Ok(())
+}
+
+/// Names and values of cookies hold no character that ends them.
+fn cookies(cookies: &[crate::domain::storage::Cookie]) -> Result<()> {
+    const NOT_IN_VALUES: &str = " \",;\\";
+    const NOT_IN_NAMES: &str = "=()<>@:/[]?{}";
+    let mut names = std::collections::HashSet::new();
+    for cookie in cookies {
+        let name = cookie.name.as_str();
+        let value = cookie.value.as_deref().unwrap_or_default();
+        let bare = match value.strip_prefix('"') {
+            Some(rest) => rest.strip_suffix('"'),
+            None => Some(value),
+        };
+        let odd = |text: &str| text.contains(|c: char| c.is_ascii_control() || NOT_IN_VALUES.contains(c));
+        let wrong = if name.is_empty() {
+            "cookie name must not be empty".to_owned()
+        } else if odd(name) || name.contains(|c: char| NOT_IN_NAMES.contains(c)) {
+            format!("cookie name '{name}' contains invalid characters")
+        } else if bare.is_none_or(odd) {
+            format!("value of cookie '{name}' contains invalid characters")
+        } else if !names.insert(name) {
+            format!("duplicate cookie '{name}'")
+        } else {
+            continue;
+        };
+        return Err(xml_error(wrong));
+    }
     Ok(())
 }
 
@@ -111,6 +249,7 @@ fn one(
             let what = "'sheepdog' protocol is no longer supported by any hypervisor driver";
             return Err(unsupported(what));
         }
+        cookies(&network.cookies)?;
         if let Some(auth) = auth {
             let protocol = network.protocol;
             if matches!(protocol, P::Nbd | P::Gluster | P::Tftp | P::Vxhs | P::Nfs) {
@@ -119,6 +258,13 @@ fn one(
                 )));
             }
             let kind = auth.secret.as_ref().and_then(|secret| secret.kind.as_deref());
+            let known = kind.is_some_and(|kind| crate::secret::SecretUsageType::from_word(kind).is_some());
+            if !known {
+                return Err(unsupported(format_args!(
+                    "unknown secret type '{}'",
+                    kind.unwrap_or("(none)")
+                )));
+            }
             let wanted = match protocol {
                 P::Iscsi => Some("iscsi"),
                 P::Rbd => Some("ceph"),
@@ -160,6 +306,19 @@ fn lun(disk: &Disk) -> Result<()> {
         return Err(unsupported("unfiltered sgio is no longer supported"));
     }
     if disk.device == DiskDevice::Lun {
+        if disk
+            .driver
+            .format
+            .is_some_and(|format| format != StorageFormat::Raw)
+        {
+            return Err(unsupported("disk device 'lun' must use 'raw' format"));
+        }
+        if disk.source.slice.is_some() {
+            return Err(unsupported("disk device 'lun' doesn't support storage slice"));
+        }
+        if disk.image_encryption().is_some() {
+            return Err(unsupported("disk device 'lun' doesn't support encryption"));
+        }
         return match &disk.source.location {
             StorageLocation::Block { .. } => Ok(()),
             StorageLocation::Volume { mode, .. } => match mode {
@@ -280,7 +439,7 @@ fn names(disk: &Disk) -> Result<()> {
                 .bytes()
                 .all(|b| b.is_ascii_hexdigit()))
     {
-        return Err(xml_error(format_args!(
+        return Err(VirtError::internal(format_args!(
             "Malformed wwn: {wwn}: 16 hexadecimal digits expected"
         )));
     }

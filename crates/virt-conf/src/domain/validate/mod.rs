@@ -4,6 +4,8 @@
 //! Run [`validate`] behind [`super::normalize::normalize`]. Errors name the device and what was expected, with libvirt's
 //! codes.
 
+#[cfg(test)]
+mod answers;
 mod around;
 mod chardev;
 mod devices;
@@ -14,7 +16,9 @@ use virt_util::{ErrorCode, Result, VirtError};
 
 use self::around::Around;
 use super::Domain;
-use super::controller::{Controller, ControllerKind, PciControllerModel, ScsiControllerModel};
+use super::controller::{
+    Controller, ControllerKind, PciControllerModel, ScsiControllerModel, UsbControllerModel,
+};
 use super::device_info::Address;
 use super::graphics::{Graphics, ListenType};
 use super::interface::{Interface, InterfaceBackendType, InterfaceSource, TeamingType};
@@ -74,7 +78,10 @@ fn device_among(around: &mut Around<'_>, device: DeviceRef) -> Result<()> {
     }
     let devices = &domain.devices;
     match device {
-        DeviceRef::Disk(at) => devices.disks.get(at).map_or(Ok(()), disk::validate),
+        DeviceRef::Disk(at) => devices
+            .disks
+            .get(at)
+            .map_or(Ok(()), |one| disk::validate(domain, one)),
         DeviceRef::Serial(at) => devices
             .serials
             .get(at)
@@ -92,10 +99,22 @@ fn device_among(around: &mut Around<'_>, device: DeviceRef) -> Result<()> {
             .smartcards
             .get(at)
             .map_or(Ok(()), chardev::validate_smartcard),
-        DeviceRef::Redirdev(at) => devices
-            .redirdevs
-            .get(at)
-            .map_or(Ok(()), |redirdev| chardev::validate(&redirdev.host.source, false)),
+        DeviceRef::Redirdev(at) => {
+            let usb = devices.controllers.iter().any(|controller| {
+                matches!(
+                    controller.kind,
+                    ControllerKind::Usb { model, .. } if model != Some(UsbControllerModel::None)
+                )
+            });
+            refuse_if(
+                !usb,
+                "cannot add redirected USB device: USB is disabled for this domain",
+            )?;
+            devices
+                .redirdevs
+                .get(at)
+                .map_or(Ok(()), |redirdev| chardev::validate(&redirdev.host.source, false))
+        }
         DeviceRef::Rng(at) => match devices.rngs.get(at).map(|rng| &rng.backend) {
             Some(RngSource::Egd(host)) => chardev::validate(&host.source, false),
             _ => Ok(()),

@@ -549,7 +549,7 @@ fn io_threads(domain: &Domain) -> Result<()> {
     for (min, max) in pools.chain(default) {
         refuse_if(max == Some(0), "thread_pool_max must be a positive integer")?;
         refuse_if(
-            matches!((min, max), (Some(min), Some(max)) if min > max),
+            min.is_some_and(|min| max.is_none_or(|max| min > max)),
             "thread_pool_min must be smaller or equal to thread_pool_max",
         )?;
     }
