@@ -18,7 +18,7 @@ mod wire;
 /// Options of `bench`.
 #[derive(clap::Args)]
 pub struct Options {
-    /// Only these rows; `rpc` is all that concern the daemon
+    /// Only these rows; `rpc` is all that concern the daemon, `conf` all that concern definitions
     rows: Vec<String>,
     /// How many turns each side has
     #[arg(long, value_name = "N", default_value_t = 15)]
@@ -147,23 +147,29 @@ pub fn run(options: &Options) -> Result<Outcome> {
     }
     let chosen: Vec<&Row> = rows::ROWS
         .iter()
-        .filter(|row| options.rows.is_empty() || options.rows.iter().any(|n| n == row.name))
+        .filter(|row| options.rows.is_empty() || options.rows.iter().any(|name| row.is_called(name)))
         .collect();
     if let Some(unknown) = options
         .rows
         .iter()
-        .find(|name| rows::ROWS.iter().all(|row| row.name != name.as_str()))
+        .find(|name| rows::ROWS.iter().all(|row| !row.is_called(name)))
     {
         let known: Vec<&str> = rows::ROWS.iter().map(|row| row.name).collect();
         return Err(format!("no row '{unknown}'; there are {}", known.join(" ")).into());
     }
     let folder = task::root().join("target/bench");
-    install::into(&folder, options.debug)?;
+    if chosen.iter().any(|row| row.work.needs_installation()) {
+        install::into(&folder, options.debug)?;
+    }
+    let measures = chosen.iter().any(|row| row.work.needs_example());
     let ours = Side {
         folder: folder.join("ours"),
         virsh: folder.join("bin/virsh"),
         drivers: Some(folder.join("lib/virt/drivers")),
-        measure: Some(measure_example(options.debug)?),
+        measure: match measures {
+            true => Some(measure_example(options.debug)?),
+            false => None,
+        },
     };
     let stock = stock(&folder);
     for side in [Some(&ours), stock.as_ref().map(|(side, _)| side)]
@@ -286,7 +292,28 @@ impl std::fmt::Display for Goal {
     }
 }
 
+impl Row {
+    /// Is the row meant by `name`: its own, or that of a group?
+    fn is_called(&self, name: &str) -> bool {
+        let mut groups = rows::GROUPS.iter().filter(|(group, _)| *group == name);
+        self.name == name || groups.any(|(_, rows)| rows.contains(&self.name))
+    }
+}
+
 impl Work {
+    /// Whether it is done by the example that measures our model.
+    fn needs_example(&self) -> bool {
+        matches!(
+            self,
+            Self::Model { .. } | Self::Growth { .. } | Self::Kept { .. }
+        )
+    }
+
+    /// Whether it is done by programs as they are installed.
+    fn needs_installation(&self) -> bool {
+        !self.needs_example() && !matches!(self, Self::Build { .. })
+    }
+
     fn unit(&self) -> Unit {
         match self {
             Self::Memory { .. } => Unit::Bytes,

@@ -7,6 +7,20 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
+/// Names for several rows.
+pub(super) const GROUPS: &[(&str, &[&str])] = &[(
+    "conf",
+    &[
+        "conf-parse",
+        "conf-format",
+        "conf-2000-disks",
+        "conf-growth",
+        "conf-memory",
+        "saved-10000",
+        "build",
+    ],
+)];
+
 pub(super) const ROWS: &[Row] = &[
     Row {
         name: "virsh-list",
@@ -487,7 +501,7 @@ fn saved_guest(number: u32) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::{ROWS, Script, big_domain, disk_name};
+    use super::{GROUPS, ROWS, Script, big_domain, disk_name};
 
     #[test]
     fn rows_have_names_of_their_own() {
@@ -495,6 +509,16 @@ mod tests {
         names.sort_unstable();
         names.dedup();
         assert_eq!(names.len(), ROWS.len());
+    }
+
+    #[test]
+    fn groups_are_of_rows() {
+        for (group, rows) in GROUPS {
+            assert!(ROWS.iter().all(|row| row.name != *group), "{group}");
+            for name in *rows {
+                assert!(ROWS.iter().any(|row| row.name == *name), "{name}");
+            }
+        }
     }
 
     #[test]
