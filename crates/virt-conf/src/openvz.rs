@@ -9,7 +9,7 @@ use virt_util::xml::XmlValue;
 use virt_util::{ErrorCode, Result, VirtError};
 
 use crate::domain::filesystem::{Filesystem, FilesystemSource};
-use crate::domain::interface::{Interface, InterfaceSource, InterfaceTarget, IpAddress, IpConfig, IpFamily};
+use crate::domain::interface::{Interface, InterfaceSource, InterfaceTarget, IpConfig};
 use crate::domain::memory::MemoryTune;
 use crate::domain::os::OsType;
 use crate::domain::{Domain, VirtType};
@@ -89,16 +89,7 @@ pub fn read_network(text: &str, domain: &mut Domain) -> Result<()> {
                 ..Interface::default()
             };
             interface.mac.address = Some(NO_MAC);
-            interface.link.guest.addresses.push(IpAddress {
-                address,
-                family: if address.is_ipv6() {
-                    IpFamily::Ipv6
-                } else {
-                    IpFamily::Ipv4
-                },
-                prefix: 0,
-                peer: None,
-            });
+            interface.link.guest.addresses.push(address.into());
             domain.devices.interfaces.push(interface);
         }
     }

@@ -13,7 +13,7 @@ use virt_util::{ErrorCode, Result, VirtError};
 use crate::domain::Domain;
 use crate::domain::disk::SnapshotLocation;
 use crate::domain::normalize::{DomainHooks, NormalizeContext, normalize};
-use crate::domain::storage::{StorageFormat, StorageLocation, StorageSource, StorageType};
+use crate::domain::storage::{StorageFormat, StorageLocation, StorageSource, StorageType, write_format};
 use crate::moment::{self, MomentDomain, has_no_medium, source_name, unsupported, xml_error};
 use crate::scaled::bytes;
 
@@ -552,16 +552,7 @@ impl XmlElement for SnapshotDisk {
         if !self.has_image() {
             return;
         }
-        let mark = w.begin_optional("driver");
-        if let Some(format) = self.format {
-            w.attribute("type", format.as_str());
-        }
-        if let Some(size) = self.metadata_cache {
-            w.start("metadata_cache");
-            bytes::write(&size, w, "max_size");
-            w.end("metadata_cache");
-        }
-        w.end_optional("driver", mark);
+        write_format(w, "driver", self.format, self.metadata_cache);
         let flags = w.set_flags(XmlFlags::empty());
         self.source.write(w, false);
         w.set_flags(flags);

@@ -10,6 +10,7 @@ use super::device_info::{DeviceInfo, VirtioOptions};
 use super::private_data::{self, PrivateData};
 use super::storage::{
     BackingStore, Encryption, StorageAuth, StorageFormat, StorageLocation, StorageSource, backing_element,
+    write_format,
 };
 use crate::scaled::bytes;
 
@@ -560,16 +561,7 @@ impl Mirror {
         if let Some(state) = self.state {
             w.attribute("ready", state.as_str());
         }
-        let mark = w.begin_optional("format");
-        if let Some(format) = self.format {
-            w.attribute("type", format.as_str());
-        }
-        if let Some(size) = self.metadata_cache {
-            w.start("metadata_cache");
-            bytes::write(&size, w, "max_size");
-            w.end("metadata_cache");
-        }
-        w.end_optional("format", mark);
+        write_format(w, "format", self.format, self.metadata_cache);
         self.source.write(w, true);
         if let Some(backing) = &self.backing {
             backing_element::write(backing, w, "backingStore");

@@ -340,6 +340,21 @@ pub struct IpAddress {
     pub peer: Option<std::net::IpAddr>,
 }
 
+/// The address alone, without a prefix.
+impl From<std::net::IpAddr> for IpAddress {
+    fn from(address: std::net::IpAddr) -> Self {
+        Self {
+            address,
+            family: match address {
+                std::net::IpAddr::V4(_) => IpFamily::Ipv4,
+                std::net::IpAddr::V6(_) => IpFamily::Ipv6,
+            },
+            prefix: 0,
+            peer: None,
+        }
+    }
+}
+
 /// What stands between MAC and target of an interface.
 #[derive(Xml, Clone, Debug, Default, PartialEq)]
 pub struct InterfaceLink {

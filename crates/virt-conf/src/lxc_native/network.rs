@@ -190,10 +190,8 @@ fn address(text: &str, six: bool) -> Option<IpAddr> {
 fn cidr(text: &str, six: bool) -> Option<IpAddress> {
     let (text, prefix) = text.split_once('/')?;
     Some(IpAddress {
-        address: address(text, six)?,
-        family: family(six),
         prefix: native::number(prefix)?,
-        peer: None,
+        ..IpAddress::from(address(text, six)?)
     })
 }
 

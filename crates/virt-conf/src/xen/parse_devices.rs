@@ -16,8 +16,8 @@ use crate::domain::graphics::{
 };
 use crate::domain::hostdev::{HostPciAddress, Hostdev, HostdevPass, HostdevSubsys, PciHostdev};
 use crate::domain::interface::{
-    Bandwidth, BandwidthRate, Interface, InterfaceSource, InterfaceTarget, IpAddress, IpConfig, IpFamily,
-    VirtualPort, VirtualPortType, Vlan, VlanTag,
+    Bandwidth, BandwidthRate, Interface, InterfaceSource, InterfaceTarget, IpConfig, VirtualPort,
+    VirtualPortType, Vlan, VlanTag,
 };
 use crate::domain::sound::{Sound, SoundModel};
 use crate::native;
@@ -89,16 +89,7 @@ fn interface(entry: &str, format: XenFormat) -> std::result::Result<Interface, S
     };
     for text in value("ip").into_iter().flat_map(|list| list.split(' ')) {
         let address: std::net::IpAddr = text.parse().map_err(|_| format!("'{text}' is no IP address"))?;
-        card.link.guest.addresses.push(IpAddress {
-            address,
-            family: if address.is_ipv6() {
-                IpFamily::Ipv6
-            } else {
-                IpFamily::Ipv4
-            },
-            prefix: 0,
-            peer: None,
-        });
+        card.link.guest.addresses.push(address.into());
     }
     card.link.script = script.filter(|script| !script.is_empty()).map(str::to_owned);
     let frontend = match format {

@@ -343,6 +343,25 @@ pub struct ImageFormat {
     pub metadata_cache: Option<u64>,
 }
 
+/// Writes a format and what of its metadata is cached as the element `name`, where either is said.
+pub(crate) fn write_format(
+    w: &mut Writer,
+    name: &'static str,
+    format: Option<StorageFormat>,
+    metadata_cache: Option<u64>,
+) {
+    let mark = w.begin_optional(name);
+    if let Some(format) = format {
+        w.attribute("type", format.as_str());
+    }
+    if let Some(size) = metadata_cache {
+        w.start("metadata_cache");
+        bytes::write(&size, w, "max_size");
+        w.end("metadata_cache");
+    }
+    w.end_optional(name, mark);
+}
+
 /// External data file of a qcow2 image.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct DataStore {
