@@ -303,10 +303,7 @@ impl Row {
 impl Work {
     /// Whether it is done by the example that measures our model.
     fn needs_example(&self) -> bool {
-        matches!(
-            self,
-            Self::Model { .. } | Self::Growth { .. } | Self::Kept { .. }
-        )
+        matches!(self, Self::Model { .. } | Self::Growth { .. } | Self::Kept { .. })
     }
 
     /// Whether it is done by programs as they are installed.
