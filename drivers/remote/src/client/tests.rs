@@ -6,6 +6,7 @@ use std::os::unix::net::UnixStream;
 use std::time::Instant;
 
 use virt_api::call::PROGRAM_REMOTE;
+use virt_api::rpc::keepalive;
 use virt_api::rpc::stream::StreamWriter;
 use virt_api::stream_end::{Stream, Transfer};
 use virt_api::testkit::FakeHost;

@@ -1,0 +1,283 @@
+//! What moves when the lock is held: bytes in and out, packets to whom they are for, and the end.
+
+use std::collections::VecDeque;
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::Arc;
+
+use virt_api::rpc::keepalive::{self, Action, Probe};
+use virt_api::rpc::{Header, MessageType, Packet, Status};
+use virt_util::{ErrorCode, Result, VirtError};
+
+use super::*;
+use crate::wire::Got;
+
+impl State {
+    pub fn end(&self) -> Option<&VirtError> {
+        self.end.as_ref()
+    }
+
+    /// Whether senders of streams have room.
+    pub fn has_room(&self) -> bool {
+        self.out_bytes < OUT_MAX
+    }
+
+    pub fn enqueue(&mut self, bytes: Vec<u8>, fds: VecDeque<OwnedFd>) {
+        self.out_bytes += bytes.len();
+        self.out.push_back(Outgoing { bytes, sent: 0, fds });
+    }
+
+    pub(super) fn wants_write(&self) -> bool {
+        !self.out.is_empty() || self.wire.wants_write()
+    }
+
+    /// Whether no more should be read while nobody waits.
+    pub(super) fn is_full(&self) -> bool {
+        self.streams
+            .values()
+            .any(|stream| stream.queued() > STREAM_SOFT_MAX)
+    }
+
+    pub(super) fn write_out(&mut self) -> Result<()> {
+        self.wire.flush()?;
+        while let Some(next) = self.out.front_mut() {
+            while let Some(rest) = next.bytes.get(next.sent..).filter(|rest| !rest.is_empty()) {
+                let sent = self.wire.write(rest, &[])?;
+                if sent == 0 {
+                    return Ok(());
+                }
+                next.sent += sent;
+                self.out_bytes -= sent.min(self.out_bytes);
+            }
+            while let Some(fd) = next.fds.front() {
+                if self.wire.write(&[0], &[fd.as_fd()])? == 0 {
+                    return Ok(());
+                }
+                next.fds.pop_front();
+            }
+            self.out.pop_front();
+        }
+        Ok(())
+    }
+
+    pub(super) fn read_in(&mut self, after: &mut After) -> Result<()> {
+        self.more = false;
+        let mut taken = 0;
+        loop {
+            let mut buffer = std::mem::take(&mut self.buffer);
+            if buffer.is_empty() {
+                buffer = vec![0; READ_SIZE];
+            }
+            let got = self.wire.read(&mut buffer);
+            let fed = got.and_then(|got| match got {
+                Got::End => Err(crate::wire::closed()),
+                Got::Nothing => Ok(None),
+                Got::Bytes(count, fds) => {
+                    for fd in fds {
+                        self.reader.feed_fd(fd)?;
+                    }
+                    let mut input = buffer.get(..count).unwrap_or_default();
+                    while let Some(packet) = self.reader.feed(&mut input)? {
+                        self.dispatch(packet, after)?;
+                    }
+                    Ok(Some(count))
+                }
+            });
+            let size = buffer.len();
+            self.buffer = buffer;
+            let Some(count) = fed? else { return Ok(()) };
+            taken += count;
+            if count < size && !self.wire.is_encrypted() {
+                return Ok(());
+            }
+            if taken >= TURN_MAX {
+                self.more = true;
+                return Ok(());
+            }
+        }
+    }
+
+    pub(super) fn dispatch(&mut self, packet: Packet, after: &mut After) -> Result<()> {
+        self.keepalive.received(now());
+        match keepalive::probe(&packet) {
+            Some(Probe::Ping) => {
+                // One that asks faster than it reads gets no queue for it.
+                if self.has_room() {
+                    self.enqueue(keepalive::pong()?, VecDeque::new());
+                    self.write_out()?;
+                }
+                return Ok(());
+            }
+            Some(_) => return Ok(()),
+            None => {}
+        }
+        match packet.header.kind {
+            MessageType::Reply | MessageType::ReplyWithFds => self.dispatch_reply(packet),
+            MessageType::Message => {
+                self.dispatch_event(packet);
+                Ok(())
+            }
+            MessageType::Stream | MessageType::StreamHole => self.dispatch_stream(packet, after),
+            kind @ (MessageType::Call | MessageType::CallWithFds) => {
+                Err(rpc(format_args!("got unexpected RPC call: type {kind:?}")))
+            }
+        }
+    }
+
+    pub(super) fn dispatch_reply(&mut self, packet: Packet) -> Result<()> {
+        let header = packet.header;
+        let known = self.calls.get_mut(&header.serial);
+        let Some(pending) = known.filter(|known| known.header.same_call(&header) && known.answer.is_none())
+        else {
+            return Err(rpc(format_args!(
+                "no call waiting for reply with prog {} vers {} serial {}",
+                header.program, header.version, header.serial
+            )));
+        };
+        if pending.abandoned {
+            let opened = pending.stream && header.status == Status::Ok;
+            self.calls.remove(&header.serial);
+            self.abandoned -= 1;
+            if opened {
+                let abort = virt_api::rpc::stream::StreamWriter::new(Header::call(
+                    header.program,
+                    header.version,
+                    header.procedure,
+                    header.serial,
+                ))
+                .abort()?;
+                self.enqueue(abort, VecDeque::new());
+            }
+            return Ok(());
+        }
+        pending.answer = Some(packet);
+        if let Some(waiter) = &pending.waiter {
+            waiter.turn.notify_one();
+        }
+        Ok(())
+    }
+
+    pub(super) fn dispatch_event(&mut self, packet: Packet) {
+        if !self.has_background {
+            return;
+        }
+        if self.inbox.len() >= INBOX_MAX || self.inbox_bytes + packet.payload.len() > INBOX_BYTES_MAX {
+            tracing::warn!("an event is lost: the event loop does not take them");
+            return;
+        }
+        self.inbox_bytes += packet.payload.len();
+        self.inbox.push_back(Incoming::Event {
+            program: packet.header.program,
+            procedure: u32::try_from(packet.header.procedure).unwrap_or_default(),
+            payload: packet.payload,
+        });
+    }
+
+    pub(super) fn dispatch_stream(&mut self, packet: Packet, after: &mut After) -> Result<()> {
+        let serial = packet.header.serial;
+        let Some(stream) = self.streams.get_mut(&serial) else {
+            // The last packets of a stream that has ended here.
+            return Ok(());
+        };
+        if !stream.header.same_call(&packet.header) {
+            return Ok(());
+        }
+        let abort = stream.take(packet)?;
+        stream.announce(self.out_bytes < OUT_MAX, after);
+        if abort {
+            let abort = virt_api::rpc::stream::StreamWriter::new(stream.header).abort()?;
+            self.enqueue(abort, VecDeque::new());
+        }
+        self.notify_all();
+        Ok(())
+    }
+
+    pub(super) fn notify_all(&self) {
+        for waiter in &self.waiters {
+            waiter.turn.notify_one();
+        }
+    }
+
+    /// Ends everything.
+    pub(super) fn fail(&mut self, error: &VirtError, reason: CloseReason, after: &mut After) {
+        if self.end.is_some() {
+            return;
+        }
+        self.end = Some(error.clone());
+        self.out.clear();
+        self.out_bytes = 0;
+        self.calls.retain(|_, pending| !pending.abandoned);
+        self.abandoned = 0;
+        for stream in self.streams.values_mut() {
+            stream.fail(error);
+            stream.announce(true, after);
+        }
+        if reason != CloseReason::Client && self.has_background {
+            self.inbox.push_back(Incoming::Closed(reason as i32));
+        }
+        after.helper = self.wire.close();
+        self.notify_all();
+    }
+
+    /// Reads and writes what can be without waiting.
+    pub(super) fn turn(&mut self, after: &mut After) {
+        if self.end.is_some() {
+            return;
+        }
+        let was_full = !self.has_room();
+        let done = self
+            .write_out()
+            .and_then(|()| self.read_in(after))
+            .and_then(|()| self.write_out());
+        if let Err(error) = done {
+            let ended =
+                error.code() == ErrorCode::SYSTEM_ERROR && error.int1() == nix::errno::Errno::EIO as i32;
+            let reason = if ended {
+                CloseReason::Eof
+            } else {
+                CloseReason::Error
+            };
+            self.fail(&error, reason, after);
+            return;
+        }
+        if was_full && self.has_room() {
+            for stream in self.streams.values_mut() {
+                stream.announce(true, after);
+            }
+            self.notify_all();
+        }
+        match self.keepalive.act(now()) {
+            Action::Wait => {}
+            Action::Ping => {
+                let sent = keepalive::ping().and_then(|ping| {
+                    self.enqueue(ping, VecDeque::new());
+                    self.write_out()
+                });
+                if let Err(error) = sent {
+                    self.fail(&error, CloseReason::Error, after);
+                }
+            }
+            Action::Dead => self.fail(&keepalive::dead(), CloseReason::Keepalive, after),
+        }
+    }
+
+    pub(super) fn remove_waiter(&mut self, waiter: &Arc<Waiter>) {
+        self.waiters.retain(|one| !Arc::ptr_eq(one, waiter));
+        // Somebody has to go on reading.
+        if !self.leading
+            && let Some(next) = self.waiters.front()
+        {
+            next.turn.notify_one();
+        }
+    }
+
+    pub(super) fn next_serial(&mut self) -> u32 {
+        loop {
+            self.serial = self.serial.wrapping_add(1);
+            // 0 is keepalive's.
+            let taken = self.calls.contains_key(&self.serial) || self.streams.contains_key(&self.serial);
+            if self.serial != 0 && !taken {
+                return self.serial;
+            }
+        }
+    }
+}
