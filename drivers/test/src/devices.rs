@@ -308,8 +308,9 @@ impl NodeDeviceDriver for TestConnection {
         name: String,
     ) -> Result<Authorized<NodeDeviceLookupByNameReply>> {
         let found = attributes(&self.world().devices().find_name(&name)?.snapshot());
-        let permit = cx.authorize(&found)?;
-        Ok(permit.reply(NodeDeviceLookupByNameReply { device: found.into() }))
+        listing::found(cx, found, |device| NodeDeviceLookupByNameReply {
+            device: device.into(),
+        })
     }
 
     #[inline_safe]

@@ -226,10 +226,9 @@ impl InterfaceDriver for TestConnection {
     ) -> Result<Authorized<InterfaceLookupByNameReply>> {
         let interface = self.world().interfaces().now().find_name(&name)?;
         let found = attributes(&interface.snapshot());
-        let permit = cx.authorize(&found)?;
-        Ok(permit.reply(InterfaceLookupByNameReply {
-            interface: found.into(),
-        }))
+        listing::found(cx, found, |interface| InterfaceLookupByNameReply {
+            interface: interface.into(),
+        })
     }
 
     #[inline_safe]
@@ -259,10 +258,9 @@ impl InterfaceDriver for TestConnection {
                 ));
             }
         };
-        let permit = cx.authorize(&found)?;
-        Ok(permit.reply(InterfaceLookupByMacStringReply {
-            interface: found.into(),
-        }))
+        listing::found(cx, found, |interface| InterfaceLookupByMacStringReply {
+            interface: interface.into(),
+        })
     }
 
     #[inline_safe]

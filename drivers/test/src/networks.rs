@@ -300,10 +300,9 @@ impl NetworkDriver for TestConnection {
         uuid: Uuid,
     ) -> Result<Authorized<NetworkLookupByUuidReply>> {
         let found = attributes(&by_uuid(self.world(), &uuid, None)?.snapshot());
-        let permit = cx.authorize(&found)?;
-        Ok(permit.reply(NetworkLookupByUuidReply {
-            network: found.into(),
-        }))
+        listing::found(cx, found, |network| NetworkLookupByUuidReply {
+            network: network.into(),
+        })
     }
 
     #[inline_safe]
@@ -316,10 +315,9 @@ impl NetworkDriver for TestConnection {
         let found = self.world().networks().find_name(&name);
         let network = found.map_err(|error| error.in_domain(ErrorDomain::TEST))?;
         let found = attributes(&network.snapshot());
-        let permit = cx.authorize(&found)?;
-        Ok(permit.reply(NetworkLookupByNameReply {
-            network: found.into(),
-        }))
+        listing::found(cx, found, |network| NetworkLookupByNameReply {
+            network: network.into(),
+        })
     }
 
     fn network_create_xml(

@@ -505,8 +505,9 @@ impl StorageDriver for TestConnection {
         uuid: Uuid,
     ) -> Result<Authorized<StoragePoolLookupByUuidReply>> {
         let found = attributes(&self.world().pools().find_uuid(&uuid, None)?.snapshot());
-        let permit = cx.authorize(&found)?;
-        Ok(permit.reply(StoragePoolLookupByUuidReply { pool: found.into() }))
+        listing::found(cx, found, |pool| StoragePoolLookupByUuidReply {
+            pool: pool.into(),
+        })
     }
 
     #[inline_safe]
@@ -517,8 +518,9 @@ impl StorageDriver for TestConnection {
         name: String,
     ) -> Result<Authorized<StoragePoolLookupByNameReply>> {
         let found = attributes(&self.world().pools().find_name(&name)?.snapshot());
-        let permit = cx.authorize(&found)?;
-        Ok(permit.reply(StoragePoolLookupByNameReply { pool: found.into() }))
+        listing::found(cx, found, |pool| StoragePoolLookupByNameReply {
+            pool: pool.into(),
+        })
     }
 
     #[inline_safe]
@@ -529,8 +531,9 @@ impl StorageDriver for TestConnection {
         volume: StorageVolRef,
     ) -> Result<Authorized<StoragePoolLookupByVolumeReply>> {
         let found = attributes(&self.world().pools().find_name(&volume.pool)?.snapshot());
-        let permit = cx.authorize(&found)?;
-        Ok(permit.reply(StoragePoolLookupByVolumeReply { pool: found.into() }))
+        listing::found(cx, found, |pool| StoragePoolLookupByVolumeReply {
+            pool: pool.into(),
+        })
     }
 
     fn storage_pool_create_xml(
