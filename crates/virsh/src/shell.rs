@@ -164,11 +164,6 @@ impl Shell {
         let _ = self.out.write_all(text.as_ref().as_bytes());
     }
 
-    /// Prints bytes as they are.
-    pub fn print_bytes(&mut self, bytes: &[u8]) {
-        let _ = self.out.write_all(bytes);
-    }
-
     /// Prints what `-q` suppresses.
     pub fn extra(&mut self, text: impl AsRef<str>) {
         if !self.options.quiet {

@@ -266,35 +266,6 @@ impl std::fmt::Debug for Logger {
     }
 }
 
-/// How important it is that a call ended in this error. That something is not there is an ordinary answer, which
-/// programs ask for to find out.
-pub fn priority_of_failure(code: ErrorCode) -> Priority {
-    const ORDINARY: [ErrorCode; 17] = [
-        ErrorCode::NO_DOMAIN,
-        ErrorCode::NO_NETWORK,
-        ErrorCode::NO_STORAGE_POOL,
-        ErrorCode::NO_STORAGE_VOL,
-        ErrorCode::NO_NODE_DEVICE,
-        ErrorCode::NO_INTERFACE,
-        ErrorCode::MULTIPLE_INTERFACES,
-        ErrorCode::NO_NWFILTER,
-        ErrorCode::NO_NWFILTER_BINDING,
-        ErrorCode::NO_SECRET,
-        ErrorCode::NO_DOMAIN_SNAPSHOT,
-        ErrorCode::OPERATION_INVALID,
-        ErrorCode::NO_DOMAIN_METADATA,
-        ErrorCode::NO_SERVER,
-        ErrorCode::NO_CLIENT,
-        ErrorCode::NO_HOSTNAME,
-        ErrorCode::NO_NETWORK_METADATA,
-    ];
-    if ORDINARY.contains(&code) {
-        Priority::Debug
-    } else {
-        Priority::Error
-    }
-}
-
 fn unknown_priority(text: &str) -> VirtError {
     VirtError::new(
         ErrorCode::INVALID_ARG,

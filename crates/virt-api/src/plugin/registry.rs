@@ -273,21 +273,6 @@ impl Registry {
             .filter_map(|slot| slot.driver.get()?.as_ref().ok().cloned())
             .collect()
     }
-
-    /// Starts every driver that keeps state on this machine, as a daemon does. Answers those that failed.
-    pub fn start_stateful(&self) -> Vec<(String, VirtError)> {
-        let names: Vec<String> = self
-            .slots
-            .read()
-            .values()
-            .filter(|slot| slot.manifest.role == Role::Stateful)
-            .map(|slot| slot.manifest.name.clone())
-            .collect();
-        names
-            .into_iter()
-            .filter_map(|name| self.driver(&name).err().map(|error| (name, error)))
-            .collect()
-    }
 }
 
 impl std::fmt::Debug for Registry {

@@ -420,14 +420,6 @@ pub fn procedures(program: u32) -> &'static [&'static Procedure] {
         .map_or(&[], |known| known.procedures)
 }
 
-/// The procedure behind a method of a driver trait.
-pub fn procedure_of_method(method: &str) -> Option<&'static Procedure> {
-    programs()
-        .flat_map(|program| program.procedures)
-        .copied()
-        .find(|procedure| procedure.kind == Kind::Call && procedure.method == method)
-}
-
 /// One RPC program.
 #[derive(Clone, Copy, Debug)]
 pub struct Program {

@@ -32,11 +32,6 @@ xml_enum! {
 }
 
 xml_enum! {
-    /// How the guest sees a channel.
-    pub enum ChannelTargetType { Guestfwd = "guestfwd", Virtio = "virtio", Xen = "xen" }
-}
-
-xml_enum! {
     /// How the guest sees a console.
     pub enum ConsoleTargetType { None = "none", Serial = "serial", Xen = "xen", Uml = "uml", Virtio = "virtio", Lxc = "lxc", Openvz = "openvz", Sclp = "sclp", Sclplm = "sclplm" }
 }
@@ -49,11 +44,6 @@ xml_enum! {
 xml_enum! {
     /// Who draws the mouse pointer.
     pub enum MouseMode { Server = "server", Client = "client" }
-}
-
-xml_enum! {
-    /// Where a smart card comes from.
-    pub enum SmartcardMode { Host = "host", HostCertificates = "host-certificates", Passthrough = "passthrough" }
 }
 
 xml_enum! {

@@ -8,11 +8,6 @@ use super::storage::StorageFormat;
 use crate::scaled::bytes;
 
 xml_enum! {
-    /// What a shared file system is made from.
-    pub enum FilesystemType { Mount = "mount", Block = "block", File = "file", Template = "template", Ram = "ram", Bind = "bind", Volume = "volume" }
-}
-
-xml_enum! {
     /// What implements the shared file system.
     pub enum FilesystemDriver { Default = "default", Path = "path", Handle = "handle", Loop = "loop", Nbd = "nbd", Ploop = "ploop", Virtiofs = "virtiofs", Mtp = "mtp" }
 }

@@ -12,16 +12,6 @@ use super::storage::{StorageAuth, StorageHost};
 pub use crate::values::HostPciAddress;
 
 xml_enum! {
-    /// How a host device is passed to the guest.
-    pub enum HostdevMode { Subsystem = "subsystem", Capabilities = "capabilities" }
-}
-
-xml_enum! {
-    /// The kind of host device.
-    pub enum HostdevSubsystem { Usb = "usb", Pci = "pci", Scsi = "scsi", ScsiHost = "scsi_host", Mdev = "mdev" }
-}
-
-xml_enum! {
     /// How a SCSI device is reached.
     pub enum ScsiHostdevProtocol { Adapter = "adapter", Iscsi = "iscsi" }
 }
@@ -39,11 +29,6 @@ xml_enum! {
 xml_enum! {
     /// Which resets by the guest reach the USB device.
     pub enum UsbGuestReset { Off = "off", Uninitialized = "uninitialized", On = "on" }
-}
-
-xml_enum! {
-    /// The kind of host resource given to a container.
-    pub enum HostdevCapability { Storage = "storage", Misc = "misc", Net = "net" }
 }
 
 xml_enum! {

@@ -36,18 +36,8 @@ xml_enum! {
 }
 
 xml_enum! {
-    /// Where random numbers come from.
-    pub enum RngBackend { Random = "random", Egd = "egd", Builtin = "builtin" }
-}
-
-xml_enum! {
     /// Model of a TPM.
     pub enum TpmModel { TpmTis = "tpm-tis", TpmCrb = "tpm-crb", TpmSpapr = "tpm-spapr", SpaprTpmProxy = "spapr-tpm-proxy" }
-}
-
-xml_enum! {
-    /// What is behind a TPM.
-    pub enum TpmBackendType { Passthrough = "passthrough", Emulator = "emulator", External = "external" }
 }
 
 xml_enum! {
@@ -58,11 +48,6 @@ xml_enum! {
 xml_enum! {
     /// Where an emulated TPM keeps its state.
     pub enum TpmSourceType { File = "file", Dir = "dir" }
-}
-
-xml_enum! {
-    /// A bank of platform configuration registers.
-    pub enum TpmPcrBank { Sha1 = "sha1", Sha256 = "sha256", Sha384 = "sha384", Sha512 = "sha512" }
 }
 
 xml_enum! {

@@ -112,11 +112,6 @@ impl DaemonName {
             .chain(modular().map(|(name, _)| name))
     }
 
-    /// Whether all drivers live here.
-    pub fn is_monolithic(&self) -> bool {
-        self.hosts == Hosts::All
-    }
-
     /// Whether it can be reached over TCP and TLS: only those on the general sockets can.
     pub fn has_network(&self) -> bool {
         self.socket_prefix == "libvirt"

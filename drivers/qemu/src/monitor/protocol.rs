@@ -440,11 +440,6 @@ impl Protocol {
         !self.abandoned.is_empty()
     }
 
-    /// Commands without an answer.
-    pub fn pending_count(&self) -> usize {
-        self.pending.len()
-    }
-
     /// Ends the conversation; gives the commands that will never be answered.
     pub fn close(&mut self) -> Vec<CommandId> {
         self.phase = Phase::Broken;
