@@ -1,10 +1,10 @@
 //! The backup job: which disks of a running guest are copied, or offered to be read, and where to; `<domainbackup>` XML.
 
 use virt_util::xml::{
-    At, Doc, DocOptions, Element, Reader, Writer, Xml, XmlElement, XmlFlags, XmlValue, error_at, error_with,
-    read,
+    At, Doc, DocOptions, Element, Reader, Writer, Xml, XmlElement, XmlFlags, XmlValue, check_root, error_at,
+    error_with, read,
 };
-use virt_util::{ErrorCode, Result};
+use virt_util::{ErrorCode, ErrorDomain, Result};
 
 use crate::domain::Domain;
 use crate::domain::disk::Disk;
@@ -174,8 +174,9 @@ impl Backup {
     /// `XML_DETAIL` if the text is not well formed, `XML_INVALID_SCHEMA` for what the schema does not allow (for this
     /// document libvirt always asks it), `XML_ERROR` and others for what is wrong.
     pub fn parse(source: &str, name: &str) -> Result<Self> {
-        let doc = Doc::parse_with(source, &DocOptions::named(name))?;
-        expect_root(&doc)?;
+        let options = DocOptions::named(name).in_domain(ErrorDomain::DOMAIN);
+        let doc = Doc::parse_with(source, &options)?;
+        check_root(doc.root(), "domainbackup")?;
         Self::check_schema(&doc)?;
         Self::from_element(doc.root(), XmlFlags::empty())
     }
@@ -185,8 +186,9 @@ impl Backup {
     /// # Errors
     /// As of [`Backup::parse`], but the schema is not asked.
     pub fn parse_internal(source: &str, name: &str) -> Result<Self> {
-        let doc = Doc::parse_with(source, &DocOptions::named(name))?;
-        expect_root(&doc)?;
+        let options = DocOptions::named(name).in_domain(ErrorDomain::DOMAIN);
+        let doc = Doc::parse_with(source, &options)?;
+        check_root(doc.root(), "domainbackup")?;
         Self::from_element(doc.root(), XmlFlags::STATUS)
     }
 
@@ -277,18 +279,6 @@ impl Backup {
     pub fn check_schema(doc: &Doc<'_>) -> Result<()> {
         crate::schema::check(doc)
     }
-}
-
-fn expect_root(doc: &Doc<'_>) -> Result<()> {
-    let root = doc.root();
-    if root.is("domainbackup") {
-        return Ok(());
-    }
-    Err(error_at(
-        root,
-        At::Text,
-        format_args!("expecting root element of 'domainbackup', not '{}'", root.name()),
-    ))
 }
 
 /// What the place of a copy is called.

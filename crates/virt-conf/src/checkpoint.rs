@@ -3,9 +3,9 @@
 
 use virt_util::uuid::Uuid;
 use virt_util::xml::{
-    At, Doc, DocOptions, Element, Reader, Writer, Xml, XmlElement, XmlFlags, error_at, read,
+    At, Doc, DocOptions, Element, Reader, Writer, Xml, XmlElement, XmlFlags, check_root, error_at, read,
 };
-use virt_util::{ErrorCode, Result, VirtError};
+use virt_util::{ErrorCode, ErrorDomain, Result, VirtError};
 
 use crate::domain::Domain;
 use crate::domain::normalize::{DomainHooks, NormalizeContext};
@@ -71,20 +71,13 @@ impl Checkpoint {
     /// `XML_DETAIL` if the text is not well formed, `XML_INVALID_SCHEMA` for what the schema does not allow (for this
     /// document libvirt always asks it), `XML_ERROR` and others for what is wrong.
     pub fn parse(source: &str, redefine: bool, name: &str) -> Result<Self> {
-        let doc = Doc::parse_with(source, &DocOptions::named(name))?;
+        let options = DocOptions::named(name).in_domain(ErrorDomain::DOMAIN_CHECKPOINT);
+        let doc = Doc::parse_with(source, &options)?;
         let root = doc.root();
-        if !root.is("domaincheckpoint") {
-            return Err(error_at(
-                root,
-                At::Text,
-                format_args!(
-                    "expecting root element of 'domaincheckpoint', not '{}'",
-                    root.name()
-                ),
-            ));
-        }
+        check_root(root, "domaincheckpoint")?;
         Self::check_schema(&doc)?;
         Self::from_element(root, redefine)
+            .map_err(|error| error.in_domain_if_none(ErrorDomain::DOMAIN_CHECKPOINT))
     }
 
     pub(crate) fn from_element(element: Element<'_>, redefine: bool) -> Result<Self> {

@@ -3,7 +3,7 @@
 //! What the names of models and features mean is in [`cpu_models`](crate::cpu_models).
 
 use virt_util::xml::{At, Element, Reader, Xml, error_at};
-use virt_util::{ErrorCode, Result};
+use virt_util::{ErrorCode, ErrorDomain, Result};
 
 use crate::numa::Numa;
 
@@ -48,7 +48,7 @@ xml_enum! {
 
 /// CPU of a guest.
 #[derive(Xml, Clone, Debug, Default, PartialEq)]
-#[xml(name = "cpu", check = Cpu::after_read)]
+#[xml(name = "cpu", reported_by = ErrorDomain::CPU, check = Cpu::after_read)]
 pub struct Cpu {
     /// How the model is chosen.
     #[xml("@mode", default, always, code = ErrorCode::CONFIG_UNSUPPORTED, when = self.says_more_than_topology())]

@@ -2,7 +2,7 @@
 //!
 //! Not the guest's interfaces, which are [`crate::domain::interface`].
 
-use virt_util::Result;
+use virt_util::{ErrorDomain, Result};
 use virt_util::xml::{
     self, At, Doc, DocOptions, Element, Reader, Writer, Xml, XmlElement, XmlFlags, error_at,
 };
@@ -339,7 +339,8 @@ impl HostInterface {
     /// # Errors
     /// `XML_DETAIL` if the text is not well formed, `XML_ERROR` for wrong values.
     pub fn parse(source: &str, name: &str) -> Result<Self> {
-        Self::from_element(Doc::parse_with(source, &DocOptions::named(name))?.root())
+        let options = DocOptions::named(name).in_domain(ErrorDomain::INTERFACE);
+        Self::from_element(Doc::parse_with(source, &options)?.root())
     }
 
     /// Reads an interface from its element.

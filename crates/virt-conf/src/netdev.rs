@@ -5,7 +5,7 @@ use std::net::IpAddr;
 
 use virt_util::uuid::Uuid;
 use virt_util::xml::{At, Element, Reader, Xml, XmlValue, error_at, error_with};
-use virt_util::{ErrorCode, Result, ip};
+use virt_util::{ErrorCode, ErrorDomain, Result, ip};
 
 use crate::domain::normalize::Randomness;
 
@@ -44,7 +44,7 @@ pub(crate) mod yes {
 
 /// VLAN tags.
 #[derive(Xml, Clone, Debug, Default, PartialEq, Eq)]
-#[xml(name = "vlan", check = Vlan::after_read)]
+#[xml(name = "vlan", reported_by = ErrorDomain::NONE, check = Vlan::after_read)]
 pub struct Vlan {
     /// Whether the guest sees the tags.
     #[xml("@trunk", default, with = yes, described = bool)]
@@ -121,7 +121,7 @@ impl Vlan {
 
 /// Port of a virtual switch.
 #[derive(Xml, Clone, Debug, Default, PartialEq, Eq)]
-#[xml(name = "virtualport", check = VirtualPort::after_read)]
+#[xml(name = "virtualport", reported_by = ErrorDomain::NONE, check = VirtualPort::after_read)]
 pub struct VirtualPort {
     /// The kind of switch. It is read by the check, with libvirt's code.
     #[xml("@type", read_when = false)]
@@ -277,7 +277,7 @@ impl VirtualPort {
 
 /// Limits on throughput.
 #[derive(Xml, Clone, Debug, Default, PartialEq, Eq)]
-#[xml(name = "bandwidth", body, absent = Bandwidth::is_void)]
+#[xml(name = "bandwidth", body, reported_by = ErrorDomain::NONE, absent = Bandwidth::is_void)]
 pub struct Bandwidth {
     /// Traffic class that guarantees the floor; of ports of a network, 0: none.
     #[xml("@classID", default)]

@@ -3,7 +3,7 @@
 
 use virt_util::uuid::Uuid;
 use virt_util::xml::{self, At, Doc, DocOptions, Element, Reader, Xml, XmlElement, XmlFlags, error_with};
-use virt_util::{ErrorCode, Result};
+use virt_util::{ErrorCode, ErrorDomain, Result};
 
 use crate::nwfilter::FilterReference;
 use crate::values::MacAddress;
@@ -47,7 +47,8 @@ impl FilterBinding {
     /// # Errors
     /// `XML_DETAIL` if the text is not well formed, `INTERNAL_ERROR` for missing parts and wrong values.
     pub fn parse(source: &str, name: &str) -> Result<Self> {
-        Self::from_element(Doc::parse_with(source, &DocOptions::named(name))?.root())
+        let options = DocOptions::named(name).in_domain(ErrorDomain::NWFILTER);
+        Self::from_element(Doc::parse_with(source, &options)?.root())
     }
 
     /// Reads a binding from its element.
@@ -82,7 +83,7 @@ impl FilterBindingStatus {
     /// # Errors
     /// As [`FilterBinding::parse`].
     pub fn parse(source: &str, name: &str) -> Result<Self> {
-        let doc = Doc::parse_with(source, &DocOptions::named(name))?;
+        let doc = Doc::parse_with(source, &DocOptions::named(name).in_domain(ErrorDomain::NWFILTER))?;
         let root = doc.root();
         xml::check_root(root, "filterbindingstatus")?;
         let binding = root.child("filterbinding").ok_or_else(|| {

@@ -6,7 +6,7 @@ use virt_util::xml::{
     At, Element, Reader, ValueError, Writer, XmlValue, error_at, error_with, escape_into, invalid_value,
     parse_integer,
 };
-use virt_util::{ErrorDomain, Result, units};
+use virt_util::{ErrorDomain, Result, VirtError, units};
 
 /// Reads the text of `element` in its attribute `unit`, or in `default_scale` bytes if it has none, as bytes.
 ///
@@ -15,14 +15,12 @@ use virt_util::{ErrorDomain, Result, units};
 pub fn read_scaled(element: Element<'_>, default_scale: u64, limit: u64) -> Result<u64> {
     let text = element.text();
     let value =
-        parse_integer::<u64>(&text, 10).map_err(|error| invalid_value(element, At::Text, &text, &error))?;
+        parse_integer::<u64>(&text, 10).map_err(|error| by_helper(invalid_value(element, At::Text, &text, &error)))?;
     let unit = element.attr("unit");
     units::scale(value, unit.as_deref(), default_scale, limit).map_err(|error| {
         // The place comes from here, the code stays.
         let place = error_at(element, At::Attribute("unit"), "");
-        error
-            .context(place.detail().trim_end_matches(": "))
-            .in_domain_if_none(ErrorDomain::XML)
+        error.context(place.detail().trim_end_matches(": "))
     })
 }
 
@@ -40,6 +38,11 @@ pub(crate) fn scale_text(
     let number = parse_integer::<u64>(text, 10).map_err(|error| invalid_value(element, at, text, &error))?;
     units::scale(number, unit, default_scale, limit)
         .map_err(|error| error_with(error.code(), element, at, error.detail()))
+}
+
+/// Sizes are read by a helper that libvirt has for all documents.
+fn by_helper(error: VirtError) -> VirtError {
+    error.in_domain(ErrorDomain::XML)
 }
 
 /// What an element with a size looks like; the fields that hold one are numbers of a fixed unit.

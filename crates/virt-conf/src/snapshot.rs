@@ -5,10 +5,10 @@
 
 use virt_util::uuid::Uuid;
 use virt_util::xml::{
-    At, Doc, DocOptions, Element, KeptElement, Reader, Writer, Xml, XmlElement, XmlFlags, XmlValue, error_at,
-    error_with, read,
+    At, Doc, DocOptions, Element, KeptElement, Reader, Writer, Xml, XmlElement, XmlFlags, XmlValue, check_root,
+    error_at, error_with, read,
 };
-use virt_util::{ErrorCode, Result, VirtError};
+use virt_util::{ErrorCode, ErrorDomain, Result, VirtError};
 
 use crate::domain::Domain;
 use crate::domain::disk::SnapshotLocation;
@@ -117,7 +117,9 @@ impl Snapshot {
     /// # Errors
     /// `XML_DETAIL` if the text is not well formed, `XML_ERROR` and others for what is wrong in it.
     pub fn parse(source: &str, flags: SnapshotFlags, name: &str) -> Result<Self> {
-        Self::from_element(Doc::parse_with(source, &DocOptions::named(name))?.root(), flags)
+        let options = DocOptions::named(name).in_domain(ErrorDomain::DOMAIN_SNAPSHOT);
+        Self::from_element(Doc::parse_with(source, &options)?.root(), flags)
+            .map_err(|error| error.in_domain_if_none(ErrorDomain::DOMAIN_SNAPSHOT))
     }
 
     /// Reads a snapshot from its element.
@@ -125,16 +127,7 @@ impl Snapshot {
     /// # Errors
     /// `XML_ERROR` and others for what is wrong.
     pub fn from_element(element: Element<'_>, flags: SnapshotFlags) -> Result<Self> {
-        if !element.is("domainsnapshot") {
-            return Err(error_at(
-                element,
-                At::Text,
-                format_args!(
-                    "expecting root element of 'domainsnapshot', not '{}'",
-                    element.name()
-                ),
-            ));
-        }
+        check_root(element, "domainsnapshot")?;
         let cx = &mut Reader::new(XmlFlags::INACTIVE);
         let redefine = flags.contains(SnapshotFlags::REDEFINE);
         let mut offline = flags.contains(SnapshotFlags::OFFLINE);

@@ -61,12 +61,6 @@ impl GuestDefinition {
 
     /// Fills in what the user has left to the driver.
     fn complete(mut domain: Domain) -> Result<Self> {
-        if domain.name.contains(['/', '\n']) {
-            return Err(error(
-                ErrorCode::XML_ERROR,
-                format_args!("name '{}' cannot contain '/' or a line break", domain.name),
-            ));
-        }
         // What is said to one hypervisor past the model means nothing to this one.
         (domain.qemu_commandline, domain.qemu_capabilities) = (None, None);
         (domain.qemu_override, domain.qemu_deprecation) = (None, None);
@@ -81,6 +75,7 @@ impl GuestDefinition {
         };
         normalize(&mut domain, &Hooks, &context)?;
         validate(&domain, &Hooks)?;
+        domain.check_name()?;
         let uuid = domain.uuid()?;
         name_interfaces(&mut domain)?;
         Ok(Self { domain, uuid })

@@ -39,6 +39,7 @@ impl registry::Kind for Kind {
     const NOUN: &'static str = "node device";
     const NOT_FOUND: ErrorCode = ErrorCode::NO_NODE_DEVICE;
     const ERROR_DOMAIN: ErrorDomain = ErrorDomain::TEST;
+    const CLASH_DOMAIN: ErrorDomain = ErrorDomain::NODEDEV;
 }
 
 /// A device.

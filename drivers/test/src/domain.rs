@@ -31,6 +31,7 @@ impl Kind for GuestKind {
     const NOUN: &'static str = "domain";
     const NOT_FOUND: ErrorCode = ErrorCode::NO_DOMAIN;
     const ERROR_DOMAIN: ErrorDomain = ErrorDomain::TEST;
+    const CLASH_DOMAIN: ErrorDomain = ErrorDomain::DOMAIN;
 }
 
 /// A guest.

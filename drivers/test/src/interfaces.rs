@@ -34,6 +34,7 @@ impl registry::Kind for Kind {
     const NOUN: &'static str = "interface";
     const NOT_FOUND: ErrorCode = ErrorCode::NO_INTERFACE;
     const ERROR_DOMAIN: ErrorDomain = ErrorDomain::TEST;
+    const CLASH_DOMAIN: ErrorDomain = ErrorDomain::INTERFACE;
 }
 
 /// An interface.

@@ -49,6 +49,7 @@ impl registry::Kind for Kind {
     const SHORT_NOUN: &'static str = "pool";
     const NOT_FOUND: ErrorCode = ErrorCode::NO_STORAGE_POOL;
     const ERROR_DOMAIN: ErrorDomain = ErrorDomain::TEST;
+    const CLASH_DOMAIN: ErrorDomain = ErrorDomain::STORAGE;
     const HAS_NEIGHBOUR_RULE: bool = true;
 
     fn check_neighbour(known: &Snapshot<Self>, new: &Definition) -> Result<()> {

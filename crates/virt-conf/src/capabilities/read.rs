@@ -3,10 +3,10 @@
 use virt_util::bitmap::Bitmap;
 use virt_util::uuid::Uuid;
 use virt_util::xml::{
-    At, Doc, DocOptions, Element, Reader, XmlElement, XmlFlags, XmlValue, error_at, invalid_value, missing,
+    At, Doc, DocOptions, Element, Reader, XmlElement, XmlFlags, XmlValue, check_root, error_at, invalid_value, missing,
     read,
 };
-use virt_util::{Result, units};
+use virt_util::{ErrorDomain, Result, units};
 
 use super::{
     Cache, CacheControl, CacheMonitor, Capabilities, Cell, CellCpu, CpuPlace, Guest, GuestFeature,
@@ -21,7 +21,8 @@ impl Capabilities {
     /// # Errors
     /// `XML_DETAIL` for a document that is not well formed, `XML_ERROR` for missing parts and wrong values.
     pub fn parse(source: &str, name: &str) -> Result<Self> {
-        Self::from_element(Doc::parse_with(source, &DocOptions::named(name))?.root())
+        let options = DocOptions::named(name).in_domain(ErrorDomain::CAPABILITIES);
+        Self::from_element(Doc::parse_with(source, &options)?.root())
     }
 
     /// [`Capabilities::parse`] for an element.
@@ -29,13 +30,7 @@ impl Capabilities {
     /// # Errors
     /// As [`Capabilities::parse`].
     pub fn from_element(element: Element<'_>) -> Result<Self> {
-        if !element.is("capabilities") {
-            let what = format_args!(
-                "expecting root element of 'capabilities', not '{}'",
-                element.name()
-            );
-            return Err(error_at(element, At::Text, what));
-        }
+        check_root(element, "capabilities")?;
         let host = element
             .child("host")
             .ok_or_else(|| missing(element, At::Child("host")))?;

@@ -4,7 +4,7 @@ use virt_util::arch::Arch;
 use virt_util::xml::{
     At, Doc, DocOptions, Element, Reader, Xml, XmlElement as _, XmlFlags, error_at, error_with,
 };
-use virt_util::{ErrorCode, Result, VirtError};
+use virt_util::{ErrorCode, ErrorDomain, Result, VirtError};
 
 use super::{Cpu, CpuCache, CpuFeature, CpuFeaturePolicy, CpuMaxPhysAddr, CpuMode, CpuModel, CpuTopology};
 
@@ -166,7 +166,8 @@ impl CpuDocument {
     /// # Errors
     /// `XML_DETAIL`, `XML_ERROR`; `CONFIG_UNSUPPORTED` for what only the other kind may say.
     pub fn parse(source: &str, name: &str) -> Result<Self> {
-        Self::from_element(Doc::parse_with(source, &DocOptions::named(name))?.root())
+        let options = DocOptions::named(name).in_domain(ErrorDomain::CPU);
+        Self::from_element(Doc::parse_with(source, &options)?.root())
     }
 
     /// [`CpuDocument::parse`], but names that nobody knows are refused.
@@ -174,7 +175,7 @@ impl CpuDocument {
     /// # Errors
     /// `XML_INVALID_SCHEMA` for those.
     pub fn parse_valid(source: &str, name: &str) -> Result<Self> {
-        let doc = Doc::parse_with(source, &DocOptions::named(name))?;
+        let doc = Doc::parse_with(source, &DocOptions::named(name).in_domain(ErrorDomain::CPU))?;
         // Another document is that first, and only then one that the schema does not allow.
         expect_cpu(doc.root())?;
         Self::check_schema(&doc)?;
@@ -194,7 +195,7 @@ impl CpuDocument {
     /// # Errors
     /// As [`CpuDocument::parse`].
     pub fn parse_host(source: &str, name: &str) -> Result<HostCpu> {
-        let doc = Doc::parse_with(source, &DocOptions::named(name))?;
+        let doc = Doc::parse_with(source, &DocOptions::named(name).in_domain(ErrorDomain::CPU))?;
         expect_cpu(doc.root())?;
         HostCpu::read(doc.root(), &mut Reader::new(XmlFlags::empty()))
     }

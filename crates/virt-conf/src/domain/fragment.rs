@@ -158,7 +158,7 @@ impl Device {
     /// `XML_DETAIL` for a document that is not well formed, `CONFIG_UNSUPPORTED` for an element that is no device, `XML_ERROR` and
     /// others for what is wrong in it, `XML_INVALID_SCHEMA` for what the schema does not allow, if that is asked for.
     pub fn parse(source: &str, flags: XmlFlags, check: Check) -> Result<Self> {
-        let doc = Doc::parse_with(source, &DocOptions::named(NAME))?;
+        let doc = Doc::parse_with(source, &DocOptions::named(NAME).in_domain(ErrorDomain::DOMAIN))?;
         if check == Check::Strict {
             check_schema(doc.root())?;
         }
@@ -209,9 +209,10 @@ impl Device {
         }
         let mut domain = domain.clone();
         let device = self.clone().plug_into(&mut domain);
-        normalize_device(&mut domain, device, hooks, cx, &mut Neighbours::default())?;
-        validate_device(&domain, device)?;
-        hooks.validate_device(&domain, device)?;
+        normalize_device(&mut domain, device, hooks, cx, &mut Neighbours::default())
+            .and_then(|()| validate_device(&domain, device))
+            .and_then(|()| hooks.validate_device(&domain, device))
+            .map_err(|error| error.in_domain_if_none(ErrorDomain::DOMAIN))?;
         Ok(Self::take_from(&mut domain, device).unwrap_or(self))
     }
 

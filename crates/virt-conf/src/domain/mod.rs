@@ -57,9 +57,9 @@ use crate::scaled::{ScaledSize, kib};
 use virt_util::uuid::Uuid;
 use virt_util::xml::{
     At, Doc, DocOptions, Element, Rare, RawElement, Reader, Writer, Xml, XmlElement, XmlFlags, XmlValue,
-    error_at, metadata,
+    check_root, error_at, error_with, metadata,
 };
-use virt_util::{ErrorCode, Result, VirtError};
+use virt_util::{ErrorCode, ErrorDomain, Result, VirtError};
 
 use chardev::{Channel, Console, Parallel, Serial, Smartcard};
 use clock::Clock;
@@ -520,7 +520,8 @@ impl Domain {
     /// # Errors
     /// `XML_DETAIL` if the text is not well formed, `XML_ERROR` and others for wrong values.
     pub fn parse(source: &str, flags: XmlFlags, name: &str) -> Result<Self> {
-        Self::from_element(Doc::parse_with(source, &DocOptions::named(name))?.root(), flags)
+        let options = DocOptions::named(name).in_domain(ErrorDomain::DOMAIN);
+        Self::from_element(Doc::parse_with(source, &options)?.root(), flags)
     }
 
     /// Reads a domain and tells everything that is wrong with it, not only what is wrong first.
@@ -548,13 +549,7 @@ impl Domain {
     /// `XML_ERROR` for another element and for wrong values; `CONFIG_UNSUPPORTED` for a type of hypervisor that nobody
     /// knows, `NO_NAME` for a domain without a name, as in libvirt.
     pub fn from_element(element: Element<'_>, flags: XmlFlags) -> Result<Self> {
-        if !element.is("domain") {
-            return Err(error_at(
-                element,
-                At::Text,
-                format_args!("expecting root element of 'domain', not '{}'", element.name()),
-            ));
-        }
+        check_root(element, "domain")?;
         Self::from_child(element, flags)
     }
 
@@ -570,16 +565,13 @@ impl Domain {
         if let Some(kind) = element.attr("type")
             && VirtType::parse_value(&kind).is_err()
         {
-            let place = error_at(
-                element,
-                At::Attribute("type"),
-                format_args!("invalid domain type '{kind}'"),
-            );
-            return Err(VirtError::new(ErrorCode::CONFIG_UNSUPPORTED, place.detail()));
+            let what = format_args!("invalid domain type '{kind}'");
+            let code = ErrorCode::CONFIG_UNSUPPORTED;
+            return Err(error_with(code, element, At::Attribute("type"), what));
         }
         if element.child("name").is_none_or(|name| name.text().is_empty()) {
-            let place = error_at(element, At::Child("name"), "the domain has no name");
-            return Err(VirtError::new(ErrorCode::NO_NAME, place.detail()));
+            let what = "the domain has no name";
+            return Err(error_with(ErrorCode::NO_NAME, element, At::Child("name"), what));
         }
         Self::read(element, cx)
     }
@@ -592,6 +584,18 @@ impl Domain {
             flags
         };
         virt_util::xml::to_string(self, flags)
+    }
+
+    /// Refuses a name of several lines, which drivers do for what is defined, not for what they find.
+    ///
+    /// # Errors
+    /// `XML_DETAIL`, as in libvirt.
+    pub fn check_name(&self) -> Result<()> {
+        match self.name.contains('\n') {
+            true => Err(VirtError::new(ErrorCode::XML_DETAIL, "invalid char in name: line break")
+                .in_domain(ErrorDomain::XML)),
+            false => Ok(()),
+        }
     }
 
     /// The UUID of a normalized definition.
@@ -625,12 +629,8 @@ impl Domain {
             ("pstore", ErrorCode::XML_ERROR),
         ] {
             if devices.children_named(name).count() > 1 {
-                let place = error_at(
-                    devices,
-                    At::Child(name),
-                    format_args!("only a single {name} device is supported"),
-                );
-                cx.fail(VirtError::new(code, place.detail()))?;
+                let what = format_args!("only a single {name} device is supported");
+                cx.fail(error_with(code, devices, At::Child(name), what))?;
             }
         }
         for name in ["resource", "numatune"] {

@@ -29,7 +29,7 @@ use virt_util::xml::{
     self, At, Doc, DocOptions, Element, RawElement, Reader, Xml, XmlElement, XmlFlags, XmlValue, error_at,
     error_with, metadata,
 };
-use virt_util::{ErrorCode, Result};
+use virt_util::{ErrorCode, ErrorDomain, Result};
 
 use dns::Dns;
 use forward::{Forward, ForwardMode};
@@ -230,7 +230,8 @@ impl Network {
     /// `XML_DETAIL` if the text is not well formed; `NO_NAME`, `XML_ERROR`, `CONFIG_UNSUPPORTED` and others for what is in
     /// it, as in libvirt.
     pub fn parse(source: &str, flags: XmlFlags, name: &str) -> Result<Self> {
-        Self::from_element(Doc::parse_with(source, &DocOptions::named(name))?.root(), flags)
+        let options = DocOptions::named(name).in_domain(ErrorDomain::NETWORK);
+        Self::from_element(Doc::parse_with(source, &options)?.root(), flags)
     }
 
     /// [`Network::parse`] from the element.

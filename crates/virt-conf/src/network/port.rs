@@ -4,7 +4,7 @@ use virt_util::uuid::Uuid;
 use virt_util::xml::{
     self, At, Doc, DocOptions, Element, Reader, Xml, XmlElement, XmlFlags, error_at, error_with,
 };
-use virt_util::{ErrorCode, Result};
+use virt_util::{ErrorCode, ErrorDomain, Result};
 
 use super::forward::ForwardDriver;
 use crate::domain::hostdev::HostPciAddress;
@@ -124,7 +124,8 @@ impl NetworkPort {
     /// `XML_DETAIL` if the text is not well formed; `INTERNAL_ERROR` for a port without UUID, owner or MAC address, as in
     /// libvirt; `XML_ERROR` for wrong values.
     pub fn parse(source: &str, name: &str) -> Result<Self> {
-        Self::from_element(Doc::parse_with(source, &DocOptions::named(name))?.root())
+        let options = DocOptions::named(name).in_domain(ErrorDomain::NETWORK);
+        Self::from_element(Doc::parse_with(source, &options)?.root())
     }
 
     /// Reads a port from its element.

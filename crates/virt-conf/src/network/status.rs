@@ -4,7 +4,7 @@ use virt_util::bitmap::Bitmap;
 use virt_util::xml::{
     self, At, Doc, DocOptions, Element, KeptElement, Reader, Xml, XmlElement, XmlFlags, error_with,
 };
-use virt_util::{ErrorCode, Result};
+use virt_util::{ErrorCode, ErrorDomain, Result};
 
 use super::Network;
 use crate::values::CpuSet;
@@ -66,7 +66,7 @@ impl NetworkStatus {
     /// # Errors
     /// `INTERNAL_ERROR` if there is no definition in it, otherwise as [`Network::parse`].
     pub fn parse(source: &str, name: &str) -> Result<Self> {
-        let doc = Doc::parse_with(source, &DocOptions::named(name))?;
+        let doc = Doc::parse_with(source, &DocOptions::named(name).in_domain(ErrorDomain::NETWORK))?;
         Self::from_element(doc.root())
     }
 

@@ -24,7 +24,7 @@ use virt_util::uuid::Uuid;
 use virt_util::xml::{
     self, At, Doc, DocOptions, Element, Reader, Xml, XmlElement, XmlFlags, XmlValue, error_with,
 };
-use virt_util::{ErrorCode, Result, VirtError};
+use virt_util::{ErrorCode, ErrorDomain, Result, VirtError};
 
 pub use parameters::{FilterReference, Variable, VariableElement};
 pub use rule::{Rule, RuleAction, RuleDirection};
@@ -128,7 +128,8 @@ impl Filter {
     /// # Errors
     /// `XML_DETAIL` if the text is not well formed, libvirt's codes for wrong values.
     pub fn parse(source: &str, name: &str) -> Result<Self> {
-        Self::from_element(Doc::parse_with(source, &DocOptions::named(name))?.root())
+        let options = DocOptions::named(name).in_domain(ErrorDomain::NWFILTER);
+        Self::from_element(Doc::parse_with(source, &options)?.root())
     }
 
     /// Reads a filter from its element.

@@ -5,7 +5,7 @@ use std::fmt;
 use virt_util::uuid::Uuid;
 use virt_util::{ErrorCode, VirtError};
 
-use super::kind::{Kind, error, with_uuid};
+use super::kind::{Kind, with_uuid};
 
 /// What keeps a definition from being taken in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -53,6 +53,6 @@ impl Clash<'_> {
             Self::Uuid { .. } | Self::Name { .. } => ErrorCode::OPERATION_FAILED,
             Self::Active { .. } => ErrorCode::OPERATION_INVALID,
         };
-        error::<K>(code, detail)
+        VirtError::new(code, detail).in_domain(K::CLASH_DOMAIN)
     }
 }

@@ -30,6 +30,8 @@ pub trait Kind: Sized + 'static {
     const NOT_FOUND: ErrorCode;
     /// The part of the system that reports errors.
     const ERROR_DOMAIN: ErrorDomain;
+    /// The part of the system that reports collisions, where the list of objects is not the driver's own.
+    const CLASH_DOMAIN: ErrorDomain = Self::ERROR_DOMAIN;
 
     /// The further keys that a definition takes by itself, for as long as its object is there. Keys that come and go are
     /// for [`super::Registry::bind`].

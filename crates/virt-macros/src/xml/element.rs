@@ -247,7 +247,15 @@ fn derive_struct(input: &DeriveInput, fields: &Fields, options: &TypeOptions) ->
         None => read,
         Some(code) => quote! {
             let read = |cx: &mut #rt::Reader| -> ::virt_util::Result<Self> { #read };
-            read(cx).map_err(|error| #rt::recoded(error, #code))
+            read(cx).map_err(|error| #rt::recoded(error, element, #code))
+        },
+    };
+    // A part that other documents have too may have errors of its own part of the system.
+    let read = match &options.reported_by {
+        None => read,
+        Some(domain) => quote! {
+            let read = |cx: &mut #rt::Reader| -> ::virt_util::Result<Self> { #read };
+            read(cx).map_err(|error| #rt::reported_by(error, element, #domain))
         },
     };
     let absent = options.absent.as_ref().map(|absent| {

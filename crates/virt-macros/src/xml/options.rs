@@ -86,6 +86,8 @@ pub(super) struct TypeOptions {
     pub code: Option<Expr>,
     /// The code where a union's tag is missing, if another.
     pub missing: Option<Expr>,
+    /// The part of the system that reports them, if it is not that of the document.
+    pub reported_by: Option<Expr>,
 }
 
 /// What may stand on a variant.
@@ -240,6 +242,7 @@ impl TypeOptions {
                     "absent" => options.absent = Some(value(input)?),
                     "code" => options.code = Some(value(input)?),
                     "missing" => options.missing = Some(value(input)?),
+                    "reported_by" => options.reported_by = Some(value(input)?),
                     "declare" | "declare_first" => {
                         options.declared_first |= name == "declare_first";
                         let pairs = pairs(input)?;
@@ -250,7 +253,7 @@ impl TypeOptions {
                         return Err(unknown(
                             name,
                             span,
-                            "name, union, check, body, ns, declare, declare_first, absent, code, missing",
+                            "name, union, check, body, ns, declare, declare_first, absent, code, missing, reported_by",
                         ));
                     }
                 }

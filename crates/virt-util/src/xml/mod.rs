@@ -236,7 +236,7 @@ pub use rare::{Nothing, Rare};
 pub use raw::{KeptElement, RawAttribute, RawElement, RawNode, expect_root, metadata};
 pub use reader::{
     At, Finding, FormatFn, ParseFn, ReadFn, Reader, error_at, error_with, invalid_value, missing, read,
-    recoded, write,
+    recoded, reported_by, write,
 };
 pub use schema::{ElementSchema, finish_schema, validate, validate_with};
 pub use value::{
@@ -246,7 +246,7 @@ pub use value::{
 pub use virt_macros::{Xml, XmlEnum};
 pub use writer::{Mark, Writer, escape_into, push_radix, push_signed, push_unsigned};
 
-use crate::error::Result;
+use crate::error::{ErrorDomain, Result};
 
 // Derived code names serde through here, so that only this crate must depend on it.
 #[doc(hidden)]
@@ -419,11 +419,8 @@ pub fn check_root(root: Element<'_>, name: &str) -> Result<()> {
     if root.name() == name {
         return Ok(());
     }
-    Err(error_at(
-        root,
-        At::Text,
-        format_args!("expecting root element of '{name}', not '{}'", root.name()),
-    ))
+    let what = format_args!("expecting root element of '{name}', not '{}'", root.name());
+    Err(error_at(root, At::Text, what).in_domain(ErrorDomain::XML))
 }
 
 /// Writes `value` as a document.

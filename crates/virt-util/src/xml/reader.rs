@@ -163,7 +163,8 @@ impl Reader {
     }
 }
 
-/// An `XML_ERROR` about a part of `element`: place, path, then `what`.
+/// An `XML_ERROR` about a part of `element`: place, path, then `what`. It belongs to the part of the system that reads the
+/// document, see [`DocOptions::in_domain`](super::DocOptions::in_domain).
 #[cold]
 pub fn error_at(element: Element<'_>, at: At<'_>, what: impl std::fmt::Display) -> VirtError {
     error_with(ErrorCode::XML_ERROR, element, at, what)
@@ -184,22 +185,41 @@ pub fn error_with(
     };
     let name = element.doc().name();
     VirtError::new(code, format_args!("{name}:{position} {}: {what}", element.path()))
-        .in_domain(ErrorDomain::XML)
+        .in_domain(element.doc().domain())
 }
 
-/// `error` with `code` in place of `XML_ERROR`; other codes stay.
+/// `error` about a part of `element` with `code` in place of `XML_ERROR`; other codes stay. Whoever chooses the code is the
+/// part of the system that reads the document.
 #[cold]
-pub fn recoded(error: VirtError, code: ErrorCode) -> VirtError {
+pub fn recoded(error: VirtError, element: Element<'_>, code: ErrorCode) -> VirtError {
     match error.code() {
-        ErrorCode::XML_ERROR => error.with_code(code),
+        ErrorCode::XML_ERROR => error.with_code(code).in_domain(element.doc().domain()),
         _ => error,
+    }
+}
+
+/// `error` about a part of `element` as one of `domain`, if it was one of the document's own.
+#[cold]
+pub fn reported_by(error: VirtError, element: Element<'_>, domain: ErrorDomain) -> VirtError {
+    match error.domain() == element.doc().domain() {
+        true => error.in_domain(domain),
+        false => error,
+    }
+}
+
+/// What is wrong with an attribute is said by the helpers that libvirt has for all documents; whether an element is there, and
+/// what its text means, the reader of each kind says for itself.
+fn by_helper(error: VirtError, at: At<'_>) -> VirtError {
+    match at {
+        At::Attribute(_) => error.in_domain(ErrorDomain::XML),
+        At::Child(_) | At::Text => error,
     }
 }
 
 /// "invalid value …" with what was expected.
 #[cold]
 pub fn invalid_value(element: Element<'_>, at: At<'_>, found: &str, error: &ValueError) -> VirtError {
-    error_at(element, at, wrong_value_text(at, found, error))
+    by_helper(error_at(element, at, wrong_value_text(at, found, error)), at)
 }
 
 fn wrong_value_text(at: At<'_>, found: &str, error: &ValueError) -> String {
@@ -216,7 +236,7 @@ fn wrong_value_text(at: At<'_>, found: &str, error: &ValueError) -> String {
 /// "missing required attribute …".
 #[cold]
 pub fn missing(element: Element<'_>, at: At<'_>) -> VirtError {
-    error_at(element, At::Text, missing_text(at))
+    by_helper(error_at(element, At::Text, missing_text(at)), at)
 }
 
 /// The error for a part that must be there and whose own error was put aside.

@@ -86,6 +86,7 @@ impl Kind for GuestKind {
     const NOUN: &'static str = "domain";
     const NOT_FOUND: ErrorCode = ErrorCode::NO_DOMAIN;
     const ERROR_DOMAIN: ErrorDomain = ErrorDomain::QEMU;
+    const CLASH_DOMAIN: ErrorDomain = ErrorDomain::DOMAIN;
 }
 
 /// A guest of the registry.

@@ -20,7 +20,7 @@ mod devices;
 mod generate;
 mod neighbours;
 
-use virt_util::Result;
+use virt_util::{ErrorDomain, Result};
 use virt_util::uuid::Uuid;
 
 use super::Domain;
@@ -219,6 +219,10 @@ impl DomainHooks for NoHooks {}
 /// # Errors
 /// `XML_ERROR`, `CONFIG_UNSUPPORTED` and others: what cannot be completed, and why.
 pub fn normalize(domain: &mut Domain, hooks: &dyn DomainHooks, cx: &NormalizeContext<'_>) -> Result<()> {
+    normalize_all(domain, hooks, cx).map_err(|error| error.in_domain_if_none(ErrorDomain::DOMAIN))
+}
+
+fn normalize_all(domain: &mut Domain, hooks: &dyn DomainHooks, cx: &NormalizeContext<'_>) -> Result<()> {
     domain.incomplete = false;
     generate::generate(domain, hooks, cx)?;
     let basic = hooks.basic(domain, cx);

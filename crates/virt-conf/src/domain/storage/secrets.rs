@@ -1,7 +1,8 @@
 //! What unlocks storage: credentials for its server, and the encryption of its data.
 
-use virt_util::Result;
 use virt_util::xml::{At, Element, Reader, Writer, Xml, error_at};
+use virt_util::xml::{At, Element, Reader, Writer, Xml, error_at};
+use virt_util::{ErrorDomain, Result};
 
 xml_enum! {
     /// How the client authenticates to the storage server.
@@ -25,7 +26,7 @@ xml_enum! {
 
 /// Credentials for network storage.
 #[derive(Xml, Clone, Debug, Default, PartialEq, Eq)]
-#[xml(name = "auth", check = StorageAuth::after_read)]
+#[xml(name = "auth", reported_by = ErrorDomain::STORAGE, check = StorageAuth::after_read)]
 pub struct StorageAuth {
     /// How the client authenticates; said in storage pools only.
     #[xml("@*", with = auth_type, reads("@type": StorageAuthType))]
@@ -113,7 +114,7 @@ mod auth_type {
 
 /// How data are encrypted.
 #[derive(Xml, Clone, Debug, Default, PartialEq, Eq)]
-#[xml(name = "encryption", body, check = Encryption::after_read)]
+#[xml(name = "encryption", body, reported_by = ErrorDomain::STORAGE, check = Encryption::after_read)]
 pub struct Encryption {
     /// How the encrypted data are laid out: `luks`, `luks2`, `qcow` …
     #[xml("@*", with = encryption_format, reads("@format"))]

@@ -12,7 +12,7 @@ mod devices;
 mod disk;
 mod whole;
 
-use virt_util::{ErrorCode, Result, VirtError};
+use virt_util::{ErrorCode, ErrorDomain, Result, VirtError};
 
 use self::around::Around;
 use super::Domain;
@@ -30,6 +30,10 @@ use super::small::RngSource;
 /// # Errors
 /// The first thing that makes no sense or that the driver does not support.
 pub fn validate(domain: &Domain, hooks: &dyn DomainHooks) -> Result<()> {
+    validate_all(domain, hooks).map_err(|error| error.in_domain_if_none(ErrorDomain::DOMAIN))
+}
+
+fn validate_all(domain: &Domain, hooks: &dyn DomainHooks) -> Result<()> {
     hooks.validate_domain(domain)?;
     let mut around = Around::new(domain);
     for device in device_refs(domain) {
