@@ -50,6 +50,12 @@ impl FirmwareSource for Vec<Descriptor> {
 pub trait IommuGroups {
     /// The number of a PCI device's IOMMU group; nothing where it has none, or is not there.
     fn iommu_group(&self, device: HostPciAddress) -> Option<u32>;
+
+    /// Whether an interface on that virtual network becomes a device of the host, which is chosen when the guest starts.
+    fn network_gives_devices(&self, network: &str) -> bool {
+        let _ = network;
+        false
+    }
 }
 
 /// A host of whose devices nothing is known.

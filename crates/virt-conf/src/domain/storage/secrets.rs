@@ -1,7 +1,6 @@
 //! What unlocks storage: credentials for its server, and the encryption of its data.
 
 use virt_util::xml::{At, Element, Reader, Writer, Xml, error_at};
-use virt_util::xml::{At, Element, Reader, Writer, Xml, error_at};
 use virt_util::{ErrorDomain, Result};
 
 xml_enum! {

@@ -56,7 +56,7 @@ fn isolation(domain: &Domain, guest: Guest<'_>) -> HashMap<DeviceRef, u32> {
             },
             _ => None,
         });
-    let mut groups = HashMap::new();
+    let mut groups: HashMap<DeviceRef, u32> = HashMap::new();
     for (device, address) in hostdevs.chain(interfaces) {
         match guest.iommu.iommu_group(address) {
             // 0 is a group of the host, and here those who are in none.
@@ -65,6 +65,20 @@ fn isolation(domain: &Domain, guest: Guest<'_>) -> HashMap<DeviceRef, u32> {
             }
             None => tracing::warn!(?address, "the IOMMU group of a device of the host is not known"),
         }
+    }
+    // Which devices they become nobody knows yet, nor their groups: each gets one that no device of the host has.
+    let mut unused = u32::MAX;
+    for (at, interface) in devices.interfaces.iter().enumerate() {
+        let InterfaceSource::Network { network, .. } = &interface.source else {
+            continue;
+        };
+        if interface.link.actual.is_some() || !guest.iommu.network_gives_devices(network) {
+            continue;
+        }
+        while groups.values().any(|group| *group == unused) {
+            unused -= 1;
+        }
+        groups.insert(DeviceRef::Interface(at), unused);
     }
     groups
 }
@@ -381,5 +395,61 @@ impl Buses {
             }
         }
         Ok(true)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::hooks::IommuGroups;
+    use virt_conf::values::HostPciAddress;
+    use virt_util::arch::Arch;
+    use virt_util::xml::XmlFlags;
+
+    /// A host whose devices are each in the group of their slot, and a network that gives devices away.
+    struct Pool;
+
+    impl IommuGroups for Pool {
+        fn iommu_group(&self, device: HostPciAddress) -> Option<u32> {
+            Some(device.slot)
+        }
+
+        fn network_gives_devices(&self, network: &str) -> bool {
+            network == "pool"
+        }
+    }
+
+    fn groups(machine: &str, arch: Arch) -> Vec<(DeviceRef, u32)> {
+        let devices = ["pool", "default", "pool"]
+            .map(|name| format!("<interface type='network'><source network='{name}'/></interface>"))
+            .concat();
+        let text = format!(
+            "<domain type='qemu'><name>g</name><memory>1024</memory><os><type arch='{arch}' machine='{machine}'>hvm</type>\
+             </os><devices>{devices}<hostdev mode='subsystem' type='pci'><source><address slot='3'/></source></hostdev>\
+             </devices></domain>"
+        );
+        let domain = Domain::parse(&text, XmlFlags::INACTIVE, "test").unwrap();
+        let guest = Guest {
+            caps: &crate::capabilities::QemuCaps::default(),
+            arch,
+            accel: crate::capabilities::Accel::Tcg,
+            iommu: &Pool,
+        };
+        let mut groups: Vec<_> = isolation(&domain, guest).into_iter().collect();
+        groups.sort_by_key(|(_, group)| *group);
+        groups
+    }
+
+    #[test]
+    fn what_comes_from_the_host_has_bridges_of_its_own_on_pseries() {
+        assert_eq!(
+            groups("pseries", Arch::Ppc64),
+            [
+                (DeviceRef::Hostdev(0), 4),
+                (DeviceRef::Interface(2), u32::MAX - 1),
+                (DeviceRef::Interface(0), u32::MAX),
+            ]
+        );
+        assert!(groups("pc", Arch::X86_64).is_empty());
     }
 }
