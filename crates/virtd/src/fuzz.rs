@@ -102,6 +102,16 @@ pub fn fuzz_policy(data: &[u8]) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use virt_api::access::ObjectKind;
+    use virt_api::call::Identity;
+    use virt_util::typed_param::TypedParams;
+
+    /// A user, with the hash of a password.
+    const USER: &[u8] = b"fred:SCRAM-SHA-256$4096:YQ==$AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=:\
+        AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=\n";
+
+    /// A policy for one user and one guest.
+    const POLICY: &[u8] = b"[[allow]]\nuser = \"a\"\npermissions = [ \"domain:*\" ]\ndomain_name = \"x\"\n";
 
     #[test]
     fn seeds_pass() {
@@ -111,11 +121,22 @@ mod tests {
             b"\x01n,,n=fred,r=abc\0c=biws,r=abc,p=xyz=",
             b"\x02y,a=x,n=a=2Cb,r=q\0c=,r=,p=",
             b"\0\0fred\0pencil",
-            b"fred:SCRAM-SHA-256$4096:YQ==$YQ==:YQ==\n",
-            b"[[allow]]\nuser = \"a\"\npermissions = [ \"domain:*\", \"read-only\" ]\ndomain_name = \"x\"\n",
+            USER,
+            POLICY,
             b"[[allow]]\nanyone = true\npermissions = \"*\"\n",
             config.as_bytes(),
         ];
+        // What is cut and damaged below was whole before.
+        let text = |seed: &'static [u8]| std::str::from_utf8(seed).expect("a text");
+        let users = Users::parse("seed", text(USER)).expect("users");
+        assert!(users.find_any("fred").is_some() && users.find_any("nobody").is_none());
+        let policy = Policy::parse("seed", text(POLICY)).expect("a policy");
+        let fred = Identity(TypedParams::new().with("user-name", "a"));
+        assert!(policy.holds_any(&fred, ObjectKind::Domain, "start"));
+        assert!(!policy.holds_any(&Identity::default(), ObjectKind::Domain, "start"));
+        Policy::parse("seed", text(seeds[6])).expect("a policy for anyone");
+        let role = Role::new("libvirtd", true);
+        DaemonConfig::parse(&role, "seed", &config).expect("a configuration");
         let mut tried = 0;
         for seed in seeds {
             for (_, target) in TARGETS {

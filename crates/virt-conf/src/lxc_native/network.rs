@@ -125,7 +125,8 @@ impl<'a> Network<'a> {
             VirtError::new(ErrorCode::CONFIG_UNSUPPORTED, conf.wrong(&name, what).detail())
         };
         if matches!(kind, "phys" | "vlan") {
-            let link = self.link.ok_or_else(missing)?;
+            // Without a name there is no device to give to the container.
+            let link = self.link.filter(|link| !link.is_empty()).ok_or_else(missing)?;
             let interface = match self.vlan.filter(|_| kind == "vlan") {
                 Some(vlan) => format!("{link}.{vlan}"),
                 None => link.to_owned(),
