@@ -147,7 +147,7 @@ fn what_libvirt_has_written_is_found_and_left_as_it_is() {
     let info = host.run(&["dominfo", "g"]).ok();
     let autostart = info.lines().filter(|line| line.starts_with("Autostart"));
     assert!(
-        autostart.clone().count() > 0 && autostart.clone().all(|line| line.ends_with("enable")),
+        autostart.clone().count() == 2 && autostart.clone().all(|line| line.ends_with("enable")),
         "{info}"
     );
     let start = host.run(&["start", "gone"]);

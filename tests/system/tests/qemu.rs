@@ -148,6 +148,45 @@ fn a_guest_starts_and_stops_under_kvm() {
 }
 
 #[test]
+fn a_guest_starts_with_the_host_once() {
+    need!(program "qemu-system-x86_64");
+    let host = Host::new();
+    let xml = host.file("guest.xml", &idle("once", "qemu"));
+    host.run(&["define", xml.to_str().unwrap()]).ok();
+    let mark = host.root().join("run/qemu/autostarted");
+    let link = host.root().join("etc/qemu/autostart/once.xml.once");
+    let told = || {
+        let info = host.run(&["dominfo", "once"]).ok();
+        let lines = info.lines().filter(|line| line.starts_with("Autostart"));
+        lines
+            .filter_map(|line| line.split_whitespace().last().map(str::to_owned))
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(told(), ["disable", "disable"]);
+    host.run(&["autostart", "--once", "once"]).ok();
+    assert!(link.is_symlink());
+    assert_eq!(told(), ["disable", "enable"]);
+    host.run(&["autostart", "--once", "--disable", "once"]).ok();
+    assert!(!link.is_symlink());
+    host.run(&["autostart", "--once", "once"]).ok();
+    assert_eq!(state(&host, "once"), "shut off");
+    // The host starts anew, twice.
+    std::fs::remove_file(&mark).unwrap();
+    assert_eq!(state(&host, "once"), "running");
+    assert!(!link.is_symlink());
+    assert_eq!(told(), ["disable", "disable"]);
+    host.run(&["destroy", "once"]).ok();
+    std::fs::remove_file(&mark).unwrap();
+    assert_eq!(state(&host, "once"), "shut off");
+    // Who is gone when it ends cannot start with the host.
+    host.run(&["start", "once"]).ok();
+    host.run(&["undefine", "once"]).ok();
+    let refused = host.run(&["autostart", "--once", "once"]);
+    assert!(refused.err.contains("transient"), "{refused:?}");
+    host.run(&["destroy", "once"]).ok();
+}
+
+#[test]
 fn a_stopped_guest_slows_nobody() {
     need!(program "qemu-system-x86_64");
     let host = Host::new();

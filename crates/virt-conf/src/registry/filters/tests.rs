@@ -47,9 +47,18 @@ fn filters_come_back_and_get_uuids_once() {
     files.store.save(&filter("b", 2, &[])).unwrap();
     fs::write(root.path().join("nwfilter/plain.xml"), "<filter name='plain'/>").unwrap();
     fs::write(root.path().join("nwfilter/README"), "x").unwrap();
+    fs::write(root.path().join("nwfilter/broken.xml"), "<filter name='broken'>").unwrap();
     let once = files.load(&SystemRandomness).unwrap();
     let again = files.load(&SystemRandomness).unwrap();
-    assert!(once.failed.is_empty() && again.failed.is_empty());
+    for loaded in [&once, &again] {
+        let failed: Vec<_> = loaded.failed.iter().map(|(path, _)| path.file_name()).collect();
+        assert_eq!(failed, [Some("broken.xml".as_ref())]);
+    }
+    let kept = |name: &str| fs::read_to_string(root.path().join("nwfilter").join(name)).unwrap();
+    assert_eq!(
+        (kept("broken.xml").as_str(), kept("README").as_str()),
+        ("<filter name='broken'>", "x")
+    );
     assert_eq!(once.filters, again.filters);
     assert_eq!(once.filters.len(), 3);
     assert!(once.filters[2].uuid.is_some());
@@ -159,7 +168,7 @@ fn bindings_come_back() {
     .unwrap();
     let loaded = files.load().unwrap();
     assert_eq!(loaded[0].1.as_ref().unwrap(), &binding("vnet0", "a"));
-    assert!(loaded[2].1.is_err());
+    assert!(loaded[2].1.is_err() && root.path().join("nwfilter-binding/vnet9.xml").exists());
     assert!(files.remove("vnet0").unwrap() && !files.remove("vnet0").unwrap());
     let text = fs::read_to_string(root.path().join("nwfilter-binding/vnet1.xml")).unwrap();
     assert!(text.contains("  virsh nwfilter-binding-create vnet1\n"), "{text}");

@@ -188,8 +188,11 @@ fn files_are_libvirts() {
         text.contains("  virsh pool-edit images\n") && text.ends_with("</pool>\n"),
         "{text}"
     );
+    fs::write(root.path().join("storage/broken.xml"), "<pool type='dir'>").unwrap();
     let loaded = store.load::<StoragePool>().unwrap();
-    assert!(loaded.failed.is_empty() && loaded.loaded.len() == 1);
+    assert!(loaded.failed.len() == 1 && loaded.loaded.len() == 1);
+    let broken = fs::read_to_string(root.path().join("storage/broken.xml")).unwrap();
+    assert_eq!(broken, "<pool type='dir'>");
     assert!(loaded.loaded[0].autostart && *loaded.loaded[0].definition == *images);
     let status = StatusFolder::new(root.path().join("run")).with_command("pool-edit");
     status.prepare().unwrap();

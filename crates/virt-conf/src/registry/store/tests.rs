@@ -1,6 +1,8 @@
 use super::*;
 use crate::registry::survival::{Change, Subject};
+use std::collections::HashSet;
 use std::os::unix::fs::PermissionsExt;
+use std::sync::Mutex;
 use virt_util::uuid::Uuid;
 use virt_util::xml::identity;
 
@@ -124,11 +126,52 @@ fn one_bad_file_keeps_no_other_away() {
     let result = store.load::<Demo>().unwrap();
     assert_eq!(result.loaded.len(), 100);
     assert_eq!(result.failed.len(), 2);
+    for (path, before) in [("bad", &b"<domain>"[..]), ("latin1", b"<a>\xe4</a>")] {
+        assert_eq!(
+            fs::read(store.path(path).unwrap()).unwrap(),
+            before,
+            "it stays as it is"
+        );
+    }
     assert!(
         result
             .loaded
             .is_sorted_by_key(|loaded| loaded.definition.name.clone())
     );
+}
+
+/// All kinds of objects are read by [`read_all`].
+#[test]
+fn files_are_read_by_several_threads() {
+    let root = tempfile::tempdir().unwrap();
+    let store = store(root.path());
+    let status = StatusFolder::new(root.path().join("run"));
+    status.prepare().unwrap();
+    for number in 0..200 {
+        let demo = demo(&format!("d{number:03}"), "t");
+        store.save(&demo).unwrap();
+        status.save(&demo, "<domstatus/>\n").unwrap();
+    }
+    let threads = Mutex::new(HashSet::new());
+    let note = || threads.lock().unwrap().insert(thread::current().id());
+    let processors = thread::available_parallelism().map_or(1, usize::from);
+    let names = |demos: &[Loaded<Demo>]| {
+        let names = demos.iter().map(|loaded| loaded.definition.name.clone());
+        names.collect::<Vec<_>>()
+    };
+    let all = store.load_with(|text, path| {
+        note();
+        Demo::from_disk(text, path)
+    });
+    let expected: Vec<String> = (0..200).map(|number| format!("d{number:03}")).collect();
+    assert_eq!(names(&all.unwrap().loaded), expected);
+    assert_eq!(
+        std::mem::take(&mut *threads.lock().unwrap()).len() > 1,
+        processors > 1
+    );
+    let all = status.load(|_, _| Ok(note())).unwrap();
+    assert!(all.iter().map(|(name, _)| name).eq(&expected));
+    assert_eq!(threads.lock().unwrap().len() > 1, processors > 1);
 }
 
 #[test]
@@ -215,6 +258,11 @@ pub(in crate::registry) static SUBJECT: Subject = Subject {
             name: "autostart-on",
             before: |root| store(root).save(&demo("a", "old")).unwrap(),
             run: |root| store(root).set_autostart("a", true),
+        },
+        Change {
+            name: "autostart-once-off",
+            before: linked,
+            run: |root| store(root).set_autostart_once("a", false),
         },
         Change {
             name: "autostart-once-on",
