@@ -25,6 +25,9 @@ pub const PROGRAM_LXC: u32 = 0x0006_8000;
 /// Program number of libvirt's administration program.
 pub const PROGRAM_ADMIN: u32 = 0x0690_0690;
 
+/// Program number of what libvirt has no call for: only daemons of ours know it.
+pub const PROGRAM_FERROVIRT: u32 = 0x4665_7273;
+
 /// Who calls, in libvirt's identity parameters (`VIR_CONNECT_IDENTITY_*`): `user-name`, `unix-user-id`,
 /// `unix-group-id`, `process-id`, `process-time`, `sasl-user-name`, `x509-distinguished-name`, `selinux-context` …
 ///

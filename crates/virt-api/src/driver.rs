@@ -303,6 +303,7 @@ pub mod signatures {
 
     pub use crate::access::*;
     pub use crate::call::CallContext;
+    pub use crate::protocol::ferrovirt::*;
     pub use crate::protocol::lxc::*;
     pub use crate::protocol::qemu::*;
     pub use crate::protocol::remote::*;

@@ -10,7 +10,7 @@
 //! | look up a procedure | [`table::procedure`] |
 //! | answer a call with a driver | [`dispatch()`] |
 //! | make a call | [`clients`] |
-//! | encode or decode a message | [`remote`], [`qemu`], [`lxc`], [`admin`], [`keepalive`] |
+//! | encode or decode a message | [`remote`], [`qemu`], [`lxc`], [`admin`], [`keepalive`], [`ferrovirt`] |
 
 pub mod shape;
 pub mod table;
@@ -53,6 +53,12 @@ pub mod lxc {
 pub mod admin {
     pub use super::generated::numbers::admin::*;
     pub use super::generated::types::admin::*;
+}
+
+/// Numbers, limits and message types of the program that libvirt does not have.
+pub mod ferrovirt {
+    pub use super::generated::numbers::ferrovirt::*;
+    pub use super::generated::types::ferrovirt::*;
 }
 
 /// Numbers of the keepalive program, whose messages are empty.

@@ -9,9 +9,9 @@ use virt_api::protocol::shape::Shape;
 use virt_api::protocol::table;
 
 /// The digest of [`wire`].
-const WIRE: &str = "f5aaca77661c7376dd6946c9f064d45de784e1563da95a8a19d1acd1beb9c9e0";
+const WIRE: &str = "edf4ff4e5919a881d320a1032bcb1903623bc4e2b4cd3340b4dd120f2e2062ae";
 /// The digest of [`rules`].
-const RULES: &str = "2b595320801aa8d198f58721a85330f6d139427fac8661909a350158aec854ad";
+const RULES: &str = "c974d4fa49a5df9fe357dc2b5468ba9ae9b4e41bdc0036a2fcb087b65b869ae0";
 
 /// Numbers, names, types and limits.
 fn wire() -> String {

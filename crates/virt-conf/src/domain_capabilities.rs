@@ -3,10 +3,10 @@
 //! [`DomainCapabilities::parse`] reads what a driver has answered, [`DomainCapabilities::format`] writes it. Most parts are
 //! [`Choices`]: whether something is supported, and lists of the words that may stand in a definition.
 
-use virt_util::{ErrorDomain, Result};
 use virt_util::xml::{
     self, At, DocOptions, Element, Reader, Writer, Xml, XmlElement, XmlEnum, XmlFlags, error_at, read,
 };
+use virt_util::{ErrorDomain, Result};
 
 use crate::cpu::Cpu;
 
@@ -293,7 +293,11 @@ impl DomainCapabilities {
     /// # Errors
     /// `XML_DETAIL` for a document that is not well formed, `XML_ERROR` for missing parts and wrong values.
     pub fn parse(source: &str, name: &str) -> Result<Self> {
-        xml::from_str(source, XmlFlags::empty(), &DocOptions::named(name).in_domain(ErrorDomain::CAPABILITIES))
+        xml::from_str(
+            source,
+            XmlFlags::empty(),
+            &DocOptions::named(name).in_domain(ErrorDomain::CAPABILITIES),
+        )
     }
 
     /// The document, in libvirt's layout.

@@ -2,10 +2,10 @@
 //!
 //! Not the guest's interfaces, which are [`crate::domain::interface`].
 
-use virt_util::{ErrorDomain, Result};
 use virt_util::xml::{
     self, At, Doc, DocOptions, Element, Reader, Writer, Xml, XmlElement, XmlFlags, error_at,
 };
+use virt_util::{ErrorDomain, Result};
 
 use crate::netdev::IpFamily;
 
@@ -341,6 +341,7 @@ impl HostInterface {
     pub fn parse(source: &str, name: &str) -> Result<Self> {
         let options = DocOptions::named(name).in_domain(ErrorDomain::INTERFACE);
         Self::from_element(Doc::parse_with(source, &options)?.root())
+            .map_err(|error| error.in_domain_if_none(ErrorDomain::INTERFACE))
     }
 
     /// Reads an interface from its element.

@@ -49,6 +49,7 @@ impl FilterBinding {
     pub fn parse(source: &str, name: &str) -> Result<Self> {
         let options = DocOptions::named(name).in_domain(ErrorDomain::NWFILTER);
         Self::from_element(Doc::parse_with(source, &options)?.root())
+            .map_err(|error| error.in_domain_if_none(ErrorDomain::NWFILTER))
     }
 
     /// Reads a binding from its element.

@@ -14,8 +14,8 @@ use virt_util::{ErrorDomain, Result, VirtError, units};
 /// `XML_ERROR` for no number, `INVALID_ARG` for an unknown unit, `OVERFLOW` above `limit` bytes: libvirt's codes.
 pub fn read_scaled(element: Element<'_>, default_scale: u64, limit: u64) -> Result<u64> {
     let text = element.text();
-    let value =
-        parse_integer::<u64>(&text, 10).map_err(|error| by_helper(invalid_value(element, At::Text, &text, &error)))?;
+    let value = parse_integer::<u64>(&text, 10)
+        .map_err(|error| by_helper(invalid_value(element, At::Text, &text, &error)))?;
     let unit = element.attr("unit");
     units::scale(value, unit.as_deref(), default_scale, limit).map_err(|error| {
         // The place comes from here, the code stays.

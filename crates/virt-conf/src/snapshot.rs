@@ -5,8 +5,8 @@
 
 use virt_util::uuid::Uuid;
 use virt_util::xml::{
-    At, Doc, DocOptions, Element, KeptElement, Reader, Writer, Xml, XmlElement, XmlFlags, XmlValue, check_root,
-    error_at, error_with, read,
+    At, Doc, DocOptions, Element, KeptElement, Reader, Writer, Xml, XmlElement, XmlFlags, XmlValue,
+    check_root, error_at, error_with, read,
 };
 use virt_util::{ErrorCode, ErrorDomain, Result, VirtError};
 

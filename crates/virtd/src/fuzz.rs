@@ -113,6 +113,10 @@ mod tests {
     /// A policy for one user and one guest.
     const POLICY: &[u8] = b"[[allow]]\nuser = \"a\"\npermissions = [ \"domain:*\" ]\ndomain_name = \"x\"\n";
 
+    fn text(seed: &[u8]) -> String {
+        String::from_utf8(seed.to_vec()).expect("a text")
+    }
+
     #[test]
     fn seeds_pass() {
         let config = crate::config::sample(&Role::new("libvirtd", true)).replace("\n#", "\n");
@@ -127,14 +131,13 @@ mod tests {
             config.as_bytes(),
         ];
         // What is cut and damaged below was whole before.
-        let text = |seed: &'static [u8]| std::str::from_utf8(seed).expect("a text");
-        let users = Users::parse("seed", text(USER)).expect("users");
+        let users = Users::parse("seed", &text(USER)).expect("users");
         assert!(users.find_any("fred").is_some() && users.find_any("nobody").is_none());
-        let policy = Policy::parse("seed", text(POLICY)).expect("a policy");
+        let policy = Policy::parse("seed", &text(POLICY)).expect("a policy");
         let fred = Identity(TypedParams::new().with("user-name", "a"));
         assert!(policy.holds_any(&fred, ObjectKind::Domain, "start"));
         assert!(!policy.holds_any(&Identity::default(), ObjectKind::Domain, "start"));
-        Policy::parse("seed", text(seeds[6])).expect("a policy for anyone");
+        Policy::parse("seed", &text(seeds[6])).expect("a policy for anyone");
         let role = Role::new("libvirtd", true);
         DaemonConfig::parse(&role, "seed", &config).expect("a configuration");
         let mut tried = 0;

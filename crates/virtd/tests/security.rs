@@ -8,7 +8,7 @@ mod common;
 use common::{Client, Daemon, usage};
 use proptest::test_runner::{RngAlgorithm, TestRng};
 use virt_api::access::*;
-use virt_api::call::{PROGRAM_LXC, PROGRAM_QEMU, PROGRAM_REMOTE};
+use virt_api::call::{PROGRAM_FERROVIRT, PROGRAM_LXC, PROGRAM_QEMU, PROGRAM_REMOTE};
 use virt_api::driver::{Driver, DriverConnection, OpenContext};
 use virt_api::protocol::remote::{ConnectOpenArgs, procedure as remote};
 use virt_api::protocol::table::{self, Kind, Owner, Procedure, ReadOnly};
@@ -110,7 +110,7 @@ fn daemon(policy: Option<&str>, read_only: bool) -> (tempfile::TempDir, Daemon) 
 
 /// Every call of the programs that drivers serve, but for those that would end the exchange.
 fn calls() -> Vec<&'static Procedure> {
-    [PROGRAM_REMOTE, PROGRAM_QEMU, PROGRAM_LXC]
+    [PROGRAM_REMOTE, PROGRAM_QEMU, PROGRAM_LXC, PROGRAM_FERROVIRT]
         .into_iter()
         .flat_map(table::procedures)
         .copied()
@@ -502,7 +502,7 @@ fn an_identity_is_said_for_others_only_by_who_may() {
 fn each(daemon: &Daemon, open: bool, bytes: &mut dyn FnMut(&Procedure) -> Vec<Vec<u8>>) -> usize {
     let mut caller = Caller::new(daemon, open);
     let mut sent = 0;
-    for procedure in [PROGRAM_REMOTE, PROGRAM_QEMU, PROGRAM_LXC]
+    for procedure in [PROGRAM_REMOTE, PROGRAM_QEMU, PROGRAM_LXC, PROGRAM_FERROVIRT]
         .into_iter()
         .flat_map(table::procedures)
     {

@@ -11,6 +11,7 @@ use virt_util::types::{
     DomainEventDefinedDetail, DomainEventType, DomainEventUndefinedDetail, DomainLifecycle,
     DomainLifecycleAction, DomainMemoryModFlags, DomainMetadataType, DomainState, DomainVcpuFlags,
 };
+use virt_util::xml::XmlFlags;
 use virt_util::{ErrorCode, ErrorDomain, Result};
 
 use crate::definition::GuestDefinition;
@@ -65,6 +66,18 @@ pub fn define(
     drop(job);
     world.tell(&guest)?;
     Ok(permit.reply(domain::attributes(&guest.snapshot())))
+}
+
+/// What [`define`] would store.
+pub fn preview(
+    world: &World,
+    cx: &mut CallContext<'_>,
+    definition: &GuestDefinition,
+) -> Result<Authorized<String>> {
+    let permit = cx.authorize(&claimed(definition))?;
+    world.guests().admits(definition)?;
+    let xml = definition.domain.format(XmlFlags::INACTIVE | XmlFlags::SECURE);
+    Ok(permit.reply(xml))
 }
 
 /// Makes a guest and runs it.

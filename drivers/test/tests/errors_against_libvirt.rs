@@ -106,9 +106,7 @@ fn ours(client: &RemoteClient<'_>, kind: &str, text: &str) -> virt_api::Result<(
         }
         // The driver has none of these; how they are read is compared.
         "snapshot" => Snapshot::parse(text, SnapshotFlags::empty(), "test").map(drop),
-        "snapshot-again" => {
-            Snapshot::parse(text, SnapshotFlags::REDEFINE, "test").map(drop)
-        }
+        "snapshot-again" => Snapshot::parse(text, SnapshotFlags::REDEFINE, "test").map(drop),
         "checkpoint" => Checkpoint::parse(text, false, "test").map(drop),
         other => panic!("no kind {other}"),
     }
@@ -155,7 +153,12 @@ fn errors_have_libvirts_codes_and_domains() {
                 error.message().replace('\n', " ")
             ),
         };
-        let numbers = |said: &str| said.splitn(4, '\t').take(3).map(str::to_owned).collect::<Vec<_>>();
+        let numbers = |said: &str| {
+            said.splitn(4, '\t')
+                .take(3)
+                .map(str::to_owned)
+                .collect::<Vec<_>>()
+        };
         if (numbers(&our) != numbers(their)) != *differs {
             different.push(format!("{kind} {text}\n  libvirt: {their}\n  ours:    {our}"));
         }

@@ -2,13 +2,14 @@
 
 use std::fmt::Write as _;
 
+use virt_api::Connect;
 use virt_conf::diff::{Change, diff};
 use virt_conf::domain::Domain as Definition;
 use virt_conf::domain::effect::{Effect, effect};
 use virt_conf::domain::settle::settle;
-use virt_util::types::DomainXmlFlags;
+use virt_util::types::{DomainDefineFlags, DomainXmlFlags};
 use virt_util::xml::{Doc, DocOptions, XmlFlags};
-use virt_util::{ErrorCode, VirtError};
+use virt_util::{ErrorCode, ErrorDomain, VirtError};
 
 use crate::shell::{Failure, Outcome, Shell};
 
@@ -48,9 +49,31 @@ fn tell(changes: &[Change], running: bool) -> String {
     text
 }
 
+/// What the driver would store of the document; none where it cannot be asked.
+fn preview(
+    shell: &mut Shell,
+    connection: &Connect,
+    xml: &str,
+    validate: bool,
+) -> Result<Option<String>, Failure> {
+    let mut flags = DomainDefineFlags::empty();
+    flags.set(DomainDefineFlags::VALIDATE, validate);
+    match connection.preview_domain(xml, flags) {
+        Ok(xml) => Ok(Some(xml)),
+        // A daemon that does not know the program, a driver that has no answer.
+        Err(error) if matches!(error.code(), ErrorCode::RPC | ErrorCode::NO_SUPPORT) => {
+            shell.extra(
+                "The driver cannot tell what it would fill in; taken to be as in the stored definition.\n",
+            );
+            Ok(None)
+        }
+        Err(error) => Err(error.into()),
+    }
+}
+
 /// `define --dry-run`: reads the document and tells what it would change; stores nothing.
 pub(super) fn dry_run(shell: &mut Shell, xml: &str, path: &str, validate: bool) -> Outcome {
-    let doc = Doc::parse_with(xml, &DocOptions::named(path))?;
+    let doc = Doc::parse_with(xml, &DocOptions::named(path).in_domain(ErrorDomain::DOMAIN))?;
     if validate {
         virt_conf::schema::check(&doc)?;
     }
@@ -66,6 +89,7 @@ pub(super) fn dry_run(shell: &mut Shell, xml: &str, path: &str, validate: bool) 
         }
     };
     let connection = shell.connection()?;
+    let preview = preview(shell, &connection, xml, validate)?;
     let found = match definition.uuid {
         Some(uuid) => connection.lookup_domain_by_uuid(uuid),
         None => connection.lookup_domain_by_name(&definition.name),
@@ -80,7 +104,10 @@ pub(super) fn dry_run(shell: &mut Shell, xml: &str, path: &str, validate: bool) 
     };
     let running = domain.is_active()?;
     let stored = domain.xml(DomainXmlFlags::SECURE | DomainXmlFlags::INACTIVE)?;
-    let told = explain_read(&stored, definition, running)?;
+    let told = match preview {
+        Some(preview) => explain(&stored, &preview, running)?,
+        None => explain_read(&stored, definition, running)?,
+    };
     if told.is_empty() {
         shell.print(format!("Domain '{}' would not change.\n", domain.name()));
     } else {

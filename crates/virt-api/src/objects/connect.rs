@@ -2,8 +2,8 @@
 
 use super::event::{self, EventTable};
 use super::{ConnectBuilder, Domain, DomainEvent, StoragePool, StorageVol, Subscription};
-use crate::call::{PROGRAM_QEMU, PROGRAM_REMOTE};
-use crate::protocol::clients::{CallSettings, QemuClient, RemoteClient};
+use crate::call::{PROGRAM_FERROVIRT, PROGRAM_QEMU, PROGRAM_REMOTE};
+use crate::protocol::clients::{CallSettings, FerrovirtClient, QemuClient, RemoteClient};
 use crate::routing::Router;
 use std::os::fd::BorrowedFd;
 use std::sync::{Arc, Weak};
@@ -290,6 +290,15 @@ impl Connect {
             self.remote().domain_define_xml_flags(xml, flags.bits())?.domain
         };
         Ok(self.domain(domain))
+    }
+
+    /// The definition that the driver would store if it were given this one; nothing is stored.
+    ///
+    /// # Errors
+    /// As [`Connect::define_domain`]; `RPC` or `NO_SUPPORT` where daemon or driver cannot tell.
+    pub fn preview_domain(&self, xml: &str, flags: DomainDefineFlags) -> Result<String> {
+        let client = FerrovirtClient::with(self.settings(PROGRAM_FERROVIRT));
+        Ok(client.domain_preview_xml(xml, flags.bits())?.xml)
     }
 
     /// Starts a domain without storing its definition. Descriptors are given to the guest.

@@ -26,7 +26,9 @@ use crate::access::{
     Domain, DomainCheckpoint, DomainSnapshot, Found, Interface, Network, NetworkPort, NodeDevice, Nwfilter,
     NwfilterBinding, ObjectKind, Permission, Resolved, Resolver, Secret, StoragePool, StorageVol,
 };
-use crate::call::{CallContext, PROGRAM_ADMIN, PROGRAM_LXC, PROGRAM_QEMU, PROGRAM_REMOTE, StreamMode};
+use crate::call::{
+    CallContext, PROGRAM_ADMIN, PROGRAM_FERROVIRT, PROGRAM_LXC, PROGRAM_QEMU, PROGRAM_REMOTE, StreamMode,
+};
 use crate::driver::DriverConnection;
 
 /// Answers the call of `cx` from its arguments in XDR; the answer is XDR too.
@@ -136,6 +138,7 @@ fn handler(program: u32, number: u32) -> Option<Handler> {
         PROGRAM_QEMU => &handlers::QEMU,
         PROGRAM_LXC => &handlers::LXC,
         PROGRAM_ADMIN => &handlers::ADMIN,
+        PROGRAM_FERROVIRT => &handlers::FERROVIRT,
         _ => return None,
     };
     handlers.get((number as usize).checked_sub(1)?).copied()

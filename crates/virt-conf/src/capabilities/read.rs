@@ -3,8 +3,8 @@
 use virt_util::bitmap::Bitmap;
 use virt_util::uuid::Uuid;
 use virt_util::xml::{
-    At, Doc, DocOptions, Element, Reader, XmlElement, XmlFlags, XmlValue, check_root, error_at, invalid_value, missing,
-    read,
+    At, Doc, DocOptions, Element, Reader, XmlElement, XmlFlags, XmlValue, check_root, error_at,
+    invalid_value, missing, read,
 };
 use virt_util::{ErrorDomain, Result, units};
 
@@ -23,6 +23,7 @@ impl Capabilities {
     pub fn parse(source: &str, name: &str) -> Result<Self> {
         let options = DocOptions::named(name).in_domain(ErrorDomain::CAPABILITIES);
         Self::from_element(Doc::parse_with(source, &options)?.root())
+            .map_err(|error| error.in_domain_if_none(ErrorDomain::CAPABILITIES))
     }
 
     /// [`Capabilities::parse`] for an element.

@@ -168,6 +168,7 @@ impl CpuDocument {
     pub fn parse(source: &str, name: &str) -> Result<Self> {
         let options = DocOptions::named(name).in_domain(ErrorDomain::CPU);
         Self::from_element(Doc::parse_with(source, &options)?.root())
+            .map_err(|error| error.in_domain_if_none(ErrorDomain::CPU))
     }
 
     /// [`CpuDocument::parse`], but names that nobody knows are refused.

@@ -170,7 +170,8 @@ impl Device {
     /// # Errors
     /// As of [`Device::parse`], without the schema.
     pub fn from_element(element: Element<'_>, flags: XmlFlags) -> Result<Self> {
-        match Self::read(element, &mut Reader::new(flags))? {
+        let read = Self::read(element, &mut Reader::new(flags));
+        match read.map_err(|error| error.in_domain_if_none(element.doc().domain()))? {
             Some(device) => Ok(device),
             None => {
                 let name = element.name();

@@ -559,6 +559,7 @@ impl Domain {
     /// As of [`Domain::from_element`].
     pub fn from_child(element: Element<'_>, flags: XmlFlags) -> Result<Self> {
         Self::from_child_with(element, &mut Reader::new(flags))
+            .map_err(|error| error.in_domain_if_none(element.doc().domain()))
     }
 
     fn from_child_with(element: Element<'_>, cx: &mut Reader) -> Result<Self> {
@@ -592,8 +593,10 @@ impl Domain {
     /// `XML_DETAIL`, as in libvirt.
     pub fn check_name(&self) -> Result<()> {
         match self.name.contains('\n') {
-            true => Err(VirtError::new(ErrorCode::XML_DETAIL, "invalid char in name: line break")
-                .in_domain(ErrorDomain::XML)),
+            true => Err(
+                VirtError::new(ErrorCode::XML_DETAIL, "invalid char in name: line break")
+                    .in_domain(ErrorDomain::XML),
+            ),
             false => Ok(()),
         }
     }

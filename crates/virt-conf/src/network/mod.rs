@@ -232,6 +232,7 @@ impl Network {
     pub fn parse(source: &str, flags: XmlFlags, name: &str) -> Result<Self> {
         let options = DocOptions::named(name).in_domain(ErrorDomain::NETWORK);
         Self::from_element(Doc::parse_with(source, &options)?.root(), flags)
+            .map_err(|error| error.in_domain_if_none(ErrorDomain::NETWORK))
     }
 
     /// [`Network::parse`] from the element.

@@ -126,6 +126,7 @@ impl NetworkPort {
     pub fn parse(source: &str, name: &str) -> Result<Self> {
         let options = DocOptions::named(name).in_domain(ErrorDomain::NETWORK);
         Self::from_element(Doc::parse_with(source, &options)?.root())
+            .map_err(|error| error.in_domain_if_none(ErrorDomain::NETWORK))
     }
 
     /// Reads a port from its element.

@@ -113,7 +113,10 @@ impl Network {
     /// `OPERATION_UNSUPPORTED` for what cannot be changed; `OPERATION_INVALID` if there is no such entry, several, or one
     /// already; `XML_ERROR` and `XML_DETAIL` for an entry that is wrong in itself.
     pub fn apply(&mut self, update: &Update<'_>) -> Result<()> {
-        let doc = Doc::parse_with(update.xml, &DocOptions::named("network update").in_domain(ErrorDomain::NETWORK))?;
+        let doc = Doc::parse_with(
+            update.xml,
+            &DocOptions::named("network update").in_domain(ErrorDomain::NETWORK),
+        )?;
         let root = doc.root();
         let cx = &mut Reader::new(XmlFlags::empty());
         let command = update.command;

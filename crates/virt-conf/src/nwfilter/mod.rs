@@ -130,6 +130,7 @@ impl Filter {
     pub fn parse(source: &str, name: &str) -> Result<Self> {
         let options = DocOptions::named(name).in_domain(ErrorDomain::NWFILTER);
         Self::from_element(Doc::parse_with(source, &options)?.root())
+            .map_err(|error| error.in_domain_if_none(ErrorDomain::NWFILTER))
     }
 
     /// Reads a filter from its element.
@@ -197,7 +198,8 @@ impl Filter {
                 return Err(VirtError::new(
                     ErrorCode::OPERATION_FAILED,
                     "filter would introduce a loop",
-                ));
+                )
+                .in_domain(ErrorDomain::NWFILTER));
             }
             if let Some(filter) = lookup(&name)
                 && seen.insert(name)

@@ -182,6 +182,14 @@ impl<K: Kind> Registry<K> {
         }
     }
 
+    /// Whether [`Registry::enter`] would take the definition in as things are, without waiting for anybody.
+    ///
+    /// # Errors
+    /// The collisions of [`Registry::enter`] with [`Purpose::Define`].
+    pub fn admits(&self, definition: &K::Definition) -> Result<()> {
+        self.index.read().admit(definition).map(drop)
+    }
+
     fn enter_new(
         &self,
         index: &mut Index<K>,

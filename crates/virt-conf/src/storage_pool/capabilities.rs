@@ -1,7 +1,7 @@
 //! `<storagepoolCapabilities>`: which types of pool a storage driver can run, and their formats.
 
-use virt_util::{ErrorDomain, Result};
 use virt_util::xml::{self, DocOptions, Xml, XmlFlags};
+use virt_util::{ErrorDomain, Result};
 
 use super::PoolType;
 
@@ -97,7 +97,11 @@ impl PoolCapabilities {
     /// # Errors
     /// `XML_DETAIL` for a document that is not well formed, `XML_ERROR` for missing parts and wrong values.
     pub fn parse(source: &str, name: &str) -> Result<Self> {
-        xml::from_str(source, XmlFlags::empty(), &DocOptions::named(name).in_domain(ErrorDomain::CAPABILITIES))
+        xml::from_str(
+            source,
+            XmlFlags::empty(),
+            &DocOptions::named(name).in_domain(ErrorDomain::CAPABILITIES),
+        )
     }
 
     /// The document.

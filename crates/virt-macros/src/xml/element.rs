@@ -247,7 +247,7 @@ fn derive_struct(input: &DeriveInput, fields: &Fields, options: &TypeOptions) ->
         None => read,
         Some(code) => quote! {
             let read = |cx: &mut #rt::Reader| -> ::virt_util::Result<Self> { #read };
-            read(cx).map_err(|error| #rt::recoded(error, element, #code))
+            read(cx).map_err(|error| #rt::recoded(error, #code))
         },
     };
     // A part that other documents have too may have errors of its own part of the system.

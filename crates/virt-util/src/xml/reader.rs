@@ -188,12 +188,13 @@ pub fn error_with(
         .in_domain(element.doc().domain())
 }
 
-/// `error` about a part of `element` with `code` in place of `XML_ERROR`; other codes stay. Whoever chooses the code is the
-/// part of the system that reads the document.
+/// `error` with `code` in place of `XML_ERROR`; other codes stay. Whoever chooses the code is the part of the system that reads
+/// the document, which says so where the document ends.
 #[cold]
-pub fn recoded(error: VirtError, element: Element<'_>, code: ErrorCode) -> VirtError {
-    match error.code() {
-        ErrorCode::XML_ERROR => error.with_code(code).in_domain(element.doc().domain()),
+pub fn recoded(error: VirtError, code: ErrorCode) -> VirtError {
+    match (error.code(), error.domain()) {
+        (ErrorCode::XML_ERROR, ErrorDomain::XML) => error.with_code(code).in_domain(ErrorDomain::NONE),
+        (ErrorCode::XML_ERROR, _) => error.with_code(code),
         _ => error,
     }
 }

@@ -7,7 +7,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use parking_lot::{Mutex, RwLock};
-use virt_api::call::{PROGRAM_LXC, PROGRAM_QEMU, PROGRAM_REMOTE};
+use virt_api::call::{PROGRAM_FERROVIRT, PROGRAM_LXC, PROGRAM_QEMU, PROGRAM_REMOTE};
 use virt_api::host::{OpenedConnection, Supports};
 use virt_api::protocol::table::{self, Procedure};
 use virt_util::{ErrorCode, Result, VirtError};
@@ -40,7 +40,7 @@ const REST: Duration = Duration::from_secs(2);
 const STRIKES_MAX: u32 = 6;
 
 /// The programs that drivers answer.
-const PROGRAMS: [u32; 3] = [PROGRAM_REMOTE, PROGRAM_QEMU, PROGRAM_LXC];
+const PROGRAMS: [u32; 4] = [PROGRAM_REMOTE, PROGRAM_QEMU, PROGRAM_LXC, PROGRAM_FERROVIRT];
 
 /// One driver's page.
 #[derive(Debug)]

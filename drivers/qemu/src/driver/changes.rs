@@ -7,14 +7,14 @@ use virt_api::call::CallContext;
 use virt_conf::domain::Domain;
 use virt_conf::domain::schema::check_schema;
 use virt_conf::registry::job::Asker;
-use virt_conf::registry::{Definition as _, Purpose};
+use virt_conf::registry::{Definition as _, DiskFormat as _, Purpose};
 use virt_conf::schema::Check;
 use virt_util::types::{
     DomainCreateFlags, DomainEventDefinedDetail, DomainEventType, DomainEventUndefinedDetail,
     DomainMetadataType, DomainShutoffReason, DomainUndefineFlags,
 };
 use virt_util::xml::{Doc, DocOptions, XmlFlags};
-use virt_util::{ErrorCode, Result};
+use virt_util::{ErrorCode, ErrorDomain, Result};
 
 use super::object::{self, GuestDefinition, GuestEvent, GuestObject, Private, Published};
 use super::planner::Occasion;
@@ -31,17 +31,20 @@ fn asker(cx: &CallContext<'_>, api: &'static str) -> Asker {
 }
 
 fn read(world: &World, cx: &CallContext<'_>, xml: &str, check: Check) -> Result<GuestDefinition> {
-    let doc = Doc::parse_with(xml, &DocOptions::named("(domain_definition)"))?;
+    let doc = Doc::parse_with(
+        xml,
+        &DocOptions::named("(domain_definition)").in_domain(ErrorDomain::DOMAIN),
+    )?;
     if check == Check::Strict {
         check_schema(&doc)?;
     }
     let domain = Domain::from_element(doc.root(), XmlFlags::INACTIVE)?;
     let patience = World::patience(cx.deadline(), cx.cancel());
-    GuestDefinition::new(
-        world
-            .planner()
-            .normalize(domain, Occasion::Define, world.layout(), &patience)?,
-    )
+    let domain = world
+        .planner()
+        .normalize(domain, Occasion::Define, world.layout(), &patience)?;
+    domain.check_name()?;
+    GuestDefinition::new(domain)
 }
 
 /// What policies are told of a definition that has no guest yet.
@@ -89,6 +92,19 @@ pub fn define(
     drop(job);
     world.tell(&guest);
     Ok(permit.reply(object::attributes(&guest.snapshot())))
+}
+
+/// What [`define`] would store.
+pub fn preview(
+    world: &Arc<World>,
+    cx: &mut CallContext<'_>,
+    xml: &str,
+    check: Check,
+) -> Result<Authorized<String>> {
+    let definition = read(world, cx, xml, check)?;
+    let permit = cx.authorize(&claimed(&definition))?;
+    world.guests().admits(&definition)?;
+    Ok(permit.reply(definition.to_disk()?))
 }
 
 /// Makes a guest and runs it; if it was not stored before, it is gone when it ends.
@@ -203,6 +219,22 @@ pub fn set_autostart(world: &Arc<World>, guest: &Arc<GuestObject>, on: bool) -> 
     if snapshot.autostart != on {
         world.store().set_autostart(snapshot.name(), on)?;
         guest.publish(|snapshot| snapshot.autostart = on);
+    }
+    Ok(())
+}
+
+/// Whether a guest starts with the host the next time. The caller holds the lane.
+pub fn set_autostart_once(world: &Arc<World>, guest: &Arc<GuestObject>, on: bool) -> Result<()> {
+    let snapshot = guest.snapshot();
+    if !snapshot.is_persistent() {
+        return Err(error(
+            ErrorCode::OPERATION_INVALID,
+            "cannot set autostart for transient domain",
+        ));
+    }
+    if snapshot.autostart_once != on {
+        world.store().set_autostart_once(snapshot.name(), on)?;
+        guest.publish(|snapshot| snapshot.autostart_once = on);
     }
     Ok(())
 }

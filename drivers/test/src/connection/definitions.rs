@@ -2,6 +2,7 @@
 
 use virt_api::access::{Authorized, Domain, Resolved, Unchecked};
 use virt_api::call::CallContext;
+use virt_api::protocol::ferrovirt::FerrovirtDomainPreviewXmlReply;
 use virt_api::protocol::remote::*;
 use virt_api::protocol::traits::HypervisorDriver;
 use virt_conf::schema::Check;
@@ -72,6 +73,20 @@ impl HypervisorDriver for TestConnection {
         Ok(defined.map(|domain| DomainDefineXmlFlagsReply {
             domain: domain.into(),
         }))
+    }
+
+    fn domain_preview_xml(
+        &self,
+        cx: &mut CallContext<'_>,
+        _: Unchecked,
+        xml: String,
+        flags: u32,
+    ) -> Result<Authorized<FerrovirtDomainPreviewXmlReply>> {
+        let validate = DomainDefineFlags::VALIDATE.bits();
+        check_flags("testDomainPreviewXML", flags, validate)?;
+        let definition = GuestDefinition::parse(&xml, Check::asked_by(flags & validate != 0))?;
+        let preview = changes::preview(&self.world, cx, &definition)?;
+        Ok(preview.map(|xml| FerrovirtDomainPreviewXmlReply { xml }))
     }
 
     #[inline_safe]

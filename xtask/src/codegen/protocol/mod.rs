@@ -24,7 +24,7 @@ const SOURCE: &str = "crates/virt-api/protocol";
 /// Where the generated modules go.
 const TARGET: &str = "crates/virt-api/src/protocol/generated";
 /// The programs, each after those it uses.
-const PROGRAMS: &[&str] = &["remote", "qemu", "lxc", "admin", "keepalive"];
+const PROGRAMS: &[&str] = &["remote", "qemu", "lxc", "admin", "keepalive", "ferrovirt"];
 
 /// All files of the protocol. A description that makes no sense is told and ends the program, for a generator has no
 /// other way to fail.

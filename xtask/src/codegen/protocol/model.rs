@@ -240,6 +240,7 @@ impl Procedure {
             "lxc" => return "lxc",
             "admin" => return "admin",
             "keepalive" => return "keepalive",
+            "ferrovirt" => return "ferrovirt",
             _ => {}
         }
         if self.kind == Kind::Event {

@@ -5,6 +5,7 @@
 pub use crate::protocol::call::CallSettings;
 
 mod admin;
+mod ferrovirt;
 mod lxc;
 mod qemu;
 mod remote_connect;
@@ -79,5 +80,21 @@ impl<'a> AdminClient<'a> {
     /// Calls with these settings.
     pub fn with(settings: CallSettings<'a>) -> Self {
         Self(settings.for_program(0x6900690))
+    }
+}
+
+/// Makes calls of the ferrovirt program.
+#[derive(Clone)]
+pub struct FerrovirtClient<'a>(CallSettings<'a>);
+
+impl<'a> FerrovirtClient<'a> {
+    /// Calls through `caller`, without deadline or way to cancel.
+    pub fn new(caller: &'a dyn crate::call::Caller) -> Self {
+        Self(CallSettings::new(caller, 0x46657273))
+    }
+
+    /// Calls with these settings.
+    pub fn with(settings: CallSettings<'a>) -> Self {
+        Self(settings.for_program(0x46657273))
     }
 }

@@ -5,6 +5,7 @@
 use crate::protocol::dispatch::Handler;
 
 mod admin;
+mod ferrovirt;
 mod lxc;
 mod qemu;
 mod remote_connect;
@@ -512,3 +513,6 @@ pub(crate) static ADMIN: [Handler; 20] = [
     admin::CONNECT_SET_DAEMON_TIMEOUT,
     admin::CONNECT_DAEMON_SHUTDOWN,
 ];
+
+/// Handlers of the ferrovirt program in the order of the procedures, from 1.
+pub(crate) static FERROVIRT: [Handler; 1] = [ferrovirt::DOMAIN_PREVIEW_XML];

@@ -628,3 +628,16 @@ pub mod keepalive {
         pub const PONG: u32 = 2;
     }
 }
+
+/// What libvirt's programs have no call for. Other daemons do not know this program; who asks goes on without it.
+pub mod ferrovirt {
+    /// The number of the program.
+    pub const PROGRAM: u32 = 0x46657273;
+    /// The version of the program.
+    pub const VERSION: u32 = 1;
+
+    /// Numbers of the procedures.
+    pub mod procedure {
+        pub const DOMAIN_PREVIEW_XML: u32 = 1;
+    }
+}

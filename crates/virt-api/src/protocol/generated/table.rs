@@ -5,6 +5,7 @@
 use crate::protocol::table::Procedure;
 
 mod admin;
+mod ferrovirt;
 mod keepalive;
 mod lxc;
 mod qemu;
@@ -518,6 +519,9 @@ pub static ADMIN: [&Procedure; 20] = [
 /// The procedures of the keepalive program in the order of their numbers, from 1.
 pub static KEEPALIVE: [&Procedure; 2] = [&keepalive::ROWS[0], &keepalive::ROWS[1]];
 
+/// The procedures of the ferrovirt program in the order of their numbers, from 1.
+pub static FERROVIRT: [&Procedure; 1] = [&ferrovirt::ROWS[0]];
+
 /// The programs: number, version, name, procedures.
 pub static PROGRAMS: &[(u32, u32, &str, &[&Procedure])] = &[
     (0x20008086, 1, "remote", &REMOTE),
@@ -525,4 +529,5 @@ pub static PROGRAMS: &[(u32, u32, &str, &[&Procedure])] = &[
     (0x68000, 1, "lxc", &LXC),
     (0x6900690, 1, "admin", &ADMIN),
     (0x6b656570, 1, "keepalive", &KEEPALIVE),
+    (0x46657273, 1, "ferrovirt", &FERROVIRT),
 ];

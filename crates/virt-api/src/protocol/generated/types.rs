@@ -4,6 +4,8 @@
 
 /// Messages of the admin program.
 pub mod admin;
+/// Messages of the ferrovirt program.
+pub mod ferrovirt;
 /// Messages of the lxc program.
 pub mod lxc;
 /// Messages of the qemu program.

@@ -20,8 +20,8 @@ mod devices;
 mod generate;
 mod neighbours;
 
-use virt_util::{ErrorDomain, Result};
 use virt_util::uuid::Uuid;
+use virt_util::{ErrorDomain, Result};
 
 use super::Domain;
 use crate::values::MacAddress;

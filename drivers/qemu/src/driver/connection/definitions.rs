@@ -2,6 +2,7 @@
 
 use virt_api::access::{Authorized, Domain, Resolved, Unchecked};
 use virt_api::call::CallContext;
+use virt_api::protocol::ferrovirt::FerrovirtDomainPreviewXmlReply;
 use virt_api::protocol::remote::*;
 use virt_api::protocol::traits::HypervisorDriver;
 use virt_conf::registry::job::Job;
@@ -59,6 +60,29 @@ impl HypervisorDriver for QemuConnection {
         })
     }
 
+    #[inline_safe]
+    fn domain_get_autostart_once(
+        &self,
+        _: &mut CallContext<'_>,
+        domain: Resolved<Domain>,
+    ) -> Result<DomainGetAutostartOnceReply> {
+        let snapshot = domain.handle::<GuestObject>()?.snapshot();
+        Ok(DomainGetAutostartOnceReply {
+            autostart: snapshot.autostart_once.into(),
+        })
+    }
+
+    fn domain_set_autostart_once(
+        &self,
+        cx: &mut CallContext<'_>,
+        domain: Resolved<Domain>,
+        autostart: i32,
+    ) -> Result<()> {
+        self.change(cx, &domain, Job::Modify, "virDomainSetAutostartOnce", |guest| {
+            changes::set_autostart_once(&self.world, guest, autostart != 0)
+        })
+    }
+
     fn domain_define_xml(
         &self,
         cx: &mut CallContext<'_>,
@@ -93,6 +117,18 @@ impl HypervisorDriver for QemuConnection {
         Ok(defined.map(|domain| DomainDefineXmlFlagsReply {
             domain: domain.into(),
         }))
+    }
+
+    fn domain_preview_xml(
+        &self,
+        cx: &mut CallContext<'_>,
+        _: Unchecked,
+        xml: String,
+        flags: u32,
+    ) -> Result<Authorized<FerrovirtDomainPreviewXmlReply>> {
+        check_flags("qemuDomainPreviewXML", flags, DomainDefineFlags::VALIDATE.bits())?;
+        let preview = changes::preview(&self.world, cx, &xml, Check::asked_by(flags != 0))?;
+        Ok(preview.map(|xml| FerrovirtDomainPreviewXmlReply { xml }))
     }
 
     fn domain_undefine_flags(

@@ -11,6 +11,7 @@ use virt_util::{Result, VirtError};
 use crate::access::*;
 use crate::call::CallContext;
 use crate::driver::MethodEntry;
+use crate::protocol::ferrovirt::*;
 use crate::protocol::lxc::*;
 use crate::protocol::qemu::*;
 use crate::protocol::remote::*;
@@ -3127,5 +3128,18 @@ pub trait HypervisorDriver: Send + Sync {
         flags: u32,
     ) -> Result<()> {
         Err(VirtError::no_support("virDomainLxcOpenNamespace"))
+    }
+
+    /// Answers the definition that the driver would store if it were given this one, with all that it fills in; stores nothing.
+    ///
+    /// What it is about is not in the arguments: check it with `cx.authorize`.
+    fn domain_preview_xml(
+        &self,
+        cx: &mut CallContext<'_>,
+        unchecked: Unchecked,
+        xml: String,
+        flags: u32,
+    ) -> Result<Authorized<FerrovirtDomainPreviewXmlReply>> {
+        Err(VirtError::no_support("domain_preview_xml"))
     }
 }
