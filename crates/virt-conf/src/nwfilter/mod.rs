@@ -195,11 +195,10 @@ impl Filter {
         let mut open = names(self);
         while let Some(name) = open.pop() {
             if name == self.name {
-                return Err(VirtError::new(
-                    ErrorCode::OPERATION_FAILED,
-                    "filter would introduce a loop",
-                )
-                .in_domain(ErrorDomain::NWFILTER));
+                return Err(
+                    VirtError::new(ErrorCode::OPERATION_FAILED, "filter would introduce a loop")
+                        .in_domain(ErrorDomain::NWFILTER),
+                );
             }
             if let Some(filter) = lookup(&name)
                 && seen.insert(name)
