@@ -130,6 +130,12 @@ impl ClientIdentity {
         self.unix.is_some_and(|unix| unix.uid == 0)
     }
 
+    /// Whether the client is root of this host or the daemon's own user, by the kernel's word.
+    pub fn is_root_or_own_user(&self) -> bool {
+        let own = nix::unistd::geteuid().as_raw();
+        self.unix.is_some_and(|unix| unix.uid == 0 || unix.uid == own)
+    }
+
     /// Takes the identity that the client says it acts for (`CONNECT_SET_IDENTITY`). Whether it may (`connect:write`) is
     /// the caller's to check before.
     ///

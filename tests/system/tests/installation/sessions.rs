@@ -141,6 +141,20 @@ fn virtproxyd_leads_to_the_daemons_of_drivers() {
             "{ran:?}"
         );
     }
+    // Who only looks, only looks there too.
+    for (script, wanted) in [
+        ("list --all", "Id   Name   State"),
+        ("define ROOM", "read only access prevents virDomainDefineXML"),
+    ] {
+        let mut command = home.command(installed.path("bin/virsh"));
+        let script = script.replace("ROOM", &guest(&home, "far"));
+        command.args(["-r", "-c", &uri, &script]);
+        let ran = run_to_end(command);
+        assert!(
+            ran.out.contains(wanted) || ran.err.contains(wanted),
+            "{script}: {ran:?}"
+        );
+    }
     let names = home.daemons();
     assert!(
         names.len() == 2 && names.iter().any(|(_, line)| line.contains("sbin/virtqemud")),
