@@ -4,6 +4,7 @@
 //! holds; between plugin and host the end goes through the waist and stays the same to both. An end carries data in
 //! both directions. Holes exist where the opening call asked for them.
 
+use std::os::fd::BorrowedFd;
 use std::sync::Arc;
 
 use virt_util::Result;
@@ -105,6 +106,25 @@ pub trait Stream: Send + Sync {
     /// Calls `waker` once, from any thread, as soon as the end is ready for anything of `interest`; at once if it is
     /// already. A second call replaces a waker that has not been called.
     fn watch(&self, interest: Readiness, waker: Waker) -> Result<()>;
+
+    /// Whether the end is a descriptor that pipes can be filled from and emptied into without a copy. What it answers
+    /// does not change. Such an end has no holes.
+    fn can_splice(&self) -> bool {
+        false
+    }
+
+    /// [`Stream::recv`] into an empty pipe, without a copy.
+    fn recv_to_pipe(&self, pipe: BorrowedFd<'_>, most: usize) -> Result<Transfer> {
+        let _ = (pipe, most);
+        Err(virt_util::VirtError::no_support("splicing this stream"))
+    }
+
+    /// [`Stream::send`] of `most` bytes that a pipe holds, without a copy. A nonblocking end that is told to do it
+    /// `at_once` does not wait even where a moment's patience would save a wake-up.
+    fn send_from_pipe(&self, pipe: BorrowedFd<'_>, most: usize, at_once: bool) -> Result<Transfer> {
+        let _ = (pipe, most, at_once);
+        Err(virt_util::VirtError::no_support("splicing this stream"))
+    }
 }
 
 /// One end of a stream, to hold and to pass on. Dropping the last clone without [`StreamEnd::finish`] aborts it.
@@ -206,6 +226,21 @@ impl StreamEnd {
     /// [`Stream::watch`].
     pub fn watch(&self, interest: Readiness, waker: Waker) -> Result<()> {
         self.0.stream.watch(interest, waker)
+    }
+
+    /// [`Stream::can_splice`].
+    pub fn can_splice(&self) -> bool {
+        self.0.stream.can_splice()
+    }
+
+    /// [`Stream::recv_to_pipe`].
+    pub fn recv_to_pipe(&self, pipe: BorrowedFd<'_>, most: usize) -> Result<Transfer> {
+        self.0.stream.recv_to_pipe(pipe, most)
+    }
+
+    /// [`Stream::send_from_pipe`].
+    pub fn send_from_pipe(&self, pipe: BorrowedFd<'_>, most: usize, at_once: bool) -> Result<Transfer> {
+        self.0.stream.send_from_pipe(pipe, most, at_once)
     }
 }
 

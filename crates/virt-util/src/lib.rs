@@ -30,6 +30,7 @@
 //! | [`number`] | numbers at the beginning of texts, as C reads them |
 //! | [`path`] | paths as texts |
 //! | [`shell`] | quoting of command lines |
+//! | [`splice`] | bytes from one descriptor to another without a copy |
 //! | [`sub_ids`] | users and groups that may be handed on |
 //! | [`systemd`] | names of units and machines |
 //! | [`text`] | small work on texts |
@@ -73,6 +74,7 @@ pub mod number;
 pub mod path;
 pub mod reactor;
 pub mod shell;
+pub mod splice;
 pub mod sub_ids;
 pub mod sys;
 pub mod systemd;

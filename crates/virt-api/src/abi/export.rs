@@ -572,6 +572,25 @@ impl v1::StreamEnd for StreamShim {
             )
         })
     }
+
+    // since 1.2 {
+    fn splice(&self, pipe: i32, most: u64, flags: u32) -> AbiResult<i64> {
+        self.guarded("splice", |end| {
+            if most == 0 {
+                return match end.can_splice() {
+                    true => Ok(0),
+                    false => Err(VirtError::no_support("splicing this stream")),
+                };
+            }
+            let (pipe, most) = (borrow_fd(pipe)?, usize::try_from(most).unwrap_or(usize::MAX));
+            let moved = match flags & v1::STREAM_SPLICE_SEND {
+                0 => end.recv_to_pipe(pipe, most),
+                _ => end.send_from_pipe(pipe, most, flags & v1::STREAM_SPLICE_AT_ONCE != 0),
+            };
+            moved.map(transfer_out)
+        })
+    }
+    // }
 }
 
 /// A cancel for the other side; none for one that can never be set.

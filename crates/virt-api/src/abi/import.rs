@@ -214,6 +214,15 @@ impl ConnectionHandle {
         &self.driver
     }
 
+    /// The same connection under the name of the driver that it leads to, where its own driver is only the way.
+    #[must_use]
+    pub fn leading_to(self, driver: &str) -> Self {
+        Self {
+            driver: driver.to_owned(),
+            connection: self.connection,
+        }
+    }
+
     /// Closes: the driver rolls back what hangs on the connection. Once is enough; dropping does it too.
     pub fn close(&self) -> Result<()> {
         result(self.connection.close())
@@ -351,6 +360,22 @@ impl Stream for ForeignStream {
         });
         result(self.0.watch(interest.0, callback))
     }
+
+    // since 1.2 {
+    fn can_splice(&self) -> bool {
+        result(self.0.splice(-1, 0, 0)).is_ok()
+    }
+
+    fn recv_to_pipe(&self, pipe: BorrowedFd<'_>, most: usize) -> Result<Transfer> {
+        transfer_in(result(self.0.splice(pipe.as_raw_fd(), most as u64, 0))?)
+    }
+
+    fn send_from_pipe(&self, pipe: BorrowedFd<'_>, most: usize, at_once: bool) -> Result<Transfer> {
+        let at_once = if at_once { v1::STREAM_SPLICE_AT_ONCE } else { 0 };
+        let flags = v1::STREAM_SPLICE_SEND | at_once;
+        transfer_in(result(self.0.splice(pipe.as_raw_fd(), most as u64, flags))?)
+    }
+    // }
 }
 
 /// A cancel of the other side.

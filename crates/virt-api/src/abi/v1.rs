@@ -21,7 +21,7 @@ use abi_stable::type_layout::TypeLayout;
 /// Changes when an old plugin could not work any more.
 pub const ABI_MAJOR: u32 = 1;
 /// Changes when a trait grew.
-pub const ABI_MINOR: u32 = 1;
+pub const ABI_MINOR: u32 = 2;
 
 /// The result of everything that can fail.
 pub type AbiResult<T> = RResult<T, AbiError>;
@@ -225,6 +225,10 @@ pub const STREAM_WOULD_BLOCK: i64 = -2;
 pub const STREAM_AT_HOLE: i64 = -3;
 /// Flag of [`StreamEnd::recv`]: do not turn holes into zeros.
 pub const STREAM_STOP_AT_HOLE: u32 = 1;
+/// Flag of [`StreamEnd::splice`]: from the pipe to the stream instead of the other way.
+pub const STREAM_SPLICE_SEND: u32 = 1;
+/// Flag of [`StreamEnd::splice`]: a nonblocking end must not even wait a moment.
+pub const STREAM_SPLICE_AT_ONCE: u32 = 2;
 
 /// One end of a stream.
 #[sabi_trait]
@@ -259,6 +263,14 @@ pub trait StreamEnd: Send + Sync {
     /// Calls back once when the end is ready for something of `interest`. *Last.*
     #[sabi(last_prefix_field)]
     fn watch(&self, interest: u32, callback: CallbackBox) -> AbiResult<()>;
+
+    /// Moves at most `most` bytes between the stream and the lent pipe without copying them; answers like `recv` and
+    /// `send`. For 0 bytes nothing is moved, and the pipe is not looked at: the answer tells whether the end can do this,
+    /// which does not change. Since 1.2.
+    fn splice(&self, pipe: i32, most: u64, flags: u32) -> AbiResult<i64> {
+        let _ = (pipe, most, flags);
+        RResult::RErr(AbiError::no_support())
+    }
 }
 
 /// The wish that a call end early.

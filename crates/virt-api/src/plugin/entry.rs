@@ -146,7 +146,7 @@ macro_rules! __new {
 #[macro_export]
 macro_rules! __abi_version {
     () => {
-        "1.1"
+        "1.2"
     };
 }
 

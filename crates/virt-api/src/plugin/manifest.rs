@@ -87,7 +87,7 @@ name = "test"
 kind = "hypervisor"
 role = "client"
 schemes = ["test"]
-abi = "1.1"
+abi = "1.2"
 version = "0.1.0"
 something-newer = { a = 1 }
 "#;

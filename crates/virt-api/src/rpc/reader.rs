@@ -127,6 +127,41 @@ impl PacketReader {
         Some((payload, missing))
     }
 
+    /// How many bytes the payload that is being put together lacks; 0 if there is none.
+    pub fn payload_missing(&self) -> usize {
+        match &self.state {
+            State::Payload { length, payload, .. } => length.saturating_sub(payload.len()),
+            _ => 0,
+        }
+    }
+
+    /// The packet whose payload comes next, and how many bytes that is, if none of them was taken yet, no descriptors
+    /// belong to it, and there are at least `least`.
+    pub fn payload_ahead(&self, least: usize) -> Option<(&Header, usize)> {
+        match &self.state {
+            State::Payload {
+                header,
+                fds: 0,
+                length,
+                payload,
+            } if !self.failed && payload.is_empty() && *length >= least.max(1) => Some((header, *length)),
+            _ => None,
+        }
+    }
+
+    /// So many bytes of the payload ahead were taken by somebody else: the packet has only the others, and if there are
+    /// none it is not answered.
+    pub fn diverted(&mut self, count: usize) {
+        if let State::Payload { length, payload, .. } = &mut self.state
+            && payload.is_empty()
+        {
+            *length = length.saturating_sub(count);
+            if *length == 0 {
+                self.state = State::Head(Vec::new());
+            }
+        }
+    }
+
     /// Whether a packet has begun: an end of the connection now is not in good order.
     pub fn is_inside_packet(&self) -> bool {
         !matches!(&self.state, State::Head(head) if head.is_empty())
@@ -353,6 +388,30 @@ mod tests {
             panic!("the payload is awaited");
         };
         assert!(payload.capacity() <= STEP);
+    }
+
+    #[test]
+    fn what_others_took_of_a_payload_is_not_answered() {
+        let header = Header::call(1, 1, 1, 1);
+        let bytes = [write(&header, &[1; 100]), write(&header, &[2; 50])].concat();
+        let mut reader = PacketReader::new();
+        assert!(reader.feed(&mut &bytes[..28]).unwrap().is_none());
+        assert!(reader.payload_ahead(101).is_none());
+        assert_eq!(reader.payload_ahead(100), Some((&header, 100)));
+        reader.diverted(60);
+        assert_eq!(reader.payload_ahead(1), Some((&header, 40)));
+        // The rest comes as usual.
+        let mut rest = &bytes[88..];
+        let packet = reader.feed(&mut rest).unwrap().unwrap();
+        assert_eq!(packet.payload, [1; 40]);
+        assert_eq!(reader.payload_missing(), 0);
+        assert!(reader.feed(&mut &rest[..28]).unwrap().is_none());
+        reader.diverted(50);
+        assert!(!reader.is_inside_packet());
+        assert!(reader.payload_ahead(1).is_none());
+        // What has begun to come is not for others.
+        assert!(reader.feed(&mut &bytes[..29]).unwrap().is_none());
+        assert!(reader.payload_ahead(1).is_none());
     }
 
     #[test]

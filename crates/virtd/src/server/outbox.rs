@@ -16,6 +16,7 @@ use nix::sys::socket::{MsgFlags, sendmsg, setsockopt, sockopt};
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 use virt_api::rpc::{Header, PacketWriter};
+use virt_util::splice::{Pipe, splice};
 use virt_util::sys::socket::send_with_fds;
 use virt_util::{Result, VirtError};
 
@@ -41,6 +42,8 @@ pub(super) struct Outgoing {
     head: Vec<u8>,
     /// The payload where it was not worth copying.
     payload: Vec<u8>,
+    /// What goes behind head and payload out of a pipe.
+    piped: Option<Piped>,
     fds: VecDeque<OwnedFd>,
     /// How much of head and payload is written.
     sent: usize,
@@ -97,8 +100,19 @@ impl Outgoing {
     }
 
     fn is_written(&self) -> bool {
-        self.sent >= self.len() && self.fds.is_empty()
+        self.sent >= self.len() && self.fds.is_empty() && self.piped_left() == 0
     }
+
+    fn piped_left(&self) -> usize {
+        self.piped.as_ref().map_or(0, |piped| piped.left)
+    }
+}
+
+/// Bytes that a pipe holds, and nobody else takes out of it.
+#[derive(Debug)]
+pub(super) struct Piped {
+    pub(super) pipe: Arc<Pipe>,
+    pub(super) left: usize,
 }
 
 /// How the packets leave.
@@ -235,6 +249,39 @@ impl Outbox {
             }
             _ => Sent::Written,
         }
+    }
+
+    /// The same for a packet whose payload is in a pipe.
+    pub(super) fn send_piped(&self, head: Vec<u8>, payload: Piped, stream: &Arc<ServedStream>) -> Sent {
+        let mut queue = self.queue.lock();
+        if queue.closed || queue.failed.is_some() {
+            return Sent::Closed;
+        }
+        let idle = queue.items.is_empty() && !queue.corked;
+        queue.push(Outgoing {
+            piped: Some(payload),
+            ..Outgoing::packet(head).for_stream(Arc::clone(stream))
+        });
+        if let Way::Socket(socket) = &self.way
+            && idle
+        {
+            // The answer tells the only stream whose packet can be among them.
+            queue.write(socket, &mut Vec::new());
+        }
+        if queue.failed.is_some() {
+            drop(queue);
+            self.wake.notify_one();
+            return Sent::Closed;
+        }
+        match queue.items.is_empty() {
+            true => Sent::Written,
+            false => Sent::Queued,
+        }
+    }
+
+    /// Whether bytes go into the socket as they are.
+    pub(super) fn is_direct(&self) -> bool {
+        matches!(self.way, Way::Socket(_))
     }
 
     /// Waits for the socket and writes, at most `millis` milliseconds. Whether everything is written.
@@ -405,10 +452,12 @@ impl Queue {
                 }
             }
             let Some(front) = self.items.front() else { return };
-            let written = if front.sent >= front.len() {
-                self.write_fd(socket)
-            } else {
+            let written = if front.sent < front.len() {
                 self.write_bytes(socket)
+            } else if front.piped_left() > 0 {
+                self.write_piped(socket)
+            } else {
+                self.write_fd(socket)
             };
             match written {
                 Ok(true) => {}
@@ -430,8 +479,8 @@ impl Queue {
                     used += 1;
                 }
             }
-            // Descriptors go right behind their packet.
-            if !item.fds.is_empty() {
+            // Descriptors go right behind their packet, and so does what a pipe holds.
+            if !item.fds.is_empty() || item.piped_left() > 0 {
                 break;
             }
         }
@@ -449,6 +498,22 @@ impl Queue {
             }
         }
         Ok(true)
+    }
+
+    /// Some of what a pipe holds for the first packet. False if the socket is full.
+    fn write_piped(&mut self, socket: &Socket) -> Result<bool> {
+        let Some(piped) = self.items.front_mut().and_then(|front| front.piped.as_mut()) else {
+            return Ok(true);
+        };
+        match splice(piped.pipe.reader(), socket, piped.left) {
+            Ok(0) => Err(VirtError::internal("a pipe holds less than was put into it")),
+            Ok(count) => {
+                piped.left = piped.left.saturating_sub(count);
+                Ok(true)
+            }
+            Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => Ok(false),
+            Err(error) => Err(VirtError::io(&error, "cannot send to the client")),
+        }
     }
 
     /// One descriptor of the first packet. False if the socket is full.
@@ -481,81 +546,4 @@ fn write(socket: &Socket, slices: &[IoSlice<'_>]) -> Result<Option<usize>> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use std::io::Read;
-    use std::os::unix::net::UnixStream;
-
-    fn outbox() -> (Outbox, UnixStream) {
-        let (ours, theirs) = UnixStream::pair().unwrap();
-        let ours = Socket::new(ours.into(), true).unwrap();
-        (
-            Outbox::on_socket(Arc::new(ours), true, Arc::new(Notify::new())),
-            theirs,
-        )
-    }
-
-    fn key(object: u8) -> EventKey {
-        EventKey {
-            program: 1,
-            procedure: 2,
-            callback: 0,
-            object: vec![object],
-        }
-    }
-
-    fn read(theirs: &mut UnixStream, outbox: &Outbox) -> Vec<u8> {
-        theirs.set_nonblocking(true).unwrap();
-        let mut all = Vec::new();
-        let mut buffer = vec![0; 1 << 16];
-        loop {
-            outbox.flush(&mut Vec::new());
-            match theirs.read(&mut buffer) {
-                Ok(count) => all.extend_from_slice(&buffer[..count]),
-                Err(_) if !outbox.is_pending() => return all,
-                Err(_) => {}
-            }
-        }
-    }
-
-    #[tokio::test]
-    async fn what_the_socket_takes_is_written_at_once() {
-        let (outbox, mut theirs) = outbox();
-        assert_eq!(outbox.send(Outgoing::packet(b"one".to_vec())), Sent::Written);
-        outbox.cork();
-        assert_eq!(outbox.send(Outgoing::packet(b"two".to_vec())), Sent::Queued);
-        assert_eq!(outbox.send(Outgoing::packet(b"three".to_vec())), Sent::Queued);
-        outbox.uncork(&mut Vec::new());
-        assert_eq!(read(&mut theirs, &outbox), b"onetwothree");
-    }
-
-    #[tokio::test]
-    async fn a_reader_who_does_not_read_hears_the_newest_of_each_object() {
-        let (outbox, mut theirs) = outbox();
-        // Fill the socket.
-        while outbox.send(Outgoing::packet(vec![0; 1 << 16])) == Sent::Written {}
-        let full = outbox.pending_bytes();
-        for round in 0..100u8 {
-            for object in [b'a', b'b'] {
-                assert!(outbox.send_event(vec![object, round], key(object), 10));
-            }
-        }
-        assert!(outbox.pending_bytes() < full + 40);
-        let all = read(&mut theirs, &outbox);
-        assert_eq!(all[all.len() - 4..], [b'a', 99, b'b', 99]);
-        // Objects without end are too much.
-        while outbox.send(Outgoing::packet(vec![0; 1 << 16])) == Sent::Written {}
-        let kept = (0..200u8)
-            .take_while(|object| outbox.send_event(vec![*object], key(*object), 10))
-            .count();
-        assert!((40..=41).contains(&kept), "{kept}");
-    }
-
-    #[tokio::test]
-    async fn a_peer_that_is_gone_is_an_error_and_no_signal() {
-        let (outbox, theirs) = outbox();
-        drop(theirs);
-        assert_eq!(outbox.send(Outgoing::packet(b"one".to_vec())), Sent::Closed);
-        assert!(outbox.failure().is_some());
-    }
-}
+mod tests;

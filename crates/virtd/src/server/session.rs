@@ -16,7 +16,7 @@ use virt_api::host::OpenedConnection;
 use virt_api::protocol::table::Priority;
 use virt_api::rpc::keepalive;
 use virt_api::rpc::stream::StreamPacket;
-use virt_api::rpc::{Header, MessageType, Packet};
+use virt_api::rpc::{Header, MessageType, Packet, Status};
 use virt_util::{Result, VirtError};
 
 use super::dispatch::RunningCall;
@@ -290,10 +290,23 @@ impl Session {
         Ok(())
     }
 
+    /// The stream that a packet with that head belongs to.
+    fn stream_of(&self, header: &Header) -> Option<Arc<ServedStream>> {
+        let found = self.state.lock().streams.get(&header.serial).cloned();
+        found.filter(|stream| stream.opened().same_call(header))
+    }
+
+    /// The stream for which data comes behind that head.
+    pub(super) fn stream_with_data(&self, header: &Header) -> Option<Arc<ServedStream>> {
+        match (header.kind, header.status) {
+            (MessageType::Stream, Status::Continue) => self.stream_of(header),
+            _ => None,
+        }
+    }
+
     fn stream_packet(self: &Arc<Self>, packet: Packet) -> Result<()> {
-        let found = self.state.lock().streams.get(&packet.header.serial).cloned();
         // Data has no answer, so a client goes on sending until it hears that its stream has ended.
-        let Some(stream) = found.filter(|stream| stream.opened().same_call(&packet.header)) else {
+        let Some(stream) = self.stream_of(&packet.header) else {
             return Ok(());
         };
         if packet.header.kind == MessageType::StreamHole && !stream.is_sparse() {

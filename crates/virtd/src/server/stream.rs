@@ -4,28 +4,36 @@
 //! wakes it when there is more to do, the client's packets do, and the socket does when it has taken what waited. To a
 //! client goes one packet of data at a time; what a client sends waits in a queue whose bytes count against the
 //! client's limit, so a driver that does not take data stops the reading of the socket.
+//!
+//! Much data between two sockets is not copied: where the driver's end can do so ([`StreamEnd::can_splice`]) it goes from
+//! socket to socket through a pipe. What a client sends is then handed on by the thread that has read it, as long as the
+//! driver takes it at once; what it does not take stays in the pipe, in its place in the queue.
 
 use std::collections::VecDeque;
-use std::sync::{Arc, Weak};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, OnceLock, Weak};
 
 use parking_lot::Mutex;
 use virt_api::protocol::table::{Priority, StreamDirection, StreamUse};
 use virt_api::rpc::error::ErrorMessage;
-use virt_api::rpc::stream::{CHUNK_MAX, StreamPacket, StreamWriter};
-use virt_api::rpc::{Header, PacketWriter, Status};
+use virt_api::rpc::stream::{StreamPacket, StreamWriter};
+use virt_api::rpc::{Header, Status};
 use virt_api::stream_end::{Readiness, StreamEnd, Transfer};
+use virt_util::splice::{Pipe, splice};
 use virt_util::xdr::XdrEncode;
 use virt_util::{Result, VirtError};
 
-use super::outbox::{Outgoing, Sent};
+use self::outward::{Outbound, Outward};
+use super::outbox::Outgoing;
 use super::session::Session;
+use super::socket::Socket;
+
+mod outward;
 
 /// How many packets a pump moves before others get the worker.
 const TURN: usize = 64;
-/// How long a pump waits for the socket before the client's task does.
-const SOCKET_WAIT_MILLIS: u8 = 20;
-/// Length word and header.
-const HEAD: usize = 28;
+/// How much a pipe holds.
+const PIPE: usize = 1 << 20;
 
 /// One stream of a client.
 pub(super) struct ServedStream {
@@ -39,15 +47,40 @@ pub(super) struct ServedStream {
     sparse: bool,
     /// Held for looking, never while the driver's end or the socket is used.
     state: Mutex<State>,
-    /// Where data to send is put; its packet's head stays in it. Only the pump touches it.
-    buffer: Mutex<Vec<u8>>,
+    /// Only the pump touches it.
+    outward: Mutex<Outbound>,
+    /// Data may go through pipes, as far as driver and socket are concerned.
+    splices: bool,
+    /// What the client has sent and the driver not taken, of [`Item::Piped`].
+    inward: OnceLock<Option<Pipe>>,
+    /// What the driver's end has been told to wake the pump for, and has not yet.
+    watched: AtomicU32,
+}
+
+/// Something that the client has sent.
+enum Item {
+    Packet(StreamPacket),
+    /// So many bytes of data, in the pipe.
+    Piped(usize),
+}
+
+/// What became of a client's data that was to go into a pipe.
+pub(super) enum Diverted {
+    /// So many bytes are in the stream's hands; 0 is the end of the socket.
+    Bytes(usize),
+    /// The socket has nothing.
+    Nothing,
+    /// They have to be read and given to [`ServedStream::receive`].
+    Refused,
 }
 
 #[derive(Default)]
 struct State {
-    incoming: VecDeque<StreamPacket>,
+    incoming: VecDeque<Item>,
     /// How much of the first of `incoming` the driver has taken.
     taken: usize,
+    /// How many bytes are in the pipe of what the client sends.
+    piped: usize,
     /// A worker has the pump, or will have it.
     pumping: bool,
     /// Something happened since the pump last looked.
@@ -77,12 +110,15 @@ impl ServedStream {
         Arc::new(Self {
             opened,
             session: Arc::downgrade(session),
-            end,
             writer: StreamWriter::new(opened),
             out: usage.both || usage.direction == StreamDirection::Out,
             sparse: usage.sparse.is_some_and(|flag| flags & flag.value != 0),
             state: Mutex::default(),
-            buffer: Mutex::default(),
+            outward: Mutex::default(),
+            splices: session.outbox().is_direct() && end.can_splice(),
+            inward: OnceLock::new(),
+            watched: AtomicU32::new(0),
+            end,
         })
     }
 
@@ -105,15 +141,88 @@ impl ServedStream {
             }
             if matches!(packet, StreamPacket::Abort) {
                 // What waits is not wanted any more.
-                let dropped = state.incoming.drain(..).map(|packet| weight(&packet)).sum();
+                let dropped = state.incoming.drain(..).map(|item| item.weight()).sum();
                 state.taken = 0;
                 if let Some(session) = self.session.upgrade() {
                     session.taken(dropped);
                 }
             }
-            state.incoming.push_back(packet);
+            state.incoming.push_back(Item::Packet(packet));
         }
         self.schedule();
+    }
+
+    /// Takes at most `most` bytes of data that the client sends straight from its socket, and gives them to the driver if
+    /// that takes them now. Never waits. To be called by the client's task alone.
+    pub(super) fn divert(self: &Arc<Self>, session: &Arc<Session>, socket: &Socket, most: usize) -> Diverted {
+        if !self.splices {
+            return Diverted::Refused;
+        }
+        let piped = {
+            let state = self.state.lock();
+            if state.ended {
+                return Diverted::Refused;
+            }
+            state.piped
+        };
+        // Without a pipe there is the way of all other data.
+        let Some(pipe) = self.inward.get_or_init(|| Pipe::new(PIPE).ok()) else {
+            return Diverted::Refused;
+        };
+        let count = match splice(socket, pipe.writer(), most) {
+            Ok(0) => return Diverted::Bytes(0),
+            Ok(count) => count,
+            Err(error)
+                if error.kind() == std::io::ErrorKind::WouldBlock && (piped == 0 || !socket.has_input()) =>
+            {
+                return Diverted::Nothing;
+            }
+            // The pipe is full, or whatever is wrong with the socket will show.
+            Err(_) => return Diverted::Refused,
+        };
+        session.queued(count);
+        {
+            let mut state = self.state.lock();
+            state.piped += count;
+            match state.incoming.back_mut() {
+                Some(Item::Piped(bytes)) => *bytes += count,
+                _ => state.incoming.push_back(Item::Piped(count)),
+            }
+            if state.ended || std::mem::replace(&mut state.pumping, true) {
+                state.again = true;
+                return Diverted::Bytes(count);
+            }
+            state.again = false;
+        }
+        self.hand_on(session);
+        Diverted::Bytes(count)
+    }
+
+    /// The pump, on the thread that has read what came, for as long as the driver takes it at once.
+    fn hand_on(self: &Arc<Self>, session: &Arc<Session>) {
+        for _ in 0..TURN {
+            match self.take_incoming(session, true) {
+                Ok(Incoming::Moved) => {}
+                Ok(Incoming::Nothing) => {
+                    let mut state = self.state.lock();
+                    // What else there is to do is for a worker.
+                    if state.again {
+                        break;
+                    }
+                    state.pumping = false;
+                    return;
+                }
+                Ok(Incoming::Full) => break,
+                Ok(Incoming::Ended) => return,
+                Err(error) => {
+                    // The driver hears of the end, for which it may take its time.
+                    let (stream, client) = (Arc::clone(self), Arc::clone(session));
+                    let job = Box::new(move || stream.fail(&client, &error));
+                    return session.server().workers().submit(Priority::Low, job);
+                }
+            }
+        }
+        self.submit();
     }
 
     /// The socket has taken our packet.
@@ -189,12 +298,17 @@ impl ServedStream {
         self.submit();
     }
 
+    /// Has the driver's end wake the pump, unless it is about to anyway.
     fn watch(self: &Arc<Self>, interest: Readiness) -> Result<()> {
+        if self.watched.swap(interest.0, Ordering::AcqRel) == interest.0 {
+            return Ok(());
+        }
         let stream = Arc::downgrade(self);
         self.end.watch(
             interest,
             Box::new(move |_| {
                 if let Some(stream) = stream.upgrade() {
+                    stream.watched.store(0, Ordering::Release);
                     stream.schedule();
                 }
             }),
@@ -205,7 +319,7 @@ impl ServedStream {
     fn move_some(self: &Arc<Self>, session: &Arc<Session>) -> Result<Turn> {
         let mut interest = Readiness::default();
         let mut moved = false;
-        match self.take_incoming(session)? {
+        match self.take_incoming(session, false)? {
             Incoming::Nothing => {}
             Incoming::Moved => moved = true,
             Incoming::Full => interest = interest.or(Readiness::WRITABLE),
@@ -228,34 +342,43 @@ impl ServedStream {
         Ok(if moved { Turn::GoOn } else { Turn::Wait(interest) })
     }
 
-    /// Hands the first of what the client sent to the driver.
-    fn take_incoming(self: &Arc<Self>, session: &Arc<Session>) -> Result<Incoming> {
+    /// Hands the first of what the client sent to the driver. What may take a while is not begun `at_once`.
+    fn take_incoming(self: &Arc<Self>, session: &Arc<Session>, at_once: bool) -> Result<Incoming> {
         let (packet, taken) = {
             let mut state = self.state.lock();
-            let Some(packet) = state.incoming.pop_front() else {
-                return Ok(Incoming::Nothing);
-            };
-            (packet, std::mem::take(&mut state.taken))
+            if at_once && matches!(state.incoming.front(), Some(Item::Packet(_))) {
+                return Ok(Incoming::Full);
+            }
+            match state.incoming.pop_front() {
+                None => return Ok(Incoming::Nothing),
+                Some(Item::Packet(packet)) => (packet, std::mem::take(&mut state.taken)),
+                Some(Item::Piped(count)) => {
+                    drop(state);
+                    return self.take_piped(session, count, at_once);
+                }
+            }
         };
         match &packet {
             StreamPacket::Data(bytes) => {
-                let sent = match self.end.send(bytes.get(taken..).unwrap_or_default())? {
-                    Transfer::Bytes(sent) => sent,
-                    Transfer::WouldBlock | Transfer::AtHole => {
-                        let ready = self.end.readiness(Readiness::WRITABLE)?;
-                        if ready.and(Readiness::HANGUP).is_empty()
-                            || !ready.and(Readiness::WRITABLE).is_empty()
-                        {
-                            self.put_back(packet, taken);
-                            return Ok(Incoming::Full);
-                        }
-                        // The driver's side has ended and takes nothing any more.
-                        bytes.len()
+                let offered = bytes.get(taken..).unwrap_or_default();
+                let sent = self
+                    .end
+                    .send(offered)
+                    .and_then(|sent| self.take_up(sent, bytes.len()));
+                let sent = match sent {
+                    Ok(Some(sent)) => sent,
+                    Ok(None) => {
+                        self.put_back(Item::Packet(packet), taken);
+                        return Ok(Incoming::Full);
+                    }
+                    Err(error) => {
+                        session.taken(weight(&packet));
+                        return Err(error);
                     }
                 };
                 let taken = taken.saturating_add(sent);
                 if taken < bytes.len() {
-                    self.put_back(packet, taken);
+                    self.put_back(Item::Packet(packet), taken);
                 } else {
                     session.taken(weight(&packet));
                     if let StreamPacket::Data(bytes) = packet {
@@ -299,80 +422,59 @@ impl ServedStream {
         }
     }
 
-    fn put_back(&self, packet: StreamPacket, taken: usize) {
-        let mut state = self.state.lock();
-        // An abort that came meanwhile has made it pointless.
-        if !matches!(state.incoming.front(), Some(StreamPacket::Abort)) {
-            state.incoming.push_front(packet);
-            state.taken = taken;
-        } else if let Some(session) = self.session.upgrade() {
-            session.taken(weight(&packet));
+    /// How many bytes of `all` are done with; `None` if they have to wait.
+    fn take_up(&self, sent: Transfer, all: usize) -> Result<Option<usize>> {
+        if let Transfer::Bytes(sent) = sent {
+            return Ok(Some(sent));
         }
+        let ready = self.end.readiness(Readiness::WRITABLE)?;
+        // A driver's side that has ended takes nothing any more.
+        let ended = !ready.and(Readiness::HANGUP).is_empty() && ready.and(Readiness::WRITABLE).is_empty();
+        Ok(ended.then_some(all))
     }
 
-    /// Sends what the driver has, one packet of it.
-    fn send_some(self: &Arc<Self>, session: &Arc<Session>) -> Result<Outward> {
-        let mut buffer = self.buffer.lock();
-        if buffer.is_empty() {
-            *buffer = PacketWriter::new(&self.opened.stream(Status::Continue)).finish_before(0)?;
-            buffer.resize(HEAD + CHUNK_MAX, 0);
-        }
-        let count = match self
-            .end
-            .recv(buffer.get_mut(HEAD..).unwrap_or_default(), self.sparse)?
-        {
-            Transfer::Bytes(count) => count,
-            Transfer::WouldBlock => return Ok(Outward::Nothing),
-            Transfer::AtHole => {
-                let length = self.end.recv_hole()?;
-                let hole = Outgoing::packet(self.writer.hole(length)?);
-                self.send(session, hole);
-                return Ok(Outward::Moved);
+    /// Hands `count` bytes, which are in the pipe, to the driver.
+    fn take_piped(&self, session: &Session, count: usize, at_once: bool) -> Result<Incoming> {
+        let Some(Some(pipe)) = self.inward.get() else {
+            return Err(VirtError::internal("a stream's pipe is gone"));
+        };
+        let given = self.end.send_from_pipe(pipe.reader(), count, at_once);
+        let sent = match given.and_then(|sent| Ok((sent, self.take_up(sent, count)?))) {
+            Ok((Transfer::Bytes(_), sent)) => sent.map(|sent| sent.min(count)),
+            Ok((Transfer::WouldBlock | Transfer::AtHole, None)) => None,
+            Ok((Transfer::WouldBlock | Transfer::AtHole, Some(_))) => {
+                // Should the pipe fail, so does what comes next.
+                let _ = pipe.discard(count);
+                Some(count)
+            }
+            Err(error) => {
+                session.taken(count);
+                return Err(error);
             }
         };
-        if count == 0 {
-            self.state.lock().drained = true;
-            *buffer = Vec::new();
-            session
-                .outbox()
-                .send(Outgoing::packet(self.writer.end_of_data()?));
-            return Ok(Outward::Moved);
+        let taken = sent.unwrap_or(0);
+        {
+            let mut state = self.state.lock();
+            state.piped = state.piped.saturating_sub(taken);
         }
-        let length = HEAD + count.min(CHUNK_MAX);
-        if let (Some(word), Ok(wire)) = (buffer.first_chunk_mut::<4>(), u32::try_from(length)) {
-            *word = wire.to_be_bytes();
+        session.taken(taken);
+        if taken < count {
+            self.put_back(Item::Piped(count - taken), 0);
         }
-        self.state.lock().in_flight = true;
-        let packet = buffer.get(..length).unwrap_or_default();
-        match session.outbox().send_slice(packet, self) {
-            Sent::Written => self.state.lock().in_flight = false,
-            Sent::Closed => return Ok(Outward::Stopped),
-            Sent::Queued => {
-                let mut streams = Vec::new();
-                let written = session.outbox().wait(SOCKET_WAIT_MILLIS, &mut streams);
-                for stream in streams {
-                    if Arc::ptr_eq(&stream, self) {
-                        self.state.lock().in_flight = false;
-                    } else {
-                        stream.sent();
-                    }
-                }
-                if !written {
-                    session.outbox().kick();
-                    if self.state.lock().in_flight {
-                        return Ok(Outward::Stopped);
-                    }
-                }
-            }
-        }
-        Ok(Outward::Moved)
+        Ok(match sent {
+            Some(_) => Incoming::Moved,
+            None => Incoming::Full,
+        })
     }
 
-    /// Sends a packet that counts as the one in flight.
-    fn send(self: &Arc<Self>, session: &Arc<Session>, packet: Outgoing) {
-        self.state.lock().in_flight = true;
-        if session.outbox().send(packet.for_stream(Arc::clone(self))) == Sent::Written {
-            self.state.lock().in_flight = false;
+    fn put_back(&self, item: Item, taken: usize) {
+        let mut state = self.state.lock();
+        // An abort that came meanwhile has made it pointless.
+        if !matches!(state.incoming.front(), Some(Item::Packet(StreamPacket::Abort))) {
+            state.incoming.push_front(item);
+            state.taken = taken;
+        } else if let Some(session) = self.session.upgrade() {
+            session.taken(item.weight());
         }
     }
 
@@ -419,7 +521,7 @@ impl ServedStream {
             if std::mem::replace(&mut state.ended, true) {
                 return false;
             }
-            state.incoming.drain(..).map(|packet| weight(&packet)).sum()
+            state.incoming.drain(..).map(|item| item.weight()).sum()
         };
         session.taken(dropped);
         session.stream_ended(&self.opened);
@@ -444,12 +546,14 @@ enum Incoming {
     Ended,
 }
 
-enum Outward {
-    Moved,
-    /// The driver has nothing now.
-    Nothing,
-    /// The socket is full, or gone.
-    Stopped,
+impl Item {
+    /// What it counts against the client's limit.
+    fn weight(&self) -> usize {
+        match self {
+            Self::Packet(packet) => weight(packet),
+            Self::Piped(bytes) => *bytes,
+        }
+    }
 }
 
 /// What a packet counts against the client's limit.

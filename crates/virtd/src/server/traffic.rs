@@ -20,7 +20,7 @@ use virt_util::{Result, VirtError};
 use super::outbox::{Outbox, Outgoing};
 use super::session::{Ending, Session};
 use super::socket::{Room, Socket};
-use super::stream::ServedStream;
+use super::stream::{Diverted, ServedStream};
 use crate::auth::tls::CONFIRMATION;
 
 /// How much is read from a socket at once.
@@ -207,8 +207,11 @@ impl Session {
                         Err(error) => return Ending::Broken(error),
                     }
                     pulse.received();
-                    // Data that streams in needs the processor more than it needs us awake.
-                    if !input.bulk {
+                    // Data that streams in needs the processor more than it needs us awake, and others have a turn
+                    // between any two pieces of it.
+                    if input.bulk {
+                        tokio::task::yield_now().await;
+                    } else {
                         self.server().vigil().heard();
                     }
                 }
@@ -262,6 +265,8 @@ struct Input {
     rest: Vec<u8>,
     /// The last packet brought much data of a stream.
     bulk: bool,
+    /// A part of the packet that is being read has gone to its stream.
+    diverting: bool,
 }
 
 impl Input {
@@ -269,7 +274,31 @@ impl Input {
         self.rest.is_empty()
     }
 
+    /// Lets a stream take its data out of the socket, if that is worth while and it can.
+    fn divert(&mut self, socket: &Socket, session: &Arc<Session>) -> Option<Read> {
+        let least = if self.diverting { 1 } else { BULK };
+        let (header, missing) = self.reader.payload_ahead(least)?;
+        let stream = session.stream_with_data(header)?;
+        match stream.divert(session, socket, missing) {
+            Diverted::Bytes(0) => Some(Read::End),
+            Diverted::Bytes(count) => {
+                self.reader.diverted(count);
+                self.diverting = self.reader.is_inside_packet();
+                self.bulk = true;
+                Some(Read::Some)
+            }
+            Diverted::Nothing => Some(Read::Nothing),
+            Diverted::Refused => {
+                self.diverting = false;
+                None
+            }
+        }
+    }
+
     fn read(&mut self, socket: &Socket, session: &Arc<Session>) -> Result<Read> {
+        if let Some(read) = self.divert(socket, session) {
+            return Ok(read);
+        }
         if let Some((payload, missing)) = self.reader.payload_in_progress(BULK) {
             if payload.is_empty()
                 && let Some(spare) = session.spare_buffer()
@@ -293,13 +322,25 @@ impl Input {
         scratch.resize(READ, 0);
         let done = self.read_into(socket, &mut scratch, session);
         SCRATCH.set(scratch);
-        done
+        match done? {
+            // Behind a head that was read by itself.
+            Read::Some => Ok(match self.divert(socket, session) {
+                Some(Read::Nothing) => Read::Drained,
+                Some(behind) => behind,
+                None => Read::Some,
+            }),
+            done => Ok(done),
+        }
     }
 
     fn read_into(&mut self, socket: &Socket, scratch: &mut [u8], session: &Arc<Session>) -> Result<Read> {
-        // Behind much data there is more: its head alone is read here.
-        let room = match self.bulk && !self.reader.is_inside_packet() {
-            true => PACKET_HEAD,
+        // Behind much data there is more: nothing but its head is read here, and what lacks before it.
+        let room = match self.bulk {
+            true if !self.reader.is_inside_packet() => PACKET_HEAD,
+            true => match self.reader.payload_missing() {
+                0 => scratch.len(),
+                missing => scratch.len().min(missing + PACKET_HEAD),
+            },
             false => scratch.len(),
         };
         let scratch = scratch.get_mut(..room).unwrap_or_default();

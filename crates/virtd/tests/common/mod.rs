@@ -193,7 +193,11 @@ pub struct Client {
 
 impl Client {
     pub fn connect(path: &std::path::Path) -> Self {
-        let socket = UnixStream::connect(path).unwrap();
+        Self::over(UnixStream::connect(path).unwrap())
+    }
+
+    /// A client of that connection.
+    pub fn over(socket: UnixStream) -> Self {
         socket.set_read_timeout(Some(LIMIT)).unwrap();
         Self {
             socket,

@@ -18,6 +18,7 @@ use virt_conf::domain::Domain;
 use virt_conf::domain::chardev::{ChannelTarget, ChardevSource, UnixSource};
 use virt_util::error::SystemResult as _;
 use virt_util::reactor::{self, ReactorHandle, SourceId};
+use virt_util::splice::splice;
 use virt_util::time::{Cancel, Deadline, Interest, wait_fd};
 use virt_util::{ErrorCode, Result};
 
@@ -172,6 +173,7 @@ impl Consoles {
         }
         let file = kind.open(path)?;
         let session = Arc::new(Session {
+            kind,
             file,
             ended: Cancel::new(),
         });
@@ -195,6 +197,7 @@ impl Consoles {
 
 #[derive(Debug)]
 struct Session {
+    kind: Kind,
     file: File,
     /// Set when the session is over: by its own end, or by another that took its place.
     ended: Cancel,
@@ -251,6 +254,7 @@ impl ConsoleStream {
     fn transfer(
         &self,
         interest: Interest,
+        patience: Duration,
         mut step: impl FnMut(&File) -> std::io::Result<usize>,
     ) -> Result<Transfer> {
         let [read, written] = &self.moved_much;
@@ -270,8 +274,8 @@ impl ConsoleStream {
                 Err(failed) if failed.kind() == std::io::ErrorKind::Interrupted => {}
                 Err(failed) if failed.kind() == std::io::ErrorKind::WouldBlock => {
                     if self.nonblocking.load(Ordering::Acquire) {
-                        if moved_much.swap(false, Ordering::Relaxed) {
-                            let soon = Deadline::after(PATIENCE);
+                        if !patience.is_zero() && moved_much.swap(false, Ordering::Relaxed) {
+                            let soon = Deadline::after(patience);
                             let _ = wait_fd(&self.session.file, interest, soon, &self.session.ended)?;
                             continue;
                         }
@@ -288,20 +292,39 @@ impl ConsoleStream {
     }
 }
 
+/// What was sent of so many bytes: nothing means that the session is over.
+fn taken(sent: Transfer, of: usize) -> Result<Transfer> {
+    if sent == Transfer::Bytes(0) && of > 0 {
+        return Err(error(
+            ErrorCode::OPERATION_FAILED,
+            "the console session has ended",
+        ));
+    }
+    Ok(sent)
+}
+
 impl Stream for ConsoleStream {
     fn send(&self, data: &[u8]) -> Result<Transfer> {
-        let sent = self.transfer(Interest::Writable, |mut file| file.write(data))?;
-        if sent == Transfer::Bytes(0) && !data.is_empty() {
-            return Err(error(
-                ErrorCode::OPERATION_FAILED,
-                "the console session has ended",
-            ));
-        }
-        Ok(sent)
+        let sent = self.transfer(Interest::Writable, PATIENCE, |mut file| file.write(data))?;
+        taken(sent, data.len())
     }
 
     fn recv(&self, buffer: &mut [u8], _stop_at_hole: bool) -> Result<Transfer> {
-        self.transfer(Interest::Readable, |mut file| file.read(buffer))
+        self.transfer(Interest::Readable, PATIENCE, |mut file| file.read(buffer))
+    }
+
+    fn can_splice(&self) -> bool {
+        self.session.kind == Kind::Channel
+    }
+
+    fn recv_to_pipe(&self, pipe: BorrowedFd<'_>, most: usize) -> Result<Transfer> {
+        self.transfer(Interest::Readable, PATIENCE, |file| splice(file, pipe, most))
+    }
+
+    fn send_from_pipe(&self, pipe: BorrowedFd<'_>, most: usize, at_once: bool) -> Result<Transfer> {
+        let patience = if at_once { Duration::ZERO } else { PATIENCE };
+        let sent = self.transfer(Interest::Writable, patience, |file| splice(pipe, file, most))?;
+        taken(sent, most)
     }
 
     fn finish(&self) -> Result<()> {
@@ -400,5 +423,64 @@ struct OfSession(Arc<Session>);
 impl AsFd for OfSession {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.0.as_fd()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::net::UnixListener;
+    use virt_util::reactor::Reactor;
+    use virt_util::splice::Pipe;
+
+    #[test]
+    fn data_of_a_channel_goes_through_pipes() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("channel");
+        let listener = UnixListener::bind(&path).unwrap();
+        let reactor = Reactor::start("test").unwrap();
+        let consoles = Consoles::default();
+        let path = path.to_str().unwrap();
+        let stream = consoles
+            .open(Kind::Channel, path, false, &reactor.handle())
+            .unwrap();
+        let (mut guest, _) = listener.accept().unwrap();
+        stream.set_nonblocking(true).unwrap();
+        assert!(stream.can_splice());
+
+        let pipe = Pipe::new(1 << 20).unwrap();
+        let nothing = stream.recv_to_pipe(pipe.writer(), 100).unwrap();
+        assert_eq!(nothing, Transfer::WouldBlock);
+        guest.write_all(b"from the guest").unwrap();
+        let got = stream.recv_to_pipe(pipe.writer(), 8).unwrap();
+        assert_eq!(got, Transfer::Bytes(8));
+        let sent = stream.send_from_pipe(pipe.reader(), 8, true).unwrap();
+        assert_eq!(sent, Transfer::Bytes(8));
+        let mut back = [0; 8];
+        guest.read_exact(&mut back).unwrap();
+        assert_eq!(&back, b"from the");
+
+        // A guest that takes nothing costs nobody time who must not wait.
+        loop {
+            guest.write_all(&[1; 50_000]).unwrap();
+            let Transfer::Bytes(count) = stream.recv_to_pipe(pipe.writer(), 50_000).unwrap() else {
+                panic!("the guest has sent something");
+            };
+            let begun = std::time::Instant::now();
+            let sent = stream.send_from_pipe(pipe.reader(), count, true).unwrap();
+            assert!(begun.elapsed() < std::time::Duration::from_secs(1));
+            match sent {
+                Transfer::Bytes(sent) => pipe.discard(count - sent).unwrap(),
+                other => break assert_eq!(other, Transfer::WouldBlock),
+            }
+        }
+
+        // Who takes the channel over ends the session.
+        let other = consoles
+            .open(Kind::Channel, path, true, &reactor.handle())
+            .unwrap();
+        assert_eq!(stream.recv_to_pipe(pipe.writer(), 8).unwrap(), Transfer::Bytes(0));
+        assert!(stream.send_from_pipe(pipe.reader(), 1, true).is_err());
+        drop(other);
     }
 }

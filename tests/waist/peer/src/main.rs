@@ -196,6 +196,11 @@ fn stream(connection: &dyn Caller, domain: &DomainRef) -> Result<u64> {
         .call(call)?
         .stream
         .ok_or_else(|| VirtError::internal("no stream"))?;
+    if end.can_splice() {
+        return Err(VirtError::internal(
+            "a stream in memory says that it is a descriptor",
+        ));
+    }
     let mut buffer = vec![0; 1 << 18];
     let mut total = 0;
     loop {
