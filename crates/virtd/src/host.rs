@@ -414,7 +414,9 @@ impl DaemonHost {
                     // Not the driver's own answer.
                     ErrorDomain::RPC => isolation::ended(&manifest.name, &error),
                     _ => error,
-                })?;
+                })?
+                // Calls, lost workers and numbers are those of the driver, not of the way to it.
+                .leading_to(&manifest.name);
             // A process that stands still is found out.
             if let Err(error) = opened.set_keepalive(KEEPALIVE.0, KEEPALIVE.1) {
                 tracing::debug!(

@@ -2,6 +2,8 @@
 //! may do.
 #![allow(clippy::unwrap_used, reason = "tests")]
 
+use std::io::{Read, Write};
+use std::os::unix::net::UnixStream;
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, kill};
@@ -205,4 +207,23 @@ fn a_process_that_stands_still_is_found_and_exchanged() {
         Wire::try_open(&daemon.socket(), TEST).is_ok_and(|mut wire| domains(&mut wire) == ["test"])
     });
     assert_ne!(process(), Some(first));
+}
+
+#[test]
+fn calls_are_counted_for_the_driver_that_answers_them() {
+    let folder = tempfile::tempdir().unwrap();
+    let socket = folder.path().join("metrics");
+    let metrics = ["--metrics", socket.to_str().unwrap()];
+    let daemon = Daemon::start_with("isolate = [ \"test\" ]\n", &metrics);
+    let mut wire = Wire::open(&daemon.socket(), TEST);
+    assert_eq!(domains(&mut wire), ["test"]);
+    let mut asked = UnixStream::connect(&socket).unwrap();
+    asked
+        .write_all(b"GET /metrics HTTP/1.1\r\nHost: virtd\r\n\r\n")
+        .unwrap();
+    let mut text = String::new();
+    asked.read_to_string(&mut text).unwrap();
+    let count = "virtd_call_duration_seconds_count{driver=\"test\",procedure=\"connect_list_all_domains\"} 1";
+    assert!(text.lines().any(|line| line == count), "{text}");
+    assert!(!text.contains("driver=\"remote\""), "{text}");
 }
