@@ -26,6 +26,12 @@ pub struct Options {
     /// Use a build for work in the tree: quick to make, and not what is promised
     #[arg(long)]
     debug: bool,
+    /// Measure what an earlier run has built
+    #[arg(long)]
+    built: bool,
+    /// Leave stock libvirt out
+    #[arg(long)]
+    alone: bool,
 }
 
 /// Something that can be timed on both sides.
@@ -158,7 +164,7 @@ pub fn run(options: &Options) -> Result<Outcome> {
         return Err(format!("no row '{unknown}'; there are {}", known.join(" ")).into());
     }
     let folder = task::root().join("target/bench");
-    if chosen.iter().any(|row| row.work.needs_installation()) {
+    if !options.built && chosen.iter().any(|row| row.work.needs_installation()) {
         install::into(&folder, options.debug)?;
     }
     let measures = chosen.iter().any(|row| row.work.needs_example());
@@ -171,7 +177,7 @@ pub fn run(options: &Options) -> Result<Outcome> {
             false => None,
         },
     };
-    let stock = stock(&folder);
+    let stock = stock(&folder).filter(|_| !options.alone);
     for side in [Some(&ours), stock.as_ref().map(|(side, _)| side)]
         .into_iter()
         .flatten()

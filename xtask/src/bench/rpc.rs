@@ -3,10 +3,11 @@
 //!
 //! Stock libvirtd has no option for its folders, so it runs in a mount namespace of its own, which needs root.
 
-use super::wire::{Wire, open_args, procedure, text, words};
+use super::wire::{self, Wire, open_args, procedure, text, words};
 use super::{Options, median, rows};
 use crate::install;
 use crate::task::{self, Context, Outcome, Result};
+use std::cell::RefCell;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -143,10 +144,13 @@ pub(super) fn names() -> impl Iterator<Item = &'static str> {
 pub(super) fn run(options: &Options) -> Result<Outcome> {
     let only: Vec<&String> = options.rows.iter().filter(|name| *name != "rpc").collect();
     let folder = task::root().join("target/bench");
-    install::into(&folder, options.debug)?;
+    if !options.built {
+        install::into(&folder, options.debug)?;
+    }
     let work = folder.join("rpc");
     let ours = Side::new(work.join("ours"), Kind::Ours(folder.clone()))?;
     let stock = match Kind::stock() {
+        Ok(_) if options.alone => None,
         Ok(kind) => Some(Side::new(work.join("stock"), kind)?),
         Err(reason) => {
             println!("{reason}: nothing is compared");
@@ -175,8 +179,13 @@ impl Row {
     fn compare(&self, ours: &Side, stock: Option<&Side>, turns: usize) -> Result<bool> {
         let (mut own, mut theirs) = (Vec::new(), Vec::new());
         let mut complaint = None;
+        let mut good = true;
         // These rows do many calls in each turn.
         for _ in 0..turns.clamp(1, 5) {
+            good &= !ours.revive()?;
+            if let Some(side) = stock {
+                side.revive()?;
+            }
             match (self.measure)(ours) {
                 Ok(value) => own.push(value),
                 Err(failure) => {
@@ -215,7 +224,7 @@ impl Row {
             format!("{}x", self.goal),
             self.about
         );
-        Ok(true)
+        Ok(good)
     }
 }
 
@@ -238,6 +247,13 @@ enum Kind {
 }
 
 impl Kind {
+    fn name(&self) -> &'static str {
+        match self {
+            Self::Ours(_) => "our daemon",
+            Self::Stock => "stock libvirtd",
+        }
+    }
+
     /// Stock libvirtd, or why it cannot be used.
     fn stock() -> std::result::Result<Self, &'static str> {
         if !Path::new("/usr/sbin/libvirtd").is_file() {
@@ -254,7 +270,7 @@ impl Kind {
 struct Side {
     folder: PathBuf,
     kind: Kind,
-    daemon: Running,
+    daemon: RefCell<Running>,
 }
 
 /// A process that is ended, by its number, with this.
@@ -265,12 +281,28 @@ struct Running {
 
 impl Side {
     fn new(folder: PathBuf, kind: Kind) -> Result<Self> {
-        let daemon = Running::start(&folder, &kind)?;
+        let daemon = RefCell::new(Running::start(&folder, &kind)?);
         Ok(Self { folder, kind, daemon })
     }
 
     fn open(&self, uri: &str) -> Result<Wire> {
-        Wire::open(&self.daemon.socket, uri)
+        Wire::open(&self.daemon.borrow().socket, uri)
+    }
+
+    /// Starts a daemon in the place of one that has ended by itself, and says so. Whether it had to.
+    fn revive(&self) -> Result<bool> {
+        let mut daemon = self.daemon.borrow_mut();
+        let ended = daemon.child.try_wait().context(|| "the daemon".to_owned())?;
+        if let Some(status) = ended {
+            let log = std::fs::read_to_string(self.folder.join("log")).unwrap_or_default();
+            let words = log.lines().next_back().unwrap_or("nothing");
+            println!(
+                "{} has ended by itself ({status}) and is started anew; its last words: {words}",
+                self.kind.name()
+            );
+            *daemon = Running::start(&self.folder, &self.kind)?;
+        }
+        Ok(ended.is_some())
     }
 }
 
@@ -408,7 +440,7 @@ fn connects(side: &Side) -> Result<f64> {
     ];
     let begun = Instant::now();
     for _ in 0..ROUNDS {
-        let mut wire = Wire::connect(&side.daemon.socket)?;
+        let mut wire = Wire::connect(&side.daemon.borrow().socket)?;
         match side.kind {
             Kind::Ours(_) => {
                 let mut out = Vec::new();
@@ -493,8 +525,8 @@ fn stuck_guest(side: &Side) -> Result<f64> {
     let mut wire = side.open("qemu:///system")?;
     let guests = [
         // Each turn has guests of its own: the daemon may still be burying those of the last.
-        Guest::start(&mut wire, &format!("stuck-{}", serial()), "")?,
-        Guest::start(&mut wire, &format!("healthy-{}", serial()), "")?,
+        Guest::start(&mut wire, &format!("stuck-{}", serial()), "", Begin::Running)?,
+        Guest::start(&mut wire, &format!("healthy-{}", serial()), "", Begin::Running)?,
     ];
     let [stuck, healthy] = &guests;
     let pid = nix::unistd::Pid::from_raw(stuck.pid()?);
@@ -539,8 +571,11 @@ fn stuck_guest(side: &Side) -> Result<f64> {
 /// two ends.
 fn stream(side: &Side, way: Way) -> Result<f64> {
     use std::io::{Read, Write};
-    use std::os::unix::net::UnixListener;
-    const TOTAL: usize = 512 << 20;
+    use std::os::unix::net::{UnixListener, UnixStream};
+    // As much as the client's packets hold, and both ends stay until everything is there: stock libvirtd frees memory
+    // twice when a guest's end is closed while it has something for it, and may lose what a guest sent before it left.
+    const PIECE: usize = 4 * wire::CHUNK;
+    const TOTAL: usize = 2048 * PIECE;
     let path = PathBuf::from(format!(
         "/tmp/virt-bench-channel-{}-{}",
         std::process::id(),
@@ -551,7 +586,8 @@ fn stream(side: &Side, way: Way) -> Result<f64> {
         "<channel type='unix'><source mode='bind' path='{}'/><target type='virtio' name='org.bench.0'/></channel>",
         path.display()
     );
-    let guest = Guest::start(&mut wire, &format!("stream-{}", serial()), &device)?;
+    // What the guest computes would be taken from what is measured.
+    let guest = Guest::start(&mut wire, &format!("stream-{}", serial()), &device, Begin::Paused)?;
     let measured = (|| {
         let _ = std::fs::remove_file(&path);
         let listener = UnixListener::bind(&path).context(|| path.display().to_string())?;
@@ -567,9 +603,11 @@ fn stream(side: &Side, way: Way) -> Result<f64> {
         let (mut end, _) = listener
             .accept()
             .context(|| "the daemon's connection".to_owned())?;
+        wire::widen(&end)?;
+        wire.widen()?;
         let begun = Instant::now();
-        let other = std::thread::spawn(move || -> std::io::Result<()> {
-            let mut chunk = vec![0x5a; 1 << 20];
+        let other = std::thread::spawn(move || -> std::io::Result<UnixStream> {
+            let mut chunk = vec![0x5a; PIECE];
             let mut moved = 0;
             while moved < TOTAL {
                 moved += match way {
@@ -583,16 +621,16 @@ fn stream(side: &Side, way: Way) -> Result<f64> {
                     },
                 };
             }
-            Ok(())
+            Ok(end)
         });
         match way {
             Way::Down => wire.receive_stream(TOTAL)?,
             Way::Up => wire.send_stream(procedure::DOMAIN_OPEN_CHANNEL, TOTAL)?,
         }
-        match other.join() {
-            Ok(done) => done.context(|| "the channel's other end".to_owned())?,
-            Err(_) => return Err("the channel's other end panicked".into()),
-        }
+        let Ok(end) = other.join() else {
+            return Err("the channel's other end panicked".into());
+        };
+        end.context(|| "the channel's other end".to_owned())?;
         Ok(TOTAL as f64 / begun.elapsed().as_secs_f64())
     })();
     drop(wire);
@@ -601,7 +639,14 @@ fn stream(side: &Side, way: Way) -> Result<f64> {
     measured
 }
 
-/// A guest that runs.
+/// How a guest begins, as libvirt's flag.
+#[derive(Clone, Copy)]
+enum Begin {
+    Running = 0,
+    Paused = 1,
+}
+
+/// A guest.
 struct Guest {
     name: String,
     /// Name, UUID and id in XDR.
@@ -609,13 +654,16 @@ struct Guest {
 }
 
 impl Guest {
-    fn start(wire: &mut Wire, name: &str, device: &str) -> Result<Self> {
+    fn start(wire: &mut Wire, name: &str, device: &str, begin: Begin) -> Result<Self> {
         let xml = format!(
             "<domain type='qemu'><name>{name}</name><memory unit='MiB'>16</memory><vcpu>1</vcpu>\
              <os><type arch='x86_64' machine='pc'>hvm</type></os>\
              <devices><emulator>/usr/bin/qemu-system-x86_64</emulator>{device}</devices></domain>"
         );
-        let reference = wire.ask(procedure::DOMAIN_CREATE_XML, &[text(&xml), words(&[0])].concat())?;
+        let reference = wire.ask(
+            procedure::DOMAIN_CREATE_XML,
+            &[text(&xml), words(&[begin as u32])].concat(),
+        )?;
         // Looked up once more, so that both daemons answer with the same.
         let reference = match wire.ask(procedure::DOMAIN_LOOKUP_BY_NAME, &text(name)) {
             Ok(found) => found,

@@ -1,6 +1,7 @@
 //! A client of libvirt's protocol that is nothing but packets, so that what is measured is the daemon.
 
 use crate::task::{Context, Result};
+use nix::sys::socket::{setsockopt, sockopt};
 use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
@@ -11,7 +12,7 @@ const REMOTE: u32 = 0x2000_8086;
 /// The size of length word and header.
 const HEAD: usize = 28;
 /// The most data that libvirt puts into one packet of a stream.
-const CHUNK: usize = 262_120;
+pub(super) const CHUNK: usize = 262_120;
 
 /// Procedures that rows call.
 pub(super) mod procedure {
@@ -72,6 +73,11 @@ impl Wire {
         self.socket
             .set_read_timeout(Some(limit))
             .context(|| "a socket's patience".to_owned())
+    }
+
+    /// See [`widen`].
+    pub(super) fn widen(&self) -> Result<()> {
+        widen(&self.socket)
     }
 
     /// Puts a call behind those that wait to be sent.
@@ -206,6 +212,12 @@ impl Wire {
         }
         Err(format!("call {procedure} failed: {}", error_text(&answer.payload)).into())
     }
+}
+
+/// Gives a socket room for several packets of what is sent, so that its writer sleeps as rarely as can be.
+pub(super) fn widen(socket: &UnixStream) -> Result<()> {
+    const ROOM: usize = 1 << 20;
+    setsockopt(socket, sockopt::SndBuf, &ROOM).context(|| "the size of a socket's buffer".to_owned())
 }
 
 /// The message in an error.
