@@ -108,6 +108,11 @@ pub trait Planner: Send + Sync {
         Err(VirtError::no_support("VIR_DOMAIN_XML_UPDATE_CPU"))
     }
 
+    /// The definition as older programs want it: without what they would add anyhow.
+    fn for_older(&self, domain: &Domain, _layout: &Layout) -> Domain {
+        domain.clone()
+    }
+
     /// Compares a CPU with the host's own.
     ///
     /// # Errors

@@ -32,7 +32,7 @@ use crate::capabilities::host_model::HostProcessor;
 use crate::capabilities::store::{Store, find_emulator};
 use crate::capabilities::{Accel, QemuCaps};
 use crate::firmware::{Descriptor, SearchPath, supported};
-use crate::hooks::{CapsSource, FirmwareSource, IommuGroups, QemuHooks};
+use crate::hooks::{CapsSource, FirmwareSource, IommuGroups, QemuHooks, implied_audio, migratable};
 use crate::plan::host::{DriverConfig, Host, HostNode, HugePageMount, Paths, consecutive};
 use crate::plan::{self, PortSource, Start};
 use crate::process::layout::Layout;
@@ -483,6 +483,16 @@ impl Planner for QemuPlanner {
             cpu_models::update(arch, cpu, migratable, CpuFeaturePolicy::Disable)?;
         }
         Ok(domain)
+    }
+
+    fn for_older(&self, domain: &Domain, layout: &Layout) -> Domain {
+        let mut domain = domain.clone();
+        let graphics = &domain.devices.graphics;
+        let audio = implied_audio(graphics, &config(), &daemon_environment());
+        let paths = paths(layout);
+        let folders = [paths.channel_target.as_str(), &format!("{}/channel", paths.lib)];
+        migratable::for_older(&mut domain, audio.ok().flatten().as_ref(), &folders);
+        domain
     }
 
     fn compare_cpu(&self, cpu: &CpuDocument) -> Result<Comparison> {

@@ -22,6 +22,7 @@ use virt_util::{ErrorCode, Result, VirtError};
 
 use super::{Guest, QemuHooks, machine};
 use crate::capabilities::{Accel, Flag};
+use crate::plan::host::DriverConfig;
 
 /// More CPUs need an IOMMU that can tell interrupts to all of them.
 const MOST_CPUS_WITHOUT_EIM: u32 = 255;
@@ -257,113 +258,11 @@ impl QemuHooks<'_> {
     }
 
     fn default_audio(&self, domain: &mut Domain) -> Result<()> {
-        if !domain.devices.audios.is_empty() {
-            return Ok(());
+        if domain.devices.audios.is_empty()
+            && let Some(audio) = implied_audio(&domain.devices.graphics, self.config, self.environment)?
+        {
+            domain.devices.audios.push(audio);
         }
-        let (mut add, mut passes, mut spice) = (false, false, false);
-        for graphics in &domain.devices.graphics {
-            match graphics {
-                Graphics::Vnc(_) => (add, passes, spice) = (true, self.config.vnc_allow_host_audio, false),
-                Graphics::Spice(_) => (add, passes, spice) = (true, false, true),
-                Graphics::Sdl(_) => (add, passes) = (true, true),
-                _ => {}
-            }
-        }
-        if domain.devices.graphics.is_empty() {
-            (add, passes) = (true, self.config.nographics_allow_host_audio);
-        }
-        if !add {
-            return Ok(());
-        }
-        let set = |name: &str| {
-            let found = self.environment.iter().find(|(known, _)| known == name);
-            found.map(|(_, value)| value.as_str())
-        };
-        let (input, output, timer_period) = (None, None, 0);
-        let backend = if passes {
-            let (input, output) = (None, None);
-            match set("QEMU_AUDIO_DRV") {
-                None => return Ok(()),
-                Some("none") => AudioBackend::None {
-                    timer_period,
-                    input: None,
-                    output: None,
-                },
-                Some("alsa") => AudioBackend::Alsa {
-                    timer_period,
-                    input,
-                    output,
-                },
-                Some("coreaudio") => AudioBackend::Coreaudio {
-                    timer_period,
-                    input: None,
-                    output: None,
-                },
-                Some("jack") => AudioBackend::Jack {
-                    timer_period,
-                    input: None,
-                    output: None,
-                },
-                Some("oss") => AudioBackend::Oss {
-                    timer_period,
-                    try_mmap: None,
-                    exclusive: None,
-                    dsp_policy: None,
-                    input: None,
-                    output: None,
-                },
-                Some("pa") => AudioBackend::Pulseaudio {
-                    timer_period,
-                    server_name: None,
-                    input: None,
-                    output: None,
-                },
-                Some("sdl") => {
-                    let driver = set("SDL_AUDIODRIVER")
-                        .map(|name| {
-                            let known = SdlAudioDriver::ALL
-                                .iter()
-                                .copied()
-                                .find(|driver| driver.as_str() == name);
-                            known.ok_or_else(|| {
-                                unsupported(format_args!("Unknown SDL_AUDIODRIVER value {name}"))
-                            })
-                        })
-                        .transpose()?;
-                    AudioBackend::Sdl {
-                        timer_period,
-                        driver,
-                        input: None,
-                        output: None,
-                    }
-                }
-                Some("spice") => AudioBackend::Spice {
-                    timer_period,
-                    input: None,
-                    output: None,
-                },
-                Some("wav") => AudioBackend::File {
-                    timer_period,
-                    path: None,
-                    input: None,
-                    output: None,
-                },
-                Some(other) => return Err(unsupported(format_args!("Unknown QEMU_AUDIO_DRV value {other}"))),
-            }
-        } else if spice {
-            AudioBackend::Spice {
-                timer_period,
-                input,
-                output,
-            }
-        } else {
-            AudioBackend::None {
-                timer_period,
-                input,
-                output,
-            }
-        };
-        domain.devices.audios.push(Audio { id: 1, backend });
         Ok(())
     }
 
@@ -708,4 +607,114 @@ fn numa(domain: &mut Domain, guest: Guest<'_>, flags: NormalizeFlags) -> Result<
         }
     }
     Ok(())
+}
+
+/// The sound back end that a guest with such displays has unless it says one.
+pub(crate) fn implied_audio(
+    graphics: &[Graphics],
+    config: &DriverConfig,
+    environment: &[(String, String)],
+) -> Result<Option<Audio>> {
+    let (mut add, mut passes, mut spice) = (false, false, false);
+    for one in graphics {
+        match one {
+            Graphics::Vnc(_) => (add, passes, spice) = (true, config.vnc_allow_host_audio, false),
+            Graphics::Spice(_) => (add, passes, spice) = (true, false, true),
+            Graphics::Sdl(_) => (add, passes) = (true, true),
+            _ => {}
+        }
+    }
+    if graphics.is_empty() {
+        (add, passes) = (true, config.nographics_allow_host_audio);
+    }
+    if !add {
+        return Ok(None);
+    }
+    let set = |name: &str| {
+        let found = environment.iter().find(|(known, _)| known == name);
+        found.map(|(_, value)| value.as_str())
+    };
+    let (input, output, timer_period) = (None, None, 0);
+    let backend = if passes {
+        let (input, output) = (None, None);
+        match set("QEMU_AUDIO_DRV") {
+            None => return Ok(None),
+            Some("none") => AudioBackend::None {
+                timer_period,
+                input: None,
+                output: None,
+            },
+            Some("alsa") => AudioBackend::Alsa {
+                timer_period,
+                input,
+                output,
+            },
+            Some("coreaudio") => AudioBackend::Coreaudio {
+                timer_period,
+                input: None,
+                output: None,
+            },
+            Some("jack") => AudioBackend::Jack {
+                timer_period,
+                input: None,
+                output: None,
+            },
+            Some("oss") => AudioBackend::Oss {
+                timer_period,
+                try_mmap: None,
+                exclusive: None,
+                dsp_policy: None,
+                input: None,
+                output: None,
+            },
+            Some("pa") => AudioBackend::Pulseaudio {
+                timer_period,
+                server_name: None,
+                input: None,
+                output: None,
+            },
+            Some("sdl") => {
+                let driver = set("SDL_AUDIODRIVER")
+                    .map(|name| {
+                        let known = SdlAudioDriver::ALL
+                            .iter()
+                            .copied()
+                            .find(|driver| driver.as_str() == name);
+                        known.ok_or_else(|| unsupported(format_args!("Unknown SDL_AUDIODRIVER value {name}")))
+                    })
+                    .transpose()?;
+                AudioBackend::Sdl {
+                    timer_period,
+                    driver,
+                    input: None,
+                    output: None,
+                }
+            }
+            Some("spice") => AudioBackend::Spice {
+                timer_period,
+                input: None,
+                output: None,
+            },
+            Some("wav") => AudioBackend::File {
+                timer_period,
+                path: None,
+                input: None,
+                output: None,
+            },
+            Some(other) => return Err(unsupported(format_args!("Unknown QEMU_AUDIO_DRV value {other}"))),
+        }
+    } else if spice {
+        AudioBackend::Spice {
+            timer_period,
+            input,
+            output,
+        }
+    } else {
+        AudioBackend::None {
+            timer_period,
+            input,
+            output,
+        }
+    };
+    Ok(Some(Audio { id: 1, backend }))
 }

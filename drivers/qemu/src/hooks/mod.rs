@@ -4,10 +4,15 @@ mod addresses;
 mod defaults;
 mod devices;
 mod firmware;
+pub(crate) mod migratable;
 mod status;
 mod validate;
+mod validate_display;
+mod validate_drive;
+mod validate_guest;
 mod validate_storage;
 
+pub(crate) use defaults::implied_audio;
 use std::borrow::Cow;
 use virt_conf::domain::Domain;
 use virt_conf::domain::hostdev::HostPciAddress;

@@ -17,7 +17,7 @@ use virt_conf::domain::{Address, Domain};
 use virt_util::arch::Arch;
 use virt_util::{ErrorCode, Result, VirtError};
 
-use super::{Guest, machine, validate_storage};
+use super::{Guest, machine, validate_display, validate_drive, validate_guest, validate_storage};
 use crate::capabilities::{Accel, Flag};
 
 pub(super) fn unsupported(what: impl std::fmt::Display) -> VirtError {
@@ -53,6 +53,7 @@ pub(super) fn domain(domain: &Domain, guest: Guest<'_>) -> Result<()> {
         known.is_none(),
         format_args!("Emulator '{emulator}' does not support machine type '{name}'"),
     )?;
+    validate_guest::kind(domain, guest)?;
     refuse_if(
         domain
             .memory_tune
@@ -91,7 +92,9 @@ pub(super) fn domain(domain: &Domain, guest: Guest<'_>) -> Result<()> {
         }
     }
     let none = Features::default();
-    features(domain, domain.features.as_deref().unwrap_or(&none), guest)?;
+    let said = domain.features.as_deref().unwrap_or(&none);
+    features(domain, said, guest)?;
+    validate_guest::features(domain, said, guest)?;
     let acpi = domain.features.as_ref().is_some_and(|features| features.acpi);
     if acpi {
         let without = known.and_then(|machine| machine.acpi) == Some(false);
@@ -329,16 +332,15 @@ fn huge_pages(domain: &Domain, cells: usize) -> Result<()> {
         match &page.nodeset {
             None => {
                 if let Some(other) = master.replace(page.size) {
-                    return Err(unsupported(format_args!(
-                        "two master hugepages detected: {other} and {}",
-                        page.size
-                    )));
+                    let what = format!("two master hugepages detected: {other} and {}", page.size);
+                    return Err(VirtError::new(ErrorCode::XML_DETAIL, what));
                 }
             }
             Some(nodes) => {
                 let missing = nodes.0.iter().find(|node| *node >= cells);
                 if let Some(node) = missing {
-                    return Err(unsupported(format_args!("hugepages: node {node} not found")));
+                    let what = format!("hugepages: node {node} not found");
+                    return Err(VirtError::new(ErrorCode::XML_DETAIL, what));
                 }
             }
         }
@@ -406,6 +408,7 @@ pub(super) fn device(domain: &Domain, device: DeviceRef, guest: Guest<'_>) -> Re
     match device {
         DeviceRef::Disk(at) => devices.disks.get(at).map_or(Ok(()), |one| {
             disk(one, guest)?;
+            validate_drive::front(domain, one, guest)?;
             validate_storage::chain(one, guest)
         }),
         DeviceRef::Filesystem(at) => devices
@@ -475,13 +478,24 @@ pub(super) fn device(domain: &Domain, device: DeviceRef, guest: Guest<'_>) -> Re
             let Some(tpm) = devices.tpms.get(at) else {
                 return Ok(());
             };
-            let TpmBackend::Emulator(emulator) = &tpm.backend else {
-                return Ok(());
-            };
-            let old = emulator.version == Some(TpmVersion::V1_2);
-            let what = format!("TPM 1.2 is not supported on architecture '{}'", guest.arch);
-            refuse_if(old && guest.arch.is_arm(), what)
+            validate_display::tpm(tpm, guest)
         }
+        DeviceRef::Graphics(at) => devices
+            .graphics
+            .get(at)
+            .map_or(Ok(()), |one| validate_display::graphics(domain, one, guest)),
+        DeviceRef::Audio(at) => devices
+            .audios
+            .get(at)
+            .map_or(Ok(()), |one| validate_display::audio(domain, one, guest)),
+        DeviceRef::Watchdog(at) => devices
+            .watchdogs
+            .get(at)
+            .map_or(Ok(()), |one| validate_guest::watchdog(domain, one, guest)),
+        DeviceRef::Controller(at) => devices
+            .controllers
+            .get(at)
+            .map_or(Ok(()), |one| validate_drive::controller(domain, one, guest)),
         DeviceRef::Iommu => iommu(domain, guest),
         DeviceRef::Serial(at) => {
             let Some(serial) = devices.serials.get(at) else {
@@ -543,7 +557,8 @@ pub(super) fn device(domain: &Domain, device: DeviceRef, guest: Guest<'_>) -> Re
             let placed = video.is_some_and(|video| {
                 video.model.kind == VideoModelType::Ramfb && video.info.address.is_some()
             });
-            refuse_if(placed, "address not supported for video type ramfb")
+            refuse_if(placed, "address not supported for video type ramfb")?;
+            video.map_or(Ok(()), |video| validate_display::video(domain, video, guest))
         }
         _ => Ok(()),
     }

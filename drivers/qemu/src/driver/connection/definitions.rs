@@ -38,14 +38,17 @@ impl HypervisorDriver for QemuConnection {
         } else {
             snapshot.life.current()
         };
-        let xml = if flags.contains(DomainXmlFlags::UPDATE_CPU) {
+        let (planner, layout) = (self.world.planner(), self.world.layout());
+        let mut changed = None;
+        if flags.contains(DomainXmlFlags::UPDATE_CPU) {
             let patience = World::patience(cx.deadline(), cx.cancel());
-            let planner = self.world.planner();
-            let updated = planner.update_cpu(&definition.domain, self.world.layout(), &patience)?;
-            updated.format(wanted)
-        } else {
-            definition.domain.format(wanted)
-        };
+            changed = Some(planner.update_cpu(&definition.domain, layout, &patience)?);
+        }
+        if flags.contains(DomainXmlFlags::MIGRATABLE) {
+            let whole = changed.as_ref().unwrap_or(&definition.domain);
+            changed = Some(planner.for_older(whole, layout));
+        }
+        let xml = changed.as_ref().unwrap_or(&definition.domain).format(wanted);
         Ok(DomainGetXmlDescReply { xml })
     }
 

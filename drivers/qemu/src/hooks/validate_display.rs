@@ -1,0 +1,202 @@
+//! What QEMU cannot show or play: graphics cards, displays, sound.
+
+use virt_conf::domain::Domain;
+use virt_conf::domain::graphics::Graphics;
+use virt_conf::domain::memory::MemorySource;
+use virt_conf::domain::small::{Tpm, TpmBackend, TpmModel, TpmVersion};
+use virt_conf::domain::sound::{Audio, AudioBackend};
+use virt_conf::domain::video::{Video, VideoBackend, VideoModelType};
+use virt_util::{ErrorCode, Result, VirtError};
+
+use super::Guest;
+use super::validate::{refuse_if, xml_error};
+use crate::capabilities::Flag;
+
+/// KiB that a card of QXL can have at most, since QEMU counts bytes in 32 bits.
+const MOST_VIDEO_MEMORY: u32 = u32::MAX / 1024;
+/// KiB that a card has at least.
+const LEAST_VIDEO_MEMORY: u32 = 1024;
+/// Characters of a VNC password that count.
+const VNC_PASSWORD: usize = 8;
+
+pub(super) fn video(domain: &Domain, video: &Video, guest: Guest<'_>) -> Result<()> {
+    use VideoModelType as M;
+    let (model, caps) = (&video.model, guest.caps);
+    let kind = model.kind;
+    let known = match kind {
+        M::None => return Ok(()),
+        M::Vga => caps.has(Flag::DeviceVga),
+        M::Cirrus => caps.has(Flag::DeviceCirrusVga),
+        M::Vmvga => caps.has(Flag::DeviceVmwareSvga),
+        M::Qxl => caps.has(Flag::DeviceQxl),
+        M::Virtio => caps.has(Flag::DeviceVirtioGpu),
+        M::Bochs => caps.has(Flag::DeviceBochsDisplay),
+        M::Ramfb => caps.has(Flag::DeviceRamfb),
+        _ => false,
+    };
+    refuse_if(
+        !known,
+        format_args!("domain configuration does not support video model '{kind}'"),
+    )?;
+    if !matches!(kind, M::Qxl | M::Virtio) {
+        refuse_if(
+            !model.primary,
+            format_args!("video type '{kind}' is only valid as primary video device"),
+        )?;
+        refuse_if(
+            model.heads != 1,
+            format_args!("video type '{kind}' doesn't support multiple 'heads'"),
+        )?;
+    }
+    let acceleration = model.acceleration.as_ref();
+    refuse_if(
+        acceleration.and_then(|acceleration| acceleration.accel2d) == Some(true),
+        "qemu does not support the accel2d setting",
+    )?;
+    if kind == M::Qxl {
+        for (name, value) in [("vram", model.vram), ("ram", model.ram)] {
+            if value > MOST_VIDEO_MEMORY {
+                let what = format!("value for '{name}' must be less than '{MOST_VIDEO_MEMORY}'");
+                return Err(VirtError::new(ErrorCode::OVERFLOW, what));
+            }
+        }
+        refuse_if(
+            model.vgamem != 0 && (model.vgamem < LEAST_VIDEO_MEMORY || !model.vgamem.is_power_of_two()),
+            "value for 'vgamem' must be a power of two and at least 1 MiB (1024 KiB)",
+        )?;
+    }
+    if model.resolution.is_some() && !matches!(kind, M::Vga | M::Qxl | M::Virtio | M::Bochs) {
+        return Err(xml_error("model resolution is not supported"));
+    }
+    refuse_if(
+        matches!(kind, M::Vga | M::Vmvga) && (1..LEAST_VIDEO_MEMORY).contains(&model.vram),
+        "value for 'vram' must be at least 1 MiB (1024 KiB)",
+    )?;
+    if video.backend == Some(VideoBackend::Vhostuser) {
+        refuse_if(
+            kind == M::Virtio && !caps.has(Flag::DeviceVhostUserGpu),
+            "this QEMU does not support 'vhost-user' video device",
+        )?;
+    } else if acceleration.and_then(|acceleration| acceleration.accel3d) == Some(true) {
+        refuse_if(
+            kind != M::Virtio,
+            "3d acceleration is supported only with 'virtio' video device",
+        )?;
+        let drawn = [Flag::VirtioGpuVirgl, Flag::VirtioGpuGlPci, Flag::VirtioVgaGl];
+        refuse_if(
+            !drawn.into_iter().any(|flag| caps.has(flag)),
+            "3d acceleration is not supported by this QEMU binary",
+        )?;
+    }
+    if kind == M::Virtio && model.blob.is_some() {
+        refuse_if(
+            !caps.has(Flag::VirtioGpuBlob),
+            "this QEMU does not support 'blob' for virtio-gpu devices",
+        )?;
+        let source = domain.memory_backing.as_ref().and_then(|backing| backing.source);
+        refuse_if(
+            model.blob == Some(true) && source != Some(MemorySource::Memfd),
+            "'blob' support for virtio-gpu devices requires a memfd memory backend",
+        )?;
+    }
+    Ok(())
+}
+
+pub(super) fn graphics(domain: &Domain, graphics: &Graphics, guest: Guest<'_>) -> Result<()> {
+    let caps = guest.caps;
+    let kind = graphics.graphics_type();
+    let known = match graphics {
+        Graphics::Sdl(_) => caps.has(Flag::Sdl),
+        Graphics::Vnc(_) => caps.has(Flag::Vnc),
+        Graphics::Spice(_) => caps.has(Flag::Spice),
+        Graphics::EglHeadless { .. } => caps.has(Flag::EglHeadless),
+        Graphics::Dbus(_) | Graphics::Rdp(_) => caps.has(Flag::DisplayDbus),
+        Graphics::Desktop { .. } => false,
+    };
+    refuse_if(
+        !known,
+        format_args!("{kind} graphics are not supported with this QEMU"),
+    )?;
+    let headless = domain
+        .devices
+        .graphics
+        .iter()
+        .any(|one| matches!(one, Graphics::EglHeadless { .. }));
+    match graphics {
+        Graphics::Spice(spice) => refuse_if(
+            headless && spice.options.gl == Some(true),
+            "multiple OpenGL displays are not supported by QEMU",
+        ),
+        Graphics::EglHeadless { render_node } => refuse_if(
+            render_node.is_some() && !caps.has(Flag::EglHeadlessRendernode),
+            "This QEMU doesn't support OpenGL rendernode with egl-headless graphics type",
+        ),
+        Graphics::Vnc(vnc) => {
+            refuse_if(
+                vnc.power_control.is_some() && !caps.has(Flag::VncPowerControl),
+                "VNC power control is not available",
+            )?;
+            let length = vnc.auth.password.as_deref().map_or(0, str::len);
+            refuse_if(
+                length > VNC_PASSWORD,
+                format_args!("VNC password is {length} characters long, only {VNC_PASSWORD} permitted"),
+            )
+        }
+        _ => Ok(()),
+    }
+}
+
+pub(super) fn audio(domain: &Domain, audio: &Audio, guest: Guest<'_>) -> Result<()> {
+    let shown = |kind: fn(&Graphics) -> bool| domain.devices.graphics.iter().any(kind);
+    match &audio.backend {
+        AudioBackend::Spice { .. } => refuse_if(
+            !shown(|one| matches!(one, Graphics::Spice(_))),
+            "Spice audio is not supported without spice graphics",
+        ),
+        AudioBackend::Dbus { .. } => refuse_if(
+            !guest.caps.has(Flag::DisplayDbus),
+            "D-Bus audio is not supported with this QEMU",
+        ),
+        _ => Ok(()),
+    }
+}
+
+pub(super) fn tpm(tpm: &Tpm, guest: Guest<'_>) -> Result<()> {
+    let caps = guest.caps;
+    let (kind, known) = match &tpm.backend {
+        TpmBackend::Passthrough { .. } => ("passthrough", caps.has(Flag::DeviceTpmPassthrough)),
+        TpmBackend::Emulator(_) => ("emulator", caps.has(Flag::DeviceTpmEmulator)),
+        TpmBackend::External { .. } => ("external", caps.has(Flag::DeviceTpmEmulator)),
+    };
+    refuse_if(
+        !known,
+        format_args!("this QEMU does not support TPM backend type {kind}"),
+    )?;
+    let Some(model) = tpm.model else { return Ok(()) };
+    if let TpmBackend::Emulator(emulator) = &tpm.backend
+        && emulator.version == Some(TpmVersion::V1_2)
+    {
+        refuse_if(
+            model != TpmModel::TpmTis,
+            format_args!("TPM 1.2 is not supported for model '{model}'"),
+        )?;
+        refuse_if(
+            !guest.arch.is_x86(),
+            format_args!("TPM 1.2 is not supported on architecture '{}'", guest.arch),
+        )?;
+    }
+    refuse_if(
+        guest.arch.is_ppc64() && model == TpmModel::SpaprTpmProxy && kind != "passthrough",
+        format_args!("TPM Proxy model {model} requires 'Passthrough' backend"),
+    )?;
+    let flag = match model {
+        TpmModel::TpmTis => Flag::DeviceTpmTis,
+        TpmModel::TpmCrb => Flag::DeviceTpmCrb,
+        TpmModel::TpmSpapr => Flag::DeviceTpmSpapr,
+        TpmModel::SpaprTpmProxy => Flag::DeviceSpaprTpmProxy,
+    };
+    refuse_if(
+        !caps.has(flag),
+        format_args!("this QEMU does not support TPM device model {model}"),
+    )
+}
