@@ -266,6 +266,31 @@ impl std::fmt::Debug for Logger {
     }
 }
 
+/// Whether a call that ends in this error has got an ordinary answer: programs ask for things to find out whether they are
+/// there. libvirt keeps the same ones out of its log.
+pub fn is_ordinary(code: ErrorCode) -> bool {
+    const ORDINARY: [ErrorCode; 17] = [
+        ErrorCode::NO_DOMAIN,
+        ErrorCode::NO_NETWORK,
+        ErrorCode::NO_STORAGE_POOL,
+        ErrorCode::NO_STORAGE_VOL,
+        ErrorCode::NO_NODE_DEVICE,
+        ErrorCode::NO_INTERFACE,
+        ErrorCode::MULTIPLE_INTERFACES,
+        ErrorCode::NO_NWFILTER,
+        ErrorCode::NO_NWFILTER_BINDING,
+        ErrorCode::NO_SECRET,
+        ErrorCode::NO_DOMAIN_SNAPSHOT,
+        ErrorCode::OPERATION_INVALID,
+        ErrorCode::NO_DOMAIN_METADATA,
+        ErrorCode::NO_SERVER,
+        ErrorCode::NO_CLIENT,
+        ErrorCode::NO_HOSTNAME,
+        ErrorCode::NO_NETWORK_METADATA,
+    ];
+    ORDINARY.contains(&code)
+}
+
 fn unknown_priority(text: &str) -> VirtError {
     VirtError::new(
         ErrorCode::INVALID_ARG,
@@ -499,6 +524,22 @@ mod tests {
         let text = std::fs::read_to_string(&file).unwrap();
         assert!(text.contains(" : [3.17] inside\n"), "{text}");
         assert!(text.contains(":7 : outside\n"), "{text}");
+    }
+
+    #[test]
+    fn what_follows_a_line_break_is_no_message() {
+        let folder = tempfile::tempdir().unwrap();
+        let (logger, file) = to_file(folder.path());
+        let forged = "no domain 'a\n2026-05-04 10:11:12.131+0000: 1: error : daemon:1 : all is lost'";
+        logger.log(&record(4, "virt_driver_test", forged));
+        let text = std::fs::read_to_string(&file).unwrap();
+        assert!(text.contains("no domain 'a\n    2026-05-04"), "{text}");
+    }
+
+    #[test]
+    fn what_programs_ask_for_is_no_failure() {
+        assert!(is_ordinary(ErrorCode::NO_DOMAIN));
+        assert!(!is_ordinary(ErrorCode::INTERNAL_ERROR));
     }
 
     #[test]

@@ -80,7 +80,8 @@ impl<'a> Stamped<'a> {
                 "{thread}: {level} : {}:{} : {request}{}",
                 message.source,
                 message.line,
-                message.text.trim_end_matches('\n')
+                // A line that begins at its start is a message: what a client made us say cannot look like one.
+                message.text.trim_end_matches('\n').replace('\n', "\n    ")
             ),
         }
     }

@@ -35,6 +35,7 @@ use super::stream::ServedStream;
 use crate::access::Caller;
 use crate::audit::{self, Event};
 use crate::host::AccessCheck as _;
+use crate::logging;
 use crate::logging::request::{self, RequestId};
 
 /// What a waiting call counts beside its bytes.
@@ -439,7 +440,7 @@ impl Session {
     pub(super) fn answer(&self, header: &Header, reply: Result<CallReply>) {
         let packet = reply.and_then(|reply| self.reply_packet(header, reply));
         let packet = packet.or_else(|error| {
-            tracing::debug!(client = self.id(), procedure = header.procedure, "{error}");
+            self.log_failure(header, &error);
             self.record_denial(header, &error);
             let payload = ErrorMessage::from(&error).to_xdr()?;
             Outgoing::reply(&header.reply(Status::Error), payload, Vec::new())
@@ -455,14 +456,21 @@ impl Session {
         }
     }
 
+    /// The administrator finds in the log what clients were told.
+    fn log_failure(&self, header: &Header, error: &VirtError) {
+        let operation = public_name(header);
+        if logging::is_ordinary(error.code()) {
+            tracing::debug!(client = self.id(), "{operation}: {error}");
+        } else {
+            tracing::error!(client = self.id(), "{operation}: {error}");
+        }
+    }
+
     fn record_denial(&self, header: &Header, error: &VirtError) {
         let Some(reason) = audit::denial(error) else {
             return;
         };
-        let operation = u32::try_from(header.procedure)
-            .ok()
-            .and_then(|number| table::procedure(header.program, number))
-            .map_or("unknown", Procedure::public_name);
+        let operation = public_name(header);
         self.record(Event::Denied { operation, reason });
     }
 
@@ -593,4 +601,12 @@ fn unknown_number(header: &Header) -> VirtError {
         Ok(number) => unknown_procedure(header.program, number),
         Err(_) => rpc(format_args!("unknown procedure: {}", header.procedure)),
     }
+}
+
+/// What programs call the procedure that a packet is about.
+fn public_name(header: &Header) -> &'static str {
+    u32::try_from(header.procedure)
+        .ok()
+        .and_then(|number| table::procedure(header.program, number))
+        .map_or("unknown", Procedure::public_name)
 }
