@@ -302,6 +302,7 @@ impl Client {
         );
         if request.stream {
             state.streams.insert(header.serial, StreamState::new(header));
+            state.wire.widen();
         }
         state.enqueue(bytes, fds);
         self.0.push(&mut state);

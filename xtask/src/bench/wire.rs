@@ -28,6 +28,7 @@ pub(super) mod procedure {
     pub const DOMAIN_GET_INFO: u32 = 16;
     pub const DOMAIN_CREATE_XML: u32 = 10;
     pub const DOMAIN_OPEN_CHANNEL: u32 = 296;
+    pub const DOMAIN_MEMORY_STATS: u32 = 159;
 }
 
 /// A connection.
@@ -75,9 +76,11 @@ impl Wire {
             .context(|| "a socket's patience".to_owned())
     }
 
-    /// See [`widen`].
+    /// Gives the socket room for several packets of what is sent, as our client does for a stream.
     pub(super) fn widen(&self) -> Result<()> {
-        widen(&self.socket)
+        const ROOM: usize = 1 << 20;
+        setsockopt(&self.socket, sockopt::SndBuf, &ROOM)
+            .context(|| "the size of a socket's buffer".to_owned())
     }
 
     /// Puts a call behind those that wait to be sent.
@@ -212,12 +215,6 @@ impl Wire {
         }
         Err(format!("call {procedure} failed: {}", error_text(&answer.payload)).into())
     }
-}
-
-/// Gives a socket room for several packets of what is sent, so that its writer sleeps as rarely as can be.
-pub(super) fn widen(socket: &UnixStream) -> Result<()> {
-    const ROOM: usize = 1 << 20;
-    setsockopt(socket, sockopt::SndBuf, &ROOM).context(|| "the size of a socket's buffer".to_owned())
 }
 
 /// The message in an error.
