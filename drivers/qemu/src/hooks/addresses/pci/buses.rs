@@ -19,6 +19,9 @@ use super::plugs::Plugs;
 use super::{model_of, present, put, slot_of, wanted};
 use crate::hooks::addresses::{unsupported, xml_error};
 
+/// Buses that numbers of 8 bits can tell apart.
+const MOST_BUSES: usize = 256;
+
 /// The buses of the guest with what is on them.
 pub(super) struct Buses {
     pub(super) set: AddressSet,
@@ -91,6 +94,14 @@ impl Buses {
         plugs: Plugs,
         trial: bool,
     ) -> Result<Self> {
+        // An index is checked later; no memory is spent on one that is out of all bounds.
+        if count > MOST_BUSES {
+            return Err(unsupported(format_args!(
+                "PCI controller index {} too high, maximum is {}",
+                count - 1,
+                MOST_BUSES - 1
+            )));
+        }
         let pseries = machine(domain, guest.arch).is_pseries();
         let mut models: Vec<Option<(Model, bool)>> = vec![None; count];
         let mut express = false;
