@@ -375,7 +375,7 @@ pub(super) fn controller(domain: &Domain, controller: &Controller, guest: Guest<
             )?;
         }
         ControllerKind::Sata { index } => refuse_if(
-            !(index.unwrap_or(0) == 0 && kind.is_q35()) && !caps.has(Flag::Ich9Ahci),
+            (index.unwrap_or(0) != 0 || !kind.is_q35()) && !caps.has(Flag::Ich9Ahci),
             "SATA is not supported with this QEMU binary",
         )?,
         _ => {}

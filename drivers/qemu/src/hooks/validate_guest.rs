@@ -251,7 +251,7 @@ fn processors(domain: &Domain, guest: Guest<'_>) -> Result<()> {
         )?;
         let step = if kind.is_pseries() { topology.threads } else { 1 };
         refuse_if(
-            step != 0 && domain.vcpus.online() % step != 0,
+            step != 0 && !domain.vcpus.online().is_multiple_of(step),
             format_args!("vCPUs count must be a multiple of the vCPU hotplug granularity ({step})"),
         )?;
     }

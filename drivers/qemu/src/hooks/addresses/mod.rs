@@ -2,11 +2,11 @@
 //!
 //! | module | is about |
 //! |---|---|
-//! | [`virtio_serial`] | ports of virtio serial controllers |
+//! | [`mod@virtio_serial`] | ports of virtio serial controllers |
 //! | [`spapr`] | the VIO bus of POWER |
 //! | [`ccw`] | channels of IBM Z |
 //! | [`mmio`] | virtio devices without PCI |
-//! | [`pci`] | PCI, in modules of its own |
+//! | [`mod@pci`] | PCI, in modules of its own |
 //! | [`usb`] | ports of USB controllers and hubs |
 //! | [`memory`] | slots of memory modules |
 
@@ -60,5 +60,63 @@ fn console_like_serial(domain: &mut Domain) {
         && console.target_type == ConsoleTargetType::Serial
     {
         console.info.address.clone_from(&serial.info.address);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::capabilities::{Accel, QemuCaps};
+    use virt_util::arch::Arch;
+    use virt_util::xml::XmlFlags;
+
+    #[test]
+    fn indexes_out_of_all_bounds_cost_nothing() {
+        let types = [
+            "pci",
+            "usb",
+            "scsi",
+            "ide",
+            "sata",
+            "fdc",
+            "virtio-serial",
+            "ccid",
+            "xenbus",
+            "isa",
+        ];
+        let machines = [
+            ("pc", Arch::X86_64),
+            ("q35", Arch::X86_64),
+            ("pseries", Arch::Ppc64),
+            ("s390-ccw-virtio", Arch::S390x),
+            ("virt", Arch::Aarch64),
+        ];
+        for (machine, arch) in machines {
+            for kind in types {
+                for index in [255, 256, 65_536, u32::MAX] {
+                    let text = format!(
+                        "<domain type='qemu'><name>g</name><memory>1024</memory>\
+                         <os><type arch='{arch}' machine='{machine}'>hvm</type></os><devices>\
+                         <controller type='{kind}' index='{index}'/>\
+                         <disk type='network'><source protocol='nbd' name='a'><host name='h'/></source>\
+                         <target dev='vda' bus='virtio'/></disk><input type='mouse' bus='usb'/></devices></domain>"
+                    );
+                    let Ok(mut domain) = Domain::parse(&text, XmlFlags::INACTIVE, "test") else {
+                        continue;
+                    };
+                    let guest = Guest {
+                        caps: &QemuCaps::default(),
+                        arch,
+                        accel: Accel::Tcg,
+                        iommu: &(),
+                    };
+                    // Refused or not, without taking the machine's memory.
+                    let assigned = assign(&mut domain, guest, true);
+                    if kind == "pci" && machine == "pc" && index > 255 {
+                        assert_eq!(assigned.unwrap_err().code(), ErrorCode::CONFIG_UNSUPPORTED);
+                    }
+                }
+            }
+        }
     }
 }

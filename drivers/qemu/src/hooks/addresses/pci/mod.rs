@@ -5,8 +5,8 @@
 //! | [`plugs`] | which kind of slot each device wants |
 //! | [`buses`] | the buses, what is on them, and the order in which devices get places |
 //! | [`chipset`] | devices that the board's chipset has at places of their own |
-//! | [`controllers`] | names and numbers of PCI controllers |
-//! | [`zpci`] | numbers by which guests on IBM Z know devices |
+//! | [`mod@controllers`] | names and numbers of PCI controllers |
+//! | [`mod@zpci`] | numbers by which guests on IBM Z know devices |
 
 mod buses;
 mod chipset;
