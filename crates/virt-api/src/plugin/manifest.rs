@@ -96,7 +96,7 @@ something-newer = { a = 1 }
     fn unknown_fields_are_ignored() {
         let manifest = Manifest::parse(TEXT, "here").unwrap();
         assert_eq!(manifest.role, Role::Client);
-        assert_eq!(manifest.abi_version(), Some((1, 1)));
+        assert_eq!(manifest.abi_version(), Some((1, 2)));
     }
 
     #[test]
