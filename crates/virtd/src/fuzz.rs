@@ -119,7 +119,11 @@ mod tests {
 
     #[test]
     fn seeds_pass() {
-        let config = crate::config::sample(&Role::new("libvirtd", true)).replace("\n#", "\n");
+        let sample = crate::config::sample(&Role::new("libvirtd", true));
+        // Every setting, none of the sentences about them.
+        let settings = sample.lines().filter_map(|line| line.strip_prefix('#'));
+        let settings = settings.filter(|line| line.starts_with(|first: char| first.is_ascii_lowercase()));
+        let config = settings.collect::<Vec<_>>().join("\n") + "\n";
         let seeds: [&[u8]; 8] = [
             b"",
             b"\x01n,,n=fred,r=abc\0c=biws,r=abc,p=xyz=",

@@ -158,7 +158,9 @@ fn oldest() -> ((u32, u32), Built) {
     }
     let built = house("oldest", &|path, text| match path {
         INTERFACE => interface.clone(),
-        "crates/virt-api/src/abi/export.rs" | "crates/virt-api/src/abi/import.rs" => before(text, version.1),
+        "crates/virt-api/src/abi/export.rs"
+        | "crates/virt-api/src/abi/export/host.rs"
+        | "crates/virt-api/src/abi/import.rs" => before(text, version.1),
         "crates/virt-api/src/plugin/entry.rs" => with_version(text, version.1),
         _ => text,
     });

@@ -242,6 +242,7 @@ impl v1::HostServices for HostShim {
             params_out(&TypedParams::new())
         })
     }
+    // }
 }
 
 /// Questions out of their parameters: four per question, the kind first.
