@@ -11,7 +11,7 @@ use virt_util::xdr::{XdrDecode, XdrDecoder, XdrEncode, XdrEncoder};
 use virt_util::{Result, VirtError};
 
 /// The program's number.
-pub(super) const PROGRAM: u32 = 0x4665_7273;
+pub(super) const PROGRAM: u32 = 0x4665_7274;
 /// The program's version: both sides are the same program.
 pub(super) const VERSION: u32 = 1;
 /// The longest word in a packet.
