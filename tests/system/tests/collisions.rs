@@ -308,7 +308,7 @@ fn body(text: &str) -> &str {
 /// What libvirt's files of filters, bindings and secrets say to us, and what we would have written.
 fn read_its_files(root: &Path) {
     let before = texts(&root.join("etc/nwfilter"));
-    assert!(!before.is_empty());
+    assert_eq!(before.len(), 3, "{before:?}");
     std::fs::write(root.join("etc/nwfilter/notes"), "mine").expect("a file");
     let files = FilterFiles::new(root.join("etc/nwfilter"));
     let found = files.load(&SystemRandomness).expect("the filters");
@@ -322,7 +322,7 @@ fn read_its_files(root: &Path) {
     assert!(root.join("etc/nwfilter/notes").exists());
 
     let before = texts(&root.join("bindings"));
-    assert!(!before.is_empty());
+    assert_eq!(before.len(), 3, "{before:?}");
     let found = BindingFiles::new(root.join("bindings"))
         .load()
         .expect("the bindings");
@@ -336,7 +336,7 @@ fn read_its_files(root: &Path) {
     assert_eq!(texts(&root.join("copies/bindings")), before);
 
     let before = texts(&root.join("etc/secrets"));
-    assert!(!before.is_empty());
+    assert_eq!(before.len(), 4, "{before:?}");
     let found = SecretFiles::new(root.join("etc/secrets"))
         .load()
         .expect("the secrets");
@@ -349,14 +349,14 @@ fn read_its_files(root: &Path) {
 
     // Moments of guests: their files are read and written as they are.
     let snapshots = texts(&root.join("lib/qemu/snapshot/a"));
-    assert!(!snapshots.is_empty());
+    assert_eq!(snapshots.len(), 2, "{snapshots:?}");
     for text in snapshots.values() {
         let flags = SnapshotFlags::REDEFINE | SnapshotFlags::INTERNAL;
         let snapshot = Snapshot::parse(text, flags, "a file of libvirt's").expect("a snapshot");
         assert_eq!(snapshot.format(XmlFlags::SECURE | XmlFlags::STATUS), body(text));
     }
     let checkpoints = texts(&root.join("lib/qemu/checkpoint/a"));
-    assert!(!checkpoints.is_empty());
+    assert_eq!(checkpoints.len(), 1, "{checkpoints:?}");
     for text in checkpoints.values() {
         let checkpoint = Checkpoint::parse(text, true, "a file of libvirt's").expect("a checkpoint");
         assert_eq!(checkpoint.format(CheckpointFormat::default()), body(text));
