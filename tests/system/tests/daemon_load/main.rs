@@ -2,6 +2,8 @@
 //! numbers are those that are promised; without, smaller ones that a test run has time for.
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
+mod moving;
+
 use std::collections::BTreeSet;
 use std::io::Read;
 use std::path::Path;
