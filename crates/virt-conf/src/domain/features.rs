@@ -350,7 +350,7 @@ pub struct HypervSpinlocks {
     #[xml("@state", on_off, default = true, always)]
     pub on: bool,
     /// Attempts before the hypervisor is told.
-    #[xml("@retries", when = self.on)]
+    #[xml("@retries", base = 0, when = self.on)]
     pub retries: Option<u32>,
 }
 

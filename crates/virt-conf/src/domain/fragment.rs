@@ -324,6 +324,27 @@ mod tests {
     }
 
     #[test]
+    fn numbers_of_the_host_may_be_hexadecimal_or_octal() {
+        let same = [
+            ("0x10", "16"),
+            ("020", "16"),
+            ("0X1f", "31"),
+        ];
+        let documents = [
+            "<hostdev mode='subsystem' type='usb'><source><address bus='N' device='N'/></source></hostdev>",
+            "<shmem name='a'><msi vectors='N'/></shmem>",
+            "<memballoon model='virtio'><stats period='N'/></memballoon>",
+        ];
+        for document in documents {
+            for (number, decimal) in same {
+                let device = parse(&document.replace('N', number)).unwrap();
+                assert_eq!(device, parse(&document.replace('N', decimal)).unwrap(), "{document} {number}");
+            }
+            assert!(parse(&document.replace('N', "0xg")).is_err(), "{document}");
+        }
+    }
+
+    #[test]
     fn a_device_gets_what_it_would_have_in_the_domain() {
         let device = parse("<?xml version='1.0'?>\n<interface type='user'/>").unwrap();
         assert_eq!(device.word(), "interface");

@@ -178,10 +178,10 @@ pub struct UsbHostdev {
     #[xml("source/address@type", when = self.bus != 0 || self.device != 0)]
     pub address_type: Option<String>,
     /// Number of the USB bus on the host.
-    #[xml("source/address@bus", default, always, when = self.bus != 0 || self.device != 0)]
+    #[xml("source/address@bus", default, always, base = 0, when = self.bus != 0 || self.device != 0)]
     pub bus: u32,
     /// Number on the bus.
-    #[xml("source/address@device", default, always, when = self.bus != 0 || self.device != 0)]
+    #[xml("source/address@device", default, always, base = 0, when = self.bus != 0 || self.device != 0)]
     pub device: u32,
 }
 

@@ -136,7 +136,7 @@ pub struct Memballoon {
     #[xml("@freePageReporting", on_off)]
     pub free_page_reporting: Option<bool>,
     /// Seconds between reports of the guest; 0: none.
-    #[xml("stats@period", default, when = self.stats_period > 0)]
+    #[xml("stats@period", default, base = 0, when = self.stats_period > 0)]
     pub stats_period: i32,
     /// Alias and address.
     #[xml(flatten)]
@@ -463,7 +463,7 @@ pub struct ShmemServer {
 #[xml(name = "msi")]
 pub struct ShmemMsi {
     /// Number of vectors; 0: the default.
-    #[xml("@vectors", default)]
+    #[xml("@vectors", base = 0, default)]
     pub vectors: u32,
     /// Whether interrupts are signalled by an event descriptor.
     #[xml("@ioeventfd", on_off)]
