@@ -187,7 +187,7 @@ pub struct Domain {
     #[xml("bootloader_args", when = self.bootloader.is_some())]
     pub bootloader_args: Rare<Option<String>>,
     /// What it is and what it boots from.
-    #[xml("os", with = os_element, described = Os)]
+    #[xml("os", ghost)]
     pub os: Os,
     /// Mapping of users and groups.
     #[xml("idmap")]
@@ -501,19 +501,6 @@ mod panic_element {
     }
 }
 
-/// `<os>`; a guest with a boot loader may do without.
-mod os_element {
-    use super::*;
-
-    pub(super) fn read(element: Element<'_>, cx: &mut Reader) -> Result<Os> {
-        Os::read(element, cx)
-    }
-
-    pub(super) fn write(value: &Os, w: &mut Writer, name: &str) {
-        value.write(w, name);
-    }
-}
-
 impl Domain {
     /// Reads a domain from text.
     ///
@@ -569,6 +556,12 @@ impl Domain {
             let what = format_args!("invalid domain type '{kind}'");
             let code = ErrorCode::CONFIG_UNSUPPORTED;
             return Err(error_with(code, element, At::Attribute("type"), what));
+        }
+        let os = element.child_or_ghost("os");
+        let kind = os.child_or_ghost("type").text();
+        if kind.is_empty() && element.child("bootloader").is_none_or(|path| path.text().is_empty()) {
+            let what = "an os <type> must be specified; only a guest with a <bootloader> may do without";
+            return Err(error_with(ErrorCode::XML_ERROR, os, At::Child("type"), what));
         }
         if element.child("name").is_none_or(|name| name.text().is_empty()) {
             let what = "the domain has no name";

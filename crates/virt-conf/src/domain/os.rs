@@ -48,7 +48,7 @@ pub struct Os {
     #[xml("@firmware", nonempty, when = !w.has(XmlFlags::MIGRATABLE))]
     pub firmware: Option<FirmwareType>,
     /// Kind, architecture and machine.
-    #[xml("type")]
+    #[xml("type", ghost)]
     pub kind: OsKind,
     /// Features that the firmware must or must not have.
     #[xml("firmware/feature", when = !w.has(XmlFlags::MIGRATABLE))]
@@ -122,8 +122,8 @@ pub struct OsKind {
     /// Machine; none until the definition is normalized.
     #[xml("@machine", nonempty)]
     pub machine: Option<String>,
-    /// Kind of guest.
-    #[xml("text()", code = ErrorCode::CONFIG_UNSUPPORTED, write_as = if self.called_linux { OsType::Linux } else { self.os })]
+    /// Kind of guest. Only a guest with a boot loader of its own may leave it out: it is one of Xen's then.
+    #[xml("text()", nonempty, default = OsType::Xen, always, code = ErrorCode::CONFIG_UNSUPPORTED, write_as = if self.called_linux { OsType::Linux } else { self.os })]
     pub os: OsType,
     /// Old clients know Xen's paravirtual guests as "linux", and get to read that.
     #[xml(skip)]
@@ -444,5 +444,33 @@ impl Os {
     /// Whether the guest is a fully virtualized machine.
     pub fn is_hvm(&self) -> bool {
         self.kind.os == OsType::Hvm
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use virt_util::xml::XmlFlags;
+    use virt_util::{ErrorCode, Result};
+
+    use super::*;
+    use crate::domain::Domain;
+
+    fn parse(inner: &str) -> Result<Domain> {
+        let text = format!("<domain type='test'><name>a</name><memory>1</memory>{inner}</domain>");
+        Domain::parse(&text, XmlFlags::INACTIVE, "test")
+    }
+
+    #[test]
+    fn a_boot_loader_stands_for_the_kind_of_guest() {
+        for os in ["", "<os/>", "<os><type/></os>", "<os><kernel>/k</kernel></os>"] {
+            let domain = parse(&format!("<bootloader>/bin/pygrub</bootloader>{os}")).unwrap();
+            assert_eq!(domain.os.kind.os, OsType::Xen, "{os}");
+            assert!(domain.format(XmlFlags::INACTIVE).contains("xen</type>"), "{os}");
+            for bootloader in ["", "<bootloader/>"] {
+                let error = parse(&format!("{bootloader}{os}")).unwrap_err();
+                assert_eq!(error.code(), ErrorCode::XML_ERROR, "{error}");
+                assert!(error.to_string().contains("<bootloader>"), "{error}");
+            }
+        }
     }
 }

@@ -209,6 +209,7 @@ fn boot_order(domain: &mut Domain) -> Result<()> {
     // A boot loader chooses by itself.
     if domain.bootloader.is_some() {
         domain.os.boot.clear();
+        (domain.os.boot_menu, domain.os.bios) = (None, None);
     }
     Ok(())
 }
