@@ -250,20 +250,28 @@ impl XmlElement for NumaLink {
         };
         let (initiator, target, cache) = (number("initiator")?, number("target")?, number("cache")?);
         let kind = read::attr(element, cx, "type", virt_util::xml::XmlValue::parse_value)?;
-        let value = element
-            .attr("value")
-            .ok_or_else(|| virt_util::xml::missing(element, At::Attribute("value")))?;
         let bandwidth = element.name() == "bandwidth";
-        let scale = if bandwidth { 1024 } else { 1 };
-        let unit = element.attr("unit");
         let at = At::Attribute("value");
-        let value = scale_text(element, at, (&value, unit.as_deref()), scale, u64::MAX)?;
+        let value = if bandwidth {
+            let value = element
+                .attr("value")
+                .ok_or_else(|| virt_util::xml::missing(element, at))?;
+            let unit = element.attr("unit");
+            scale_text(element, at, (&value, unit.as_deref()), 1024, u64::MAX)?.div_ceil(1024)
+        } else {
+            // Nanoseconds, whatever unit may be written beside them: libvirt looks at none.
+            read::required(
+                element,
+                at,
+                read::attr(element, cx, "value", virt_util::xml::XmlValue::parse_value)?,
+            )?
+        };
         Ok(Self {
             initiator: read::required(element, At::Attribute("initiator"), initiator)?,
             target: read::required(element, At::Attribute("target"), target)?,
             cache: cache.unwrap_or_default(),
             kind: read::required(element, At::Attribute("type"), kind)?,
-            value: if bandwidth { value.div_ceil(1024) } else { value },
+            value,
             bandwidth,
         })
     }

@@ -224,6 +224,24 @@ impl Permissions {
     }
 }
 
+/// A path whose superfluous slashes are taken away when it is read, as libvirt does with some paths and not with others.
+pub(crate) mod tidy_path {
+    use virt_util::path::sanitize_path;
+    use virt_util::xml::{ValueError, escape_into};
+
+    pub(crate) fn parse(text: &str) -> Result<String, ValueError> {
+        Ok(sanitize_path(text))
+    }
+
+    #[allow(
+        clippy::ptr_arg,
+        reason = "the shape of all such modules: a reference to the field's type"
+    )]
+    pub(crate) fn format(path: &String, out: &mut String) {
+        escape_into(out, path);
+    }
+}
+
 /// `<mode>0644</mode>`.
 mod octal_mode {
     use virt_util::xml::{ValueError, parse_integer, push_radix};

@@ -185,7 +185,11 @@ pub fn update(guest: &Arc<Guest>, xml: &str, flags: u32) -> Result<()> {
         let device = definition.device(xml, read, normalize)?;
         let Device::Disk(disk) = &device else {
             let word = device.word();
-            return unsupported(format_args!("update of device '{word}' is not supported"));
+            let what = match target {
+                Target::Live => "live",
+                Target::Stored => "persistent",
+            };
+            return unsupported(format_args!("{what} update of device '{word}' is not supported"));
         };
         let disks = &definition.domain.devices.disks;
         let at = disks.iter().position(|known| known.target.dev == disk.target.dev);

@@ -116,7 +116,7 @@ pub struct FilesystemDriverOptions {
 #[xml(name = "binary")]
 pub struct FilesystemBinary {
     /// Absolute path of the virtiofsd program.
-    #[xml("@path", nonempty)]
+    #[xml("@path", nonempty, with = crate::values::tidy_path, described = String)]
     pub path: Option<String>,
     /// Whether extended attributes are passed.
     #[xml("@xattr", on_off)]

@@ -325,11 +325,7 @@ mod tests {
 
     #[test]
     fn numbers_of_the_host_may_be_hexadecimal_or_octal() {
-        let same = [
-            ("0x10", "16"),
-            ("020", "16"),
-            ("0X1f", "31"),
-        ];
+        let same = [("0x10", "16"), ("020", "16"), ("0X1f", "31")];
         let documents = [
             "<hostdev mode='subsystem' type='usb'><source><address bus='N' device='N'/></source></hostdev>",
             "<shmem name='a'><msi vectors='N'/></shmem>",
@@ -338,10 +334,39 @@ mod tests {
         for document in documents {
             for (number, decimal) in same {
                 let device = parse(&document.replace('N', number)).unwrap();
-                assert_eq!(device, parse(&document.replace('N', decimal)).unwrap(), "{document} {number}");
+                assert_eq!(
+                    device,
+                    parse(&document.replace('N', decimal)).unwrap(),
+                    "{document} {number}"
+                );
             }
             assert!(parse(&document.replace('N', "0xg")).is_err(), "{document}");
         }
+    }
+
+    #[test]
+    fn some_paths_lose_superfluous_slashes() {
+        let documents = [
+            "<interface type='user'><model type='virtio'/><backend tap='PATH' vhost='PATH'/></interface>",
+            "<input type='passthrough' bus='virtio'><source evdev='PATH'/></input>",
+            "<shmem name='a'><server path='PATH'/></shmem>",
+            "<video><model type='virtio'><acceleration rendernode='PATH'/></model></video>",
+            "<filesystem><driver type='virtiofs'/><binary path='PATH'/><source dir='/a'/><target dir='b'/></filesystem>",
+        ];
+        for document in documents {
+            let messy = parse(&document.replace("PATH", "/dev//x///y/")).unwrap();
+            assert_eq!(
+                messy,
+                parse(&document.replace("PATH", "/dev/x/y")).unwrap(),
+                "{document}"
+            );
+        }
+        let kept =
+            parse("<interface type='user'><model type='e1000'/><backend vhost='/a'/></interface>").unwrap();
+        let Device::Interface(kept) = kept else {
+            panic!("{kept:?}");
+        };
+        assert!(kept.backend.is_none_or(|backend| backend.vhost.is_none()));
     }
 
     #[test]

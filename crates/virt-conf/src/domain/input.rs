@@ -58,7 +58,7 @@ pub struct Input {
     #[xml("driver", flatten)]
     pub virtio: VirtioOptions,
     /// The host's device, of passthrough.
-    #[xml("source@evdev")]
+    #[xml("source@evdev", with = crate::values::tidy_path, described = String)]
     pub evdev: Rare<Option<String>>,
     /// The host's device, of evdev.
     #[xml("source@dev")]

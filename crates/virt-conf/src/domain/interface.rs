@@ -553,10 +553,10 @@ pub struct InterfaceBackend {
     #[xml("@type", default)]
     pub kind: InterfaceBackendType,
     /// Device node for taps.
-    #[xml("@tap")]
+    #[xml("@tap", with = crate::values::tidy_path, described = String)]
     pub tap: Option<String>,
     /// Device node for vhost.
-    #[xml("@vhost")]
+    #[xml("@vhost", with = crate::values::tidy_path, described = String)]
     pub vhost: Option<String>,
     /// Log file of passt.
     #[xml("@logFile")]
@@ -713,6 +713,11 @@ impl Interface {
         }
         if !self.is_virtio() {
             self.driver = None;
+        }
+        // vhost serves virtio alone.
+        let vhost = self.is_virtio() && !matches!(self.source, S::Hostdev(_));
+        if let (Some(backend), false) = (&mut self.backend, vhost) {
+            backend.vhost = None;
         }
         Ok(())
     }

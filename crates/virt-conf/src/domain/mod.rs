@@ -559,7 +559,11 @@ impl Domain {
         }
         let os = element.child_or_ghost("os");
         let kind = os.child_or_ghost("type").text();
-        if kind.is_empty() && element.child("bootloader").is_none_or(|path| path.text().is_empty()) {
+        if kind.is_empty()
+            && element
+                .child("bootloader")
+                .is_none_or(|path| path.text().is_empty())
+        {
             let what = "an os <type> must be specified; only a guest with a <bootloader> may do without";
             return Err(error_with(ErrorCode::XML_ERROR, os, At::Child("type"), what));
         }

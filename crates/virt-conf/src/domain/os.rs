@@ -299,7 +299,7 @@ pub struct AcpiTable {
     #[xml("@type")]
     pub kind: AcpiTableType,
     /// Its file.
-    #[xml("text()")]
+    #[xml("text()", with = crate::values::tidy_path, described = String)]
     pub path: String,
 }
 
@@ -419,23 +419,18 @@ impl Os {
                 text.clear();
             }
         }
-        if self.acpi_tables.len() > 1
-            && self
+        for (at, table) in self.acpi_tables.iter().enumerate() {
+            let twice = self
                 .acpi_tables
                 .iter()
-                .any(|table| table.kind == AcpiTableType::Slic)
-        {
-            let slics = self
-                .acpi_tables
-                .iter()
-                .filter(|table| table.kind == AcpiTableType::Slic)
-                .count();
-            if slics > 1 {
-                cx.fail(error_at(
-                    element,
-                    At::Child("acpi"),
-                    "ACPI table type 'slic' may only appear once",
-                ))?;
+                .take(at)
+                .any(|other| other.kind == table.kind);
+            if twice && table.kind != AcpiTableType::Raw {
+                let what = format!(
+                    "ACPI table type '{}' may only appear once; tables of type 'raw' may be many",
+                    table.kind.as_str()
+                );
+                cx.fail(error_at(element, At::Child("acpi"), what))?;
             }
         }
         Ok(())
@@ -471,6 +466,21 @@ mod tests {
                 assert_eq!(error.code(), ErrorCode::XML_ERROR, "{error}");
                 assert!(error.to_string().contains("<bootloader>"), "{error}");
             }
+        }
+    }
+
+    #[test]
+    fn tables_of_acpi_stand_once_unless_raw() {
+        let tables = |first: &str, second: &str| {
+            parse(&format!(
+                "<os><type>hvm</type><acpi><table type='{first}'>/a//b</table><table type='{second}'>/c</table></acpi></os>"
+            ))
+        };
+        assert_eq!(tables("raw", "raw").unwrap().os.acpi_tables[0].path, "/a/b");
+        assert!(tables("slic", "msdm").is_ok());
+        for kind in ["slic", "msdm", "rawset"] {
+            let error = tables(kind, kind).unwrap_err();
+            assert!(error.to_string().contains(kind), "{error}");
         }
     }
 }

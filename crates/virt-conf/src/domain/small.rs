@@ -454,7 +454,7 @@ pub struct Shmem {
 #[xml(name = "server")]
 pub struct ShmemServer {
     /// Its socket.
-    #[xml("@path")]
+    #[xml("@path", with = crate::values::tidy_path, described = String)]
     pub path: Option<String>,
 }
 

@@ -87,7 +87,7 @@ pub struct VideoAcceleration {
     #[xml("@accel2d")]
     pub accel2d: Option<bool>,
     /// Device node of the host's card (vhost-user).
-    #[xml("@rendernode")]
+    #[xml("@rendernode", with = crate::values::tidy_path, described = String)]
     pub render_node: Option<String>,
 }
 

@@ -28,7 +28,7 @@ pub struct FirmwareEntry {
     #[xml("@name")]
     pub name: String,
     /// Path of a file whose content is the entry.
-    #[xml("@file")]
+    #[xml("@file", with = crate::values::tidy_path, described = String)]
     pub file: Option<String>,
     /// What the entry holds, if no file does.
     #[xml("text()", when = self.file.is_none())]
@@ -38,11 +38,6 @@ pub struct FirmwareEntry {
 impl FirmwareEntry {
     fn after_read(&mut self, element: Element<'_>, cx: &mut Reader) -> Result<()> {
         match (&self.file, &self.value) {
-            (Some(_), Some(_)) => cx.fail(error_at(
-                element,
-                At::Text,
-                "a firmware entry has a text or a file, not both",
-            )),
             (None, None) => cx.fail(error_at(
                 element,
                 At::Text,
