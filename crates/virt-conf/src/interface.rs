@@ -36,7 +36,7 @@ xml_enum! {
 
 /// A network interface of the host.
 #[derive(Xml, Clone, Debug, PartialEq)]
-#[xml(name = "interface", body, check = HostInterface::after_read)]
+#[xml(name = "interface", own, body, check = HostInterface::after_read)]
 pub struct HostInterface {
     /// What it is; written first.
     #[xml(flatten, first)]
@@ -95,7 +95,7 @@ impl Default for InterfaceBody {
 
 /// Addresses of one family.
 #[derive(Xml, Clone, Debug, Default, PartialEq, Eq)]
-#[xml(name = "protocol", body)]
+#[xml(name = "protocol", own, body)]
 pub struct Protocol {
     /// Whether IPv4 or IPv6 is meant.
     #[xml("@family")]
@@ -125,13 +125,13 @@ pub struct DhcpClient {
 
 /// An address.
 #[derive(Xml, Clone, Debug, Default, PartialEq, Eq)]
-#[xml(name = "ip")]
+#[xml(name = "ip", own)]
 pub struct HostAddress {
     /// The address, as it was written.
     #[xml("@address")]
     pub address: Option<String>,
     /// Length of the network's prefix; 0: not said.
-    #[xml("@prefix", base = 0, default)]
+    #[xml("@prefix", helper, base = 0, default)]
     pub prefix: i32,
 }
 
@@ -149,7 +149,7 @@ pub struct Link {
 
 /// A bridge.
 #[derive(Xml, Clone, Debug, Default, PartialEq)]
-#[xml(name = "bridge", body)]
+#[xml(name = "bridge", own, body)]
 pub struct HostBridge {
     /// Whether it takes part in the spanning tree protocol.
     #[xml("@stp", on_off)]
@@ -164,7 +164,7 @@ pub struct HostBridge {
 
 /// Interfaces that act as one.
 #[derive(Xml, Clone, Debug, Default, PartialEq)]
-#[xml(name = "bond", body, check = Bond::after_read)]
+#[xml(name = "bond", own, body, check = Bond::after_read)]
 pub struct Bond {
     /// How they are used.
     #[xml("@mode", nonempty)]
@@ -182,7 +182,7 @@ pub struct Bond {
 
 /// Links are watched.
 #[derive(Xml, Clone, Debug, Default, PartialEq, Eq)]
-#[xml(name = "miimon")]
+#[xml(name = "miimon", own)]
 pub struct MiiMonitor {
     /// Every so many milliseconds.
     #[xml("@freq", nonempty)]
@@ -200,7 +200,7 @@ pub struct MiiMonitor {
 
 /// Interfaces are probed by ARP.
 #[derive(Xml, Clone, Debug, Default, PartialEq, Eq)]
-#[xml(name = "arpmon")]
+#[xml(name = "arpmon", own)]
 pub struct ArpMonitor {
     /// Every so many milliseconds.
     #[xml("@interval", nonempty)]
@@ -215,7 +215,7 @@ pub struct ArpMonitor {
 
 /// A VLAN.
 #[derive(Xml, Clone, Debug, Default, PartialEq, Eq)]
-#[xml(name = "vlan")]
+#[xml(name = "vlan", own)]
 pub struct HostVlan {
     /// Its tag, as it was written.
     #[xml("@tag", nonempty)]
@@ -227,7 +227,7 @@ pub struct HostVlan {
 
 /// An interface in a bridge or bond: no start, no addresses of its own.
 #[derive(Xml, Clone, Debug, Default, PartialEq)]
-#[xml(name = "interface", body, check = Part::after_read)]
+#[xml(name = "interface", own, body, check = Part::after_read)]
 pub struct Part {
     /// What it is; written first.
     #[xml(flatten, first)]

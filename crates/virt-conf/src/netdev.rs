@@ -428,7 +428,7 @@ xml_enum! {
 
 /// A route.
 #[derive(Xml, Clone, Debug, PartialEq, Eq)]
-#[xml(name = "route", check = Route::after_read)]
+#[xml(name = "route", own, check = Route::after_read)]
 pub struct Route {
     /// Family; none: IPv4.
     #[xml("@family")]
@@ -440,13 +440,13 @@ pub struct Route {
     #[xml("@netmask")]
     pub netmask: Option<IpAddr>,
     /// Length of its prefix; with neither mask nor prefix it is 0.
-    #[xml("@prefix")]
+    #[xml("@prefix", helper)]
     pub prefix: Option<u32>,
     /// Where packets go.
     #[xml("@gateway")]
     pub gateway: IpAddr,
     /// Preference, from 1; 0: not said.
-    #[xml("@metric", default, nonzero)]
+    #[xml("@metric", helper, default, nonzero)]
     pub metric: u32,
 }
 

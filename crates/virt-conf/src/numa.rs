@@ -3,7 +3,7 @@
 use virt_util::xml::{
     At, Element, Reader, Writer, Xml, XmlElement, error_at, error_with, push_unsigned, read,
 };
-use virt_util::{ErrorCode, Result};
+use virt_util::{ErrorCode, ErrorDomain, Result};
 
 use crate::domain::memory::MemoryAccess;
 use crate::scaled::scale_text;
@@ -54,7 +54,7 @@ pub struct NumaCell {
     #[xml("@id")]
     pub id: Option<u32>,
     /// CPUs of the guest.
-    #[xml("@cpus", code = virt_util::ErrorCode::INVALID_ARG)]
+    #[xml("@cpus", code = ErrorCode::INVALID_ARG, reported_by = ErrorDomain::NONE)]
     pub cpus: Option<CpuSet>,
     /// KiB.
     #[xml("@*", with = cell_memory, shape = cell_memory_shape)]
@@ -427,13 +427,13 @@ pub struct Numatune {
 #[xml(name = "memory", check = NumatuneMemory::after_read)]
 pub struct NumatuneMemory {
     /// How strictly.
-    #[xml("@mode", default, always)]
+    #[xml("@mode", default, always, code = ErrorCode::CONFIG_UNSUPPORTED)]
     pub mode: NumaMemoryMode,
     /// Nodes of the host.
-    #[xml("@nodeset", when = self.placement != Some(NumaPlacement::Auto))]
+    #[xml("@nodeset", code = ErrorCode::INVALID_ARG, reported_by = ErrorDomain::NONE, when = self.placement != Some(NumaPlacement::Auto))]
     pub nodeset: Option<CpuSet>,
     /// Who chooses the nodes.
-    #[xml("@placement", when = self.placement == Some(NumaPlacement::Auto))]
+    #[xml("@placement", code = ErrorCode::CONFIG_UNSUPPORTED, when = self.placement == Some(NumaPlacement::Auto))]
     pub placement: Option<NumaPlacement>,
 }
 
@@ -448,7 +448,7 @@ pub struct NumatuneNode {
     #[xml("@mode", default, always)]
     pub mode: NumaMemoryMode,
     /// Nodes of the host.
-    #[xml("@nodeset")]
+    #[xml("@nodeset", code = ErrorCode::INVALID_ARG, missing = ErrorCode::XML_ERROR, reported_by = ErrorDomain::NONE)]
     pub nodeset: CpuSet,
 }
 

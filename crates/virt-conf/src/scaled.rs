@@ -20,7 +20,9 @@ pub fn read_scaled(element: Element<'_>, default_scale: u64, limit: u64) -> Resu
     units::scale(value, unit.as_deref(), default_scale, limit).map_err(|error| {
         // The place comes from here, the code stays.
         let place = error_at(element, At::Attribute("unit"), "");
-        error.context(place.detail().trim_end_matches(": "))
+        error
+            .context(place.detail().trim_end_matches(": "))
+            .in_domain(ErrorDomain::NONE)
     })
 }
 
@@ -37,7 +39,7 @@ pub(crate) fn scale_text(
 ) -> Result<u64> {
     let number = parse_integer::<u64>(text, 10).map_err(|error| invalid_value(element, at, text, &error))?;
     units::scale(number, unit, default_scale, limit)
-        .map_err(|error| error_with(error.code(), element, at, error.detail()))
+        .map_err(|error| error_with(error.code(), element, at, error.detail()).in_domain(ErrorDomain::NONE))
 }
 
 /// Sizes are read by a helper that libvirt has for all documents.
@@ -79,8 +81,8 @@ const MEMORY_LIMIT: u64 = i64::MAX as u64;
 /// `unit='KiB'`. An empty element is an error.
 pub mod kib {
     use super::{Element, MEMORY_LIMIT, Reader, Result, Writer, read_scaled};
-    use virt_util::xml::push_unsigned;
-    use virt_util::{ErrorCode, ErrorDomain, VirtError};
+    use virt_util::ErrorCode;
+    use virt_util::xml::{At, error_with, push_unsigned};
 
     /// Reads the element.
     ///
@@ -89,9 +91,8 @@ pub mod kib {
     pub fn read(element: Element<'_>, _cx: &mut Reader) -> Result<u64> {
         let kib = read_scaled(element, 1024, MEMORY_LIMIT)?.div_ceil(1024);
         if kib >= MEMORY_LIMIT.div_ceil(1024) {
-            return Err(
-                VirtError::new(ErrorCode::OVERFLOW, "size value too large").in_domain(ErrorDomain::XML)
-            );
+            let what = "size value too large";
+            return Err(error_with(ErrorCode::OVERFLOW, element, At::Text, what));
         }
         Ok(kib)
     }
@@ -132,6 +133,8 @@ pub mod bytes {
 /// is 0.
 pub mod storage_bytes {
     use super::{Element, Reader, Result, read_scaled};
+    use virt_util::ErrorCode;
+    use virt_util::xml::recoded;
 
     pub use super::bytes::write;
 
@@ -143,7 +146,8 @@ pub mod storage_bytes {
         if element.text().is_empty() {
             return Ok(0);
         }
-        read_scaled(element, 1, i64::MAX as u64)
+        // The number is read by storage itself.
+        read_scaled(element, 1, i64::MAX as u64).map_err(|error| recoded(error, element, ErrorCode::XML_ERROR))
     }
 }
 

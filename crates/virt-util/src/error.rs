@@ -59,7 +59,8 @@ pub struct VirtError(Box<Fields>);
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Fields {
     code: ErrorCode,
-    domain: ErrorDomain,
+    /// `None`: nobody has said it yet. `NONE` is also an answer: libvirt has parts without a name.
+    domain: Option<ErrorDomain>,
     level: ErrorLevel,
     message: Cow<'static, str>,
     str1: Option<String>,
@@ -83,7 +84,7 @@ impl VirtError {
         };
         Self(Box::new(Fields {
             code,
-            domain: ErrorDomain::NONE,
+            domain: None,
             level: ErrorLevel::ERROR,
             message: message.into(),
             str1,
@@ -100,7 +101,7 @@ impl VirtError {
     /// code's own text, so that "an error with no text" cannot exist.
     pub fn from_parts(code: ErrorCode, domain: ErrorDomain, level: ErrorLevel, message: String) -> Self {
         let mut error = Self::new(code, "");
-        error.0.domain = domain;
+        error.0.domain = Some(domain).filter(|domain| *domain != ErrorDomain::NONE);
         error.0.level = level;
         if !message.is_empty() {
             error.0.message = message.into();
@@ -148,14 +149,14 @@ impl VirtError {
     /// Says which part of the system failed (`virErrorDomain`).
     #[must_use]
     pub fn in_domain(mut self, domain: ErrorDomain) -> Self {
-        self.0.domain = domain;
+        self.0.domain = Some(domain);
         self
     }
 
-    /// Sets the domain unless a layer below has said it already.
+    /// Sets the domain unless a layer below has said it already, be it that it is of no part.
     #[must_use]
     pub fn in_domain_if_none(self, domain: ErrorDomain) -> Self {
-        if self.0.domain == ErrorDomain::NONE {
+        if self.0.domain.is_none() {
             self.in_domain(domain)
         } else {
             self
@@ -232,7 +233,7 @@ impl VirtError {
 
     /// The part of the system that failed.
     pub fn domain(&self) -> ErrorDomain {
-        self.0.domain
+        self.0.domain.unwrap_or(ErrorDomain::NONE)
     }
 
     /// The level.

@@ -130,10 +130,9 @@ fn world_wide_names(device: &Definition) -> Result<(&str, &str)> {
             return Ok((node, port));
         }
     }
-    Err(error(
-        ErrorCode::INTERNAL_ERROR,
-        format_args!("device '{}' is not a fibre channel HBA", device.name),
-    ))
+    let what = format_args!("device '{}' is not a fibre channel HBA", device.name);
+    // What the document lacks is told as the reader of such documents tells it.
+    Err(error(ErrorCode::INTERNAL_ERROR, what).in_domain(ErrorDomain::NODEDEV))
 }
 
 /// Makes a virtual Fibre Channel adapter of these names.

@@ -1,8 +1,8 @@
 //! Bad documents of every kind to libvirt's test driver and to ours: the same code, part of the system and level.
 //!
 //! `bad_documents.txt` has a document a line, behind its kind: `guest` stands in the least of a domain, `guest-device` in the
-//! devices of one. Where libvirt's answer is known to be another than ours the kind has a `!` before it; such a line must
-//! differ, so that the mark goes with the difference.
+//! devices of one. Where libvirt's answer is known to be another than ours a line begins with `!` and the reason in brackets;
+//! such a line must differ, so that the mark goes with the difference.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on ends")]
 
 use std::fmt::Write as _;
@@ -13,8 +13,12 @@ use virt_api::protocol::clients::RemoteClient;
 use virt_api::protocol::remote::NodeDeviceRef;
 use virt_api::testkit::FakeHost;
 use virt_conf::checkpoint::Checkpoint;
-use virt_conf::snapshot::{Snapshot, SnapshotFlags};
+use virt_conf::domain::Domain;
+use virt_conf::domain::disk::SnapshotLocation;
+use virt_conf::snapshot::{Alignment, Snapshot, SnapshotFlags};
 use virt_driver_test::PluginEntry;
+use virt_util::ErrorDomain;
+use virt_util::xml::XmlFlags;
 
 const DOCUMENTS: &str = include_str!("bad_documents.txt");
 
@@ -38,12 +42,13 @@ make = {
     'checkpoint': lambda text: domain.checkpointCreateXML(text, 0),
 }
 away = {'domain': 'undefine', 'network': 'undefine', 'pool': 'undefine', 'interface': 'undefine', 'node-device': 'destroy'}
+moments = ('snapshot', 'snapshot-again', 'checkpoint')
 for line in sys.stdin:
     kind, text = line.rstrip('\n').split('\t', 1)
     try:
         made = make[kind](text.replace('\\n', '\n'))
         if kind in away: getattr(made, away[kind])()
-        if kind == 'volume': made.delete(0)
+        if kind == 'volume' or kind in moments: made.delete(0)
         print('taken')
     except libvirt.libvirtError as error:
         message = (error.get_error_message() or '').replace('\n', ' ')
@@ -52,8 +57,8 @@ for line in sys.stdin:
 
 /// A kind and a document, whole; and whether the answers are known to differ.
 fn document(line: &str) -> (String, String, bool) {
-    let (line, differs) = match line.strip_prefix('!') {
-        Some(line) => (line, true),
+    let (line, differs) = match line.strip_prefix("!(") {
+        Some(line) => (line.split_once(") ").unwrap().1, true),
         None => (line, false),
     };
     let (kind, text) = line.split_once('\t').unwrap();
@@ -105,11 +110,32 @@ fn ours(client: &RemoteClient<'_>, kind: &str, text: &str) -> virt_api::Result<(
             client.node_device_destroy(&NodeDeviceRef { name: made.name })
         }
         // The driver has none of these; how they are read is compared.
-        "snapshot" => Snapshot::parse(text, SnapshotFlags::empty(), "test").map(drop),
-        "snapshot-again" => Snapshot::parse(text, SnapshotFlags::REDEFINE, "test").map(drop),
+        "snapshot" => aligned(client, Snapshot::parse(text, SnapshotFlags::empty(), "test")?),
+        "snapshot-again" => aligned(client, Snapshot::parse(text, SnapshotFlags::REDEFINE, "test")?),
         "checkpoint" => Checkpoint::parse(text, false, "test").map(drop),
         other => panic!("no kind {other}"),
     }
+}
+
+/// Matches a snapshot with the disks of the domain, as drivers do behind reading it.
+fn aligned(client: &RemoteClient<'_>, mut snapshot: Snapshot) -> virt_api::Result<()> {
+    let domain = client.domain_lookup_by_name("test")?.domain;
+    let text = client.domain_get_xml_desc(&domain, 0)?.xml;
+    let domain = Domain::parse(&text, XmlFlags::empty(), "test")?;
+    let is_new = snapshot.state.is_none();
+    let memory = snapshot.memory.as_ref().and_then(|memory| memory.location);
+    let default = match memory {
+        Some(SnapshotLocation::External) => SnapshotLocation::External,
+        _ => SnapshotLocation::Internal,
+    };
+    let alignment = Alignment {
+        default,
+        uniform_internal: true,
+        force_default: false,
+    };
+    snapshot
+        .align_disks(is_new.then_some(&domain), alignment, &|_| false)
+        .map_err(|error| error.in_domain_if_none(ErrorDomain::DOMAIN_SNAPSHOT))
 }
 
 #[test]

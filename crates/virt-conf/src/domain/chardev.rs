@@ -1,7 +1,7 @@
 //! Character devices: serial and parallel ports, consoles, channels, smart cards, and what they are connected to.
 
 use virt_util::xml::{At, Element, Reader, Writer, Xml, XmlElement, XmlFlags, error_at, error_with, read};
-use virt_util::{ErrorCode, Result};
+use virt_util::{ErrorCode, ErrorDomain, Result};
 
 use super::device_info::DeviceInfo;
 use super::seclabel::{DeviceSeclabel, seclabel_element};
@@ -53,7 +53,7 @@ xml_enum! {
 
 /// What a character device is connected to on the host.
 #[derive(Xml, Clone, Debug, PartialEq)]
-#[xml(union = "@type", code = ErrorCode::CONFIG_UNSUPPORTED)]
+#[xml(union = "@type", code = ErrorCode::CONFIG_UNSUPPORTED, missing = ErrorCode::XML_ERROR)]
 pub enum ChardevSource {
     /// Nothing: what is written is lost.
     Null,
@@ -381,7 +381,7 @@ pub struct SerialTarget {
     #[xml("@type", default, code = ErrorCode::CONFIG_UNSUPPORTED)]
     pub kind: SerialTargetType,
     /// Number of the port.
-    #[xml("@port")]
+    #[xml("@port", own)]
     pub port: Option<u32>,
     /// The device that implements it.
     #[xml("model@name", default, nonempty, code = ErrorCode::CONFIG_UNSUPPORTED)]
@@ -422,7 +422,7 @@ pub struct Parallel {
     #[xml(flatten)]
     pub host: ChardevHost,
     /// Number of the port.
-    #[xml("target@port")]
+    #[xml("target@port", own)]
     pub port: Option<u32>,
     /// Alias and address.
     #[xml(flatten)]
@@ -443,7 +443,7 @@ pub struct Console {
     #[xml("target@type", default, always, code = ErrorCode::CONFIG_UNSUPPORTED)]
     pub target_type: ConsoleTargetType,
     /// Number of the console.
-    #[xml("target@port")]
+    #[xml("target@port", own)]
     pub port: Option<u32>,
     /// Alias and address.
     #[xml(flatten)]
@@ -482,10 +482,10 @@ pub enum ChannelTarget {
     /// A TCP port of the user mode network.
     Guestfwd {
         /// IPv4 address in the guest's network.
-        #[xml("@address", code = ErrorCode::SYSTEM_ERROR, missing = ErrorCode::CONFIG_UNSUPPORTED)]
+        #[xml("@address", code = ErrorCode::SYSTEM_ERROR, missing = ErrorCode::XML_ERROR, reported_by = ErrorDomain::NONE)]
         address: std::net::Ipv4Addr,
         /// Number of the TCP port that the guest connects to.
-        #[xml("@port")]
+        #[xml("@port", own)]
         port: u16,
     },
     /// A virtio serial port.

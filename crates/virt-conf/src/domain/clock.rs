@@ -130,7 +130,7 @@ impl XmlElement for Clock {
     fn read(element: Element<'_>, cx: &mut Reader) -> Result<Self> {
         use virt_util::xml::XmlValue;
         // What hypervisors do with clocks differs: words that are none are unsupported.
-        let offset: Option<ClockOffset> = read::coded(cx, ErrorCode::CONFIG_UNSUPPORTED, |cx| {
+        let offset: Option<ClockOffset> = read::coded(element, cx, (ErrorCode::CONFIG_UNSUPPORTED, None), |cx| {
             read::attr_nonempty(element, cx, "offset", XmlValue::parse_value)
         })?;
         let offset = offset.unwrap_or_default();
@@ -166,7 +166,7 @@ impl XmlElement for Clock {
                     .as_deref()
                     .and_then(|text| number(text).ok())
                     .unwrap_or_default(),
-                basis: read::coded(cx, ErrorCode::CONFIG_UNSUPPORTED, |cx| {
+                basis: read::coded(element, cx, (ErrorCode::CONFIG_UNSUPPORTED, None), |cx| {
                     read::attr_nonempty(element, cx, "basis", XmlValue::parse_value)
                 })?
                 .unwrap_or_default(),
@@ -175,11 +175,11 @@ impl XmlElement for Clock {
             ClockOffset::Timezone => {
                 let timezone = read::attr_nonempty(element, cx, "timezone", XmlValue::parse_value)?;
                 let timezone = read::required(element, At::Attribute("timezone"), timezone)
-                    .map_err(|error| virt_util::xml::recoded(error, ErrorCode::INTERNAL_ERROR))?;
+                    .map_err(|error| virt_util::xml::recoded(error, element, ErrorCode::INTERNAL_ERROR))?;
                 ClockBase::Timezone { timezone }
             }
             ClockOffset::Absolute => {
-                let start = read::coded(cx, ErrorCode::INTERNAL_ERROR, |cx| {
+                let start = read::coded(element, cx, (ErrorCode::INTERNAL_ERROR, None), |cx| {
                     let number = |text: &str| virt_util::xml::parse_integer(text, 10);
                     let start = read::attr(element, cx, "start", number)?;
                     read::required(element, At::Attribute("start"), start)

@@ -1,7 +1,7 @@
 //! What all devices share: alias, boot order, option ROM and the address on a guest bus.
 
 use virt_util::xml::{At, Element, Rare, Reader, Xml, XmlFlags, error_at, error_with};
-use virt_util::{ErrorCode, Result};
+use virt_util::{ErrorCode, ErrorDomain, Result};
 
 use crate::values::HostPciAddress;
 
@@ -303,11 +303,8 @@ pub fn is_user_alias(alias: &str) -> bool {
 impl DeviceBoot {
     fn after_read(&mut self, element: Element<'_>, cx: &mut Reader) -> Result<()> {
         if self.order == 0 {
-            cx.fail(error_at(
-                element,
-                At::Attribute("order"),
-                "invalid value '0' of attribute 'order': expected a positive number",
-            ))?;
+            let what = "invalid value '0' of attribute 'order': expected a positive number";
+            cx.fail(error_at(element, At::Attribute("order"), what).in_domain(ErrorDomain::XML))?;
         }
         if let Some(loadparm) = &mut self.loadparm {
             loadparm.make_ascii_uppercase();

@@ -4,7 +4,7 @@ use virt_util::xml::{
     At, Element, Rare, Reader, Writer, Xml, XmlElement, XmlFlags, error_at, error_with, escape_into,
     push_unsigned, read,
 };
-use virt_util::{ErrorCode, Result};
+use virt_util::{ErrorCode, ErrorDomain, Result};
 
 use super::device_info::{DeviceInfo, VirtioOptions};
 use super::private_data::{self, PrivateData};
@@ -456,11 +456,8 @@ impl DiskDriver {
             cx.fail(error_at(element, At::Attribute("rerror_policy"), what))?;
         }
         if element.attr("iothread").as_deref() == Some("0") {
-            cx.fail(error_at(
-                element,
-                At::Attribute("iothread"),
-                "the number of an I/O thread begins at 1",
-            ))?;
+            let what = "the number of an I/O thread begins at 1";
+            cx.fail(error_at(element, At::Attribute("iothread"), what).in_domain(ErrorDomain::XML))?;
         }
         Ok(())
     }

@@ -157,13 +157,13 @@ pub struct IdMap {
 #[derive(Xml, Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct IdRange {
     /// First id in the guest.
-    #[xml("@start")]
+    #[xml("@start", own)]
     pub start: u32,
     /// First id on the host.
-    #[xml("@target")]
+    #[xml("@target", own)]
     pub target: u32,
     /// How many.
-    #[xml("@count")]
+    #[xml("@count", own)]
     pub count: u32,
 }
 

@@ -440,7 +440,7 @@ mod tests {
         assert_eq!(error.code(), ErrorCode::XML_INVALID_SCHEMA);
         let right = disk.replace("<colour/>", "");
         assert!(Device::parse(&right, XmlFlags::INACTIVE, Check::Strict).is_ok());
-        let wrong = parse("<hostdev mode='subsystem' type='pci'><source/></hostdev>");
+        let wrong = parse("<hostdev mode='subsystem' type='pci'/>");
         assert!(wrong.is_err());
     }
 

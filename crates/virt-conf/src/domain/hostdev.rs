@@ -1,7 +1,7 @@
 //! Devices of the host that are given to the guest.
 
 use virt_util::uuid::Uuid;
-use virt_util::xml::{At, Element, Reader, Writer, Xml, XmlElement, XmlFlags, error_at, read};
+use virt_util::xml::{At, Element, Reader, Writer, Xml, XmlElement, XmlFlags, error_at, error_with, read};
 use virt_util::{ErrorCode, Result};
 
 use super::device_info::{DeviceInfo, PciAddress};
@@ -203,14 +203,8 @@ impl UsbHostdev {
             cx.fail(error_at(source, At::Child("vendor"), "vendor cannot be 0."))?;
         }
         if vendor != source.child("product").is_some() {
-            cx.fail(error_at(
-                source,
-                At::Text,
-                "missing product or vendor of the usb device",
-            ))?;
-        }
-        if !vendor && source.child("address").is_none() {
-            cx.fail(error_at(source, At::Text, "missing usb address or vendor"))?;
+            let what = "missing product or vendor of the usb device";
+            cx.fail(error_with(ErrorCode::INTERNAL_ERROR, source, At::Text, what))?;
         }
         Ok(())
     }
@@ -487,7 +481,8 @@ impl XmlElement for HostdevSource {
                     "unknown host device source address type '{}'",
                     other.unwrap_or_default()
                 );
-                Err(error_at(source, At::Child("address"), what))
+                let at = At::Child("address");
+                Err(error_with(ErrorCode::CONFIG_UNSUPPORTED, source, at, what))
             }
         }
     }
@@ -553,15 +548,22 @@ impl Hostdev {
             }
         }
         if let HostdevPass::Subsystem(subsystem) = &self.mode
+            && !matches!(**subsystem, HostdevSubsys::Usb { .. })
+        {
+            let source = element.child_or_ghost("source");
+            if source.has_attr("startupPolicy") {
+                let what = "only a USB device has a startupPolicy";
+                let at = At::Attribute("startupPolicy");
+                cx.fail(error_with(ErrorCode::CONFIG_UNSUPPORTED, source, at, what))?;
+            }
+        }
+        if let HostdevPass::Subsystem(subsystem) = &self.mode
             && let HostdevSubsys::Pci { device, .. } = &**subsystem
         {
             let source = element.child_or_ghost("source");
-            if source.child("address").is_none() {
-                cx.fail(error_at(
-                    element,
-                    At::Child("source"),
-                    "pci hostdev without an <address> in its <source>",
-                ))?;
+            if !source.exists() {
+                let what = "missing required element 'source'";
+                cx.fail(error_at(element, At::Text, what))?;
             }
             if device.address.slot > 0x1f || device.address.function > 7 || device.address.bus > 0xff {
                 cx.fail(error_at(

@@ -2,7 +2,7 @@
 
 use virt_util::uuid::Uuid;
 use virt_util::xml::{
-    At, Element, KeptElement, Rare, RawElement, Reader, Writer, Xml, XmlElement, XmlFlags, error_at,
+    At, Element, KeptElement, Rare, RawElement, Reader, Writer, Xml, XmlElement, XmlFlags, error_at, error_with,
 };
 use virt_util::{ErrorCode, Result};
 
@@ -98,7 +98,7 @@ pub struct Interface {
     #[xml("backend", omit_empty)]
     pub backend: Option<Box<InterfaceBackend>>,
     /// Packet filter.
-    #[xml("filterref")]
+    #[xml("filterref", read_when = element.child("filterref").is_some_and(|filter| filter.has_attr("filter")))]
     pub filter: Option<Box<FilterReference>>,
     /// Bytes of the send buffer.
     #[xml("tune/sndbuf")]
@@ -110,10 +110,10 @@ pub struct Interface {
     #[xml("link@state", nonempty, code = ErrorCode::CONFIG_UNSUPPORTED)]
     pub link_state: Option<LinkState>,
     /// Largest packet in bytes; 0: the default.
-    #[xml("mtu@size", default)]
+    #[xml("mtu@size", own, default)]
     pub mtu: u32,
     /// How many packets an interrupt may wait for.
-    #[xml("coalesce/rx/frames@max", default)]
+    #[xml("coalesce/rx/frames@max", code = ErrorCode::XML_DETAIL, nonempty, default)]
     pub coalesce_rx_frames: u32,
     /// Alias, boot order, ROM and address.
     #[xml(flatten)]
@@ -128,7 +128,7 @@ pub struct Interface {
 #[xml(name = "mac")]
 pub struct InterfaceMac {
     /// The address; none or all zero: one is made when the definition is normalized.
-    #[xml("@address")]
+    #[xml("@address", own)]
     pub address: Option<MacAddress>,
     /// Where it came from (VMware).
     #[xml("@type")]
@@ -327,13 +327,13 @@ pub struct IpConfig {
 #[xml(name = "ip")]
 pub struct IpAddress {
     /// An IPv4 or IPv6 address.
-    #[xml("@address")]
+    #[xml("@address", own)]
     pub address: std::net::IpAddr,
     /// Family; told by the address.
     #[xml("@family", default = if address.is_ipv6() { IpFamily::Ipv6 } else { IpFamily::Ipv4 }, always)]
     pub family: IpFamily,
     /// Length of the network's prefix; 0: not said.
-    #[xml("@prefix", default)]
+    #[xml("@prefix", own, default)]
     pub prefix: u32,
     /// Address of the other end.
     #[xml("@peer", code = ErrorCode::INVALID_ARG)]
@@ -398,7 +398,7 @@ pub struct PortForward {
     #[xml("@proto")]
     pub protocol: PortForwardProtocol,
     /// Address on the host.
-    #[xml("@address")]
+    #[xml("@address", own)]
     pub address: Option<std::net::IpAddr>,
     /// Device of the host.
     #[xml("@dev")]
@@ -460,41 +460,53 @@ impl InterfaceTarget {
 #[xml(name = "driver")]
 pub struct InterfaceDriver {
     /// Who implements the back end.
-    #[xml("@name")]
+    #[xml("@name", read_when = of_virtio(element))]
     pub name: Option<InterfaceDriverName>,
     /// How transmission is handled.
-    #[xml("@txmode")]
+    #[xml("@txmode", read_when = of_virtio(element))]
     pub tx_mode: Option<InterfaceTxMode>,
     /// Whether I/O is signalled by an event descriptor.
-    #[xml("@ioeventfd", on_off)]
+    #[xml("@ioeventfd", read_when = of_virtio(element), on_off)]
     pub ioeventfd: Option<bool>,
     /// Whether the guest is spared interrupts.
-    #[xml("@event_idx", on_off)]
+    #[xml("@event_idx", read_when = of_virtio(element), on_off)]
     pub event_idx: Option<bool>,
     /// Number of queue pairs.
-    #[xml("@queues", default, when = self.queues > 1)]
+    #[xml("@queues", read_when = of_virtio(element), default, when = self.queues > 1)]
     pub queues: u32,
     /// Entries of the receive queue.
-    #[xml("@rx_queue_size", default)]
+    #[xml("@rx_queue_size", read_when = of_virtio(element), default)]
     pub rx_queue_size: u32,
     /// Entries of the transmit queue.
-    #[xml("@tx_queue_size", default)]
+    #[xml("@tx_queue_size", read_when = of_virtio(element), default)]
     pub tx_queue_size: u32,
     /// Whether receive side scaling is offered.
-    #[xml("@rss", on_off)]
+    #[xml("@rss", read_when = of_virtio(element), on_off)]
     pub rss: Option<bool>,
     /// Whether the hash of packets is reported.
-    #[xml("@rss_hash_report", on_off)]
+    #[xml("@rss_hash_report", read_when = of_virtio(element), on_off)]
     pub rss_hash_report: Option<bool>,
     /// Options of virtio devices.
     #[xml(flatten)]
     pub virtio: VirtioOptions,
     /// Offloads on the host's side.
-    #[xml("host", default)]
+    #[xml("host", read_when = of_virtio(element), default)]
     pub host: HostOffloads,
     /// Offloads on the guest's side.
-    #[xml("guest", default)]
+    #[xml("guest", read_when = of_virtio(element), default)]
     pub guest: GuestOffloads,
+}
+
+/// Whether settings belong to a virtio interface: of others they are not looked at.
+fn of_virtio(driver: Element<'_>) -> bool {
+    let model = driver
+        .parent()
+        .and_then(|interface| interface.child("model")?.attr("type"));
+    model.is_some_and(|model| {
+        VIRTIO_MODELS
+            .iter()
+            .any(|known| known.eq_ignore_ascii_case(&model))
+    })
 }
 
 /// Offloads of a virtio interface on the host's side.
@@ -568,7 +580,7 @@ pub struct InterfaceBackend {
 #[xml(name = "teaming")]
 pub struct Teaming {
     /// The part.
-    #[xml("@type")]
+    #[xml("@type", code = ErrorCode::CONFIG_UNSUPPORTED)]
     pub kind: TeamingType,
     /// Alias of the persistent interface of the team.
     #[xml("@persistent")]
@@ -624,13 +636,15 @@ pub fn is_known_model(model: &str) -> bool {
     KNOWN_MODELS.iter().any(|known| known.eq_ignore_ascii_case(model))
 }
 
+/// Models of virtio's.
+const VIRTIO_MODELS: &[&str] = &["virtio", "virtio-transitional", "virtio-non-transitional"];
+
 impl Interface {
     /// Whether the model is one of virtio's, which alone has driver settings.
     pub fn is_virtio(&self) -> bool {
-        matches!(
-            self.model.as_deref(),
-            Some("virtio" | "virtio-transitional" | "virtio-non-transitional")
-        )
+        self.model
+            .as_deref()
+            .is_some_and(|model| VIRTIO_MODELS.contains(&model))
     }
 
     /// What the interface is connected to.
@@ -647,6 +661,12 @@ impl Interface {
                 .find(|known| known.eq_ignore_ascii_case(model))
         {
             (*known).clone_into(model);
+        } else if let Some(model) = &self.model
+            && !model.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(&byte))
+        {
+            let what = format!("model '{model}' of an interface: a name of letters, digits, '-' and '_' expected");
+            let at = At::Child("model");
+            cx.fail(error_with(ErrorCode::INVALID_ARG, element, at, what))?;
         }
         // The host's device has no queues of ours.
         if matches!(self.source, S::Hostdev { .. })

@@ -3,7 +3,7 @@
 use crate::scaled::{ScaledSize, kib};
 use virt_util::uuid::Uuid;
 use virt_util::xml::{At, Element, Reader, Writer, Xml, XmlFlags, error_at, error_with, push_unsigned};
-use virt_util::{ErrorCode, Result};
+use virt_util::{ErrorCode, ErrorDomain, Result};
 
 use super::device_info::DeviceInfo;
 use crate::values::{CpuSet, MEMORY_UNLIMITED_KIB};
@@ -228,7 +228,7 @@ mod huge_page {
             ))?;
         }
         use virt_util::xml::{XmlValue, read};
-        let nodeset: Option<CpuSet> = read::coded(cx, ErrorCode::INVALID_ARG, |cx| {
+        let nodeset: Option<CpuSet> = read::coded(element, cx, (ErrorCode::INVALID_ARG, Some(ErrorDomain::NONE)), |cx| {
             read::attr(element, cx, "nodeset", XmlValue::parse_value)
         })?;
         if nodeset.as_ref().is_some_and(CpuSet::is_empty) {
@@ -313,7 +313,7 @@ impl MemoryDevice {
 #[xml(name = "source")]
 pub struct MemoryDeviceSource {
     /// Nodes of the host.
-    #[xml("nodemask")]
+    #[xml("nodemask", code = ErrorCode::INVALID_ARG, reported_by = ErrorDomain::NONE)]
     pub nodes: Option<CpuSet>,
     /// How large the pages of the host behind it are.
     #[xml("pagesize", with = kib, described = ScaledSize)]
@@ -337,7 +337,7 @@ pub struct MemoryDeviceTarget {
     #[xml("@dynamicMemslots", read_when = element.parent().is_none_or(|memory| memory.attr("model").as_deref() == Some("virtio-mem")))]
     pub dynamic_memslots: Option<bool>,
     /// How much memory the device adds.
-    #[xml("size", with = kib, described = ScaledSize)]
+    #[xml("size", reported_by = ErrorDomain::XML, with = kib, described = ScaledSize)]
     pub size: u64,
     /// NUMA node of the guest.
     #[xml("node")]

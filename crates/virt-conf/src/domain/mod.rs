@@ -554,7 +554,10 @@ impl Domain {
             && VirtType::parse_value(&kind).is_err()
         {
             let what = format_args!("invalid domain type '{kind}'");
-            let code = ErrorCode::CONFIG_UNSUPPORTED;
+            let code = match kind.is_empty() {
+                true => ErrorCode::INTERNAL_ERROR,
+                false => ErrorCode::CONFIG_UNSUPPORTED,
+            };
             return Err(error_with(code, element, At::Attribute("type"), what));
         }
         let os = element.child_or_ghost("os");

@@ -45,7 +45,7 @@ xml_enum! {
 #[xml(name = "os", body, check = Os::after_read)]
 pub struct Os {
     /// Firmware that is selected automatically.
-    #[xml("@firmware", nonempty, when = !w.has(XmlFlags::MIGRATABLE))]
+    #[xml("@firmware", own, nonempty, when = !w.has(XmlFlags::MIGRATABLE))]
     pub firmware: Option<FirmwareType>,
     /// Kind, architecture and machine.
     #[xml("type", ghost)]

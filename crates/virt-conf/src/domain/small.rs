@@ -427,7 +427,7 @@ pub struct CryptoBackendOptions {
 #[xml(name = "shmem", body, check = Shmem::after_read)]
 pub struct Shmem {
     /// Tells the memory from other memory on the host.
-    #[xml("@name")]
+    #[xml("@name", own)]
     pub name: String,
     /// Whether it migrates with the guest.
     #[xml("@role")]
@@ -489,7 +489,7 @@ impl Rng {
             RngSource::Egd(_) => {
                 let backend = element.child_or_ghost("backend");
                 if !backend.has_attr("type") {
-                    cx.fail(virt_util::xml::missing(backend, At::Attribute("type")))?;
+                    cx.fail(error_at(backend, At::Text, "missing required attribute 'type'"))?;
                 }
                 Ok(())
             }

@@ -31,7 +31,7 @@ pub struct Dns {
 
 /// To whom questions are sent on.
 #[derive(Xml, Clone, Debug, Default, PartialEq, Eq)]
-#[xml(name = "forwarder", check = DnsForwarder::after_read)]
+#[xml(name = "forwarder", own, check = DnsForwarder::after_read)]
 pub struct DnsForwarder {
     /// Questions about this domain alone.
     #[xml("@domain")]

@@ -21,7 +21,7 @@ impl ForwardMode {
 
 /// How packets leave.
 #[derive(Xml, Clone, Debug, Default, PartialEq)]
-#[xml(name = "forward", check = Forward::after_read)]
+#[xml(name = "forward", own, check = Forward::after_read)]
 pub struct Forward {
     /// The first of the interfaces; what is written follows from those.
     #[xml("@dev", nonempty, write_as = self.first_device())]
@@ -63,7 +63,7 @@ pub struct ForwardDriver {
 
 /// An interface of the host.
 #[derive(Xml, Clone, Debug, Default, PartialEq, Eq)]
-#[xml(name = "interface")]
+#[xml(name = "interface", own)]
 pub struct ForwardInterface {
     /// Its name.
     #[xml("@dev")]
@@ -105,7 +105,7 @@ pub struct Nat {
 
 /// Addresses that the host uses.
 #[derive(Xml, Clone, Debug, PartialEq, Eq)]
-#[xml(name = "address")]
+#[xml(name = "address", own)]
 pub struct NatAddresses {
     /// The first.
     #[xml("@start")]

@@ -3,14 +3,14 @@
 use std::net::IpAddr;
 
 use virt_util::xml::{At, Element, Reader, Xml, XmlValue, error_at, error_with};
-use virt_util::{ErrorCode, Result, ip};
+use virt_util::{ErrorCode, ErrorDomain, Result, ip};
 
 use crate::netdev::IpFamily;
 use crate::values::MacAddress;
 
 /// An address of the host in the network.
 #[derive(Xml, Clone, Debug, PartialEq, Eq)]
-#[xml(name = "ip", body, check = NetworkIp::after_read)]
+#[xml(name = "ip", own, body, check = NetworkIp::after_read)]
 pub struct NetworkIp {
     /// Family; none: IPv4.
     #[xml("@family", nonempty)]
@@ -22,10 +22,10 @@ pub struct NetworkIp {
     #[xml("@netmask", nonempty)]
     pub netmask: Option<IpAddr>,
     /// Length of the network's prefix; 0: not said. See [`NetworkIp::prefix`].
-    #[xml("@prefix", default)]
+    #[xml("@prefix", helper, default)]
     pub prefix_length: u32,
     /// Whether questions about addresses of the network are never sent on.
-    #[xml("@localPtr")]
+    #[xml("@localPtr", helper)]
     pub local_ptr: Option<bool>,
     /// Folder with files for booting; IPv4 only.
     #[xml("tftp@root", nonempty)]
@@ -52,13 +52,13 @@ pub struct Dhcp {
 
 /// Addresses that are handed out.
 #[derive(Xml, Clone, Debug, PartialEq, Eq)]
-#[xml(name = "range")]
+#[xml(name = "range", own)]
 pub struct DhcpRange {
     /// The first.
-    #[xml("@start")]
+    #[xml("@start", code = ErrorCode::SYSTEM_ERROR, missing = ErrorCode::XML_ERROR, reported_by = ErrorDomain::NONE)]
     pub start: IpAddr,
     /// The last.
-    #[xml("@end")]
+    #[xml("@end", code = ErrorCode::SYSTEM_ERROR, missing = ErrorCode::XML_ERROR, reported_by = ErrorDomain::NONE)]
     pub end: IpAddr,
     /// For how long.
     #[xml("lease")]
@@ -67,7 +67,7 @@ pub struct DhcpRange {
 
 /// A guest that gets a certain address.
 #[derive(Xml, Clone, Debug, Default, PartialEq, Eq)]
-#[xml(name = "host")]
+#[xml(name = "host", own)]
 pub struct DhcpHost {
     /// Its MAC address, as it was written; IPv4 only.
     #[xml("@mac")]
@@ -105,10 +105,10 @@ xml_enum! {
 
 /// What guests boot.
 #[derive(Xml, Clone, Debug, Default, PartialEq, Eq)]
-#[xml(name = "bootp")]
+#[xml(name = "bootp", own)]
 pub struct DhcpBoot {
     /// What a client fetches over TFTP to boot.
-    #[xml("@file")]
+    #[xml("@file", helper)]
     pub file: String,
     /// Address of the server that has it; none: the network's own.
     #[xml("@server")]
@@ -239,7 +239,11 @@ impl NetworkIp {
     pub fn check_range(&self, range: &DhcpRange, element: Element<'_>, cx: &mut Reader) -> Result<()> {
         match ip::check_range(range.start, range.end, Some((self.address, self.prefix()))) {
             Ok(_) => Ok(()),
-            Err(error) => cx.fail(error_with(error.code(), element, At::Text, error.detail())),
+            Err(error) => {
+                // Ranges are counted where nothing is known of networks.
+                let error = error_with(error.code(), element, At::Text, error.detail());
+                cx.fail(error.in_domain(ErrorDomain::NONE))
+            }
         }
     }
 

@@ -48,7 +48,7 @@ pub const DNSMASQ_NAMESPACE: &str = "http://libvirt.org/schemas/network/dnsmasq/
 
 /// A virtual network.
 #[derive(Xml, Clone, Debug, Default, PartialEq)]
-#[xml(name = "network", body, declare_first(dnsmasq = DNSMASQ_NAMESPACE), check = Network::after_read)]
+#[xml(name = "network", own, body, declare_first(dnsmasq = DNSMASQ_NAMESPACE), check = Network::after_read)]
 pub struct Network {
     /// How many guests are connected; only live, and never read.
     #[xml("@connections", default, unless(inactive), read_when = false)]
@@ -57,7 +57,7 @@ pub struct Network {
     #[xml("@ipv6", nonempty, default)]
     pub ipv6_without_gateway: bool,
     /// Whether the host applies the receive filters that guests set.
-    #[xml("@trustGuestRxFilters")]
+    #[xml("@trustGuestRxFilters", helper)]
     pub trust_guest_rx_filters: Option<bool>,
     /// Name, unique on the host.
     #[xml("name")]
@@ -99,7 +99,7 @@ pub struct Network {
     #[xml("bandwidth")]
     pub bandwidth: Option<Bandwidth>,
     /// Whether guests do not reach each other.
-    #[xml("port@isolated")]
+    #[xml("port@isolated", helper)]
     pub isolated: Option<bool>,
     /// Addresses of the host in the network, with what is served there.
     #[xml("ip")]
@@ -120,7 +120,7 @@ pub struct Network {
 
 /// The bridge that guests are connected to.
 #[derive(Xml, Clone, Debug, Default, PartialEq, Eq)]
-#[xml(name = "bridge")]
+#[xml(name = "bridge", own)]
 pub struct Bridge {
     /// Its name; for a network with a bridge of its own, none until the network is stored.
     #[xml("@name", nonempty)]
@@ -167,7 +167,7 @@ pub struct DnsDomain {
 
 /// A group of ports that guests can choose.
 #[derive(Xml, Clone, Debug, Default, PartialEq)]
-#[xml(name = "portgroup", body, check = PortGroup::after_read)]
+#[xml(name = "portgroup", own, body, check = PortGroup::after_read)]
 pub struct PortGroup {
     /// By which interfaces of guests ask for it.
     #[xml("@name", nonempty)]
@@ -176,7 +176,7 @@ pub struct PortGroup {
     #[xml("@default", default, with = crate::netdev::yes, described = bool)]
     pub default: bool,
     /// Whether the host applies the receive filters that guests set.
-    #[xml("@trustGuestRxFilters")]
+    #[xml("@trustGuestRxFilters", helper)]
     pub trust_guest_rx_filters: Option<bool>,
     /// VLAN tags.
     #[xml("vlan")]
@@ -310,12 +310,9 @@ impl Network {
 
     fn after_read(&mut self, element: Element<'_>, cx: &mut Reader) -> Result<()> {
         if self.name.contains('/') {
-            cx.fail(error_with(
-                ErrorCode::XML_DETAIL,
-                element,
-                At::Child("name"),
-                format_args!("invalid char in name '{}': '/'", self.name),
-            ))?;
+            let what = format_args!("invalid char in name '{}': '/'", self.name);
+            let error = error_with(ErrorCode::XML_DETAIL, element, At::Child("name"), what);
+            cx.fail(error.in_domain(ErrorDomain::XML))?;
         }
         if self.title.as_deref().is_some_and(|title| title.contains('\n')) {
             cx.fail(error_at(

@@ -14,7 +14,7 @@ pub struct SystemDevice {
     #[xml("product")]
     pub product: Option<String>,
     /// The machine.
-    #[xml("hardware", keep_empty)]
+    #[xml("hardware", code = ErrorCode::INTERNAL_ERROR, keep_empty)]
     pub hardware: SystemHardware,
     /// Who made the BIOS, which version it is, and of when.
     #[xml("firmware", default, always, keep_empty)]
@@ -141,7 +141,7 @@ xml_enum! {
 #[xml(check = NetDevice::after_read)]
 pub struct NetDevice {
     /// Its name.
-    #[xml("interface")]
+    #[xml("interface", code = ErrorCode::INTERNAL_ERROR)]
     pub interface: String,
     /// Its MAC address.
     #[xml("address")]
@@ -472,7 +472,7 @@ pub struct VdpaDevice {
 #[derive(Xml, Clone, Debug, Default, PartialEq, Eq)]
 pub struct StorageDevice {
     /// Its node in `/dev`.
-    #[xml("block")]
+    #[xml("block", code = ErrorCode::INTERNAL_ERROR)]
     pub block: String,
     /// What it is plugged into: `ide`, `usb` …
     #[xml("bus")]
@@ -648,7 +648,7 @@ xml_enum! {
 #[derive(Xml, Clone, Debug, Default, PartialEq, Eq)]
 pub struct DrmDevice {
     /// What it is for.
-    #[xml("type", with = drm_kind, described = DrmKind)]
+    #[xml("type", code = ErrorCode::CONFIG_UNSUPPORTED, with = drm_kind, described = DrmKind)]
     pub kind: DrmKind,
 }
 

@@ -305,7 +305,8 @@ fn nested<'d>(element: Element<'d>, kind: &str) -> Option<Element<'d>> {
 fn check_nested(element: Element<'_>, cx: &mut Reader, known: Option<&'static [&'static str]>) -> Result<()> {
     for child in element.children_named("capability") {
         let Some(kind) = child.attr("type") else {
-            cx.fail(xml::missing(child, At::Attribute("type")))?;
+            let missing = xml::missing(child, At::Attribute("type"));
+            cx.fail(xml::recoded(missing, child, ErrorCode::INTERNAL_ERROR))?;
             continue;
         };
         if let Some(words) = known

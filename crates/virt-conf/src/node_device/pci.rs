@@ -118,7 +118,7 @@ pub struct PciLink {
 
 /// Checks the numbers of a PCI device, before it is read: libvirt has a code of their own for them.
 pub(super) fn check_numbers(element: Element<'_>) -> Result<()> {
-    let internal = |error| xml::recoded(error, ErrorCode::INTERNAL_ERROR);
+    let internal = |error| xml::recoded(error, element, ErrorCode::INTERNAL_ERROR);
     for name in ["domain", "bus", "slot", "function"] {
         let number = element.child_or_ghost(name);
         let text = number.text();

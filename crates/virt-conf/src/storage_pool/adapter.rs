@@ -1,7 +1,7 @@
 //! The SCSI adapter whose units are the volumes of a pool.
 
 use virt_util::xml::{At, Element, Reader, Xml, error_at, error_with};
-use virt_util::{ErrorCode, Result};
+use virt_util::{ErrorCode, ErrorDomain, Result};
 
 use crate::values::HostPciAddress;
 
@@ -139,7 +139,8 @@ impl PoolAdapter {
                     if let Some(value) = value.as_deref().filter(|value| !is_world_wide_name(value)) {
                         let what = format!("malformed wwn '{value}': expected 16 hexadecimal digits");
                         let at = At::Attribute(attribute);
-                        cx.fail(error_with(ErrorCode::INTERNAL_ERROR, element, at, what))?;
+                        let error = error_with(ErrorCode::INTERNAL_ERROR, element, at, what);
+                        cx.fail(error.in_domain(ErrorDomain::NONE))?;
                     }
                 }
                 Ok(())

@@ -133,25 +133,25 @@ pub struct PoolSource {
 
 /// A storage server.
 #[derive(Xml, Clone, Debug, Default, PartialEq, Eq)]
-#[xml(name = "host")]
+#[xml(name = "host", own)]
 pub struct PoolHost {
     /// Name or address.
     #[xml("@name")]
     pub name: String,
     /// Port; 0 for the usual one.
-    #[xml("@port", default)]
+    #[xml("@port", helper, default)]
     pub port: i32,
 }
 
 /// A device with the data of a pool.
 #[derive(Xml, Clone, Debug, Default, PartialEq, Eq)]
-#[xml(name = "device")]
+#[xml(name = "device", own)]
 pub struct PoolDevice {
     /// Its path, or an iSCSI target's name.
     #[xml("@path")]
     pub path: String,
     /// Whether a `p` stands between name and number of a partition.
-    #[xml("@part_separator")]
+    #[xml("@part_separator", helper)]
     pub part_separator: Option<bool>,
     /// Parts of a disk that no partition has, as the driver found them; not read.
     #[xml("freeExtent", read_when = false)]

@@ -247,7 +247,7 @@ fn derive_struct(input: &DeriveInput, fields: &Fields, options: &TypeOptions) ->
         None => read,
         Some(code) => quote! {
             let read = |cx: &mut #rt::Reader| -> ::virt_util::Result<Self> { #read };
-            read(cx).map_err(|error| #rt::recoded(error, #code))
+            read(cx).map_err(|error| #rt::recoded(error, element, #code))
         },
     };
     // A part that other documents have too may have errors of its own part of the system.
@@ -465,15 +465,14 @@ fn derive_union(input: &DeriveInput, data: &DataEnum, options: &TypeOptions) -> 
         Some(index) => quote!(#index),
         None => quote!(return ::core::result::Result::Err(#at)),
     };
+    let own: Option<syn::Expr> = options.own.then(|| syn::parse_quote!(::virt_util::ErrorCode::XML_ERROR));
+    let code = options.code.as_ref().or(own.as_ref());
     let recode = |error: TokenStream, code: Option<&syn::Expr>| match code {
-        Some(code) => quote!(#rt::recoded(#error, #code)),
+        Some(code) => quote!(#rt::recoded(#error, element, #code)),
         None => error,
     };
-    let missing_code = options.missing.as_ref().or(options.code.as_ref());
-    let wrong = options
-        .code
-        .as_ref()
-        .map(|code| quote!(.map_err(|error| #rt::recoded(error, #code))));
+    let missing_code = options.missing.as_ref().or(code);
+    let wrong = code.map(|code| quote!(.map_err(|error| #rt::recoded(error, element, #code))));
     let choose = match &tag {
         Tag::Own(name) => {
             let missing = quote!(#rt::missing(element, #rt::At::Attribute(#name)));

@@ -137,7 +137,7 @@ impl Field {
         ident: Ident,
         access: TokenStream,
         on: &TypeOptions,
-        options: FieldOptions,
+        mut options: FieldOptions,
     ) -> Result<Self> {
         let access = if options.write_as.is_some() {
             quote!((&written))
@@ -167,6 +167,9 @@ impl Field {
             // A child that holds a value of a special form: its text.
             wrappers.push(name.clone());
             leaf = Leaf::Text;
+        }
+        if on.own && !options.helper && matches!(leaf, Leaf::Attribute(_) | Leaf::Text) {
+            options.own = true;
         }
         let mut uri = None;
         if let Leaf::Child(name) = &leaf

@@ -35,6 +35,12 @@ pub(super) struct FieldOptions {
     pub opaque: bool,
     /// The code of errors in the field.
     pub code: Option<Expr>,
+    /// What is wrong with the field is said by the reader of the kind, not by a helper for all documents.
+    pub own: bool,
+    /// The opposite, in a type that is `own`.
+    pub helper: bool,
+    /// The part of the system that reports errors in the field.
+    pub reported_by: Option<Expr>,
     /// The code where the field is missing, if another.
     pub missing: Option<Expr>,
     /// An attribute that its element must have, if that is there.
@@ -86,6 +92,8 @@ pub(super) struct TypeOptions {
     pub code: Option<Expr>,
     /// The code where a union's tag is missing, if another.
     pub missing: Option<Expr>,
+    /// Attributes and texts of the type are `own`; of a union, its tag too.
+    pub own: bool,
     /// The part of the system that reports them, if it is not that of the document.
     pub reported_by: Option<Expr>,
 }
@@ -196,6 +204,9 @@ impl FieldOptions {
                     "first" => options.first = true,
                     "opaque" => options.opaque = true,
                     "code" => options.code = Some(value(input)?),
+                    "own" => options.own = true,
+                    "helper" => options.helper = true,
+                    "reported_by" => options.reported_by = Some(value(input)?),
                     "missing" => options.missing = Some(value(input)?),
                     "expected" => options.expected = true,
                     "described" => options.described = Some(value(input)?),
@@ -214,7 +225,7 @@ impl FieldOptions {
                             span,
                             "flatten, skip, default, always, with, only, unless, when, read_when, write_as, format, base, \
                              nonzero, min, max, on_off, nonempty, keep_empty, omit_empty, ghost, union, first, opaque, described, \
-                             shape, called, reads, code, missing, expected",
+                             shape, called, reads, code, missing, own, helper, reported_by, expected",
                         ));
                     }
                 }
@@ -242,6 +253,7 @@ impl TypeOptions {
                     "absent" => options.absent = Some(value(input)?),
                     "code" => options.code = Some(value(input)?),
                     "missing" => options.missing = Some(value(input)?),
+                    "own" => options.own = true,
                     "reported_by" => options.reported_by = Some(value(input)?),
                     "declare" | "declare_first" => {
                         options.declared_first |= name == "declare_first";
@@ -253,7 +265,7 @@ impl TypeOptions {
                         return Err(unknown(
                             name,
                             span,
-                            "name, union, check, body, ns, declare, declare_first, absent, code, missing, reported_by",
+                            "name, union, check, body, ns, declare, declare_first, absent, code, missing, own, reported_by",
                         ));
                     }
                 }

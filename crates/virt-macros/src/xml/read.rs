@@ -47,13 +47,51 @@ impl Field {
     /// An expression for the field's value; `element` is the expression of the element that holds the leaf.
     pub(super) fn read(&self, element: &TokenStream) -> Result<TokenStream> {
         let value = self.read_plain(element)?;
-        let (rt, whole) = (runtime(), &self.full);
-        Ok(match &self.options.code {
-            None => value,
-            Some(code) => {
-                quote!(#rt::read::coded::<#whole>(cx, #code, |cx| ::core::result::Result::Ok(#value))?)
-            }
+        let whole = &self.full;
+        Ok(match self.is_single() {
+            true => value,
+            false => self.coded(element, quote!(#whole), value),
         })
+    }
+
+    /// Is it a part that occurs at most once and has no shape of its own?
+    fn is_single(&self) -> bool {
+        if self.options.skip {
+            return false;
+        }
+        match (&self.leaf, self.shape) {
+            (Leaf::Own | Leaf::Attributes, _) if self.options.with.is_some() => false,
+            (Leaf::Attributes, _) | (Leaf::Own, Shape::Plain) => false,
+            (Leaf::Child(_), Shape::Plain) => !self.is_flag() && !self.options.ghost,
+            (Leaf::Child(_) | Leaf::Any, Shape::Vec) => false,
+            _ => true,
+        }
+    }
+
+    /// The code of errors in the field and whose they are, if the field says either.
+    fn code(&self) -> Option<(TokenStream, TokenStream)> {
+        let by = match &self.options.reported_by {
+            Some(domain) => quote!(::core::option::Option::Some(#domain)),
+            None => quote!(::core::option::Option::None),
+        };
+        match &self.options.code {
+            Some(code) => Some((quote!(#code), by)),
+            None if self.options.own || self.options.reported_by.is_some() => {
+                Some((quote!(::virt_util::ErrorCode::XML_ERROR), by))
+            }
+            None => None,
+        }
+    }
+
+    /// `value`, a `whole`, with the field's code for errors.
+    fn coded(&self, element: &TokenStream, whole: TokenStream, value: TokenStream) -> TokenStream {
+        let rt = runtime();
+        match self.code() {
+            Some((code, by)) => {
+                quote!(#rt::read::coded::<#whole>(#element, cx, (#code, #by), |cx| ::core::result::Result::Ok(#value))?)
+            }
+            None => value,
+        }
     }
 
     fn read_plain(&self, element: &TokenStream) -> Result<TokenStream> {
@@ -166,6 +204,7 @@ impl Field {
         } else {
             optional
         };
+        let optional = self.coded(element, quote!(::core::option::Option<#inner>), optional);
         let optional = if self.boxed {
             quote!(#optional.map(::std::boxed::Box::new))
         } else {
@@ -179,9 +218,14 @@ impl Field {
             (Shape::Plain, Some(None)) => quote!(#optional.unwrap_or_default()),
             (Shape::Plain, None) => {
                 let required = quote!(#rt::read::required_in(cx, #element, #at, value));
-                let required = match &self.options.missing {
-                    None => quote!(#required?),
-                    Some(code) => quote!(#required.map_err(|error| #rt::recoded(error, #code))?),
+                let required = match (&self.options.missing, self.code()) {
+                    (Some(code), _) => {
+                        quote!(#required.map_err(|error| #rt::recoded(error, #element, #code))?)
+                    }
+                    (None, Some((code, by))) => {
+                        quote!(#rt::read::coded(#element, cx, (#code, #by), |cx| #required)?)
+                    }
+                    (None, None) => quote!(#required?),
                 };
                 quote!({ let value = #optional; #required })
             }

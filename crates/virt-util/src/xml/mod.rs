@@ -147,6 +147,8 @@
 //! | `nonzero`, `min = N`, `max = N` | numbers that are refused otherwise |
 //! | `code = EXPR` | the code of errors in the field that would be `XML_ERROR` |
 //! | `missing = EXPR` | the same where a required field is missing, if that has a code of its own |
+//! | `own`, `helper` | whether errors in an attribute are of the document's part of the system or of the helpers for XML (the usual; also where `code` is said they are the document's) |
+//! | `reported_by = EXPR` | the part of the system that errors in the field are of |
 //! | `expected` | an attribute that may only be absent with its element: `"gl@enable"` |
 //! | `first` | attributes of a flattened type come before those of fields above it |
 //! | `ghost` | a child that is read even if absent, as an element without anything in it |
@@ -183,6 +185,8 @@
 //! | `absent = FUNCTION` | of a struct: `fn(Element) -> bool`, whether such a child counts as absent |
 //! | `code = EXPR` | the code of errors that would be `XML_ERROR`: of a struct, of those in it; of a union, of those in its tag |
 //! | `missing = EXPR` | of a union: the code where its tag is missing, if another |
+//! | `own` | attributes and texts are `own` unless they are `helper`; of a union, its tag too |
+//! | `reported_by = EXPR` | the part of the system that errors in the type are of, where they are not a helper's |
 //!
 //! A union's variant is a unit, has fields with paths of their own, or holds one declared type, whose fields are then the
 //! variant's. `#[xml("word", alias = "old", default)]` on a variant gives its word (otherwise the name in `kebab-case`),

@@ -188,12 +188,14 @@ pub fn error_with(
         .in_domain(element.doc().domain())
 }
 
-/// `error` with `code` in place of `XML_ERROR`; other codes stay. Whoever chooses the code is the part of the system that reads
-/// the document, which says so where the document ends.
+/// `error` about a part of `element` with `code` in place of `XML_ERROR`; other codes stay. Whoever chooses the code is the part
+/// of the system that reads the document, not one of the helpers for all documents: also where the code is `XML_ERROR` itself.
 #[cold]
-pub fn recoded(error: VirtError, code: ErrorCode) -> VirtError {
+pub fn recoded(error: VirtError, element: Element<'_>, code: ErrorCode) -> VirtError {
     match (error.code(), error.domain()) {
-        (ErrorCode::XML_ERROR, ErrorDomain::XML) => error.with_code(code).in_domain(ErrorDomain::NONE),
+        (ErrorCode::XML_ERROR, ErrorDomain::XML) => {
+            error.with_code(code).in_domain(element.doc().domain())
+        }
         (ErrorCode::XML_ERROR, _) => error.with_code(code),
         _ => error,
     }
@@ -202,6 +204,7 @@ pub fn recoded(error: VirtError, code: ErrorCode) -> VirtError {
 /// `error` about a part of `element` as one of `domain`, if it was one of the document's own.
 #[cold]
 pub fn reported_by(error: VirtError, element: Element<'_>, domain: ErrorDomain) -> VirtError {
+    let error = error.in_domain_if_none(element.doc().domain());
     match error.domain() == element.doc().domain() {
         true => error.in_domain(domain),
         false => error,
@@ -237,7 +240,12 @@ fn wrong_value_text(at: At<'_>, found: &str, error: &ValueError) -> String {
 /// "missing required attribute …".
 #[cold]
 pub fn missing(element: Element<'_>, at: At<'_>) -> VirtError {
-    by_helper(error_at(element, At::Text, missing_text(at)), at)
+    let error = error_at(element, At::Text, missing_text(at));
+    // The helpers are not asked for attributes of an element that is not there.
+    match element.exists() {
+        true => by_helper(error, at),
+        false => error,
+    }
 }
 
 /// The error for a part that must be there and whose own error was put aside.
@@ -293,22 +301,31 @@ pub mod read {
         }
     }
 
-    /// What `part` reads, with `code` for its errors in place of `XML_ERROR`.
+    /// What `part` reads of `element`, with `code` for its errors in place of `XML_ERROR`; they are those of `by`, or else of
+    /// the document's part of the system.
     ///
     /// # Errors
     /// Those of `part`.
     pub fn coded<T>(
+        element: Element<'_>,
         cx: &mut Reader,
-        code: ErrorCode,
+        (code, by): (ErrorCode, Option<ErrorDomain>),
         part: impl FnOnce(&mut Reader) -> Result<T>,
     ) -> Result<T> {
         let told = cx.collected.as_ref().map_or(0, Vec::len);
         let value = part(cx);
+        let coded = |error| {
+            let error = recoded(error, element, code);
+            match by {
+                Some(domain) => reported_by(error, element, domain),
+                None => error,
+            }
+        };
         for error in cx.collected.iter_mut().flatten().skip(told) {
             let whole = std::mem::replace(error, VirtError::new(code, ""));
-            *error = recoded(whole, code);
+            *error = coded(whole);
         }
-        value.map_err(|error| recoded(error, code))
+        value.map_err(coded)
     }
 
     /// An attribute that may be absent.

@@ -176,7 +176,7 @@ fn number(element: Element<'_>, cx: &mut Reader, name: &'static str) -> Result<O
         "port" => ErrorCode::INTERNAL_ERROR,
         _ => ErrorCode::XML_ERROR,
     };
-    read::coded(cx, code, |cx| {
+    read::coded(element, cx, (code, None), |cx| {
         read::attr(element, cx, name, |text| virt_util::xml::parse_integer(text, 10))
     })
 }

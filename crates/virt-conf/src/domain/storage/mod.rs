@@ -65,7 +65,7 @@ pub struct StorageSource {
 
 /// What holds the data of an image; the `type` attribute beside `<source>` says which.
 #[derive(Xml, Clone, Debug, PartialEq)]
-#[xml(name = "source", union = "../@type")]
+#[xml(name = "source", union = "../@type", check = StorageLocation::after_read)]
 pub enum StorageLocation {
     /// A file.
     #[xml(default)]
@@ -94,10 +94,10 @@ pub enum StorageLocation {
     /// A volume of a pool.
     Volume {
         /// Which storage pool holds it.
-        #[xml("@pool")]
+        #[xml("@pool", default, when = !pool.is_empty())]
         pool: String,
         /// What the pool calls it.
-        #[xml("@volume")]
+        #[xml("@volume", default, when = !volume.is_empty())]
         volume: String,
         /// How a volume of an iSCSI pool is accessed.
         #[xml("@mode")]
@@ -187,6 +187,16 @@ impl Default for StorageLocation {
 }
 
 impl StorageLocation {
+    fn after_read(&mut self, element: Element<'_>, cx: &mut Reader) -> Result<()> {
+        match self {
+            Self::Volume { pool, volume, .. } if pool.is_empty() != volume.is_empty() => {
+                let what = "attributes 'pool' and 'volume' name a volume together: one of them is missing";
+                cx.fail(error_at(element, At::Text, what))
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// The kind of location.
     pub fn storage_type(&self) -> StorageType {
         match self {

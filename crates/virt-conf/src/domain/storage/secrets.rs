@@ -62,7 +62,10 @@ macro_rules! supported_word {
 
             pub(super) fn read(element: Element<'_>, cx: &mut Reader) -> Result<$type> {
                 let word = element.attr($name).filter(|word| !word.is_empty());
-                let word = word.ok_or_else(|| virt_util::xml::missing(element, At::Attribute($name)))?;
+                let word = word.ok_or_else(|| {
+                    let missing = virt_util::xml::missing(element, At::Attribute($name));
+                    virt_util::xml::recoded(missing, element, virt_util::ErrorCode::XML_ERROR)
+                })?;
                 let found = <$type>::from_word(&word);
                 if found.is_none() {
                     let words = <$type>::WORDS.iter().copied();

@@ -8,7 +8,7 @@ use virt_util::xml::{
     At, Element, Reader, Writer, Xml, XmlElement, XmlFlags, XmlValue, error_at, error_with, missing,
     push_signed, push_unsigned, read,
 };
-use virt_util::{ErrorCode, Result};
+use virt_util::{ErrorCode, ErrorDomain, Result};
 
 use crate::scaled::scale_text;
 use crate::values::CpuSet;
@@ -114,18 +114,20 @@ const MONITOR_LEVEL: u32 = 3;
 
 fn required_set(element: Element<'_>, cx: &mut Reader, name: &'static str) -> Result<CpuSet> {
     // CPUs of a part of the cache are told in another way than those that something runs on.
-    let code = match element.name() {
-        "cachetune" | "memorytune" | "monitor" => ErrorCode::XML_ERROR,
-        _ => ErrorCode::INVALID_ARG,
+    let (code, by) = match element.name() {
+        "cachetune" | "memorytune" | "monitor" => (ErrorCode::XML_ERROR, None),
+        _ => (ErrorCode::INVALID_ARG, Some(ErrorDomain::NONE)),
     };
-    let set: Option<CpuSet> = read::coded(cx, code, |cx| read::attr(element, cx, name, CpuSet::parse_value))?;
+    let set: Option<CpuSet> = read::coded(element, cx, (code, by), |cx| {
+        read::attr(element, cx, name, CpuSet::parse_value)
+    })?;
     let set = set.ok_or_else(|| {
         // A list of pins is no place that could be missing; elsewhere the attribute is.
         let code = match name {
             "cpuset" => ErrorCode::INTERNAL_ERROR,
             _ => ErrorCode::XML_ERROR,
         };
-        virt_util::xml::recoded(missing(element, At::Attribute(name)), code)
+        virt_util::xml::recoded(missing(element, At::Attribute(name)), element, code)
     })?;
     if set.is_empty() {
         cx.fail(error_with(

@@ -4,7 +4,7 @@
 mod cputune;
 
 use virt_util::xml::{At, Element, Reader, Xml, error_at, error_with};
-use virt_util::{ErrorCode, Result};
+use virt_util::{ErrorCode, ErrorDomain, Result};
 
 use crate::values::CpuSet;
 
@@ -30,7 +30,7 @@ pub struct Vcpus {
     #[xml("@placement", default, always)]
     pub placement: CpuPlacement,
     /// Host CPUs that the guest may run on.
-    #[xml("@cpuset")]
+    #[xml("@cpuset", code = ErrorCode::INVALID_ARG, reported_by = ErrorDomain::NONE)]
     pub cpuset: Option<CpuSet>,
     /// CPUs that are plugged in; none: all.
     #[xml("@current")]
@@ -57,14 +57,16 @@ impl Vcpus {
             self.cpuset = None;
         }
         if self.cpuset.as_ref().is_some_and(CpuSet::is_empty) {
-            cx.fail(error_at(
+            cx.fail(error_with(
+                ErrorCode::CONFIG_UNSUPPORTED,
                 element,
                 At::Attribute("cpuset"),
                 "invalid value of 'cpuset': no CPU is in it",
             ))?;
         }
         if self.max == 0 {
-            cx.fail(error_at(
+            cx.fail(error_with(
+                ErrorCode::INTERNAL_ERROR,
                 element,
                 At::Text,
                 "domain config must have at least 1 vCPU",
@@ -76,7 +78,8 @@ impl Vcpus {
                 self.max,
                 self.online()
             );
-            cx.fail(error_at(element, At::Attribute("current"), what))?;
+            let at = At::Attribute("current");
+            cx.fail(error_with(ErrorCode::CONFIG_UNSUPPORTED, element, at, what))?;
         }
         if self.current == Some(self.max) {
             self.current = None;
@@ -151,11 +154,8 @@ impl IoThread {
 impl IoThread {
     fn after_read(&mut self, element: Element<'_>, cx: &mut Reader) -> Result<()> {
         if self.id == 0 {
-            cx.fail(error_at(
-                element,
-                At::Attribute("id"),
-                "the number of an I/O thread begins at 1",
-            ))?;
+            let what = "the number of an I/O thread begins at 1";
+            cx.fail(error_at(element, At::Attribute("id"), what).in_domain(ErrorDomain::XML))?;
         }
         Ok(())
     }

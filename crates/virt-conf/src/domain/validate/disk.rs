@@ -1,6 +1,6 @@
 //! Disks: what fits which bus and which kind of drive.
 
-use virt_util::{ErrorCode, Result, VirtError};
+use virt_util::{ErrorCode, ErrorDomain, Result, VirtError};
 
 use super::{unsupported, xml_error};
 use crate::domain::Domain;
@@ -439,9 +439,8 @@ fn names(disk: &Disk) -> Result<()> {
                 .bytes()
                 .all(|b| b.is_ascii_hexdigit()))
     {
-        return Err(VirtError::internal(format_args!(
-            "Malformed wwn: {wwn}: 16 hexadecimal digits expected"
-        )));
+        let what = format_args!("Malformed wwn: {wwn}: 16 hexadecimal digits expected");
+        return Err(VirtError::internal(what).in_domain(ErrorDomain::NONE));
     }
     let prefixes: &[&str] = match disk.device {
         DiskDevice::Disk | DiskDevice::Lun => &["hd", "sd", "vd", "xvd", "ubd"],
