@@ -147,7 +147,8 @@ pub mod storage_bytes {
             return Ok(0);
         }
         // The number is read by storage itself.
-        read_scaled(element, 1, i64::MAX as u64).map_err(|error| recoded(error, element, ErrorCode::XML_ERROR))
+        read_scaled(element, 1, i64::MAX as u64)
+            .map_err(|error| recoded(error, element, ErrorCode::XML_ERROR))
     }
 }
 

@@ -130,9 +130,10 @@ impl XmlElement for Clock {
     fn read(element: Element<'_>, cx: &mut Reader) -> Result<Self> {
         use virt_util::xml::XmlValue;
         // What hypervisors do with clocks differs: words that are none are unsupported.
-        let offset: Option<ClockOffset> = read::coded(element, cx, (ErrorCode::CONFIG_UNSUPPORTED, None), |cx| {
-            read::attr_nonempty(element, cx, "offset", XmlValue::parse_value)
-        })?;
+        let offset: Option<ClockOffset> =
+            read::coded(element, cx, (ErrorCode::CONFIG_UNSUPPORTED, None), |cx| {
+                read::attr_nonempty(element, cx, "offset", XmlValue::parse_value)
+            })?;
         let offset = offset.unwrap_or_default();
         let adjustment = element.attr("adjustment");
         let number = |text: &str| virt_util::xml::parse_integer::<i64>(text, 10);

@@ -2,7 +2,8 @@
 
 use virt_util::uuid::Uuid;
 use virt_util::xml::{
-    At, Element, KeptElement, Rare, RawElement, Reader, Writer, Xml, XmlElement, XmlFlags, error_at, error_with,
+    At, Element, KeptElement, Rare, RawElement, Reader, Writer, Xml, XmlElement, XmlFlags, error_at,
+    error_with,
 };
 use virt_util::{ErrorCode, Result};
 
@@ -662,9 +663,12 @@ impl Interface {
         {
             (*known).clone_into(model);
         } else if let Some(model) = &self.model
-            && !model.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(&byte))
+            && !model
+                .bytes()
+                .all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(&byte))
         {
-            let what = format!("model '{model}' of an interface: a name of letters, digits, '-' and '_' expected");
+            let what =
+                format!("model '{model}' of an interface: a name of letters, digits, '-' and '_' expected");
             let at = At::Child("model");
             cx.fail(error_with(ErrorCode::INVALID_ARG, element, at, what))?;
         }

@@ -228,9 +228,12 @@ mod huge_page {
             ))?;
         }
         use virt_util::xml::{XmlValue, read};
-        let nodeset: Option<CpuSet> = read::coded(element, cx, (ErrorCode::INVALID_ARG, Some(ErrorDomain::NONE)), |cx| {
-            read::attr(element, cx, "nodeset", XmlValue::parse_value)
-        })?;
+        let nodeset: Option<CpuSet> = read::coded(
+            element,
+            cx,
+            (ErrorCode::INVALID_ARG, Some(ErrorDomain::NONE)),
+            |cx| read::attr(element, cx, "nodeset", XmlValue::parse_value),
+        )?;
         if nodeset.as_ref().is_some_and(CpuSet::is_empty) {
             cx.fail(error_at(
                 element,

@@ -465,7 +465,9 @@ fn derive_union(input: &DeriveInput, data: &DataEnum, options: &TypeOptions) -> 
         Some(index) => quote!(#index),
         None => quote!(return ::core::result::Result::Err(#at)),
     };
-    let own: Option<syn::Expr> = options.own.then(|| syn::parse_quote!(::virt_util::ErrorCode::XML_ERROR));
+    let own: Option<syn::Expr> = options
+        .own
+        .then(|| syn::parse_quote!(::virt_util::ErrorCode::XML_ERROR));
     let code = options.code.as_ref().or(own.as_ref());
     let recode = |error: TokenStream, code: Option<&syn::Expr>| match code {
         Some(code) => quote!(#rt::recoded(#error, element, #code)),

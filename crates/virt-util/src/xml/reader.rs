@@ -193,9 +193,7 @@ pub fn error_with(
 #[cold]
 pub fn recoded(error: VirtError, element: Element<'_>, code: ErrorCode) -> VirtError {
     match (error.code(), error.domain()) {
-        (ErrorCode::XML_ERROR, ErrorDomain::XML) => {
-            error.with_code(code).in_domain(element.doc().domain())
-        }
+        (ErrorCode::XML_ERROR, ErrorDomain::XML) => error.with_code(code).in_domain(element.doc().domain()),
         (ErrorCode::XML_ERROR, _) => error.with_code(code),
         _ => error,
     }
