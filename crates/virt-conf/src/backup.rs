@@ -55,7 +55,7 @@ pub struct BackupServer {
     #[xml("@name")]
     pub name: Option<String>,
     /// Number of the TCP port that NBD clients connect to.
-    #[xml("@port", default)]
+    #[xml("@port", default, max = 65535, code = ErrorCode::INVALID_ARG)]
     pub port: u32,
     /// Path of a unix socket.
     #[xml("@socket")]
@@ -137,6 +137,13 @@ impl BackupServer {
                 }
                 (self.name, self.port, self.fd_group) = (None, 0, None);
             }
+            T::Tcp | T::Rdma | T::Fd if self.socket.is_some() => {
+                let what = format!("transport '{}' does not support socket attribute", self.transport);
+                refuse(cx, At::Attribute("socket"), what)?;
+            }
+            T::Tcp | T::Rdma if self.name.is_none() => {
+                refuse(cx, At::Text, "missing name for host".to_owned())?;
+            }
             T::Rdma => {
                 let what = "transport rdma is not supported for <server>";
                 cx.fail(error_with(
@@ -146,16 +153,7 @@ impl BackupServer {
                     what,
                 ))?;
             }
-            T::Tcp | T::Fd if self.socket.is_some() => {
-                let what = format!("transport '{}' does not support socket attribute", self.transport);
-                refuse(cx, At::Attribute("socket"), what)?;
-            }
-            T::Tcp => {
-                if self.name.is_none() {
-                    refuse(cx, At::Text, "missing name for host".to_owned())?;
-                }
-                self.fd_group = None;
-            }
+            T::Tcp => self.fd_group = None,
             T::Fd => {
                 if self.fd_group.is_none() {
                     cx.fail(virt_util::xml::missing(element, At::Attribute("fdgroup")))?;
@@ -349,7 +347,7 @@ impl XmlElement for BackupDisk {
                 ..StorageSource::default()
             },
         };
-        (store.index, store.startup_policy) = (None, None);
+        store.index = None;
         let text = |cx: &mut Reader, name: &'static str| read::attr(element, cx, name, String::parse_value);
         let driver = element.child_or_ghost("driver");
         disk.job = Some(Box::new(DiskJob {

@@ -75,7 +75,7 @@ pub(crate) fn domain_flags(secure: bool) -> XmlFlags {
 
 /// Seconds since the epoch in `<creationTime>`, if it is a number.
 pub(crate) fn creation_time(element: Element<'_>) -> Option<i64> {
-    element.child("creationTime")?.text().trim().parse().ok()
+    element.child("creationTime")?.text().trim_start().parse().ok()
 }
 
 /// The text of a child, if it has any.

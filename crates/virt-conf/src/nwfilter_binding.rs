@@ -19,7 +19,7 @@ pub struct FilterBinding {
     #[xml("owner/uuid")]
     pub owner_uuid: Uuid,
     /// The device of the port, which no other binding has.
-    #[xml("portdev@name")]
+    #[xml("portdev@name", nonempty)]
     pub port_device: String,
     /// The device of the host behind a macvtap port.
     #[xml("linkdev@name")]
@@ -69,6 +69,17 @@ impl FilterBinding {
                 "filter binding has no link dev name",
             ));
         }
+        if element
+            .child("filterref")
+            .is_some_and(|filter| filter.attr("filter").is_some_and(|name| name.is_empty()))
+        {
+            return Err(error_with(
+                ErrorCode::INTERNAL_ERROR,
+                element,
+                At::Child("filterref"),
+                "filter binding has no filter reference",
+            ));
+        }
         Self::read(element, &mut Reader::new(XmlFlags::empty()))
     }
 
@@ -103,5 +114,24 @@ impl FilterBindingStatus {
     /// Writes the status as libvirt does.
     pub fn format(&self) -> String {
         xml::to_string(self, XmlFlags::empty())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn empty_names_are_none() {
+        let binding = |port: &str, filter: &str| {
+            let source = format!(
+                "<filterbinding><owner><name>a</name><uuid>d54df46f-1ab5-4a22-8618-4560ef5fac2c</uuid></owner>\
+                 <portdev name='{port}'/><mac address='52:54:00:7b:35:93'/><filterref filter='{filter}'/></filterbinding>"
+            );
+            FilterBinding::parse(&source, "b").map_err(|error| error.code())
+        };
+        assert!(binding("vnet0", "clean-traffic").is_ok());
+        assert_eq!(binding("", "clean-traffic"), Err(ErrorCode::INTERNAL_ERROR));
+        assert_eq!(binding("vnet0", ""), Err(ErrorCode::INTERNAL_ERROR));
     }
 }

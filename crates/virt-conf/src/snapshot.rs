@@ -128,8 +128,12 @@ impl Snapshot {
     /// `XML_ERROR` and others for what is wrong.
     pub fn from_element(element: Element<'_>, flags: SnapshotFlags) -> Result<Self> {
         check_root(element, "domainsnapshot")?;
-        let cx = &mut Reader::new(XmlFlags::INACTIVE);
         let redefine = flags.contains(SnapshotFlags::REDEFINE);
+        // libvirt reads images by the flags of the snapshot, whose bits are those of other flags of definitions.
+        let mut how = XmlFlags::empty();
+        how.set(XmlFlags::STATUS, redefine);
+        how.set(XmlFlags::INACTIVE, flags.contains(SnapshotFlags::INTERNAL));
+        let cx = &mut Reader::new(how);
         let mut offline = flags.contains(SnapshotFlags::OFFLINE);
         let mut snapshot = Self {
             name: moment::text(element, "name"),
@@ -493,7 +497,7 @@ impl XmlElement for SnapshotDisk {
                 format_args!("unsupported disk snapshot type '{kind}'"),
             ));
         }
-        let mut source = match element.child("source") {
+        let source = match element.child("source") {
             Some(child) => StorageSource::read(child, cx)?,
             None => StorageSource {
                 location: StorageLocation::without_source(kind)
@@ -501,7 +505,6 @@ impl XmlElement for SnapshotDisk {
                 ..StorageSource::default()
             },
         };
-        source.startup_policy = None;
         let driver = element.child_or_ghost("driver");
         let format = match driver.attr("type").filter(|word| !word.is_empty()) {
             Some(word) => Some(StorageFormat::parse_value(&word).map_err(|error| {

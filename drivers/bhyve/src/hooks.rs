@@ -88,10 +88,6 @@ impl DomainHooks for BhyveHooks {
         Some("x86_64".to_owned())
     }
 
-    fn knows_net_model(&self, model: &str) -> bool {
-        virt_conf::domain::interface::is_known_model(model)
-    }
-
     fn domain(&self, domain: &mut Domain, _cx: &NormalizeContext<'_>) -> Result<()> {
         let kind = &domain.os.kind;
         let arch = kind.arch.as_deref().unwrap_or_default();

@@ -81,5 +81,21 @@ fn servers_belong_to_pull_mode() {
     assert!(pull("<server name='localhost'/>").is_ok());
     assert!(pull("<server transport='unix' socket='rel'/>").is_err());
     assert!(pull("<server transport='rdma' name='x'/>").is_err());
+    let internal = |server: &str| {
+        let source = format!("<domainbackup mode='pull'>{server}</domainbackup>");
+        Backup::parse_internal(&source, "b").map_err(|error| error.code())
+    };
+    assert_eq!(
+        internal("<server name='a' port='0xff'/>").unwrap_err(),
+        ErrorCode::INVALID_ARG
+    );
+    assert_eq!(
+        internal("<server transport='rdma'/>").unwrap_err(),
+        ErrorCode::XML_ERROR
+    );
+    assert_eq!(
+        internal("<server transport='rdma' name='a'/>").unwrap_err(),
+        ErrorCode::CONFIG_UNSUPPORTED
+    );
     assert!(aligned("<domainbackup><server name='localhost'/></domainbackup>").is_err());
 }

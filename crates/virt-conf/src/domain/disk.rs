@@ -601,7 +601,8 @@ impl XmlElement for Disk {
             options: DiskOptions::read(element, cx)?,
             driver: read::child(element, cx, "driver")?.unwrap_or_default(),
             auth: read::child(element, cx, "auth")?.map(Box::new),
-            source: read::child_with(element, cx, "source", StorageSource::read)?.unwrap_or_default(),
+            source: read::child_with(element, cx, "source", StorageSource::read_of_drive)?
+                .unwrap_or_default(),
             backing: read::child_with(element, cx, "backingStore", BackingStore::read)?,
             mirror: None,
             target: read::child(element, cx, "target")?.unwrap_or_default(),

@@ -535,8 +535,36 @@ pub enum HostdevCaps {
     },
 }
 
+impl HostdevSubsys {
+    fn check(&self, element: Element<'_>, cx: &mut Reader) -> Result<()> {
+        if element.child("source").is_none() {
+            let what = "missing <source> element in hostdev device";
+            cx.fail(error_at(element, At::Text, what))?;
+        }
+        if !matches!(self, Self::Mdev { .. } | Self::ScsiHost { .. }) && element.has_attr("model") {
+            let what = format!(
+                "a hostdev of type '{}' has no 'model': one of type 'mdev' or 'scsi_host' expected",
+                self.xml_tag()
+            );
+            cx.fail(error_at(element, At::Attribute("model"), what))?;
+        }
+        if let Self::ScsiHost { wwpn, .. } = self {
+            let digits = wwpn.strip_prefix("naa.").unwrap_or_default();
+            let digits = digits.strip_prefix("0x").unwrap_or(digits);
+            if digits.len() != 16 || !digits.bytes().all(|digit| digit.is_ascii_hexdigit()) {
+                let what = format!("malformed wwpn '{wwpn}': 'naa.' and 16 hexadecimal digits expected");
+                cx.fail(error_at(element, At::Child("source"), what))?;
+            }
+        }
+        Ok(())
+    }
+}
+
 impl Hostdev {
     fn after_read(&mut self, element: Element<'_>, cx: &mut Reader) -> Result<()> {
+        if let HostdevPass::Subsystem(subsystem) = &self.mode {
+            subsystem.check(element, cx)?;
+        }
         if let HostdevPass::Subsystem(subsystem) = &self.mode
             && !matches!(**subsystem, HostdevSubsys::Scsi { .. })
         {
@@ -561,10 +589,6 @@ impl Hostdev {
             && let HostdevSubsys::Pci { device, .. } = &**subsystem
         {
             let source = element.child_or_ghost("source");
-            if !source.exists() {
-                let what = "missing required element 'source'";
-                cx.fail(error_at(element, At::Text, what))?;
-            }
             if device.address.slot > 0x1f || device.address.function > 7 || device.address.bus > 0xff {
                 cx.fail(error_at(
                     source,

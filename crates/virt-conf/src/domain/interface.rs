@@ -672,6 +672,21 @@ impl Interface {
             let at = At::Child("model");
             cx.fail(error_with(ErrorCode::INVALID_ARG, element, at, what))?;
         }
+        let host_side = element
+            .child("source")
+            .is_some_and(|source| source.child("ip").is_some() || source.child("route").is_some());
+        if host_side && !matches!(self.source, S::Ethernet { .. }) {
+            let what = format!(
+                "addresses and routes of the host's side are those of interfaces of type 'ethernet', not '{}'",
+                self.source.xml_tag()
+            );
+            cx.fail(error_with(
+                ErrorCode::CONFIG_UNSUPPORTED,
+                element,
+                At::Child("source"),
+                what,
+            ))?;
+        }
         // The host's device has no queues of ours.
         if matches!(self.source, S::Hostdev { .. })
             && let Some(driver) = &mut self.driver

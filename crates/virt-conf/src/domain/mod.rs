@@ -226,7 +226,7 @@ pub struct Domain {
     #[xml("seclabel")]
     pub seclabels: Rare<Vec<Seclabel>>,
     /// Key wrapping.
-    #[xml("keywrap")]
+    #[xml("keywrap", omit_empty)]
     pub keywrap: Option<Box<KeyWrap>>,
     /// Memory protection.
     #[xml("launchSecurity")]

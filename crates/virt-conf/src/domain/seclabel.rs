@@ -46,7 +46,7 @@ pub struct DeviceSeclabel {
     #[xml("@model")]
     pub model: Option<String>,
     /// The source could not be labelled; only live.
-    #[xml("@labelskip", with = crate::values::lenient_yes, described = bool)]
+    #[xml("@labelskip", unless(inactive))]
     pub label_skip: Option<bool>,
     /// Whether the source is relabelled.
     #[xml("@relabel", when = self.label_skip.is_none())]
@@ -157,6 +157,7 @@ pub fn complete(labels: &mut [Seclabel], default: Option<&str>, inactive: bool) 
 
 impl DeviceSeclabel {
     fn after_read(&mut self, element: Element<'_>, cx: &mut Reader) -> Result<()> {
+        check_neighbours(element, cx)?;
         if cx.has(XmlFlags::INACTIVE) || self.label_skip == Some(false) {
             self.label_skip = None;
         }
@@ -182,6 +183,31 @@ impl DeviceSeclabel {
         }
         self.write(w, "seclabel");
     }
+}
+
+/// A source has one label of each driver. All are looked at when the first is read.
+fn check_neighbours(element: Element<'_>, cx: &mut Reader) -> Result<()> {
+    let Some(parent) = element.parent() else {
+        return Ok(());
+    };
+    if parent.child("seclabel").map(|first| first.position()) != Some(element.position()) {
+        return Ok(());
+    }
+    let mut seen = std::collections::HashSet::new();
+    for label in parent.children_named("seclabel") {
+        if let Some(model) = label.attr("model")
+            && !seen.insert(model.clone())
+        {
+            let what = format!("seclabel for model {model} is already provided");
+            cx.fail(error_with(
+                ErrorCode::XML_DETAIL,
+                label,
+                At::Attribute("model"),
+                what,
+            ))?;
+        }
+    }
+    Ok(())
 }
 
 /// `with` for labels of single sources.

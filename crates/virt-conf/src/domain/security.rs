@@ -1,6 +1,7 @@
 //! What protects the guest's memory and keys from the host.
 
-use virt_util::xml::Xml;
+use virt_util::xml::{At, Element, Reader, Xml, error_with};
+use virt_util::{ErrorCode, Result};
 
 /// The technology that protects guest memory from the host, and its settings.
 #[derive(Xml, Clone, Debug, PartialEq, Eq)]
@@ -75,11 +76,32 @@ pub struct SevSnp {
 
 /// Ciphers whose keys the host wraps for the guest (s390).
 #[derive(Xml, Clone, Debug, Default, PartialEq, Eq)]
-#[xml(name = "keywrap")]
+#[xml(name = "keywrap", check = KeyWrap::after_read)]
 pub struct KeyWrap {
     /// Which kinds of keys may be wrapped.
     #[xml("cipher")]
     pub ciphers: Vec<KeyWrapCipher>,
+}
+
+impl KeyWrap {
+    fn after_read(&mut self, element: Element<'_>, cx: &mut Reader) -> Result<()> {
+        let mut seen = Vec::new();
+        for cipher in &self.ciphers {
+            if seen.contains(&cipher.name) {
+                cx.fail(error_with(
+                    ErrorCode::INTERNAL_ERROR,
+                    element,
+                    At::Child("cipher"),
+                    format_args!("the cipher {} is there twice", cipher.name),
+                ))?;
+            } else {
+                seen.push(cipher.name);
+            }
+        }
+        self.ciphers
+            .sort_by_key(|cipher| cipher.name == KeyWrapCipherName::Dea);
+        Ok(())
+    }
 }
 
 /// A cipher.

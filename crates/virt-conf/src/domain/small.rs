@@ -138,8 +138,8 @@ pub struct Memballoon {
     /// Seconds between reports of the guest; 0: none.
     #[xml("stats@period", default, base = 0, when = self.stats_period > 0)]
     pub stats_period: i32,
-    /// Alias and address.
-    #[xml(flatten)]
+    /// Alias and address; no balloon has none.
+    #[xml(flatten, read_when = model != MemballoonModel::None)]
     pub info: DeviceInfo,
     /// Options of virtio devices.
     #[xml("driver", flatten)]
@@ -525,7 +525,16 @@ impl Shmem {
     fn after_read(&mut self, element: Element<'_>, cx: &mut Reader) -> Result<()> {
         if self.name.contains('/') || matches!(self.name.as_str(), "." | "..") {
             let what = format!("shmem name '{}' must not hold '/' nor be '.' or '..'", self.name);
-            cx.fail(error_at(element, At::Attribute("name"), what))?;
+            cx.fail(error_with(
+                ErrorCode::CONFIG_UNSUPPORTED,
+                element,
+                At::Attribute("name"),
+                what,
+            ))?;
+        }
+        if self.msi.is_some() && self.server.is_none() {
+            let what = "msi option is only supported with a server";
+            cx.fail(error_at(element, At::Child("msi"), what))?;
         }
         Ok(())
     }

@@ -41,13 +41,13 @@ pub struct Sound {
     #[xml("@multichannel", read_when = model == SoundModel::Usb, when = self.model == SoundModel::Usb)]
     pub multichannel: Option<bool>,
     /// Streams of a virtio card.
-    #[xml("@streams", default = 2, nonzero, always, when = self.model == SoundModel::Virtio)]
+    #[xml("@streams", default = 2, nonzero, always, read_when = model == SoundModel::Virtio, when = self.model == SoundModel::Virtio)]
     pub streams: u32,
     /// What is attached to an HD audio controller.
     #[xml("codec")]
     pub codecs: Vec<SoundCodec>,
     /// Audio back end; 0: none said.
-    #[xml("audio@id", default, nonzero)]
+    #[xml("audio@id", default, nonzero, expected)]
     pub audio: u32,
     /// Alias and address.
     #[xml(flatten)]

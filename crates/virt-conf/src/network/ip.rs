@@ -111,7 +111,7 @@ pub struct DhcpBoot {
     #[xml("@file", helper)]
     pub file: String,
     /// Address of the server that has it; none: the network's own.
-    #[xml("@server")]
+    #[xml("@server", code = ErrorCode::SYSTEM_ERROR)]
     pub server: Option<IpAddr>,
 }
 

@@ -16,19 +16,19 @@ use crate::values::MacAddress;
 #[xml(name = "networkport", body)]
 pub struct NetworkPort {
     /// Its UUID.
-    #[xml("uuid")]
+    #[xml("uuid", code = ErrorCode::INTERNAL_ERROR)]
     pub uuid: Uuid,
     /// Name of the guest.
     #[xml("owner/name")]
     pub owner_name: String,
     /// UUID of the guest.
-    #[xml("owner/uuid")]
+    #[xml("owner/uuid", code = ErrorCode::INTERNAL_ERROR)]
     pub owner_uuid: Uuid,
     /// Port group of the network.
     #[xml("group")]
     pub group: Option<String>,
     /// MAC address of the guest's interface.
-    #[xml("mac@address", nonempty)]
+    #[xml("mac@address", nonempty, code = ErrorCode::INTERNAL_ERROR)]
     pub mac: MacAddress,
     /// Port of a virtual switch.
     #[xml("virtualport", omit_empty)]

@@ -1,5 +1,6 @@
 use super::*;
 
+use virt_util::ErrorCode;
 use proptest::prelude::*;
 
 const RICH: &str = "<network xmlns:dnsmasq='http://libvirt.org/schemas/network/dnsmasq/1.0' ipv6='yes' trustGuestRxFilters='no'>
@@ -76,6 +77,35 @@ const RICH: &str = "<network xmlns:dnsmasq='http://libvirt.org/schemas/network/d
 
 fn parse(text: &str) -> Result<Network> {
     Network::parse(text, XmlFlags::empty(), "test")
+}
+
+#[test]
+fn addresses_that_are_none_have_libvirts_codes() {
+    let network = |dhcp: &str| {
+        let source = format!(
+            "<network><name>n</name><ip address='10.0.0.1' prefix='24'><dhcp>{dhcp}</dhcp></ip></network>"
+        );
+        Network::parse(&source, XmlFlags::empty(), "n").map_err(|error| error.code())
+    };
+    let end = "<range start='10.0.0.2' end='none'/>";
+    assert_eq!(network(end).unwrap_err(), ErrorCode::SYSTEM_ERROR);
+    assert_eq!(
+        network("<range start='10.0.0.2'/>").unwrap_err(),
+        ErrorCode::XML_ERROR
+    );
+    let server = "<range start='10.0.0.2' end='10.0.0.3'/><bootp file='a' server='none'/>";
+    assert_eq!(network(server).unwrap_err(), ErrorCode::SYSTEM_ERROR);
+    let port = |uuid: &str, mac: &str| {
+        let source = format!(
+            "<networkport><uuid>{uuid}</uuid><owner><name>a</name><uuid>{uuid}</uuid></owner><mac address='{mac}'/></networkport>"
+        );
+        NetworkPort::parse(&source, "p").map_err(|error| error.code())
+    };
+    let uuid = "d54df46f-1ab5-4a22-8618-4560ef5fac2c";
+    assert!(port(uuid, "52:54:00:7b:35:93").is_ok());
+    for (uuid, mac) in [(uuid, "none"), ("none", "52:54:00:7b:35:93")] {
+        assert_eq!(port(uuid, mac).unwrap_err(), ErrorCode::INTERNAL_ERROR);
+    }
 }
 
 #[test]

@@ -140,3 +140,31 @@ fn a_parent_is_no_descendant() {
     assert!(check("x", Some("x")).is_err());
     assert!(check("x", Some("b")).is_ok());
 }
+
+#[test]
+fn images_are_read_by_the_flags_of_the_snapshot() {
+    let read = |flags, label: &str| {
+        let source = format!(
+            "<domainsnapshot><name>s</name><state>shutoff</state><creationTime>7</creationTime><active>0</active><disks>\
+             <disk name='vda'><source file='/a' startupPolicy='sometimes'>{label}</source></disk></disks></domainsnapshot>"
+        );
+        Snapshot::parse(&source, flags, "s").map(|snapshot| snapshot.format(XmlFlags::empty()))
+    };
+    let relabel = "<seclabel model='dac' relabel='yes'/>";
+    assert!(read(SnapshotFlags::empty(), relabel).unwrap().contains(relabel));
+    assert!(read(SnapshotFlags::REDEFINE | SnapshotFlags::INTERNAL, relabel).is_err());
+    let skipped = "<seclabel model='dac' labelskip='yes'/>";
+    assert!(read(SnapshotFlags::empty(), skipped).unwrap().contains(skipped));
+}
+
+#[test]
+fn a_time_is_nothing_but_a_number() {
+    let read = |time: &str| {
+        let source = format!(
+            "<domainsnapshot><name>s</name><state>shutoff</state><creationTime>{time}</creationTime></domainsnapshot>"
+        );
+        Snapshot::parse(&source, SnapshotFlags::REDEFINE, "s").map(|snapshot| snapshot.creation_time)
+    };
+    assert_eq!(read(" 5").unwrap(), 5);
+    assert_eq!(read("5 ").unwrap_err().code(), ErrorCode::INTERNAL_ERROR);
+}

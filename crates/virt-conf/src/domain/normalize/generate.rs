@@ -257,7 +257,7 @@ fn complete_numatune(domain: &mut Domain) -> Result<()> {
         });
         if placement == NumaPlacement::Static && memory.nodeset.is_none() {
             let what = "nodeset for NUMA memory tuning must be set if 'placement' is 'static'";
-            return Err(VirtError::new(ErrorCode::XML_ERROR, what));
+            return Err(VirtError::new(ErrorCode::CONFIG_UNSUPPORTED, what));
         }
         if placement == NumaPlacement::Auto {
             memory.nodeset = None;

@@ -152,8 +152,8 @@ pub trait DomainHooks {
     }
 
     /// Whether the driver knows the model of an interface; used without [`DomainFeatures::NET_MODEL_STRING`].
-    fn knows_net_model(&self, _model: &str) -> bool {
-        true
+    fn knows_net_model(&self, model: &str) -> bool {
+        super::interface::is_known_model(model)
     }
 
     /// First step: what all others need to know, as the emulator and the machine.

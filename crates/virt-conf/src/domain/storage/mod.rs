@@ -382,6 +382,18 @@ pub struct DataStore {
 }
 
 impl StorageSource {
+    /// Reads the `<source>` of a drive, which says also what happens if it is not there when the guest starts.
+    ///
+    /// # Errors
+    /// As of [`StorageSource::read`].
+    pub fn read_of_drive(element: Element<'_>, cx: &mut Reader) -> Result<Self> {
+        let policy = virt_util::xml::XmlValue::parse_value;
+        Ok(Self {
+            startup_policy: virt_util::xml::read::attr(element, cx, "startupPolicy", policy)?,
+            ..Self::read(element, cx)?
+        })
+    }
+
     /// Reads `<source>`; the kind of location is said by its parent.
     ///
     /// # Errors
@@ -412,12 +424,7 @@ impl StorageSource {
             reservations: read::child(element, cx, "reservations")?.map(Box::new),
             data_store: read::child_with(element, cx, "dataStore", DataStore::read)?.map(Box::new),
             index,
-            startup_policy: read::attr(
-                element,
-                cx,
-                "startupPolicy",
-                virt_util::xml::XmlValue::parse_value,
-            )?,
+            startup_policy: None,
             private_data: private_data::read(element, cx)?,
         })
     }

@@ -10,7 +10,7 @@ xml_enum! {
 
 xml_enum! {
     /// The format of encrypted data.
-    pub enum EncryptionFormat { Qcow = "qcow", Luks = "luks", Luks2 = "luks2", LuksAny = "luks-any" }
+    pub enum EncryptionFormat { Default = "default", Qcow = "qcow", Luks = "luks", Luks2 = "luks2", LuksAny = "luks-any" }
 }
 
 xml_enum! {

@@ -64,6 +64,13 @@ impl Vcpus {
                 "invalid value of 'cpuset': no CPU is in it",
             ))?;
         }
+        if element.exists() && element.text().is_empty() {
+            cx.fail(error_at(
+                element,
+                At::Text,
+                "the count of vCPUs must be a whole number",
+            ))?;
+        }
         if self.max == 0 {
             cx.fail(error_with(
                 ErrorCode::INTERNAL_ERROR,

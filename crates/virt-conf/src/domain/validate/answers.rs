@@ -35,6 +35,21 @@ fn answer(top: &str, devices: &str) -> i32 {
 }
 
 const TOP: &[(i32, &str)] = &[
+    (
+        67,
+        r#"<numatune><memory mode='strict' placement='static'/></numatune>"#,
+    ),
+    (67, r#"<numatune><memory mode='often' nodeset='0'/></numatune>"#),
+    (
+        67,
+        r#"<numatune><memory placement='anywhere' nodeset='0'/></numatune>"#,
+    ),
+    (8, r#"<numatune><memory nodeset='5k'/></numatune>"#),
+    (
+        1,
+        r#"<keywrap><cipher name='aes' state='on'/><cipher name='aes' state='off'/></keywrap>"#,
+    ),
+    (0, r#"<keywrap/>"#),
     (67, r#"<features><nonsense/></features>"#),
     (27, r#"<features><hyperv><relaxed/></hyperv></features>"#),
     (
@@ -116,6 +131,38 @@ const TOP: &[(i32, &str)] = &[
 ];
 
 const DEVICES: &[(i32, &str)] = &[
+    (
+        35,
+        r#"<disk type='file'><source file='/a'><seclabel model='dac' relabel='no'/><seclabel model='dac' relabel='no'/></source><target dev='vda' bus='virtio'/></disk>"#,
+    ),
+    (8, r#"<interface type='user'><model type='a b'/></interface>"#),
+    (
+        0,
+        r#"<interface type='user'><model type='idontexist'/></interface>"#,
+    ),
+    (
+        67,
+        r#"<interface type='udp'><source address='1.2.3.4' port='5'><local address='1.2.3.4' port='6'/><ip address='1.2.3.4'/></source></interface>"#,
+    ),
+    (
+        27,
+        r#"<hostdev mode='subsystem' type='usb' model='vfio-pci'><source><address bus='1' device='2'/></source></hostdev>"#,
+    ),
+    (
+        27,
+        r#"<hostdev mode='subsystem' type='scsi_host'><source protocol='vhost' wwpn='naa.0x10000'/></hostdev>"#,
+    ),
+    (
+        0,
+        r#"<hostdev mode='subsystem' type='scsi_host'><source protocol='vhost' wwpn='naa.5123456789abcde0'/></hostdev>"#,
+    ),
+    (27, r#"<hostdev mode='subsystem' type='pci'/>"#),
+    (0, r#"<hostdev mode='subsystem' type='pci'><source/></hostdev>"#),
+    (27, r#"<shmem name='a'><msi vectors='2'/></shmem>"#),
+    (67, r#"<shmem name='a/b'/>"#),
+    (0, r#"<sound model='ac97' streams='5k'/>"#),
+    (27, r#"<sound model='virtio' streams='5k'/>"#),
+    (27, r#"<sound model='ac97'><audio/></sound>"#),
     (67, r#"<input type='wheel'/>"#),
     (1, r#"<input bus='usb'/>"#),
     (67, r#"<input type='mouse' bus='isa'/>"#),
@@ -273,6 +320,24 @@ const DEVICES: &[(i32, &str)] = &[
         r#"<hostdev mode='subsystem' type='usb'><source><address bus='1' device='2'/></source><address type='usb' bus='0' port='a'/></hostdev>"#,
     ),
 ];
+
+#[test]
+fn counts_of_cpus_have_codes_of_their_own() {
+    for (code, vcpu) in [
+        (0, "<vcpu current='2'>4</vcpu>"),
+        (27, "<vcpu/>"),
+        (27, "<vcpu>few</vcpu>"),
+        (67, "<vcpu current='5'>4</vcpu>"),
+        (8, "<vcpu cpuset='5k'>4</vcpu>"),
+        (67, "<vcpu cpuset='1,^1'>4</vcpu>"),
+    ] {
+        let source = format!(
+            "<domain type='test'><name>a</name><memory>1</memory>{vcpu}<os><type>hvm</type></os></domain>"
+        );
+        let own = Domain::parse(&source, XmlFlags::INACTIVE, "a").map_or_else(|error| error.code().0, |_| 0);
+        assert_eq!(own, code, "{vcpu}");
+    }
+}
 
 #[test]
 fn codes_are_those_of_libvirt() {
