@@ -328,7 +328,7 @@ mod tests {
         let same = [("0x10", "16"), ("020", "16"), ("0X1f", "31")];
         let documents = [
             "<hostdev mode='subsystem' type='usb'><source><address bus='N' device='N'/></source></hostdev>",
-            "<shmem name='a'><msi vectors='N'/></shmem>",
+            "<shmem name='a'><server path='/s'/><msi vectors='N'/></shmem>",
             "<memballoon model='virtio'><stats period='N'/></memballoon>",
         ];
         for document in documents {
