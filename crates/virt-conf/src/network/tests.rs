@@ -1,7 +1,7 @@
 use super::*;
 
-use virt_util::ErrorCode;
 use proptest::prelude::*;
+use virt_util::ErrorCode;
 
 const RICH: &str = "<network xmlns:dnsmasq='http://libvirt.org/schemas/network/dnsmasq/1.0' ipv6='yes' trustGuestRxFilters='no'>
   <name>rich</name>
