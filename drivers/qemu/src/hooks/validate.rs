@@ -1,23 +1,24 @@
 //! What QEMU, its version and its machines cannot do, told when a guest is defined.
 
 use virt_conf::cpu::{CpuCacheMode, CpuMaxPhysAddrMode, CpuMode};
-use virt_conf::domain::chardev::ChardevSource;
-use virt_conf::domain::chardev::{SerialTargetModel, TcpProtocol};
 use virt_conf::domain::disk::{DiskBus, DiskDevice};
 use virt_conf::domain::features::Features;
 use virt_conf::domain::graphics::Graphics;
-use virt_conf::domain::hostdev::{HostdevPass, HostdevSubsys, MdevModel};
-use virt_conf::domain::input::{InputBus, InputModel};
+use virt_conf::domain::hostdev::{HostdevPass, HostdevSubsys};
+use virt_conf::domain::input::InputBus;
 use virt_conf::domain::normalize::{DeviceRef, device_info};
 use virt_conf::domain::os::{FirmwareType, LoaderType};
-use virt_conf::domain::small::{IommuModel, PanicModel, TpmBackend, TpmModel, TpmVersion};
+use virt_conf::domain::small::{TpmBackend, TpmModel, TpmVersion};
 use virt_conf::domain::storage::StorageFormat;
 use virt_conf::domain::video::VideoModelType;
 use virt_conf::domain::{Address, Domain};
 use virt_util::arch::Arch;
 use virt_util::{ErrorCode, Result, VirtError};
 
-use super::{Guest, machine, validate_display, validate_drive, validate_guest, validate_storage};
+use super::{
+    Guest, machine, validate_chardev, validate_display, validate_drive, validate_guest, validate_memory,
+    validate_network, validate_passed, validate_small, validate_storage,
+};
 use crate::capabilities::{Accel, Flag};
 
 pub(super) fn unsupported(what: impl std::fmt::Display) -> VirtError {
@@ -104,16 +105,12 @@ pub(super) fn domain(domain: &Domain, guest: Guest<'_>) -> Result<()> {
         )?;
     }
     cpu(domain, guest)?;
-    let grows = domain.max_memory.as_ref().is_some_and(|memory| memory.size > 0);
     let cells = domain
         .cpu
         .as_ref()
         .and_then(|cpu| cpu.numa.as_ref())
         .map_or(0, |numa| numa.cells.len());
-    refuse_if(
-        grows && arch.is_x86() && cells == 0,
-        "At least one numa node has to be configured when enabling memory hotplug",
-    )?;
+    validate_memory::plugged(domain, guest)?;
     most_cpus(domain, guest)?;
     devices(domain)?;
     huge_pages(domain, cells)
@@ -415,65 +412,27 @@ pub(super) fn device(domain: &Domain, device: DeviceRef, guest: Guest<'_>) -> Re
             .filesystems
             .get(at)
             .map_or(Ok(()), |one| validate_storage::filesystem(domain, one, guest)),
-        DeviceRef::Parallel(_) => refuse_if(
-            guest.arch.is_s390() || machine(domain, guest.arch).is_pseries(),
-            "parallel ports are not supported",
-        ),
-        DeviceRef::Input(at) => {
-            let Some(input) = devices.inputs.get(at) else {
-                return Ok(());
-            };
-            let variant = matches!(
-                input.model,
-                Some(InputModel::VirtioTransitional | InputModel::VirtioNonTransitional)
-            );
-            use virt_conf::domain::input::InputType;
-            let what = format!(
-                "virtio (non-)transitional models are not supported for input type={}",
-                input.kind
-            );
-            refuse_if(variant && input.kind != InputType::Passthrough, what)
-        }
-        DeviceRef::Interface(at) => {
-            if let Some(one) = devices.interfaces.get(at) {
-                validate_storage::vhost_user(domain, one)?;
+        DeviceRef::Parallel(at) => {
+            if let Some(one) = devices.parallels.get(at) {
+                validate_chardev::source(domain, &one.host.source, guest)?;
             }
-            let driver = devices.interfaces.get(at).and_then(|one| one.driver.as_ref());
-            let Some(driver) = driver else { return Ok(()) };
-            for (what, size) in [
-                ("rx_queue_size", driver.rx_queue_size),
-                ("tx_queue_size", driver.tx_queue_size),
-            ] {
-                refuse_if(
-                    size != 0 && !size.is_power_of_two(),
-                    format_args!("{what} has to be a power of two"),
-                )?;
-            }
-            Ok(())
+            refuse_if(
+                guest.arch.is_s390() || machine(domain, guest.arch).is_pseries(),
+                "parallel ports are not supported",
+            )
         }
-        DeviceRef::Panic(at) => {
-            let Some(panic) = devices.panics.get(at) else {
-                return Ok(());
-            };
-            let Some(model) = panic.model else {
-                return Err(unsupported(
-                    "no panic model provided, and no default for the architecture and machine type",
-                ));
-            };
-            let wrong = match (model, &panic.info.address) {
-                (_, None)
-                | (PanicModel::Pvpanic, Some(Address::Pci(_)))
-                | (PanicModel::Isa, Some(Address::Isa(_))) => {
-                    return Ok(());
-                }
-                (PanicModel::Pvpanic, _) => "pvpanic is supported only with PCI address type".to_owned(),
-                (PanicModel::Isa, _) => "panic is supported only with ISA address type".to_owned(),
-                (model, _) => {
-                    format!("setting the panic device address is not supported for model '{model}'")
-                }
-            };
-            Err(unsupported(wrong))
-        }
+        DeviceRef::Input(at) => devices
+            .inputs
+            .get(at)
+            .map_or(Ok(()), |one| validate_small::input(domain, one, guest)),
+        DeviceRef::Interface(at) => devices
+            .interfaces
+            .get(at)
+            .map_or(Ok(()), |one| validate_network::interface(domain, one, guest)),
+        DeviceRef::Panic(at) => devices
+            .panics
+            .get(at)
+            .map_or(Ok(()), |one| validate_small::panic(domain, one, guest)),
         DeviceRef::Tpm(at) => {
             let Some(tpm) = devices.tpms.get(at) else {
                 return Ok(());
@@ -496,62 +455,69 @@ pub(super) fn device(domain: &Domain, device: DeviceRef, guest: Guest<'_>) -> Re
             .controllers
             .get(at)
             .map_or(Ok(()), |one| validate_drive::controller(domain, one, guest)),
-        DeviceRef::Iommu => iommu(domain, guest),
-        DeviceRef::Serial(at) => {
-            let Some(serial) = devices.serials.get(at) else {
-                return Ok(());
-            };
-            let kind = machine(domain, guest.arch);
-            let fits = match serial.target.model {
-                SerialTargetModel::IsaSerial => guest.arch.is_x86() || !kind.is_pseries(),
-                SerialTargetModel::SpaprVty => kind.is_pseries(),
-                SerialTargetModel::Pl011 => kind.is_arm_virt(),
-                SerialTargetModel::Sclpconsole | SerialTargetModel::Sclplmconsole => guest.arch.is_s390(),
-                _ => true,
-            };
-            let what = format!(
-                "Serial device with target type '{}' and target model '{}' not compatible with guest architecture or machine type",
-                serial.target.kind, serial.target.model
-            );
-            refuse_if(!fits, what)?;
-            chardev(&serial.host.source)
-        }
-        DeviceRef::Channel(at) => devices
-            .channels
+        DeviceRef::Iommu => devices
+            .iommu
+            .as_ref()
+            .map_or(Ok(()), |one| validate_memory::iommu(domain, one, guest)),
+        DeviceRef::Memory(at) => devices
+            .memory
             .get(at)
-            .map_or(Ok(()), |one| chardev(&one.host.source)),
-        DeviceRef::Shmem(at) => {
-            let size = devices.shmems.get(at).and_then(|one| one.size).unwrap_or(0);
-            if size != 0 && !size.is_power_of_two() {
-                return Err(xml_error(
-                    "shmem size must be a power of 2 and at least 1 MiB (1024 KiB)",
-                ));
-            }
-            Ok(())
-        }
-        DeviceRef::Hostdev(at) => {
-            let Some(hostdev) = devices.hostdevs.get(at) else {
-                return Ok(());
-            };
-            let HostdevPass::Subsystem(subsystem) = &hostdev.mode else {
-                return Ok(());
-            };
-            let boots = hostdev.info.boot.is_some();
-            match &**subsystem {
-                HostdevSubsys::ScsiHost { .. } => refuse_if(
-                    boots,
-                    "booting from assigned devices is not supported by vhost SCSI devices",
-                ),
-                HostdevSubsys::Mdev {
-                    model: MdevModel::VfioAp,
-                    ..
-                } => refuse_if(
-                    boots,
-                    "booting from assigned devices is not supported by mediated devices of model vfio-ap",
-                ),
-                _ => Ok(()),
-            }
-        }
+            .map_or(Ok(()), |one| validate_memory::device(domain, one, guest)),
+        DeviceRef::Serial(at) => devices
+            .serials
+            .get(at)
+            .map_or(Ok(()), |one| validate_chardev::serial(domain, one, guest)),
+        DeviceRef::Channel(at) => devices.channels.get(at).map_or(Ok(()), |one| {
+            validate_chardev::source(domain, &one.host.source, guest)
+        }),
+        DeviceRef::Console(at) => devices.consoles.get(at).map_or(Ok(()), |one| {
+            validate_chardev::source(domain, &one.host.source, guest)
+        }),
+        DeviceRef::Smartcard(at) => devices
+            .smartcards
+            .get(at)
+            .map_or(Ok(()), |one| validate_chardev::smartcard(domain, one, guest)),
+        DeviceRef::Rng(at) => devices
+            .rngs
+            .get(at)
+            .map_or(Ok(()), |one| validate_chardev::rng(domain, one, guest)),
+        DeviceRef::Shmem(at) => devices
+            .shmems
+            .get(at)
+            .map_or(Ok(()), |one| validate_small::shmem(one, guest)),
+        DeviceRef::Hostdev(at) => devices
+            .hostdevs
+            .get(at)
+            .map_or(Ok(()), |one| validate_passed::hostdev(domain, one, guest)),
+        DeviceRef::Redirdev(at) => devices
+            .redirdevs
+            .get(at)
+            .map_or(Ok(()), |one| validate_passed::redirdev(domain, one, guest)),
+        DeviceRef::Sound(at) => devices
+            .sounds
+            .get(at)
+            .map_or(Ok(()), |one| validate_small::sound(one, guest)),
+        DeviceRef::Hub(at) => devices
+            .hubs
+            .get(at)
+            .map_or(Ok(()), |one| validate_small::hub(one, guest)),
+        DeviceRef::Crypto(at) => devices
+            .cryptos
+            .get(at)
+            .map_or(Ok(()), |one| validate_small::crypto(one, guest)),
+        DeviceRef::Memballoon => devices
+            .memballoon
+            .as_ref()
+            .map_or(Ok(()), |one| validate_small::memballoon(one, guest)),
+        DeviceRef::Nvram => devices
+            .nvram
+            .as_ref()
+            .map_or(Ok(()), |one| validate_small::nvram(domain, one, guest)),
+        DeviceRef::Pstore => devices
+            .pstore
+            .as_ref()
+            .map_or(Ok(()), |one| validate_small::pstore(one, guest)),
+        DeviceRef::Vsock => validate_small::vsock(guest),
         DeviceRef::Video(at) => {
             let video = devices.videos.get(at);
             let placed = video.is_some_and(|video| {
@@ -581,57 +547,6 @@ pub(super) fn tpm_version(domain: &Domain, device: DeviceRef, known: Option<&[Tp
             )
         }
         _ => Ok(()),
-    }
-}
-
-fn chardev(source: &ChardevSource) -> Result<()> {
-    let ChardevSource::Tcp(tcp) = source else {
-        return Ok(());
-    };
-    refuse_if(
-        !matches!(tcp.protocol, TcpProtocol::Raw | TcpProtocol::Telnet),
-        format_args!("tcp chardev protocol '{}' not supported", tcp.protocol),
-    )
-}
-
-fn iommu(domain: &Domain, guest: Guest<'_>) -> Result<()> {
-    let Some(iommu) = &domain.devices.iommu else {
-        return Ok(());
-    };
-    let model = iommu.model;
-    let kind = machine(domain, guest.arch);
-    let acpi = domain.features.as_ref().is_some_and(|features| features.acpi);
-    match model {
-        IommuModel::Intel => refuse_if(
-            !kind.is_q35(),
-            format_args!("IOMMU device: '{model}' is only supported with Q35 machines"),
-        ),
-        IommuModel::Smmuv3 => refuse_if(
-            !kind.is_arm_virt(),
-            format_args!("IOMMU device: '{model}' is only supported with ARM Virt machines"),
-        ),
-        IommuModel::Virtio => {
-            refuse_if(
-                !(kind.is_q35() || kind.is_arm_virt()),
-                format_args!("IOMMU device: '{model}' is only supported with Q35 and ARM Virt machines"),
-            )?;
-            refuse_if(!acpi, format_args!("IOMMU device: '{model}' requires ACPI"))?;
-            let placed = matches!(iommu.info.address, Some(Address::Pci(_)));
-            refuse_if(
-                !placed,
-                format_args!("IOMMU device: '{model}' needs a PCI address"),
-            )?;
-            let said = iommu
-                .driver
-                .as_ref()
-                .is_some_and(|driver| *driver != Default::default());
-            if said {
-                return Err(xml_error(format_args!(
-                    "iommu model '{model}' doesn't support additional attributes"
-                )));
-            }
-            Ok(())
-        }
     }
 }
 

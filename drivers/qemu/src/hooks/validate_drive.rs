@@ -378,6 +378,7 @@ pub(super) fn controller(domain: &Domain, controller: &Controller, guest: Guest<
             (index.unwrap_or(0) != 0 || !kind.is_q35()) && !caps.has(Flag::Ich9Ahci),
             "SATA is not supported with this QEMU binary",
         )?,
+        ControllerKind::Pci(pci) => super::validate_pci::controller(domain, controller, pci, guest)?,
         _ => {}
     }
     let Some(driver) = controller.driver.as_deref() else {
@@ -394,7 +395,6 @@ pub(super) fn controller(domain: &Domain, controller: &Controller, guest: Guest<
             ..
         }
     );
-    let scsi = matches!(controller.kind, ControllerKind::Scsi { .. });
     for (name, said) in [
         ("queues", driver.queues != 0),
         ("cmd_per_lun", driver.cmd_per_lun != 0),
@@ -408,7 +408,11 @@ pub(super) fn controller(domain: &Domain, controller: &Controller, guest: Guest<
     }
     let id = driver.iothread;
     refuse_if(
-        scsi && id != 0 && !has_thread(domain, id),
+        id != 0 && !virtio,
+        "'iothread' is only supported for virtio-scsi controller",
+    )?;
+    refuse_if(
+        id != 0 && !has_thread(domain, id),
         format_args!("controller iothread '{id}' not defined in iothreadid"),
     )
 }

@@ -7,13 +7,12 @@ use virt_conf::domain::filesystem::{
     Filesystem, FilesystemAccessMode, FilesystemDriver, FilesystemMultidevs, FilesystemSource,
     FilesystemWritePolicy,
 };
-use virt_conf::domain::interface::{Interface, InterfaceBackendType, InterfaceSource, VhostUserMode};
 use virt_conf::domain::memory::MemoryAccess;
 use virt_conf::domain::storage::{
     BackingStore, Encryption, EncryptionEngine, EncryptionFormat, HostTransport, NetProtocol, StorageFormat,
     StorageLocation, StorageSource,
 };
-use virt_util::{ErrorCode, Result, VirtError};
+use virt_util::Result;
 
 use super::Guest;
 use super::validate::{refuse_if, unsupported, xml_error};
@@ -238,34 +237,6 @@ pub(super) fn filesystem(domain: &Domain, filesystem: &Filesystem, guest: Guest<
             )
         }
     }
-}
-
-/// Checks a vhost-user interface.
-pub(super) fn vhost_user(domain: &Domain, interface: &Interface) -> Result<()> {
-    let InterfaceSource::Vhostuser(source) = &interface.source else {
-        return Ok(());
-    };
-    let passt = interface
-        .backend
-        .as_ref()
-        .is_some_and(|backend| backend.kind == InterfaceBackendType::Passt);
-    if !passt {
-        if source.path.is_none() {
-            return Err(VirtError::new(
-                ErrorCode::XML_ERROR,
-                "Missing required attribute 'path' in element 'source'",
-            ));
-        }
-        let again = source
-            .reconnect
-            .as_ref()
-            .is_some_and(|reconnect| reconnect.enabled == Some(true));
-        refuse_if(
-            source.mode == Some(VhostUserMode::Server) && again,
-            "'reconnect' attribute is not supported when source mode='server' for <interface type='vhostuser'>",
-        )?;
-    }
-    needs_shared_memory(domain, "interface")
 }
 
 /// The part of an NVDIMM that a pSeries guest sees comes in pieces of 256 MiB; the label stands outside of it.
