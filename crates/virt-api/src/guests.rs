@@ -11,6 +11,7 @@ use virt_util::{ErrorDomain, Result};
 use crate::access::{Authorized, Domain, Resolved, Unchecked};
 use crate::call::CallContext;
 use crate::listing;
+use crate::protocol::ferrovirt::FerrovirtConnectIsEncryptedReply;
 use crate::protocol::remote::*;
 use crate::protocol::traits::HypervisorDriver;
 
@@ -94,6 +95,11 @@ impl<T: Guests + HypervisorDriver> HypervisorDriver for T {
     fn connect_is_secure(&self, _: &mut CallContext<'_>) -> Result<ConnectIsSecureReply> {
         // It ends in this process.
         Ok(ConnectIsSecureReply { secure: 1 })
+    }
+
+    #[inline_safe]
+    fn connect_is_encrypted(&self, _: &mut CallContext<'_>) -> Result<FerrovirtConnectIsEncryptedReply> {
+        Ok(FerrovirtConnectIsEncryptedReply { encrypted: 0 })
     }
 
     #[inline_safe]

@@ -9,9 +9,9 @@ use virt_api::protocol::shape::Shape;
 use virt_api::protocol::table;
 
 /// The digest of [`wire`].
-const WIRE: &str = "edf4ff4e5919a881d320a1032bcb1903623bc4e2b4cd3340b4dd120f2e2062ae";
+const WIRE: &str = "91b12c323a68bdd5591cf4cf7d0b2d1c5b63e77c7b8cccf8995569257a391bf7";
 /// The digest of [`rules`].
-const RULES: &str = "c974d4fa49a5df9fe357dc2b5468ba9ae9b4e41bdc0036a2fcb087b65b869ae0";
+const RULES: &str = "fb9570bafc1c9b9403f748fabc1fc2f6eb06a03fe3eeb718d0cfc16e23ed15be";
 
 /// Numbers, names, types and limits.
 fn wire() -> String {

@@ -6,11 +6,14 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use parking_lot::Mutex;
-use virt_api::call::{CallContext, CallReply, Caller, Identity, OutgoingCall, PROGRAM_REMOTE, StreamMode};
+use virt_api::call::{
+    CallContext, CallReply, Caller, Identity, OutgoingCall, PROGRAM_FERROVIRT, PROGRAM_REMOTE, StreamMode,
+};
 use virt_api::driver::{DriverConnection, Passthrough};
 use virt_api::events::EventRegistry;
 use virt_api::protocol::clients::RemoteClient;
 use virt_api::protocol::features;
+use virt_api::protocol::ferrovirt::{self, FerrovirtConnectIsEncryptedReply};
 use virt_api::protocol::remote::{
     ConnectGetUriReply, ConnectIsSecureReply, ConnectSupportsFeatureArgs, ConnectSupportsFeatureReply,
     NetworkRef, procedure,
@@ -23,6 +26,7 @@ use virt_util::{ErrorCode, ErrorDomain, Result, VirtError};
 
 use crate::client::{Client, Incoming, Request};
 use crate::events::{self, Begun, Subscriptions, Tell};
+use crate::place::Transport;
 
 /// How long a goodbye may take.
 const CLOSE_PATIENCE: Duration = Duration::from_secs(10);
@@ -38,8 +42,8 @@ pub(crate) struct Inner {
     pub client: Client,
     /// What programs see as the URI of the connection.
     uri: String,
-    /// Nobody can listen on the way.
-    is_secure: bool,
+    /// The way to the daemon.
+    transport: Transport,
     events: Arc<EventRegistry>,
     subscriptions: Subscriptions,
     /// What the daemon can do, as far as it was asked.
@@ -121,14 +125,14 @@ impl Connection {
     pub fn new(
         client: Client,
         uri: String,
-        is_secure: bool,
+        transport: Transport,
         events: Arc<EventRegistry>,
         speaks_for: Option<Identity>,
     ) -> Self {
         let inner = Arc::new(Inner {
             client,
             uri,
-            is_secure,
+            transport,
             events,
             subscriptions: Subscriptions::default(),
             features: Mutex::default(),
@@ -359,12 +363,11 @@ impl Inner {
         .to_xdr()
     }
 
-    fn secure(&self, cx: &mut CallContext<'_>, known: Option<&Procedure>, args: &[u8]) -> Result<Vec<u8>> {
-        let there = ConnectIsSecureReply::from_xdr(&self.forward(cx, known, args)?)?;
-        ConnectIsSecureReply {
-            secure: i32::from(there.secure != 0 && self.is_secure),
-        }
-        .to_xdr()
+    /// Whether the daemon says that the way from it to the hypervisor is secure.
+    fn is_secure_there(&self, cx: &CallContext<'_>) -> Result<bool> {
+        self.speak_for(cx.identity())?;
+        let answer = self.tell(cx, PROGRAM_REMOTE, procedure::CONNECT_IS_SECURE, &[])?;
+        Ok(ConnectIsSecureReply::from_xdr(&answer)?.secure != 0)
     }
 }
 
@@ -401,7 +404,13 @@ impl Passthrough for Connection {
                     .to_xdr();
                 }
                 procedure::CONNECT_SUPPORTS_FEATURE => return inner.feature(cx, known, args),
-                procedure::CONNECT_IS_SECURE => return inner.secure(cx, known, args),
+                procedure::CONNECT_IS_SECURE => {
+                    let secure = inner.is_secure_there(cx)? && inner.transport.is_secure();
+                    return ConnectIsSecureReply {
+                        secure: secure.into(),
+                    }
+                    .to_xdr();
+                }
                 procedure::NETWORK_UPDATE => return inner.network_update(cx, known, args),
                 other if OWN.contains(&other) => {
                     let name = known.map_or("the call", Procedure::public_name);
@@ -409,6 +418,14 @@ impl Passthrough for Connection {
                 }
                 _ => {}
             }
+        }
+        if (cx.program(), cx.procedure()) == (PROGRAM_FERROVIRT, ferrovirt::procedure::CONNECT_IS_ENCRYPTED) {
+            // What is not secure behind the daemon is not encrypted; the daemon's own answer is about its end of the way.
+            let encrypted = inner.is_secure_there(cx)? && inner.transport.is_encrypted();
+            return FerrovirtConnectIsEncryptedReply {
+                encrypted: encrypted.into(),
+            }
+            .to_xdr();
         }
         if events::deregistration(cx.program(), cx.procedure()).is_some() {
             return inner.register(cx, args);

@@ -54,7 +54,7 @@ pub(crate) fn open(cx: &OpenContext, surroundings: Surroundings) -> Result<Conne
     let connection = Connection::new(
         client,
         uri,
-        place.transport.is_secure(),
+        place.transport,
         cx.events().clone(),
         opening.speaks_for().cloned(),
     );

@@ -46,6 +46,11 @@ impl Transport {
     pub fn is_secure(self) -> bool {
         !matches!(self, Self::Tcp | Self::Ext)
     }
+
+    /// Whether what goes over the connection is encrypted, as libvirt tells it: ssh is another program's business.
+    pub fn is_encrypted(self) -> bool {
+        self == Self::Tls
+    }
 }
 
 /// Which daemon: the one for everything or the driver's own.

@@ -351,7 +351,7 @@ fn python(uri: &str) -> String {
     run_to_end(command).ok().trim().to_owned()
 }
 
-/// The same by our own programming interface, which does not ask whether a connection is encrypted.
+/// The same by our own programming interface.
 fn rust(uri: &str) -> String {
     let connection = Connect::builder()
         .uri(uri)
@@ -360,7 +360,8 @@ fn rust(uri: &str) -> String {
         .unwrap_or_else(|error| panic!("{uri}: {error}"));
     let remote = connection.remote();
     format!(
-        "{} {}",
+        "{} {} {}",
+        i32::from(connection.is_encrypted().unwrap()),
         remote.connect_is_secure().map_or(-1, |reply| reply.secure),
         i32::from(connection.is_alive().unwrap())
     )
@@ -437,8 +438,8 @@ fn connections_say_the_same_of_themselves() {
             known == transport && (*daemon, *client) == ("theirs", "python")
         });
         let (.., expected) = expected.unwrap();
-        assert!(
-            expected.ends_with(answer.as_str()),
+        assert_eq!(
+            expected, answer,
             "{transport}: {client} at {daemon}: {answers:#?}"
         );
     }

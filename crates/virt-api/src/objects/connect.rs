@@ -123,6 +123,10 @@ impl Connect {
         QemuClient::with(self.settings(PROGRAM_QEMU))
     }
 
+    fn ferrovirt(&self) -> FerrovirtClient<'_> {
+        FerrovirtClient::with(self.settings(PROGRAM_FERROVIRT))
+    }
+
     /// Through whom calls go.
     pub fn router(&self) -> &Router {
         &self.0.router
@@ -297,8 +301,16 @@ impl Connect {
     /// # Errors
     /// As [`Connect::define_domain`]; `RPC` or `NO_SUPPORT` where daemon or driver cannot tell.
     pub fn preview_domain(&self, xml: &str, flags: DomainDefineFlags) -> Result<String> {
-        let client = FerrovirtClient::with(self.settings(PROGRAM_FERROVIRT));
-        Ok(client.domain_preview_xml(xml, flags.bits())?.xml)
+        Ok(self.ferrovirt().domain_preview_xml(xml, flags.bits())?.xml)
+    }
+
+    /// Whether what goes over the connection is encrypted. A connection can be secure without that
+    /// (`connect_is_secure`): nobody listens on a socket of this host.
+    ///
+    /// # Errors
+    /// `NO_SUPPORT` where the driver cannot tell.
+    pub fn is_encrypted(&self) -> Result<bool> {
+        Ok(self.ferrovirt().connect_is_encrypted()?.encrypted != 0)
     }
 
     /// Starts a domain without storing its definition. Descriptors are given to the guest.

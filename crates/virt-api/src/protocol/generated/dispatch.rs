@@ -515,4 +515,4 @@ pub(crate) static ADMIN: [Handler; 20] = [
 ];
 
 /// Handlers of the ferrovirt program in the order of the procedures, from 1.
-pub(crate) static FERROVIRT: [Handler; 1] = [ferrovirt::DOMAIN_PREVIEW_XML];
+pub(crate) static FERROVIRT: [Handler; 2] = [ferrovirt::DOMAIN_PREVIEW_XML, ferrovirt::CONNECT_IS_ENCRYPTED];

@@ -639,5 +639,6 @@ pub mod ferrovirt {
     /// Numbers of the procedures.
     pub mod procedure {
         pub const DOMAIN_PREVIEW_XML: u32 = 1;
+        pub const CONNECT_IS_ENCRYPTED: u32 = 2;
     }
 }

@@ -2110,4 +2110,10 @@ pub static RECODE: &[(u32, u32, Option<Recode>, Option<Recode>)] = &[
         Some(recode::<FerrovirtDomainPreviewXmlArgs>),
         Some(recode::<FerrovirtDomainPreviewXmlReply>),
     ),
+    (
+        0x46657273,
+        2,
+        None,
+        Some(recode::<FerrovirtConnectIsEncryptedReply>),
+    ),
 ];

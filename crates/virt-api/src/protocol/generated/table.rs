@@ -520,7 +520,7 @@ pub static ADMIN: [&Procedure; 20] = [
 pub static KEEPALIVE: [&Procedure; 2] = [&keepalive::ROWS[0], &keepalive::ROWS[1]];
 
 /// The procedures of the ferrovirt program in the order of their numbers, from 1.
-pub static FERROVIRT: [&Procedure; 1] = [&ferrovirt::ROWS[0]];
+pub static FERROVIRT: [&Procedure; 2] = [&ferrovirt::ROWS[0], &ferrovirt::ROWS[1]];
 
 /// The programs: number, version, name, procedures.
 pub static PROGRAMS: &[(u32, u32, &str, &[&Procedure])] = &[

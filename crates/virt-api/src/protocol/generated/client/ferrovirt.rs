@@ -30,4 +30,11 @@ impl super::FerrovirtClient<'_> {
         U32::put(&flags, &mut out)?;
         self.0.ask::<FerrovirtDomainPreviewXmlReply>(1, out)
     }
+
+    /// Tells whether what goes over the connection is encrypted. Whoever reaches a driver over a network answers for the
+    /// way to it.
+    pub fn connect_is_encrypted(&self) -> Result<FerrovirtConnectIsEncryptedReply> {
+        let out = XdrEncoder::without_limits();
+        self.0.ask::<FerrovirtConnectIsEncryptedReply>(2, out)
+    }
 }

@@ -9,6 +9,7 @@ use crate::protocol::ferrovirt::*;
 use crate::protocol::traits::*;
 
 pub(super) const DOMAIN_PREVIEW_XML: Handler = Handler::Hypervisor(domain_preview_xml);
+pub(super) const CONNECT_IS_ENCRYPTED: Handler = Handler::Hypervisor(connect_is_encrypted);
 
 fn domain_preview_xml(
     call: &mut Call<'_, '_>,
@@ -20,5 +21,16 @@ fn domain_preview_xml(
     let reply = driver
         .domain_preview_xml(call.cx, crate::access::Unchecked::new(), args.xml, args.flags)?
         .into_inner();
+    call.encode(&reply)
+}
+
+fn connect_is_encrypted(
+    call: &mut Call<'_, '_>,
+    driver: &dyn HypervisorDriver,
+    bytes: &[u8],
+) -> Result<Vec<u8>> {
+    call.no_arguments(bytes)?;
+    call.admit()?;
+    let reply = driver.connect_is_encrypted(call.cx)?;
     call.encode(&reply)
 }

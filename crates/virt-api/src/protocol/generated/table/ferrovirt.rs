@@ -12,21 +12,38 @@ use crate::protocol::ferrovirt::*;
 use crate::protocol::table::*;
 use crate::protocol::wire::Wire;
 
-pub(super) static ROWS: [Procedure; 1] = [Procedure {
-    number: 1,
-    name: "domain_preview_xml",
-    method: "domain_preview_xml",
-    doc: "Answers the definition that the driver would store if it were given this one, with all that it fills in; stores nothing.",
-    args: Some(<FerrovirtDomainPreviewXmlArgs as Wire>::SHAPE),
-    reply: Some(<FerrovirtDomainPreviewXmlReply as Wire>::SHAPE),
-    on: DriverKind::Hypervisor,
-    owner: Owner::Driver,
-    class: Class::Change,
-    read_only: ReadOnly::Deny,
-    acl: &[
-        AclRule::always(ObjectKind::Domain, "write"),
-        AclRule::always(ObjectKind::Domain, "save"),
-    ],
-    object: Some(ObjectSource::Xml),
-    ..Procedure::call(0x46657273)
-}];
+pub(super) static ROWS: [Procedure; 2] = [
+    Procedure {
+        number: 1,
+        name: "domain_preview_xml",
+        method: "domain_preview_xml",
+        doc: "Answers the definition that the driver would store if it were given this one, with all that it fills in; stores nothing.",
+        args: Some(<FerrovirtDomainPreviewXmlArgs as Wire>::SHAPE),
+        reply: Some(<FerrovirtDomainPreviewXmlReply as Wire>::SHAPE),
+        on: DriverKind::Hypervisor,
+        owner: Owner::Driver,
+        class: Class::Change,
+        read_only: ReadOnly::Deny,
+        acl: &[
+            AclRule::always(ObjectKind::Domain, "write"),
+            AclRule::always(ObjectKind::Domain, "save"),
+        ],
+        object: Some(ObjectSource::Xml),
+        ..Procedure::call(0x46657273)
+    },
+    Procedure {
+        number: 2,
+        name: "connect_is_encrypted",
+        method: "connect_is_encrypted",
+        doc: "Tells whether what goes over the connection is encrypted. Whoever reaches a driver over a network answers for the way to it.",
+        reply: Some(<FerrovirtConnectIsEncryptedReply as Wire>::SHAPE),
+        apis: &["virConnectIsEncrypted"],
+        on: DriverKind::Hypervisor,
+        owner: Owner::Driver,
+        class: Class::Query,
+        priority: Priority::High,
+        inline: true,
+        acl_none: Some("a fact about the caller's own transport"),
+        ..Procedure::call(0x46657273)
+    },
+];

@@ -600,7 +600,7 @@ pub(super) static ROWS: [Procedure; 73] = [
         method: "connect_is_secure",
         doc: "Tells whether nobody can listen in on the connection.",
         reply: Some(<ConnectIsSecureReply as Wire>::SHAPE),
-        apis: &["virConnectIsSecure", "virConnectIsEncrypted"],
+        apis: &["virConnectIsSecure"],
         on: DriverKind::Hypervisor,
         owner: Owner::Driver,
         class: Class::Query,

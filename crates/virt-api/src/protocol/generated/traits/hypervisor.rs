@@ -729,7 +729,7 @@ pub trait HypervisorDriver: Send + Sync {
 
     /// Tells whether nobody can listen in on the connection.
     ///
-    /// Behind `virConnectIsSecure`, `virConnectIsEncrypted`.
+    /// Behind `virConnectIsSecure`.
     fn connect_is_secure(&self, cx: &mut CallContext<'_>) -> Result<ConnectIsSecureReply> {
         Err(VirtError::no_support("virConnectIsSecure"))
     }
@@ -3141,5 +3141,13 @@ pub trait HypervisorDriver: Send + Sync {
         flags: u32,
     ) -> Result<Authorized<FerrovirtDomainPreviewXmlReply>> {
         Err(VirtError::no_support("domain_preview_xml"))
+    }
+
+    /// Tells whether what goes over the connection is encrypted. Whoever reaches a driver over a network answers for the
+    /// way to it.
+    ///
+    /// Behind `virConnectIsEncrypted`.
+    fn connect_is_encrypted(&self, cx: &mut CallContext<'_>) -> Result<FerrovirtConnectIsEncryptedReply> {
+        Err(VirtError::no_support("virConnectIsEncrypted"))
     }
 }

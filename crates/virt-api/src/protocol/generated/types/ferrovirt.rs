@@ -20,4 +20,8 @@ wire_struct! {
     pub struct FerrovirtDomainPreviewXmlReply {
         xml: String as Str,
     }
+    /// Answer of `connect_is_encrypted`.
+    pub struct FerrovirtConnectIsEncryptedReply {
+        encrypted: i32 as I32,
+    }
 }
