@@ -7,12 +7,12 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 
 use nix::errno::Errno;
-use nix::sys::socket::{MsgFlags, recv, send, setsockopt, sockopt};
+use nix::sys::socket::{MsgFlags, recv, send};
 use rustls::ClientConnection;
 use std::os::fd::AsRawFd;
 use virt_api::rpc::FDS_MAX;
 use virt_util::command::Child;
-use virt_util::sys::socket::{receive_with_fds, send_with_fds};
+use virt_util::sys::socket::{receive_with_fds, send_with_fds, widen_send_buffer};
 use virt_util::time::{Cancel, Deadline, Interest, wait_fd};
 use virt_util::{ErrorCode, ErrorDomain, Result, VirtError};
 
@@ -148,8 +148,7 @@ impl Wire {
     pub fn widen(&self) {
         const SIZE: usize = 1 << 20;
         if let Some(socket) = self.socket.as_ref().filter(|_| self.takes_fds) {
-            // The host may allow less; then it is as large as can be.
-            let _ = setsockopt(socket, sockopt::SndBuf, &SIZE);
+            widen_send_buffer(socket.as_ref(), SIZE);
         }
     }
 

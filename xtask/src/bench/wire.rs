@@ -79,7 +79,8 @@ impl Wire {
     /// Gives the socket room for several packets of what is sent, as our client does for a stream.
     pub(super) fn widen(&self) -> Result<()> {
         const ROOM: usize = 1 << 20;
-        setsockopt(&self.socket, sockopt::SndBuf, &ROOM)
+        setsockopt(&self.socket, sockopt::SndBufForce, &ROOM)
+            .or_else(|_| setsockopt(&self.socket, sockopt::SndBuf, &ROOM))
             .context(|| "the size of a socket's buffer".to_owned())
     }
 

@@ -9,7 +9,8 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 
 use nix::errno::Errno;
 use nix::sys::socket::{
-    ControlMessage, ControlMessageOwned, MsgFlags, SockFlag, accept4, getsockopt, recvmsg, sendmsg, sockopt,
+    ControlMessage, ControlMessageOwned, MsgFlags, SockFlag, accept4, getsockopt, recvmsg, sendmsg,
+    setsockopt, sockopt,
 };
 
 use crate::error::SystemResult;
@@ -68,6 +69,15 @@ pub fn accept_client(listener: impl AsFd) -> std::io::Result<OwnedFd> {
     let number = accept4(listener.as_fd().as_raw_fd(), flags)?;
     // SAFETY: the kernel has just made this descriptor for us, nobody else owns it.
     Ok(unsafe { OwnedFd::from_raw_fd(number) })
+}
+
+/// Gives a socket room for `bytes` bytes that its peer has not read, so that much data goes in few steps; less where the
+/// host does not allow it, which is no loss.
+pub fn widen_send_buffer(socket: impl AsFd, bytes: usize) {
+    let socket = socket.as_fd();
+    // Without privileges the host's limit holds.
+    let _ = setsockopt(&socket, sockopt::SndBufForce, &bytes)
+        .or_else(|_| setsockopt(&socket, sockopt::SndBuf, &bytes));
 }
 
 /// Most descriptors in one message: the kernel's limit.

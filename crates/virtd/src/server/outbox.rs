@@ -12,12 +12,12 @@ use std::sync::Arc;
 
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, poll};
-use nix::sys::socket::{MsgFlags, sendmsg, setsockopt, sockopt};
+use nix::sys::socket::{MsgFlags, sendmsg};
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 use virt_api::rpc::{Header, PacketWriter};
 use virt_util::splice::{Pipe, splice};
-use virt_util::sys::socket::send_with_fds;
+use virt_util::sys::socket::{send_with_fds, widen_send_buffer};
 use virt_util::{Result, VirtError};
 
 use super::socket::Socket;
@@ -302,12 +302,7 @@ impl Outbox {
         if let Way::Socket(socket) = &self.way
             && socket.is_unix()
         {
-            // Without privileges the host's limit holds, which is as good as it gets.
-            let set = setsockopt(socket, sockopt::SndBufForce, &SIZE);
-            let set = set.or_else(|_| setsockopt(socket, sockopt::SndBuf, &SIZE));
-            if let Err(errno) = set {
-                tracing::debug!("a client's socket stays small: {errno}");
-            }
+            widen_send_buffer(socket.as_fd(), SIZE);
         }
     }
 

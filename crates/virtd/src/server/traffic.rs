@@ -29,6 +29,8 @@ const READ: usize = 256 * 1024;
 const BULK: usize = 65_536;
 /// Length word and header.
 const PACKET_HEAD: usize = 28;
+/// How many pieces of data that streams in are read before other clients get their turn: a packet is one or a few.
+const BULK_TURN: usize = 8;
 /// How many packets are handled before other clients get their turn.
 const TURN: usize = 64;
 /// How much is read from a TLS connection at once.
@@ -196,23 +198,24 @@ impl Session {
                     if let Err(error) = ready {
                         return Ending::Broken(error);
                     }
-                    match input.read(socket, self) {
-                        Ok(Read::Some) => {}
-                        Ok(Read::Drained) => socket.drained(),
-                        Ok(Read::Nothing) => {
-                            socket.drained();
-                            continue;
-                        }
+                    let read = match input.read_turn(socket, self) {
                         Ok(Read::End) => return Ending::ClientLeft,
+                        Ok(read) => read,
                         Err(error) => return Ending::Broken(error),
+                    };
+                    if matches!(read, Read::Drained | Read::Nothing) {
+                        socket.drained();
+                    }
+                    if matches!(read, Read::Nothing) {
+                        continue;
                     }
                     pulse.received();
-                    // Data that streams in needs the processor more than it needs us awake, and others have a turn
-                    // between any two pieces of it.
-                    if input.bulk {
-                        tokio::task::yield_now().await;
-                    } else {
+                    // Data that streams in needs the processor more than it needs us awake.
+                    if !input.bulk {
                         self.server().vigil().heard();
+                    } else if matches!(read, Read::Some) {
+                        // The turn is over, and there is more: others first.
+                        tokio::task::yield_now().await;
                     }
                 }
                 ready = room.wait(socket), if self.outbox().is_pending() => {
@@ -293,6 +296,21 @@ impl Input {
                 None
             }
         }
+    }
+
+    /// Reads once; data that streams to where it belongs, for as long as a turn is.
+    fn read_turn(&mut self, socket: &Socket, session: &Arc<Session>) -> Result<Read> {
+        for piece in 1.. {
+            let read = self.read(socket, session)?;
+            // What waits already comes before what would be read.
+            let more = self.bulk && self.is_empty() && piece < BULK_TURN;
+            match read {
+                Read::Some if more && !session.is_full() && session.ending().is_none() => {}
+                Read::Nothing if piece > 1 => return Ok(Read::Drained),
+                read => return Ok(read),
+            }
+        }
+        Ok(Read::Some)
     }
 
     fn read(&mut self, socket: &Socket, session: &Arc<Session>) -> Result<Read> {

@@ -11,7 +11,6 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-use nix::sys::socket::{setsockopt, sockopt};
 use parking_lot::Mutex;
 use virt_api::stream_end::{Readiness, Stream, Transfer, Waker};
 use virt_conf::domain::Domain;
@@ -19,6 +18,7 @@ use virt_conf::domain::chardev::{ChannelTarget, ChardevSource, UnixSource};
 use virt_util::error::SystemResult as _;
 use virt_util::reactor::{self, ReactorHandle, SourceId};
 use virt_util::splice::splice;
+use virt_util::sys::socket::widen_send_buffer;
 use virt_util::time::{Cancel, Deadline, Interest, wait_fd};
 use virt_util::{ErrorCode, Result};
 
@@ -130,8 +130,7 @@ impl Kind {
             Self::Channel => {
                 let socket =
                     UnixStream::connect(path).or_system(|| format!("unable to connect to {path}"))?;
-                // Much data goes in few steps; what the host does not allow is no loss.
-                let _ = setsockopt(&socket, sockopt::SndBuf, &CHANNEL_BUFFER);
+                widen_send_buffer(&socket, CHANNEL_BUFFER);
                 socket
                     .set_nonblocking(true)
                     .or_system(|| format!("unable to use {path}"))?;

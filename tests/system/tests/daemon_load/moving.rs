@@ -209,7 +209,14 @@ fn streams_that_move_leave_others_their_share() {
             println!("{what}: {passed:?} bytes went by");
             passed.is_fair(what);
         }
-        // Nor does a stream of its own kind.
+        let so_far: Vec<u64> = streams.iter().map(Moving::moved).collect();
+        eventually("all streams move on", Duration::from_secs(30), || {
+            streams
+                .iter()
+                .zip(&so_far)
+                .all(|(stream, so_far)| stream.moved() > so_far + MIB)
+        });
+        // They leave it to each other, too.
         let shares: Vec<u64> = streams
             .iter()
             .zip(before)
