@@ -185,10 +185,7 @@ pub fn update(guest: &Arc<Guest>, xml: &str, flags: u32) -> Result<()> {
         let device = definition.device(xml, read, normalize)?;
         let Device::Disk(disk) = &device else {
             let word = device.word();
-            let what = match target {
-                Target::Live => "live",
-                Target::Stored => "persistent",
-            };
+            let what = if affected.stored { "persistent" } else { "live" };
             return unsupported(format_args!("{what} update of device '{word}' is not supported"));
         };
         let disks = &definition.domain.devices.disks;

@@ -370,6 +370,47 @@ mod tests {
     }
 
     #[test]
+    fn memory_takes_what_its_model_knows() {
+        let parts = "<source><pagesize>4</pagesize><nodemask>0</nodemask><path>/p</path><alignsize>4</alignsize><pmem/>\
+            </source><target dynamicMemslots='yes'><size unit='GiB'>1</size><label><size>128</size></label><readonly/>\
+            <block>2048</block><requested>2048</requested><address base='0x100000000'/></target>";
+        let words = [
+            "pagesize",
+            "nodemask",
+            "path",
+            "alignsize",
+            "pmem",
+            "dynamicMemslots",
+            "label",
+            "readonly",
+            "block",
+        ];
+        for (model, known) in [
+            ("dimm", &["pagesize", "nodemask"][..]),
+            ("nvdimm", &["path", "alignsize", "pmem", "label", "readonly"]),
+            ("virtio-pmem", &["path"]),
+            (
+                "virtio-mem",
+                &["pagesize", "nodemask", "dynamicMemslots", "block"],
+            ),
+            ("sgx-epc", &["nodemask"]),
+        ] {
+            let Device::Memory(memory) = parse(&format!("<memory model='{model}'>{parts}</memory>")).unwrap()
+            else {
+                panic!("{model}");
+            };
+            let text = virt_util::xml::to_string(&*memory, XmlFlags::INACTIVE);
+            for word in words {
+                assert_eq!(
+                    text.contains(&format!("<{word}")) || text.contains(&format!(" {word}=")),
+                    known.contains(&word),
+                    "{model} {word}: {text}"
+                );
+            }
+        }
+    }
+
+    #[test]
     fn a_device_gets_what_it_would_have_in_the_domain() {
         let device = parse("<?xml version='1.0'?>\n<interface type='user'/>").unwrap();
         assert_eq!(device.word(), "interface");

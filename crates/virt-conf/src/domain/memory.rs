@@ -292,10 +292,7 @@ const LEAST_LABEL: u64 = 128;
 
 impl MemoryDevice {
     fn after_read(&mut self, element: Element<'_>, cx: &mut Reader) -> Result<()> {
-        let target = &mut self.target;
-        if self.model != MemoryModel::VirtioMem {
-            target.dynamic_memslots = None;
-        }
+        let target = &self.target;
         let label = target.label_size.unwrap_or(0);
         if self.model == MemoryModel::Nvdimm && label != 0 {
             let wrong = if label < LEAST_LABEL {
@@ -311,24 +308,34 @@ impl MemoryDevice {
     }
 }
 
+/// Whether the memory device that `part` belongs to is of one of `models`: each takes from its source and its target what
+/// it knows, and nothing else is looked at.
+fn of_model(part: Element<'_>, models: &[&str]) -> bool {
+    part.parent().is_none_or(|memory| {
+        memory
+            .attr("model")
+            .is_some_and(|model| models.contains(&&*model))
+    })
+}
+
 /// What backs a memory device. Sizes in KiB.
 #[derive(Xml, Clone, Debug, Default, PartialEq)]
 #[xml(name = "source")]
 pub struct MemoryDeviceSource {
     /// Nodes of the host.
-    #[xml("nodemask", code = ErrorCode::INVALID_ARG, reported_by = ErrorDomain::NONE)]
+    #[xml("nodemask", code = ErrorCode::INVALID_ARG, reported_by = ErrorDomain::NONE, read_when = of_model(element, &["dimm", "virtio-mem", "sgx-epc"]))]
     pub nodes: Option<CpuSet>,
     /// How large the pages of the host behind it are.
-    #[xml("pagesize", with = kib, described = ScaledSize)]
+    #[xml("pagesize", with = kib, described = ScaledSize, read_when = of_model(element, &["dimm", "virtio-mem"]))]
     pub page_size: Option<u64>,
     /// A file.
-    #[xml("path")]
+    #[xml("path", read_when = of_model(element, &["nvdimm", "virtio-pmem"]))]
     pub path: Option<String>,
     /// Alignment in memory.
-    #[xml("alignsize", with = kib, described = ScaledSize)]
+    #[xml("alignsize", with = kib, described = ScaledSize, read_when = of_model(element, &["nvdimm"]))]
     pub align_size: Option<u64>,
     /// The file is persistent memory.
-    #[xml("pmem")]
+    #[xml("pmem", default, read_when = of_model(element, &["nvdimm"]))]
     pub pmem: bool,
 }
 
@@ -337,7 +344,7 @@ pub struct MemoryDeviceSource {
 #[xml(name = "target")]
 pub struct MemoryDeviceTarget {
     /// Whether memory slots are used as memory is needed.
-    #[xml("@dynamicMemslots", read_when = element.parent().is_none_or(|memory| memory.attr("model").as_deref() == Some("virtio-mem")))]
+    #[xml("@dynamicMemslots", read_when = of_model(element, &["virtio-mem"]))]
     pub dynamic_memslots: Option<bool>,
     /// How much memory the device adds.
     #[xml("size", reported_by = ErrorDomain::XML, with = kib, described = ScaledSize)]
@@ -346,21 +353,21 @@ pub struct MemoryDeviceTarget {
     #[xml("node")]
     pub node: Option<u32>,
     /// Size of the label area (NVDIMM).
-    #[xml("label/size", with = kib, described = ScaledSize)]
+    #[xml("label/size", with = kib, described = ScaledSize, read_when = of_model(element, &["nvdimm"]))]
     pub label_size: Option<u64>,
     /// The guest cannot write (NVDIMM).
-    #[xml("readonly")]
+    #[xml("readonly", default, read_when = of_model(element, &["nvdimm"]))]
     pub read_only: bool,
     /// Size of a block (virtio-mem).
-    #[xml("block", with = kib, described = ScaledSize)]
+    #[xml("block", with = kib, described = ScaledSize, read_when = of_model(element, &["virtio-mem"]))]
     pub block: Option<u64>,
     /// Size that the guest should use (virtio-mem).
-    #[xml("requested", with = kib, described = ScaledSize)]
+    #[xml("requested", with = kib, described = ScaledSize, read_when = of_model(element, &["virtio-mem"]))]
     pub requested: Option<u64>,
     /// Size that the guest uses (virtio-mem); only live.
     #[xml("current", with = kib, described = ScaledSize, when = !w.has(XmlFlags::INACTIVE))]
     pub current: Option<u64>,
     /// Guest physical address.
-    #[xml("address@base", format = "0x%x", base = 16)]
+    #[xml("address@base", format = "0x%x", base = 16, read_when = of_model(element, &["virtio-mem", "virtio-pmem"]))]
     pub address: Option<u64>,
 }

@@ -223,7 +223,7 @@ pub struct Domain {
     #[xml("devices", default, keep_empty, always)]
     pub devices: Box<Devices>,
     /// Security labels.
-    #[xml("seclabel")]
+    #[xml("seclabel", with = seclabel::guest_seclabel, described = seclabel::Seclabel)]
     pub seclabels: Rare<Vec<Seclabel>>,
     /// Key wrapping.
     #[xml("keywrap", omit_empty)]
@@ -550,6 +550,10 @@ impl Domain {
     }
 
     fn from_child_with(element: Element<'_>, cx: &mut Reader) -> Result<Self> {
+        if element.child("name").is_none_or(|name| name.text().is_empty()) {
+            let what = "the domain has no name";
+            return Err(error_with(ErrorCode::NO_NAME, element, At::Child("name"), what));
+        }
         if let Some(kind) = element.attr("type")
             && VirtType::parse_value(&kind).is_err()
         {
@@ -569,10 +573,6 @@ impl Domain {
         {
             let what = "an os <type> must be specified; only a guest with a <bootloader> may do without";
             return Err(error_with(ErrorCode::XML_ERROR, os, At::Child("type"), what));
-        }
-        if element.child("name").is_none_or(|name| name.text().is_empty()) {
-            let what = "the domain has no name";
-            return Err(error_with(ErrorCode::NO_NAME, element, At::Child("name"), what));
         }
         Self::read(element, cx)
     }

@@ -6,6 +6,9 @@ use virt_util::{ErrorCode, Result, VirtError};
 /// Bytes of the name of a security driver, with the zero behind it.
 const MODEL_LONGEST: usize = 257;
 
+/// Bytes of a label, with the zero behind it.
+const LABEL_LONGEST: usize = 4097;
+
 xml_enum! {
     /// How the security label of the guest is chosen.
     pub enum SeclabelType { None = "none", Dynamic = "dynamic", Static = "static" }
@@ -15,7 +18,7 @@ xml_enum! {
 #[derive(Xml, Clone, Debug, Default, PartialEq, Eq)]
 #[xml(name = "seclabel", check = Seclabel::after_read)]
 pub struct Seclabel {
-    /// How the label is chosen.
+    /// How the label is chosen. A label of which nothing is said leaves that to the driver; libvirt does not write it.
     #[xml("@type")]
     pub kind: Option<SeclabelType>,
     /// The security driver: `selinux`, `apparmor`, `dac` or `none`.
@@ -61,37 +64,45 @@ impl Seclabel {
         use SeclabelType as T;
         // An empty name is none, and one of libvirt's longest is longer than any driver has.
         self.model = self.model.take().filter(|model| model.len() < MODEL_LONGEST);
-        let kind = *self.kind.get_or_insert(T::Dynamic);
-        let relabel = self.relabel.unwrap_or(kind == T::Dynamic);
+        for label in [&mut self.label, &mut self.image_label, &mut self.base_label] {
+            *label = label
+                .take()
+                .filter(|label| !label.is_empty() && label.len() < LABEL_LONGEST);
+        }
+        let kind = self.kind;
+        let relabel = self.relabel.unwrap_or(!matches!(kind, Some(T::Static | T::None)));
         self.relabel = Some(relabel);
         let refuse = |cx: &mut Reader, at: At<'_>, what: &str| {
             cx.fail(error_with(ErrorCode::CONFIG_UNSUPPORTED, element, at, what))
         };
-        if kind == T::Dynamic && !relabel {
+        if kind == Some(T::Dynamic) && !relabel {
             let what = "dynamic label type must use resource relabeling";
             refuse(cx, At::Attribute("relabel"), what)?;
         }
-        if kind == T::None && relabel {
+        if kind == Some(T::None) && relabel {
             let what = "resource relabeling is not compatible with 'none' label type";
             refuse(cx, At::Attribute("relabel"), what)?;
         }
         let live = !cx.has(XmlFlags::INACTIVE);
         if self.model.as_deref() == Some("none") {
-            if live && kind != T::None {
-                let what = format!("unsupported type='{kind}' to model 'none'");
+            if live && kind != Some(T::None) {
+                let what = format!(
+                    "type '{}' does not go with the model 'none': only 'none' does",
+                    kind.map_or("default", T::as_str)
+                );
                 refuse(cx, At::Attribute("type"), &what)?;
             }
             self.is_nobodys();
             return Ok(());
         }
-        if kind == T::Static || (live && kind != T::None) {
+        if kind == Some(T::Static) || (live && kind != Some(T::None)) {
             if self.label.is_none() {
                 cx.fail(error_at(element, At::Child("label"), "security label is missing"))?;
             }
         } else {
             self.label = None;
         }
-        if relabel && live && kind != T::None {
+        if relabel && live && kind != Some(T::None) {
             if self.image_label.is_none() {
                 let what = "security imagelabel is missing";
                 cx.fail(error_at(element, At::Child("imagelabel"), what))?;
@@ -99,7 +110,7 @@ impl Seclabel {
         } else {
             self.image_label = None;
         }
-        if kind != T::Dynamic {
+        if kind != Some(T::Dynamic) {
             self.base_label = None;
         }
         Ok(())
@@ -131,9 +142,8 @@ pub fn complete(labels: &mut [Seclabel], default: Option<&str>, inactive: bool) 
     }
     match (labels, default) {
         ([label], Some(default)) if label.model.is_none() => {
-            let kind = label.kind.unwrap_or(SeclabelType::Dynamic);
-            let open = kind == SeclabelType::Dynamic && label.base_label.is_none() && inactive;
-            if kind != SeclabelType::None && !open {
+            let open = label.kind == Some(SeclabelType::Dynamic) && label.base_label.is_none() && inactive;
+            if label.kind != Some(SeclabelType::None) && !open {
                 return Err(VirtError::new(
                     ErrorCode::XML_ERROR,
                     "missing security model in domain seclabel",
@@ -210,6 +220,26 @@ fn check_neighbours(element: Element<'_>, cx: &mut Reader) -> Result<()> {
     Ok(())
 }
 
+/// `with` for labels of the guest.
+pub mod guest_seclabel {
+    use super::*;
+
+    /// Reads `<seclabel>`.
+    ///
+    /// # Errors
+    /// `XML_ERROR` for wrong values.
+    pub fn read(element: Element<'_>, cx: &mut Reader) -> Result<Seclabel> {
+        <Seclabel as XmlElement>::read(element, cx)
+    }
+
+    /// Writes `<seclabel>` if it says how the label is chosen.
+    pub fn write(value: &Seclabel, w: &mut Writer, name: &'static str) {
+        if value.kind.is_some() {
+            value.write(w, name);
+        }
+    }
+}
+
 /// `with` for labels of single sources.
 pub mod seclabel_element {
     use super::*;
@@ -225,5 +255,24 @@ pub mod seclabel_element {
     /// Writes `<seclabel>` if it says something.
     pub fn write(value: &DeviceSeclabel, w: &mut Writer, _name: &str) {
         value.write_if_said(w);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::domain::Domain;
+    use virt_util::xml::XmlFlags;
+
+    #[test]
+    fn a_label_of_which_nothing_is_said_is_not_written() {
+        let written = |label: &str| {
+            let text = format!("<domain type='qemu'><name>a</name><os><type>hvm</type></os>{label}</domain>");
+            let domain = Domain::parse(&text, XmlFlags::INACTIVE, "test").unwrap();
+            domain.format(XmlFlags::INACTIVE).contains("<seclabel")
+        };
+        assert!(!written("<seclabel relabel='yes'/>"));
+        assert!(!written("<seclabel model='dac'/>"));
+        assert!(written("<seclabel type='dynamic'/>"));
+        assert!(written("<seclabel type='none' model='dac'/>"));
     }
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use virt_util::{ErrorCode, Result, VirtError};
 
-use super::controllers::add_controllers;
+use super::controllers::{add_controllers, find_controller};
 use super::devices::{device_refs, normalize_device};
 use super::{
     DeviceRef, DomainFeatures, DomainHooks, Neighbours, NormalizeContext, NormalizeFlags, device_info,
@@ -382,30 +382,35 @@ fn implied_controllers(domain: &mut Domain) {
         });
     }
     add_missing(domain, ControllerType::Ccid, indexes);
-    let scsi = domain
-        .devices
-        .hostdevs
-        .iter()
-        .filter(|hostdev| {
-            matches!(&hostdev.mode, HostdevPass::Subsystem(device) if matches!(**device, HostdevSubsys::Scsi { .. }))
+    host_scsi_controllers(domain);
+}
+
+/// Controllers that SCSI devices of the host are behind. libvirt adds them as it reads a definition, before controllers
+/// without a number get one, and once more when all devices have their addresses.
+pub(super) fn host_scsi_controllers(domain: &mut Domain) {
+    let is_scsi = |mode: &HostdevPass| matches!(mode, HostdevPass::Subsystem(device) if matches!(**device, HostdevSubsys::Scsi { .. }));
+    let hostdevs = domain.devices.hostdevs.iter();
+    let indexes: Vec<u32> = hostdevs
+        .filter(|hostdev| is_scsi(&hostdev.mode))
+        .map(|hostdev| match &hostdev.info.address {
+            Some(Address::Drive(address)) => address.controller,
+            _ => 0,
         })
-        .filter_map(|hostdev| match &hostdev.info.address {
-            Some(Address::Drive(address)) => Some(address.controller),
-            _ => None,
-        })
-        .max();
-    // A controller that is added because the others are full is of their model.
-    let model = domain
-        .devices
-        .controllers
-        .iter()
-        .find_map(|controller| match &controller.kind {
-            ControllerKind::Scsi {
-                model: Some(model), ..
-            } => Some(*model),
-            _ => None,
-        });
-    add_up_to(domain, ControllerType::Scsi, scsi, model);
+        .collect();
+    let (mut most, mut model) = (None, None);
+    for index in indexes {
+        if most >= Some(index) {
+            continue;
+        }
+        most = Some(index);
+        // A controller that is added because the others are full is of their model.
+        if let Some(ControllerKind::Scsi { model: Some(own), .. }) =
+            find_controller(domain, ControllerType::Scsi, index).map(|controller| &controller.kind)
+        {
+            model = Some(*own);
+        }
+        add_up_to(domain, ControllerType::Scsi, most, model);
+    }
 }
 
 fn add_up_to(

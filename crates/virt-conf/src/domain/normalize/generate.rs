@@ -48,6 +48,7 @@ pub(super) fn generate(
     } else {
         super::devices::order_disks(domain);
         super::controllers::order(domain)?;
+        super::common::host_scsi_controllers(domain);
         domain.uuid.get_or_insert_with(|| cx.random.uuid());
     }
     // Versions 8.6 to 9.1 wrote to migration peers what a firmware is to have without saying that one is to be selected.
@@ -116,12 +117,15 @@ pub(in crate::domain) fn complete_interface(
 
 /// The guest reads its UUID in the system information too; it can be only one.
 fn uuid_of_sysinfo(domain: &mut Domain) -> Result<()> {
-    for info in &domain.sysinfo {
+    for info in &mut domain.sysinfo {
         let Sysinfo::Smbios(tables) = info else { continue };
-        let text = tables.system.as_ref().and_then(|system| system.uuid.as_ref());
-        let Some(uuid) = text.and_then(|text| <Uuid as XmlValue>::parse_value(text).ok()) else {
+        let Some(text) = tables.system.as_mut().and_then(|system| system.uuid.as_mut()) else {
             continue;
         };
+        let Ok(uuid) = <Uuid as XmlValue>::parse_value(text) else {
+            continue;
+        };
+        *text = uuid.to_string();
         if *domain.uuid.get_or_insert(uuid) != uuid {
             return Err(VirtError::new(
                 ErrorCode::XML_DETAIL,
