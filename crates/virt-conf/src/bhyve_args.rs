@@ -30,6 +30,8 @@ const LOADER: &str = "/usr/sbin/bhyveload";
 const BRIDGE: &str = "virbr0";
 /// First bytes of addresses that are made.
 const MAC_PREFIX: [u8; 3] = [0x52, 0x54, 0x00];
+/// Most CPUs of a guest; libvirt takes all numbers that it has memory for.
+const VCPU_LIMIT: u32 = u16::MAX as u32;
 /// Drives of one kind: as many as names have a last letter.
 const DISK_LIMIT: u32 = 26;
 
@@ -49,7 +51,13 @@ pub struct Parsed {
 /// the value, what is expected.
 pub fn parse(text: &str, random: &dyn Randomness) -> Result<Parsed> {
     let (mut bhyve, mut loader) = (None, None);
-    for line in joined(text).lines() {
+    let text = joined(text);
+    for (number, line) in text.split('\n').enumerate() {
+        // A carriage return belongs to the line break before it, never to the one behind.
+        let line = match number {
+            0 => line,
+            _ => line.trim_start_matches('\r'),
+        };
         let arguments = split(line);
         match arguments.first().map(String::as_str) {
             None => {}
@@ -66,6 +74,7 @@ pub fn parse(text: &str, random: &dyn Randomness) -> Result<Parsed> {
         uuid: Some(random.uuid()),
         ..Domain::default()
     };
+    domain.vcpus.max = 0;
     domain.os.kind.os = OsType::Hvm;
     domain.clock.base = ClockBase::Localtime { reset: false };
     let mut reader = Reader {
@@ -83,24 +92,36 @@ pub fn parse(text: &str, random: &dyn Randomness) -> Result<Parsed> {
             reader.custom_loader(arguments);
         }
     }
+    let displays = &reader.domain.devices.graphics;
+    if displays
+        .iter()
+        .any(|display| matches!(display, Graphics::Vnc(vnc) if vnc.listens.0.iter().all(|listen| listen.address.is_none())))
+    {
+        return Err(VirtError::internal(
+            "the device 'fbuf' of '-s' says no address to listen on: 'tcp=ADDRESS:PORT' is expected",
+        ));
+    }
     Ok(Parsed {
         domain: reader.domain,
         warnings: reader.warnings,
     })
 }
 
+/// Blanks as C's `isspace` has them.
+fn is_space(c: char) -> bool {
+    c.is_ascii_whitespace() || c == '\x0b'
+}
+
 /// Lines that end with a backslash go on in the next one.
 fn joined(text: &str) -> String {
-    text.replace("\\\r\n", "")
-        .replace("\\\n", "")
-        .replace("\\\r", "")
-        .replace('\r', "\n")
+    text.replace("\\\n", "").replace("\\\r", "")
 }
 
 /// Arguments between blanks; quotes around one are taken off.
 fn split(line: &str) -> Vec<String> {
     let mut arguments = Vec::new();
-    let mut rest = line.trim_start();
+    // A blank at the very start ends an argument without a letter.
+    let mut rest = line;
     while !rest.is_empty() {
         let quote = rest.chars().next().filter(|c| matches!(c, '\'' | '"'));
         let (argument, behind) = match quote {
@@ -111,7 +132,7 @@ fn split(line: &str) -> Vec<String> {
             None => rest.split_once(' ').unwrap_or((rest, "")),
         };
         arguments.push(argument.to_owned());
-        rest = behind.trim_start();
+        rest = behind.trim_start_matches(is_space);
     }
     arguments
 }
@@ -239,10 +260,10 @@ impl Reader<'_> {
                 'c' => {
                     let text = options.value(letter)?;
                     self.domain.vcpus.max = native::number::<u32>(text)
-                        .filter(|count| *count > 0)
+                        .filter(|count| *count <= VCPU_LIMIT)
                         .ok_or_else(|| {
                             failed(format_args!(
-                                "the number of CPUs of '-c' is '{text}', a positive number is expected"
+                                "the number of CPUs of '-c' is '{text}', a number up to {VCPU_LIMIT} is expected"
                             ))
                         })?;
                 }
@@ -312,9 +333,11 @@ impl Reader<'_> {
     /// `com1,/dev/nmdm0A`; other devices behind the LPC bridge have no place in definitions.
     fn lpc_device(&mut self, text: &str) -> Result<()> {
         let wrong = |what: &str| failed(format_args!("the device of '-l' is '{text}': {what}"));
-        let (kind, path) = text
-            .split_once(',')
-            .ok_or_else(|| wrong("a kind and its configuration are expected"))?;
+        let (kind, path) = text.split_once(',').ok_or_else(|| {
+            VirtError::internal(format_args!(
+                "the device of '-l' is '{text}': a kind and its configuration are expected"
+            ))
+        })?;
         let port = match kind.strip_prefix("com") {
             Some(port) if port.chars().count() == 1 => port,
             _ => return Ok(()),
@@ -352,7 +375,7 @@ impl Reader<'_> {
     /// `SLOT,EMULATION,CONFIGURATION`. A device that makes no sense is passed over.
     fn pci_device(&mut self, text: &str) -> Result<()> {
         let wrong = || {
-            failed(format_args!(
+            VirtError::internal(format_args!(
                 "the device of '-s' is '{text}': '[BUS:]SLOT[:FUNCTION],EMULATION' is expected"
             ))
         };
@@ -575,6 +598,23 @@ mod tests {
     }
 
     #[test]
+    fn what_is_not_said_is_not_made_up() {
+        let read = |text: &str| parse(text, &SystemRandomness).map(|parsed| parsed.domain);
+        assert_eq!(read(&format!("{BHYVE} a")).unwrap().vcpus.max, 0);
+        let display = format!("{BHYVE} -s 2,fbuf,w=800 a");
+        assert_eq!(read(&display).unwrap_err().code(), ErrorCode::INTERNAL_ERROR);
+        let place = format!("{BHYVE} -s 2 a");
+        assert_eq!(read(&place).unwrap_err().code(), ErrorCode::INTERNAL_ERROR);
+        // A blank at the start of a line ends the name of its program.
+        let domain = read(&format!("{BHYVE} a\n -x b")).unwrap();
+        assert_eq!(domain.bootloader.as_deref(), Some(""));
+        assert_eq!(domain.bootloader_args.as_deref(), Some("-x b"));
+        // A carriage return is no line break.
+        let domain = read(&format!("{BHYVE} -A \\\ra\n\r\n")).unwrap();
+        assert_eq!(domain.name, "a");
+    }
+
+    #[test]
     fn sizes_have_units() {
         assert_eq!(memory("512"), Some(512 * 1024));
         assert_eq!(memory("1073741824"), Some(1 << 20));
@@ -585,7 +625,7 @@ mod tests {
 
     #[test]
     fn lines_go_on_and_quotes_are_taken_off() {
-        let parsed = parse("/usr/sbin/bhyve \\\n-m 64 \\\r\n 'my guest'\n", &SystemRandomness).unwrap();
+        let parsed = parse("/usr/sbin/bhyve \\\n-m 64 \\\r'my guest'\n", &SystemRandomness).unwrap();
         assert_eq!(parsed.domain.name, "my guest");
         assert_eq!(parsed.domain.memory.size, 65536);
     }

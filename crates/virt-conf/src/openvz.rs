@@ -2,8 +2,6 @@
 //!
 //! A file is shell-like lines `NAME="value"`; what is no such line is passed over.
 
-use std::net::IpAddr;
-
 use virt_util::uuid::Uuid;
 use virt_util::xml::XmlValue;
 use virt_util::{ErrorCode, Result, VirtError};
@@ -81,9 +79,10 @@ pub fn read_network(text: &str, domain: &mut Domain) -> Result<()> {
     const NO_MAC: MacAddress = MacAddress([0; 6]);
     if let Some(list) = parameter(text, "IP_ADDRESS") {
         for word in list.split(' ').filter(|word| !word.is_empty()) {
-            let address: IpAddr = word
-                .parse()
-                .map_err(|_| wrong("IP_ADDRESS", list, format_args!("'{word}' is no IP address")))?;
+            let address = virt_util::ip::parse(word).ok_or_else(|| {
+                let wrong = wrong("IP_ADDRESS", list, format_args!("'{word}' is no IP address"));
+                VirtError::new(ErrorCode::SYSTEM_ERROR, wrong.detail())
+            })?;
             let mut interface = Interface {
                 source: InterfaceSource::Ethernet { host: host().into() },
                 ..Interface::default()
@@ -228,6 +227,16 @@ mod tests {
         );
         let tune = domain.memory_tune.unwrap();
         assert_eq!((tune.soft_limit, tune.hard_limit), (Some(40), None));
+    }
+
+    #[test]
+    fn addresses_are_the_c_librarys() {
+        let mut domain = Domain::default();
+        read_network("IP_ADDRESS=\"10.1\"\n", &mut domain).unwrap();
+        let text = domain.format(virt_util::xml::XmlFlags::empty());
+        assert!(text.contains("address='10.0.0.1'"), "{text}");
+        let error = read_network("IP_ADDRESS=\"x\"\n", &mut domain).unwrap_err();
+        assert_eq!(error.code(), ErrorCode::SYSTEM_ERROR);
     }
 
     #[test]

@@ -637,6 +637,19 @@ pub fn is_known_model(model: &str) -> bool {
     KNOWN_MODELS.iter().any(|known| known.eq_ignore_ascii_case(model))
 }
 
+/// A model as libvirt writes it: one that is known in any case of letters has its own. None if a character is none of a
+/// model's name.
+pub fn canonical_model(model: &str) -> Option<&str> {
+    let known = KNOWN_MODELS
+        .iter()
+        .find(|known| known.eq_ignore_ascii_case(model));
+    if let Some(known) = known {
+        return Some(known);
+    }
+    let allowed = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-');
+    model.bytes().all(allowed).then_some(model)
+}
+
 /// Models of virtio's.
 const VIRTIO_MODELS: &[&str] = &["virtio", "virtio-transitional", "virtio-non-transitional"];
 
@@ -656,21 +669,17 @@ impl Interface {
     fn after_read(&mut self, element: Element<'_>, cx: &mut Reader) -> Result<()> {
         use InterfaceSource as S;
         // Models that are known are known in any case of letters.
-        if let Some(model) = &mut self.model
-            && let Some(known) = KNOWN_MODELS
-                .iter()
-                .find(|known| known.eq_ignore_ascii_case(model))
-        {
-            (*known).clone_into(model);
-        } else if let Some(model) = &self.model
-            && !model
-                .bytes()
-                .all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(&byte))
-        {
-            let what =
-                format!("model '{model}' of an interface: a name of letters, digits, '-' and '_' expected");
-            let at = At::Child("model");
-            cx.fail(error_with(ErrorCode::INVALID_ARG, element, at, what))?;
+        if let Some(model) = self.model.take() {
+            match canonical_model(&model) {
+                Some(model) => self.model = Some(model.to_owned()),
+                None => {
+                    let what = format!(
+                        "model '{model}' of an interface: a name of letters, digits, '-' and '_' expected"
+                    );
+                    let at = At::Child("model");
+                    cx.fail(error_with(ErrorCode::INVALID_ARG, element, at, what))?;
+                }
+            }
         }
         let host_side = element
             .child("source")

@@ -29,7 +29,7 @@ const DEFAULT_MEMORY: u64 = 64 * 1024;
 const CPU_LIMIT: usize = 16_384;
 
 /// Most terminals of a container.
-const CONSOLE_LIMIT: u32 = 4096;
+const CONSOLE_LIMIT: u32 = u16::MAX as u32;
 
 /// What every container has mounted: entries for these say nothing.
 const BASIC_MOUNTS: &[&str] = &[
@@ -70,6 +70,14 @@ impl Conf {
         self.text(name)
             .map(|text| native::number(text).ok_or_else(|| self.wrong(name, "a number is expected")))
             .transpose()
+    }
+
+    /// A number without a sign, for which a negative one stands as C has them.
+    fn wrapped(&self, name: &str) -> Result<Option<u64>> {
+        match self.text(name).and_then(native::number::<i64>) {
+            Some(number) => Ok(Some(number.cast_unsigned())),
+            None => self.number(name),
+        }
     }
 
     fn wrong(&self, name: &str, what: impl std::fmt::Display) -> VirtError {
@@ -222,10 +230,10 @@ fn mounts(conf: &Conf, domain: &mut Domain) -> Result<()> {
 
 /// Bytes of `64M`; `-1` is as much as there is.
 fn size_of(text: &str) -> Option<u64> {
-    if text == "-1" {
-        return Some(u64::MAX);
+    if text.starts_with('-') {
+        return native::number::<i64>(text).map(i64::cast_unsigned);
     }
-    units::parse_size(text, 1, u64::MAX).ok()
+    units::parse_size(text.strip_prefix('+').unwrap_or(text), 1, u64::MAX).ok()
 }
 
 fn consoles(conf: &Conf, domain: &mut Domain) -> Result<()> {
@@ -300,18 +308,20 @@ fn memory(conf: &Conf, domain: &mut Domain) -> Result<()> {
 
 fn processors(conf: &Conf, domain: &mut Domain) -> Result<()> {
     let mut tune = CpuTune {
-        shares: conf.number("lxc.cgroup.cpu.shares")?,
+        shares: conf.wrapped("lxc.cgroup.cpu.shares")?,
         ..CpuTune::default()
     };
     tune.periods.quota = conf.number("lxc.cgroup.cpu.cfs_quota_us")?.unwrap_or_default();
-    tune.periods.period = conf.number("lxc.cgroup.cpu.cfs_period_us")?.unwrap_or_default();
+    tune.periods.period = conf.wrapped("lxc.cgroup.cpu.cfs_period_us")?.unwrap_or_default();
     domain.cpu_tune = (tune != CpuTune::default()).then_some(Box::new(tune));
     let set = |name: &str| -> Result<Option<CpuSet>> {
         let Some(text) = conf.text(name) else {
             return Ok(None);
         };
-        let set = Bitmap::parse(text, CPU_LIMIT)
-            .map_err(|_| conf.wrong(name, "numbers and ranges as in '0-3,8,^2' are expected"))?;
+        let set = Bitmap::parse(text, CPU_LIMIT).map_err(|_| {
+            let place = conf.wrong(name, "numbers and ranges as in '0-3,8,^2' are expected");
+            VirtError::new(ErrorCode::INVALID_ARG, place.detail())
+        })?;
         Ok(Some(CpuSet(set)))
     };
     domain.vcpus.cpuset = set("lxc.cgroup.cpuset.cpus")?;
@@ -370,6 +380,15 @@ fn block_io(conf: &Conf) -> Result<Option<BlkioTune>> {
         };
         done.ok_or_else(|| conf.wrong_entry(entry, "a number is expected behind the device"))?;
     }
+    // Settings that are passed over make no device.
+    tune.devices.retain(|device| {
+        let path = device.path.clone();
+        *device
+            != BlkioDevice {
+                path,
+                ..BlkioDevice::default()
+            }
+    });
     Ok((tune != BlkioTune::default()).then_some(tune))
 }
 
@@ -418,7 +437,7 @@ mod tests {
             ),
             (
                 "lxc.tty = 99999999",
-                "a.conf:3: setting 'lxc.tty' = '99999999': a number up to 4096",
+                "a.conf:3: setting 'lxc.tty' = '99999999': a number up to 65535",
             ),
             ("lxc.cgroup.memory.limit_in_bytes = 10%", "'10%'"),
         ] {
@@ -427,6 +446,27 @@ mod tests {
         }
         let error = read("lxc.mount = /etc/fstab").unwrap_err();
         assert_eq!(error.code(), ErrorCode::ARGUMENT_UNSUPPORTED);
+    }
+
+    #[test]
+    fn old_networks_have_numbers_too() {
+        let domain = read("lxc.network.type = veth\nlxc.net.1.link = br7\nlxc.network.flags = up").unwrap();
+        let text = domain.format(virt_util::xml::XmlFlags::empty());
+        assert_eq!(domain.devices.interfaces.len(), 1);
+        assert!(text.contains("<source bridge='br7'/>"), "{text}");
+    }
+
+    #[test]
+    fn gateways_matter_only_to_networks_that_are_made() {
+        for (kind, code) in [("veth", Some(ErrorCode::XML_ERROR)), ("empty", None)] {
+            let text = format!("lxc.net.0.type = {kind}\nlxc.net.0.ipv4.gateway = auto");
+            assert_eq!(read(&text).err().map(|error| error.code()), code, "{kind}");
+        }
+        let error = read("lxc.cgroup.cpuset.cpus = x").unwrap_err();
+        assert_eq!(error.code(), ErrorCode::INVALID_ARG);
+        let domain = read("lxc.cgroup.cpu.shares = -1\nlxc.cgroup.blkio.weird = 8:0 1").unwrap();
+        assert_eq!(domain.cpu_tune.unwrap().shares, Some(u64::MAX));
+        assert_eq!(domain.blkio_tune, None);
     }
 
     #[test]

@@ -19,7 +19,9 @@ use crate::values::MacAddress;
 /// The settings of one network.
 #[derive(Default)]
 struct Network<'a> {
-    number: Option<u64>,
+    number: Option<u32>,
+    /// It was begun by a setting with its number.
+    numbered: bool,
     kind: Option<&'a str>,
     link: Option<&'a str>,
     mac: Option<&'a str>,
@@ -28,7 +30,7 @@ struct Network<'a> {
     vlan: Option<&'a str>,
     name: Option<&'a str>,
     guest: IpConfig,
-    gateways: [Option<Route>; 2],
+    gateways: [Option<&'a str>; 2],
 }
 
 pub(super) fn read(conf: &Conf, domain: &mut Domain) -> Result<()> {
@@ -36,7 +38,12 @@ pub(super) fn read(conf: &Conf, domain: &mut Domain) -> Result<()> {
     for (entry, text) in conf.entries() {
         if let Some(setting) = entry.name.strip_prefix("lxc.network.") {
             if setting == "type" {
-                networks.push(Network::default());
+                networks.push(Network {
+                    // Settings with this number belong to it too.
+                    number: u32::try_from(networks.len() + 1).ok(),
+                    numbered: false,
+                    ..Network::default()
+                });
             }
             let network = networks
                 .last_mut()
@@ -45,7 +52,7 @@ pub(super) fn read(conf: &Conf, domain: &mut Domain) -> Result<()> {
         } else if let Some(rest) = entry.name.strip_prefix("lxc.net.") {
             let parts = rest.split_once('.');
             let (number, setting) = parts
-                .and_then(|(number, setting)| Some((native::number::<u64>(number)?, setting)))
+                .and_then(|(number, setting)| Some((native::number::<u64>(number)? as u32, setting)))
                 .ok_or_else(|| {
                     conf.wrong_entry(entry, "a number and a dot are expected behind 'lxc.net.'")
                 })?;
@@ -53,6 +60,7 @@ pub(super) fn read(conf: &Conf, domain: &mut Domain) -> Result<()> {
             let at = known.unwrap_or_else(|| {
                 networks.push(Network {
                     number: Some(number),
+                    numbered: true,
                     ..Network::default()
                 });
                 networks.len() - 1
@@ -95,11 +103,8 @@ impl<'a> Network<'a> {
             }
             "ipv4.gateway" | "ipv6.gateway" => {
                 let six = setting.starts_with("ipv6");
-                let route = default_route(text, six)
-                    .ok_or_else(|| conf.wrong_entry(entry, "an address is expected"))?;
-                let [four_route, six_route] = &mut self.gateways;
-                *(if six { six_route } else { four_route }) = Some(route);
-                return Ok(());
+                let [four, sixth] = &mut self.gateways;
+                if six { sixth } else { four }
             }
             _ => return Err(conf.wrong_entry(entry, "the setting of a network is not known")),
         };
@@ -112,27 +117,48 @@ impl<'a> Network<'a> {
             None | Some("" | "empty" | "none") => return Ok(()),
             Some(kind) => kind,
         };
-        let ip = IpConfig {
-            addresses: self.guest.addresses,
-            routes: self.gateways.into_iter().flatten().collect(),
-        };
-        let name = match self.number {
+        let name = match self.number.filter(|_| self.numbered) {
             Some(number) => format!("lxc.net.{number}.link"),
             None => "lxc.network.link".to_owned(),
         };
-        let missing = || {
-            let what = format!("a network of type '{kind}' needs a link");
-            VirtError::new(ErrorCode::CONFIG_UNSUPPORTED, conf.wrong(&name, what).detail())
+        let missing = || conf.wrong(&name, format_args!("a network of type '{kind}' needs a link"));
+        if matches!(kind, "macvlan") && self.link.is_none() {
+            return Err(missing());
+        }
+        let routes = |six: bool| -> Result<Option<Route>> {
+            let [four, sixth] = self.gateways;
+            let Some(text) = (if six { sixth } else { four }) else {
+                return Ok(None);
+            };
+            default_route(text, six).map(Some).ok_or_else(|| {
+                VirtError::new(
+                    ErrorCode::XML_ERROR,
+                    format_args!(
+                        "the gateway '{text}' of a network is no address of IPv{}",
+                        if six { 6 } else { 4 }
+                    ),
+                )
+            })
+        };
+        let ip = |addresses| -> Result<IpConfig> {
+            Ok(IpConfig {
+                addresses,
+                routes: [routes(false)?, routes(true)?].into_iter().flatten().collect(),
+            })
         };
         if matches!(kind, "phys" | "vlan") {
-            // Without a name there is no device to give to the container.
-            let link = self.link.filter(|link| !link.is_empty()).ok_or_else(missing)?;
+            let link = self
+                .link
+                .ok_or_else(|| VirtError::new(ErrorCode::CONFIG_UNSUPPORTED, missing().detail()))?;
             let interface = match self.vlan.filter(|_| kind == "vlan") {
                 Some(vlan) => format!("{link}.{vlan}"),
                 None => link.to_owned(),
             };
             domain.devices.hostdevs.push(Hostdev {
-                mode: HostdevPass::Capabilities(HostdevCaps::Net { interface, ip }),
+                mode: HostdevPass::Capabilities(HostdevCaps::Net {
+                    interface,
+                    ip: ip(self.guest.addresses)?,
+                }),
                 teaming: None,
                 read_only: false,
                 shareable: false,
@@ -172,7 +198,7 @@ impl<'a> Network<'a> {
             ..Interface::default()
         };
         interface.mac.address = self.mac.and_then(|mac| MacAddress::parse_value(mac).ok());
-        interface.link.guest = ip;
+        interface.link.guest = ip(self.guest.addresses)?;
         domain.devices.interfaces.push(interface);
         Ok(())
     }
@@ -183,9 +209,7 @@ fn family(six: bool) -> IpFamily {
 }
 
 fn address(text: &str, six: bool) -> Option<IpAddr> {
-    text.parse()
-        .ok()
-        .filter(|address: &IpAddr| address.is_ipv6() == six)
+    virt_util::ip::parse(text).filter(|address| address.is_ipv6() == six)
 }
 
 fn cidr(text: &str, six: bool) -> Option<IpAddress> {

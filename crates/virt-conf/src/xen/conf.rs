@@ -1,7 +1,7 @@
 //! Settings of Xen's files by type, and the key-value lists in their texts.
 
 use virt_util::conf_file::{ConfValue, Dialect};
-use virt_util::{Result, VirtError};
+use virt_util::{ErrorCode, Result, VirtError};
 
 use crate::native::{self, Settings};
 
@@ -55,6 +55,16 @@ impl Conf {
         }
     }
 
+    /// A number whose lowest 32 bits count, whatever stands before them: times and ports are read so.
+    pub(super) fn wrapped(&self, name: &str) -> Result<Option<i32>> {
+        if let Some(ConfValue::String(text)) = self.get(name)
+            && let Some(number) = native::number::<i64>(text)
+        {
+            return Ok(Some(number as i32));
+        }
+        Ok(self.number(name)?.map(|number| number as i32))
+    }
+
     /// A number that fits `T`.
     pub(super) fn small<T: TryFrom<u64>>(&self, name: &str) -> Result<Option<T>> {
         self.number(name)?
@@ -74,7 +84,10 @@ impl Conf {
             .iter()
             .map(|item| match item {
                 ConfValue::String(text) => Ok(text.as_str()),
-                _ => Err(self.wrong(name, "a list of texts is expected")),
+                _ => {
+                    let place = self.wrong(name, "a list of texts is expected");
+                    Err(VirtError::new(ErrorCode::CONF_SYNTAX, place.detail()))
+                }
             })
             .collect::<Result<_>>()
             .map(Some)
@@ -100,11 +113,28 @@ impl Conf {
     }
 }
 
-/// The pairs of `key=value,key=value`; blanks may stand behind commas. None if a part is no pair.
+/// The pairs of `key=value,key=value`; blanks may stand before each. None if a part is no pair.
 pub(super) fn pairs(text: &str) -> Option<Vec<(&str, &str)>> {
     text.split(',')
-        .map(|part| part.trim_start_matches([' ', '\t']))
-        .filter(|part| !part.is_empty())
-        .map(|part| part.split_once('='))
+        .map(|part| part.trim_ascii_start().split_once('='))
         .collect()
+}
+
+/// As [`pairs`], but blanks stand behind commas alone, of which there may be several, and a part may be no pair as long as
+/// one comes behind it.
+pub(super) fn loose_pairs(text: &str) -> Option<Vec<(&str, &str)>> {
+    let mut rest = Some(text);
+    let mut pairs = Vec::new();
+    while let Some(part) = rest {
+        if !part.contains('=') {
+            return None;
+        }
+        let (pair, behind) = match part.split_once(',') {
+            Some((pair, behind)) => (pair, Some(behind.trim_start_matches([',', ' ', '\t']))),
+            None => (part, None),
+        };
+        pairs.extend(pair.split_once('='));
+        rest = behind;
+    }
+    Some(pairs)
 }

@@ -16,6 +16,9 @@ use crate::values::CpuSet;
 /// MiB of a guest that does not say.
 const DEFAULT_MEMORY: u64 = 128;
 
+/// Most CPUs of a guest; libvirt takes all numbers that it has memory for.
+const VCPU_LIMIT: u32 = u16::MAX as u32;
+
 /// Most host CPUs in `cpus`.
 const CPU_LIMIT: usize = 4096;
 
@@ -65,7 +68,7 @@ fn identity(conf: &Conf, domain: &mut Domain, cx: &XenContext<'_>) -> Result<()>
             VirtError::new(ErrorCode::CONF_SYNTAX, place.detail())
         })?,
     });
-    let os = match conf.text("type")? {
+    let os = match conf.text("type").ok().flatten() {
         Some("pv") => OsType::Xen,
         Some("pvh") => OsType::Xenpvh,
         Some("hvm") => OsType::Hvm,
@@ -73,7 +76,8 @@ fn identity(conf: &Conf, domain: &mut Domain, cx: &XenContext<'_>) -> Result<()>
             let place = conf.wrong("type", "'pv', 'pvh' or 'hvm' is expected");
             return Err(unsupported(place.detail()));
         }
-        None if conf.text("builder")? == Some("hvm") => OsType::Hvm,
+        // Whatever is no text is no builder.
+        None if conf.text("builder").ok().flatten() == Some("hvm") => OsType::Hvm,
         None => OsType::Xen,
     };
     let guest = cx.guest(os)?;
@@ -110,10 +114,11 @@ fn action(conf: &Conf, name: &str, default: LifecycleAction) -> Result<Lifecycle
 }
 
 fn processors(conf: &Conf, domain: &mut Domain) -> Result<()> {
-    let count = |name: &str| -> Result<Option<u32>> {
-        match conf.small::<u32>(name)? {
-            Some(0) => Err(conf.wrong(name, "a positive number is expected")),
-            count => Ok(count),
+    let count = |name: &str| {
+        let count = conf.small::<u32>(name)?;
+        match count.filter(|count| *count > VCPU_LIMIT) {
+            Some(_) => Err(conf.wrong(name, format_args!("at most {VCPU_LIMIT} CPUs are expected"))),
+            None => Ok(count),
         }
     };
     let online = count("vcpus")?.unwrap_or(1);
@@ -121,8 +126,10 @@ fn processors(conf: &Conf, domain: &mut Domain) -> Result<()> {
     domain.vcpus.max = most;
     domain.vcpus.current = (online < most).then_some(online);
     if let Some(text) = conf.text("cpus")? {
-        let set = Bitmap::parse(text, CPU_LIMIT)
-            .map_err(|_| conf.wrong("cpus", "numbers and ranges as in '0-3,8,^2' are expected"))?;
+        let set = Bitmap::parse(text, CPU_LIMIT).map_err(|_| {
+            let place = conf.wrong("cpus", "numbers and ranges as in '0-3,8,^2' are expected");
+            VirtError::new(ErrorCode::INVALID_ARG, place.detail())
+        })?;
         domain.vcpus.cpuset = Some(CpuSet(set));
     }
     Ok(())
@@ -152,10 +159,12 @@ fn features(conf: &Conf, domain: &mut Domain) -> Result<()> {
             Some("enabled") => passthrough(None),
             Some("sync_pt") => passthrough(Some(XenPassthroughMode::SyncPt)),
             Some("share_pt") => passthrough(Some(XenPassthroughMode::SharePt)),
-            Some(_) => {
-                let what = "'disabled', 'enabled', 'sync_pt' or 'share_pt' is expected";
-                let place = conf.wrong("passthrough", what);
-                return Err(VirtError::new(ErrorCode::CONF_SYNTAX, place.detail()));
+            // Said in the log, and the guest has none.
+            Some(mode) => {
+                tracing::warn!(
+                    "the passthrough mode '{mode}' is passed over: 'disabled', 'enabled', 'sync_pt' or 'share_pt' is expected"
+                );
+                None
             }
         },
         ..Xen::default()
@@ -194,12 +203,8 @@ fn clock(conf: &Conf, hvm: bool) -> Result<ClockBase> {
             ClockBase::Utc { reset }
         });
     }
-    let offset = match conf.get("rtc_timeoffset") {
-        Some(virt_util::conf_file::ConfValue::Negative(offset)) => *offset,
-        _ => conf.small::<i64>("rtc_timeoffset")?.unwrap_or_default(),
-    };
     Ok(ClockBase::Variable {
-        adjustment: offset,
+        adjustment: conf.wrapped("rtc_timeoffset")?.unwrap_or_default().into(),
         basis: if local {
             ClockBasis::Localtime
         } else {
@@ -238,4 +243,85 @@ pub(super) fn command_line(conf: &Conf) -> Result<Option<String>> {
         (Some(root), None) => Some(format!("root={root}")),
         (None, extra) => extra.map(str::to_owned),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::normalize::{NoHooks, SystemRandomness};
+    use crate::xen::XenGuest;
+    use virt_util::xml::XmlFlags;
+
+    fn read(format: XenFormat, rest: &str) -> Result<String> {
+        let guests = [OsType::Hvm, OsType::Xen].map(|os| XenGuest {
+            os,
+            arch: "x86_64".to_owned(),
+            machine: "m".to_owned(),
+            loader: None,
+        });
+        let cx = XenContext {
+            guests: &guests,
+            nesting_feature: "vmx",
+            firmware_dir: "/f",
+            hooks: &NoHooks,
+            random: &SystemRandomness,
+        };
+        let text = format!("name = 'a'\nkernel = '/k'\n{rest}\n");
+        Ok(parse(format, "a.cfg", &text, &cx)?.format(XmlFlags::SECURE))
+    }
+
+    #[test]
+    fn settings_are_read_as_libvirt_does() {
+        for (rest, want) in [
+            ("builder = 1", "<type"),
+            ("passthrough = 'odd'", "<type"),
+            ("builder = 'hvm'\nrtc_timeoffset = '-60'", "adjustment='-60'"),
+            ("builder = 'hvm'\nvnc = 1\nvncdisplay = 'x'", "autoport='yes'"),
+            ("vcpus = 0\nmaxvcpus = 2", "current='0'>2<"),
+            (
+                "vif = [ ' mac=00:16:3e:00:00:01,model=E1000' ]",
+                "<model type='e1000'/>",
+            ),
+            (
+                "usbctrl = [ 'x,version=1,, ports=a' ]",
+                "model='qusb1' ports='10'",
+            ),
+            (
+                "channel = [ 'connection=pty,connection=socket,path=/p,path=/q,name=n' ]",
+                "path='/p'",
+            ),
+        ] {
+            let text = read(XenFormat::Xl, rest).unwrap();
+            assert!(text.contains(want), "{rest}: {text}");
+        }
+    }
+
+    #[test]
+    fn what_is_wrong_has_libvirts_code() {
+        for (format, rest, code) in [
+            (XenFormat::Xl, "cpus = 'x'", ErrorCode::INVALID_ARG),
+            (
+                XenFormat::Xl,
+                "cmdline = 'x'\nroot = 1",
+                ErrorCode::INTERNAL_ERROR,
+            ),
+            (XenFormat::Xl, "vnuma = [ 1 ]", ErrorCode::INTERNAL_ERROR),
+            (
+                XenFormat::Xl,
+                "vif = [ 'mac=00:16:3e:00:00:01,' ]",
+                ErrorCode::INTERNAL_ERROR,
+            ),
+            (XenFormat::Xl, "vif = [ 'model=a b' ]", ErrorCode::INVALID_ARG),
+            (XenFormat::Xl, "pci = [ 1 ]", ErrorCode::CONF_SYNTAX),
+            (XenFormat::Xm, "disk = 'phy:/a,hda,w'", ErrorCode::INTERNAL_ERROR),
+            (
+                XenFormat::Xl,
+                "builder = 'hvm'\nrtc_timeoffset = -60",
+                ErrorCode::INTERNAL_ERROR,
+            ),
+        ] {
+            let error = read(format, rest).unwrap_err();
+            assert_eq!(error.code(), code, "{rest}: {error}");
+        }
+    }
 }

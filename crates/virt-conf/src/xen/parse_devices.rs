@@ -1,6 +1,6 @@
 //! Xen's file → devices that both formats have: network cards, PCI devices, sound, displays, ports.
 
-use virt_util::{Result, VirtError};
+use virt_util::{ErrorCode, Result, VirtError};
 
 use super::XenFormat;
 use super::conf::{Conf, pairs};
@@ -17,7 +17,7 @@ use crate::domain::graphics::{
 use crate::domain::hostdev::{HostPciAddress, Hostdev, HostdevPass, HostdevSubsys, PciHostdev};
 use crate::domain::interface::{
     Bandwidth, BandwidthRate, Interface, InterfaceSource, InterfaceTarget, IpConfig, VirtualPort,
-    VirtualPortType, Vlan, VlanTag,
+    VirtualPortType, Vlan, VlanTag, canonical_model,
 };
 use crate::domain::sound::{Sound, SoundModel};
 use crate::native;
@@ -28,6 +28,14 @@ pub(super) fn common(conf: &Conf, domain: &mut Domain, format: XenFormat) -> Res
     let hvm = domain.os.is_hvm();
     for entry in conf.loose_texts("vif") {
         let card = interface(entry, format).map_err(|what| conf.wrong("vif", what))?;
+        if let Some(model) = &card.model
+            && canonical_model(model).is_none()
+        {
+            let what =
+                format!("the model '{model}' holds characters other than letters, digits, '_' and '-'");
+            let place = conf.wrong("vif", what);
+            return Err(VirtError::new(ErrorCode::INVALID_ARG, place.detail()));
+        }
         domain.devices.interfaces.push(card);
     }
     for entry in conf.texts("pci")?.unwrap_or_default() {
@@ -97,7 +105,7 @@ fn interface(entry: &str, format: XenFormat) -> std::result::Result<Interface, S
         XenFormat::Xm => "netfront",
     };
     card.model = match value("model") {
-        Some(model) => Some(model.to_owned()),
+        Some(model) => Some(canonical_model(model).unwrap_or(model).to_owned()),
         None => (value("type") == Some(frontend)).then(|| "netfront".to_owned()),
     };
     if let Some(name) = value("vifname").filter(|name| !name.is_empty()) {
@@ -261,10 +269,10 @@ pub(super) fn listen(address: Option<String>) -> Listens {
 fn full_graphics(conf: &Conf) -> Result<Option<Graphics>> {
     if conf.switch("vnc")?.unwrap_or(false) {
         let autoport = conf.switch("vncunused")?.unwrap_or(true);
-        let port = match conf.small::<u16>("vncdisplay")? {
-            Some(display) if !autoport => i32::from(display) + 5900,
-            None if !autoport => 5900,
-            _ => 0,
+        let port = if autoport {
+            0
+        } else {
+            conf.wrapped("vncdisplay")?.unwrap_or_default().wrapping_add(5900)
         };
         return Ok(Some(Graphics::Vnc(VncGraphics {
             listens: listen(conf.owned("vnclisten")?),

@@ -105,7 +105,7 @@ fn boot(conf: &mut ConfFile, domain: &Domain) {
     let uefi = os
         .loader
         .as_ref()
-        .filter(|loader| loader.kind == Some(LoaderType::Pflash) && loader.read_only == Some(true));
+        .filter(|loader| loader.kind == Some(LoaderType::Pflash));
     if let Some(loader) = uefi {
         conf.set("bios", "ovmf".into());
         texts(conf, [("bios_path_override", &loader.path)]);

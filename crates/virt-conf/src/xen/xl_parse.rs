@@ -5,7 +5,7 @@ use virt_util::conf_file::ConfValue;
 use virt_util::{ErrorCode, Result, VirtError};
 
 use super::XenContext;
-use super::conf::{Conf, pairs};
+use super::conf::{Conf, loose_pairs};
 use super::parse::{boot_order, command_line, paravirtual_boot, unsupported};
 use super::parse_devices::{listen, usb, wrong_entry};
 use super::xl_disk;
@@ -61,22 +61,24 @@ pub(super) fn rest(conf: &Conf, domain: &mut Domain, cx: &XenContext<'_>) -> Res
 }
 
 fn boot(conf: &Conf, domain: &mut Domain, cx: &XenContext<'_>) -> Result<()> {
-    let cmdline = match conf.owned("cmdline")? {
+    let (root_and_extra, given) = (command_line(conf), conf.owned("cmdline")?);
+    let root_and_extra = root_and_extra?;
+    let cmdline = match given {
         Some(cmdline) => {
-            if conf.get("root").or(conf.get("extra")).is_some() {
+            if root_and_extra.is_some() {
                 tracing::warn!("'root' and 'extra' are passed over in favour of 'cmdline'");
             }
             Some(cmdline)
         }
-        None => command_line(conf)?,
+        None => root_and_extra,
     };
     if !domain.os.is_hvm() {
         paravirtual_boot(conf, domain)?;
         domain.os.cmdline = cmdline.into();
         return Ok(());
     }
+    let path = conf.owned("bios_path_override")?;
     let loader = if conf.text("bios")? == Some("ovmf") {
-        let path = conf.owned("bios_path_override")?;
         Loader {
             kind: Some(LoaderType::Pflash),
             read_only: Some(true),
@@ -138,7 +140,7 @@ fn nodes(conf: &Conf, domain: &mut Domain) -> Result<()> {
         .take_while(|node| matches!(node, ConfValue::List(_)))
         .count();
     if count == 0 {
-        return Err(syntax(conf, NAME, "a list of lists is expected"));
+        return Err(conf.wrong(NAME, "a list of lists is expected"));
     }
     let mut cells = Vec::new();
     let mut vcpus = 0;
@@ -317,7 +319,7 @@ fn cpu_features(conf: &Conf, domain: &mut Domain) -> Result<()> {
 }
 
 fn spice(conf: &Conf) -> Result<Graphics> {
-    let port = |name: &str| Ok::<_, VirtError>(conf.small::<i32>(name)?.unwrap_or_default());
+    let port = |name: &str| Ok::<_, VirtError>(conf.wrapped(name)?.unwrap_or_default());
     let (port, tls_port) = (port("spiceport")?, port("spicetls_port")?);
     let password = if conf.switch("spicedisable_ticketing")?.unwrap_or(false) {
         None
@@ -379,8 +381,14 @@ fn usb_devices(conf: &Conf, domain: &mut Domain) {
     for entry in conf.loose_texts("usbdev") {
         let read = || {
             let (mut bus, mut device) = (0, 0);
-            for (key, value) in pairs(entry)? {
-                let number = || u32::from_str_radix(value, 16).ok();
+            for (key, value) in loose_pairs(entry)? {
+                let number = || {
+                    Some(
+                        virt_util::xml::parse_integer::<i32>(value, 16)
+                            .ok()?
+                            .cast_unsigned(),
+                    )
+                };
                 match key {
                     "hostbus" => bus = number()?,
                     "hostaddr" => device = number()?,
@@ -398,8 +406,8 @@ fn usb_controllers(conf: &Conf, domain: &mut Domain) {
     for entry in conf.loose_texts("usbctrl") {
         let read = || {
             let (mut version, mut ports) = (2, 8);
-            for (key, value) in pairs(entry)? {
-                let number = || u32::from_str_radix(value, 16).ok();
+            for (key, value) in loose_pairs(entry)? {
+                let number = || virt_util::xml::parse_integer::<i32>(value, 16).ok();
                 match key {
                     "type" if !value.starts_with("qusb") => return None,
                     "version" => version = number()?,
@@ -415,7 +423,7 @@ fn usb_controllers(conf: &Conf, domain: &mut Domain) {
                 } else {
                     UsbControllerModel::Qusb2
                 }),
-                ports: Some(ports),
+                ports: u32::try_from(ports).ok(),
             }))
         };
         domain.devices.controllers.extend(read());
@@ -424,14 +432,18 @@ fn usb_controllers(conf: &Conf, domain: &mut Domain) {
 
 fn channels(conf: &Conf, domain: &mut Domain) -> Result<()> {
     for entry in conf.loose_texts("channel") {
-        let Some(pairs) = pairs(entry) else { continue };
+        let Some(pairs) = loose_pairs(entry) else {
+            continue;
+        };
+        // The last connection counts, and the first of all else.
+        let connection = pairs.iter().rev().find(|(key, _)| *key == "connection");
         let value = |name: &str| {
             pairs
                 .iter()
                 .find(|(key, _)| *key == name)
                 .map(|(_, value)| (*value).to_owned())
         };
-        let source = match value("connection") {
+        let source = match connection.map(|(_, value)| *value) {
             Some(kind) if kind.starts_with("socket") => ChardevSource::Unix(UnixSource {
                 mode: SourceMode::Bind,
                 path: value("path"),

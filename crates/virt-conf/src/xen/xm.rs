@@ -26,7 +26,11 @@ pub(super) fn rest(conf: &Conf, domain: &mut Domain) -> Result<()> {
         paravirtual_boot(conf, domain)?;
         domain.os.cmdline = command_line(conf)?.into();
     }
-    for entry in conf.texts("disk")?.unwrap_or_default() {
+    let disks = conf.texts("disk")?;
+    if disks.is_none() && conf.get("disk").is_some() {
+        return Err(conf.wrong("disk", "a list of texts is expected"));
+    }
+    for entry in disks.unwrap_or_default() {
         match disk(entry, hvm) {
             Some(disk) => domain.devices.disks.push(disk),
             None => tracing::warn!("the drive '{entry}' is passed over: 'SOURCE,NAME,MODE' is expected"),

@@ -30,10 +30,10 @@ pub(super) fn generate(
     hooks: &dyn DomainHooks,
     cx: &NormalizeContext<'_>,
 ) -> Result<()> {
-    if domain.name.is_empty() {
+    let native = cx.flags.contains(NormalizeFlags::NATIVE);
+    if domain.name.is_empty() && !native {
         return Err(VirtError::new(ErrorCode::NO_NAME, "the domain has no name"));
     }
-    let native = cx.flags.contains(NormalizeFlags::NATIVE);
     uuid_of_sysinfo(domain)?;
     let inactive = cx.flags.contains(NormalizeFlags::INACTIVE);
     if !domain.seclabels.is_empty() {
