@@ -1,30 +1,16 @@
 //! `bench rpc`: our daemon beside stock libvirtd, both on folders of their own, asked by one client that is nothing but
 //! packets. The machine's own daemon is never touched.
-//!
-//! Stock libvirtd has no option for its folders, so it runs in a mount namespace of its own, which needs root.
 
+use super::daemons::{Kind, Running, Side, serial};
 use super::wire::{self, Wire, open_args, procedure, text, words};
 use super::{Options, median, rows};
 use crate::install;
 use crate::task::{self, Context, Outcome, Result};
-use std::cell::RefCell;
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-/// How long a daemon may take to answer on its socket.
-const START: Duration = Duration::from_secs(30);
 /// A call that a stuck guest holds up is given up after so long.
 const STUCK: Duration = Duration::from_secs(5);
-/// Folders of stock libvirtd that get a file system of their own.
-const FOLDERS: &[&str] = &[
-    "/run/libvirt",
-    "/etc/libvirt",
-    "/var/lib/libvirt",
-    "/var/cache/libvirt",
-    "/var/log/libvirt",
-];
-
 /// Something that is measured on both sides.
 struct Row {
     name: &'static str,
@@ -89,14 +75,28 @@ const ROWS: &[Row] = &[
         about: "list 10,000 domains of the test driver",
         goal: 5.0,
         unit: Unit::Time,
-        measure: |side| large(side, Large::List),
+        measure: |side| Ok(large(side, Large::List)?.0),
+    },
+    Row {
+        name: "list-10000-p99",
+        about: "the same, 99th percentile",
+        goal: 2.0,
+        unit: Unit::Time,
+        measure: |side| Ok(large(side, Large::List)?.1),
     },
     Row {
         name: "stats-10000",
         about: "states of 10,000 domains of the test driver as bulk statistics",
         goal: 5.0,
         unit: Unit::Time,
-        measure: |side| large(side, Large::Stats),
+        measure: |side| Ok(large(side, Large::Stats)?.0),
+    },
+    Row {
+        name: "stats-10000-p99",
+        about: "the same, 99th percentile",
+        goal: 2.0,
+        unit: Unit::Time,
+        measure: |side| Ok(large(side, Large::Stats)?.1),
     },
     Row {
         name: "idle-memory",
@@ -239,154 +239,6 @@ impl Unit {
     }
 }
 
-/// A daemon of one kind.
-enum Kind {
-    /// The one installed below this folder.
-    Ours(PathBuf),
-    Stock,
-}
-
-impl Kind {
-    fn name(&self) -> &'static str {
-        match self {
-            Self::Ours(_) => "our daemon",
-            Self::Stock => "stock libvirtd",
-        }
-    }
-
-    /// Stock libvirtd, or why it cannot be used.
-    fn stock() -> std::result::Result<Self, &'static str> {
-        if !Path::new("/usr/sbin/libvirtd").is_file() {
-            return Err("stock libvirtd is not installed (Debian: libvirt-daemon-system)");
-        }
-        if !nix::unistd::geteuid().is_root() {
-            return Err("stock libvirtd can have folders of its own only if root starts it");
-        }
-        Ok(Self::Stock)
-    }
-}
-
-/// One of the two: a daemon that runs for as long as this lives.
-struct Side {
-    folder: PathBuf,
-    kind: Kind,
-    daemon: RefCell<Running>,
-}
-
-/// A process that is ended, by its number, with this.
-struct Running {
-    child: Child,
-    socket: PathBuf,
-}
-
-impl Side {
-    fn new(folder: PathBuf, kind: Kind) -> Result<Self> {
-        let daemon = RefCell::new(Running::start(&folder, &kind)?);
-        Ok(Self { folder, kind, daemon })
-    }
-
-    fn open(&self, uri: &str) -> Result<Wire> {
-        Wire::open(&self.daemon.borrow().socket, uri)
-    }
-
-    /// Starts a daemon in the place of one that has ended by itself, and says so. Whether it had to.
-    fn revive(&self) -> Result<bool> {
-        let mut daemon = self.daemon.borrow_mut();
-        let ended = daemon.child.try_wait().context(|| "the daemon".to_owned())?;
-        if let Some(status) = ended {
-            let log = std::fs::read_to_string(self.folder.join("log")).unwrap_or_default();
-            let words = log.lines().next_back().unwrap_or("nothing");
-            println!(
-                "{} has ended by itself ({status}) and is started anew; its last words: {words}",
-                self.kind.name()
-            );
-            *daemon = Running::start(&self.folder, &self.kind)?;
-        }
-        Ok(ended.is_some())
-    }
-}
-
-impl Running {
-    /// Starts a daemon on a fresh folder and waits until it answers.
-    fn start(folder: &Path, kind: &Kind) -> Result<Self> {
-        if folder.exists() {
-            std::fs::remove_dir_all(folder).context(|| folder.display().to_string())?;
-        }
-        std::fs::create_dir_all(folder).context(|| folder.display().to_string())?;
-        // Paths of sockets are short.
-        let place = PathBuf::from(format!("/tmp/virt-bench-{}-{}", std::process::id(), serial()));
-        std::fs::create_dir_all(&place).context(|| place.display().to_string())?;
-        let log = std::fs::File::create(folder.join("log")).context(|| folder.display().to_string())?;
-        let config = "auth_unix_rw = \"none\"\nauth_unix_ro = \"none\"\nmax_anonymous_clients = 0\n";
-        let (mut command, socket) = match kind {
-            Kind::Ours(prefix) => {
-                let etc = place.join("etc/libvirt");
-                task::write(&etc.join("libvirtd.conf"), config)?;
-                let mut command = Command::new(prefix.join("sbin/libvirtd"));
-                command.arg("--root").arg(&place).env_remove("VIRT_DRIVER_DIR");
-                (command, place.join("run/libvirt/libvirt-sock"))
-            }
-            Kind::Stock => {
-                let file = place.join("libvirtd.conf");
-                task::write(
-                    &file,
-                    format!("{config}unix_sock_dir = \"{}\"\n", place.display()),
-                )?;
-                let mounts: String = FOLDERS
-                    .iter()
-                    .map(|folder| format!("mkdir -p {folder}; mount -t tmpfs none {folder}; "))
-                    .collect();
-                let script = format!(
-                    "{mounts} mkdir -p /etc/libvirt/qemu; \
-                     echo 'stdio_handler = \"file\"' > /etc/libvirt/qemu.conf; exec /usr/sbin/libvirtd -f {} -p {}",
-                    file.display(),
-                    place.join("pid").display()
-                );
-                let mut command = Command::new("unshare");
-                command.args(["-m", "--propagation", "private", "sh", "-c", &script]);
-                (command, place.join("libvirt-sock"))
-            }
-        };
-        let child = command
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(log)
-            .spawn()
-            .context(|| task::describe(&command))?;
-        let running = Self { child, socket };
-        let end = Instant::now() + START;
-        while Wire::connect(&running.socket).is_err() {
-            if Instant::now() > end {
-                return Err(format!("no daemon answers at {}", running.socket.display()).into());
-            }
-            std::thread::sleep(Duration::from_micros(500));
-        }
-        Ok(running)
-    }
-}
-
-/// A number for each daemon of this run.
-fn serial() -> u32 {
-    use std::sync::atomic::{AtomicU32, Ordering};
-    static NEXT: AtomicU32 = AtomicU32::new(0);
-    NEXT.fetch_add(1, Ordering::Relaxed)
-}
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        use nix::sys::signal::{Signal, kill};
-        let pid = nix::unistd::Pid::from_raw(self.child.id().cast_signed());
-        // One that is gone already is as good.
-        let _ = kill(pid, Signal::SIGTERM);
-        let end = Instant::now() + Duration::from_secs(10);
-        while Instant::now() < end && matches!(self.child.try_wait(), Ok(None)) {
-            std::thread::sleep(Duration::from_millis(5));
-        }
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
 /// Mean and 99th percentile of a null call.
 fn null_calls(side: &Side) -> Result<(f64, f64)> {
     let mut wire = side.open("qemu:///system")?;
@@ -399,9 +251,7 @@ fn null_calls(side: &Side) -> Result<(f64, f64)> {
         wire.ask(procedure::CONNECT_GET_TYPE, &[])?;
         times.push(begun.elapsed().as_secs_f64());
     }
-    times.sort_by(f64::total_cmp);
-    let mean = times.iter().sum::<f64>() / times.len() as f64;
-    Ok((mean, times.get(times.len() * 99 / 100).copied().unwrap_or(mean)))
+    Ok(spread(times))
 }
 
 /// Calls a second from 64 clients, which are one thread here: each answer is followed by the next call.
@@ -472,7 +322,9 @@ enum Large {
     Stats,
 }
 
-fn large(side: &Side, what: Large) -> Result<f64> {
+/// Mean and 99th percentile.
+fn large(side: &Side, what: Large) -> Result<(f64, f64)> {
+    const CALLS: usize = 50;
     let uri = rows::ten_thousand(side.folder.parent().unwrap_or(&side.folder))?;
     let mut wire = side.open(&uri)?;
     let (number, args) = match what {
@@ -480,14 +332,23 @@ fn large(side: &Side, what: Large) -> Result<f64> {
         Large::Stats => (procedure::CONNECT_GET_ALL_DOMAIN_STATS, words(&[0, 1, 0])),
     };
     wire.ask(number, &args)?;
-    let begun = Instant::now();
-    for _ in 0..3 {
+    let mut times = Vec::with_capacity(CALLS);
+    for _ in 0..CALLS {
+        let begun = Instant::now();
         let reply = wire.ask(number, &args)?;
+        times.push(begun.elapsed().as_secs_f64());
         if reply.len() < 10_000 * 24 {
             return Err(format!("only {} bytes for 10,000 domains", reply.len()).into());
         }
     }
-    Ok(begun.elapsed().as_secs_f64() / 3.0)
+    Ok(spread(times))
+}
+
+/// Mean and 99th percentile.
+fn spread(mut times: Vec<f64>) -> (f64, f64) {
+    times.sort_by(f64::total_cmp);
+    let mean = times.iter().sum::<f64>() / times.len() as f64;
+    (mean, times.get(times.len() * 99 / 100).copied().unwrap_or(mean))
 }
 
 /// KiB of a fresh daemon.
