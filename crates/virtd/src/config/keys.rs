@@ -105,9 +105,10 @@ keys! { for role;
         /// Listen for plain TCP connections, on the same conditions. What travels there can be read and changed by
         /// anybody on the way: only mechanisms of SASL that encrypt are offered.
         listen_tcp: bool = false, Network, Restart;
-        /// The port for TLS: a number or the name of a service.
+        /// The port for TLS: a number or the name of a service. A number above 65535 is refused; libvirt takes it, and
+        /// listens on what is left when 65536 is taken from it, again and again.
         tls_port: Port = Port("16514".to_owned()), Network, Restart;
-        /// The port for plain TCP: a number or the name of a service.
+        /// The port for plain TCP, as `tls_port`.
         tcp_port: Port = Port("16509".to_owned()), Network, Restart;
         /// The address or host name to listen on; every address of the host if it is not set.
         listen_addr: Option<String> = None, Network, Restart, sample "\"192.168.0.1\"";

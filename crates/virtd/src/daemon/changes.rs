@@ -64,6 +64,7 @@ impl Daemon {
                 Ok(loaded) => {
                     let reloaded = self.config.reload(&loaded.config);
                     self.config = reloaded.config;
+                    tracing::info!("the configuration is read again");
                     for key in reloaded.pending {
                         tracing::warn!("the new value of '{}' holds after a restart", key.name);
                     }
