@@ -152,14 +152,21 @@ pub struct Link {
 #[xml(name = "bridge", own, body)]
 pub struct HostBridge {
     /// Whether it takes part in the spanning tree protocol.
-    #[xml("@stp", on_off)]
+    #[xml("@stp", on_off, read_when = says_stp(element))]
     pub stp: Option<bool>,
     /// Seconds until it forwards, as it was written.
-    #[xml("@delay")]
+    #[xml("@delay", read_when = says_stp(element))]
     pub delay: Option<String>,
     /// Its interfaces: devices, bonds and VLANs.
-    #[xml("interface")]
+    #[xml("interface", read_when = says_stp(element))]
     pub interfaces: Vec<Part>,
+}
+
+/// A bridge that says of its protocol what libvirt does not know is one that says nothing at all.
+fn says_stp(element: Element<'_>) -> bool {
+    element
+        .attr("stp")
+        .is_none_or(|stp| matches!(&*stp, "on" | "off"))
 }
 
 /// Interfaces that act as one.
@@ -374,5 +381,30 @@ impl HostInterface {
             protocol.addresses.retain(|address| address.address.is_some());
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_bridge_of_an_unknown_protocol_says_nothing() {
+        let bridge = |stp: &str| {
+            let source = format!(
+                "<interface type='bridge' name='br0'><bridge stp='{stp}' delay='4'><interface type='ethernet' name='eth0'/></bridge></interface>"
+            );
+            HostInterface::parse(&source, "i").map(|interface| interface.format())
+        };
+        let known = bridge("off").unwrap();
+        assert!(
+            known.contains("stp='off' delay='4'") && known.contains("eth0"),
+            "{known}"
+        );
+        let unknown = bridge("perhaps").unwrap();
+        assert!(
+            !unknown.contains("delay") && !unknown.contains("eth0"),
+            "{unknown}"
+        );
     }
 }

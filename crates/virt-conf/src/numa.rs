@@ -136,7 +136,8 @@ fn sized(element: Element<'_>, name: &'static str, scale: u64) -> Result<Option<
     let value = child
         .attr("value")
         .ok_or_else(|| virt_util::xml::missing(child, At::Attribute("value")))?;
-    let unit = child.attr("unit");
+    // libvirt looks for the unit in an element of that name, though it writes it as an attribute.
+    let unit = child.child("unit").map(|unit| unit.text());
     let at = At::Attribute("value");
     scale_text(child, at, (&value, unit.as_deref()), scale, u64::MAX).map(Some)
 }
@@ -159,7 +160,7 @@ impl XmlElement for NumaCache {
             associativity: read::required(element, At::Attribute("associativity"), associativity)?,
             policy: read::required(element, At::Attribute("policy"), policy)?,
             size: size.div_ceil(1024),
-            line: sized(element, "line", 1)?.unwrap_or_default(),
+            line: read::required(element, At::Child("line"), sized(element, "line", 1)?)?,
         };
         if cache.level == 0 {
             cx.fail(error_at(

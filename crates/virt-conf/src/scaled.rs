@@ -106,6 +106,24 @@ pub mod kib {
     }
 }
 
+/// `with = virt_conf::scaled::kib_or_none`: as [`kib`], but an empty element is 0.
+pub mod kib_or_none {
+    use super::{Element, Reader, Result};
+
+    pub use super::kib::write;
+
+    /// Reads the element.
+    ///
+    /// # Errors
+    /// As [`super::read_scaled`].
+    pub fn read(element: Element<'_>, cx: &mut Reader) -> Result<u64> {
+        match element.text().is_empty() {
+            true => Ok(0),
+            false => super::kib::read(element, cx),
+        }
+    }
+}
+
 /// `with = virt_conf::scaled::bytes`: a `u64` in bytes, read in any unit, bytes being the default, and written with
 /// `unit='bytes'`.
 pub mod bytes {

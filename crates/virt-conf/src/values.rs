@@ -22,6 +22,9 @@ pub(crate) fn complete_uuid(uuid: &mut Option<Uuid>, random: &dyn Randomness) ->
     missing
 }
 
+/// CPUs that a set may tell apart, as in libvirt.
+const CPUS_MOST: usize = 16_384;
+
 /// A set of CPUs or NUMA nodes: `0-3,8,^2`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CpuSet(pub Bitmap);
@@ -38,7 +41,11 @@ impl XmlValue for CpuSet {
 
     fn parse_value(text: &str) -> Result<Self, ValueError> {
         Bitmap::parse_growing(text)
-            .map(Self)
+            .map_err(drop)
+            .and_then(|set| match set.last() {
+                Some(last) if last >= CPUS_MOST => Err(()),
+                _ => Ok(Self(set)),
+            })
             .map_err(|_| ValueError::expected("numbers and ranges as in '0-3,8,^2'"))
     }
 

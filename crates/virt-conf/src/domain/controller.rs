@@ -1,6 +1,6 @@
 //! Controllers: what provides the guest's buses.
 
-use virt_util::xml::{At, Element, Reader, Xml, XmlFlags, error_at};
+use virt_util::xml::{At, Element, Reader, Xml, XmlFlags, error_at, error_with};
 use virt_util::{ErrorCode, Result};
 
 use super::device_info::{DeviceInfo, VirtioOptions};
@@ -68,7 +68,7 @@ pub enum ControllerKind {
     #[xml(default)]
     Ide {
         /// Number.
-        #[xml("@index")]
+        #[xml("@index", max = i32::MAX as u32)]
         index: Option<u32>,
         /// Which controller the guest sees.
         #[xml("@model", code = ErrorCode::CONFIG_UNSUPPORTED)]
@@ -77,13 +77,13 @@ pub enum ControllerKind {
     /// Floppy.
     Fdc {
         /// Number.
-        #[xml("@index")]
+        #[xml("@index", max = i32::MAX as u32)]
         index: Option<u32>,
     },
     /// SCSI.
     Scsi {
         /// Number.
-        #[xml("@index")]
+        #[xml("@index", max = i32::MAX as u32)]
         index: Option<u32>,
         /// Which controller the guest sees.
         #[xml("@model", code = ErrorCode::CONFIG_UNSUPPORTED)]
@@ -92,40 +92,40 @@ pub enum ControllerKind {
     /// SATA.
     Sata {
         /// Number.
-        #[xml("@index")]
+        #[xml("@index", max = i32::MAX as u32)]
         index: Option<u32>,
     },
     /// Virtio serial.
     VirtioSerial {
         /// Number.
-        #[xml("@index")]
+        #[xml("@index", max = i32::MAX as u32)]
         index: Option<u32>,
         /// Which controller the guest sees.
         #[xml("@model", code = ErrorCode::CONFIG_UNSUPPORTED)]
         model: Option<VirtioSerialControllerModel>,
         /// Number of ports.
-        #[xml("@ports")]
+        #[xml("@ports", max = i32::MAX as u32)]
         ports: Option<u32>,
         /// Number of interrupt vectors.
-        #[xml("@vectors")]
+        #[xml("@vectors", max = i32::MAX as u32)]
         vectors: Option<u32>,
     },
     /// Smart card reader.
     Ccid {
         /// Number.
-        #[xml("@index")]
+        #[xml("@index", max = i32::MAX as u32)]
         index: Option<u32>,
     },
     /// USB.
     Usb {
         /// Number.
-        #[xml("@index")]
+        #[xml("@index", max = i32::MAX as u32)]
         index: Option<u32>,
         /// Which controller the guest sees.
         #[xml("@model", code = ErrorCode::CONFIG_UNSUPPORTED)]
         model: Option<UsbControllerModel>,
         /// Number of ports.
-        #[xml("@ports")]
+        #[xml("@ports", max = i32::MAX as u32)]
         ports: Option<u32>,
     },
     /// PCI.
@@ -133,19 +133,19 @@ pub enum ControllerKind {
     /// Xen bus.
     Xenbus {
         /// Number.
-        #[xml("@index")]
+        #[xml("@index", max = i32::MAX as u32)]
         index: Option<u32>,
         /// Most grant frames of the guest.
-        #[xml("@maxGrantFrames")]
+        #[xml("@maxGrantFrames", max = i32::MAX as u32)]
         max_grant_frames: Option<u32>,
         /// Most event channels of the guest.
-        #[xml("@maxEventChannels")]
+        #[xml("@maxEventChannels", max = i32::MAX as u32)]
         max_event_channels: Option<u32>,
     },
     /// ISA.
     Isa {
         /// Number.
-        #[xml("@index")]
+        #[xml("@index", max = i32::MAX as u32)]
         index: Option<u32>,
     },
 }
@@ -154,7 +154,7 @@ pub enum ControllerKind {
 #[derive(Xml, Clone, Debug, Default, PartialEq, Eq)]
 pub struct PciController {
     /// Number: the `bus` of addresses on it.
-    #[xml("@index")]
+    #[xml("@index", max = i32::MAX as u32)]
     pub index: Option<u32>,
     /// What is emulated: a root, a bridge, a switch or a root port.
     #[xml("@model", code = ErrorCode::CONFIG_UNSUPPORTED)]
@@ -163,19 +163,19 @@ pub struct PciController {
     #[xml("model@name", default, when = !self.name_is_implied(w.flags()))]
     pub model_name: PciControllerModelName,
     /// Chassis number of a conventional bridge.
-    #[xml("target@chassisNr", base = 0)]
+    #[xml("target@chassisNr", base = 0, max = i32::MAX as u32)]
     pub chassis_nr: Option<u32>,
     /// Chassis of a port.
-    #[xml("target@chassis", base = 0)]
+    #[xml("target@chassis", base = 0, max = i32::MAX as u32)]
     pub chassis: Option<u32>,
     /// Number of a port in its switch, 0 to 255.
-    #[xml("target@port", format = "0x%x", base = 0)]
+    #[xml("target@port", format = "0x%x", base = 0, max = i32::MAX as u32)]
     pub port: Option<u32>,
     /// Bus number of an expander bus.
-    #[xml("target@busNr", base = 0)]
+    #[xml("target@busNr", base = 0, max = i32::MAX as u32)]
     pub bus_nr: Option<u32>,
     /// Index of a pSeries host bridge.
-    #[xml("target@index", base = 0)]
+    #[xml("target@index", base = 0, max = i32::MAX as u32)]
     pub target_index: Option<u32>,
     /// Whether devices can be plugged in while the guest runs.
     #[xml("target@hotplug", on_off)]
@@ -296,6 +296,37 @@ impl ControllerKind {
 }
 
 impl Controller {
+    /// A model of a kind that has none is refused; a number of ports must be one even where it means nothing.
+    fn refuse_what_kinds_lack(&self, element: Element<'_>, cx: &mut Reader) -> Result<()> {
+        use ControllerKind as K;
+        let without_models = matches!(
+            self.kind,
+            K::Fdc { .. } | K::Sata { .. } | K::Ccid { .. } | K::Xenbus { .. } | K::Isa { .. }
+        );
+        if without_models && let Some(model) = element.attr("model") {
+            let what = format!(
+                "unknown model '{model}': controllers of type '{}' have none",
+                self.kind.xml_tag()
+            );
+            cx.fail(error_with(
+                ErrorCode::CONFIG_UNSUPPORTED,
+                element,
+                At::Attribute("model"),
+                what,
+            ))?;
+        }
+        if let Some(ports) = element.attr("ports")
+            && !virt_util::xml::parse_integer::<i32>(&ports, 10).is_ok_and(|ports| ports >= 0)
+        {
+            let what = format!(
+                "invalid value '{ports}': a whole number from 0 to {} expected",
+                i32::MAX
+            );
+            cx.fail(error_at(element, At::Attribute("ports"), what))?;
+        }
+        Ok(())
+    }
+
     /// A controller with nothing but kind and number.
     pub fn new(kind: ControllerKind) -> Self {
         Self {
@@ -313,6 +344,7 @@ impl Controller {
                 cx.fail(error_at(element, At::Child(name), what))?;
             }
         }
+        self.refuse_what_kinds_lack(element, cx)?;
         match &self.kind {
             ControllerKind::Usb { model, .. } => {
                 use UsbControllerModel as M;

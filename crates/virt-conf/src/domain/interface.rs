@@ -138,7 +138,7 @@ pub struct InterfaceMac {
     #[xml("@check")]
     pub check: Option<bool>,
     /// The address that the guest has set; only live.
-    #[xml("@currentAddress", unless(inactive))]
+    #[xml("@currentAddress", unless(inactive), read_when = cx.has(XmlFlags::STATUS))]
     pub current: Option<MacAddress>,
 }
 

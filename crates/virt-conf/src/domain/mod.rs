@@ -53,7 +53,7 @@ pub mod tune;
 pub mod validate;
 pub mod video;
 
-use crate::scaled::{ScaledSize, kib};
+use crate::scaled::{ScaledSize, kib_or_none};
 use virt_util::uuid::Uuid;
 use virt_util::xml::{
     At, Doc, DocOptions, Element, Rare, RawElement, Reader, Writer, Xml, XmlElement, XmlFlags, XmlValue,
@@ -139,7 +139,7 @@ pub struct Domain {
     #[xml("memory", with = memory_size, described = SizedMemory, default = MemorySize::default(), always)]
     pub memory: MemorySize,
     /// KiB that the guest has now.
-    #[xml("currentMemory", with = kib, described = ScaledSize, default, always)]
+    #[xml("currentMemory", with = kib_or_none, described = ScaledSize, default, always)]
     pub current_memory: u64,
     /// How its I/O is weighed.
     #[xml("blkiotune", omit_empty)]

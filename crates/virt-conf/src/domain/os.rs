@@ -347,7 +347,7 @@ impl BootMenu {
 #[xml(name = "bios", check = Bios::after_read)]
 pub struct Bios {
     /// Whether it writes to the serial port.
-    #[xml("@useserial")]
+    #[xml("@useserial", with = crate::values::lenient_yes, described = bool)]
     pub use_serial: Option<bool>,
     /// Milliseconds until it tries again to boot, -1 to 65535.
     #[xml("@rebootTimeout")]

@@ -224,6 +224,9 @@ pub fn normalize(domain: &mut Domain, hooks: &dyn DomainHooks, cx: &NormalizeCon
 
 fn normalize_all(domain: &mut Domain, hooks: &dyn DomainHooks, cx: &NormalizeContext<'_>) -> Result<()> {
     domain.incomplete = false;
+    if cx.flags.contains(NormalizeFlags::INACTIVE) && !hooks.features().contains(DomainFeatures::USER_ALIAS) {
+        forget_aliases(domain);
+    }
     generate::generate(domain, hooks, cx)?;
     let basic = hooks.basic(domain, cx);
     tolerate(domain, cx, basic)?;
@@ -241,6 +244,15 @@ fn normalize_all(domain: &mut Domain, hooks: &dyn DomainHooks, cx: &NormalizeCon
     common::check_features(domain, hooks)?;
     domain.devices.shrink_to_fit();
     Ok(())
+}
+
+/// A driver that takes no names of the user's gives every device its own when the guest starts.
+fn forget_aliases(domain: &mut Domain) {
+    for device in device_refs(domain) {
+        if let Some(info) = device_info_mut(domain, device) {
+            info.alias = None.into();
+        }
+    }
 }
 
 /// What to do about a driver's failure.

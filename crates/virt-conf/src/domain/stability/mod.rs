@@ -14,6 +14,7 @@ use super::clock::TimerName;
 use super::memory::MaxMemory;
 use crate::cpu::Cpu;
 use crate::numa::Numa;
+use crate::sysinfo::{Smbios, Sysinfo};
 
 /// How strictly definitions are compared.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -56,9 +57,26 @@ pub fn check_with(source: &Domain, target: &Domain, options: StabilityOptions) -
         target.sysinfo.len(),
     )?;
     for (old, new) in source.sysinfo.iter().zip(&target.sysinfo) {
-        refuse_unless(old == new, "Target sysinfo does not match source")?;
+        refuse_unless(
+            what_the_guest_reads(old) == what_the_guest_reads(new),
+            "Target sysinfo does not match source",
+        )?;
     }
     devices::check(source, target)
+}
+
+/// The tables that libvirt compares. A guest may get other strings of its maker and other entries of firmware.
+fn what_the_guest_reads(sysinfo: &Sysinfo) -> Sysinfo {
+    match sysinfo.clone() {
+        Sysinfo::Smbios(tables) => Sysinfo::Smbios(Box::new(Smbios {
+            bios: tables.bios,
+            system: tables.system,
+            base_boards: tables.base_boards,
+            chassis: tables.chassis,
+            ..Smbios::default()
+        })),
+        Sysinfo::Fwcfg { .. } => Sysinfo::Fwcfg { entries: Vec::new() },
+    }
 }
 
 fn mismatch(what: impl std::fmt::Display) -> VirtError {

@@ -77,3 +77,16 @@ fn memory_that_the_guest_has_now() {
     let options = StabilityOptions { skip_volatile: true };
     check_with(&read(BASE), &other, options).unwrap();
 }
+
+#[test]
+fn strings_of_the_maker_may_change() {
+    let with = |serial: &str, string: &str| {
+        let tables = format!(
+            "<sysinfo type='smbios'><system><entry name='serial'>{serial}</entry></system>\
+             <oemStrings><entry>{string}</entry></oemStrings></sysinfo><devices>"
+        );
+        read(&BASE.replacen("<devices>", &tables, 1))
+    };
+    check(&with("1", "a"), &with("1", "b")).unwrap();
+    assert!(check(&with("1", "a"), &with("2", "a")).is_err());
+}

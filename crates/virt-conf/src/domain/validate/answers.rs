@@ -35,6 +35,13 @@ fn answer(top: &str, devices: &str) -> i32 {
 }
 
 const TOP: &[(i32, &str)] = &[
+    (0, r#"<currentMemory unit='KiB'/>"#),
+    (0, r#"<os><type>hvm</type><bios useserial='perhaps'/></os>"#),
+    (
+        27,
+        r#"<cpu><numa><cell cpus='0-3' memory='1024'><cache level='1' associativity='direct' policy='writeback'><size value='10'/></cache></cell></numa></cpu>"#,
+    ),
+    (8, r#"<cputune><vcpupin vcpu='0' cpuset='16384'/></cputune>"#),
     (
         67,
         r#"<numatune><memory mode='strict' placement='static'/></numatune>"#,
@@ -131,6 +138,22 @@ const TOP: &[(i32, &str)] = &[
 ];
 
 const DEVICES: &[(i32, &str)] = &[
+    (67, r#"<controller type='fdc' model='qemu-xhci'/>"#),
+    (67, r#"<controller type='sata' model='piix3-uhci'/>"#),
+    (27, r#"<controller type='ide' ports='4294967295'/>"#),
+    (27, r#"<controller type='usb' index='2147483648'/>"#),
+    (
+        0,
+        r#"<disk type='file'><source file='/a'/><target dev='sda' bus='usb'/><address type='pci' domain='0' bus='0' slot='9' function='0'/></disk>"#,
+    ),
+    (
+        27,
+        r#"<disk type='file'><source file='/a'/><target dev='sda' bus='usb'/></disk><disk type='file'><source file='/b'/><target dev='sda' bus='scsi'/></disk>"#,
+    ),
+    (
+        0,
+        r#"<interface type='user'><mac address='52:54:00:11:22:33' currentAddress='none'/></interface>"#,
+    ),
     (
         35,
         r#"<disk type='file'><source file='/a'><seclabel model='dac' relabel='no'/><seclabel model='dac' relabel='no'/></source><target dev='vda' bus='virtio'/></disk>"#,
@@ -355,4 +378,29 @@ fn codes_are_those_of_libvirt() {
         }
     }
     assert!(wrong.is_empty(), "{wrong:#?}");
+}
+
+#[test]
+fn names_of_the_user_are_for_drivers_that_take_them() {
+    struct Plain;
+    impl DomainHooks for Plain {}
+    let source = "<domain type='test'><name>a</name><memory>1</memory><os><type>hvm</type></os><devices>\
+                  <disk type='file'><source file='/a'/><target dev='sda' bus='scsi'/><alias name='ua-a'/></disk></devices></domain>";
+    let named = |hooks: &dyn DomainHooks, flags| {
+        let read = if flags == NormalizeFlags::INACTIVE {
+            XmlFlags::INACTIVE
+        } else {
+            XmlFlags::empty()
+        };
+        let mut domain = Domain::parse(source, read, "a").unwrap();
+        let cx = NormalizeContext {
+            flags,
+            random: &SystemRandomness,
+        };
+        normalize(&mut domain, hooks, &cx).unwrap();
+        domain.format(XmlFlags::empty()).contains("ua-a")
+    };
+    assert!(named(&AnyDriver, NormalizeFlags::INACTIVE));
+    assert!(!named(&Plain, NormalizeFlags::INACTIVE));
+    assert!(named(&Plain, NormalizeFlags::empty()));
 }

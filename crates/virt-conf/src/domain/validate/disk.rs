@@ -357,7 +357,6 @@ fn address(disk: &Disk) -> Result<()> {
         Some(DiskBus::Ide | DiskBus::Fdc | DiskBus::Scsi | DiskBus::Sata) => {
             matches!(address, Address::Drive(_))
         }
-        Some(DiskBus::Usb) => matches!(address, Address::Usb(_)),
         _ => true,
     };
     if fits {
@@ -501,7 +500,7 @@ pub(super) fn no_duplicates(domain: &Domain) -> Result<()> {
     let mut targets = std::collections::HashSet::new();
     let mut wwns = std::collections::HashSet::new();
     for disk in &domain.devices.disks {
-        if !targets.insert((disk.target.bus, disk.target.dev.as_str())) {
+        if !targets.insert(disk.target.dev.as_str()) {
             return Err(xml_error(format_args!(
                 "target '{}' duplicated for disk sources",
                 disk.target.dev
