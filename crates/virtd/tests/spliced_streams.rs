@@ -18,6 +18,7 @@ use virt_api::rpc::Header;
 use virt_api::rpc::stream::{StreamPacket, StreamWriter};
 use virt_api::stream_end::{Readiness, Stream, Transfer, Waker};
 use virt_util::splice::splice;
+use virt_util::sys::socket::widen_send_buffer;
 use virt_util::time::{Cancel, Deadline, Interest, Waited, wait_fd};
 use virt_util::xdr::XdrEncode;
 use virt_util::{Result, VirtError};
@@ -232,6 +233,39 @@ fn much_data_arrives_whole_both_ways_at_once() {
             other => panic!("{other:?}"),
         }
     }
+}
+
+#[test]
+fn packets_that_wait_for_their_turn_come_before_what_is_still_in_the_socket() {
+    let _alone = alone();
+    let daemon = Daemon::new(Settings::default(), "channels", channels);
+    let mut client = daemon.open("channels:///x");
+    let (opened, guest) = open_channel(&mut client);
+    let writer = StreamWriter::new(opened);
+    // More than a turn's packets fit into what is read at once, and now and then a large one is the last of a turn: small
+    // ones wait behind it then, while the socket has more.
+    widen_send_buffer(&client.socket, 1 << 20);
+    let sizes: Vec<usize> = [1; 19].into_iter().chain([65_536]).collect();
+    let data = pattern(600 * sizes.iter().sum::<usize>());
+    let expected = data.clone();
+    let reader = std::thread::spawn(move || {
+        let mut got = vec![0; expected.len()];
+        (&guest).read_exact(&mut got).unwrap();
+        assert!(got == expected, "what the guest got differs");
+        guest
+    });
+    let mut left = data.as_slice();
+    let mut packets = Vec::new();
+    for size in sizes.iter().cycle() {
+        let (chunk, rest) = left.split_at((*size).min(left.len()));
+        packets.extend(writer.data(chunk).unwrap().0);
+        left = rest;
+        if left.is_empty() {
+            break;
+        }
+    }
+    client.send(&packets);
+    reader.join().unwrap();
 }
 
 #[test]
