@@ -68,5 +68,8 @@ pub(crate) fn set_piece(
 }
 
 fn unknown(kind: DomainMetadataType) -> VirtError {
-    VirtError::invalid_arg(format_args!("unknown metadata type '{}'", kind.0))
+    VirtError::invalid_arg(format_args!(
+        "metadata of type {}: expected 0 (description), 1 (title) or 2 (element)",
+        kind.0
+    ))
 }

@@ -128,9 +128,13 @@ impl BackupServer {
         match self.transport {
             T::Unix => {
                 match &self.socket {
-                    None => refuse(cx, At::Text, "missing socket for unix transport".to_owned())?,
+                    None => refuse(
+                        cx,
+                        At::Text,
+                        "transport 'unix' needs 'socket'".to_owned(),
+                    )?,
                     Some(socket) if !socket.starts_with('/') => {
-                        let what = format!("backup socket path '{socket}' must be absolute");
+                        let what = format!("socket '{socket}': expected a path from the root");
                         refuse(cx, At::Attribute("socket"), what)?;
                     }
                     Some(_) => {}
@@ -138,14 +142,14 @@ impl BackupServer {
                 (self.name, self.port, self.fd_group) = (None, 0, None);
             }
             T::Tcp | T::Rdma | T::Fd if self.socket.is_some() => {
-                let what = format!("transport '{}' does not support socket attribute", self.transport);
+                let what = format!("'socket' is for transport 'unix', not '{}'", self.transport);
                 refuse(cx, At::Attribute("socket"), what)?;
             }
             T::Tcp | T::Rdma if self.name.is_none() => {
-                refuse(cx, At::Text, "missing name for host".to_owned())?;
+                refuse(cx, At::Text, format!("transport '{}' needs the 'name' of a host", self.transport))?;
             }
             T::Rdma => {
-                let what = "transport rdma is not supported for <server>";
+                let what = "a backup is not served by transport 'rdma': expected 'tcp', 'unix' or 'fd'";
                 cx.fail(error_with(
                     ErrorCode::CONFIG_UNSUPPORTED,
                     element,
@@ -213,28 +217,30 @@ impl Backup {
     pub fn align_disks(&mut self, domain: &Domain, suffix: &str) -> Result<()> {
         let drives = &domain.devices.disks;
         if drives.is_empty() {
-            return Err(unsupported(
-                "domain must have at least one disk to perform backup",
-            ));
+            return Err(unsupported("the domain has no disk to back up"));
         }
         let all = self.disks.is_empty();
         let mut named = std::collections::HashSet::new();
         for disk in &mut self.disks {
             let name = disk.name.clone();
             let drive = drives.iter().find(|drive| drive.target.dev == name);
-            let drive = drive.ok_or_else(|| unsupported(format_args!("no disk named '{name}'")))?;
+            let drive = drive.ok_or_else(|| unsupported(format_args!("the domain has no disk '{name}'")))?;
             if !named.insert(name.clone()) {
-                return Err(unsupported(format_args!("disk '{name}' specified twice")));
+                return Err(unsupported(format_args!(
+                    "<disk name='{name}'> stands there twice"
+                )));
             }
             let Some(job) = &mut disk.job else { continue };
             let since = job.incremental.as_ref().or(self.incremental.as_ref());
             if job.extent == Some(BackupExtent::Incremental) && since.is_none() {
                 return Err(unsupported(format_args!(
-                    "'incremental' backup mode of disk '{name}' requires setting 'incremental' field for disk or backup"
+                    "backupmode='incremental' of disk '{name}' does not say since when: 'incremental' is missing"
                 )));
             }
             if has_no_medium(drive) {
-                return Err(unsupported(format_args!("disk '{name}' has no media")));
+                return Err(unsupported(format_args!(
+                    "disk '{name}' has no medium to back up"
+                )));
             }
             name_store(&name, job, drive, suffix)?;
         }
@@ -296,7 +302,7 @@ fn name_store(name: &str, job: &mut DiskJob, drive: &Disk, suffix: &str) -> Resu
         (StorageLocation::File { .. }, Some(path)) => path,
         _ => {
             return Err(unsupported(format_args!(
-                "refusing to generate file name for disk '{name}'"
+                "no file name follows from the image of disk '{name}': say <target> or <scratch>"
             )));
         }
     };
@@ -337,7 +343,7 @@ impl XmlElement for BackupDisk {
             return Err(error_at(
                 element,
                 At::Attribute("type"),
-                format_args!("unsupported disk backup type '{kind}'"),
+                format_args!("a backup is not of type '{kind}': expected 'file' or 'block'"),
             ));
         }
         let mut store = match element.child(store_name(mode)) {
@@ -476,7 +482,7 @@ impl XmlElement for Backup {
                 ErrorCode::CONFIG_UNSUPPORTED,
                 element,
                 At::Child("server"),
-                "use of <server> requires pull mode backup",
+                "<server> is for mode='pull'",
             ));
         }
         let mut backup = Self {

@@ -3,7 +3,8 @@
 
 use virt_util::uuid::Uuid;
 use virt_util::xml::{
-    At, Doc, DocOptions, Element, Reader, Writer, Xml, XmlElement, XmlFlags, check_root, error_at, read,
+    At, Doc, DocOptions, Element, Reader, Writer, Xml, XmlElement, XmlFlags, check_root, error_at,
+    error_with, read,
 };
 use virt_util::{ErrorCode, ErrorDomain, Result, VirtError};
 
@@ -92,11 +93,17 @@ impl Checkpoint {
                 return Err(error_at(
                     element,
                     At::Child("name"),
-                    "a redefined checkpoint must have a name",
+                    "a checkpoint that existed before needs its name",
                 ));
             }
-            checkpoint.creation_time = moment::creation_time(element)
-                .ok_or_else(|| VirtError::internal("missing creationTime from existing checkpoint"))?;
+            checkpoint.creation_time = moment::creation_time(element).ok_or_else(|| {
+                error_with(
+                    ErrorCode::INTERNAL_ERROR,
+                    element,
+                    At::Child("creationTime"),
+                    "a checkpoint that existed before needs the time of its making",
+                )
+            })?;
             checkpoint.parent = moment::parent_name(element);
             checkpoint.domain = MomentDomain::read(element)?;
         }
@@ -173,7 +180,7 @@ impl Checkpoint {
         let domain = self
             .domain
             .definition()
-            .ok_or_else(|| VirtError::internal("missing domain in checkpoint"))?;
+            .ok_or_else(|| VirtError::internal("the checkpoint has no definition of its domain"))?;
         self.disks = self.aligned(domain)?;
         self.name_bitmaps();
         Ok(())
@@ -182,12 +189,14 @@ impl Checkpoint {
     fn aligned(&self, domain: &Domain) -> Result<Vec<CheckpointDisk>> {
         let drives = &domain.devices.disks;
         if self.disks.len() > drives.len() {
-            return Err(unsupported("too many disk checkpoint requests for domain"));
+            return Err(unsupported(format_args!(
+                "the checkpoint has {} disks, the domain {}",
+                self.disks.len(),
+                drives.len()
+            )));
         }
         if drives.is_empty() {
-            return Err(unsupported(
-                "domain must have at least one disk to perform checkpoints",
-            ));
+            return Err(unsupported("the domain has no disk for a checkpoint"));
         }
         let default = if self.disks.is_empty() {
             CheckpointKind::Bitmap
@@ -214,7 +223,7 @@ impl Checkpoint {
             let fixed = has_no_medium(drive) || drive.rest.read_only;
             if fixed && disk.kind != CheckpointKind::No {
                 return Err(unsupported(format_args!(
-                    "disk '{}' is empty or readonly",
+                    "disk '{}' is empty or read-only, and cannot change after a checkpoint",
                     disk.name
                 )));
             }
@@ -245,7 +254,7 @@ impl Checkpoint {
             Some(domain) if domain.uuid != Some(domain_uuid) => Err(VirtError::new(
                 ErrorCode::INVALID_ARG,
                 format_args!(
-                    "definition for checkpoint {} must use uuid {domain_uuid}",
+                    "checkpoint '{}' is of another domain: expected the uuid {domain_uuid}",
                     self.name.as_deref().unwrap_or_default()
                 ),
             )),

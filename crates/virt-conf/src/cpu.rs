@@ -226,7 +226,7 @@ impl Cpu {
     fn after_read(&mut self, element: Element<'_>, cx: &mut Reader) -> Result<()> {
         let host = matches!(self.mode, CpuMode::HostPassthrough | CpuMode::Maximum);
         if self.migratable.is_some() && !host {
-            let what = "attribute 'migratable' is only allowed for 'host-passthrough' / 'maximum' CPU mode";
+            let what = "'migratable' is for modes 'host-passthrough' and 'maximum', not for this one";
             cx.fail(error_at(element, At::Attribute("migratable"), what))?;
         }
         if let Some(model) = &mut self.model {
@@ -250,17 +250,13 @@ impl Cpu {
             }
         }
         if self.vendor.is_some() && self.model_name().is_none() {
-            cx.fail(error_at(
-                element,
-                At::Child("vendor"),
-                "CPU vendor specified without CPU model",
-            ))?;
+            cx.fail(error_at(element, At::Child("vendor"), "<vendor> needs a <model>"))?;
         }
         if !self.features.is_empty() && self.mode == CpuMode::Custom && self.model_name().is_none() {
             cx.fail(error_at(
                 element,
                 At::Child("feature"),
-                "non-empty feature list specified without CPU model",
+                "<feature> needs a <model>, or mode 'host-model' or 'host-passthrough'",
             ))?;
         }
         check_features(
@@ -280,13 +276,9 @@ fn check_features<'f>(
     let mut names = std::collections::BTreeSet::new();
     for name in features {
         if name.is_empty() {
-            cx.fail(error_at(
-                element,
-                At::Child("feature"),
-                "invalid CPU feature name",
-            ))?;
+            cx.fail(error_at(element, At::Child("feature"), "a <feature> has no name"))?;
         } else if !names.insert(name) {
-            let what = format!("CPU feature '{name}' specified more than once");
+            let what = format!("<feature name='{name}'> stands there twice");
             cx.fail(error_at(element, At::Child("feature"), what))?;
         }
     }
@@ -294,7 +286,7 @@ fn check_features<'f>(
         cx.fail(error_at(
             element,
             At::Child("cache"),
-            "at most one CPU cache element may be specified",
+            "two <cache> of a CPU: one is all",
         ))?;
     }
     Ok(())
@@ -329,11 +321,7 @@ impl CpuTopology {
 impl CpuCache {
     fn after_read(&mut self, element: Element<'_>, cx: &mut Reader) -> Result<()> {
         if self.level.is_some_and(|level| !(1..=3).contains(&level)) {
-            cx.fail(error_at(
-                element,
-                At::Attribute("level"),
-                "invalid CPU cache level, must be in range [1,3]",
-            ))?;
+            cx.fail(error_at(element, At::Attribute("level"), "expected 1, 2 or 3"))?;
         }
         Ok(())
     }
@@ -349,7 +337,7 @@ impl CpuMaxPhysAddr {
                 "attribute 'limit' must not be 0",
             )),
             Some(_) if self.mode != CpuMaxPhysAddrMode::Passthrough => {
-                let what = "attribute 'limit' is only supported for maxphysaddr mode 'passthrough'";
+                let what = "'limit' is for mode 'passthrough' only";
                 cx.fail(error_at(element, At::Attribute("limit"), what))
             }
             Some(_) => Ok(()),

@@ -142,11 +142,13 @@ pub(crate) fn match_disks<'n>(domain: &Domain, names: impl Iterator<Item = &'n s
     names
         .map(|name| {
             let at = disk_by_name(domain, name)
-                .ok_or_else(|| unsupported(format_args!("no disk named '{name}'")))?;
+                .ok_or_else(|| unsupported(format_args!("the domain has no disk '{name}'")))?;
             if taken.insert(at) {
                 Ok(at)
             } else {
-                Err(unsupported(format_args!("disk '{name}' specified twice")))
+                Err(unsupported(format_args!(
+                    "<disk name='{name}'> stands there twice"
+                )))
             }
         })
         .collect()

@@ -72,7 +72,7 @@ impl VlanTag {
             cx.fail(error_at(
                 element,
                 At::Attribute("id"),
-                format_args!("vlan tag id {} too large (maximum 4095)", self.id),
+                format_args!("{} is above 4095, the last VLAN", self.id),
             ))?;
         }
         Ok(())
@@ -82,18 +82,14 @@ impl VlanTag {
 impl Vlan {
     fn after_read(&mut self, element: Element<'_>, cx: &mut Reader) -> Result<()> {
         if self.tags.is_empty() {
-            cx.fail(error_at(
-                element,
-                At::Text,
-                "missing tag id - each <vlan> must have at least one <tag id='n'/> subelement",
-            ))?;
+            cx.fail(error_at(element, At::Text, "<vlan> needs a <tag id='…'/>"))?;
         }
         let native = self.tags.iter().filter(|tag| tag.native.is_some()).count();
         if native > 1 {
             cx.fail(error_at(
                 element,
                 At::Child("tag"),
-                "duplicate native vlan setting",
+                "two <tag> have 'nativeMode': one VLAN is the native one",
             ))?;
         }
         let Some(trunk) = element.attr("trunk").filter(|trunk| !trunk.is_empty()) else {
@@ -214,11 +210,7 @@ impl VirtualPort {
         let parameters = self.parameters.as_ref().unwrap_or(&none);
         let missing = match self.kind {
             None => {
-                return cx.fail(error_at(
-                    parent,
-                    At::Child("virtualport"),
-                    "missing required virtualport type",
-                ));
+                return cx.fail(error_at(parent, At::Child("virtualport"), "'type' is missing"));
             }
             Some(T::Qbg) if parameters.manager_id.is_none() => "managerid",
             Some(T::Qbg) if parameters.type_id.is_none() => "typeid",
@@ -231,7 +223,7 @@ impl VirtualPort {
         cx.fail(error_at(
             parent,
             At::Child("virtualport"),
-            format_args!("missing {missing} in <virtualport type='{kind}'>"),
+            format_args!("<virtualport type='{kind}'> needs '{missing}'"),
         ))
     }
 
@@ -268,7 +260,7 @@ impl VirtualPort {
             cx.fail(error_at(
                 element,
                 At::Child("parameters"),
-                format_args!("extra {extra} unsupported in <virtualport type='{kind}'>"),
+                format_args!("<virtualport type='{kind}'> takes no '{extra}'"),
             ))?;
         }
         Ok(())
@@ -310,7 +302,7 @@ impl Bandwidth {
                 ErrorCode::CONFIG_UNSUPPORTED,
                 parent,
                 At::Child("bandwidth"),
-                "floor attribute is not supported for this config",
+                "'floor' is for an interface of a network with <bandwidth>",
             ))?;
         }
         Ok(())
@@ -329,7 +321,7 @@ impl Bandwidth {
                 ErrorCode::XML_DETAIL,
                 parent,
                 At::Child("bandwidth"),
-                "classID attribute not supported on <bandwidth> in this usage context",
+                "'classID' is chosen by the network: remove it here",
             ))?;
         }
         Ok(())
@@ -377,7 +369,7 @@ impl BandwidthRate {
                 ErrorCode::XML_DETAIL,
                 element,
                 At::Text,
-                "missing mandatory average or floor attributes",
+                "'average' or 'floor' is missing",
             ))?;
         }
         if !average && (element.has_attr("peak") || element.has_attr("burst")) {
@@ -385,7 +377,7 @@ impl BandwidthRate {
                 ErrorCode::CONFIG_UNSUPPORTED,
                 element,
                 At::Text,
-                "'peak' and 'burst' require 'average' attribute",
+                "'peak' and 'burst' need 'average'",
             ))?;
         }
         if element.has_attr("floor") && element.name() == "outbound" {
@@ -411,10 +403,7 @@ impl BandwidthRate {
             ("floor", self.floor, RATE_MAX),
         ] {
             if value > limit {
-                virt_util::bail!(
-                    ErrorCode::OVERFLOW,
-                    "value '{value}' is too big for '{name}' parameter, maximum is '{limit}'"
-                );
+                virt_util::bail!(ErrorCode::OVERFLOW, "'{name}' is {value}: {limit} is the most");
             }
         }
         Ok(())

@@ -332,7 +332,7 @@ impl Numa {
                 cx.fail(error_at(
                     element,
                     At::Child("cell"),
-                    format_args!("duplicate NUMA cell info for cell id '{id}'"),
+                    format_args!("a <cell> before has id {id} too"),
                 ))?;
             }
         }
@@ -365,7 +365,7 @@ impl Numa {
             for distance in &cell.distances {
                 if distance.id >= count {
                     let what = format!(
-                        "'sibling_id {}' does not refer to a valid cell within NUMA 'cell id {own}'",
+                        "<sibling id='{}'> of cell {own}: expected an id below {count}",
                         distance.id
                     );
                     cx.fail(error_at(element, At::Child("cell"), what))?;

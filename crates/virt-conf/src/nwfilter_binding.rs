@@ -66,7 +66,7 @@ impl FilterBinding {
                 ErrorCode::INTERNAL_ERROR,
                 element,
                 At::Child("linkdev"),
-                "filter binding has no link dev name",
+                "'name' is missing",
             ));
         }
         if element
@@ -103,7 +103,7 @@ impl FilterBindingStatus {
                 ErrorCode::INTERNAL_ERROR,
                 root,
                 At::Text,
-                "filter binding status missing content",
+                "<filterbinding> is missing",
             )
         })?;
         Ok(Self {

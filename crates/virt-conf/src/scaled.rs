@@ -91,7 +91,8 @@ pub mod kib {
     pub fn read(element: Element<'_>, _cx: &mut Reader) -> Result<u64> {
         let kib = read_scaled(element, 1024, MEMORY_LIMIT)?.div_ceil(1024);
         if kib >= MEMORY_LIMIT.div_ceil(1024) {
-            let what = "size value too large";
+            let most = MEMORY_LIMIT.div_ceil(1024);
+            let what = format_args!("{kib} KiB: less than {most} KiB is allowed");
             return Err(error_with(ErrorCode::OVERFLOW, element, At::Text, what));
         }
         Ok(kib)

@@ -151,7 +151,14 @@ impl Snapshot {
         }
         if flags.contains(SnapshotFlags::INTERNAL) {
             let active = moment::text(element, "active").and_then(|text| text.trim().parse::<i32>().ok());
-            let active = active.ok_or_else(|| VirtError::internal("Could not find 'active' element"))?;
+            let active = active.ok_or_else(|| {
+                error_with(
+                    ErrorCode::INTERNAL_ERROR,
+                    element,
+                    At::Child("active"),
+                    "expected 0 or 1",
+                )
+            })?;
             snapshot.active = Some(active != 0);
         }
         if !offline {
@@ -166,17 +173,23 @@ impl Snapshot {
             return Err(error_at(
                 element,
                 At::Child("name"),
-                "a redefined snapshot must have a name",
+                "a snapshot that existed before needs its name",
             ));
         }
-        self.creation_time = moment::creation_time(element)
-            .ok_or_else(|| VirtError::internal("missing creationTime from existing snapshot"))?;
+        self.creation_time = moment::creation_time(element).ok_or_else(|| {
+            error_with(
+                ErrorCode::INTERNAL_ERROR,
+                element,
+                At::Child("creationTime"),
+                "a snapshot that existed before needs the time of its making",
+            )
+        })?;
         self.parent = moment::parent_name(element);
         let Some(word) = moment::text(element, "state") else {
             return Err(error_at(
                 element,
                 At::Child("state"),
-                "missing state from existing snapshot",
+                "a snapshot that existed before needs its state",
             ));
         };
         let state = SnapshotState::parse_value(&word).map_err(|error| {
@@ -199,7 +212,9 @@ impl Snapshot {
         use SnapshotLocation as L;
         let memory = self.memory.get_or_insert_default();
         if memory.location == Some(L::Manual) {
-            return Err(xml_error("'manual' memory snapshot mode not supported"));
+            return Err(xml_error(
+                "memory is saved 'internal', 'external' or 'no', not 'manual'",
+            ));
         }
         if memory.location.is_none() {
             memory.location = match (&memory.file, redefine, offline) {
@@ -211,16 +226,16 @@ impl Snapshot {
         }
         match (&memory.file, memory.location) {
             (Some(file), location) if location != Some(L::External) => {
-                let what = format!("memory filename '{file}' requires external snapshot");
+                let what = format!("memory goes to file '{file}' with snapshot='external' only");
                 return Err(xml_error(what));
             }
             (None, Some(L::External)) => {
-                return Err(xml_error("external memory snapshots require a filename"));
+                return Err(xml_error("<memory snapshot='external'> needs 'file'"));
             }
             _ => {}
         }
         if offline && !matches!(memory.location, None | Some(L::No)) {
-            let what = "memory state cannot be saved with offline or disk-only snapshot";
+            let what = "<memory> is of a running guest: a snapshot of disks alone, or of a guest that is off, has none";
             return Err(xml_error(what));
         }
         if let Some(file) = memory.file.as_ref().filter(|file| !file.starts_with('/')) {
@@ -283,7 +298,8 @@ impl Snapshot {
         is_regular_file: &dyn Fn(&str) -> bool,
     ) -> Result<()> {
         let domain = self.domain.definition().or(existing);
-        let domain = domain.ok_or_else(|| VirtError::internal("missing domain in snapshot"))?;
+        let domain =
+            domain.ok_or_else(|| VirtError::internal("the snapshot has no definition of its domain"))?;
         let mut aligned = self.aligned(domain, alignment)?;
         let name = self.name.clone().unwrap_or_default();
         name_images(&mut aligned, domain, &name, is_regular_file)?;
@@ -295,7 +311,11 @@ impl Snapshot {
         use SnapshotLocation as L;
         let drives = &domain.devices.disks;
         if self.disks.len() > drives.len() {
-            return Err(unsupported("too many disk snapshot requests for domain"));
+            return Err(unsupported(format_args!(
+                "the snapshot has {} disks, the domain {}",
+                self.disks.len(),
+                drives.len()
+            )));
         }
         let uniform = alignment.uniform_internal && alignment.default == L::Internal;
         let mut wanted: Vec<Option<SnapshotDisk>> = vec![None; drives.len()];
@@ -326,7 +346,7 @@ impl Snapshot {
                 && disk.location != Some(L::External)
             {
                 return Err(unsupported(format_args!(
-                    "file '{path}' for disk '{}' requires use of external snapshot mode",
+                    "disk '{}' goes to file '{path}' with snapshot='external' only",
                     disk.name
                 )));
             }
@@ -368,13 +388,13 @@ impl Snapshot {
         let is_disk_only = |snapshot: &Self| snapshot.state == Some(SnapshotState::DiskSnapshot);
         if disk_only && !is_disk_only(self) {
             return invalid(format!(
-                "disk-only flag for snapshot {name} requires disk-snapshot state"
+                "snapshot '{name}' is not of disks alone: its state is no 'disk-snapshot'"
             ));
         }
         let own = self.domain.definition();
         if own.is_some_and(|domain| domain.uuid != Some(domain_uuid)) {
             return invalid(format!(
-                "definition for snapshot {name} must use uuid {domain_uuid}"
+                "snapshot '{name}' is of another domain: expected the uuid {domain_uuid}"
             ));
         }
         let Some(other) = other else { return Ok(()) };
@@ -386,12 +406,12 @@ impl Snapshot {
         };
         if runs(self) != runs(other) {
             return invalid(format!(
-                "cannot change between online and offline snapshot state in snapshot {name}"
+                "snapshot '{name}' stays one of a guest that ran, or that did not"
             ));
         }
         if is_disk_only(self) != is_disk_only(other) {
             return invalid(format!(
-                "cannot change between disk only and full system in snapshot {name}"
+                "snapshot '{name}' stays one of disks alone, or of the whole guest"
             ));
         }
         match (other.domain.definition(), own) {
@@ -427,19 +447,19 @@ fn name_images(
         let kind = disk.source.location.storage_type();
         if kind != StorageType::File {
             return Err(unsupported(format_args!(
-                "cannot generate external snapshot name for disk '{}' on a '{kind}' device",
+                "disk '{}' is of type '{kind}': name the <source> of its snapshot",
                 disk.name
             )));
         }
         let Some(original) = source_name(&drive.source.location) else {
             return Err(unsupported(format_args!(
-                "cannot generate external snapshot name for disk '{}' without source",
+                "disk '{}' has no file to name its snapshot after: name the <source>",
                 disk.name
             )));
         };
         if !is_regular_file(original) {
             return Err(unsupported(format_args!(
-                "source for disk '{}' is not a regular file; refusing to generate external snapshot name",
+                "the image of disk '{}' is no regular file: name the <source> of its snapshot",
                 disk.name
             )));
         }
@@ -453,7 +473,7 @@ fn name_images(
             .find(|other| source_name(&other.source.location) == Some(path.as_str()));
         if let Some(other) = taken {
             return Err(unsupported(format_args!(
-                "cannot generate external snapshot name for disk '{}': collision with disk '{}'",
+                "the snapshot of disk '{}' would be in the file of disk '{}': name its <source>",
                 disk.name, other.name
             )));
         }
@@ -487,14 +507,20 @@ impl XmlElement for SnapshotDisk {
     const NAME: &'static str = "disk";
 
     fn read(element: Element<'_>, cx: &mut Reader) -> Result<Self> {
-        let name = read::attr(element, cx, "name", String::parse_value)?
-            .ok_or_else(|| VirtError::internal("missing name from disk snapshot element"))?;
+        let name = read::attr(element, cx, "name", String::parse_value)?.ok_or_else(|| {
+            error_with(
+                ErrorCode::INTERNAL_ERROR,
+                element,
+                At::Attribute("name"),
+                "which disk is not said",
+            )
+        })?;
         let kind = read::attr(element, cx, "type", StorageType::parse_value)?.unwrap_or(StorageType::File);
         if matches!(kind, StorageType::Volume | StorageType::Dir) {
             return Err(error_at(
                 element,
                 At::Attribute("type"),
-                format_args!("unsupported disk snapshot type '{kind}'"),
+                format_args!("a snapshot is not of type '{kind}': expected 'file', 'block' or 'network'"),
             ));
         }
         let source = match element.child("source") {
@@ -516,7 +542,7 @@ impl XmlElement for SnapshotDisk {
         let cache = driver.child_or_ghost("metadata_cache");
         let path = source_name(&source.location);
         if let Some(path) = source.location.path().filter(|path| !path.starts_with('/')) {
-            let what = format!("disk snapshot image path '{path}' must be absolute");
+            let what = format!("image '{path}': expected a path from the root");
             return Err(error_at(element, At::Child("source"), what));
         }
         let said = path.is_some() || format.is_some();

@@ -69,7 +69,7 @@ fn drives_that_cannot_change() {
             aligned(&source)
                 .unwrap_err()
                 .message()
-                .contains("is empty or readonly")
+                .contains("is empty or read-only")
         );
     }
 }

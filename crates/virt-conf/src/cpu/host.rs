@@ -140,7 +140,7 @@ impl HostCpu {
             Some(_) => {}
         }
         if self.model.is_none() {
-            cx.fail(error_at(element, At::Child("model"), "missing CPU model name"))?;
+            cx.fail(error_at(element, At::Child("model"), "<model> is missing"))?;
         }
         self.counter = self.counter.take().filter(|counter| counter.name == "tsc");
         super::check_features(
@@ -232,7 +232,7 @@ impl CpuDocument {
             return Cpu::read(element, &mut cx).map(Self::Guest);
         }
         if element.has_attr("match") {
-            let what = "'arch' element cannot be used inside 'cpu' element with 'match' attribute";
+            let what = "'match' is of a guest's CPU and <arch> of a host's: one of them is too much";
             return Err(error_at(element, At::Attribute("match"), what));
         }
         HostCpu::read(element, &mut cx).map(Self::Host)

@@ -33,12 +33,12 @@ pub(super) fn host_cpu(midr: u64, hwcap: u64) -> Result<HostCpu> {
     let (vendor, model) = identify(implementer, part);
     let model = model.ok_or_else(|| {
         failed(format_args!(
-            "Cannot find CPU model with PVR 0x{part:03x}, vendor id 0x{implementer:02x}"
+            "no ARM processor is known by part 0x{part:03x} of implementer 0x{implementer:02x}"
         ))
     })?;
     if implementer != 0 && vendor.is_none() {
         return Err(failed(format_args!(
-            "Cannot find CPU vendor with vendor id 0x{implementer:02x}"
+            "no maker of ARM processors is known by implementer 0x{implementer:02x}"
         )));
     }
     Ok(HostCpu {
@@ -84,7 +84,7 @@ pub(super) fn compare(host: &Cpu, cpu: &Cpu) -> Comparison {
     }
     let (vendor, model) = (cpu.vendor.as_deref(), cpu.model_name());
     Comparison::Incompatible(format!(
-        "Host CPU model does not match required CPU vendor {} or(and) model {}",
+        "the guest's CPU is of vendor {}, model {}, and the host's is another",
         vendor.unwrap_or("<null>"),
         model.unwrap_or("<null>")
     ))

@@ -128,7 +128,7 @@ fn family(arch: Arch) -> Result<Family> {
         Arch::Loongarch64 => Family::Loongarch,
         _ => {
             return Err(VirtError::no_support(format_args!(
-                "'{arch}' architecture is not supported by CPU driver"
+                "nothing is known of the CPUs of architecture '{arch}'"
             )));
         }
     })
@@ -139,11 +139,14 @@ fn cannot(what: &str, arch: Arch) -> VirtError {
 }
 
 fn unknown_model(name: &str) -> VirtError {
-    VirtError::internal(format_args!("Unknown CPU model {name}"))
+    VirtError::internal(format_args!("no CPU model is named '{name}'"))
 }
 
 fn unknown_host() -> VirtError {
-    VirtError::new(ErrorCode::CONFIG_UNSUPPORTED, "unknown host CPU model")
+    VirtError::new(
+        ErrorCode::CONFIG_UNSUPPORTED,
+        "the CPU model of the host is not known",
+    )
 }
 
 /// Whether models of CPUs mean anything for an architecture.
@@ -169,7 +172,7 @@ pub fn models(arch: Arch) -> Result<Option<Vec<&'static str>>> {
 /// `INVALID_ARG` for an unknown architecture, `NO_SUPPORT` for one without rules.
 pub fn model_names(arch: &str) -> Result<Vec<String>> {
     let arch = Arch::from_name(arch)
-        .ok_or_else(|| VirtError::invalid_arg(format_args!("cannot find architecture {arch}")))?;
+        .ok_or_else(|| VirtError::invalid_arg(format_args!("no architecture is named '{arch}'")))?;
     let names = models(arch)?.unwrap_or_default();
     Ok(names.into_iter().map(str::to_owned).collect())
 }
@@ -267,7 +270,7 @@ pub fn compare_unusable(arch: Arch, host: &Cpu, cpu: &Cpu, blockers: &[String]) 
         return Ok(Comparison::Superset);
     }
     Ok(Comparison::Incompatible(format!(
-        "Host CPU does not provide required features: {}",
+        "the host's CPU lacks features that the guest's needs: {}",
         missing.join(", ")
     )))
 }
@@ -293,7 +296,8 @@ pub fn baseline(
     let guests: Vec<Cpu> = cpus.iter().map(CpuDocument::to_guest).collect();
     if let Some(index) = guests.iter().position(|cpu| cpu.model_name().is_none()) {
         return Err(VirtError::invalid_arg(format_args!(
-            "no CPU model specified at index {index}"
+            "CPU {} of the list has no <model>",
+            index + 1
         )));
     }
     let arch = arch
@@ -353,9 +357,9 @@ pub fn update(arch: Arch, guest: &mut Cpu, host: Option<&Cpu>, removed: CpuFeatu
         Family::S390 if !relative => Ok(()),
         Family::S390 if guest.mode == CpuMode::Custom => {
             let what = if guest.matching == CpuMatch::Minimum {
-                "match mode minimum not supported"
+                "match='minimum' is not for this architecture"
             } else {
-                "optional CPU features are not supported"
+                "policy='optional' of a feature is not for this architecture"
             };
             Err(VirtError::new(ErrorCode::CONFIG_UNSUPPORTED, what))
         }
@@ -410,13 +414,13 @@ pub fn translate(arch: Arch, cpu: &mut Cpu, models: Option<&HypervisorModels>) -
     if cpu.fallback() != CpuFallback::Allow {
         return Err(VirtError::new(
             ErrorCode::CONFIG_UNSUPPORTED,
-            format_args!("CPU model {name} is not supported by hypervisor"),
+            format_args!("the emulator does not know CPU model '{name}', and fallback='forbid'"),
         ));
     }
     match family {
         Family::X86 => x86::translate(cpu, models),
         _ => Err(VirtError::no_support(format_args!(
-            "cannot translate CPU model {name} to a supported model"
+            "CPU model '{name}' has no other name on this architecture"
         ))),
     }
 }
@@ -470,7 +474,7 @@ pub fn validate_features(arch: Arch, cpu: &Cpu) -> Result<()> {
                 Err(VirtError::new(
                     ErrorCode::CONFIG_UNSUPPORTED,
                     format_args!(
-                        "only cpu feature policies 'require' and 'disable' are supported for {}",
+                        "policy of feature '{}': expected 'require' or 'disable' on this architecture",
                         feature.name
                     ),
                 ))
@@ -482,7 +486,7 @@ pub fn validate_features(arch: Arch, cpu: &Cpu) -> Result<()> {
         None => Ok(()),
         Some(feature) => Err(VirtError::new(
             ErrorCode::CONFIG_UNSUPPORTED,
-            format_args!("unknown CPU feature: {}", feature.name),
+            format_args!("no CPU feature is named '{}'", feature.name),
         )),
     }
 }
@@ -526,7 +530,10 @@ pub fn check_forbidden(guest: &Cpu, host: &Cpu) -> Result<()> {
         None => Ok(()),
         Some(feature) => Err(VirtError::new(
             ErrorCode::CPU_INCOMPATIBLE,
-            format_args!("Host CPU provides forbidden feature '{}'", feature.name),
+            format_args!(
+                "the host's CPU has the feature '{}', which the guest's forbids",
+                feature.name
+            ),
         )),
     }
 }

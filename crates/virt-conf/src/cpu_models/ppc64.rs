@@ -44,7 +44,7 @@ pub(super) fn host_cpu(version: u32) -> Result<HostCpu> {
         }),
         _ => Err(VirtError::new(
             ErrorCode::OPERATION_FAILED,
-            format_args!("Cannot find CPU model with PVR 0x{version:08x}"),
+            format_args!("no POWER processor is known by version 0x{version:08x}"),
         )),
     }
 }
@@ -76,13 +76,13 @@ pub(super) fn compare(host: &CpuDocument, other: &CpuDocument) -> Result<Compari
         .filter(|arch| !matches!(arch, Arch::Ppc64 | Arch::Ppc64le))
     {
         return Ok(Comparison::Incompatible(format!(
-            "CPU arch {arch} does not match host arch"
+            "the CPU is of architecture {arch}, and the host's is POWER"
         )));
     }
     let host = host.to_guest();
     if cpu.vendor.is_some() && cpu.vendor != host.vendor {
         return Ok(Comparison::Incompatible(format!(
-            "host CPU vendor does not match required CPU vendor {}",
+            "the guest's CPU is of vendor {}, and the host's is another",
             cpu.vendor.unwrap_or_default()
         )));
     }
@@ -100,13 +100,13 @@ pub(super) fn compare(host: &CpuDocument, other: &CpuDocument) -> Result<Compari
     }
     let name = cpu
         .model_name()
-        .ok_or_else(|| VirtError::invalid_arg("no CPU model specified"))?;
+        .ok_or_else(|| VirtError::invalid_arg("the CPU has no <model>"))?;
     let (model, _) = find(name).ok_or_else(|| unknown_model(name))?;
     Ok(if model == host_model {
         Comparison::Identical
     } else {
         Comparison::Incompatible(format!(
-            "host CPU model does not match required CPU model {model}"
+            "the guest's CPU is of model {model}, and the host's of {host_model}"
         ))
     })
 }
@@ -119,9 +119,12 @@ fn compatible(host: &str, wanted: &str) -> Result<Comparison> {
             .filter(|number| (6..=10).contains(number))
     };
     let host = generation(host, "POWER")
-        .ok_or_else(|| VirtError::internal("Host CPU does not support compatibility modes"))?;
-    let number = generation(wanted, "power")
-        .ok_or_else(|| VirtError::internal(format_args!("Unknown compatibility mode {wanted}")))?;
+        .ok_or_else(|| VirtError::internal("the host's CPU has no modes of earlier ones"))?;
+    let number = generation(wanted, "power").ok_or_else(|| {
+        VirtError::internal(format_args!(
+            "'{wanted}' is no mode of an earlier CPU: expected power6 to power10"
+        ))
+    })?;
     Ok(if number > host {
         Comparison::Incompatible(format!("the host CPU is older than {wanted}"))
     } else {
@@ -144,11 +147,13 @@ pub(super) fn baseline(cpus: &[Cpu]) -> Result<Cpu> {
             .lines()
             .any(|line| line.strip_prefix("vendor ") == Some(vendor))
         {
-            return Err(failed(format_args!("Unknown CPU vendor {vendor}")));
+            return Err(failed(format_args!(
+                "no maker of POWER processors is named '{vendor}'"
+            )));
         }
         if vendor != maker {
             return Err(failed(format_args!(
-                "CPU vendor {maker} of model {model} differs from vendor {vendor}"
+                "vendor {maker} makes model {model}, not vendor {vendor}"
             )));
         }
     }

@@ -624,11 +624,11 @@ impl XmlElement for Disk {
                 ErrorCode::CONFIG_UNSUPPORTED,
                 element,
                 At::Child("auth"),
-                "an <auth> definition already found for disk source",
+                "<auth> stands in <disk> and in <source>: one place is enough",
             ))?;
         }
         if disk.encryption.is_some() && disk.source.encryption.is_some() {
-            let what = "an <encryption> definition already found for disk source";
+            let what = "<encryption> stands in <disk> and in <source>: one place is enough";
             cx.fail(error_with(
                 ErrorCode::CONFIG_UNSUPPORTED,
                 element,

@@ -250,7 +250,7 @@ mod ram_usage {
             return Err(error_at(
                 element,
                 At::Text,
-                "missing 'usage' attribute for RAM filesystem",
+                "'usage' is missing: a filesystem in memory needs a size",
             ));
         };
         let unit = element.attr("units");

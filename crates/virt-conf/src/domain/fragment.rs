@@ -22,8 +22,8 @@ use super::input::{Hub, Input, InputBus, Redirdev};
 use super::interface::Interface;
 use super::memory::MemoryDevice;
 use super::normalize::{
-    DeviceRef, DomainHooks, Neighbours, NormalizeContext, complete_interface, device_info, device_refs,
-    normalize_device,
+    DeviceRef, DomainHooks, Neighbours, NormalizeContext, complete_interface, device_info, device_name,
+    device_refs, normalize_device,
 };
 use super::os::OsType;
 use super::schema::{INSTEAD, RULES};
@@ -213,7 +213,11 @@ impl Device {
         normalize_device(&mut domain, device, hooks, cx, &mut Neighbours::default())
             .and_then(|()| validate_device(&domain, device))
             .and_then(|()| hooks.validate_device(&domain, device))
-            .map_err(|error| error.in_domain_if_none(ErrorDomain::DOMAIN))?;
+            .map_err(|error| {
+                error
+                    .context(device_name(&domain, device))
+                    .in_domain_if_none(ErrorDomain::DOMAIN)
+            })?;
         Ok(Self::take_from(&mut domain, device).unwrap_or(self))
     }
 

@@ -334,7 +334,7 @@ impl XmlElement for ScsiHostdev {
                 cx.fail(error_at(
                     source,
                     At::Child("host"),
-                    "only one source host address may be specified for the iSCSI hostdev",
+                    format_args!("an iSCSI device has one <host>, not {}", hosts.len()),
                 ))?;
             }
             let iqn = source.child_or_ghost("initiator").child_or_ghost("iqn");
@@ -478,7 +478,7 @@ impl XmlElement for HostdevSource {
             None if source.child("vendor").is_some() => Ok(Self::Usb(UsbHostdev::read(element, cx)?)),
             other => {
                 let what = format!(
-                    "unknown host device source address type '{}'",
+                    "address type '{}': expected 'pci' or 'usb'",
                     other.unwrap_or_default()
                 );
                 let at = At::Child("address");

@@ -86,7 +86,10 @@ impl XmlElement for LxcNamespaces {
         let mut shared: Vec<SharedNamespace> = Vec::new();
         for child in element.children() {
             let Some(kind) = LxcNamespaceKind::from_word(child.name()) else {
-                let what = format!("unsupported Namespace feature: {}", child.name());
+                let what = format!(
+                    "namespace '{}': expected 'sharenet', 'shareipc' or 'shareuts'",
+                    child.name()
+                );
                 cx.fail(virt_util::VirtError::new(
                     virt_util::ErrorCode::CONFIG_UNSUPPORTED,
                     error_at(child, At::Text, what).detail(),

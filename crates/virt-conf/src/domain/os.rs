@@ -330,7 +330,7 @@ impl BootMenu {
             self.timeout = None;
         }
         if self.timeout.is_some_and(|timeout| timeout > 65535) {
-            let what = "invalid value for boot menu timeout, must be in range [0,65535]";
+            let what = "expected 0 to 65535 milliseconds";
             cx.fail(error_with(
                 ErrorCode::CONFIG_UNSUPPORTED,
                 element,
@@ -360,7 +360,7 @@ impl Bios {
             .reboot_timeout
             .is_some_and(|timeout| !(-1..=65535).contains(&timeout))
         {
-            let what = "invalid value for rebootTimeout, must be in range [-1,65535]";
+            let what = "expected -1 (no reboot) to 65535 milliseconds";
             cx.fail(error_with(
                 ErrorCode::CONFIG_UNSUPPORTED,
                 element,

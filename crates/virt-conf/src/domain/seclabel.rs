@@ -97,14 +97,14 @@ impl Seclabel {
         }
         if kind == Some(T::Static) || (live && kind != Some(T::None)) {
             if self.label.is_none() {
-                cx.fail(error_at(element, At::Child("label"), "security label is missing"))?;
+                cx.fail(error_at(element, At::Child("label"), "<label> is missing"))?;
             }
         } else {
             self.label = None;
         }
         if relabel && live && kind != Some(T::None) {
             if self.image_label.is_none() {
-                let what = "security imagelabel is missing";
+                let what = "<imagelabel> is missing";
                 cx.fail(error_at(element, At::Child("imagelabel"), what))?;
             }
         } else {
@@ -136,7 +136,7 @@ pub fn complete(labels: &mut [Seclabel], default: Option<&str>, inactive: bool) 
             let model = label.model.as_deref().unwrap_or("(none)");
             return Err(VirtError::new(
                 ErrorCode::XML_DETAIL,
-                format_args!("seclabel for model {model} is already provided"),
+                format_args!("two <seclabel> are for model {model}"),
             ));
         }
     }
@@ -146,7 +146,7 @@ pub fn complete(labels: &mut [Seclabel], default: Option<&str>, inactive: bool) 
             if label.kind != Some(SeclabelType::None) && !open {
                 return Err(VirtError::new(
                     ErrorCode::XML_ERROR,
-                    "missing security model in domain seclabel",
+                    "<seclabel> has a label of its own and does not say for which model",
                 ));
             }
             label.model = Some(default.to_owned());
@@ -157,7 +157,7 @@ pub fn complete(labels: &mut [Seclabel], default: Option<&str>, inactive: bool) 
         (labels, _) if labels.len() > 1 && labels.iter().any(|label| label.model.is_none()) => {
             return Err(VirtError::new(
                 ErrorCode::XML_ERROR,
-                "missing security model when using multiple labels",
+                "of several <seclabel> each says its model, and one does not",
             ));
         }
         _ => {}
@@ -175,12 +175,12 @@ impl DeviceSeclabel {
         let relabel = *self.relabel.get_or_insert(true);
         if said && relabel && cx.has(XmlFlags::INACTIVE) && self.label.is_none() {
             let model = self.model.as_deref().unwrap_or("all models");
-            let what = format!("Cannot specify relabel if label is missing. model={model}");
+            let what = format!("relabel='yes' without a <label> (model {model})");
             cx.fail(error_at(element, At::Attribute("relabel"), what))?;
         }
         if self.label.is_some() && self.relabel == Some(false) {
             let model = self.model.as_deref().unwrap_or("all models");
-            let what = format!("cannot specify a label if relabelling is turned off. model={model}");
+            let what = format!("a <label> together with relabel='no' (model {model})");
             cx.fail(error_at(element, At::Child("label"), what))?;
         }
         Ok(())

@@ -315,11 +315,7 @@ impl Network {
             cx.fail(error.in_domain(ErrorDomain::XML))?;
         }
         if self.title.as_deref().is_some_and(|title| title.contains('\n')) {
-            cx.fail(error_at(
-                element,
-                At::Child("title"),
-                "network title can't contain newlines",
-            ))?;
+            cx.fail(error_at(element, At::Child("title"), "a title is one line"))?;
         }
         if !metadata::counts(element) {
             self.metadata = None;
@@ -358,11 +354,7 @@ impl Network {
             cx.fail(error_at(element, At::Child("mac"), what))?;
         }
         if self.virtual_port.as_ref().is_some_and(|port| port.kind.is_none()) {
-            cx.fail(error_at(
-                element,
-                At::Child("virtualport"),
-                "missing required virtualport type",
-            ))?;
+            cx.fail(error_at(element, At::Child("virtualport"), "'type' is missing"))?;
         }
         Ok(())
     }
@@ -384,7 +376,7 @@ impl Network {
                     element,
                     At::Child("route"),
                     format_args!(
-                        "unreachable static route gateway '{}' specified for network '{}'",
+                        "gateway '{}' is in no subnet of network '{}'",
                         virt_util::ip::format(route.gateway),
                         self.name
                     ),

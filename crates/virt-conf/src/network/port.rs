@@ -111,7 +111,11 @@ pub struct PciPlug {
 impl PciPlug {
     fn after_read(&mut self, element: Element<'_>, cx: &mut Reader) -> Result<()> {
         if element.child("address").is_none() {
-            cx.fail(error_at(element, At::Text, "missing network port PCI address"))?;
+            cx.fail(error_at(
+                element,
+                At::Text,
+                "<address> is missing: which PCI device it is",
+            ))?;
         }
         Ok(())
     }

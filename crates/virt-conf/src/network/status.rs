@@ -76,7 +76,7 @@ impl NetworkStatus {
         }
         xml::check_root(root, "networkstatus")?;
         let network = root.child("network").ok_or_else(|| {
-            let what = "could not find any 'network' element in status file";
+            let what = "<networkstatus> has no <network>";
             error_with(ErrorCode::INTERNAL_ERROR, root, At::Text, what)
         })?;
         // The checks of whole networks come first.

@@ -46,7 +46,7 @@ impl Command {
             N::ADD_FIRST => Self::AddFirst,
             _ => virt_util::bail!(
                 ErrorCode::OPERATION_UNSUPPORTED,
-                "unrecognized network update command code {number}"
+                "command {number} for a change of a network is unknown"
             ),
         })
     }
@@ -84,7 +84,7 @@ impl Section {
             N::DNS_SRV => Self::DnsSrv,
             _ => virt_util::bail!(
                 ErrorCode::OPERATION_UNSUPPORTED,
-                "can't update unrecognized section of network"
+                "section {number} of a network is unknown"
             ),
         })
     }
@@ -131,7 +131,7 @@ impl Network {
             Section::Bridge | Section::Domain | Section::Ip | Section::Forward | Section::ForwardPf => {
                 virt_util::bail!(
                     ErrorCode::OPERATION_UNSUPPORTED,
-                    "can't update '{}' section of network '{}'",
+                    "section '{}' of network '{}' does not change while the network lives",
                     update.section.as_str().replace('-', " "),
                     self.name
                 )
@@ -147,7 +147,7 @@ impl Network {
             root,
             At::Text,
             format_args!(
-                "unexpected element <{}>, expecting <{name}>, while updating network '{}'",
+                "found <{}>, expected <{name}> for this section of network '{}'",
                 root.name(),
                 self.name
             ),
@@ -161,7 +161,7 @@ impl Network {
                 Ok(index)
             } else {
                 Err(invalid(format_args!(
-                    "couldn't update dhcp host entry - no <ip> element found at index {parent} in network '{}'",
+                    "network '{}' has no <ip> with index {parent}",
                     self.name
                 )))
             };
@@ -172,7 +172,7 @@ impl Network {
             .or_else(|| position(&|ip| ip.address.is_ipv6()))
             .ok_or_else(|| {
                 invalid(format_args!(
-                    "couldn't update dhcp host entry - no <ip> element found in network '{}'",
+                    "network '{}' has no <ip>, and nowhere for DHCP",
                     self.name
                 ))
             })
@@ -187,7 +187,8 @@ impl Network {
         if self.ips.iter().enumerate().any(other) {
             let family = if is_ipv6 { "IPv6" } else { "IPv4" };
             return Err(invalid(format_args!(
-                "dhcp is supported only for a single {family} address on each network"
+                "network '{}' has DHCP for another {family} address already, and one is all",
+                self.name
             )));
         }
         Ok(())
@@ -207,9 +208,7 @@ impl Network {
         let is_ipv6 = self.ips.get(at).is_some_and(|ip| ip.address.is_ipv6());
         host.check(root, cx, is_ipv6, partial)?;
         if !partial && host.address.is_some_and(|address| address.is_ipv6() != is_ipv6) {
-            return Err(invalid(
-                "the address family of a host entry IP must match the address family of the dhcp element's parent",
-            ));
+            return Err(invalid("the address is not of the family that its <ip> has"));
         }
         if command.is_add() {
             self.check_one_dhcp(at)?;
@@ -262,7 +261,7 @@ impl Network {
                 };
                 remove_first(hosts, matches).ok_or_else(|| {
                     invalid(format_args!(
-                        "couldn't locate a matching dhcp host entry in network '{network}'"
+                        "network '{network}' has no <host> of DHCP like that"
                     ))
                 })
             }
@@ -283,7 +282,7 @@ impl Network {
         if command == Command::Modify {
             virt_util::bail!(
                 ErrorCode::OPERATION_UNSUPPORTED,
-                "dhcp ranges cannot be modified, only added or deleted"
+                "a <range> of DHCP does not change: delete it and add another"
             );
         }
         let range = DhcpRange::read(root, cx)?;
@@ -303,13 +302,12 @@ impl Network {
         let result = if command == Command::Delete {
             remove_first(ranges, same).ok_or_else(|| {
                 invalid(format_args!(
-                    "couldn't locate a matching dhcp range entry in network '{network}'"
+                    "network '{network}' has no <range start='{start}' end='{end}'/> of DHCP"
                 ))
             })
         } else if ranges.iter().any(same) {
             Err(invalid(format_args!(
-                "there is an existing dhcp range entry in network '{network}' that matches \"<range start='{start}' \
-                 end='{end}'/>\""
+                "network '{network}' has <range start='{start}' end='{end}'/> of DHCP already"
             )))
         } else {
             command.add(ranges, range);
@@ -324,7 +322,7 @@ impl Network {
         if command == Command::Modify {
             virt_util::bail!(
                 ErrorCode::OPERATION_UNSUPPORTED,
-                "forward interface entries cannot be modified, only added or deleted"
+                "an <interface> of <forward> does not change: delete it and add another"
             );
         }
         let interface = ForwardInterface::read(root, cx)?;
@@ -339,11 +337,11 @@ impl Network {
             .position(|known| known.device == interface.device);
         let result = match (known, command) {
             (Some(_), Command::AddFirst | Command::AddLast) => Err(invalid(format_args!(
-                "there is an existing interface entry in network '{name}' that matches \"<interface dev='{}'>\"",
+                "network '{name}' has <interface dev='{}'/> already",
                 interface.device
             ))),
             (None, Command::Delete) => Err(invalid(format_args!(
-                "couldn't find an interface entry in network '{name}' matching <interface dev='{}'>",
+                "network '{name}' has no <interface dev='{}'/>",
                 interface.device
             ))),
             (Some(at), _) => match forward.interfaces.get(at).map_or(0, |known| known.connections) {
@@ -352,7 +350,7 @@ impl Network {
                     Ok(())
                 }
                 users => Err(invalid(format_args!(
-                    "unable to delete interface '{}' in network '{name}'. It is currently being used by {users} domains.",
+                    "interface '{}' of network '{name}' serves {users} guests: detach them first",
                     interface.device
                 ))),
             },
@@ -379,13 +377,13 @@ impl Network {
         match found {
             None if !command.is_add() => {
                 return Err(invalid(format_args!(
-                    "couldn't find a portgroup entry in network '{name}' matching <portgroup name='{}'>",
+                    "network '{name}' has no <portgroup name='{}'>",
                     group.name
                 )));
             }
             Some(_) if command.is_add() => {
                 return Err(invalid(format_args!(
-                    "there is an existing portgroup entry in network '{name}' that matches \"<portgroup name='{}'>\"",
+                    "network '{name}' has <portgroup name='{}'> already",
                     group.name
                 )));
             }
@@ -394,8 +392,7 @@ impl Network {
         let default = self.port_groups.iter().rposition(|known| known.default);
         if command != Command::Delete && group.default && default.is_some() && default != found {
             return Err(invalid(format_args!(
-                "a different portgroup entry in network '{name}' is already set as the default. Only one default is \
-                 allowed."
+                "network '{name}' has another <portgroup> with default='yes': one is all"
             )));
         }
         match found {
@@ -436,7 +433,7 @@ impl Network {
                 ([], Command::AddFirst | Command::AddLast) => command.add(&mut dns.hosts, host),
                 (_, Command::AddFirst | Command::AddLast) => {
                     return Err(invalid(format_args!(
-                        "there is already at least one DNS HOST record with a matching field in network {network}"
+                        "network '{network}' has a DNS <host> with that address or name already"
                     )));
                 }
                 ([at], Command::Delete) => {
@@ -451,12 +448,12 @@ impl Network {
                 }
                 ([], _) => {
                     return Err(invalid(format_args!(
-                        "couldn't locate a matching DNS HOST record in network {network}"
+                        "network '{network}' has no DNS <host> like that"
                     )));
                 }
                 (_, _) => {
                     return Err(invalid(format_args!(
-                        "multiple matching DNS HOST records were found in network {network}"
+                        "network '{network}' has several DNS <host> like that: say more of the one that is meant"
                     )));
                 }
             }
@@ -468,7 +465,7 @@ impl Network {
         if command == Command::Modify {
             virt_util::bail!(
                 ErrorCode::OPERATION_UNSUPPORTED,
-                "DNS SRV records cannot be modified, only added or deleted"
+                "a DNS <srv> does not change: delete it and add another"
             );
         }
         self.expect(root, "srv")?;
@@ -489,7 +486,7 @@ impl Network {
                 ([], Command::AddFirst | Command::AddLast) => command.add(&mut dns.services, service),
                 (_, Command::AddFirst | Command::AddLast) => {
                     return Err(invalid(format_args!(
-                        "there is already at least one DNS SRV record matching all specified fields in network {network}"
+                        "network '{network}' has a DNS <srv> like that already"
                     )));
                 }
                 ([at], _) => {
@@ -497,12 +494,12 @@ impl Network {
                 }
                 ([], _) => {
                     return Err(invalid(format_args!(
-                        "couldn't locate a matching DNS SRV record in network {network}"
+                        "network '{network}' has no DNS <srv> like that"
                     )));
                 }
                 (_, _) => {
                     return Err(invalid(format_args!(
-                        "multiple DNS SRV records matching all specified fields were found in network {network}"
+                        "network '{network}' has several DNS <srv> like that: say more of the one that is meant"
                     )));
                 }
             }
@@ -521,14 +518,15 @@ impl Network {
             match (found, command) {
                 (Some(_), Command::AddFirst | Command::AddLast) => {
                     return Err(invalid(format_args!(
-                        "there is already a DNS TXT record with name '{}' in network {network}",
+                        "network '{network}' has <txt name='{}'/> of DNS already",
                         text.name
                     )));
                 }
                 (None, Command::AddFirst | Command::AddLast) => command.add(&mut dns.texts, text),
                 (None, _) => {
                     return Err(invalid(format_args!(
-                        "couldn't locate a matching DNS TXT record in network {network}"
+                        "network '{network}' has no <txt name='{}'/> of DNS",
+                        text.name
                     )));
                 }
                 (Some(at), Command::Delete) => {
@@ -536,7 +534,8 @@ impl Network {
                 }
                 (Some(_), Command::Modify) if text.value.is_none() => {
                     return Err(invalid(format_args!(
-                        "missing value of modifying DNS TXT record in network {network}"
+                        "<txt name='{}'> of DNS in network '{network}' has no value to change to",
+                        text.name
                     )));
                 }
                 (Some(at), Command::Modify) => {

@@ -101,7 +101,10 @@ mod priority {
 /// The priority of chains of this name.
 fn chain_priority(name: &str) -> Result<i32, String> {
     if name.len() > CHAIN_MAX {
-        return Err(format!("name of chain is longer than {CHAIN_MAX} characters"));
+        return Err(format!(
+            "a chain's name has {} characters: {CHAIN_MAX} at most",
+            name.len()
+        ));
     }
     let valid = |byte: u8| byte.is_ascii_alphanumeric() || b"_.:-".contains(&byte);
     if !name.bytes().all(valid) {
@@ -145,7 +148,7 @@ impl Filter {
                 ErrorCode::INTERNAL_ERROR,
                 element,
                 At::Text,
-                "filter has no name",
+                "'name' is missing",
             ));
         }
         Self::read(element, &mut Reader::new(XmlFlags::empty()))
@@ -195,10 +198,11 @@ impl Filter {
         let mut open = names(self);
         while let Some(name) = open.pop() {
             if name == self.name {
-                return Err(
-                    VirtError::new(ErrorCode::OPERATION_FAILED, "filter would introduce a loop")
-                        .in_domain(ErrorDomain::NWFILTER),
-                );
+                return Err(VirtError::new(
+                    ErrorCode::OPERATION_FAILED,
+                    format_args!("filter '{}' refers to itself", self.name),
+                )
+                .in_domain(ErrorDomain::NWFILTER));
             }
             if let Some(filter) = lookup(&name)
                 && seen.insert(name)

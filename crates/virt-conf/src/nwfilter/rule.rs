@@ -146,8 +146,7 @@ impl Rule {
             element,
             At::Child(protocol.name),
             format_args!(
-                "{} rule with port specification requires protocol specification with protocol to be either one of tcp(6), \
-                 udp(17), dccp(33), or sctp(132)",
+                "{}: ports need a protocol that has them: 'tcp' (6), 'udp' (17), 'dccp' (33) or 'sctp' (132)",
                 protocol.name
             ),
         ))

@@ -35,9 +35,9 @@ impl<P: Send + Sync + 'static, E: Send + 'static> Kind for FilterKind<P, E> {
 
     fn clash(clash: &Clash<'_>) -> VirtError {
         match clash {
-            Clash::Uuid { name, .. } => clash.error::<Self>(format_args!(
-                "filter with same UUID but different name ('{name}') already exists"
-            )),
+            Clash::Uuid { name, .. } => {
+                clash.error::<Self>(format_args!("filter '{name}' has this UUID already"))
+            }
             Clash::Name { name, uuid } => clash.error::<Self>(format_args!(
                 "filter '{name}' already exists{}",
                 super::kind::with_uuid(*uuid)
@@ -68,7 +68,7 @@ impl<P: Send + Sync + 'static, E: Send + 'static> Kind for BindingKind<P, E> {
             Clash::Active { name } | Clash::Name { name, .. } | Clash::Uuid { name, .. } => {
                 super::kind::error::<Self>(
                     ErrorCode::OPERATION_FAILED,
-                    format_args!("binding '{name}' already exists"),
+                    format_args!("port '{name}' has a binding already"),
                 )
             }
         }

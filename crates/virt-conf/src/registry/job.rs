@@ -378,7 +378,7 @@ impl JobLane {
             }
             None => Err(VirtError::new(
                 ErrorCode::OPERATION_INVALID,
-                "no job is active on the domain",
+                "nothing runs on the domain that a job could tell of",
             )),
         }
     }

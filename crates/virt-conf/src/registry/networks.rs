@@ -92,7 +92,7 @@ impl NetworkState {
             let uuid = virt_util::uuid::format(uuid);
             VirtError::new(
                 ErrorCode::NO_NETWORK_PORT,
-                format_args!("Network port with UUID {uuid} does not exist"),
+                format_args!("the network has no port {uuid}"),
             )
             .in_domain(ErrorDomain::NETWORK)
         })
@@ -107,7 +107,7 @@ impl NetworkState {
             let uuid = virt_util::uuid::format(&port.uuid);
             return Err(VirtError::new(
                 ErrorCode::NETWORK_PORT_EXIST,
-                format_args!("Network port with UUID {uuid} already exists"),
+                format_args!("the network has port {uuid} already"),
             )
             .in_domain(ErrorDomain::NETWORK));
         }
@@ -329,7 +329,7 @@ impl NetworkFiles {
         if status.network.name != name {
             virt_util::bail!(
                 ErrorCode::INTERNAL_ERROR,
-                "Network config filename '{}' does not match network name '{}'",
+                "file '{}' holds network '{}'",
                 self.status.path(name)?.display(),
                 status.network.name
             );

@@ -44,7 +44,7 @@ impl StoragePool {
         }
         Err(VirtError::new(
             ErrorCode::OPERATION_FAILED,
-            format_args!("Storage source conflict with pool: '{}'", self.name),
+            format_args!("pool '{}' has this source already", self.name),
         )
         .in_domain(ErrorDomain::STORAGE))
     }

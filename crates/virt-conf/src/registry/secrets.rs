@@ -66,23 +66,20 @@ impl StoredSecret {
         let id = |secret: &Secret| secret.usage.as_ref().map(|usage| usage.id.clone());
         if id(&self.secret) != id(&new.secret) {
             return Err(secret_error(format_args!(
-                "a secret with UUID {} is already defined for use with {}",
+                "secret {} is for '{}', which stays",
                 self.name,
                 self.secret.usage.as_ref().map_or("nothing", |usage| &usage.id)
             )));
         }
         if self.secret.private && !new.secret.private {
-            return Err(secret_error("cannot change private flag on existing secret"));
+            return Err(secret_error("a private secret stays private"));
         }
         Ok(())
     }
 
     /// The error for [`super::Kind::key_taken`]: another secret is for the same thing.
     pub fn usage_taken(&self, usage: &SecretUsage) -> VirtError {
-        secret_error(format_args!(
-            "a secret with UUID {} already defined for use with {}",
-            self.name, usage.id
-        ))
+        secret_error(format_args!("secret {} is for '{}' already", self.name, usage.id))
     }
 }
 
@@ -132,7 +129,7 @@ impl DiskFormat for StoredSecret {
         let secret = Self::new(Secret::parse(text, &path.to_string_lossy())?)?;
         if path.file_stem().and_then(|stem| stem.to_str()) != Some(&secret.name) {
             return Err(secret_error(format_args!(
-                "<uuid> does not match secret file name '{}'",
+                "file '{}' holds a secret of another <uuid>",
                 path.display()
             )));
         }

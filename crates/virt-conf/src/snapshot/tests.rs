@@ -60,24 +60,24 @@ fn every_drive_takes_part() {
 #[test]
 fn what_cannot_be_matched() {
     let cases = [
-        ("<disk name='vdz'/>", "no disk named 'vdz'"),
+        ("<disk name='vdz'/>", "no disk 'vdz'"),
         (
             "<disk name='vda'/><disk name='/images/a.qcow2'/>",
-            "specified twice",
+            "<disk name='/images/a.qcow2'> stands there twice",
         ),
         (
             "<disk name='vda'/><disk name='vdb'/><disk name='sda'/><disk name='vdc'/>",
-            "too many",
+            "4 disks, the domain",
         ),
         (
             "<disk name='vda' snapshot='internal'><source file='/x'/></disk>",
-            "requires use of external",
+            "disk 'vda' goes to file '/x' with snapshot='external'",
         ),
         (
             "<disk name='vda' snapshot='external' type='block'/>",
-            "on a 'block' device",
+            "disk 'vda' is of type 'block'",
         ),
-        ("<disk name='sda' snapshot='external'/>", "without source"),
+        ("<disk name='sda' snapshot='external'/>", "disk 'sda' has no file"),
     ];
     for (disks, text) in cases {
         let error = snapshot(disks)
@@ -89,7 +89,7 @@ fn what_cannot_be_matched() {
     let error = snapshot("")
         .align_disks(Some(&domain()), external(), &|_| false)
         .unwrap_err();
-    assert!(error.message().contains("not a regular file"), "{error}");
+    assert!(error.message().contains("is no regular file"), "{error}");
 }
 
 #[test]

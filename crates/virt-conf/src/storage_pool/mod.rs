@@ -308,7 +308,7 @@ impl StoragePool {
         }
         let name = self.effective_name();
         if name.contains('/') {
-            let what = format!("name '{name}' cannot contain '/'");
+            let what = format!("'{name}' contains '/'");
             cx.fail(error_at(element, At::Child("name"), what))?;
         }
         if self.copy_on_write.is_some() && !matches!(self.kind, PoolType::Fs | PoolType::Dir) {

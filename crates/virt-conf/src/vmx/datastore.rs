@@ -28,7 +28,7 @@ pub fn parse_path(text: &str) -> Result<DatastorePath<'_>> {
     let Some((datastore, path)) = parts.filter(|(datastore, _)| !datastore.is_empty()) else {
         return Err(VirtError::new(
             ErrorCode::INVALID_ARG,
-            format_args!("Datastore path '{text}' doesn't have expected format '[<datastore>] <path>'"),
+            format_args!("'{text}': expected '[DATASTORE] PATH'"),
         ));
     };
     let path = path.trim_start_matches(' ');

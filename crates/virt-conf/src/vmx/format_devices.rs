@@ -93,7 +93,7 @@ fn drive(out: &mut Out, disk: &Disk, files: &dyn VmxFiles) -> Result<()> {
             (index / 2, index % 2)
         }
         bus => {
-            let what = format!("Unsupported bus type '{bus}' for {}", disk.device);
+            let what = format!("VMware has no {} on bus '{bus}'", disk.device);
             return Err(unsupported(what));
         }
     };
@@ -329,7 +329,9 @@ pub(super) fn video(out: &mut Out, domain: &Domain) -> Result<()> {
         [video, more @ ..] => (&video.model, !more.is_empty()),
     };
     if more {
-        return Err(VirtError::internal("No support for multiple video devices"));
+        return Err(VirtError::internal(
+            "VMware has one video device, and the guest has more",
+        ));
     }
     if model.kind != VideoModelType::Vmvga {
         return Err(unsupported(format_args!(
@@ -338,7 +340,10 @@ pub(super) fn video(out: &mut Out, domain: &Domain) -> Result<()> {
         )));
     }
     if model.heads > 1 {
-        return Err(unsupported("Multi-head video devices are unsupported"));
+        return Err(unsupported(format_args!(
+            "VMware takes heads='1', not '{}'",
+            model.heads
+        )));
     }
     // Windows wants a multiple of 64 KiB.
     out.set("svga.vramSize", u64::from(model.vram).div_ceil(64) * 64 * 1024)
@@ -413,7 +418,7 @@ fn port_source(
             set("network.endPoint", if server { "server" } else { "client" })
         }
         _ => Err(unsupported(format_args!(
-            "Unsupported character device type '{}'",
+            "VMware has no character device of type '{}'",
             source.chardev_type()
         ))),
     }

@@ -378,7 +378,7 @@ fn ports(conf: &mut ConfFile, domain: &Domain, format: XenFormat) -> Result<()> 
             conf.set("serial", chardev(&serial.host.source)?.as_str().into());
         }
         _ if format == XenFormat::Xm => {
-            return Err(unsupported("Multiple serial devices are not supported by xen-xm"));
+            return Err(unsupported("xen-xm has one serial port, and the guest has more"));
         }
         _ => {
             const MOST: u32 = 64;
@@ -449,7 +449,11 @@ fn chardev(source: &ChardevSource) -> Result<String> {
         ChardevSource::Unix(unix) => {
             format!("unix:{}{}", escaped(unix.path.as_deref()), server(unix.mode))
         }
-        _ => return Err(unsupported(format_args!("unsupported chr device type '{kind}'"))),
+        _ => {
+            return Err(unsupported(format_args!(
+                "Xen has no character device of type '{kind}'"
+            )));
+        }
     })
 }
 

@@ -348,7 +348,7 @@ fn frame_buffer(conf: &Conf) -> Result<Option<Graphics>> {
 fn serials(conf: &Conf, domain: &mut Domain, format: XenFormat) -> Result<()> {
     let texts = match conf.texts("serial")? {
         Some(_) if format == XenFormat::Xm => {
-            return Err(unsupported("Multiple serial devices are not supported by xen-xm"));
+            return Err(unsupported("'serial' is a list: xen-xm has one serial port"));
         }
         Some(texts) => texts,
         None => conf.text("serial")?.into_iter().collect(),

@@ -268,7 +268,7 @@ fn ceph(text: &str) -> Result<(StorageLocation, Option<StorageAuth>), Refusal> {
     for option in split_unescaped(options) {
         if let Some(user) = option.strip_prefix("id=") {
             if auth.is_some() {
-                return Err(format!("duplicate 'id' found in '{name}'"));
+                return Err(format!("'id' stands twice in '{name}'"));
             }
             auth = Some(StorageAuth {
                 username: Some(user.to_owned()),

@@ -201,7 +201,10 @@ fn disk(disk: &Disk) -> Result<String> {
         (false, false) => "rw",
     };
     if disk.rest.transient.is_some() {
-        return Err(unsupported("transient disks not supported yet"));
+        return Err(unsupported(format_args!(
+            "disk '{}': Xen has no <transient/> disks",
+            disk.target.dev
+        )));
     }
     let mut out = format!("format={format},vdev={},access={access}", disk.target.dev);
     if let Some(driver) = &disk.driver.name {
@@ -239,7 +242,7 @@ fn disk(disk: &Disk) -> Result<String> {
 fn ceph(storage: &NetworkStorage) -> Result<String> {
     if storage.protocol != NetProtocol::Rbd {
         return Err(VirtError::no_support(format_args!(
-            "Unsupported network block protocol '{}'",
+            "Xen has no disk by protocol '{}': expected 'rbd'",
             storage.protocol
         )));
     }
@@ -247,7 +250,7 @@ fn ceph(storage: &NetworkStorage) -> Result<String> {
     let image = name.split_once('/').map_or(name, |(_, image)| image);
     if image.contains(':') {
         return Err(unsupported(format_args!(
-            "':' not allowed in RBD source volume name '{image}'"
+            "the name of RBD image '{image}' contains ':'"
         )));
     }
     let mut out = format!("rbd:{name}:auth_supported=none");

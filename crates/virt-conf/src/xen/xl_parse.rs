@@ -307,7 +307,7 @@ fn cpu_features(conf: &Conf, domain: &mut Domain) -> Result<()> {
         };
         let name = feature_name(name);
         if cpu.features.iter().any(|feature| feature.name == name) {
-            let what = format!("CPU feature '{name}' specified more than once");
+            let what = format!("'cpuid' says feature '{name}' twice");
             return Err(unsupported(conf.wrong(NAME, what).detail()));
         }
         cpu.features.push(CpuFeature {

@@ -170,7 +170,10 @@ fn format_disk(disk: &Disk) -> Result<String> {
         )));
     }
     if disk.rest.transient.is_some() {
-        return Err(unsupported("transient disks not supported yet"));
+        return Err(unsupported(format_args!(
+            "disk '{}': Xen has no <transient/> disks",
+            disk.target.dev
+        )));
     }
     out.push(',');
     out.push_str(&disk.target.dev);

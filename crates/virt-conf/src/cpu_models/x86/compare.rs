@@ -14,7 +14,9 @@ use crate::cpu_models::{Comparison, HypervisorModels};
 pub(in crate::cpu_models) fn compare(host: &CpuDocument, other: &CpuDocument) -> Result<Comparison> {
     let incompatible = |why: String| Ok(Comparison::Incompatible(why));
     if let Some(arch) = other.arch().filter(|arch: &Arch| !arch.is_x86()) {
-        return incompatible(format!("CPU arch {arch} does not match host arch"));
+        return incompatible(format!(
+            "the CPU is of architecture {arch}, and the host's is x86"
+        ));
     }
     let (host, cpu) = (host.to_guest(), other.to_guest());
     if let Some(vendor) = cpu
@@ -23,7 +25,7 @@ pub(in crate::cpu_models) fn compare(host: &CpuDocument, other: &CpuDocument) ->
         .filter(|vendor| host.vendor.as_deref() != Some(vendor))
     {
         return incompatible(format!(
-            "host CPU vendor does not match required CPU vendor {vendor}"
+            "the guest's CPU is of vendor {vendor}, and the host's is another"
         ));
     }
     let has = all_features(&host)?;
@@ -39,12 +41,12 @@ pub(in crate::cpu_models) fn compare(host: &CpuDocument, other: &CpuDocument) ->
     };
     let forbidden = forbid.intersection(&has);
     if !forbidden.is_empty() {
-        return with("Host CPU provides forbidden features", forbidden);
+        return with("the host's CPU has features that the guest's forbids", forbidden);
     }
     let require = require.without(&force).without(&optional).without(&disable);
     let missing = require.without(&has);
     if !missing.is_empty() {
-        return with("Host CPU does not provide required features", missing);
+        return with("the host's CPU lacks features that the guest's needs", missing);
     }
     let extra = has
         .without(&optional)
@@ -56,7 +58,7 @@ pub(in crate::cpu_models) fn compare(host: &CpuDocument, other: &CpuDocument) ->
     }
     if matches!(other, CpuDocument::Guest(cpu) if cpu.matching == CpuMatch::Strict) {
         return with(
-            "Host CPU does not strictly match guest CPU: Extra features",
+            "the host's CPU has more features than the guest's, which says match='strict'",
             extra,
         );
     }
@@ -74,7 +76,7 @@ pub(in crate::cpu_models) fn baseline(
     let known = |name: &str| {
         catalogue
             .vendor(name)
-            .ok_or_else(|| failed(format_args!("Unknown CPU vendor {name}")))
+            .ok_or_else(|| failed(format_args!("no maker of x86 processors is named '{name}'")))
     };
     let mut common: Option<FeatureSet> = None;
     let mut vendor: Option<usize> = None;
@@ -88,14 +90,14 @@ pub(in crate::cpu_models) fn baseline(
         let says = match (cpu.vendor.as_deref(), own) {
             (Some(name), Some(own)) if index > 0 && catalogue.vendor_name(own) != name => {
                 return Err(failed(format_args!(
-                    "CPU vendor {} of model {} differs from vendor {name}",
+                    "vendor {} makes model {}, not vendor {name}",
                     catalogue.vendor_name(own),
                     cpu.model_name().unwrap_or_default()
                 )));
             }
             (Some(name), _) => {
                 if index > 0 && vendor.is_some_and(|vendor| catalogue.vendor_name(vendor) != name) {
-                    return Err(failed(format_args!("CPU vendors do not match")));
+                    return Err(failed(format_args!("the CPUs are of more than one vendor")));
                 }
                 Some(known(name)?)
             }
@@ -103,7 +105,7 @@ pub(in crate::cpu_models) fn baseline(
         };
         match (vendor, says) {
             (Some(vendor), Some(says)) if vendor != says => {
-                return Err(failed(format_args!("CPU vendors do not match")));
+                return Err(failed(format_args!("the CPUs are of more than one vendor")));
             }
             (None, says) => vendor = says,
             _ => {}

@@ -227,7 +227,7 @@ impl CpuData {
     /// `INTERNAL_ERROR` for another number of letters.
     pub fn set_vendor(&mut self, text: &str) -> Result<()> {
         self.vendor = letters(text)
-            .ok_or_else(|| VirtError::internal(format_args!("invalid CPU vendor string '{text}'")))?;
+            .ok_or_else(|| VirtError::internal(format_args!("vendor '{text}': expected 12 letters")))?;
         Ok(())
     }
 
@@ -287,7 +287,7 @@ fn hypervisor_feature(name: &str) -> Option<&'static (&'static str, usize, u32)>
 }
 
 pub(super) fn unknown_feature(name: &str) -> VirtError {
-    VirtError::internal(format_args!("unknown CPU feature {name}"))
+    VirtError::internal(format_args!("no CPU feature is named '{name}'"))
 }
 
 fn number(element: Element<'_>, name: &str, required: bool) -> Result<u32> {

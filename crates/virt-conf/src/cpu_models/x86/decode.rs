@@ -155,7 +155,10 @@ pub(super) fn decode(data: &CpuData, wish: &Wish<'_>) -> Result<Decoded> {
             Some(None) if single == Some(model.name) && wish.fallback != CpuFallback::Allow => {
                 return Err(VirtError::new(
                     ErrorCode::CONFIG_UNSUPPORTED,
-                    format_args!("CPU model {} is not supported by hypervisor", model.name),
+                    format_args!(
+                        "the emulator does not know CPU model '{}', and fallback='forbid'",
+                        model.name
+                    ),
                 ));
             }
             Some(None) => continue,
@@ -195,8 +198,7 @@ pub(super) fn decode(data: &CpuData, wish: &Wish<'_>) -> Result<Decoded> {
             best = Some((candidate, cost));
         }
     }
-    let (candidate, _) =
-        best.ok_or_else(|| VirtError::internal("Cannot find suitable CPU model for given data"))?;
+    let (candidate, _) = best.ok_or_else(|| VirtError::internal("no CPU model is like this processor"))?;
     let mut features = candidate.features(wish.side);
     if wish.migratable {
         features.retain(|(name, _)| super::is_migratable(name));

@@ -46,7 +46,7 @@ pub(super) fn goes_by_catalogue(model: &str) -> Result<bool> {
     catalogue()
         .model(model)
         .map(|model| model.compat_check)
-        .ok_or_else(|| VirtError::invalid_arg(format_args!("unknown CPU model {model}")))
+        .ok_or_else(|| VirtError::invalid_arg(format_args!("no CPU model is named '{model}'")))
 }
 
 pub(super) fn added_features(model: &str) -> Vec<&'static str> {
@@ -98,7 +98,7 @@ fn model_of(cpu: &Cpu) -> Result<Option<&'static Model>> {
 fn feature_id(name: &str) -> Result<set::FeatureId> {
     catalogue()
         .feature(name)
-        .ok_or_else(|| VirtError::internal(format_args!("Unknown CPU feature {name}")))
+        .ok_or_else(|| VirtError::internal(format_args!("no CPU feature is named '{name}'")))
 }
 
 /// All that a CPU has: what its model has, what is required or forced, without what is disabled or forbidden.

@@ -76,7 +76,7 @@ pub(in crate::cpu_models) fn update_live(cpu: &mut Cpu, enabled: &CpuData, disab
     let both = enabled.features.intersection(&disabled.features);
     if let Some(name) = catalogue.names(both).next() {
         return Err(failed(format!(
-            "hypervisor provided conflicting CPU data: feature '{name}' is both enabled and disabled at the same time"
+            "the emulator says of CPU feature '{name}' that it is on and that it is off"
         )));
     }
     // Features which the hypervisor always had in a model, and this catalogue learned of later, are no difference.
@@ -109,7 +109,7 @@ pub(in crate::cpu_models) fn update_live(cpu: &mut Cpu, enabled: &CpuData, disab
     if let Some(model) = model {
         say_of_removed(cpu, model, CpuFeaturePolicy::Disable);
     }
-    let what = "guest CPU doesn't match specification";
+    let what = "the CPU that the guest got is not the one of its definition";
     match (extra.join(","), missing.join(",")) {
         (extra, missing) if !extra.is_empty() && !missing.is_empty() => Err(failed(format!(
             "{what}: extra features: {extra}, missing features: {missing}"

@@ -38,7 +38,7 @@ pub(super) fn normalize_common(
     cx: &NormalizeContext<'_>,
 ) -> Result<()> {
     if domain.os.kind.os == OsType::Exe && domain.os.init.is_none() {
-        return Err(xml_error("init binary must be specified"));
+        return Err(xml_error("a container needs <init>: the program that it starts"));
     }
     // What is said of devices from here on is said of few.
     let mut neighbours = Neighbours::default();
@@ -85,9 +85,9 @@ pub(super) fn normalize_common(
     }
     silent_spice(domain);
     match &domain.cpu {
-        Some(cpu) if cpu.mode == CpuMode::Custom && cpu.model_name().is_none() && cpu.check.is_some() => {
-            Err(unsupported("check attribute specified for CPU with no model"))
-        }
+        Some(cpu) if cpu.mode == CpuMode::Custom && cpu.model_name().is_none() && cpu.check.is_some() => Err(
+            unsupported("<cpu check='…'> without a <model> has nothing to check"),
+        ),
         _ => Ok(()),
     }
 }
@@ -106,14 +106,15 @@ fn memory(domain: &mut Domain, hooks: &dyn DomainHooks, cx: &NormalizeContext<'_
     if nodes != 0 {
         domain.memory.size = nodes.saturating_add(devices);
     } else if devices > domain.memory.size {
-        return Err(xml_error(
-            "Total size of memory devices exceeds the total memory size",
-        ));
+        return Err(xml_error(format_args!(
+            "memory devices have {devices} KiB, more than the {} KiB of <memory>",
+            domain.memory.size
+        )));
     }
     let unlimited = hooks.features().contains(DomainFeatures::UNLIMITED_MEMORY);
     if domain.memory.size == devices && !unlimited {
         return Err(xml_error(
-            "Memory size must be specified via <memory> or in the <numa> configuration",
+            "the guest has no memory beside its memory devices: say <memory> or NUMA cells",
         ));
     }
     if domain.current_memory > domain.memory.size || domain.current_memory == 0 {
@@ -121,14 +122,16 @@ fn memory(domain: &mut Domain, hooks: &dyn DomainHooks, cx: &NormalizeContext<'_
     }
     if let Some(max) = domain.max_memory {
         if max.size == 0 && max.slots > 0 {
-            return Err(xml_error(
-                "maximum memory size must be specified when specifying number of memory slots",
-            ));
+            return Err(xml_error(format_args!(
+                "<maxMemory slots='{}'> does not say how much",
+                max.slots
+            )));
         }
         if max.size != 0 && max.size < domain.memory.size {
-            return Err(xml_error(
-                "maximum memory size must be equal or greater than the actual memory size",
-            ));
+            return Err(xml_error(format_args!(
+                "<maxMemory> is {} KiB, less than the {} KiB of <memory>",
+                max.size, domain.memory.size
+            )));
         }
     }
     Ok(())
@@ -167,7 +170,7 @@ fn refuse_duplicates(domain: &Domain) -> Result<()> {
         // The functions of a USB 2 controller share a number.
         if kind != ControllerType::Usb && !controllers.insert((kind, index)) {
             return Err(xml_error(format_args!(
-                "Multiple '{kind}' controllers with index '{}'",
+                "two controllers of type '{kind}' have the index {}",
                 index.unwrap_or_default()
             )));
         }
@@ -176,9 +179,7 @@ fn refuse_duplicates(domain: &Domain) -> Result<()> {
     for panic in &domain.devices.panics {
         if !panics.insert(panic.model) {
             let model = panic.model.map_or("default", |model| model.as_str());
-            return Err(xml_error(format_args!(
-                "Multiple panic devices with model '{model}'"
-            )));
+            return Err(xml_error(format_args!("two <panic> have the model '{model}'")));
         }
     }
     Ok(())
@@ -192,7 +193,7 @@ fn boot_order(domain: &mut Domain) -> Result<()> {
         };
         if !orders.insert(boot.order) {
             return Err(unsupported(format_args!(
-                "boot order '{}' used for more than one device",
+                "two devices have <boot order='{}'/>",
                 boot.order
             )));
         }
@@ -200,7 +201,7 @@ fn boot_order(domain: &mut Domain) -> Result<()> {
     match (domain.os.boot.is_empty(), orders.is_empty()) {
         (false, false) => {
             return Err(unsupported(
-                "per-device boot elements cannot be used together with os/boot elements",
+                "<boot order='…'> of devices and <boot dev='…'> of <os> exclude each other",
             ));
         }
         (true, true) => domain.os.boot.push(BootEntry { dev: BootDevice::Hd }),
@@ -217,11 +218,7 @@ fn boot_order(domain: &mut Domain) -> Result<()> {
 fn timers(domain: &Domain) -> Result<()> {
     for timer in &domain.clock.timers {
         let name = timer.name;
-        let refuse = |what: &str| {
-            Err(unsupported(format_args!(
-                "timer {name} doesn't support setting of timer {what}"
-            )))
-        };
+        let refuse = |what: &str| Err(unsupported(format_args!("timer '{name}' takes no {what}")));
         if matches!(name, TimerName::Kvmclock | TimerName::Hypervclock) && timer.tick_policy.is_some() {
             return refuse("tickpolicy");
         }
@@ -230,9 +227,7 @@ fn timers(domain: &Domain) -> Result<()> {
             .as_ref()
             .is_some_and(|catchup| *catchup != Default::default());
         if timer.tick_policy != Some(TickPolicy::Catchup) && catches_up {
-            return Err(xml_error(
-                "setting of timer catchup policies is only supported with tickpolicy='catchup'",
-            ));
+            return Err(xml_error("<catchup> of a timer needs tickpolicy='catchup'"));
         }
         if name != TimerName::Tsc {
             if timer.frequency != 0 {
@@ -258,7 +253,9 @@ fn console_for_serial(domain: &mut Domain) -> Result<()> {
         .skip(1)
         .any(|console| console.target_type == ConsoleTargetType::Serial)
     {
-        return Err(unsupported("Only the first console can be a serial port"));
+        return Err(unsupported(
+            "a second <console> has type 'serial': the first one alone can be a serial port",
+        ));
     }
     if domain.os.kind.os != OsType::Hvm {
         return Ok(());
@@ -477,7 +474,7 @@ pub(super) fn check_features(domain: &mut Domain, hooks: &dyn DomainHooks) -> Re
     let features = hooks.features();
     if !features.contains(DomainFeatures::MEMORY_HOTPLUG) && domain.max_memory.is_some() {
         return Err(unsupported(
-            "memory hotplug tunables <maxMemory> are not supported by this hypervisor driver",
+            "this driver cannot add memory to a running guest: remove <maxMemory>",
         ));
     }
     if !features.contains(DomainFeatures::OFFLINE_VCPUPIN) {
@@ -491,10 +488,12 @@ pub(super) fn check_features(domain: &mut Domain, hooks: &dyn DomainHooks) -> Re
         tune.vcpu_pin.retain(|vcpu, _| *vcpu < domain.vcpus.max);
     }
     if !features.contains(DomainFeatures::NAME_SLASH) && domain.name.contains('/') {
-        return Err(xml_error(format_args!("name {} cannot contain '/'", domain.name)));
+        return Err(xml_error(format_args!("name '{}' contains '/'", domain.name)));
     }
     if !features.contains(DomainFeatures::INDIVIDUAL_VCPUS) && !domain.vcpu_states.is_empty() {
-        return Err(unsupported("individual CPU state configuration is not supported"));
+        return Err(unsupported(
+            "this driver does not know single CPUs: remove <vcpus>",
+        ));
     }
     Ok(())
 }

@@ -185,13 +185,13 @@ pub(super) fn number_isa_serials(domain: &mut Domain) -> Result<()> {
         count += 1;
         if count > ISA_SERIAL_PORTS || serial.target.port.is_some_and(|port| port >= ISA_SERIAL_PORTS) {
             return internal(format!(
-                "Maximum supported number of ISA serial ports is '{ISA_SERIAL_PORTS}'"
+                "an ISA bus has {ISA_SERIAL_PORTS} serial ports, 0 to 3, and the guest has more"
             ));
         }
         if let Some(port) = serial.target.port
             && !used.insert(port)
         {
-            return internal(format!("target port '{port}' already allocated"));
+            return internal(format!("two ISA serial ports have the number {port}"));
         }
     }
     for serial in domain
@@ -235,7 +235,7 @@ fn common(
             };
             if target.kind == SerialTargetType::IsaDebug && !is_x86(domain) {
                 return Err(unsupported(
-                    "isa-debug serial type only valid on x86 architecture",
+                    "a serial port of type 'isa-debug' is for x86 guests only",
                 ));
             }
             let port = neighbours.serial_port(domain, target.port);
@@ -279,7 +279,7 @@ fn common(
                     .is_some_and(|driver| driver.iothread != 0)
                 && !is_virtio_scsi(&controller.kind)
             {
-                let what = "'iothread' attribute only supported for virtio scsi controllers";
+                let what = "'iothread' is for model 'virtio-scsi' only";
                 return Err(VirtError::new(ErrorCode::XML_ERROR, what));
             }
         }
@@ -370,7 +370,7 @@ fn disk(domain: &mut Domain, at: usize, hooks: &dyn DomainHooks, neighbours: &mu
     let mut chosen = None;
     if disk.info.address.is_none() && !disk.target.dev.is_empty() {
         let Some(index) = disk_index(&disk.target.dev) else {
-            let what = format!("Unknown disk name '{}' and no address specified", disk.target.dev);
+            let what = "the target's name says no place, and there is no <address>: expected a name as 'sda', 'vdb' or 'hdc'";
             return Err(VirtError::new(ErrorCode::XML_ERROR, what));
         };
         chosen = drive_address(bus, index, hooks.features());
@@ -469,7 +469,7 @@ fn hostdev(
                     unit,
                 } = address;
                 let what = format!(
-                    "SCSI host address controller='{controller}' bus='{bus}' target='{target}' unit='{unit}' in use by a SCSI disk"
+                    "a disk is at controller {controller}, bus {bus}, target {target}, unit {unit} already"
                 );
                 return Err(VirtError::new(ErrorCode::XML_ERROR, what));
             }
@@ -558,7 +558,7 @@ fn check_features(domain: &Domain, device: DeviceRef, hooks: &dyn DomainHooks) -
     let features = hooks.features();
     match device {
         DeviceRef::Memory(_) if !features.contains(DomainFeatures::MEMORY_HOTPLUG) => {
-            Err(unsupported("memory devices are not supported by this driver"))
+            Err(unsupported("this driver has no memory devices"))
         }
         DeviceRef::Interface(at) if !features.contains(DomainFeatures::NET_MODEL_STRING) => {
             match domain
@@ -568,7 +568,7 @@ fn check_features(domain: &Domain, device: DeviceRef, hooks: &dyn DomainHooks) -
                 .and_then(|interface| interface.model.as_deref())
             {
                 Some(model) if !hooks.knows_net_model(model) => Err(unsupported(format_args!(
-                    "driver does not support net model '{model}'"
+                    "this driver does not know the model '{model}'"
                 ))),
                 _ => Ok(()),
             }
@@ -584,10 +584,9 @@ fn check_features(domain: &Domain, device: DeviceRef, hooks: &dyn DomainHooks) -
                         }
                     ) =>
                 {
-                    Err(unsupported(format_args!(
-                        "driver does not support FD passing for disk '{}'",
-                        disk.target.dev
-                    )))
+                    Err(unsupported(
+                        "this driver takes no files that are open already: remove 'fdgroup' of <source>",
+                    ))
                 }
                 _ => Ok(()),
             }

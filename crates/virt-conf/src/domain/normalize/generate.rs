@@ -229,7 +229,7 @@ fn complete_vcpus(domain: &mut Domain) -> Result<()> {
             None => state.hotpluggable = Some(!state.enabled),
             Some(false) if !state.enabled => {
                 return Err(unsupported(format!(
-                    "vcpu '{}' is both offline and not hotpluggable",
+                    "CPU {} is off and hotpluggable='no': it could never be on",
                     state.id
                 )));
             }
@@ -260,7 +260,7 @@ fn complete_numatune(domain: &mut Domain) -> Result<()> {
             (None, true) => NumaPlacement::Auto,
         });
         if placement == NumaPlacement::Static && memory.nodeset.is_none() {
-            let what = "nodeset for NUMA memory tuning must be set if 'placement' is 'static'";
+            let what = "<numatune><memory placement='static'> does not say where: 'nodeset' is missing";
             return Err(VirtError::new(ErrorCode::CONFIG_UNSUPPORTED, what));
         }
         if placement == NumaPlacement::Auto {
@@ -298,12 +298,16 @@ fn check_memory_nodes(tune: &Numatune, cells: usize) -> Result<()> {
     if auto {
         return Err(VirtError::new(
             ErrorCode::CONFIG_UNSUPPORTED,
-            "Per-node binding is not compatible with automatic NUMA placement.",
+            "<memnode> binds cells to nodes, which <memory placement='auto'> leaves to the host",
         ));
     }
     let wrong = |what: String| Err(VirtError::new(ErrorCode::XML_ERROR, what));
     if cells == 0 {
-        return wrong("Element 'memnode' is invalid without any guest NUMA cells".to_owned());
+        return wrong(
+            "<memnode> is about NUMA cells, and the guest has none"
+                .to_owned()
+                .to_owned(),
+        );
     }
     let mut last = None;
     for node in &tune.nodes {
@@ -314,7 +318,7 @@ fn check_memory_nodes(tune: &Numatune, cells: usize) -> Result<()> {
             ));
         }
         if last.replace(node.cell) == Some(node.cell) {
-            return wrong(format!("Multiple memnode elements with cellid {}", node.cell));
+            return wrong(format!("two <memnode> have the cellid {}", node.cell));
         }
     }
     Ok(())

@@ -18,6 +18,7 @@ mod common;
 mod controllers;
 mod devices;
 mod generate;
+mod names;
 mod neighbours;
 
 use virt_util::uuid::Uuid;
@@ -34,6 +35,7 @@ pub use devices::{
 };
 pub(in crate::domain) use generate::complete_interface;
 pub use generate::generate_mac;
+pub use names::device_name;
 pub(in crate::domain) use neighbours::Neighbours;
 
 bitflags::bitflags! {
@@ -236,7 +238,8 @@ fn normalize_all(domain: &mut Domain, hooks: &dyn DomainHooks, cx: &NormalizeCon
     devices::number_isa_serials(domain)?;
     let mut neighbours = Neighbours::default();
     for device in device_refs(domain) {
-        devices::normalize_device(domain, device, hooks, cx, &mut neighbours)?;
+        devices::normalize_device(domain, device, hooks, cx, &mut neighbours)
+            .map_err(|error| error.context(device_name(domain, device)))?;
     }
     common::normalize_common(domain, hooks, cx)?;
     let addresses = hooks.assign_addresses(domain, cx);

@@ -44,7 +44,7 @@ pub(super) fn check(source: &Domain, target: &Domain) -> Result<()> {
         same_option("filesystem guest target", &old.target, &new.target)?;
         refuse_unless(
             old.read_only == new.read_only,
-            "Target filesystem access mode does not match source",
+            "a filesystem is read-only for one of the guest and the other definition",
         )?;
         same_option("filesystem model", &old.model, &new.model)?;
         virtio(&old.driver.virtio, &new.driver.virtio)?;
@@ -114,7 +114,10 @@ pub(super) fn check(source: &Domain, target: &Domain) -> Result<()> {
                 old.rules.len(),
                 new.rules.len(),
             )?;
-            refuse_unless(old == new, "Target USB redirection filter does not match source")
+            refuse_unless(
+                old == new,
+                "the other definition has another <redirfilter> than the guest",
+            )
         },
     )?;
     family("watchdog device", &old.watchdogs, &new.watchdogs, |old, new| {
@@ -146,10 +149,13 @@ fn character(source: &Domain, target: &Domain) -> Result<()> {
                 same_option("channel name", a, b)?;
                 refuse_unless(
                     spice(&old.host.source) == spice(&new.host.source) || a.is_some(),
-                    "Changing device type to/from spicevmc would change default target channel name",
+                    "a channel without a name is of type 'spicevmc' on one side, which names it: say its name",
                 )?;
             }
-            (a, b) => refuse_unless(a == b, "Target channel addr does not match source")?,
+            (a, b) => refuse_unless(
+                a == b,
+                "the other definition has another <channel><target> than the guest",
+            )?,
         }
         info(&old.info, &new.info)
     })?;
@@ -263,7 +269,7 @@ fn disk(old: &Disk, new: &Disk) -> Result<()> {
     refuse_unless(
         old.rest.read_only == new.rest.read_only,
         format_args!(
-            "Target disk access mode of '{}' does not match source",
+            "disk '{}' is read-only for one of the guest and the other definition",
             old.target.dev
         ),
     )?;
@@ -350,7 +356,7 @@ fn video(old: &Video, new: &Video) -> Result<()> {
         }
         (a, b) => refuse_unless(
             a.is_some() == b.is_some(),
-            "Target video card acceleration does not match source",
+            "a video has <acceleration> in one of the guest and the other definition",
         )?,
     }
     virtio(&old.virtio, &new.virtio)?;

@@ -59,7 +59,7 @@ pub fn check_with(source: &Domain, target: &Domain, options: StabilityOptions) -
     for (old, new) in source.sysinfo.iter().zip(&target.sysinfo) {
         refuse_unless(
             what_the_guest_reads(old) == what_the_guest_reads(new),
-            "Target sysinfo does not match source",
+            "the other definition has another <sysinfo> than the guest",
         )?;
     }
     devices::check(source, target)
@@ -99,7 +99,7 @@ fn same<T: XmlValue + PartialEq>(what: &str, source: &T, target: &T) -> Result<(
         return Ok(());
     }
     Err(mismatch(format_args!(
-        "Target {what} '{}' does not match source '{}'",
+        "{what} '{}' where the guest has '{}'",
         shown(target),
         shown(source)
     )))
@@ -118,7 +118,7 @@ fn same_option<T: XmlValue + PartialEq>(what: &str, source: &Option<T>, target: 
     }
     let text = |value: &Option<T>| value.as_ref().map_or_else(|| "none".to_owned(), shown);
     Err(mismatch(format_args!(
-        "Target {what} '{}' does not match source '{}'",
+        "{what} '{}' where the guest has '{}'",
         text(target),
         text(source)
     )))
@@ -129,11 +129,11 @@ fn identity(source: &Domain, target: &Domain) -> Result<()> {
     same_option("domain uuid", &source.uuid, &target.uuid)?;
     refuse_unless(
         source.genid.is_some() == target.genid.is_some(),
-        "Target domain requested genid does not match source",
+        "one of the guest and the other definition says a <genid>",
     )?;
     refuse_unless(
         source.genid == target.genid,
-        "Target domain genid does not match source",
+        "the other definition has another <genid> than the guest",
     )?;
     same("domain name", &source.name, &target.name)
 }
@@ -276,7 +276,7 @@ fn cpu(source: Option<&Cpu>, target: Option<&Cpu>) -> Result<()> {
     let (old, new) = match (source.filter(said), target.filter(said)) {
         (None, None) => return Ok(()),
         (Some(old), Some(new)) => (old, new),
-        _ => return Err(mismatch("Target CPU does not match source")),
+        _ => return Err(mismatch("one of the guest and the other definition says a <cpu>")),
     };
     same("CPU mode", &old.mode, &new.mode)?;
     same_option("CPU check", &old.check, &new.check)?;
@@ -306,14 +306,17 @@ fn cpu(source: Option<&Cpu>, target: Option<&Cpu>) -> Result<()> {
     }
     refuse_unless(
         old.max_phys_addr == new.max_phys_addr,
-        "Target CPU maxphysaddr does not match source",
+        "the other definition has another <maxphysaddr> than the guest",
     )?;
     same_count("CPU feature count", old.features.len(), new.features.len())?;
     for (old, new) in old.features.iter().zip(&new.features) {
         same("CPU feature", &old.name, &new.name)?;
         same("CPU feature policy", &old.policy, &new.policy)?;
     }
-    refuse_unless(old.cache == new.cache, "Target CPU cache does not match source")
+    refuse_unless(
+        old.cache == new.cache,
+        "the other definition has another <cache> of the CPU than the guest",
+    )
 }
 
 #[cfg(test)]

@@ -39,7 +39,7 @@ fn what_the_guest_does_not_see_may_change() {
 #[test]
 fn what_the_guest_sees_may_not() {
     let cases = [
-        ("<name>a<", "<name>b<", "name 'b' does not match source 'a'"),
+        ("<name>a<", "<name>b<", "name 'b' where the guest has 'a'"),
         ("type='kvm'", "type='qemu'", "virt type 'qemu'"),
         ("219136</memory", "319136</memory", "max memory '319136'"),
         (">2</vcpu", ">3</vcpu", "vCPU max '3'"),
@@ -49,7 +49,7 @@ fn what_the_guest_sees_may_not() {
         ("qemu64", "qemu32", "CPU model 'qemu32'"),
         ("'disable'", "'require'", "CPU feature policy 'require'"),
         ("frequency='7'", "frequency='8'", "TSC frequency '8'"),
-        ("dev='vda'", "dev='vdb'", "disk 'vdb' does not match source 'vda'"),
+        ("dev='vda'", "dev='vdb'", "disk 'vdb' where the guest has 'vda'"),
         ("<serial>s<", "<serial>t<", "disk serial 't'"),
         ("slot='0x03'", "slot='0x04'", "pci address '0000:00:04.0'"),
         ("ports='2'", "ports='4'", "controller ports '4'"),

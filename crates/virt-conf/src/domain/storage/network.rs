@@ -135,13 +135,17 @@ impl NetworkStorage {
         use NetProtocol as P;
         let protocol = self.protocol;
         if self.name.is_none() && protocol != P::Nbd {
-            cx.fail(error_at(element, At::Text, "missing name for disk source"))?;
+            cx.fail(error_at(
+                element,
+                At::Text,
+                format_args!("protocol '{protocol}' needs a name of the image"),
+            ))?;
         }
         if matches!(protocol, P::Gluster | P::Rbd)
             && let Some(name) = &self.name
             && name.find('/').is_none_or(|at| at == 0)
         {
-            let what = format!("can't split path '{name}' into pool name and image name");
+            let what = format!("name '{name}': expected POOL/IMAGE");
             cx.fail(error_at(element, At::Attribute("name"), what))?;
         }
         let web = matches!(protocol, P::Http | P::Https);
@@ -222,15 +226,19 @@ impl StorageHost {
             (self.name, self.port) = (None, 0);
         }
         if unix && self.socket.is_none() {
-            cx.fail(error_at(element, At::Text, "missing socket for unix transport"))?;
+            cx.fail(error_at(element, At::Text, "transport 'unix' needs 'socket'"))?;
         }
         if !unix && self.socket.is_some() {
-            let what = format!("transport '{}' does not support socket attribute", self.transport);
+            let what = format!("'socket' is for transport 'unix', not '{}'", self.transport);
             cx.fail(error_at(element, At::Attribute("socket"), what))?;
         }
         if self.transport != HostTransport::Unix && self.name.is_none() && self.transport != HostTransport::Fd
         {
-            cx.fail(error_at(element, At::Text, "missing name for host"))?;
+            cx.fail(error_at(
+                element,
+                At::Text,
+                format_args!("transport '{}' needs the 'name' of a host", self.transport),
+            ))?;
         }
         Ok(())
     }

@@ -202,7 +202,7 @@ fn check_secret_key(uuid: bool, usage: bool, element: Element<'_>, cx: &mut Read
         (false, false) => cx.fail(error_at(
             element,
             At::Text,
-            "missing secret uuid or usage attribute",
+            "expected one of 'uuid' and 'usage', found none",
         )),
         (true, true) => {
             let what = "a secret is named by attribute 'uuid' or by attribute 'usage', not by both";

@@ -19,7 +19,7 @@ fn reconnects(mode: SourceMode, reconnect: &Option<Reconnect>) -> Result<()> {
         .is_some_and(|reconnect| reconnect.enabled.is_some());
     if mode == SourceMode::Bind && enabled {
         return Err(VirtError::internal(
-            "chardev reconnect is possible only for connect mode",
+            "<reconnect> is for mode 'connect', not 'bind'",
         ));
     }
     Ok(())
@@ -27,7 +27,7 @@ fn reconnects(mode: SourceMode, reconnect: &Option<Reconnect>) -> Result<()> {
 
 fn channel_name(name: &Option<String>) -> Result<()> {
     let Some(name) = name else {
-        return Err(unsupported("Missing source channel attribute for char device"));
+        return Err(unsupported("type 'spiceport' needs <source channel='…'/>"));
     };
     let valid = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-' | b'.');
     if !name.bytes().all(valid) {
@@ -45,9 +45,9 @@ pub(super) fn validate(source: &ChardevSource, named_by_driver: bool) -> Result<
         ChardevSource::File { path: None, .. }
         | ChardevSource::Dev { path: None, .. }
         | ChardevSource::Pipe { path: None, .. } => Err(missing("path")),
-        ChardevSource::Nmdm { master, slave } if master.is_some() != slave.is_some() => Err(
-            VirtError::internal("Should define both master and slave path attributes for nmdm device"),
-        ),
+        ChardevSource::Nmdm { master, slave } if master.is_some() != slave.is_some() => {
+            Err(VirtError::internal("type 'nmdm' needs both 'master' and 'slave'"))
+        }
         ChardevSource::Tcp(tcp) => match (&tcp.host, &tcp.service) {
             (None, _) => Err(missing("host")),
             (_, None) => Err(missing("service")),
@@ -75,7 +75,7 @@ pub(super) fn validate_channel(channel: &Channel) -> Result<()> {
 
 pub(super) fn validate_smartcard(card: &Smartcard) -> Result<()> {
     if !matches!(card.info.address, None | Some(Address::Ccid(_))) {
-        return Err(unsupported("Controllers must use the 'ccid' address type"));
+        return Err(unsupported("a smartcard takes an address of type 'ccid' only"));
     }
     match &card.source {
         SmartcardSource::Passthrough(host) => validate(&host.source, false),

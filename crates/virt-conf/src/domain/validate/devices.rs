@@ -49,12 +49,12 @@ pub(super) fn video(around: &mut Around<'_>, video: &Video) -> Result<()> {
     let model = &video.model;
     if model.kind == M::Default {
         return Err(VirtError::internal(
-            "missing video model and cannot determine default",
+            "the video has no model, and the driver has no default: say <model type='…'/>",
         ));
     }
     refuse_if(
         around.domain.devices.videos.len() > 1 && around.no_video(),
-        "a 'none' video type must be the only video device defined for the domain",
+        "video model 'none' means no screen at all: no other <video> may be beside it",
     )?;
     let render_node = model
         .acceleration
@@ -63,19 +63,21 @@ pub(super) fn video(around: &mut Around<'_>, video: &Video) -> Result<()> {
     match video.backend {
         Some(VideoBackend::Vhostuser) => refuse_if(
             model.kind != M::Virtio,
-            "'vhostuser' driver is only supported with 'virtio' device",
+            format_args!(
+                "backend 'vhostuser' needs video model 'virtio', not '{}'",
+                model.kind
+            ),
         )?,
-        None | Some(VideoBackend::Qemu) => refuse_if(
-            render_node,
-            "unsupported rendernode accel attribute without 'vhostuser'",
-        )?,
+        None | Some(VideoBackend::Qemu) => {
+            refuse_if(render_node, "rendernode='…' needs <driver name='vhostuser'/>")?
+        }
     }
     refuse_if(
         model
             .resolution
             .as_ref()
             .is_some_and(|resolution| resolution.x == 0 || resolution.y == 0),
-        "video resolution values must be greater than 0",
+        "a resolution needs x and y above 0",
     )?;
     if model.kind != M::Qxl {
         for (name, value) in [
@@ -91,13 +93,13 @@ pub(super) fn video(around: &mut Around<'_>, video: &Video) -> Result<()> {
     }
     refuse_if(
         model.kind == M::Ramfb && video.info.address.is_some(),
-        "address not supported for video type ramfb",
+        "video model 'ramfb' takes no <address>",
     )?;
     if model.kind != M::Virtio {
         no_virtio_options(&video.virtio)?;
         refuse_if(
             model.blob.is_some(),
-            format_args!("video type '{}' does not support blob resources", model.kind),
+            format_args!("blob='on' needs video model 'virtio', not '{}'", model.kind),
         )?;
     }
     Ok(())
@@ -114,21 +116,25 @@ pub(super) fn hostdev(hostdev: &Hostdev) -> Result<()> {
             if !matches!(address, Address::Pci(_) | Address::Unassigned) =>
         {
             return Err(VirtError::internal(
-                "PCI host devices must use 'pci' or 'unassigned' address type",
+                "a PCI device of the host takes an address of type 'pci' or 'unassigned' only",
             ));
         }
         (Some(HostdevSubsys::Scsi { .. }), Some(address)) if !matches!(address, Address::Drive(_)) => {
-            return Err(unsupported("SCSI host device must use 'drive' address type"));
+            return Err(unsupported(
+                "a SCSI device of the host takes an address of type 'drive' only",
+            ));
         }
         (Some(HostdevSubsys::ScsiHost { .. }), Some(address))
             if !matches!(address, Address::Pci(_) | Address::Ccw(_)) =>
         {
             return Err(unsupported(
-                "SCSI_host host device must use 'pci' or 'ccw' address type",
+                "a SCSI controller of the host takes an address of type 'pci' or 'ccw' only",
             ));
         }
         (Some(HostdevSubsys::Usb { .. }), Some(address)) if !matches!(address, Address::Usb(_)) => {
-            return Err(unsupported("USB host device must use 'usb' address type"));
+            return Err(unsupported(
+                "a USB device of the host takes an address of type 'usb' only",
+            ));
         }
         _ => {}
     }
@@ -137,22 +143,24 @@ pub(super) fn hostdev(hostdev: &Hostdev) -> Result<()> {
         ..
     }) = subsystem
     {
-        return Err(unsupported("unfiltered sgio is no longer supported"));
+        return Err(unsupported(
+            "sgio='unfiltered' is gone from Linux: leave it out or say 'filtered'",
+        ));
     }
     let Some(teaming) = &hostdev.teaming else {
         return Ok(());
     };
     refuse_if(
         teaming.kind != TeamingType::Transient,
-        "teaming hostdev devices must have type='transient'",
+        "<teaming> of a hostdev takes type='transient' only",
     )?;
     refuse_if(
         teaming.persistent.is_none(),
-        "missing required persistent attribute in hostdev teaming element",
+        "<teaming> does not say which interface it backs: persistent='ALIAS' is missing",
     )?;
     refuse_if(
         !matches!(subsystem, Some(HostdevSubsys::Pci { .. })),
-        "teaming is only supported for pci hostdev devices",
+        "<teaming> is for PCI devices only",
     )
 }
 
@@ -170,12 +178,13 @@ pub(super) fn memory(around: &mut Around<'_>, at: usize) -> Result<()> {
     if let Some(node) = target.node {
         if cells == 0 {
             return Err(detail(
-                "can't add memory backend as guest has no NUMA nodes configured",
+                "node='…' is said of the target, and the guest has no NUMA cells",
             ));
         }
         if node as usize >= cells {
             return Err(detail(format_args!(
-                "can't add memory backend for guest node '{node}' as the guest has only '{cells}' NUMA nodes configured"
+                "node {node} of the target does not exist: the guest has NUMA cells 0 to {}",
+                cells - 1
             )));
         }
     }
@@ -183,10 +192,10 @@ pub(super) fn memory(around: &mut Around<'_>, at: usize) -> Result<()> {
     let discards = memory.discard == Some(true);
     match model {
         MemoryModel::Nvdimm | MemoryModel::VirtioPmem if !has_path => {
-            return Err(detail(format_args!("path is required for model '{model}'")));
+            return Err(detail(format_args!("model '{model}' needs <source><path>")));
         }
         MemoryModel::Nvdimm => {
-            refuse_if(discards, "discard is not supported for nvdimms")?;
+            refuse_if(discards, "discard is not for model 'nvdimm'")?;
             let ppc = domain
                 .os
                 .kind
@@ -196,31 +205,28 @@ pub(super) fn memory(around: &mut Around<'_>, at: usize) -> Result<()> {
             if ppc {
                 refuse_if(
                     target.label_size.unwrap_or_default() == 0,
-                    "label size is required for NVDIMM device",
+                    "model 'nvdimm' needs <label><size> on ppc64",
                 )?;
             } else {
-                refuse_if(memory.uuid.is_some(), "UUID is not supported for NVDIMM device")?;
+                refuse_if(memory.uuid.is_some(), "model 'nvdimm' takes <uuid> on ppc64 only")?;
             }
         }
         MemoryModel::VirtioPmem => {
-            refuse_if(
-                discards,
-                format_args!("discard is not supported for model '{model}'"),
-            )?;
+            refuse_if(discards, format_args!("discard is not for model '{model}'"))?;
             refuse_if(
                 memory.access != Some(MemoryAccess::Shared),
-                "shared access mode required for virtio-pmem device",
+                "model 'virtio-pmem' needs access='shared'",
             )?;
-            refuse_if(target.node.is_some(), "virtio-pmem does not support NUMA nodes")?;
+            refuse_if(target.node.is_some(), "model 'virtio-pmem' takes no <node>")?;
             refuse_if(
                 target.address.is_some_and(|address| address % PAGE != 0),
-                format_args!("memory address must be aligned to {PAGE} bytes"),
+                format_args!("the <address> of the target is not a multiple of {PAGE}"),
             )?;
         }
         MemoryModel::VirtioMem => virtio_memory(memory)?,
         MemoryModel::SgxEpc => refuse_if(
             memory.info.address.is_some(),
-            format_args!("memory device address is not supported for model '{model}'"),
+            format_args!("model '{model}' takes no <address>"),
         )?,
         MemoryModel::Dimm => {}
     }
@@ -238,20 +244,20 @@ fn virtio_memory(memory: &MemoryDevice) -> Result<()> {
     );
     let wrong = if requested > target.size {
         format!(
-            "requested size must be smaller than or equal to @size ({}KiB)",
+            "<requested> is {requested} KiB, more than the <size> of {} KiB",
             target.size
         )
     } else if !block.is_power_of_two() {
-        "block size must be a power of two".to_owned()
+        format!("<block> is {block} KiB, not a power of two")
     } else if block < HUGE_PAGE {
-        format!("block size too small, must be at least {HUGE_PAGE}KiB")
+        format!("<block> is {block} KiB: {HUGE_PAGE} KiB is the least")
     } else if requested % block != 0 {
-        "requested size must be an integer multiple of block size".to_owned()
+        format!("<requested> of {requested} KiB is not a multiple of <block>, {block} KiB")
     } else if target
         .address
         .is_some_and(|address| block.checked_mul(1024).is_none_or(|block| address % block != 0))
     {
-        "memory device address must be aligned to blocksize".to_owned()
+        format!("the address of the target is not a multiple of <block>, {block} KiB")
     } else {
         return Ok(());
     };
@@ -304,7 +310,7 @@ fn conflicts(domain: &Domain, own: usize, memory: &MemoryDevice) -> Result<()> {
             && slot(other) == Some(slot_number)
         {
             return Err(unsupported(format_args!(
-                "memory device slot '{slot_number}' is already being used by another memory device"
+                "slot {slot_number} belongs to another memory device already"
             )));
         }
         let (other_begin, other_end) = place(other);
@@ -316,7 +322,7 @@ fn conflicts(domain: &Domain, own: usize, memory: &MemoryDevice) -> Result<()> {
         refuse_if(
             overlap,
             format_args!(
-                "memory device address [0x{begin:x}:0x{end:x}] overlaps with other memory device (0x{other_begin:x})"
+                "its place [0x{begin:x}, 0x{end:x}) lies over that of the memory device at 0x{other_begin:x}"
             ),
         )?;
     }
@@ -324,7 +330,10 @@ fn conflicts(domain: &Domain, own: usize, memory: &MemoryDevice) -> Result<()> {
 }
 
 pub(super) fn vsock(vsock: &Vsock) -> Result<()> {
-    refuse_if((1..=2).contains(&vsock.cid), "guest CIDs must be >= 3")?;
+    refuse_if(
+        (1..=2).contains(&vsock.cid),
+        format_args!("cid {} belongs to the host: 3 is the first of a guest", vsock.cid),
+    )?;
     if vsock.model == VsockModel::Default {
         no_virtio_options(&vsock.virtio)?;
     }
@@ -334,7 +343,11 @@ pub(super) fn vsock(vsock: &Vsock) -> Result<()> {
 pub(super) fn input(domain: &Domain, input: &Input) -> Result<()> {
     let bus = input.bus.unwrap_or(InputBus::Default);
     let classic = matches!(input.kind, InputType::Mouse | InputType::Keyboard);
-    let refused = |bus: InputBus| Err(VirtError::internal(format_args!("unsupported input bus {bus}")));
+    let refused = |bus: InputBus| {
+        Err(VirtError::internal(format_args!(
+            "bus '{bus}' is not for this kind of guest"
+        )))
+    };
     let no_such = |name: &str| {
         let what = format!("{name} bus does not support {} input device", input.kind);
         Err(VirtError::internal(what))
@@ -358,7 +371,7 @@ pub(super) fn input(domain: &Domain, input: &Input) -> Result<()> {
         }
         _ if matches!(domain.virt_type, VirtType::Vz | VirtType::Parallels) => {
             if bus != InputBus::Parallels {
-                let what = format!("parallels containers don't support input bus {bus}");
+                let what = format!("containers take bus 'parallels' only, not '{bus}'");
                 return Err(VirtError::internal(what));
             }
             if !classic {
@@ -366,42 +379,40 @@ pub(super) fn input(domain: &Domain, input: &Input) -> Result<()> {
             }
         }
         _ => {
-            return Err(VirtError::internal(
-                "Input devices are not supported by this virtualization driver.",
-            ));
+            return Err(VirtError::internal("this driver has no input devices"));
         }
     }
     match input.kind {
         InputType::Mouse | InputType::Tablet | InputType::Keyboard => refuse_if(
             input.evdev.is_some(),
-            "setting source evdev path only supported for passthrough input devices",
+            "<source evdev='…'> is for type 'passthrough' only",
         )?,
         InputType::Passthrough => refuse_if(
             bus != InputBus::Virtio,
-            "only bus 'virtio' is supported for 'passthrough' input devices",
+            format_args!("type 'passthrough' needs bus 'virtio', not '{bus}'"),
         )?,
         InputType::Evdev => refuse_if(
             !matches!(bus, InputBus::None | InputBus::Default),
-            "input evdev doesn't support bus element",
+            "type 'evdev' takes no bus",
         )?,
     }
     if let Some(model) = input.model.filter(|model| *model != InputModel::Default) {
         refuse_if(
             bus != InputBus::Virtio,
-            format_args!("only bus 'virtio' is supported for input model '{model}'"),
+            format_args!("model '{model}' needs bus 'virtio', not '{bus}'"),
         )?;
     }
     let ps2 = domain.features.as_ref().and_then(|features| features.ps2);
     refuse_if(
         bus == InputBus::Ps2 && ps2.is_some_and(|state| !state.on),
-        "ps2 bus inputs require the ps2 feature not to be disabled",
+        "bus 'ps2' is used while <ps2 state='off'/> turns it off",
     )
 }
 
 pub(super) fn shmem(shmem: &Shmem) -> Result<()> {
     refuse_if(
         shmem.name.contains('/'),
-        "shmem name cannot include '/' character",
+        format_args!("name '{}' contains '/'", shmem.name),
     )?;
     refuse_if(
         matches!(shmem.name.as_str(), "." | ".."),
@@ -422,11 +433,11 @@ pub(super) fn filesystem(around: &mut Around<'_>, at: usize) -> Result<()> {
     let shared = is_shared(filesystem);
     refuse_if(
         filesystem.info.boot.is_some() && !shared,
-        "boot order is only supported for virtiofs",
+        "<boot> is for driver 'virtiofs' only",
     )?;
     refuse_if(
         around.shared_targets(target) > usize::from(shared),
-        format_args!("filesystem target '{target}' specified twice"),
+        format_args!("two filesystems have the target '{target}'"),
     )
 }
 
@@ -445,7 +456,7 @@ fn audio_exists(around: &mut Around<'_>, id: u32) -> Result<()> {
     if id == 0 || around.audios(id) > 0 {
         return Ok(());
     }
-    Err(xml_error(format_args!("no audio device with ID {id}")))
+    Err(xml_error(format_args!("no <audio> has id {id}")))
 }
 
 pub(super) fn sound(around: &mut Around<'_>, at: usize) -> Result<()> {
@@ -468,7 +479,7 @@ pub(super) fn graphics_audio(around: &mut Around<'_>, graphics: &Graphics) -> Re
 pub(super) fn audio(around: &mut Around<'_>, audio: &Audio) -> Result<()> {
     if around.audios(audio.id) > 1 {
         let id = audio.id;
-        return Err(xml_error(format_args!("audio ID {id} is used multiple times")));
+        return Err(xml_error(format_args!("two <audio> have id {id}")));
     }
     Ok(())
 }
@@ -480,13 +491,13 @@ pub(super) fn iommu(iommu: &Iommu) -> Result<()> {
         .is_some_and(|driver| *driver != Default::default());
     if iommu.model != IommuModel::Intel && said {
         return Err(xml_error(format_args!(
-            "iommu model '{}' doesn't support additional attributes",
+            "model '{}' takes no attributes of <driver>",
             iommu.model
         )));
     }
     if iommu.model != IommuModel::Virtio && iommu.info.address.is_some() {
         return Err(xml_error(format_args!(
-            "iommu model '{}' can't have address",
+            "model '{}' takes no <address>",
             iommu.model
         )));
     }
@@ -497,9 +508,7 @@ pub(super) fn tpm(tpm: &Tpm) -> Result<()> {
     let TpmBackend::Emulator(emulator) = &tpm.backend else {
         return match &tpm.backend {
             TpmBackend::External { source } if source.mode != crate::domain::chardev::SourceMode::Connect => {
-                Err(xml_error(
-                    "only 'connect' mode is supported for external TPM device",
-                ))
+                Err(xml_error("an external TPM is reached with mode='connect' only"))
             }
             _ => Ok(()),
         };
@@ -521,13 +530,13 @@ pub(super) fn tpm(tpm: &Tpm) -> Result<()> {
 
 pub(super) fn pstore(pstore: &Pstore) -> Result<()> {
     if pstore.path.as_deref().unwrap_or_default().is_empty() {
-        return Err(xml_error("missing path for ACPI ERST pstore device"));
+        return Err(xml_error("<path> is missing"));
     }
     if !pstore
         .size
         .is_some_and(|size| size >= 4 && size.is_power_of_two())
     {
-        return Err(xml_error("invalid size of ACPI ERST pstore device"));
+        return Err(xml_error("<size> is not a power of two of at least 4 KiB"));
     }
     Ok(())
 }

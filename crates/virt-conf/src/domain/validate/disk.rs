@@ -36,29 +36,30 @@ pub(super) fn validate(domain: &Domain, disk: &Disk) -> Result<()> {
     bus_and_device(disk)?;
     startup_policy(disk)?;
     if let StorageLocation::Nvme { namespace: 0, .. } = &disk.source.location {
-        return Err(unsupported("NVMe namespace can't be zero"));
+        return Err(unsupported("namespaces of NVMe count from 1, not 0"));
     }
     let removable = matches!(disk.device, DiskDevice::Floppy | DiskDevice::Cdrom);
     if disk.target.tray != DiskTray::Closed && !removable {
-        return Err(unsupported("tray is only valid for cdrom and floppy"));
+        return Err(unsupported(format_args!(
+            "'tray' is for devices 'cdrom' and 'floppy', not '{}'",
+            disk.device
+        )));
     }
     if disk.is_empty() && disk.device == DiskDevice::Disk {
         return Err(VirtError::new(ErrorCode::NO_SOURCE, &disk.target.dev));
     }
     if disk.driver.discard_no_unref == Some(true) {
         if disk.driver.format != Some(StorageFormat::Qcow2) {
-            return Err(unsupported(
-                "'discard_no_unref' only works with qcow2 disk format",
-            ));
+            return Err(unsupported("discard_no_unref='on' is for format 'qcow2' only"));
         }
         if disk.rest.read_only {
             return Err(unsupported(
-                "'discard_no_unref' is not compatible with read-only disk",
+                "discard_no_unref='on' and <readonly/> exclude each other",
             ));
         }
     }
     if disk.driver.iothread != 0 && !disk.driver.iothreads.is_empty() {
-        let what = "disk driver 'iothread' attribute can't be used together with 'iothreads' subelement";
+        let what = "'iothread' and <iothreads> exclude each other";
         return Err(xml_error(what));
     }
     if !disk.rest.throttle_filters.is_empty()
@@ -68,15 +69,12 @@ pub(super) fn validate(domain: &Domain, disk: &Disk) -> Result<()> {
             .as_ref()
             .is_some_and(|tune| *tune != Default::default())
     {
-        let what = format!(
-            "block 'throttlefilters' can't be used together with 'iotune' for disk '{}'",
-            disk.target.dev
-        );
+        let what = "<throttlefilters> and <iotune> exclude each other";
         return Err(VirtError::new(ErrorCode::OPERATION_UNSUPPORTED, what));
     }
     if let Some(filter) = disk.rest.throttle_filters.first() {
         if disk.device == DiskDevice::Cdrom {
-            let what = "cdrom device with throttle filters isn't supported";
+            let what = "<throttlefilters> are not for device 'cdrom'";
             return Err(VirtError::new(ErrorCode::OPERATION_UNSUPPORTED, what));
         }
         let known = |name: &str| {
@@ -86,7 +84,7 @@ pub(super) fn validate(domain: &Domain, disk: &Disk) -> Result<()> {
         let mut filters = disk.rest.throttle_filters.iter();
         if filters.any(|filter| !known(&filter.group)) {
             let group = &filter.group;
-            return Err(xml_error(format_args!("throttle group '{group}' not found")));
+            return Err(xml_error(format_args!("no <throttlegroup> is named '{group}'")));
         }
     }
     if matches!(disk.source.location, StorageLocation::Vhostuser { .. }) {
@@ -99,14 +97,14 @@ pub(super) fn validate(domain: &Domain, disk: &Disk) -> Result<()> {
 fn vhost_user(disk: &Disk) -> Result<()> {
     use crate::domain::disk::{DiskCache, SnapshotLocation};
     if disk.target.bus != Some(DiskBus::Virtio) {
-        return Err(unsupported("vhostuser disk supports only virtio bus"));
+        return Err(unsupported("type 'vhostuser' needs bus 'virtio'"));
     }
     if disk
         .options
         .snapshot
         .is_some_and(|place| place != SnapshotLocation::No)
     {
-        return Err(unsupported("only snapshot=no is supported with vhostuser disk"));
+        return Err(unsupported("type 'vhostuser' takes snapshot='no' only"));
     }
     let (driver, rest, shape) = (&disk.driver, &disk.rest, &disk.shape);
     let geometry = shape.geometry.as_ref();
@@ -158,9 +156,7 @@ fn vhost_user(disk: &Disk) -> Result<()> {
         ),
     ];
     match said.iter().find(|(_, said)| *said) {
-        Some((name, _)) => Err(unsupported(format_args!(
-            "{name} is not supported with vhostuser disk"
-        ))),
+        Some((name, _)) => Err(unsupported(format_args!("type 'vhostuser' takes no '{name}'"))),
         None => Ok(()),
     }
 }
@@ -180,7 +176,8 @@ fn labels(domain: &Domain, disk: &Disk) -> Result<()> {
         next = image.backing.as_ref();
     }
     if wrong {
-        let what = "label overrides require relabeling to be enabled at the domain level";
+        let what =
+            "the image has a label of its own, while <seclabel relabel='no'> of the guest forbids labelling";
         return Err(unsupported(what));
     }
     Ok(())
@@ -200,11 +197,13 @@ fn cookies(cookies: &[crate::domain::storage::Cookie]) -> Result<()> {
         };
         let odd = |text: &str| text.contains(|c: char| c.is_ascii_control() || NOT_IN_VALUES.contains(c));
         let wrong = if name.is_empty() {
-            "cookie name must not be empty".to_owned()
+            "a <cookie> has an empty name".to_owned()
         } else if odd(name) || name.contains(|c: char| NOT_IN_NAMES.contains(c)) {
-            format!("cookie name '{name}' contains invalid characters")
+            format!(
+                "the name of cookie '{name}' has a control character or one of {NOT_IN_VALUES}{NOT_IN_NAMES}"
+            )
         } else if bare.is_none_or(odd) {
-            format!("value of cookie '{name}' contains invalid characters")
+            format!("the value of cookie '{name}' has a control character or one of {NOT_IN_VALUES}")
         } else if !names.insert(name) {
             format!("duplicate cookie '{name}'")
         } else {
@@ -246,22 +245,20 @@ fn one(
     use NetProtocol as P;
     if let StorageLocation::Network(network) = &source.location {
         if network.protocol == P::Sheepdog {
-            let what = "'sheepdog' protocol is no longer supported by any hypervisor driver";
+            let what = "no hypervisor reads protocol 'sheepdog' any more";
             return Err(unsupported(what));
         }
         cookies(&network.cookies)?;
         if let Some(auth) = auth {
             let protocol = network.protocol;
             if matches!(protocol, P::Nbd | P::Gluster | P::Tftp | P::Vxhs | P::Nfs) {
-                return Err(unsupported(format_args!(
-                    "authentication is not supported for protocol '{protocol}'"
-                )));
+                return Err(unsupported(format_args!("protocol '{protocol}' takes no <auth>")));
             }
             let kind = auth.secret.as_ref().and_then(|secret| secret.kind.as_deref());
             let known = kind.is_some_and(|kind| crate::secret::SecretUsageType::from_word(kind).is_some());
             if !known {
                 return Err(unsupported(format_args!(
-                    "unknown secret type '{}'",
+                    "'{}' is no type of secret",
                     kind.unwrap_or("(none)")
                 )));
             }
@@ -272,8 +269,10 @@ fn one(
             };
             if wanted.is_some() && kind != wanted {
                 return Err(unsupported(format_args!(
-                    "invalid secret type '{}'",
-                    kind.unwrap_or_default()
+                    "protocol '{}' does not use secrets of type '{}': expected '{}'",
+                    network.protocol,
+                    kind.unwrap_or_default(),
+                    wanted.unwrap_or_default()
                 )));
             }
         }
@@ -282,20 +281,21 @@ fn one(
         .is_some_and(|encryption| encryption.format == EncryptionFormat::Luks && encryption.cipher.is_some())
     {
         return Err(unsupported(
-            "supplying <cipher> for domain disk definition is unnecessary",
+            "LUKS images name their cipher themselves: remove <cipher>",
         ));
     }
     if let Some(store) = &source.data_store {
         if format != Some(StorageFormat::Qcow2) {
-            return Err(unsupported(
-                "<dataStore> feature available only with qcow2 images",
-            ));
+            return Err(unsupported("<dataStore> is for format 'qcow2' only"));
         }
         if store.format.kind != StorageFormat::Raw {
-            return Err(unsupported("only 'raw' images supported as <dataStore>"));
+            return Err(unsupported(format_args!(
+                "a <dataStore> has format 'raw', not '{}'",
+                store.format.kind
+            )));
         }
         if store.source.slice.is_some() {
-            return Err(xml_error("slices are not supported for <dataStore>"));
+            return Err(xml_error("a <dataStore> takes no <slice>"));
         }
     }
     Ok(())
@@ -303,7 +303,9 @@ fn one(
 
 fn lun(disk: &Disk) -> Result<()> {
     if disk.options.sgio == Some(Sgio::Unfiltered) {
-        return Err(unsupported("unfiltered sgio is no longer supported"));
+        return Err(unsupported(
+            "sgio='unfiltered' is gone from Linux: leave it out or say 'filtered'",
+        ));
     }
     if disk.device == DiskDevice::Lun {
         if disk
@@ -311,26 +313,26 @@ fn lun(disk: &Disk) -> Result<()> {
             .format
             .is_some_and(|format| format != StorageFormat::Raw)
         {
-            return Err(unsupported("disk device 'lun' must use 'raw' format"));
+            return Err(unsupported("device 'lun' takes format 'raw' only"));
         }
         if disk.source.slice.is_some() {
-            return Err(unsupported("disk device 'lun' doesn't support storage slice"));
+            return Err(unsupported("device 'lun' takes no <slice>"));
         }
         if disk.image_encryption().is_some() {
-            return Err(unsupported("disk device 'lun' doesn't support encryption"));
+            return Err(unsupported("device 'lun' takes no <encryption>"));
         }
         return match &disk.source.location {
             StorageLocation::Block { .. } => Ok(()),
             StorageLocation::Volume { mode, .. } => match mode {
                 Some(crate::domain::storage::PoolMode::Direct) => Err(unsupported(
-                    "disk device 'lun' using source type 'volume' is not valid in mode 'direct'",
+                    "device 'lun' takes a volume with mode 'host', not 'direct'",
                 )),
                 _ => Ok(()),
             },
             StorageLocation::Network(network) if network.protocol == NetProtocol::Iscsi => Ok(()),
             other => {
                 let what = format!(
-                    "disk device='lun' is only valid for block type disk source, not for '{}'",
+                    "device 'lun' takes a block device or iSCSI, not type '{}'",
                     other.xml_tag()
                 );
                 Err(unsupported(what))
@@ -338,13 +340,22 @@ fn lun(disk: &Disk) -> Result<()> {
         };
     }
     if disk.source.reservations.is_some() {
-        return Err(unsupported("<reservations/> allowed only for lun devices"));
+        return Err(unsupported(format_args!(
+            "<reservations> are for device 'lun', not '{}'",
+            disk.device
+        )));
     }
     if disk.options.rawio.is_some() {
-        return Err(unsupported("rawio can be used only with device='lun'"));
+        return Err(unsupported(format_args!(
+            "'rawio' is for device 'lun', not '{}'",
+            disk.device
+        )));
     }
     if disk.options.sgio.is_some() {
-        return Err(unsupported("sgio can be used only with device='lun'"));
+        return Err(unsupported(format_args!(
+            "'sgio' is for device 'lun', not '{}'",
+            disk.device
+        )));
     }
     Ok(())
 }
@@ -353,20 +364,17 @@ fn address(disk: &Disk) -> Result<()> {
     let Some(address) = &disk.info.address else {
         return Ok(());
     };
-    let fits = match disk.target.bus {
+    let (fits, wanted) = match disk.target.bus {
         Some(DiskBus::Ide | DiskBus::Fdc | DiskBus::Scsi | DiskBus::Sata) => {
-            matches!(address, Address::Drive(_))
+            (matches!(address, Address::Drive(_)), "drive")
         }
-        _ => true,
+        _ => return Ok(()),
     };
     if fits {
         return Ok(());
     }
     let bus = disk.target.bus.map_or("none", DiskBus::as_str);
-    let what = format!(
-        "Invalid address type for the disk '{}' with the bus type '{bus}'",
-        disk.target.dev
-    );
+    let what = format!("on bus '{bus}' an address is of type '{wanted}'");
     Err(unsupported(what))
 }
 
@@ -377,35 +385,25 @@ fn virtio_only(disk: &Disk) -> Result<()> {
     let bus = disk.target.bus.map_or("none", DiskBus::as_str);
     if disk.options.model != DiskModel::Default {
         return Err(unsupported(format_args!(
-            "disk model '{}' not supported for bus '{bus}'",
+            "model '{}' is for bus 'virtio', not '{bus}'",
             disk.options.model
         )));
     }
     let driver = &disk.driver;
     let only = [
-        (
-            driver.queues != 0,
-            "queues attribute in disk driver element is only supported for virtio bus",
-        ),
-        (
-            driver.queue_size != 0,
-            "queue_size attribute in disk driver is only supported for virtio bus",
-        ),
-        (
-            driver.event_idx.is_some(),
-            "disk event_idx mode supported only for virtio bus",
-        ),
-        (
-            driver.ioeventfd.is_some(),
-            "disk ioeventfd mode supported only for virtio bus",
-        ),
+        (driver.queues != 0, "queues"),
+        (driver.queue_size != 0, "queue_size"),
+        (driver.event_idx.is_some(), "event_idx"),
+        (driver.ioeventfd.is_some(), "ioeventfd"),
         (
             driver.virtio != VirtioOptions::default(),
-            "iommu, ats, packed and page_per_vq are only supported for virtio devices",
+            "iommu, ats, packed and page_per_vq",
         ),
     ];
     match only.iter().find(|(said, _)| *said) {
-        Some((_, what)) => Err(unsupported(what)),
+        Some((_, what)) => Err(unsupported(format_args!(
+            "{what} of <driver> are for bus 'virtio', not '{bus}'"
+        ))),
         None => Ok(()),
     }
 }
@@ -423,11 +421,15 @@ fn names(disk: &Disk) -> Result<()> {
     ] {
         let Some(text) = text else { continue };
         if !printable(text) {
-            return Err(xml_error(format_args!("disk {name} is not printable string")));
+            return Err(xml_error(format_args!(
+                "'{name}' has characters beyond printable ASCII: '{}'",
+                text.escape_debug()
+            )));
         }
         if text.len() > most {
             return Err(unsupported(format_args!(
-                "disk {name} is more than {most} characters"
+                "'{name}' has {} characters: {most} at most",
+                text.len()
             )));
         }
     }
@@ -438,7 +440,7 @@ fn names(disk: &Disk) -> Result<()> {
                 .bytes()
                 .all(|b| b.is_ascii_hexdigit()))
     {
-        let what = format_args!("Malformed wwn: {wwn}: 16 hexadecimal digits expected");
+        let what = format_args!("wwn '{wwn}': expected 16 hexadecimal digits");
         return Err(VirtError::internal(what).in_domain(ErrorDomain::NONE));
     }
     let prefixes: &[&str] = match disk.device {
@@ -449,14 +451,10 @@ fn names(disk: &Disk) -> Result<()> {
     if prefixes.iter().any(|prefix| disk.target.dev.starts_with(prefix)) {
         return Ok(());
     }
-    let kind = if disk.device == DiskDevice::Floppy {
-        "floppy"
-    } else {
-        "harddisk"
-    };
     Err(VirtError::internal(format_args!(
-        "Invalid {kind} device name: {}",
-        disk.target.dev
+        "the name of device '{}' begins with none of {}",
+        disk.device,
+        prefixes.join(", ")
     )))
 }
 
@@ -464,14 +462,16 @@ fn bus_and_device(disk: &Disk) -> Result<()> {
     let floppy = disk.device == DiskDevice::Floppy;
     let bus = disk.target.bus.map_or("none", DiskBus::as_str);
     if floppy != (disk.target.bus == Some(DiskBus::Fdc)) {
-        let what = if floppy { "floppy disk" } else { "disk" };
+        let device = disk.device;
         return Err(VirtError::internal(format_args!(
-            "Invalid bus type '{bus}' for {what}"
+            "device '{device}' is not for bus '{bus}': floppies and bus 'fdc' belong together"
         )));
     }
     let scsi_disk = disk.target.bus == Some(DiskBus::Scsi) && disk.device == DiskDevice::Disk;
     if disk.target.removable.is_some() && disk.target.bus != Some(DiskBus::Usb) && !scsi_disk {
-        return Err(xml_error("removable is only valid for usb or scsi disks"));
+        return Err(xml_error(format_args!(
+            "'removable' is for buses 'usb' and 'scsi', not '{bus}'"
+        )));
     }
     Ok(())
 }
@@ -483,13 +483,13 @@ fn startup_policy(disk: &Disk) -> Result<()> {
     if !is_local(&disk.source.location) {
         let kind = disk.source.location.xml_tag();
         return Err(xml_error(format_args!(
-            "disk startupPolicy '{policy}' is not allowed for disk of '{kind}' type"
+            "startupPolicy '{policy}' is for images on this host, not for type '{kind}'"
         )));
     }
     let removable = matches!(disk.device, DiskDevice::Floppy | DiskDevice::Cdrom);
     if policy == StartupPolicy::Requisite && !removable {
         return Err(xml_error(
-            "disk startupPolicy 'requisite' is allowed only for cdrom or floppy",
+            "startupPolicy 'requisite' is for devices 'cdrom' and 'floppy' only",
         ));
     }
     Ok(())
@@ -502,7 +502,7 @@ pub(super) fn no_duplicates(domain: &Domain) -> Result<()> {
     for disk in &domain.devices.disks {
         if !targets.insert(disk.target.dev.as_str()) {
             return Err(xml_error(format_args!(
-                "target '{}' duplicated for disk sources",
+                "two disks have the target '{}'",
                 disk.target.dev
             )));
         }
@@ -510,7 +510,7 @@ pub(super) fn no_duplicates(domain: &Domain) -> Result<()> {
             && !wwns.insert((wwn, disk.rest.serial.as_deref()))
         {
             return Err(xml_error(format_args!(
-                "Disks have identical WWN and serial: '{wwn}'"
+                "two disks have the wwn '{wwn}' and the same serial number"
             )));
         }
     }

@@ -22,7 +22,7 @@ use super::controller::{
 use super::device_info::Address;
 use super::graphics::{Graphics, ListenType};
 use super::interface::{Interface, InterfaceBackendType, InterfaceSource, TeamingType};
-use super::normalize::{DeviceRef, DomainHooks, device_info, device_refs};
+use super::normalize::{DeviceRef, DomainHooks, device_info, device_name, device_refs};
 use super::small::RngSource;
 
 /// Checks a definition as a whole and each of its devices.
@@ -37,8 +37,9 @@ fn validate_all(domain: &Domain, hooks: &dyn DomainHooks) -> Result<()> {
     hooks.validate_domain(domain)?;
     let mut around = Around::new(domain);
     for device in device_refs(domain) {
-        device_among(&mut around, device)?;
-        hooks.validate_device(domain, device)?;
+        device_among(&mut around, device)
+            .and_then(|()| hooks.validate_device(domain, device))
+            .map_err(|error| error.context(device_name(domain, device)))?;
     }
     whole::validate(domain, hooks)
 }
@@ -77,7 +78,7 @@ fn device_among(around: &mut Around<'_>, device: DeviceRef) -> Result<()> {
         device_info(domain, device).is_some_and(|info| matches!(info.address, Some(Address::Unassigned)));
     if unassigned && !matches!(device, DeviceRef::Hostdev(_)) {
         return Err(unsupported(
-            "address of type 'unassigned' is supported only for hostdevs",
+            "an address of type 'unassigned' is for <hostdev> only",
         ));
     }
     let devices = &domain.devices;
@@ -112,7 +113,7 @@ fn device_among(around: &mut Around<'_>, device: DeviceRef) -> Result<()> {
             });
             refuse_if(
                 !usb,
-                "cannot add redirected USB device: USB is disabled for this domain",
+                "USB is off in this guest: remove <controller type='usb' model='none'/>",
             )?;
             devices
                 .redirdevs
@@ -163,7 +164,7 @@ fn graphics(graphics: &Graphics) -> Result<()> {
         && dbus.p2p
         && dbus.address.is_some()
     {
-        return Err(xml_error("D-Bus p2p with an address is not supported"));
+        return Err(xml_error("D-Bus takes p2p='yes' or an address, not both"));
     }
     let Some(listens) = graphics.listens() else {
         return Ok(());
@@ -172,13 +173,11 @@ fn graphics(graphics: &Graphics) -> Result<()> {
     for listen in &listens.0 {
         match listen.kind {
             ListenType::Network if listen.network.is_none() => {
-                return Err(xml_error(
-                    "'network' attribute is required for listen type 'network'",
-                ));
+                return Err(xml_error("<listen type='network'> does not say the network"));
             }
             ListenType::Socket | ListenType::None if !servers => {
                 let what = format!(
-                    "listen type '{}' is not available for graphics type '{kind}'",
+                    "<listen type='{}'> is not for graphics of type '{kind}'",
                     listen.kind
                 );
                 return Err(unsupported(what));
@@ -197,13 +196,11 @@ fn controller(controller: &Controller) -> Result<()> {
             Some(PciControllerModel::PciRoot | PciControllerModel::PcieRoot)
         );
         if root && controller.info.address.is_some() {
-            return Err(unsupported(
-                "pci-root and pcie-root controllers should not have an address",
-            ));
+            return Err(unsupported("a root bus takes no <address>"));
         }
         if index > 255 {
             return Err(unsupported(format_args!(
-                "PCI controller index {index} too high, maximum is 255"
+                "PCI bus {index} is above 255, the last one"
             )));
         }
         let limits = [
@@ -215,7 +212,7 @@ fn controller(controller: &Controller) -> Result<()> {
         ];
         for (name, value, min, max) in limits {
             if let Some(value) = value.filter(|value| !(min..=max).contains(value)) {
-                let what = format!("PCI controller {name} '{value}' out of range - must be {min}-{max}");
+                let what = format!("PCI controller {name} '{value}': expected {min} to {max}");
                 return Err(unsupported(what));
             }
         }
@@ -223,13 +220,11 @@ fn controller(controller: &Controller) -> Result<()> {
             .target_index
             .is_some_and(|target| (target == 0) != (index == 0))
         {
-            let what = "Only the PCI controller with index 0 can have target index 0, and vice versa";
+            let what = "<target index='0'/> belongs to the bus with index 0, other numbers to other buses";
             return Err(unsupported(what));
         }
         if pci.numa_node.is_some() && index == 0 {
-            return Err(unsupported(
-                "The PCI controller with index=0 can't be associated with a NUMA node",
-            ));
+            return Err(unsupported("the bus with index 0 takes no <node>"));
         }
     }
     let Some(driver) = controller
@@ -248,13 +243,10 @@ fn controller(controller: &Controller) -> Result<()> {
         }
     );
     if !virtio {
-        return Err(unsupported(
-            "iothreads are supported only by 'virtio-scsi' controllers",
-        ));
+        return Err(unsupported("I/O threads are for model 'virtio-scsi' only"));
     }
     if driver.iothread != 0 && !driver.iothreads.is_empty() {
-        let what =
-            "controller driver 'iothread' attribute can't be used together with 'iothreads' subelement";
+        let what = "'iothread' and <iothreads> exclude each other";
         return Err(xml_error(what));
     }
     Ok(())
@@ -268,10 +260,7 @@ fn interface(interface: &Interface) -> Result<()> {
         _ => None,
     };
     if host.is_some_and(|host| !host.addresses.is_empty() || !host.routes.is_empty()) {
-        let what = format!(
-            "Invalid attempt to set network interface host-side IP route and/or address info on interface of type '{kind}'. \
-             This is only supported on interfaces of type 'ethernet'"
-        );
+        let what = format!("addresses and routes of the host's side are for type 'ethernet', not '{kind}'");
         return Err(unsupported(what));
     }
     let ethernet = matches!(interface.source, S::Ethernet { .. });
@@ -281,18 +270,18 @@ fn interface(interface: &Interface) -> Result<()> {
         .is_some_and(|target| target.managed == Some(false))
         && !ethernet
     {
-        let what = format!("unmanaged target dev is not supported on interfaces of type '{kind}'");
+        let what = format!("managed='no' is for type 'ethernet', not '{kind}'");
         return Err(unsupported(what));
     }
     if let Some(teaming) = &interface.teaming {
         match (teaming.kind, &teaming.persistent) {
             (TeamingType::Transient, None) => {
                 return Err(unsupported(
-                    "teaming persistent attribute must be set if teaming type is 'transient'",
+                    "<teaming type='transient'> does not say its partner: persistent='ALIAS' is missing",
                 ));
             }
             (TeamingType::Persistent, Some(_)) => {
-                let what = "teaming persistent attribute not allowed if teaming type is 'persistent'";
+                let what = "<teaming type='persistent'> takes no 'persistent': the partner names it";
                 return Err(unsupported(what));
             }
             _ => {}
@@ -304,7 +293,7 @@ fn interface(interface: &Interface) -> Result<()> {
         .as_ref()
         .is_some_and(|backend| backend.kind == InterfaceBackendType::Passt);
     if passt && !user {
-        let what = "The 'passt' backend can only be used with interface type='user' or type='vhostuser'";
+        let what = format!("backend 'passt' is for types 'user' and 'vhostuser', not '{kind}'");
         return Err(unsupported(what));
     }
     let source_dev = match &interface.source {
@@ -313,16 +302,14 @@ fn interface(interface: &Interface) -> Result<()> {
         _ => false,
     };
     if source_dev && !passt {
-        let what = "The 'dev' attribute of the <source> element can only be used with <interface> type='user' or \
-                    type='vhostuser' if the <backend> type='passt'";
+        let what = format!("<source dev='…'> of type '{kind}' is for backend 'passt' only");
         return Err(unsupported(what));
     }
     if let Some(driver) = interface.driver.as_ref().filter(|_| !interface.is_virtio()) {
         devices::no_virtio_options(&driver.virtio)?;
     }
     if !interface.link.port_forwards.is_empty() && !passt {
-        let what = "The <portForward> element can only be used with the 'passt' backend of interface type='user' or \
-                    type='vhostuser'";
+        let what = "<portForward> is for backend 'passt' only, with types 'user' and 'vhostuser'";
         return Err(unsupported(what));
     }
     let ranges = interface
@@ -332,21 +319,14 @@ fn interface(interface: &Interface) -> Result<()> {
         .flat_map(|forward| &forward.ranges);
     for range in ranges {
         if range.start == 0 && (range.end != 0 || range.to != 0 || range.exclude.is_some()) {
-            let what = "The 'range' of a 'portForward' requires 'start' attribute if 'end', 'to', or 'exclude' is specified";
+            let what = "a <range> of <portForward> says 'end', 'to' or 'exclude' without 'start'";
             return Err(unsupported(what));
         }
     }
     if interface.link.isolated == Some(true)
         && !matches!(interface.source, S::Network { .. } | S::Bridge { .. })
     {
-        let what = format!(
-            "interface {} - <port isolated='yes'/> is not supported for network interfaces with type='{kind}'",
-            interface
-                .mac
-                .address
-                .map(|mac| mac.to_string())
-                .unwrap_or_default()
-        );
+        let what = format!("<port isolated='yes'/> is for types 'network' and 'bridge', not '{kind}'");
         return Err(unsupported(what));
     }
     if let Some(port) = interface
@@ -357,7 +337,7 @@ fn interface(interface: &Interface) -> Result<()> {
         .filter(|_| interface.link.isolated == Some(true))
     {
         return Err(unsupported(format_args!(
-            "<port isolated='yes'/> is not supported for network interfaces with virtualport type='{port}'"
+            "<port isolated='yes'/> and <virtualport type='{port}'> exclude each other"
         )));
     }
     Ok(())

@@ -39,7 +39,9 @@ pub(super) fn validate(domain: &Domain, hooks: &dyn DomainHooks) -> Result<()> {
     lifecycle(domain)?;
     huge_pages(domain)?;
     if domain.os.firmware.is_some() && !hooks.features().contains(DomainFeatures::FW_AUTOSELECT) {
-        return Err(detail("firmware auto selection not implemented for this driver"));
+        return Err(detail(
+            "this driver does not choose firmware: name the file in <loader> and remove firmware='…'",
+        ));
     }
     os(domain)?;
     cpu_tune(domain)?;
@@ -52,7 +54,7 @@ pub(super) fn validate(domain: &Domain, hooks: &dyn DomainHooks) -> Result<()> {
             .filter(|video| video.model.primary)
             .count()
             > 1,
-        "Only one primary video device is supported",
+        "two <video> have primary='yes': one screen is the first",
     )?;
     blkio(domain)?;
     id_map(domain)?;
@@ -68,12 +70,18 @@ fn resource(domain: &Domain) -> Result<()> {
         .and_then(|resource| resource.appid.as_deref());
     let Some(appid) = appid else { return Ok(()) };
     if !appid.bytes().all(|byte| (b' '..=b'~').contains(&byte)) {
-        return Err(xml_error("Fibre Channel 'appid' is not a printable string"));
+        return Err(xml_error(format_args!(
+            "'appid' of Fibre Channel has characters beyond printable ASCII: '{}'",
+            appid.escape_debug()
+        )));
     }
     if appid.is_empty() || appid.len() > APPID_LONGEST {
         return Err(VirtError::new(
             ErrorCode::INVALID_ARG,
-            format_args!("Fibre Channel 'appid' string length must be between [1, {APPID_LONGEST}]"),
+            format_args!(
+                "'appid' of Fibre Channel has {} characters: expected 1 to {APPID_LONGEST}",
+                appid.len()
+            ),
         ));
     }
     Ok(())
@@ -92,6 +100,23 @@ enum Passed<'d> {
     Block(&'d str),
     Character(&'d str),
     Net(&'d str),
+}
+
+impl std::fmt::Display for Passed<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::UsbAddress(bus, device) => write!(f, "USB device {bus}:{device}"),
+            Self::UsbProduct(vendor, product) => write!(f, "USB device {vendor:04x}:{product:04x}"),
+            Self::Pci(domain, bus, slot, function) => {
+                write!(f, "PCI device {domain:04x}:{bus:02x}:{slot:02x}.{function}")
+            }
+            Self::Adapter(name, bus, target, unit) => write!(f, "SCSI device {name}:{bus}:{target}:{unit}"),
+            Self::Iscsi(host, port, name) => write!(f, "iSCSI device '{name}' at {host}:{port}"),
+            Self::ScsiHost(name) => write!(f, "SCSI controller '{name}'"),
+            Self::Mdev(uuid) => write!(f, "mediated device {uuid}"),
+            Self::Block(path) | Self::Character(path) | Self::Net(path) => write!(f, "device '{path}'"),
+        }
+    }
 }
 
 fn passed(hostdev: &Hostdev) -> Passed<'_> {
@@ -131,7 +156,10 @@ fn hostdevs(domain: &Domain) -> Result<()> {
     let mut frame_buffers = 0;
     for hostdev in &domain.devices.hostdevs {
         if !seen.insert(passed(hostdev)) {
-            return Err(xml_error("Hostdev already exists in the domain configuration"));
+            return Err(xml_error(format_args!(
+                "two <hostdev> give {} of the host to the guest",
+                passed(hostdev)
+            )));
         }
         if let HostdevPass::Subsystem(subsystem) = &hostdev.mode
             && let HostdevSubsys::Mdev { ramfb, .. } | HostdevSubsys::Pci { ramfb, .. } = &**subsystem
@@ -140,7 +168,10 @@ fn hostdevs(domain: &Domain) -> Result<()> {
             frame_buffers += 1;
         }
     }
-    refuse_if(frame_buffers > 1, "Only one vgpu device can have 'ramfb' enabled")
+    refuse_if(
+        frame_buffers > 1,
+        format_args!("{frame_buffers} devices have ramfb='on': one at most can have it"),
+    )
 }
 
 /// No two drives of one bus at one place.
@@ -159,8 +190,8 @@ fn drive_addresses(domain: &Domain) -> Result<()> {
         };
         if let Some(other) = places.insert((kind, *address), &disk.target.dev) {
             let what = format!(
-                "Found duplicate drive address for disk with target name '{}' controller='{}' bus='{}' target='{}' unit='{}'",
-                other, address.controller, address.bus, address.target, address.unit
+                "disks '{}' and '{}' are both at controller {}, bus {}, target {}, unit {}",
+                other, disk.target.dev, address.controller, address.bus, address.target, address.unit
             );
             return Err(unsupported(what));
         }
@@ -176,7 +207,7 @@ fn drive_addresses(domain: &Domain) -> Result<()> {
         };
         if places.insert((ControllerType::Scsi, *at), &domain.name).is_some() {
             let what = format!(
-                "SCSI host address controller='{}' bus='{}' target='{}' unit='{}' in use by another device",
+                "two SCSI devices are at controller {}, bus {}, target {}, unit {}",
                 at.controller, at.bus, at.target, at.unit
             );
             return Err(unsupported(what));
@@ -201,7 +232,10 @@ fn topology(domain: &Domain) -> Result<()> {
         .try_fold(1u32, |product, part| product.checked_mul(part));
     refuse_if(
         cpus.is_none(),
-        format_args!("cpu topology results in more than {} cpus", u32::MAX),
+        format_args!(
+            "sockets, dies, clusters, cores and threads multiply to more than {} CPUs",
+            u32::MAX
+        ),
     )
 }
 
@@ -226,7 +260,7 @@ fn aliases(domain: &Domain) -> Result<()> {
             && device == DeviceRef::Console(0)
             && first_serial.is_some_and(|serial| serial == alias);
         if !same && !seen.insert(alias) {
-            return Err(unsupported(format_args!("non unique alias detected: {alias}")));
+            return Err(unsupported(format_args!("two devices have the alias '{alias}'")));
         }
     }
     Ok(())
@@ -246,11 +280,11 @@ fn iommu(domain: &Domain) -> Result<()> {
         .is_some_and(|features| features.ioapic == Some(IoapicDriver::Qemu));
     refuse_if(
         remaps && !split,
-        "IOMMU interrupt remapping requires split I/O APIC (ioapic driver='qemu')",
+        "<driver intremap='on'> of the iommu needs <ioapic driver='qemu'/>",
     )?;
     refuse_if(
         driver.eim == Some(true) && !remaps,
-        "IOMMU eim requires interrupt remapping to be enabled",
+        "<driver eim='on'> of the iommu needs intremap='on'",
     )
 }
 
@@ -259,7 +293,7 @@ fn lifecycle(domain: &Domain) -> Result<()> {
     for (event, action) in [("poweroff", domain.on_poweroff), ("reboot", domain.on_reboot)] {
         refuse_if(
             matches!(action, A::CoredumpDestroy | A::CoredumpRestart),
-            format_args!("Lifecycle event '{event}' doesn't support '{action}' action"),
+            format_args!("<on_{event}> does not take '{action}'"),
         )?;
     }
     Ok(())
@@ -279,13 +313,16 @@ fn huge_pages(domain: &Domain) -> Result<()> {
             match (&page.nodeset, &other.nodeset) {
                 (Some(one), Some(two)) if one.0.iter().any(|node| two.0.contains(node)) => {
                     let what = format!(
-                        "nodeset attribute of hugepages of sizes {} and {} intersect",
+                        "NUMA nodes are in the <page> of {} KiB and in that of {} KiB",
                         page.size, other.size
                     );
                     return Err(detail(what));
                 }
                 (None, None) => {
-                    let what = format!("two master hugepages detected: {} and {}", page.size, other.size);
+                    let what = format!(
+                        "two <page> have no 'nodeset', those of {} and {} KiB: one at most is for all nodes",
+                        page.size, other.size
+                    );
                     return Err(detail(what));
                 }
                 _ => {}
@@ -297,7 +334,9 @@ fn huge_pages(domain: &Domain) -> Result<()> {
             .flat_map(|nodes| nodes.0.iter())
             .find(|node| *node >= cells);
         if let Some(node) = missing {
-            return Err(detail(format_args!("hugepages: node {node} not found")));
+            return Err(detail(format_args!(
+                "<hugepages> names NUMA node {node}: the guest has nodes below {cells}"
+            )));
         }
     }
     Ok(())
@@ -324,7 +363,7 @@ pub(super) fn os(domain: &Domain) -> Result<()> {
                 && feature(FirmwareFeatureName::SecureBoot) == Some(false)
             {
                 return Err(detail(
-                    "firmware feature 'enrolled-keys' cannot be enabled when firmware feature 'secure-boot' is disabled",
+                    "feature 'enrolled-keys' is on and 'secure-boot' off: keys are for secure boot",
                 ));
             }
             if os.loader.is_none() && nvram.is_none() {
@@ -332,14 +371,14 @@ pub(super) fn os(domain: &Domain) -> Result<()> {
             }
             if image && firmware != FirmwareType::Efi {
                 return Err(detail(format_args!(
-                    "firmware type '{firmware}' does not support nvram"
+                    "firmware '{firmware}' has no NVRAM: remove <nvram>"
                 )));
             }
         }
         None => {
             if !os.firmware_features.is_empty() {
                 return Err(detail(
-                    "cannot use feature-based firmware autoselection when firmware autoselection is disabled",
+                    "<feature> of <firmware> chooses an image, which needs <os firmware='…'>",
                 ));
             }
             if os.loader.is_none() && nvram.is_none() {
@@ -347,7 +386,7 @@ pub(super) fn os(domain: &Domain) -> Result<()> {
             }
             if os.loader.as_ref().is_none_or(|loader| loader.path.is_none()) {
                 return Err(detail(
-                    "no loader path specified and firmware auto selection disabled",
+                    "<loader> names no file: say which, or let <os firmware='…'> choose",
                 ));
             }
         }
@@ -355,17 +394,23 @@ pub(super) fn os(domain: &Domain) -> Result<()> {
     let loader = os.loader.as_ref();
     match loader.and_then(|loader| loader.stateless) {
         Some(true) if template => {
-            return Err(detail("NVRAM template is not permitted when loader is stateless"));
+            return Err(detail(
+                "<loader stateless='yes'> keeps nothing, and <nvram> has a template",
+            ));
         }
         Some(true) if image => {
-            return Err(detail("NVRAM is not permitted when loader is stateless"));
+            return Err(detail(
+                "<loader stateless='yes'> keeps nothing, and there is an <nvram>",
+            ));
         }
         Some(false) => match os.firmware {
             None if loader.and_then(|loader| loader.kind) != Some(LoaderType::Pflash) => {
-                return Err(detail("Only pflash loader type permits NVRAM"));
+                return Err(detail("stateless='no' needs <loader type='pflash'>"));
             }
             Some(firmware) if firmware != FirmwareType::Efi => {
-                return Err(detail("Only EFI firmware permits NVRAM"));
+                return Err(detail(format_args!(
+                    "stateless='no' is for firmware 'efi', not '{firmware}'"
+                )));
             }
             _ => {}
         },
@@ -373,7 +418,7 @@ pub(super) fn os(domain: &Domain) -> Result<()> {
     }
     refuse_if(
         os.shim.is_some() && os.kernel.is_none(),
-        "shim only allowed with kernel option",
+        "<shim> starts a <kernel>, and there is none",
     )
 }
 
@@ -391,7 +436,7 @@ fn cpu_tune(domain: &Domain) -> Result<()> {
         refuse_if(
             period > 0 && !PERIOD.contains(&period),
             format_args!(
-                "Value of cputune '{name}' must be in range [{}, {}], not {period}",
+                "<{name}> of <cputune> is {period}: expected {} to {} microseconds",
                 PERIOD.start(),
                 PERIOD.end()
             ),
@@ -406,7 +451,7 @@ fn cpu_tune(domain: &Domain) -> Result<()> {
         refuse_if(
             quota > 0 && !QUOTA.contains(&quota),
             format_args!(
-                "Value of cputune '{name}' must be in range [{}, {}], not {quota}",
+                "<{name}> of <cputune> is {quota}: expected {} to {} microseconds",
                 QUOTA.start(),
                 QUOTA.end()
             ),
@@ -419,12 +464,18 @@ fn boot(domain: &Domain) -> Result<()> {
     let timeout = domain.os.boot_menu.as_ref().and_then(|menu| menu.timeout);
     refuse_if(
         timeout.is_some_and(|timeout| timeout > 65535),
-        "invalid value for boot menu timeout, must be in range [0,65535]",
+        format_args!(
+            "<bootmenu timeout='{}'> is above 65535 milliseconds",
+            timeout.unwrap_or_default()
+        ),
     )?;
     let reboot = domain.os.bios.as_ref().and_then(|bios| bios.reboot_timeout);
     refuse_if(
         reboot.is_some_and(|timeout| !(-1..=65535).contains(&timeout)),
-        "invalid value for rebootTimeout, must be in range [-1,65535]",
+        format_args!(
+            "<bios rebootTimeout='{}'> is none of -1 to 65535",
+            reboot.unwrap_or_default()
+        ),
     )
 }
 
@@ -434,7 +485,7 @@ fn blkio(domain: &Domain) -> Result<()> {
     for device in devices {
         refuse_if(
             !seen.insert(&device.path),
-            format_args!("duplicate blkio device path '{}'", device.path),
+            format_args!("<blkiotune> names device '{}' twice", device.path),
         )?;
     }
     Ok(())
@@ -444,12 +495,12 @@ fn id_map(domain: &Domain) -> Result<()> {
     let Some(map) = &domain.idmap else { return Ok(()) };
     refuse_if(
         map.uids.is_empty() != map.gids.is_empty(),
-        "uid and gid should be mapped both",
+        "<idmap> has one of <uid> and <gid>: both are needed",
     )?;
     let first = [map.uids.first(), map.gids.first()];
     refuse_if(
         first.into_iter().flatten().any(|range| range.start != 0),
-        "You must map the root user of container",
+        "the first <uid> and the first <gid> of <idmap> start at 0, the container's root",
     )
 }
 
@@ -475,7 +526,7 @@ fn numa(domain: &Domain) -> Result<()> {
             }
             if !levels.insert(cache.level) {
                 return Err(xml_error(format_args!(
-                    "Cache level '{}' already defined",
+                    "a NUMA cell has two caches of level {}",
                     cache.level
                 )));
             }
@@ -485,16 +536,28 @@ fn numa(domain: &Domain) -> Result<()> {
         let (is_latency, own) = parts(link);
         let node = |number: u32| numa.cells.get(number as usize);
         let Some(initiator) = node(own.initiator) else {
-            return Err(xml_error("'initiator' refers to a non-existent NUMA node"));
+            return Err(xml_error(format_args!(
+                "<interconnects>: initiator {} is no NUMA cell of the guest",
+                own.initiator
+            )));
         };
         let Some(target) = node(own.target) else {
-            return Err(xml_error("'target' refers to a non-existent NUMA node"));
+            return Err(xml_error(format_args!(
+                "<interconnects>: target {} is no NUMA cell of the guest",
+                own.target
+            )));
         };
         if initiator.cpus.is_none() {
-            return Err(xml_error("NUMA nodes without CPUs can't be initiator"));
+            return Err(xml_error(format_args!(
+                "<interconnects>: initiator {} is a NUMA cell without CPUs",
+                own.initiator
+            )));
         }
         if own.cache > 0 && target.caches.iter().all(|cache| cache.level != own.cache) {
-            return Err(xml_error("'cache' refers to a non-existent NUMA node cache"));
+            return Err(xml_error(format_args!(
+                "<interconnects>: NUMA cell {} has no cache of level {}",
+                own.target, own.cache
+            )));
         }
         for other in numa.interconnects.iter().take(at) {
             let (other_latency, other) = parts(other);
@@ -502,7 +565,10 @@ fn numa(domain: &Domain) -> Result<()> {
                 && (own.initiator, own.target, own.cache, own.kind)
                     == (other.initiator, other.target, other.cache, other.kind)
             {
-                return Err(xml_error("Duplicate info for NUMA latencies"));
+                return Err(xml_error(format_args!(
+                    "<interconnects> says twice what is between NUMA cells {} and {}",
+                    own.initiator, own.target
+                )));
             }
             if own.initiator != own.target && (own.initiator, own.target) == (other.target, other.initiator) {
                 return Err(xml_error("Link already defined"));
@@ -524,14 +590,16 @@ fn memory_modes(tune: &Numatune) -> Result<()> {
     let whole = tune.memory.as_ref().map(|memory| memory.mode);
     for node in &tune.nodes {
         if whole == Some(Restrictive) && node.mode != Restrictive {
-            return Err(xml_error(
-                "'restrictive' mode is required in memnode element when mode is 'restrictive' in memory element",
-            ));
+            return Err(xml_error(format_args!(
+                "<memory mode='restrictive'> needs <memnode mode='restrictive'>, and cell {} has '{}'",
+                node.cell, node.mode
+            )));
         }
         if node.mode == Restrictive && whole != Some(Restrictive) {
-            return Err(xml_error(
-                "'restrictive' mode is required in memory element when mode is 'restrictive' in memnode element",
-            ));
+            return Err(xml_error(format_args!(
+                "<memnode cellid='{}' mode='restrictive'> needs <memory mode='restrictive'>",
+                node.cell
+            )));
         }
     }
     Ok(())
@@ -547,10 +615,16 @@ fn io_threads(domain: &Domain) -> Result<()> {
         .iter()
         .map(|pool| (pool.thread_pool_min, pool.thread_pool_max));
     for (min, max) in pools.chain(default) {
-        refuse_if(max == Some(0), "thread_pool_max must be a positive integer")?;
+        refuse_if(
+            max == Some(0),
+            "thread_pool_max='0' leaves no thread: 1 is the least",
+        )?;
         refuse_if(
             min.is_some_and(|min| max.is_none_or(|max| min > max)),
-            "thread_pool_min must be smaller or equal to thread_pool_max",
+            format_args!(
+                "thread_pool_min='{}' needs a thread_pool_max that is at least as high",
+                min.unwrap_or_default()
+            ),
         )?;
     }
     Ok(())
@@ -570,7 +644,7 @@ fn launch_security(domain: &Domain) -> Result<()> {
         refuse_if(
             length.is_some_and(|length| length != expected),
             format_args!(
-                "Unexpected length of '{name}', expected {expected} got {}",
+                "'{name}' of <launchSecurity> is {} bytes long: expected {expected}",
                 length.unwrap_or_default()
             ),
         )?;

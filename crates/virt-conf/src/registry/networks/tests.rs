@@ -205,7 +205,7 @@ fn clashing_files_stay_and_are_told() {
         failed[2],
         "cc.xml network 'cc' already exists with uuid 00000000-0000-0000-0000-000000000002"
     );
-    assert!(failed[3].contains("does not match network name 'x'"));
+    assert!(failed[3].contains("holds network 'x'"));
     for name in [
         "networks/b.xml",
         "networks/bad.xml",

@@ -86,16 +86,13 @@ fn collisions_have_libvirts_codes_and_texts() {
     for (wrong, text) in [
         (
             secret(2, "web", |_| {}),
-            "a secret with UUID 00000000-0000-0000-0000-000000000001 already defined for use with web",
+            "secret 00000000-0000-0000-0000-000000000001 is for 'web' already",
         ),
         (
             secret(1, "db", |secret| secret.private = true),
-            "a secret with UUID 00000000-0000-0000-0000-000000000001 is already defined for use with web",
+            "secret 00000000-0000-0000-0000-000000000001 is for 'web', which stays",
         ),
-        (
-            secret(1, "web", |_| {}),
-            "cannot change private flag on existing secret",
-        ),
+        (secret(1, "web", |_| {}), "a private secret stays private"),
     ] {
         let error = define(&registry, &wrong).unwrap_err();
         assert_eq!((error.code(), error.detail()), (ErrorCode::INTERNAL_ERROR, text));
