@@ -402,7 +402,7 @@ impl AddressSet {
             ErrorCode::INTERNAL_ERROR
         };
         let taken = || {
-            VirtError::new(code, format_args!("attempted double use of PCI address {at}"))
+            VirtError::new(code, format_args!("PCI address {at} belongs to two devices"))
                 .with_hint("several functions of one slot need multifunction='on' on function 0")
         };
         let bus = self.buses.get_mut(at.bus as usize).ok_or_else(taken)?;

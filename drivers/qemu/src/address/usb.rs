@@ -185,7 +185,7 @@ impl AddressSet {
     pub fn reserve(&mut self, bus: u32, path: &[u32]) -> Result<()> {
         let port = self.port(bus, path, Change::Takes)?;
         if port.taken {
-            let what = format!("duplicate USB address bus {bus} port {}", format_path(path));
+            let what = format!("port {} of USB bus {bus} is taken", format_path(path));
             return Err(VirtError::new(ErrorCode::XML_ERROR, what));
         }
         port.taken = true;
@@ -224,7 +224,7 @@ impl AddressSet {
                 return Ok((bus, path));
             }
         }
-        Err(VirtError::internal("no free USB ports"))
+        Err(VirtError::internal("all USB ports are taken"))
     }
 }
 

@@ -172,7 +172,7 @@ impl AgentClient {
                 "a guest agent's command would block the event loop",
             ));
         }
-        let gone = |code| VirtError::new(code, "Guest agent disappeared while executing command");
+        let gone = |code| VirtError::new(code, "the guest agent went away in the middle of a command");
         if !self.0.state.lock().present {
             return Err(gone(ErrorCode::AGENT_UNRESPONSIVE));
         }
@@ -188,12 +188,14 @@ impl AgentClient {
         match exchanged? {
             Some(Finish::Answer(answer)) => Ok(Some(answer)),
             Some(Finish::NoAnswer) if awaited.is_some() => Ok(None),
-            Some(Finish::NoAnswer) if present => Err(VirtError::internal("Missing agent reply object")),
+            Some(Finish::NoAnswer) if present => {
+                Err(VirtError::internal("the guest agent's answer is missing"))
+            }
             Some(Finish::NoAnswer) => Err(gone(ErrorCode::AGENT_COMMAND_TIMEOUT)),
             None => Err(VirtError::new(
                 ErrorCode::AGENT_COMMAND_TIMEOUT,
                 format_args!(
-                    "guest agent didn't respond to command within '{}' seconds",
+                    "the guest agent did not answer the command within {} seconds",
                     limit.limit().unwrap_or_default().as_secs()
                 ),
             )),
@@ -222,7 +224,7 @@ impl AgentClient {
                     return Err(VirtError::new(
                         ErrorCode::AGENT_UNRESPONSIVE,
                         format_args!(
-                            "guest agent didn't respond to synchronization within '{}' seconds",
+                            "the guest agent did not answer the question whether it is there within {} seconds",
                             limit.as_secs()
                         ),
                     ));
@@ -230,10 +232,10 @@ impl AgentClient {
             }
         }
         Err(match self.0.state.lock().present {
-            true => VirtError::internal("Missing agent reply object"),
+            true => VirtError::internal("the guest agent's answer is missing"),
             false => VirtError::new(
                 ErrorCode::AGENT_UNRESPONSIVE,
-                "Guest agent disappeared while executing command",
+                "the guest agent went away in the middle of a command",
             ),
         })
     }

@@ -54,20 +54,20 @@ impl Refusal {
 /// What is said for a refusal that only names its class.
 fn describe(class: &str) -> &str {
     match class {
-        "" => "unknown QEMU command error",
+        "" => "the guest agent does not say why",
         "BufferOverrun" => "Buffer overrun",
-        "CommandDisabled" => "The command has been disabled for this instance",
-        "CommandNotFound" => "The command has not been found",
-        "FdNotFound" => "File descriptor not found",
+        "CommandDisabled" => "the guest has this command turned off",
+        "CommandNotFound" => "the guest agent has no such command",
+        "FdNotFound" => "the guest agent knows no such file",
         "InvalidParameter" => "Invalid parameter",
         "InvalidParameterType" => "Invalid parameter type",
         "InvalidParameterValue" => "Invalid parameter value",
         "OpenFileFailed" => "Cannot open file",
-        "QgaCommandFailed" => "Guest agent command failed",
-        "QMPBadInputObjectMember" => "Bad QMP input object member",
-        "QMPExtraInputObjectMember" => "Unexpected extra object member",
-        "UndefinedError" => "An undefined error has occurred",
-        "Unsupported" => "this feature or command is not currently supported",
+        "QgaCommandFailed" => "the command failed inside the guest",
+        "QMPBadInputObjectMember" => "an argument of the command is wrong",
+        "QMPExtraInputObjectMember" => "the command takes no such argument",
+        "UndefinedError" => "the guest agent cannot say why",
+        "Unsupported" => "the guest agent cannot do this here",
         other => other,
     }
 }
@@ -259,7 +259,7 @@ impl<'a> GuestAgent<'a> {
                 .and_then(|done| usize::try_from(done).ok())
                 .filter(|done| (1..=wanted.len()).contains(done))
                 .ok_or_else(|| {
-                    VirtError::internal("guest agent returned malformed or invalid return value")
+                    VirtError::internal("the guest agent answered with a number of processors that cannot be")
                 })?;
             for cpu in cpus.iter_mut().filter(|cpu| cpu.modified).take(done) {
                 cpu.modified = false;
@@ -300,7 +300,9 @@ impl<'a> GuestAgent<'a> {
                     .checked_mul(1_000_000_000)
                     .and_then(|time| time.checked_add(nanos.into()))
                     .ok_or_else(|| {
-                        VirtError::invalid_arg(format_args!("Time '{seconds}' is too big for guest agent"))
+                        VirtError::invalid_arg(format_args!(
+                            "time '{seconds}' is more than the guest agent takes"
+                        ))
                     })?;
                 Some(json!({ "time": time }))
             }
@@ -329,7 +331,7 @@ impl<'a> GuestAgent<'a> {
         let answer = self.ask("guest-ssh-get-authorized-keys", Some(json!({ "username": user })))?;
         let keys = answer.get("keys").and_then(Value::as_array);
         keys.and_then(|keys| keys.iter().map(|key| key.as_str().map(str::to_owned)).collect())
-            .ok_or_else(|| VirtError::internal("qemu agent didn't return an array of keys"))
+            .ok_or_else(|| VirtError::internal("the answer to guest-ssh-get-authorized-keys is not a list"))
     }
 
     /// Adds keys that may log in as a user; with `reset` there are no others then.

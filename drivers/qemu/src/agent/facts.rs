@@ -155,9 +155,11 @@ fn unsigned(object: &Value, key: &str) -> Option<u32> {
     }
 }
 
-fn array<'a>(answer: &'a Value, otherwise: &str) -> Result<&'a [Value]> {
+fn array<'a>(answer: &'a Value, command: &str) -> Result<&'a [Value]> {
     let Some(array) = answer.as_array() else {
-        return Err(VirtError::internal(otherwise));
+        return Err(VirtError::internal(format_args!(
+            "the answer to {command} is not a list"
+        )));
     };
     if array.len() > COUNT_MAX {
         return Err(VirtError::internal(format_args!(
@@ -170,7 +172,7 @@ fn array<'a>(answer: &'a Value, otherwise: &str) -> Result<&'a [Value]> {
 
 pub(super) fn cpus(answer: &Value) -> Result<Vec<GuestCpu>> {
     const COMMAND: &str = "guest-get-vcpus";
-    array(answer, "guest-get-vcpus reply was missing return data")?
+    array(answer, COMMAND)?
         .iter()
         .map(|one| {
             let flag = |key: &str| one.get(key).and_then(Value::as_bool);
@@ -191,7 +193,9 @@ pub(super) fn cpus(answer: &Value) -> Result<Vec<GuestCpu>> {
 /// `INTERNAL_ERROR` for fewer processors than wanted, or what cannot be; `INVALID_ARG` if not enough can go off line.
 pub fn plan_online(wanted: u32, cpus: &mut [GuestCpu]) -> Result<()> {
     if cpus.iter().any(|cpu| !cpu.online && !cpu.offlinable) {
-        return Err(VirtError::internal("Invalid data provided by guest agent"));
+        return Err(VirtError::internal(
+            "the guest agent tells of a processor that is off and cannot go off",
+        ));
     }
     let count = |which: fn(&&GuestCpu) -> bool, cpus: &[GuestCpu]| cpus.iter().filter(which).count();
     let mut online = count(|cpu| cpu.online, cpus);
@@ -204,10 +208,16 @@ pub fn plan_online(wanted: u32, cpus: &mut [GuestCpu]) -> Result<()> {
     }
     let wanted = usize::try_from(wanted).unwrap_or(usize::MAX);
     if wanted > cpus.len() {
-        return Err(VirtError::internal("guest agent reports less cpu than requested"));
+        return Err(VirtError::internal(format_args!(
+            "the guest agent tells of {} processors, and {wanted} are wanted",
+            cpus.len()
+        )));
     }
     if wanted < online - may_go {
-        return Err(VirtError::invalid_arg("Cannot offline enough CPUs"));
+        return Err(VirtError::invalid_arg(format_args!(
+            "{wanted} processors are too few: {} of the guest cannot go off",
+            online - may_go
+        )));
     }
     for cpu in cpus {
         if wanted < online && cpu.online && cpu.offlinable {
@@ -226,7 +236,7 @@ pub fn plan_online(wanted: u32, cpus: &mut [GuestCpu]) -> Result<()> {
 
 pub(super) fn users(answer: &Value) -> Result<Vec<User>> {
     const COMMAND: &str = "guest-get-users";
-    array(answer, "guest-get-users reply was missing return data")?
+    array(answer, COMMAND)?
         .iter()
         .map(|one| {
             let seconds = one
@@ -245,9 +255,7 @@ pub(super) fn users(answer: &Value) -> Result<Vec<User>> {
 
 pub(super) fn os_info(answer: &Value) -> Result<OsInfo> {
     if !answer.is_object() {
-        return Err(VirtError::internal(
-            "guest-get-osinfo reply was missing return data",
-        ));
+        return Err(VirtError::internal("the answer to guest-get-osinfo is empty"));
     }
     let facts = [
         "id",
@@ -269,9 +277,7 @@ pub(super) fn os_info(answer: &Value) -> Result<OsInfo> {
 
 pub(super) fn zone(answer: &Value) -> Result<Zone> {
     if !answer.is_object() {
-        return Err(VirtError::internal(
-            "guest-get-timezone reply was missing return data",
-        ));
+        return Err(VirtError::internal("the answer to guest-get-timezone is empty"));
     }
     Ok(Zone {
         name: optional(answer, "zone"),
@@ -285,14 +291,13 @@ pub(super) fn zone(answer: &Value) -> Result<Zone> {
 
 pub(super) fn load(answer: &Value) -> Result<LoadAverage> {
     let number = |key: &str| {
-        answer.get(key).and_then(Value::as_f64).ok_or_else(|| {
-            VirtError::internal(format_args!(
-                "parameter '{key}' is missing in reply of guest-get-load"
-            ))
-        })
+        answer
+            .get(key)
+            .and_then(Value::as_f64)
+            .ok_or_else(|| VirtError::internal(format_args!("the answer to guest-get-load has no '{key}'")))
     };
     if !answer.is_object() {
-        return Err(VirtError::internal("qemu agent didn't return an array of loads"));
+        return Err(VirtError::internal("the answer to guest-get-load is empty"));
     }
     Ok(LoadAverage {
         one: number("load1m")?,
@@ -343,25 +348,25 @@ fn disk_address(one: &Value) -> Result<DiskAddress> {
 pub(super) fn file_systems(answer: &Value) -> Result<Vec<FileSystem>> {
     const COMMAND: &str = "guest-get-fsinfo";
     // The last one mounted comes first.
-    array(answer, "guest-get-fsinfo reply was missing or not an array")?
+    array(answer, COMMAND)?
         .iter()
         .rev()
         .map(|one| {
             let size = |key: &str| match one.get(key) {
                 None => Ok(None),
                 Some(value) => value.as_u64().map(Some).ok_or_else(|| {
-                    VirtError::internal(format_args!("Error getting '{key}' in reply of {COMMAND}"))
+                    VirtError::internal(format_args!("the answer to {COMMAND} has no '{key}'"))
                 }),
             };
             let disks = one.get("disk").unwrap_or(&Value::Null);
-            let not_there = format!("'disk' missing or not an array in reply of {COMMAND}");
+            let list = format!("{COMMAND} ('disk')");
             Ok(FileSystem {
                 mount_point: text(one, "mountpoint", COMMAND)?,
                 name: text(one, "name", COMMAND)?,
                 kind: text(one, "type", COMMAND)?,
                 used_bytes: size("used-bytes")?,
                 total_bytes: size("total-bytes")?,
-                disks: array(disks, &not_there)?
+                disks: array(disks, &list)?
                     .iter()
                     .map(disk_address)
                     .collect::<Result<_>>()?,
@@ -372,7 +377,7 @@ pub(super) fn file_systems(answer: &Value) -> Result<Vec<FileSystem>> {
 
 pub(super) fn disks(answer: &Value) -> Result<Vec<AgentDisk>> {
     const COMMAND: &str = "guest-get-disks";
-    array(answer, "qemu agent didn't return an array of disks")?
+    array(answer, COMMAND)?
         .iter()
         .map(|one| {
             let dependencies = match one.get("dependencies").and_then(Value::as_array) {
@@ -403,9 +408,9 @@ pub(super) fn disks(answer: &Value) -> Result<Vec<AgentDisk>> {
 
 pub(super) fn interfaces(answer: &Value) -> Result<Vec<GuestInterface>> {
     let mut found: Vec<GuestInterface> = Vec::new();
-    for one in array(answer, "qemu agent didn't return an array of interfaces")? {
+    for one in array(answer, "guest-network-get-interfaces")? {
         let whole = optional(one, "name")
-            .ok_or_else(|| VirtError::internal("qemu agent didn't provide 'name' field"))?;
+            .ok_or_else(|| VirtError::internal("an interface of the guest agent's answer has no 'name'"))?;
         // An alias `eth0:1` only adds addresses to its interface.
         let name = whole.split(':').next().unwrap_or_default();
         let place = match found.iter().position(|known| known.name == name) {
@@ -447,7 +452,7 @@ fn ip_address(one: &Value, interface: &str) -> Result<IpAddress> {
         "ipv6" => IpAddrType::IPV6,
         other => {
             return Err(VirtError::internal(format_args!(
-                "unknown ip address type '{other}'"
+                "the guest agent tells of an address of type '{other}': expected 'ipv4' or 'ipv6'"
             )));
         }
     };

@@ -103,7 +103,7 @@ fn judge(line: &[u8], expecting: Expecting) -> Result<Option<Outcome>> {
     if !object.contains_key("return") && !object.contains_key("error") {
         let shown: String = String::from_utf8_lossy(line).chars().take(80).collect();
         return Err(VirtError::internal(format_args!(
-            "Unknown JSON reply '{}'",
+            "the guest agent said what is no answer: '{}'",
             shown.escape_debug()
         )));
     }

@@ -380,7 +380,7 @@ impl QemuCaps {
         let host = self.host_models(guest.host_arch, guest.processor, accel);
         if !self.supports_cpu_mode(guest.host_arch, accel, cpu.mode, guest.machine, host.as_ref()) {
             return Err(unsupported(format_args!(
-                "CPU mode '{}' for {arch} {} domain on {} host is not supported by hypervisor",
+                "CPU mode '{}' is not for {arch} guests of type '{}' on {} hosts",
                 cpu.mode,
                 accel.domain_type(),
                 guest.host_arch
@@ -419,7 +419,7 @@ impl QemuCaps {
         drop_ignored(arch, cpu);
         if cpu.deprecated_features.is_some() && !self.has(Flag::QueryCpuModelExpansionDeprecatedProps) {
             return Err(unsupported(format_args!(
-                "toggling deprecated features for CPU model is unsupported"
+                "this emulator knows no deprecated features: remove deprecated_features='…'"
             )));
         }
         if cpu.deprecated_features == Some(false)
@@ -456,7 +456,7 @@ impl QemuCaps {
         Err(VirtError::new(
             ErrorCode::CONFIG_UNSUPPORTED,
             format_args!(
-                "Some features cannot be reliably used with this QEMU: {}",
+                "CPU features that this emulator cannot be trusted with: {}",
                 doubtful.join(", ")
             ),
         ))

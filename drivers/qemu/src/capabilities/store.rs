@@ -96,7 +96,7 @@ impl Store {
 
     fn stamp(&self, binary: &Path) -> Result<Stamp> {
         let metadata =
-            fs::metadata(binary).or_system(|| format!("Cannot check QEMU binary {}", binary.display()))?;
+            fs::metadata(binary).or_system(|| format!("cannot look at emulator '{}'", binary.display()))?;
         Ok(Stamp {
             size: metadata.size(),
             mtime: (metadata.mtime(), metadata.mtime_nsec()),

@@ -306,7 +306,10 @@ pub fn cpu_params(cpus: &[GuestCpu]) -> Result<Vec<TypedParam>> {
         if id >= CPU_ID_MAX {
             return Err(error(
                 ErrorCode::INTERNAL_ERROR,
-                format_args!("vcpu id '{}' reported by guest agent is out of range", cpu.id),
+                format_args!(
+                    "the guest agent tells of processor {}: {CPU_ID_MAX} is too many",
+                    cpu.id
+                ),
             ));
         }
         for ((_, set), member) in sets.iter_mut().zip([true, cpu.online, cpu.offlinable]) {
@@ -336,7 +339,7 @@ pub fn set_cpus(agent: &GuestAgent<'_>, map: &Bitmap, online: bool) -> Result<()
         if !online && !cpu.offlinable {
             return Err(error(
                 ErrorCode::OPERATION_UNSUPPORTED,
-                format_args!("vCPU '{}' is not offlinable", cpu.id),
+                format_args!("processor {} of the guest cannot go off", cpu.id),
             ));
         }
         cpu.online = online;
@@ -346,7 +349,7 @@ pub fn set_cpus(agent: &GuestAgent<'_>, map: &Bitmap, online: bool) -> Result<()
     if !left.is_empty() {
         return Err(error(
             ErrorCode::INVALID_ARG,
-            format_args!("guest is missing vCPUs '{left}'"),
+            format_args!("the guest has no processors {left}"),
         ));
     }
     agent.set_cpus(&mut cpus)

@@ -179,10 +179,10 @@ pub fn rename(world: &Arc<World>, guest: &Arc<GuestObject>, name: &str) -> Resul
     let snapshot = guest.snapshot();
     let refuse = |what: &str| Err(error(ErrorCode::OPERATION_INVALID, what));
     if snapshot.is_active() {
-        return refuse("cannot rename active domain");
+        return refuse("a running domain keeps its name: shut it off first");
     }
     let Some(stored) = snapshot.life.stored() else {
-        return refuse("cannot rename a transient domain");
+        return refuse("a transient domain keeps its name: define it first");
     };
     if name.is_empty() || name.contains(['/', '\n']) {
         return Err(error(
@@ -213,7 +213,7 @@ pub fn set_autostart(world: &Arc<World>, guest: &Arc<GuestObject>, on: bool) -> 
     if !snapshot.is_persistent() {
         return Err(error(
             ErrorCode::OPERATION_INVALID,
-            "cannot set autostart for transient domain",
+            "a transient domain does not start with the host: define it first",
         ));
     }
     if snapshot.autostart != on {
@@ -229,7 +229,7 @@ pub fn set_autostart_once(world: &Arc<World>, guest: &Arc<GuestObject>, on: bool
     if !snapshot.is_persistent() {
         return Err(error(
             ErrorCode::OPERATION_INVALID,
-            "cannot set autostart for transient domain",
+            "a transient domain does not start with the host: define it first",
         ));
     }
     if snapshot.autostart_once != on {

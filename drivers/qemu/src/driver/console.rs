@@ -28,6 +28,11 @@ use super::error;
 #[derive(Debug, Default)]
 pub struct Consoles(Mutex<HashMap<String, Weak<Session>>>);
 
+/// A name behind the word for a device, nothing where none is known.
+fn named(name: Option<&str>) -> String {
+    name.map(|name| format!(" '{name}'")).unwrap_or_default()
+}
+
 /// The path of the terminal behind a device: the first console or serial port unless one is named by its alias.
 ///
 /// # Errors
@@ -56,17 +61,14 @@ pub fn terminal(domain: &Domain, alias: Option<&str>) -> Result<String> {
     .ok_or_else(|| {
         error(
             ErrorCode::INTERNAL_ERROR,
-            format_args!("cannot find character device {}", alias.unwrap_or("<null>")),
+            format_args!("the domain has no console{}", named(alias)),
         )
     })?;
     match source {
         ChardevSource::Pty { path: Some(path), .. } => Ok(path.clone()),
         _ => Err(error(
             ErrorCode::INTERNAL_ERROR,
-            format_args!(
-                "character device {} is not using a PTY",
-                alias.as_deref().unwrap_or("<null>")
-            ),
+            format_args!("console{} is not of type 'pty'", named(alias.as_deref())),
         )),
     }
 }
@@ -91,7 +93,7 @@ pub fn channel(domain: &Domain, name: Option<&str>) -> Result<String> {
     let found = found.ok_or_else(|| {
         error(
             ErrorCode::INTERNAL_ERROR,
-            format_args!("cannot find channel {}", name.unwrap_or("<null>")),
+            format_args!("the domain has no channel{}", named(name)),
         )
     })?;
     match &found.host.source {
@@ -99,8 +101,8 @@ pub fn channel(domain: &Domain, name: Option<&str>) -> Result<String> {
         _ => Err(error(
             ErrorCode::INTERNAL_ERROR,
             format_args!(
-                "channel {} is not using a UNIX socket",
-                name.or(found.info.alias.as_deref()).unwrap_or("<null>")
+                "channel{} is not of type 'unix'",
+                named(name.or(found.info.alias.as_deref()))
             ),
         )),
     }
@@ -142,7 +144,7 @@ impl Kind {
     fn busy(self) -> &'static str {
         match self {
             Self::Console => "Active console session exists for this domain",
-            Self::Channel => "Active channel stream exists for this domain",
+            Self::Channel => "another stream is open on this channel",
         }
     }
 }

@@ -72,7 +72,7 @@ pub fn compare_with_hypervisor(
         return Err(error(
             ErrorCode::OPERATION_UNSUPPORTED,
             format_args!(
-                "QEMU '{path}' does not support reporting CPU model for virttype '{}'",
+                "emulator '{path}' does not tell its CPU for guests of type '{}'",
                 accel.domain_type()
             ),
         ));
@@ -80,7 +80,7 @@ pub fn compare_with_hypervisor(
     if !arch.is_x86() {
         return Err(error(
             ErrorCode::OPERATION_UNSUPPORTED,
-            format_args!("comparing with the hypervisor CPU is not supported for arch {arch}"),
+            format_args!("the emulator's CPU is compared on x86 only, not on {arch}"),
         ));
     }
     caps.check_cpu(arch, accel, Some(&host), Some(&host.reported), cpu)
@@ -126,7 +126,7 @@ pub fn baseline_of_hypervisor(
         return Err(error(
             ErrorCode::OPERATION_UNSUPPORTED,
             format_args!(
-                "QEMU '{path}' does not support any CPU models for virttype '{}'",
+                "emulator '{path}' has no CPU models for guests of type '{}'",
                 accel.domain_type()
             ),
         ));
@@ -134,7 +134,7 @@ pub fn baseline_of_hypervisor(
     if !arch.is_x86() {
         return Err(error(
             ErrorCode::OPERATION_UNSUPPORTED,
-            format_args!("computing baseline hypervisor CPU is not supported for arch {arch}"),
+            format_args!("a baseline of the emulator's CPUs is made on x86 only, not on {arch}"),
         ));
     }
     let info = caps.accel(accel).host_cpu.as_ref();

@@ -482,7 +482,7 @@ pub fn check_sleep(object: &Arc<GuestObject>, how: Sleep, cx: &CallContext<'_>) 
     if machine.get("wakeup-suspend-support").and_then(Value::as_bool) != Some(true) {
         return Err(error(
             ErrorCode::OPERATION_UNSUPPORTED,
-            "Domain does not have suspend support",
+            "the guest cannot sleep: its machine or its firmware has no such state",
         ));
     }
     let snapshot = object.snapshot();

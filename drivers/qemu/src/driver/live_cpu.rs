@@ -197,13 +197,13 @@ pub fn settle(live: &mut Domain, answers: &[Reply]) -> Result<()> {
 fn check(live: &Domain, enabled: &CpuData) -> Result<()> {
     let lacks = |what: std::fmt::Arguments<'_>| Err(error(ErrorCode::CONFIG_UNSUPPORTED, what));
     if has_pv_spinlock(live) && !enabled.has_feature("kvm_pv_unhalt")? {
-        return lacks(format_args!("host doesn't support paravirtual spinlocks"));
+        return lacks(format_args!("the host has no <pvspinlock>"));
     }
     if let Some(hyperv) = hyperv(live) {
         let wanted = wanted_hyperv(hyperv);
         for name in HYPERV.into_iter().filter(|name| wanted.contains(name)) {
             if !enabled.has_feature(&format!("hv-{name}"))? {
-                return lacks(format_args!("host doesn't support hyperv '{name}' feature"));
+                return lacks(format_args!("the host has no <{name}> of <hyperv>"));
             }
         }
         let parts = [
@@ -249,7 +249,7 @@ fn check(live: &Domain, enabled: &CpuData) -> Result<()> {
         && cpu_models::has_feature(arch, cpu, "invtsc")?
         && !enabled.has_feature("invtsc")?
     {
-        return lacks(format_args!("host doesn't support invariant TSC"));
+        return lacks(format_args!("the host has no CPU feature 'invtsc'"));
     }
     Ok(())
 }

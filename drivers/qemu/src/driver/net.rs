@@ -56,7 +56,7 @@ impl TapNames {
         }
         Err(error(
             ErrorCode::INTERNAL_ERROR,
-            format_args!("no unused {PREFIX} names available"),
+            format_args!("all names that begin with {PREFIX} are taken"),
         ))
     }
 
@@ -131,7 +131,7 @@ impl Networking<'_> {
                             .ok_or_else(|| VirtError::internal("a tap has too few queues"))?,
                         DescriptorUse::VhostNet { .. } => open_vhost(interface)?,
                         DescriptorUse::Vdpa { path, .. } => {
-                            open(path).or_system(|| format!("Unable to open '{path}' for vdpa device"))?
+                            open(path).or_system(|| format!("cannot open vDPA device '{path}'"))?
                         }
                         _ => continue,
                     };
@@ -213,7 +213,7 @@ impl Networking<'_> {
                 if socket.link(name)?.is_some() {
                     return Err(error(
                         ErrorCode::OPERATION_INVALID,
-                        format_args!("The {name} interface already exists"),
+                        format_args!("a network device '{name}' exists already"),
                     ));
                 }
                 let name = name.to_owned();
@@ -324,7 +324,7 @@ fn open_vhost(interface: &Interface) -> Result<OwnedFd> {
     open(path).map_err(|why| {
         error(
             ErrorCode::CONFIG_UNSUPPORTED,
-            "vhost-net was requested for an interface, but is unavailable",
+            "driver name 'vhost' needs /dev/vhost-net, which cannot be opened",
         )
         .caused_by(format!("{path}: {why}"))
     })
@@ -338,15 +338,15 @@ fn unmanaged(
     shape: TapShape,
 ) -> Result<Vec<OwnedFd>> {
     let internal = |what: &str| error(ErrorCode::INTERNAL_ERROR, what);
-    let name =
-        device_name(interface).ok_or_else(|| internal("target dev must be supplied when managed='no'"))?;
+    let name = device_name(interface)
+        .ok_or_else(|| internal("<target managed='no'> does not say the device: dev='…' is missing"))?;
     let link = socket
         .link(name)?
-        .ok_or_else(|| internal("target managed='no' but specified dev doesn't exist"))?;
+        .ok_or_else(|| internal("the device of <target managed='no'> does not exist"))?;
     if link.kind.as_deref() == Some("macvtap") {
         let path = format!("/dev/tap{}", link.index);
         return (0..shape.queues)
-            .map(|_| open(&path).or_system(|| format!("cannot open macvtap tap device {path}")))
+            .map(|_| open(&path).or_system(|| format!("cannot open macvtap device '{path}'")))
             .collect();
     }
     tap::open(device, name, shape)
@@ -365,7 +365,7 @@ fn set_up(interface: &Interface, socket: &RouteSocket, index: u32, name: &str) -
         let found = socket.link(bridge)?.ok_or_else(|| {
             VirtError::system(
                 nix::libc::ENODEV,
-                format_args!("Cannot get interface MTU on '{bridge}'"),
+                format_args!("the host has no bridge '{bridge}'"),
             )
         })?;
         // A bridge takes the smallest size of its ports: ours must not be what makes it smaller.
@@ -374,8 +374,11 @@ fn set_up(interface: &Interface, socket: &RouteSocket, index: u32, name: &str) -
             .change(index, name, LinkChange::Controller(found.index))
             .map_err(|why| {
                 let errno = why.int1();
-                VirtError::system(errno, format_args!("Unable to add bridge {bridge} port {name}"))
-                    .caused_by(why)
+                VirtError::system(
+                    errno,
+                    format_args!("cannot make '{name}' a port of bridge '{bridge}'"),
+                )
+                .caused_by(why)
             })?;
         if interface.link.isolated == Some(true) {
             socket.change(index, name, LinkChange::Isolated(true))?;

@@ -94,7 +94,7 @@ impl QemuPlanner {
             None => find_emulator(self.arch, arch).ok_or_else(|| {
                 error(
                     ErrorCode::CONFIG_UNSUPPORTED,
-                    format_args!("No emulator found for arch '{arch}'"),
+                    format_args!("no emulator for architecture '{arch}' is installed: say <emulator>"),
                 )
             })?,
         };
@@ -565,7 +565,7 @@ impl QemuPlanner {
             Some(path) => PathBuf::from(path),
             None => find_emulator(self.arch, arch.unwrap_or(self.arch)).ok_or_else(|| {
                 invalid(format_args!(
-                    "unable to find any emulator to serve '{}' architecture",
+                    "no emulator for architecture '{}' is installed: say which",
                     arch.unwrap_or(self.arch)
                 ))
             })?,
@@ -577,7 +577,7 @@ impl QemuPlanner {
         let arch = match (arch, caps.arch) {
             (Some(arch), Some(own)) if arch != own && !are_kin(arch, own) => {
                 return Err(invalid(format_args!(
-                    "architecture from emulator '{own}' doesn't match given architecture '{arch}'"
+                    "the emulator is for architecture '{own}', not '{arch}'"
                 )));
             }
             (given, own) => given.or(own).unwrap_or(self.arch),
@@ -595,7 +595,7 @@ impl QemuPlanner {
         };
         if caps.machine(accel, machine).is_none() {
             return Err(invalid(format_args!(
-                "the machine '{machine}' is not supported by emulator '{emulator}'"
+                "emulator '{emulator}' has no machine '{machine}'"
             )));
         }
         let machine = machine.to_owned();

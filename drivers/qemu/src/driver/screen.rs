@@ -32,7 +32,7 @@ pub fn picture(
 ) -> Result<(Bytes, &'static str)> {
     let invalid = |what: &str| error(ErrorCode::OPERATION_INVALID, what);
     if domain.devices.videos.is_empty() {
-        return Err(invalid("no screens to take screenshot from"));
+        return Err(invalid("the domain has no <video>, and no picture"));
     }
     let mut head = screen;
     let mut device = None;
@@ -44,7 +44,7 @@ pub fn picture(
         }
         head -= heads;
     }
-    let device = device.ok_or_else(|| invalid("no such screen ID"))?;
+    let device = device.ok_or_else(|| invalid(&format!("the domain has no screen {screen}")))?;
     let has = |name: &str| {
         status
             .and_then(|status| status.capabilities.as_ref())
@@ -107,10 +107,7 @@ pub fn press_keys(
                 .ok_or_else(|| {
                     error(
                         ErrorCode::INTERNAL_ERROR,
-                        format_args!(
-                            "cannot translate keycode {code} of {} codeset to qnum keycode",
-                            known.name()
-                        ),
+                        format_args!("key {code} is none of codeset {}", known.name()),
                     )
                 })
         })

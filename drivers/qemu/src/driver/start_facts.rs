@@ -39,7 +39,7 @@ pub fn auto_nodes(domain: &Domain, patience: &Patience) -> Result<Option<Bitmap>
     let numad = find_program(Path::new("numad")).map_err(|_| {
         error(
             ErrorCode::CONFIG_UNSUPPORTED,
-            "numad is not available on this host",
+            "placement='auto' needs the program numad, which is not installed",
         )
     })?;
     let vcpus = domain.vcpus.current.unwrap_or(domain.vcpus.max);
@@ -54,7 +54,7 @@ pub fn auto_nodes(domain: &Domain, patience: &Patience) -> Result<Option<Bitmap>
     let failed = |why: virt_util::VirtError| {
         error(
             ErrorCode::OPERATION_FAILED,
-            "Failed to query numad for the advisory nodeset",
+            "numad does not say where the guest should be",
         )
         .caused_by(why)
     };
@@ -96,9 +96,12 @@ pub fn render_node(domain: &Domain) -> Result<Option<String>> {
     if !wanted {
         return Ok(None);
     }
-    first_render_node(Path::new(DRI_FOLDER))
-        .map(Some)
-        .ok_or_else(|| error(ErrorCode::INTERNAL_ERROR, "No DRM render nodes available"))
+    first_render_node(Path::new(DRI_FOLDER)).map(Some).ok_or_else(|| {
+        error(
+            ErrorCode::INTERNAL_ERROR,
+            "no GPU of this host draws: /dev/dri holds no render node",
+        )
+    })
 }
 
 /// The first by number: the folder's own order means nothing.

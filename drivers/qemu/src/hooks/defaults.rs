@@ -75,7 +75,7 @@ impl QemuHooks<'_> {
             None => {
                 let preferred = caps.preferred_machine(guest.accel).ok_or_else(|| {
                     VirtError::invalid_arg(format_args!(
-                        "could not get preferred machine for {} type={}",
+                        "emulator '{}' prefers no machine for guests of type '{}': say <type machine='…'>",
                         domain.devices.emulator.as_deref().unwrap_or_default(),
                         domain.virt_type
                     ))
@@ -289,7 +289,7 @@ impl QemuHooks<'_> {
         };
         if model == "host" && guest.accel != Accel::Kvm {
             return Err(VirtError::internal(
-                "QEMU reports invalid default CPU model \"host\" for non-kvm domain virt type",
+                "the emulator's default CPU model is 'host', which needs type 'kvm'",
             ));
         }
         let cpu = domain.cpu.get_or_insert_with(Box::<Cpu>::default);
@@ -450,19 +450,24 @@ fn check_vcpus(domain: &Domain) -> Result<()> {
         return Ok(());
     };
     if !first.enabled {
-        return Err(unsupported("vcpu 0 can't be offline"));
+        return Err(unsupported("<vcpu id='0'> is on always"));
     }
     if first.hotpluggable == Some(true) {
-        return Err(unsupported("vcpu0 can't be hotpluggable"));
+        return Err(unsupported("<vcpu id='0'> takes no hotpluggable='yes'"));
     }
     if first.order > 1 {
-        return Err(unsupported("vcpu0 must be enabled first"));
+        return Err(unsupported(format_args!(
+            "<vcpu id='0'> is the first: order='{}' is not",
+            first.order
+        )));
     }
     let ordered = first.order != 0;
     let mut before = first;
     for state in rest {
         if state.enabled && (state.order != 0) != ordered {
-            return Err(unsupported("all vcpus must have either set or unset order"));
+            return Err(unsupported(
+                "<vcpus> says 'order' for some that are on: for all or for none",
+            ));
         }
         if state.hotpluggable == Some(false) {
             if before.hotpluggable == Some(true) {
@@ -471,9 +476,10 @@ fn check_vcpus(domain: &Domain) -> Result<()> {
                 ));
             }
             if before.order > state.order {
-                return Err(unsupported(
-                    "online non-hotpluggable vcpus must be ordered in ascending order",
-                ));
+                return Err(unsupported(format_args!(
+                    "<vcpu> with hotpluggable='no' come in the order of their ids, and {} does not",
+                    state.id
+                )));
             }
         }
         before = state;
@@ -495,7 +501,9 @@ fn cpu_details(domain: &mut Domain, guest: Guest<'_>) -> Result<()> {
                     CpuFeaturePolicy::Disable | CpuFeaturePolicy::Forbid
                 ) =>
             {
-                return Err(unsupported("SVE disabled, but SVE vector lengths provided"));
+                return Err(unsupported(
+                    "<feature name='sve'> is off, and lengths of its vectors are on",
+                ));
             }
             Some(feature) => feature.policy = CpuFeaturePolicy::Require,
             None => cpu.features.push(CpuFeature {
@@ -530,17 +538,15 @@ fn check_smm_memory(domain: &Domain, guest: Guest<'_>) -> Result<()> {
         return Ok(());
     };
     if !machine(domain, guest.arch).is_q35() {
-        return Err(unsupported("SMM TSEG is only supported with q35 machine type"));
+        return Err(unsupported("<tseg> is for machine 'q35' only"));
     }
     if !guest.caps.has(Flag::MchExtendedTsegMbytes) {
-        return Err(unsupported(
-            "Setting TSEG size is not supported with this QEMU binary",
-        ));
+        return Err(unsupported("this emulator has no <tseg>"));
     }
     if size % (1 << 20) != 0 {
         return Err(VirtError::new(
             ErrorCode::XML_ERROR,
-            "SMM TSEG size must be divisible by 1 MiB",
+            format_args!("<tseg> is {size} bytes: expected whole MiB"),
         ));
     }
     Ok(())
@@ -564,7 +570,10 @@ fn numa(domain: &mut Domain, guest: Guest<'_>, flags: NormalizeFlags) -> Result<
         let mut memory = domain.memory.size;
         for module in &mut domain.devices.memory {
             memory = memory.checked_sub(module.target.size).ok_or_else(|| {
-                let what = "Total size of memory devices exceeds the total memory size";
+                let what = format!(
+                    "memory devices have more than the {} KiB of <memory>",
+                    domain.memory.size
+                );
                 VirtError::new(ErrorCode::XML_ERROR, what)
             })?;
             if matches!(

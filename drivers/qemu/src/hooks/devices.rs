@@ -351,25 +351,19 @@ fn shmem(domain: &mut Domain, at: usize) -> Result<()> {
     let model = shmem.model;
     if shmem.server.is_none() {
         if model == ShmemModel::IvshmemDoorbell {
-            return Err(unsupported(format_args!(
-                "shmem model '{model}' is supported only with server option enabled"
-            )));
+            return Err(unsupported(format_args!("model '{model}' needs a <server>")));
         }
         if shmem.msi.is_some() {
-            return Err(unsupported(format_args!(
-                "shmem model '{model}' doesn't support msi"
-            )));
+            return Err(unsupported("<msi> needs a <server>"));
         }
         return Ok(());
     }
     if model == ShmemModel::IvshmemPlain {
-        return Err(unsupported(format_args!(
-            "shmem model '{model}' is supported only with server option disabled"
-        )));
+        return Err(unsupported(format_args!("model '{model}' takes no <server>")));
     }
     if shmem.size.is_some_and(|size| size != 0) {
         return Err(unsupported(format_args!(
-            "shmem model '{model}' does not support size setting"
+            "model '{model}' with a <server> takes no <size>"
         )));
     }
     shmem
@@ -459,10 +453,9 @@ fn controller(domain: &mut Domain, at: usize, guest: Guest<'_>, fresh: bool) -> 
             );
             if let Some(ports) = ports.filter(|ports| xhci && *ports > MOST_XHCI_PORTS) {
                 let what = format!(
-                    "'{}' controller only supports up to '{MOST_XHCI_PORTS}' ports",
+                    "{ports} ports: model '{}' has {MOST_XHCI_PORTS} at most",
                     model.map_or("", |model| model.as_str())
                 );
-                let _ = ports;
                 return Err(unsupported(what));
             }
         }
@@ -472,24 +465,22 @@ fn controller(domain: &mut Domain, at: usize, guest: Guest<'_>, fresh: bool) -> 
                 Some(PciControllerModel::PciRoot | PciControllerModel::PcieRoot)
             );
             if !machine.is_pseries() && root && pci.index != Some(0) {
-                let what = "pci-root and pcie-root controllers should have index 0";
+                let what = format!("a root bus has index 0, not {}", pci.index.unwrap_or_default());
                 return Err(VirtError::new(ErrorCode::XML_ERROR, what));
             }
             if pci.model == Some(PciControllerModel::PciExpanderBus) && !machine.is_i440fx() {
-                return Err(unsupported(
-                    "pci-expander-bus controllers are only supported on 440fx-based machinetypes",
-                ));
+                return Err(unsupported("model 'pci-expander-bus' is for machine 'pc' only"));
             }
             let express = pci.model == Some(PciControllerModel::PcieExpanderBus);
             if express && !(machine.is_q35() || machine.is_arm_virt()) {
                 return Err(unsupported(
-                    "pcie-expander-bus controllers are not supported with this machine type",
+                    "model 'pcie-expander-bus' is for machines 'q35' and 'virt' of ARM",
                 ));
             }
             if let Some(node) = pci.numa_node.filter(|node| *node as usize >= cells) {
                 let model = pci.model.map_or("pci", |model| model.as_str());
                 let what = format!(
-                    "{model} with index {} is configured for a NUMA node ({node}) not present in the domain's <cpu><numa> array ({cells})",
+                    "{model} {} is near NUMA node {node}: the guest has {cells} nodes",
                     pci.index.unwrap_or(0)
                 );
                 return Err(VirtError::new(ErrorCode::XML_ERROR, what));

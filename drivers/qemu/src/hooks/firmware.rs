@@ -93,9 +93,8 @@ impl QemuHooks<'_> {
             Some(found) => enable(domain, found)?,
             None if automatic => {
                 let name = domain.os.firmware.map_or("efi", |firmware| firmware.as_str());
-                let what = format!(
-                    "Unable to find '{name}' firmware that is compatible with the current configuration"
-                );
+                let what =
+                    format!("no installed firmware of type '{name}' fits what <os> and <features> say");
                 return Err(VirtError::new(ErrorCode::OPERATION_FAILED, what));
             }
             None => legacy(domain),

@@ -182,7 +182,7 @@ impl DomainHooks for QemuHooks<'_> {
         if domain.devices.emulator.is_none() {
             let arch = crate::plan::guest_arch(domain)?;
             let emulator = self.caps.emulator(arch).ok_or_else(|| {
-                let what = format!("No emulator found for arch '{arch}'");
+                let what = format!("no emulator for architecture '{arch}' is installed: say <emulator>");
                 VirtError::new(ErrorCode::CONFIG_UNSUPPORTED, what)
             })?;
             domain.devices.emulator = Some(emulator);

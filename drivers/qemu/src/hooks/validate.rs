@@ -33,6 +33,11 @@ pub(super) fn refuse_if(wrong: bool, what: impl std::fmt::Display) -> Result<()>
     if wrong { Err(unsupported(what)) } else { Ok(()) }
 }
 
+/// What this emulator cannot do, as it was built or for its age.
+pub(super) fn lacks(what: &'static str) -> impl std::fmt::Display {
+    std::fmt::from_fn(move |f| write!(f, "this emulator has no {what}"))
+}
+
 /// Checks the guest as a whole.
 pub(super) fn domain(domain: &Domain, guest: Guest<'_>) -> Result<()> {
     let caps = guest.caps;
@@ -40,19 +45,19 @@ pub(super) fn domain(domain: &Domain, guest: Guest<'_>) -> Result<()> {
     let arch = guest.arch;
     refuse_if(
         !caps.supports_arch(arch),
-        format_args!("Emulator '{emulator}' does not support arch '{arch}'"),
+        format_args!("emulator '{emulator}' is not for architecture '{arch}'"),
     )?;
     let kind = domain.virt_type;
     let runs = Accel::from_domain_type(kind.as_str()).is_some_and(|accel| caps.supports_accel(accel));
     refuse_if(
         !runs,
-        format_args!("Emulator '{emulator}' does not support virt type '{kind}'"),
+        format_args!("emulator '{emulator}' does not run guests of type '{kind}'"),
     )?;
     let name = domain.os.kind.machine.as_deref().unwrap_or_default();
     let known = caps.machine(guest.accel, name);
     refuse_if(
         known.is_none(),
-        format_args!("Emulator '{emulator}' does not support machine type '{name}'"),
+        format_args!("emulator '{emulator}' has no machine '{name}'"),
     )?;
     validate_guest::kind(domain, guest)?;
     refuse_if(
@@ -60,7 +65,7 @@ pub(super) fn domain(domain: &Domain, guest: Guest<'_>) -> Result<()> {
             .memory_tune
             .as_ref()
             .is_some_and(|tune| tune.min_guarantee.is_some()),
-        "Parameter 'min_guarantee' not supported by QEMU.",
+        "QEMU guarantees no memory: remove <min_guarantee> of <memtune>",
     )?;
     let flash = domain
         .os
@@ -71,25 +76,23 @@ pub(super) fn domain(domain: &Domain, guest: Guest<'_>) -> Result<()> {
     let has_acpi = domain.features.as_ref().is_some_and(|features| features.acpi);
     refuse_if(
         uefi && arch.is_x86() && !has_acpi,
-        "UEFI requires ACPI on this architecture",
+        "UEFI on x86 needs ACPI: add <acpi/> to <features>",
     )?;
     refuse_if(
         has_acpi && arch == Arch::Aarch64 && !uefi,
-        "ACPI requires UEFI on this architecture",
+        "ACPI on aarch64 needs UEFI: say <os firmware='efi'> or a <loader type='pflash'>",
     )?;
     refuse_if(
         domain.genid.is_some() && !caps.has(Flag::DeviceVmgenid),
-        "this QEMU does not support the 'genid' capability",
+        lacks("<genid>"),
     )?;
     if domain.os.bios.as_ref().and_then(|bios| bios.use_serial) == Some(true) {
         refuse_if(
             !arch.is_x86(),
-            "BIOS serial console only supported on x86 architectures",
+            format_args!("<bios useserial='yes'> is for x86 guests, not '{arch}'"),
         )?;
         if domain.devices.serials.is_empty() {
-            return Err(xml_error(
-                "need at least one serial port to use BIOS serial output",
-            ));
+            return Err(xml_error("<bios useserial='yes'> needs a <serial>"));
         }
     }
     let none = Features::default();
@@ -101,7 +104,7 @@ pub(super) fn domain(domain: &Domain, guest: Guest<'_>) -> Result<()> {
         let without = known.and_then(|machine| machine.acpi) == Some(false);
         refuse_if(
             without,
-            format_args!("machine type '{name}' does not support ACPI"),
+            format_args!("machine '{name}' has no ACPI: remove <acpi/>"),
         )?;
     }
     cpu(domain, guest)?;
@@ -121,7 +124,10 @@ fn most_cpus(domain: &Domain, guest: Guest<'_>) -> Result<()> {
     let most = guest.caps.machine_max_cpus(guest.accel, name);
     refuse_if(
         most > 0 && domain.vcpus.max > most,
-        format_args!("Maximum CPUs greater than specified machine type limit {most}"),
+        format_args!(
+            "{} CPUs are more than machine '{name}' takes, {most}",
+            domain.vcpus.max
+        ),
     )
 }
 
@@ -130,9 +136,7 @@ fn features(domain: &Domain, features: &Features, guest: Guest<'_>) -> Result<()
     let kind = machine(domain, arch);
     let name = domain.os.kind.machine.as_deref().unwrap_or_default();
     let only = |said: bool, feature: &str, there: bool| {
-        let what = format!(
-            "The '{feature}' feature is not supported for architecture '{arch}' or machine type '{name}'"
-        );
+        let what = format!("<{feature}> is neither for architecture '{arch}' nor for machine '{name}'");
         refuse_if(said && !there, what)
     };
     only(features.ioapic.is_some(), "ioapic", arch.is_x86())?;
@@ -161,23 +165,20 @@ fn features(domain: &Domain, features: &Features, guest: Guest<'_>) -> Result<()
     let ps2 = features.ps2.map(|state| state.on);
     refuse_if(
         ps2.is_some() && !(pc && caps.has(Flag::DeviceI8042)),
-        "ps2 feature state cannot be controlled with this QEMU binary",
+        lacks("<ps2> for this machine"),
     )?;
-    refuse_if(
-        ps2.is_some() && !caps.has(Flag::MachineI8042Opt),
-        "ps2 feature state cannot be controlled with this QEMU binary",
-    )?;
+    refuse_if(ps2.is_some() && !caps.has(Flag::MachineI8042Opt), lacks("<ps2>"))?;
     refuse_if(
         features.vmport.is_some_and(|state| state.on) && ps2 == Some(false),
-        "vmport feature requires the ps2 feature not to be disabled",
+        "<vmport state='on'/> and <ps2 state='off'/> exclude each other",
     )?;
     refuse_if(
         features.vmcoreinfo.is_some_and(|state| state.on) && !caps.has(Flag::DeviceVmcoreinfo),
-        "vmcoreinfo is not available with this QEMU binary",
+        lacks("<vmcoreinfo>"),
     )?;
     refuse_if(
         features.async_teardown == Some(true) && !caps.has(Flag::RunWithAsyncTeardown),
-        "asynchronous teardown is not available with this QEMU binary",
+        lacks("<async-teardown>"),
     )?;
     let by_ps2 = domain
         .devices
@@ -186,7 +187,7 @@ fn features(domain: &Domain, features: &Features, guest: Guest<'_>) -> Result<()
         .any(|input| input.bus == Some(InputBus::Ps2));
     refuse_if(
         by_ps2 && ps2 == Some(false),
-        "ps2 bus inputs require the ps2 feature not to be disabled",
+        "bus 'ps2' is used while <ps2 state='off'/> turns it off",
     )
 }
 
@@ -198,46 +199,40 @@ fn cpu(domain: &Domain, guest: Guest<'_>) -> Result<()> {
         cpu.mode == CpuMode::HostPassthrough
             && cpu.migratable == Some(true)
             && !caps.has(Flag::CpuMigratable),
-        "Migratable attribute for host-passthrough CPU is not supported by this QEMU binary",
+        lacks("<cpu migratable='on'>"),
     )?;
     refuse_if(
         cpu.mode == CpuMode::Maximum && !caps.has(Flag::CpuMax),
-        "maximum CPU is not supported by QEMU binary",
+        lacks("<cpu mode='maximum'>"),
     )?;
     if let Some(cache) = &cpu.cache {
         refuse_if(
             !arch.is_x86(),
-            format_args!("CPU cache specification is not supported for '{arch}' architecture"),
+            format_args!("<cache> of the CPU is for x86 guests, not '{arch}'"),
         )?;
         match cache.mode {
             CpuCacheMode::Emulate => {
                 refuse_if(
                     cache.level != Some(3),
-                    "CPU cache mode 'emulate' can only be used with level='3'",
+                    "<cache mode='emulate'> of the CPU needs level='3'",
                 )?;
             }
             CpuCacheMode::Passthrough => {
                 refuse_if(
                     !host,
-                    "CPU cache mode 'passthrough' can only be used with 'host-passthrough' / 'maximum' CPUs",
+                    "<cache mode='passthrough'> is for CPU modes 'host-passthrough' and 'maximum'",
                 )?;
-                refuse_if(
-                    cache.level.is_some(),
-                    "unsupported CPU cache level for mode 'passthrough'",
-                )?;
+                refuse_if(cache.level.is_some(), "<cache mode='passthrough'> takes no level")?;
             }
-            CpuCacheMode::Disable => refuse_if(
-                cache.level.is_some(),
-                "unsupported CPU cache level for mode 'disable'",
-            )?,
+            CpuCacheMode::Disable => {
+                refuse_if(cache.level.is_some(), "<cache mode='disable'> takes no level")?
+            }
         }
     }
     if let Some(size) = &cpu.max_phys_addr {
         refuse_if(
             !arch.is_x86(),
-            format_args!(
-                "CPU maximum physical address bits specification is not supported for '{arch}' architecture"
-            ),
+            format_args!("<maxphysaddr> is for x86 guests, not '{arch}'"),
         )?;
         refuse_if(
             size.mode == CpuMaxPhysAddrMode::Passthrough && size.bits.is_some(),
@@ -252,16 +247,16 @@ fn devices(domain: &Domain) -> Result<()> {
     let devices = &domain.devices;
     refuse_if(
         !devices.parallels.is_empty() && !has_isa(domain),
-        "parallel ports are not supported",
+        "a <parallel> needs an ISA bus, which this architecture has not",
     )?;
     let none = |kind: VideoModelType| kind == VideoModelType::None;
     refuse_if(
         devices.videos.len() > 1 && devices.videos.iter().any(|video| none(video.model.kind)),
-        "a 'none' video type must be the only video device defined for the domain",
+        "video model 'none' means no screen at all: no other <video> may be beside it",
     )?;
     refuse_if(
         devices.videos.iter().filter(|video| video.model.primary).count() > 1,
-        "Only one primary video device is supported",
+        "two <video> have primary='yes': one screen is the first",
     )?;
     let headless = devices
         .graphics
@@ -277,17 +272,23 @@ fn devices(domain: &Domain) -> Result<()> {
         .any(|one| !matches!(one, Graphics::EglHeadless { .. }));
     refuse_if(
         headless && !viewed && other,
-        "graphics type 'egl-headless' is only supported with one of: 'vnc', 'spice' graphics types",
+        "graphics of type 'egl-headless' draw for type 'vnc' or 'spice', and no other may be beside them",
     )?;
     let proxies = devices
         .tpms
         .iter()
         .filter(|tpm| tpm.model == Some(TpmModel::SpaprTpmProxy))
         .count();
-    refuse_if(proxies > 1, "only a single TPM Proxy device is supported")?;
+    refuse_if(
+        proxies > 1,
+        format_args!("{proxies} <tpm> are of model 'spapr-tpm-proxy': one is all"),
+    )?;
     refuse_if(
         devices.tpms.len() - proxies > 1,
-        "only a single TPM non-proxy device is supported",
+        format_args!(
+            "{} <tpm> beside the proxy: one is all",
+            devices.tpms.len() - proxies
+        ),
     )?;
     let drawing = devices.hostdevs.iter().filter(|hostdev| match &hostdev.mode {
         HostdevPass::Subsystem(subsystem) => {
@@ -303,7 +304,7 @@ fn devices(domain: &Domain) -> Result<()> {
     });
     refuse_if(
         drawing.count() > 1,
-        "Only one vgpu device can have 'ramfb' enabled",
+        "several devices have ramfb='on': one at most can have it",
     )
 }
 
@@ -329,14 +330,18 @@ fn huge_pages(domain: &Domain, cells: usize) -> Result<()> {
         match &page.nodeset {
             None => {
                 if let Some(other) = master.replace(page.size) {
-                    let what = format!("two master hugepages detected: {other} and {}", page.size);
+                    let what = format!(
+                        "two <page> have no 'nodeset', those of {other} and {} KiB: one at most is for all nodes",
+                        page.size
+                    );
                     return Err(VirtError::new(ErrorCode::XML_DETAIL, what));
                 }
             }
             Some(nodes) => {
                 let missing = nodes.0.iter().find(|node| *node >= cells);
                 if let Some(node) = missing {
-                    let what = format!("hugepages: node {node} not found");
+                    let what =
+                        format!("<hugepages> names NUMA node {node}: the guest has nodes below {cells}");
                     return Err(VirtError::new(ErrorCode::XML_DETAIL, what));
                 }
             }
@@ -353,10 +358,7 @@ fn place(domain: &Domain, device: DeviceRef, guest: Guest<'_>) -> Result<()> {
     match &info.address {
         Some(Address::Pci(at)) => {
             if let Some(zpci) = at.zpci {
-                refuse_if(
-                    !guest.caps.has(Flag::DeviceZpci),
-                    "This QEMU binary doesn't support zPCI",
-                )?;
+                refuse_if(!guest.caps.has(Flag::DeviceZpci), lacks("<zpci>"))?;
                 if let Some(uid) = zpci.uid.filter(|uid| !(1..=0xffff).contains(uid)) {
                     return Err(xml_error(format_args!(
                         "Invalid PCI address uid='0x{uid:04x}', must be > 0x0000 and <= 0xffff"
@@ -367,17 +369,19 @@ fn place(domain: &Domain, device: DeviceRef, guest: Guest<'_>) -> Result<()> {
         Some(Address::SpaprVio(at)) => refuse_if(
             at.reg.is_some_and(|reg| reg > 0xffff_ffff),
             format_args!(
-                "spapr-vio reg='0x{:x}' exceeds maximum possible value (0xffffffff)",
+                "reg='0x{:x}' of a spapr-vio address is above 0xffffffff",
                 at.reg.unwrap_or_default()
             ),
         )?,
         Some(Address::VirtioS390) => {
-            return Err(unsupported("'virtio-s390' addresses are no longer supported"));
+            return Err(unsupported(
+                "addresses of type 'virtio-s390' are gone: 'ccw' has taken their place",
+            ));
         }
         Some(Address::Ccw(_)) => refuse_if(
             !machine(domain, guest.arch).is_s390_ccw(),
             format_args!(
-                "CCW addresses are not supported by machine type '{}'",
+                "machine '{}' has no addresses of type 'ccw'",
                 domain.os.kind.machine.as_deref().unwrap_or_default()
             ),
         )?,
@@ -385,16 +389,13 @@ fn place(domain: &Domain, device: DeviceRef, guest: Guest<'_>) -> Result<()> {
     }
     let pci = matches!(info.address, None | Some(Address::Pci(_)));
     if info.acpi_index.is_some_and(|index| index != 0) {
-        refuse_if(
-            !guest.caps.has(Flag::AcpiIndex),
-            "ACPI index is not supported with this QEMU",
-        )?;
-        refuse_if(!pci, "ACPI index is only supported for PCI devices")?;
+        refuse_if(!guest.caps.has(Flag::AcpiIndex), lacks("<acpi index='…'>"))?;
+        refuse_if(!pci, "<acpi index='…'> is for PCI devices only")?;
     }
     let unassigned = matches!(info.address, Some(Address::Unassigned));
     refuse_if(
         info.rom.is_some() && !pci && !unassigned,
-        "ROM tuning is only supported for PCI devices",
+        "<rom> is for PCI devices only",
     )
 }
 
@@ -523,7 +524,7 @@ pub(super) fn device(domain: &Domain, device: DeviceRef, guest: Guest<'_>) -> Re
             let placed = video.is_some_and(|video| {
                 video.model.kind == VideoModelType::Ramfb && video.info.address.is_some()
             });
-            refuse_if(placed, "address not supported for video type ramfb")?;
+            refuse_if(placed, "video model 'ramfb' takes no <address>")?;
             video.map_or(Ok(()), |video| validate_display::video(domain, video, guest))
         }
         _ => Ok(()),
@@ -541,7 +542,7 @@ pub(super) fn tpm_version(domain: &Domain, device: DeviceRef, known: Option<&[Tp
             refuse_if(
                 version.is_some(),
                 format_args!(
-                    "TPM version '{}' is not supported",
+                    "no software for TPM version '{}' is installed",
                     version.map_or("", TpmVersion::as_str)
                 ),
             )
@@ -555,29 +556,28 @@ fn disk(disk: &virt_conf::domain::disk::Disk, guest: Guest<'_>) -> Result<()> {
     let (bus, format) = (disk.bus(), disk.driver.format);
     refuse_if(
         disk.is_empty() && !matches!(disk.device, DiskDevice::Cdrom | DiskDevice::Floppy),
-        format_args!("'{}' disk must not be empty", bus.map_or("", DiskBus::as_str)),
+        format_args!(
+            "a disk on bus '{}' that is no CD-ROM or floppy needs a <source>",
+            bus.map_or("", DiskBus::as_str)
+        ),
     )?;
     refuse_if(
         bus == Some(DiskBus::Usb) && disk.is_empty(),
-        "'usb' disk must not be empty",
+        "a disk on bus 'usb' needs a <source>",
     )?;
     let partition = name.ends_with(|last: char| last.is_ascii_digit());
     refuse_if(
         partition,
-        format_args!("invalid disk target '{name}', partitions can't appear in disk targets"),
+        format_args!("'{name}' names a partition: a target is a whole disk"),
     )?;
     match format {
-        Some(StorageFormat::Dir) => Err(unsupported(
-            "'directory' storage format is not directly supported by QEMU, use 'dir' disk type instead",
-        )),
-        Some(StorageFormat::Iso) => Err(unsupported(
-            "storage format 'iso' is not directly supported by QEMU, use 'raw' instead",
-        )),
+        Some(StorageFormat::Dir) => Err(unsupported("format 'dir' is not for QEMU: say <disk type='dir'>")),
+        Some(StorageFormat::Iso) => Err(unsupported("format 'iso' is not for QEMU: say 'raw'")),
         _ => refuse_if(
             bus == Some(DiskBus::Virtio)
                 && disk.device == DiskDevice::Lun
                 && !guest.caps.has(Flag::VirtioBlkScsi),
-            "This QEMU doesn't support SCSI emulation with 'virtio-blk' device",
+            lacks("device='lun' on bus 'virtio'"),
         ),
     }
 }

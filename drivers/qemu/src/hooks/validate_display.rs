@@ -9,7 +9,7 @@ use virt_conf::domain::video::{Video, VideoBackend, VideoModelType};
 use virt_util::{ErrorCode, Result, VirtError};
 
 use super::Guest;
-use super::validate::{refuse_if, xml_error};
+use super::validate::{lacks, refuse_if, xml_error};
 use crate::capabilities::Flag;
 
 /// KiB that a card of QXL can have at most, since QEMU counts bytes in 32 bits.
@@ -34,24 +34,21 @@ pub(super) fn video(domain: &Domain, video: &Video, guest: Guest<'_>) -> Result<
         M::Ramfb => caps.has(Flag::DeviceRamfb),
         _ => false,
     };
-    refuse_if(
-        !known,
-        format_args!("domain configuration does not support video model '{kind}'"),
-    )?;
+    refuse_if(!known, format_args!("this emulator has no video model '{kind}'"))?;
     if !matches!(kind, M::Qxl | M::Virtio) {
         refuse_if(
             !model.primary,
-            format_args!("video type '{kind}' is only valid as primary video device"),
+            format_args!("model '{kind}' shows the first screen only: say primary='yes'"),
         )?;
         refuse_if(
             model.heads != 1,
-            format_args!("video type '{kind}' doesn't support multiple 'heads'"),
+            format_args!("model '{kind}' takes heads='1', not '{}'", model.heads),
         )?;
     }
     let acceleration = model.acceleration.as_ref();
     refuse_if(
         acceleration.and_then(|acceleration| acceleration.accel2d) == Some(true),
-        "qemu does not support the accel2d setting",
+        "QEMU accelerates nothing in two dimensions: remove accel2d='yes'",
     )?;
     if kind == M::Qxl {
         for (name, value) in [("vram", model.vram), ("ram", model.ram)] {
@@ -66,37 +63,36 @@ pub(super) fn video(domain: &Domain, video: &Video, guest: Guest<'_>) -> Result<
         )?;
     }
     if model.resolution.is_some() && !matches!(kind, M::Vga | M::Qxl | M::Virtio | M::Bochs) {
-        return Err(xml_error("model resolution is not supported"));
+        return Err(xml_error(format_args!(
+            "<resolution> is for models 'vga', 'qxl', 'virtio' and 'bochs', not '{kind}'"
+        )));
     }
     refuse_if(
         matches!(kind, M::Vga | M::Vmvga) && (1..LEAST_VIDEO_MEMORY).contains(&model.vram),
-        "value for 'vram' must be at least 1 MiB (1024 KiB)",
+        format_args!("'vram' is {} KiB: 1024 KiB is the least", model.vram),
     )?;
     if video.backend == Some(VideoBackend::Vhostuser) {
         refuse_if(
             kind == M::Virtio && !caps.has(Flag::DeviceVhostUserGpu),
-            "this QEMU does not support 'vhost-user' video device",
+            lacks("backend 'vhostuser' of <video>"),
         )?;
     } else if acceleration.and_then(|acceleration| acceleration.accel3d) == Some(true) {
         refuse_if(
             kind != M::Virtio,
-            "3d acceleration is supported only with 'virtio' video device",
+            format_args!("accel3d='yes' is for model 'virtio', not '{kind}'"),
         )?;
         let drawn = [Flag::VirtioGpuVirgl, Flag::VirtioGpuGlPci, Flag::VirtioVgaGl];
         refuse_if(
             !drawn.into_iter().any(|flag| caps.has(flag)),
-            "3d acceleration is not supported by this QEMU binary",
+            lacks("accel3d='yes'"),
         )?;
     }
     if kind == M::Virtio && model.blob.is_some() {
-        refuse_if(
-            !caps.has(Flag::VirtioGpuBlob),
-            "this QEMU does not support 'blob' for virtio-gpu devices",
-        )?;
+        refuse_if(!caps.has(Flag::VirtioGpuBlob), lacks("blob='…'"))?;
         let source = domain.memory_backing.as_ref().and_then(|backing| backing.source);
         refuse_if(
             model.blob == Some(true) && source != Some(MemorySource::Memfd),
-            "'blob' support for virtio-gpu devices requires a memfd memory backend",
+            "blob='on' needs <memoryBacking><source type='memfd'/>",
         )?;
     }
     Ok(())
@@ -115,7 +111,7 @@ pub(super) fn graphics(domain: &Domain, graphics: &Graphics, guest: Guest<'_>) -
     };
     refuse_if(
         !known,
-        format_args!("{kind} graphics are not supported with this QEMU"),
+        format_args!("this emulator has no graphics of type '{kind}'"),
     )?;
     let headless = domain
         .devices
@@ -125,16 +121,16 @@ pub(super) fn graphics(domain: &Domain, graphics: &Graphics, guest: Guest<'_>) -
     match graphics {
         Graphics::Spice(spice) => refuse_if(
             headless && spice.options.gl == Some(true),
-            "multiple OpenGL displays are not supported by QEMU",
+            "<gl enable='yes'> and graphics of type 'egl-headless' exclude each other",
         ),
         Graphics::EglHeadless { render_node } => refuse_if(
             render_node.is_some() && !caps.has(Flag::EglHeadlessRendernode),
-            "This QEMU doesn't support OpenGL rendernode with egl-headless graphics type",
+            lacks("rendernode='…' for type 'egl-headless'"),
         ),
         Graphics::Vnc(vnc) => {
             refuse_if(
                 vnc.power_control.is_some() && !caps.has(Flag::VncPowerControl),
-                "VNC power control is not available",
+                lacks("powerControl='…'"),
             )?;
             let length = vnc.auth.password.as_deref().map_or(0, str::len);
             refuse_if(
@@ -151,12 +147,11 @@ pub(super) fn audio(domain: &Domain, audio: &Audio, guest: Guest<'_>) -> Result<
     match &audio.backend {
         AudioBackend::Spice { .. } => refuse_if(
             !shown(|one| matches!(one, Graphics::Spice(_))),
-            "Spice audio is not supported without spice graphics",
+            "audio of type 'spice' needs graphics of type 'spice'",
         ),
-        AudioBackend::Dbus { .. } => refuse_if(
-            !guest.caps.has(Flag::DisplayDbus),
-            "D-Bus audio is not supported with this QEMU",
-        ),
+        AudioBackend::Dbus { .. } => {
+            refuse_if(!guest.caps.has(Flag::DisplayDbus), lacks("audio of type 'dbus'"))
+        }
         _ => Ok(()),
     }
 }
@@ -178,16 +173,16 @@ pub(super) fn tpm(tpm: &Tpm, guest: Guest<'_>) -> Result<()> {
     {
         refuse_if(
             model != TpmModel::TpmTis,
-            format_args!("TPM 1.2 is not supported for model '{model}'"),
+            format_args!("version 1.2 is for model 'tpm-tis', not '{model}'"),
         )?;
         refuse_if(
             !guest.arch.is_x86(),
-            format_args!("TPM 1.2 is not supported on architecture '{}'", guest.arch),
+            format_args!("version 1.2 is for x86 guests, not '{}'", guest.arch),
         )?;
     }
     refuse_if(
         guest.arch.is_ppc64() && model == TpmModel::SpaprTpmProxy && kind != "passthrough",
-        format_args!("TPM Proxy model {model} requires 'Passthrough' backend"),
+        format_args!("model '{model}' needs backend 'passthrough', not '{kind}'"),
     )?;
     let flag = match model {
         TpmModel::TpmTis => Flag::DeviceTpmTis,

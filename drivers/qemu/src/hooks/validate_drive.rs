@@ -10,7 +10,7 @@ use virt_conf::domain::disk::{Disk, DiskBus, DiskCache, DiskDevice, DiskIo, IoTh
 use virt_util::{ErrorCode, Result, VirtError};
 
 use super::Guest;
-use super::validate::{refuse_if, unsupported};
+use super::validate::{lacks, refuse_if, unsupported};
 use crate::capabilities::Flag;
 
 /// The highest number of a target without channels.
@@ -28,7 +28,6 @@ fn refuse_inside(wrong: bool, what: impl std::fmt::Display) -> Result<()> {
 
 /// Checks a drive as the guest sees it.
 pub(super) fn front(domain: &Domain, disk: &Disk, guest: Guest<'_>) -> Result<()> {
-    let name = disk.target.dev.as_str();
     let (bus, rest, caps) = (disk.bus(), &disk.rest, guest.caps);
     let word = bus.map_or("none", DiskBus::as_str);
     let on = |buses: &[DiskBus]| bus.is_some_and(|bus| buses.contains(&bus));
@@ -39,42 +38,42 @@ pub(super) fn front(domain: &Domain, disk: &Disk, guest: Guest<'_>) -> Result<()
     {
         refuse_if(
             on(&[DiskBus::Usb, DiskBus::Sd]),
-            format_args!("CHS geometry can not be set for '{word}' bus"),
+            format_args!("<geometry> is not for bus '{word}'"),
         )?;
         refuse_if(
             geometry.translation.is_some() && !on(&[DiskBus::Ide]),
-            format_args!("CHS translation mode can only be set for 'ide' bus not '{word}'"),
+            format_args!("'trans' of <geometry> is for bus 'ide', not '{word}'"),
         )?;
     }
     refuse_inside(
         rest.serial.is_some() && on(&[DiskBus::Sd]),
-        format_args!("Serial property not supported for drive bus '{word}'"),
+        format_args!("<serial> is not for bus '{word}'"),
     )?;
     let removable = matches!(disk.device, DiskDevice::Cdrom | DiskDevice::Floppy);
     refuse_if(
         disk.device == DiskDevice::Cdrom && on(&[DiskBus::Virtio, DiskBus::Sd]),
-        format_args!("disk type of '{name}' does not support ejectable media"),
+        format_args!("device 'cdrom' is not for bus '{word}', which ejects nothing"),
     )?;
     let copies = disk.driver.copy_on_read == Some(true);
     refuse_if(
         copies && rest.read_only,
-        format_args!("copy_on_read is not compatible with read-only disk '{name}'"),
+        format_args!("copy_on_read='on' and <readonly/> exclude each other"),
     )?;
     refuse_if(
         copies && removable,
-        format_args!("copy_on_read is not supported with removable disk '{name}'"),
+        format_args!("copy_on_read='on' is not for device '{}'", disk.device),
     )?;
     refuse_if(
         rest.wwn.is_some() && !on(&[DiskBus::Ide, DiskBus::Scsi]),
-        "Only ide and scsi disk support wwn",
+        format_args!("<wwn> is for buses 'ide' and 'scsi', not '{word}'"),
     )?;
     refuse_if(
         rest.vendor.is_some() && !on(&[DiskBus::Scsi]),
-        "Only scsi disk supports 'vendor'",
+        format_args!("<vendor> is for bus 'scsi', not '{word}'"),
     )?;
     refuse_if(
         rest.product.is_some() && !on(&[DiskBus::Ide, DiskBus::Sata, DiskBus::Scsi]),
-        "Only ide, sata and scsi disk supports 'product'",
+        format_args!("<product> is for buses 'ide', 'sata' and 'scsi', not '{word}'"),
     )?;
     if disk.device == DiskDevice::Lun {
         let known = match bus {
@@ -83,63 +82,54 @@ pub(super) fn front(domain: &Domain, disk: &Disk, guest: Guest<'_>) -> Result<()
             Some(DiskBus::Virtio) => true,
             _ => false,
         };
-        refuse_if(
-            !known,
-            format_args!("disk device='lun' is not supported for bus='{word}'"),
-        )?;
-        refuse_if(
-            copies,
-            format_args!("copy_on_read is not compatible with 'lun' disk '{name}'"),
-        )?;
-        refuse_if(rest.wwn.is_some(), "Setting wwn is not supported for lun device")?;
+        refuse_if(!known, format_args!("device 'lun' is not for bus '{word}'"))?;
+        refuse_if(copies, format_args!("device 'lun' takes no copy_on_read='on'"))?;
+        refuse_if(rest.wwn.is_some(), "device 'lun' takes no <wwn>")?;
         refuse_if(
             rest.vendor.is_some() || rest.product.is_some(),
-            "Setting vendor or product is not supported for lun device",
+            "device 'lun' takes neither <vendor> nor <product>",
         )?;
         refuse_if(
             rest.serial.is_some() && on(&[DiskBus::Scsi]),
-            "scsi-block 'lun' devices do not support the serial property",
+            "device 'lun' on bus 'scsi' takes no <serial>",
         )?;
     }
     if disk.target.rotation_rate != 0 {
         refuse_inside(
             !on(&[DiskBus::Scsi, DiskBus::Ide, DiskBus::Sata]),
-            "rotation rate is only valid for SCSI/IDE/SATA bus",
+            format_args!("'rotation_rate' is for buses 'scsi', 'ide' and 'sata', not '{word}'"),
         )?;
         refuse_inside(
             disk.device != DiskDevice::Disk,
-            "rotation rate is only valid for disk device",
+            format_args!("'rotation_rate' is for device 'disk', not '{}'", disk.device),
         )?;
-        refuse_inside(
-            !caps.has(Flag::RotationRate),
-            "rotation rate is not supported with this QEMU",
-        )?;
+        refuse_inside(!caps.has(Flag::RotationRate), lacks("rotation_rate='…'"))?;
     }
     refuse_if(
         on(&[DiskBus::Virtio]) && disk.driver.queue_size > 0 && !caps.has(Flag::VirtioBlkQueueSize),
-        "queue-size property isn't supported by this QEMU binary",
+        lacks("queue_size='…'"),
     )?;
     refuse_if(
         on(&[DiskBus::Usb]) && !caps.has(Flag::DeviceUsbStorage),
-        "This QEMU doesn't support '-device usb-storage'",
+        lacks("USB storage"),
     )?;
     refuse_inside(
         on(&[DiskBus::Usb]) && !matches!(disk.info.address, None | Some(Address::Usb(_))),
-        "unexpected address type for usb disk",
+        "on bus 'usb' an address is of type 'usb'",
     )?;
     refuse_if(
         rest.read_only && disk.device == DiskDevice::Disk && on(&[DiskBus::Ide, DiskBus::Sata]),
-        format_args!("readonly {word} disks are not supported"),
+        format_args!("<readonly/> is not for hard disks on bus '{word}'"),
     )?;
     match disk.driver.io {
         Some(DiskIo::Native) => refuse_if(
             !matches!(disk.driver.cache, DiskCache::None | DiskCache::Directsync),
-            "io='native' needs either no disk cache or directsync cache mode",
+            format_args!(
+                "io='native' needs cache='none' or 'directsync', not '{}'",
+                disk.driver.cache
+            ),
         )?,
-        Some(DiskIo::IoUring) => refuse_if(
-            !caps.has(Flag::AioIoUring),
-            "io uring is not supported by this QEMU binary",
-        )?,
+        Some(DiskIo::IoUring) => refuse_if(!caps.has(Flag::AioIoUring), lacks("io='io_uring'"))?,
         _ => {}
     }
     let safe = |c: char| c.is_ascii_alphanumeric() || "-_ .+".contains(c);
@@ -147,15 +137,12 @@ pub(super) fn front(domain: &Domain, disk: &Disk, guest: Guest<'_>) -> Result<()
         rest.serial
             .as_deref()
             .is_some_and(|serial| !serial.chars().all(safe)),
-        "the serial number of a drive contains unsafe characters",
+        "<serial> has a character that is none of letters, digits and '-_ .+'",
     )?;
     let driver = disk.driver.name.as_deref();
     refuse_if(
         driver.is_some_and(|driver| driver != "qemu"),
-        format_args!(
-            "unsupported driver name '{}' for disk '{name}'",
-            driver.unwrap_or_default()
-        ),
+        format_args!("driver name '{}': expected 'qemu'", driver.unwrap_or_default()),
     )?;
     if let Some(Address::Drive(at)) = &disk.info.address {
         place(domain, at, bus, guest)?;
@@ -173,35 +160,66 @@ pub(super) fn place(
 ) -> Result<()> {
     match bus {
         Some(DiskBus::Scsi) => {
-            refuse_inside(at.bus != 0, "SCSI controller only supports 1 bus")?;
+            refuse_inside(
+                at.bus != 0,
+                format_args!("SCSI controllers have bus 0 alone, not {}", at.bus),
+            )?;
             let mut controllers = domain.devices.controllers.iter();
             let model = controllers.find_map(|controller| match &controller.kind {
                 ControllerKind::Scsi { index, model } if index.unwrap_or(0) == at.controller => Some(*model),
                 _ => None,
             });
             match model {
-                Some(Some(ScsiControllerModel::Lsilogic)) => {
-                    refuse_if(at.target != 0, "target must be 0 for controller model 'lsilogic'")
-                }
+                Some(Some(ScsiControllerModel::Lsilogic)) => refuse_if(
+                    at.target != 0,
+                    format_args!(
+                        "SCSI controllers of model 'lsilogic' have target 0 alone, not {}",
+                        at.target
+                    ),
+                ),
                 Some(_) => refuse_if(
                     at.target > LAST_TARGET && !guest.caps.has(Flag::ScsiDiskChannel),
-                    "This QEMU doesn't support target greater than 7",
+                    format_args!(
+                        "this emulator has SCSI targets 0 to {LAST_TARGET}, not {}",
+                        at.target
+                    ),
                 ),
                 None => Ok(()),
             }
         }
         Some(DiskBus::Ide) => {
-            refuse_inside(at.controller != 0, "Only 1 IDE controller is supported")?;
-            refuse_if(at.target != 0, "target must be 0 for ide controller")
+            refuse_inside(
+                at.controller != 0,
+                format_args!("there is IDE controller 0 alone, not {}", at.controller),
+            )?;
+            refuse_if(
+                at.target != 0,
+                format_args!("IDE controllers have target 0 alone, not {}", at.target),
+            )
         }
         Some(DiskBus::Fdc) => {
-            refuse_inside(at.controller != 0, "Only 1 fdc controller is supported")?;
-            refuse_inside(at.bus != 0, "Only 1 fdc bus is supported")?;
-            refuse_if(at.target != 0, "target must be 0 for controller fdc")
+            refuse_inside(
+                at.controller != 0,
+                format_args!("there is floppy controller 0 alone, not {}", at.controller),
+            )?;
+            refuse_inside(
+                at.bus != 0,
+                format_args!("floppy controllers have bus 0 alone, not {}", at.bus),
+            )?;
+            refuse_if(
+                at.target != 0,
+                format_args!("floppy controllers have target 0 alone, not {}", at.target),
+            )
         }
         Some(DiskBus::Sata) => {
-            refuse_if(at.bus != 0, "bus must be 0 for sata controller")?;
-            refuse_if(at.target != 0, "target must be 0 for sata controller")
+            refuse_if(
+                at.bus != 0,
+                format_args!("SATA controllers have bus 0 alone, not {}", at.bus),
+            )?;
+            refuse_if(
+                at.target != 0,
+                format_args!("SATA controllers have target 0 alone, not {}", at.target),
+            )
         }
         _ => Ok(()),
     }
@@ -216,23 +234,22 @@ fn threads(domain: &Domain, disk: &Disk, guest: Guest<'_>) -> Result<()> {
     if driver.iothread == 0 && driver.iothreads.is_empty() {
         return Ok(());
     }
-    let name = &disk.target.dev;
     refuse_if(
         disk.bus() != Some(DiskBus::Virtio),
         format_args!(
-            "IOThreads not available for bus {} target {name}",
+            "I/O threads are for bus 'virtio', not '{}'",
             disk.bus().map_or("none", DiskBus::as_str)
         ),
     )?;
     refuse_if(
         !driver.iothreads.is_empty() && !guest.caps.has(Flag::VirtioBlkIothreadMapping),
-        format_args!("IOThread mapping for disk '{name}' is not available with this QEMU binary"),
+        lacks("<iothreads> of a disk"),
     )?;
     mapping(domain, &driver.iothreads, driver.queues)?;
     let id = driver.iothread;
     refuse_if(
         id != 0 && !has_thread(domain, id),
-        format_args!("Disk iothread '{id}' not defined in iothreadid"),
+        format_args!("no <iothread> has id {id}"),
     )
 }
 
@@ -242,34 +259,28 @@ pub(super) fn mapping(domain: &Domain, threads: &[IoThreadMapping], queues: u32)
         return Ok(());
     };
     let mapped = !first.queues.is_empty();
-    refuse_if(
-        mapped && queues == 0,
-        "'queue' count must be configured for explicit iothread to queue mapping",
-    )?;
+    refuse_if(mapped && queues == 0, "<queue> of <iothreads> needs queues='…'")?;
     let (mut ids, mut taken) = (HashSet::new(), HashSet::new());
     for thread in threads {
         let id = thread.id;
         refuse_if(
             !ids.insert(id),
-            format_args!("duplicate mapping for iothread '{id}'"),
+            format_args!("<iothreads> names thread {id} twice"),
         )?;
-        refuse_if(
-            !has_thread(domain, id),
-            format_args!("iothread '{id}' not defined in iothreadid"),
-        )?;
+        refuse_if(!has_thread(domain, id), format_args!("no <iothread> has id {id}"))?;
         refuse_if(
             mapped == thread.queues.is_empty(),
-            "iothread to queue mapping must be provided for all iothreads or for none",
+            "<iothreads> names <queue> for some threads: for all or for none",
         )?;
         for queue in &thread.queues {
             let queue = queue.id;
             refuse_if(
                 queue >= queues,
-                format_args!("iothread queue '{queue}' mapping out of range"),
+                format_args!("<queue id='{queue}'> of <iothreads>: expected an id below {queues}"),
             )?;
             refuse_if(
                 !taken.insert(queue),
-                format_args!("iothread queue '{queue}' is already assigned"),
+                format_args!("queue {queue} belongs to two threads of <iothreads>"),
             )?;
         }
     }
@@ -285,11 +296,11 @@ fn tune(domain: &Domain, disk: &Disk) -> Result<()> {
     };
     refuse_if(
         own.group.is_some() && !own.has_limits(),
-        "group_name can be configured only together with settings",
+        "<group_name> of <iotune> needs limits",
     )?;
     refuse_if(
         disk.bus() == Some(DiskBus::Sd) && own.has_limits(),
-        "<iotune> is not supported with bus='sd'",
+        "<iotune> is not for bus 'sd'",
     )?;
     if own.group.is_some() {
         let others = domain
@@ -306,7 +317,7 @@ fn tune(domain: &Domain, disk: &Disk) -> Result<()> {
             refuse_if(
                 differs,
                 format_args!(
-                    "different iotunes for disks {} and {}",
+                    "disks '{}' and '{}' share a <group_name> of <iotune> and differ in limits",
                     disk.target.dev, other.target.dev
                 ),
             )?;
@@ -328,7 +339,7 @@ fn tune(domain: &Domain, disk: &Disk) -> Result<()> {
         own.size_iops,
     ];
     if limits.iter().any(|limit| *limit > MOST_TUNE) {
-        let what = format!("block I/O throttle limit must be no more than {MOST_TUNE} using QEMU");
+        let what = format!("a limit of <iotune> is above {MOST_TUNE}");
         return Err(VirtError::new(ErrorCode::ARGUMENT_UNSUPPORTED, what));
     }
     Ok(())
@@ -347,11 +358,14 @@ pub(super) fn controller(domain: &Domain, controller: &Controller, guest: Guest<
                     .any(|machine| name.starts_with(machine));
             refuse_if(
                 !built_in,
-                "IDE controllers are unsupported for this QEMU binary or machine type",
+                "neither this machine nor this emulator has IDE controllers",
             )?;
             refuse_if(
                 index.unwrap_or(0) > 0,
-                "Only a single IDE controller is supported for this machine type",
+                format_args!(
+                    "this machine has one IDE controller, 0, not {}",
+                    index.unwrap_or(0)
+                ),
             )?;
         }
         ControllerKind::Scsi {
@@ -371,12 +385,12 @@ pub(super) fn controller(domain: &Domain, controller: &Controller, guest: Guest<
             };
             refuse_if(
                 !known,
-                format_args!("this QEMU doesn't support SCSI controllers of model '{model}'"),
+                format_args!("this emulator has no SCSI controller of model '{model}'"),
             )?;
         }
         ControllerKind::Sata { index } => refuse_if(
             (index.unwrap_or(0) != 0 || !kind.is_q35()) && !caps.has(Flag::Ich9Ahci),
-            "SATA is not supported with this QEMU binary",
+            lacks("SATA controllers"),
         )?,
         ControllerKind::Pci(pci) => super::validate_pci::controller(domain, controller, pci, guest)?,
         _ => {}
@@ -403,7 +417,7 @@ pub(super) fn controller(domain: &Domain, controller: &Controller, guest: Guest<
     ] {
         refuse_if(
             said && !virtio,
-            format_args!("'{name}' is only supported by virtio-scsi controller"),
+            format_args!("'{name}' is for SCSI controllers of model 'virtio-scsi'"),
         )?;
     }
     let id = driver.iothread;

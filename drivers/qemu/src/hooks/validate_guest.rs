@@ -14,7 +14,7 @@ use virt_conf::sysinfo::Sysinfo;
 use virt_util::Result;
 use virt_util::arch::Arch;
 
-use super::validate::{refuse_if, unsupported};
+use super::validate::{lacks, refuse_if, unsupported};
 use super::{Guest, machine};
 use crate::capabilities::Flag;
 
@@ -29,7 +29,7 @@ pub(super) fn kind(domain: &Domain, guest: Guest<'_>) -> Result<()> {
     let os = domain.os.kind.os;
     refuse_if(
         os != OsType::Hvm,
-        format_args!("Emulator '{emulator}' does not support os type '{os}'"),
+        format_args!("emulator '{emulator}' runs guests of type 'hvm', not '{os}'"),
     )?;
     actions(domain)?;
     threads(domain, guest)?;
@@ -39,7 +39,10 @@ pub(super) fn kind(domain: &Domain, guest: Guest<'_>) -> Result<()> {
             .pm
             .is_some_and(|pm| pm.suspend_to_mem.is_some() || pm.suspend_to_disk.is_some())
             && !guest.arch.is_x86(),
-        "setting ACPI S3/S4 not supported",
+        format_args!(
+            "<suspend-to-mem> and <suspend-to-disk> are for x86 guests, not '{}'",
+            guest.arch
+        ),
     )?;
     boot(domain, guest)?;
     processors(domain, guest)?;
@@ -49,7 +52,10 @@ pub(super) fn kind(domain: &Domain, guest: Guest<'_>) -> Result<()> {
         .is_some_and(|tune| !tune.resource_groups.is_empty());
     refuse_if(
         groups && domain.virt_type != VirtType::Kvm,
-        "cachetune is only supported for KVM domains",
+        format_args!(
+            "<cachetune> and <memorytune> are for guests of type 'kvm', not '{}'",
+            domain.virt_type
+        ),
     )?;
     memory(domain, guest)?;
     consoles(domain, guest)?;
@@ -65,32 +71,29 @@ pub(super) fn features(domain: &Domain, features: &Features, guest: Guest<'_>) -
         features.vmport.is_some()
             && !(guest.caps.has(Flag::MachineVmportOpt)
                 && (kind.is_i440fx() || kind.is_q35() || kind.is_isapc())),
-        "vmport is not available with this QEMU binary",
+        lacks("<vmport> for this machine"),
     )?;
     refuse_if(
         features.pmu.is_some_and(|pmu| !pmu.on) && guest.arch.is_ppc64(),
-        "PMU is always enabled for this architecture",
+        "<pmu state='off'/> is not for ppc64, which always has it",
     )?;
     if let Some(size) = features.tcg_cache {
         refuse_if(
             domain.virt_type != VirtType::Qemu,
-            format_args!(
-                "TCG features are incompatible with domain type '{}'",
-                domain.virt_type
-            ),
+            format_args!("<tcg> is for guests of type 'qemu', not '{}'", domain.virt_type),
         )?;
         refuse_if(
             size % 1024 != 0,
-            "tb-cache size must be an integer multiple of MiB",
+            format_args!("<tb-cache> is {size} KiB: expected whole MiB"),
         )?;
     }
     refuse_if(
         features.ras.is_some() && !guest.caps.has(Flag::MachineVirtRas),
-        "ras feature is not available with this QEMU binary",
+        lacks("<ras>"),
     )?;
     refuse_if(
         features.aia.is_some() && !guest.caps.has(Flag::MachineVirtAia),
-        "aia feature is not available with this QEMU binary",
+        lacks("<aia>"),
     )
 }
 
@@ -99,15 +102,15 @@ fn actions(domain: &Domain) -> Result<()> {
     let (off, reboot, crash) = (domain.on_poweroff, domain.on_reboot, domain.on_crash);
     refuse_if(
         [off, reboot, crash].contains(&A::RenameRestart),
-        "qemu driver doesn't support the 'rename-restart' action for 'on_reboot'/'on_poweroff'/'on_crash'",
+        "QEMU does not take the action 'rename-restart': expected 'destroy', 'restart' or 'preserve'",
     )?;
     refuse_if(
         [off, reboot].contains(&A::Preserve),
-        "qemu driver doesn't support the 'preserve' action for 'on_reboot'/'on_poweroff'",
+        "QEMU takes the action 'preserve' in <on_crash> only",
     )?;
     refuse_if(
         off == A::Restart && reboot == A::Destroy,
-        "qemu driver doesn't support 'onReboot' set to 'destroy and 'onPoweroff' set to 'reboot'",
+        "<on_poweroff> 'restart' and <on_reboot> 'destroy' exclude each other in QEMU",
     )
 }
 
@@ -122,7 +125,7 @@ fn threads(domain: &Domain, guest: Guest<'_>) -> Result<()> {
         .is_some_and(|pool| pool.thread_pool_min.is_some() || pool.thread_pool_max.is_some());
     refuse_if(
         (pools || default) && !guest.caps.has(Flag::IothreadThreadPoolMax),
-        "thread_pool_min and thread_pool_max is not supported by this QEMU binary",
+        lacks("thread_pool_min and thread_pool_max"),
     )
 }
 
@@ -132,25 +135,23 @@ fn clock(domain: &Domain, guest: Guest<'_>) -> Result<()> {
     }
     refuse_if(
         matches!(domain.clock.base, ClockBase::Absolute { start } if start > LAST_SECOND),
-        format_args!("The maximum 'start' value for <clock offset='absolute'> is {LAST_SECOND}"),
+        format_args!(
+            "<clock offset='absolute'> starts at {LAST_SECOND} at the latest, the end of the year 9999"
+        ),
     )
 }
 
 fn timer(domain: &Domain, timer: &Timer, guest: Guest<'_>) -> Result<()> {
     let (name, arch) = (timer.name, guest.arch);
-    let here = format!(
-        "is not supported for arch={arch} guests of type {}",
-        domain.virt_type
-    );
+    let here = format!("is not for {arch} guests of type '{}'", domain.virt_type);
     let policy = timer.tick_policy;
-    let refused = |what: TickPolicy| unsupported(format_args!("unsupported {name} tickpolicy '{what}'"));
+    let refused =
+        |what: TickPolicy| unsupported(format_args!("timer '{name}' does not take tickpolicy '{what}'"));
     match name {
-        TimerName::Platform => Err(unsupported(format_args!(
-            "unsupported timer type (name) '{name}'"
-        ))),
+        TimerName::Platform => Err(unsupported(format_args!("QEMU has no timer '{name}'"))),
         TimerName::Tsc | TimerName::Kvmclock | TimerName::Hypervclock => refuse_if(
             !arch.is_x86() && timer.present == Some(true),
-            format_args!("Configuring the '{name}' timer {here}"),
+            format_args!("timer '{name}' {here}"),
         ),
         TimerName::Rtc => {
             refuse_if(
@@ -171,20 +172,20 @@ fn timer(domain: &Domain, timer: &Timer, guest: Guest<'_>) -> Result<()> {
         },
         TimerName::Hpet => refuse_if(
             timer.present == Some(true) && !arch.is_x86(),
-            "hpet timer is not supported by this architecture",
+            format_args!("timer '{name}' is for x86 guests, not '{arch}'"),
         ),
         TimerName::Armvtimer => {
             refuse_if(
                 domain.virt_type != VirtType::Kvm || !machine(domain, arch).is_arm_virt(),
-                format_args!("Configuring the '{name}' timer {here}"),
+                format_args!("timer '{name}' {here}"),
             )?;
             refuse_if(
                 timer.present == Some(false),
-                format_args!("The '{name}' timer can't be disabled"),
+                format_args!("timer '{name}' is always there: remove present='no'"),
             )?;
             refuse_if(
                 !guest.caps.has(Flag::CpuKvmNoAdjvtime),
-                format_args!("Configuring the '{name}' timer is not supported with this QEMU binary"),
+                lacks("a setting for this timer"),
             )?;
             match policy {
                 Some(policy @ (TickPolicy::Catchup | TickPolicy::Merge)) => Err(refused(policy)),
@@ -198,16 +199,16 @@ fn boot(domain: &Domain, guest: Guest<'_>) -> Result<()> {
     let os = &domain.os;
     refuse_if(
         domain.bootloader.is_some() || domain.bootloader_args.is_some(),
-        "bootloader is not supported by QEMU",
+        "QEMU needs no boot loader: remove <bootloader>",
     )?;
     if os.loader.as_ref().and_then(|loader| loader.secure) == Some(true) {
         refuse_if(
             !machine(domain, guest.arch).is_q35(),
-            "Secure boot is supported with q35 machine types only",
+            "<loader secure='yes'> is for machine 'q35' only",
         )?;
         refuse_if(
             guest.arch != Arch::X86_64,
-            "Secure boot is supported for x86_64 architecture only",
+            format_args!("<loader secure='yes'> is for x86_64 guests, not '{}'", guest.arch),
         )?;
         let managed = domain
             .features
@@ -216,18 +217,18 @@ fn boot(domain: &Domain, guest: Guest<'_>) -> Result<()> {
             .is_some_and(|smm| smm.on);
         refuse_if(
             os.firmware.is_none() && !managed,
-            "Secure boot requires SMM feature enabled",
+            "<loader secure='yes'> needs <smm state='on'/> in <features>",
         )?;
     }
     refuse_if(
         os.acpi_tables
             .iter()
             .any(|table| table.kind == AcpiTableType::Rawset),
-        "ACPI table type 'rawset' is not supported",
+        "QEMU takes no ACPI <table> of type 'rawset'",
     )?;
     refuse_if(
         os.shim.is_some() && !guest.caps.has(Flag::MachineShim),
-        "shim is not supported by this QEMU binary",
+        lacks("<shim>"),
     )
 }
 
@@ -247,18 +248,24 @@ fn processors(domain: &Domain, guest: Guest<'_>) -> Result<()> {
             .try_fold(1u32, |product, part| product.checked_mul(part));
         refuse_if(
             whole.is_some_and(|whole| whole != most),
-            "CPU topology doesn't match maximum vcpu count",
+            format_args!(
+                "the <topology> has {} CPUs, <vcpu> {most}",
+                whole.unwrap_or_default()
+            ),
         )?;
         let step = if kind.is_pseries() { topology.threads } else { 1 };
         refuse_if(
             step != 0 && !domain.vcpus.online().is_multiple_of(step),
-            format_args!("vCPUs count must be a multiple of the vCPU hotplug granularity ({step})"),
+            format_args!(
+                "{} CPUs at start: the machine takes a multiple of {step}",
+                domain.vcpus.online()
+            ),
         )?;
     }
     if guest.arch.is_x86() && most > MOST_WITHOUT_EIM {
         refuse_if(
             !kind.is_q35(),
-            format_args!("more than {MOST_WITHOUT_EIM} vCPUs are only supported on q35-based machine types"),
+            format_args!("{most} CPUs need machine 'q35': others take {MOST_WITHOUT_EIM}"),
         )?;
         let extended = domain
             .devices
@@ -269,7 +276,7 @@ fn processors(domain: &Domain, guest: Guest<'_>) -> Result<()> {
         refuse_if(
             extended != Some(true),
             format_args!(
-                "more than {MOST_WITHOUT_EIM} vCPUs require extended interrupt mode enabled on the iommu device"
+                "{most} CPUs need an <iommu> with <driver eim='on'/>: without, the machine takes {MOST_WITHOUT_EIM}"
             ),
         )?;
     }
@@ -283,7 +290,7 @@ fn memory(domain: &Domain, guest: Guest<'_>) -> Result<()> {
     });
     refuse_if(
         tells_speeds && !guest.caps.has(Flag::NumaHmat),
-        "HMAT is not supported with this QEMU",
+        lacks("<interconnects> and <cache> of NUMA cells"),
     )?;
     let Some(backing) = &domain.memory_backing else {
         return Ok(());
@@ -297,19 +304,19 @@ fn memory(domain: &Domain, guest: Guest<'_>) -> Result<()> {
     };
     refuse_if(
         backing.allocation == Some(MemoryAllocation::Ondemand),
-        "hugepages are not allowed with memory allocation ondemand",
+        "<hugepages/> are taken at once, and <allocation mode='ondemand'> takes later",
     )?;
     refuse_if(
         backing.allocation_threads > 0 && !guest.caps.has(Flag::MemoryBackendPreallocThreads),
-        "preallocation threads are unsupported with this QEMU",
+        lacks("<allocation threads='…'>"),
     )?;
     refuse_if(
         backing.source == Some(MemorySource::Anonymous),
-        "hugepages are not allowed with anonymous memory source",
+        "<hugepages/> and <source type='anonymous'> exclude each other",
     )?;
     refuse_if(
         backing.source == Some(MemorySource::Memfd) && !guest.caps.has(Flag::ObjectMemoryMemfdHugetlb),
-        "hugepages is not supported with memfd memory source",
+        lacks("<hugepages/> with <source type='memfd'>"),
     )?;
     let name = domain.os.kind.machine.as_deref().unwrap_or_default();
     let named = guest
@@ -339,7 +346,10 @@ fn consoles(domain: &Domain, guest: Guest<'_>) -> Result<()> {
             T::Virtio | T::Serial => true,
             _ => false,
         };
-        refuse_if(!known, format_args!("unsupported console target type {kind}"))?;
+        refuse_if(
+            !known,
+            format_args!("this emulator has no console of target type '{kind}'"),
+        )?;
     }
     Ok(())
 }
@@ -350,11 +360,20 @@ fn firmware_entries(domain: &Domain) -> Result<()> {
             continue;
         };
         for entry in entries {
-            refuse_if(!entry.name.starts_with("opt/"), "Invalid firmware name")?;
+            refuse_if(
+                !entry.name.starts_with("opt/"),
+                format_args!(
+                    "<entry name='{}'>: expected a name that begins with opt/",
+                    entry.name
+                ),
+            )?;
             let reserved = ["opt/ovmf/", "opt/org.qemu/"];
             refuse_if(
                 reserved.iter().any(|prefix| entry.name.starts_with(prefix)),
-                "That firmware name is reserved",
+                format_args!(
+                    "<entry name='{}'>: names with opt/ovmf/ and opt/org.qemu/ belong to others",
+                    entry.name
+                ),
             )?;
         }
     }
@@ -367,7 +386,7 @@ fn watchdogs(domain: &Domain) -> Result<()> {
         let model = watchdog.model;
         refuse_if(
             model != WatchdogModel::I6300esb && !seen.insert(model.as_str()),
-            format_args!("domain can only have one watchdog with model '{model}'"),
+            format_args!("a guest has one <watchdog> of model '{model}'"),
         )?;
     }
     Ok(())
@@ -380,7 +399,10 @@ pub(super) fn watchdog(domain: &Domain, watchdog: &Watchdog, guest: Guest<'_>) -
     let first = domain.devices.watchdogs.first().map(|first| first.action);
     refuse_if(
         first.is_some_and(|first| first != watchdog.action),
-        "watchdogs with different actions are not supported with this QEMU binary",
+        format_args!(
+            "all <watchdog> share one action, and this one has '{}'",
+            watchdog.action
+        ),
     )?;
     let kind = machine(domain, guest.arch);
     let (placed, here) = match model {
@@ -389,10 +411,7 @@ pub(super) fn watchdog(domain: &Domain, watchdog: &Watchdog, guest: Guest<'_>) -
         WatchdogModel::Diag288 => (address.is_some(), guest.arch.is_s390()),
         WatchdogModel::Itco => (address.is_some(), kind.is_q35()),
     };
-    refuse_if(
-        !here,
-        format_args!("{model} model of watchdog cannot be used with this machine type"),
-    )?;
+    refuse_if(!here, format_args!("model '{model}' is not for this machine"))?;
     refuse_if(
         placed,
         format_args!("{model} model of watchdog does not support such an address"),
@@ -414,13 +433,13 @@ fn launch_security(domain: &Domain, guest: Guest<'_>) -> Result<()> {
     refuse_if(
         !known,
         format_args!(
-            "'{}' launch security is not supported with this QEMU binary",
+            "this emulator has no <launchSecurity type='{}'>",
             security.xml_tag()
         ),
     )?;
     let hashes = matches!(security, LaunchSecurity::Sev(sev) if sev.kernel_hashes.is_some());
     refuse_if(
         hashes && !caps.has(Flag::SevGuestKernelHashes),
-        "SEV measured direct kernel boot is not supported with this QEMU binary",
+        lacks("kernelHashes='…' of <launchSecurity>"),
     )
 }

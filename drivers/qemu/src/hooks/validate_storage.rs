@@ -15,7 +15,7 @@ use virt_conf::domain::storage::{
 use virt_util::Result;
 
 use super::Guest;
-use super::validate::{refuse_if, unsupported, xml_error};
+use super::validate::{lacks, refuse_if, unsupported, xml_error};
 use crate::capabilities::Flag;
 
 /// Refuses a guest whose memory another process could not see.
@@ -29,7 +29,10 @@ pub(super) fn needs_shared_memory(domain: &Domain, what: &str) -> Result<()> {
     } else {
         cells.iter().all(|cell| shared(cell.access))
     };
-    refuse_if(!all, format_args!("'{what}' requires shared memory"))
+    refuse_if(
+        !all,
+        format_args!("'{what}' needs memory that is shared: say <access mode='shared'/> in <memoryBacking>"),
+    )
 }
 
 /// Checks the image of a drive and those behind it.
@@ -71,38 +74,37 @@ fn image(
     if let Some(network) = network {
         match network.protocol {
             NetProtocol::Tftp => {
-                return Err(unsupported(
-                    "'tftp' protocol is not supported with this QEMU binary",
-                ));
+                return Err(unsupported(lacks("disks by protocol 'tftp'")));
             }
             NetProtocol::Nfs => {
                 let [host] = network.hosts.as_slice() else {
-                    return Err(unsupported(
-                        "'nfs' protocol requires the usage of exactly one host",
-                    ));
+                    return Err(unsupported(format_args!(
+                        "protocol 'nfs' takes one <host>, not {}",
+                        network.hosts.len()
+                    )));
                 };
                 refuse_if(
                     host.transport != HostTransport::Tcp,
-                    "'nfs' host must use TCP protocol",
+                    format_args!("protocol 'nfs' takes transport 'tcp', not '{}'", host.transport),
                 )?;
-                refuse_if(host.port != 0, "port cannot be specified in 'nfs' protocol host")?;
+                refuse_if(host.port != 0, "protocol 'nfs' takes no port")?;
             }
             _ => {}
         }
         if network.tls_hostname.is_some() {
             refuse_if(
                 network.protocol != NetProtocol::Nbd,
-                "'tlsHostname' field is supported only with NBD disks",
+                format_args!("'tlsHostname' is for protocol 'nbd', not '{}'", network.protocol),
             )?;
             refuse_if(
                 !guest.caps.has(Flag::BlockdevNbdTlsHostname),
-                "'tlsHostname' field is not supported by this QEMU",
+                lacks("tlsHostname='…'"),
             )?;
         }
     }
     refuse_if(
         metadata_cache.is_some_and(|size| size > 0) && format != Some(StorageFormat::Qcow2),
-        "metadata cache max size control is supported only with qcow2 images",
+        "<metadata_cache> is for format 'qcow2' only",
     )?;
     match encryption {
         Some(encryption) => {
@@ -123,39 +125,42 @@ fn encrypted(
     let has = |flag| guest.caps.has(flag);
     refuse_if(
         !matches!(encryption.format, F::Luks | F::Luks2 | F::LuksAny),
-        "old qcow/qcow2 encryption is not supported",
+        format_args!(
+            "<encryption format='{}'>: expected 'luks', 'luks2' or 'luks-any'",
+            encryption.format
+        ),
     )?;
     match encryption.engine.unwrap_or(EncryptionEngine::Qemu) {
         EncryptionEngine::Qemu => {
             refuse_if(
                 encryption.format != F::Luks,
                 format_args!(
-                    "'{}' is currently not supported by the qemu encryption engine",
+                    "<encryption format='{}'> needs engine='librbd'",
                     encryption.format
                 ),
             )?;
             refuse_if(
                 !matches!(format, Some(StorageFormat::Qcow2 | StorageFormat::Raw)),
-                "encryption is supported only with 'raw' and 'qcow2' image format",
+                "<encryption> is for formats 'raw' and 'qcow2'",
             )?;
             refuse_if(
                 encryption.secrets.len() > 1,
-                "qemu encryption engine expects only a single secret",
+                format_args!(
+                    "<encryption> by QEMU takes one <secret>, not {}",
+                    encryption.secrets.len()
+                ),
             )
         }
         EncryptionEngine::Librbd => {
-            refuse_if(
-                !has(Flag::RbdEncryption),
-                "librbd encryption is not supported by this QEMU binary",
-            )?;
-            refuse_if(!rbd, "librbd encryption is supported only with RBD backed disks")?;
+            refuse_if(!has(Flag::RbdEncryption), lacks("<encryption engine='librbd'>"))?;
+            refuse_if(!rbd, "<encryption engine='librbd'> is for protocol 'rbd' only")?;
             refuse_if(
                 encryption.secrets.len() > 1 && !has(Flag::RbdEncryptionLayering),
-                "librbd encryption layering is not supported by this QEMU binary",
+                lacks("<encryption engine='librbd'> with several <secret>"),
             )?;
             refuse_if(
                 encryption.format == F::LuksAny && !has(Flag::RbdEncryptionLuksAny),
-                "luks-any encryption is not supported by this QEMU binary",
+                lacks("<encryption format='luks-any'>"),
             )
         }
     }
@@ -165,75 +170,81 @@ fn encrypted(
 pub(super) fn filesystem(domain: &Domain, filesystem: &Filesystem, guest: Guest<'_>) -> Result<()> {
     let has = |flag| guest.caps.has(flag);
     let FilesystemSource::Mount { socket, .. } = &filesystem.source else {
-        return Err(unsupported("only supports mount filesystem type"));
+        return Err(unsupported("a shared folder of QEMU has type 'mount' only"));
     };
     let limited = |limit: Option<u64>| limit.is_some_and(|limit| limit > 0);
     refuse_if(
         limited(filesystem.space_hard_limit) || limited(filesystem.space_soft_limit),
-        "filesystem usage limits are not supported with QEMU",
+        "QEMU limits no space: remove <space_hard_limit> and <space_soft_limit>",
     )?;
     let devices = filesystem.multidevs != FilesystemMultidevs::Default;
-    refuse_if(
-        devices && !has(Flag::FsdevMultidevs),
-        "multidevs is not supported with this QEMU binary",
-    )?;
+    refuse_if(devices && !has(Flag::FsdevMultidevs), lacks("multidevs='…'"))?;
     let modes = filesystem.file_mode.is_some() || filesystem.directory_mode.is_some();
     let access = filesystem
         .access_mode
         .unwrap_or(FilesystemAccessMode::Passthrough);
     refuse_if(
         modes && access != FilesystemAccessMode::Mapped,
-        "fmode and dmode must be used with accessmode=mapped",
+        format_args!("'fmode' and 'dmode' need accessmode='mapped', not '{access}'"),
     )?;
     let kind = filesystem.driver.kind;
     refuse_if(
         kind != FilesystemDriver::Virtiofs && filesystem.binary.sandbox.is_some(),
-        "sandbox can only be used with driver=virtiofs",
+        format_args!("<sandbox> is for driver 'virtiofs', not '{kind}'"),
     )?;
     let passthrough = access == FilesystemAccessMode::Passthrough;
     match kind {
         FilesystemDriver::Default | FilesystemDriver::Path => Ok(()),
-        FilesystemDriver::Handle => refuse_if(!passthrough, "only supports passthrough accessmode"),
-        FilesystemDriver::Loop | FilesystemDriver::Nbd | FilesystemDriver::Ploop => {
-            Err(unsupported("Filesystem driver type not supported"))
-        }
+        FilesystemDriver::Handle => refuse_if(
+            !passthrough,
+            format_args!("driver '{kind}' takes accessmode='passthrough', not '{access}'"),
+        ),
+        FilesystemDriver::Loop | FilesystemDriver::Nbd | FilesystemDriver::Ploop => Err(unsupported(
+            format_args!("driver '{kind}' is not for QEMU: expected 'path', 'handle', 'mtp' or 'virtiofs'"),
+        )),
         FilesystemDriver::Mtp => {
+            refuse_if(!has(Flag::DeviceUsbMtp), lacks("driver 'mtp'"))?;
             refuse_if(
-                !has(Flag::DeviceUsbMtp),
-                "mtp is not supported with this QEMU binary",
-            )?;
-            refuse_if(!passthrough, "mtp only supports passthrough accessmode")
+                !passthrough,
+                format_args!("driver '{kind}' takes accessmode='passthrough', not '{access}'"),
+            )
         }
         FilesystemDriver::Virtiofs => {
             if socket.is_none() {
-                refuse_if(!passthrough, "virtiofs only supports passthrough accessmode")?;
+                refuse_if(
+                    !passthrough,
+                    format_args!("driver '{kind}' takes accessmode='passthrough', not '{access}'"),
+                )?;
                 refuse_if(
                     filesystem.driver.write_policy != FilesystemWritePolicy::Default,
-                    "virtiofs does not support wrpolicy",
+                    format_args!("driver '{kind}' takes no 'wrpolicy'"),
                 )?;
             }
-            refuse_if(filesystem.model.is_some(), "virtiofs does not support model")?;
+            refuse_if(
+                filesystem.model.is_some(),
+                format_args!("driver '{kind}' takes no 'model'"),
+            )?;
             refuse_if(
                 filesystem.driver.format.is_some(),
-                "virtiofs does not support format",
+                format_args!("driver '{kind}' takes no 'format'"),
             )?;
+            refuse_if(!has(Flag::DeviceVhostUserFs), lacks("driver 'virtiofs'"))?;
+            refuse_if(devices, format_args!("driver '{kind}' takes no 'multidevs'"))?;
             refuse_if(
-                !has(Flag::DeviceVhostUserFs),
-                "virtiofs is not supported with this QEMU binary",
+                modes,
+                format_args!("driver '{kind}' takes neither 'fmode' nor 'dmode'"),
             )?;
-            refuse_if(devices, "virtiofs does not support multidevs")?;
-            refuse_if(modes, "virtiofs does not support fmode and dmode")?;
             needs_shared_memory(domain, "virtiofs")?;
             if filesystem.info.boot.is_none() {
                 return Ok(());
             }
             refuse_if(
                 !has(Flag::VhostUserFsBootindex),
-                "setting virtiofs boot order is not supported with this QEMU binary",
+                lacks("<boot> for driver 'virtiofs'"),
             )?;
             refuse_if(
                 !matches!(filesystem.info.address, None | Some(Address::Pci(_))),
-                "setting virtiofs boot order is supported only with PCI bus",
+                "<boot> of driver 'virtiofs' needs an address of type 'pci'",
             )
         }
     }
@@ -245,7 +256,7 @@ pub(super) fn pseries_nvdimm_size(size: u64, label: u64) -> Result<u64> {
     let seen = size.saturating_sub(label) / PIECE * PIECE;
     if seen == 0 {
         return Err(xml_error(
-            "minimum target size for the NVDIMM must be 256MB plus the label size",
+            "<size> of an NVDIMM on pSeries is 256 MiB and its <label> at least",
         ));
     }
     Ok(seen + label)

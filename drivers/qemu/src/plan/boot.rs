@@ -79,7 +79,11 @@ impl Builder<'_> {
     pub(super) fn smbios(&mut self) -> Result<()> {
         match self.domain.os.smbios {
             SmbiosMode::None | SmbiosMode::Emulate => return Ok(()),
-            SmbiosMode::Host => return Err(unsupported("Host SMBIOS information is not available")),
+            SmbiosMode::Host => {
+                return Err(unsupported(
+                    "<smbios mode='host'> is not for QEMU: expected 'emulate' or 'sysinfo'",
+                ));
+            }
             SmbiosMode::Sysinfo => {}
         }
         let tables = self.domain.sysinfo.iter().find_map(|info| match info {
@@ -87,7 +91,7 @@ impl Builder<'_> {
             Sysinfo::Fwcfg { .. } => None,
         });
         let Some(tables) = tables else {
-            let what = format!("Domain '{}' sysinfo are not available", self.domain.name);
+            let what = "<smbios mode='sysinfo'> needs <sysinfo type='smbios'>";
             return Err(VirtError::new(ErrorCode::XML_ERROR, what));
         };
         if let Some(bios) = &tables.bios {
@@ -112,9 +116,7 @@ impl Builder<'_> {
             self.command.option("-smbios", table(1, &entries));
         }
         if tables.base_boards.len() > 1 {
-            return Err(unsupported(
-                "qemu does not support more than one entry to Type 2 in SMBIOS table",
-            ));
+            return Err(unsupported("QEMU takes one <baseBoard> of <sysinfo>"));
         }
         for board in &tables.base_boards {
             let manufacturer = Some(board.manufacturer.clone().unwrap_or_default());
@@ -208,7 +210,7 @@ impl Builder<'_> {
                 Some(TickPolicy::Catchup) => options.put("driftfix", "slew"),
                 Some(policy) => {
                     return Err(unsupported(&format!(
-                        "unsupported rtc timer tickpolicy '{policy}'"
+                        "timer 'rtc' does not take tickpolicy '{policy}'"
                     )));
                 }
             }

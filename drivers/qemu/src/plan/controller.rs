@@ -160,7 +160,7 @@ impl Builder<'_> {
                     return Err(VirtError::new(ErrorCode::CONFIG_UNSUPPORTED, what));
                 };
                 if usb_flag(*model).is_some_and(|flag| !self.caps.has(flag)) {
-                    let what = format!("USB controller model '{model}' not supported in this QEMU binary");
+                    let what = format!("USB controller '{id}': this emulator has no model '{model}'");
                     return Err(VirtError::new(ErrorCode::CONFIG_UNSUPPORTED, what));
                 }
                 let props = Props::device(usb_driver(*model))
@@ -189,7 +189,7 @@ impl Builder<'_> {
             | ControllerKind::Xenbus { .. }
             | ControllerKind::Isa { .. } => {
                 let what = format!(
-                    "Unsupported controller type: {}",
+                    "QEMU has no controller of type '{}'",
                     controller.kind.controller_type()
                 );
                 return Err(VirtError::new(ErrorCode::CONFIG_UNSUPPORTED, what));
@@ -227,7 +227,7 @@ impl Builder<'_> {
             Some(M::Dc390) => "dc-390",
             Some(M::Buslogic | M::Ncr53c90 | M::Auto) | None => {
                 let model = model.map_or("default", M::as_str);
-                let what = format!("Unsupported controller model: {model}");
+                let what = format!("QEMU has no SCSI controller of model '{model}'");
                 return Err(VirtError::new(ErrorCode::CONFIG_UNSUPPORTED, what));
             }
         };
@@ -290,7 +290,7 @@ fn pci_device(pci: &PciController, id: &str) -> Result<Option<Props>> {
             .with("id", id)
             .maybe("numa_node", pci.numa_node),
         M::PcieRoot => {
-            let what = "Unsupported PCI Express root controller";
+            let what = "a root bus of PCI Express comes with the machine";
             return Err(VirtError::new(ErrorCode::CONFIG_UNSUPPORTED, what));
         }
     }))

@@ -131,7 +131,7 @@ fn local(filesystem: &Filesystem) -> Result<String> {
         options.put("writeout", filesystem.driver.write_policy);
     }
     if !matches!(filesystem.source, FilesystemSource::Mount { .. }) {
-        let what = "only supports mount filesystem type";
+        let what = "a shared folder of QEMU has type 'mount' only";
         return Err(VirtError::new(ErrorCode::CONFIG_UNSUPPORTED, what));
     }
     options.put("id", format_args!("fsdev-{}", alias(&filesystem.info)?));

@@ -97,7 +97,10 @@ impl Builder<'_> {
             }
             ListenType::Address | ListenType::Network => {
                 if !vnc.autoport && !(5900..=65535).contains(&vnc.port) {
-                    return Err(unsupported("vnc port must be in range [5900,65535]"));
+                    return Err(unsupported(format_args!(
+                        "port {} of VNC: expected 5900 to 65535",
+                        vnc.port
+                    )));
                 }
                 options.0 = match listen.address.as_deref() {
                     Some(address) if address.contains(':') => format!("[{address}]"),
@@ -157,7 +160,7 @@ impl Builder<'_> {
                 if spice.tls_port > 0 {
                     if !config.tls {
                         return Err(unsupported(
-                            "spice TLS port set in XML configuration, but TLS is disabled in qemu.conf",
+                            "graphics 'spice' have a tlsPort, and spice_tls is off in qemu.conf",
                         ));
                     }
                     parts.push(format!("tls-port={}", spice.tls_port));
@@ -298,7 +301,7 @@ impl Builder<'_> {
             (Type::Virtio, _, false) => virtio("virtio-gpu")?,
             _ => {
                 return Err(VirtError::internal(format_args!(
-                    "invalid model for video type '{kind}'"
+                    "QEMU has no video model '{kind}' as this one"
                 )));
             }
         };

@@ -69,7 +69,7 @@ impl Builder<'_> {
         if !device.missing {
             if device.bus == 0 && device.device == 0 {
                 return Err(VirtError::internal(
-                    "USB host device is missing bus/device information",
+                    "a USB device of the host does not say its bus and number",
                 ));
             }
             if self.caps.has(Flag::UsbHostHostdevice) {

@@ -177,7 +177,7 @@ impl Builder<'_> {
         if wanted && !self.host.vhost_net {
             return Err(VirtError::new(
                 ErrorCode::CONFIG_UNSUPPORTED,
-                "vhost-net was requested for an interface, but is unavailable",
+                "driver name 'vhost' needs /dev/vhost-net, which cannot be opened",
             ));
         }
         Ok(self.host.vhost_net)

@@ -229,9 +229,7 @@ impl<'a> Builder<'a> {
             .iter()
             .find(|mount| mount.size == size)
             .ok_or_else(|| {
-                VirtError::internal(format_args!(
-                    "Unable to find any usable hugetlbfs mount for {size} KiB"
-                ))
+                VirtError::internal(format_args!("no hugetlbfs with pages of {size} KiB is mounted"))
             })?;
         Ok(format!("{}/libvirt/qemu/{}", mount.path, self.layout.short_name))
     }
@@ -362,7 +360,7 @@ impl<'a> Builder<'a> {
             props = props.positive("align", source.align_size.unwrap_or(0) * 1024);
             if source.pmem {
                 if !self.caps.has(Flag::ObjectMemoryFilePmem) {
-                    let what = "nvdimm pmem property is not available with this QEMU binary";
+                    let what = "this emulator has no <pmem/> for NVDIMMs";
                     return Err(VirtError::new(ErrorCode::CONFIG_UNSUPPORTED, what));
                 }
                 props = props.with("pmem", true);
@@ -390,7 +388,7 @@ impl<'a> Builder<'a> {
             || file
             || piece.force;
         if needed && kind == "memory-backend-memfd" && !self.caps.has(Flag::ObjectMemoryMemfd) {
-            let what = "this qemu doesn't support the memory-backend-memfd object";
+            let what = "this emulator has no <source type='memfd'>";
             return Err(VirtError::new(ErrorCode::CONFIG_UNSUPPORTED, what));
         }
         let props = props.first("id", piece.id.as_str()).first("qom-type", kind);

@@ -47,8 +47,11 @@ impl Builder<'_> {
             }
             let name = alias(&serial.info)?;
             self.chardev(&serial.host, name)?;
-            if let Some(flag) = serial_flag(serial.target.model).filter(|flag| !self.caps.has(*flag)) {
-                let what = format!("'{flag}' is not supported in this QEMU binary");
+            if serial_flag(serial.target.model).is_some_and(|flag| !self.caps.has(flag)) {
+                let what = format!(
+                    "this emulator has no serial port of target model '{}'",
+                    serial.target.model
+                );
                 return Err(VirtError::new(ErrorCode::CONFIG_UNSUPPORTED, what));
             }
             if self.is_platform_device(serial) {
@@ -116,7 +119,7 @@ impl Builder<'_> {
                     let spice = matches!(channel.host.source, ChardevSource::Spicevmc);
                     if spice && target.as_deref().is_some_and(|target| target != SPICE_AGENT) {
                         let what = format!(
-                            "Unsupported spicevmc target name '{}'",
+                            "a channel of type 'spicevmc' is named '{SPICE_AGENT}', not '{}'",
                             target.as_deref().unwrap_or_default()
                         );
                         return Err(VirtError::new(ErrorCode::CONFIG_UNSUPPORTED, what));
@@ -145,7 +148,7 @@ impl Builder<'_> {
                 ConsoleTargetType::Sclplm => "sclplmconsole",
                 ConsoleTargetType::Virtio => "virtconsole",
                 other => {
-                    let what = format!("unsupported console target type {other}");
+                    let what = format!("this emulator has no console of target type '{other}'");
                     return Err(VirtError::new(ErrorCode::CONFIG_UNSUPPORTED, what));
                 }
             };

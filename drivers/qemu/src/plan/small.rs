@@ -349,9 +349,7 @@ impl Builder<'_> {
         let domain = self.domain;
         for shmem in &domain.devices.shmems {
             if !matches!(shmem.info.address, Some(Address::Pci(_))) {
-                return Err(unsupported(
-                    "only 'pci' addresses are supported for the shared memory device",
-                ));
+                return Err(unsupported("shared memory takes an address of type 'pci' only"));
             }
             let name = alias(&shmem.info)?;
             let memory = format!("shmmem-{name}");

@@ -295,7 +295,7 @@ impl Builder<'_> {
                 )?
             }
             model @ (SoundModel::Pcspk | SoundModel::Ich7) => {
-                let what = format!("sound card model '{model}' is not supported by qemu");
+                let what = format!("QEMU has no sound model '{model}'");
                 return Err(VirtError::new(ErrorCode::CONFIG_UNSUPPORTED, what));
             }
         };

@@ -66,7 +66,9 @@ fn memory_nodes(domain: &Domain, host: &Host) -> Result<()> {
             .iter()
             .find(|wanted| host.nodes.iter().all(|node| node.id as usize != *wanted));
         if let Some(node) = missing {
-            return Err(unsupported(format_args!("NUMA node {node} is unavailable")));
+            return Err(unsupported(format_args!(
+                "the host has no NUMA node {node}, which <numatune> asks for"
+            )));
         }
     }
     Ok(())
@@ -86,7 +88,7 @@ fn interfaces(domain: &Domain) -> Result<()> {
         );
         if tap && !fits {
             return Err(unsupported(format_args!(
-                "interface {} - custom tap device path is not supported for network interfaces of type {}",
+                "interface '{}': <backend tap='…'> is for types 'network', 'bridge' and 'ethernet', not '{}'",
                 interface
                     .mac
                     .address

@@ -711,7 +711,7 @@ pub(crate) fn connect_unix(
             SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK,
             None,
         )
-        .or_system(|| "failed to create socket")?;
+        .or_system(|| "cannot make a socket")?;
         match connect(std::os::fd::AsRawFd::as_raw_fd(&fd), &address) {
             Ok(()) => return Ok(UnixStream::from(fd)),
             Err(Errno::EAGAIN | Errno::EINTR) => {}

@@ -254,7 +254,7 @@ fn why_no_monitor(guest: &Guest, error: VirtError) -> VirtError {
     let _ = guest.process().wait(patience, &Cancel::never());
     match guest.process().has_exited() {
         Ok(true) => guest
-            .log_error("process exited while connecting to monitor")
+            .log_error("the emulator ended before it could be spoken to")
             .caused_by(error),
         _ => error,
     }
@@ -299,7 +299,7 @@ fn prepare(launch: &Launch) -> Result<(GuestLog, virt_util::command::Command)> {
 }
 
 fn write_master_key(path: &Path, key: &[u8], owner: Option<(u32, u32)>) -> Result<()> {
-    let named = || "failed to write master key file for domain";
+    let named = || "cannot write the guest's master key";
     let mut file = OpenOptions::new()
         .write(true)
         .create(true)
@@ -331,7 +331,7 @@ fn open(usage: &DescriptorUse, given: &[(DescriptorUse, OwnedFd)]) -> Result<Own
                 .mode(0o600)
                 .open(path)
                 .map(OwnedFd::from)
-                .or_system(|| format!("failed to create file '{path}'"))
+                .or_system(|| format!("cannot make file '{path}'"))
         }
         other => Err(VirtError::new(
             ErrorCode::CONFIG_UNSUPPORTED,
@@ -347,7 +347,7 @@ fn listen(path: &Path) -> Result<OwnedFd> {
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
             return Err(VirtError::io(
                 &error,
-                format_args!("Unable to unlink '{}'", path.display()),
+                format_args!("cannot remove '{}'", path.display()),
             ));
         }
         _ => {}

@@ -116,9 +116,8 @@ impl Layout {
         ] {
             durable::make_folder(folder, 0o755)?;
             if let Some((uid, gid)) = owner {
-                std::os::unix::fs::chown(folder, Some(uid), Some(gid)).or_system(|| {
-                    format!("unable to set ownership of '{}' to {uid}:{gid}", folder.display())
-                })?;
+                std::os::unix::fs::chown(folder, Some(uid), Some(gid))
+                    .or_system(|| format!("cannot give '{}' to {uid}:{gid}", folder.display()))?;
             }
         }
         Ok(())
@@ -184,9 +183,8 @@ impl GuestPaths {
         for folder in [&self.lib, &self.channel] {
             durable::make_folder(folder, 0o750)?;
             if let Some((uid, gid)) = owner {
-                std::os::unix::fs::chown(folder, Some(uid), Some(gid)).or_system(|| {
-                    format!("unable to set ownership of '{}' to {uid}:{gid}", folder.display())
-                })?;
+                std::os::unix::fs::chown(folder, Some(uid), Some(gid))
+                    .or_system(|| format!("cannot give '{}' to {uid}:{gid}", folder.display()))?;
             }
         }
         remove_if_there(&self.monitor)?;

@@ -45,7 +45,7 @@ impl GuestLog {
     /// Opens the file, making it with mode 0600. A new start of an unprivileged driver empties it, since nobody
     /// rotates it there.
     pub fn open(path: &Path, truncate: bool) -> Result<Self> {
-        let named = || format!("failed to create logfile {}", path.display());
+        let named = || format!("cannot make log '{}'", path.display());
         let mut file = OpenOptions::new()
             .append(true)
             .create(true)
@@ -54,7 +54,7 @@ impl GuestLog {
             .or_system(named)?;
         if truncate {
             file.set_len(0)
-                .or_system(|| format!("failed to truncate {}", path.display()))?;
+                .or_system(|| format!("cannot empty log '{}'", path.display()))?;
         }
         let mark = file.seek(SeekFrom::End(0)).or_system(named)?;
         Ok(Self {

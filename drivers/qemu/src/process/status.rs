@@ -464,7 +464,7 @@ pub fn load(text: &str, name: &str, layout: &Layout) -> Result<(Status, Domain)>
     let mut caps = QemuCaps::default();
     for flag in status.capabilities.iter().flat_map(|flags| &flags.flags) {
         let known = crate::capabilities::Flag::from_name(&flag.name).ok_or_else(|| {
-            VirtError::internal(format_args!("Unknown qemu capabilities flag {}", flag.name))
+            VirtError::internal(format_args!("the emulator's flag '{}' is unknown", flag.name))
         })?;
         caps.flags.insert(known);
     }

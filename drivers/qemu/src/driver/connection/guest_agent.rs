@@ -24,7 +24,7 @@ pub(super) fn agent_timeout(seconds: i32) -> Result<AgentTimeout> {
         error(
             ErrorCode::INVALID_ARG,
             format_args!(
-                "guest agent timeout '{seconds}' is less than the minimum '{}'",
+                "a timeout of {seconds} seconds: expected {} (no limit), -1, 0 or more",
                 AgentTimeout::BLOCK.number()
             ),
         )
@@ -67,7 +67,7 @@ impl HypervisorDriver for QemuConnection {
         if unknown != 0 {
             return Err(error(
                 ErrorCode::INVALID_ARG,
-                format_args!("unsupported guest information types '0x{unknown:x}'"),
+                format_args!("kinds of information 0x{unknown:x} are unknown"),
             ));
         }
         let info = self.agent(
@@ -165,7 +165,7 @@ impl HypervisorDriver for QemuConnection {
         if !mountpoints.is_empty() {
             return Err(error(
                 ErrorCode::ARGUMENT_UNSUPPORTED,
-                "specifying mountpoints is not supported",
+                "the guest agent freezes all file systems: mountpoints cannot be chosen",
             ));
         }
         let filesystems = self.agent(cx, &domain, AgentJob::Modify, "virDomainFSThaw", |_, agent| {
@@ -186,7 +186,7 @@ impl HypervisorDriver for QemuConnection {
         if mount_point.is_some() {
             return Err(error(
                 ErrorCode::ARGUMENT_UNSUPPORTED,
-                "Specifying mount point is not supported for now",
+                "the guest agent trims all file systems: a mountpoint cannot be chosen",
             ));
         }
         self.agent(cx, &domain, AgentJob::Modify, "virDomainFSTrim", |_, agent| {
@@ -232,7 +232,7 @@ impl HypervisorDriver for QemuConnection {
             _ => {
                 return Err(error(
                     ErrorCode::ARGUMENT_UNSUPPORTED,
-                    format_args!("Unknown IP address data source {source}"),
+                    format_args!("source {source} of addresses is unknown"),
                 ));
             }
         }

@@ -227,7 +227,7 @@ impl HypervisorDriver for QemuConnection {
         if duration != 0 {
             return Err(error(
                 ErrorCode::ARGUMENT_UNSUPPORTED,
-                "Duration not supported. Use 0 for now",
+                format_args!("a guest sleeps until it is woken: duration {duration} is not 0"),
             ));
         }
         let how = match NodeSuspendTarget(i32::try_from(target).unwrap_or(-1)) {
@@ -237,7 +237,9 @@ impl HypervisorDriver for QemuConnection {
             _ => {
                 return Err(error(
                     ErrorCode::INVALID_ARG,
-                    format_args!("Unknown suspend target: {target}"),
+                    format_args!(
+                        "target {target} of a suspend is unknown: expected 0 (memory), 1 (disk) or 2 (both)"
+                    ),
                 ));
             }
         };

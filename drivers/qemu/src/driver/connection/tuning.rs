@@ -45,7 +45,7 @@ impl HypervisorDriver for QemuConnection {
             return refuse("domain is not running");
         }
         let definition = match (flags.contains(DomainVcpuFlags::CONFIG), snapshot.life.stored()) {
-            (true, None) => return refuse("transient domains do not have any persistent config"),
+            (true, None) => return refuse("a transient domain has no configuration beside the running one"),
             (true, Some(stored)) => stored,
             (false, _) => snapshot.life.current(),
         };
@@ -53,7 +53,7 @@ impl HypervisorDriver for QemuConnection {
             if !snapshot.is_active() {
                 return Err(error(
                     ErrorCode::INVALID_ARG,
-                    "vCPU count provided by the guest agent can only be requested for live domains",
+                    "the guest agent counts CPUs of a running domain only",
                 ));
             }
             let cpus = self.agent(
@@ -113,9 +113,7 @@ impl HypervisorDriver for QemuConnection {
                 if nvcpus > enabled {
                     return Err(error(
                         ErrorCode::INVALID_ARG,
-                        format_args!(
-                            "requested vcpu count is greater than the count of enabled vcpus in the domain: {nvcpus} > {enabled}"
-                        ),
+                        format_args!("{nvcpus} CPUs are wanted and {enabled} are on"),
                     ));
                 }
                 let mut cpus = agent.cpus()?;

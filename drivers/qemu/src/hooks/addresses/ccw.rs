@@ -62,7 +62,7 @@ pub(super) fn s390(domain: &mut Domain, guest: Guest<'_>) -> Result<()> {
         while taken.contains(&next) {
             next = match next {
                 (css, ss, 0xffff) if ss < 3 => (css, ss + 1, 0),
-                (_, _, 0xffff) => return Err(VirtError::internal("There are no more free CCW devnos.")),
+                (_, _, 0xffff) => return Err(VirtError::internal("all addresses of type 'ccw' are taken")),
                 (css, ss, number) => (css, ss, number + 1),
             };
         }

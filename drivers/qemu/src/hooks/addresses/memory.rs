@@ -24,7 +24,7 @@ pub(super) fn memory_slots(domain: &mut Domain) -> Result<()> {
         }
         let slot = free
             .find(|slot| !taken.contains(slot))
-            .ok_or_else(|| VirtError::internal("no free memory device slot available"))?;
+            .ok_or_else(|| VirtError::internal("all slots of <maxMemory> are taken"))?;
         module.info.address = Some(Address::Dimm(DimmAddress { slot, base: 0 }));
     }
     Ok(())

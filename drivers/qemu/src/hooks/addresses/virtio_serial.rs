@@ -117,19 +117,19 @@ pub(super) fn virtio_serial(domain: &mut Domain) -> Result<()> {
     for at in known {
         let Some(bus) = buses.all.get_mut(&at.controller) else {
             return Err(xml_error(format_args!(
-                "virtio serial controller {} is missing",
+                "there is no controller 'virtio-serial' {}",
                 at.controller
             )));
         };
         if at.port as usize >= bus.ports.size() {
             return Err(xml_error(format_args!(
-                "virtio serial controller {} does not have port {}",
+                "controller 'virtio-serial' {} has no port {}",
                 at.controller, at.port
             )));
         }
         if bus.ports.contains(at.port as usize) {
             return Err(xml_error(format_args!(
-                "virtio serial port {} on controller {} is already occupied",
+                "port {} of controller 'virtio-serial' {} is taken",
                 at.port, at.controller
             )));
         }
@@ -155,7 +155,7 @@ pub(super) fn virtio_serial(domain: &mut Domain) -> Result<()> {
             (Some(found), _) => found,
             (None, Some(controller)) => {
                 return Err(xml_error(format_args!(
-                    "Unable to find a free port on virtio-serial controller {controller}"
+                    "all ports of controller 'virtio-serial' {controller} are taken"
                 )));
             }
             (None, None) => {

@@ -191,7 +191,7 @@ impl Buses {
                     let first = self.set.buses.first();
                     if first.is_some_and(|bus| !bus.accepts(Connect::PCI_DEVICE)) {
                         return Err(xml_error(
-                            "Bus 0 must be PCI for integrated PIIX3 USB or IDE controllers",
+                            "the chipset's USB and IDE controllers need a PCI bus 0",
                         ));
                     }
                     continue;

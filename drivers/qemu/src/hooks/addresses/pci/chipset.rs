@@ -65,9 +65,9 @@ impl Buses {
                     let home = Slot::on_root(0x1f, 2);
                     match present(&controller.info) {
                         Some(at) if slot_of(at) != home => {
-                            return Err(unsupported(
-                                "Primary SATA controller must have PCI address 0:0:1f.2",
-                            ));
+                            return Err(unsupported(format_args!(
+                                "the chipset's SATA controller is at 0000:00:1f.2, not {at}"
+                            )));
                         }
                         Some(_) => {}
                         None => put(&mut controller.info, home, None),
