@@ -48,7 +48,7 @@ impl Bus {
         };
         if *taken & (1 << function) != 0 {
             return Err(refused(format_args!(
-                "Attempted double use of PCI Address {shown}"
+                "PCI address {shown} belongs to two devices"
             )));
         }
         *taken |= 1 << function;

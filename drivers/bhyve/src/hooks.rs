@@ -133,7 +133,9 @@ impl DomainHooks for BhyveHooks {
                 };
                 let name = &disk.target.dev;
                 let Some(index) = disk_index(name) else {
-                    let what = format!("Unknown disk name '{name}' and no address specified");
+                    let what = format!(
+                        "the target's name says no place, and there is no <address>: expected a name as 'vda' or 'sda'"
+                    );
                     return Err(VirtError::new(ErrorCode::XML_ERROR, what));
                 };
                 if disk.target.bus == Some(DiskBus::Sata) {
@@ -158,7 +160,7 @@ impl DomainHooks for BhyveHooks {
                     )
                     && pci.index != Some(0)
                 {
-                    let what = "pci-root and pcie-root controllers should have index 0";
+                    let what = format!("a root bus has index 0, not {}", pci.index.unwrap_or_default());
                     return Err(VirtError::new(ErrorCode::XML_ERROR, what));
                 }
             }
@@ -215,10 +217,10 @@ impl DomainHooks for BhyveHooks {
                 None => Ok(()),
                 Some((RngModel::Virtio, RngSource::Random { path: Some(path) })) if path == RANDOM => Ok(()),
                 Some((RngModel::Virtio, RngSource::Random { .. })) => {
-                    Err(unsupported(format_args!("Only {RANDOM} source is supported")))
+                    Err(unsupported(format_args!("<backend>: bhyve takes {RANDOM} only")))
                 }
-                Some((RngModel::Virtio, _)) => Err(unsupported("Only 'random' backend model is supported")),
-                Some(_) => Err(unsupported("Only 'virtio' RNG device model is supported")),
+                Some((RngModel::Virtio, _)) => Err(unsupported("<backend>: bhyve takes model 'random' only")),
+                Some(_) => Err(unsupported("bhyve takes model 'virtio' only")),
             },
             _ => Ok(()),
         }

@@ -69,7 +69,11 @@ pub fn choose_firmware(domain: &mut Domain, folder: &str, files: &[String]) -> R
         .clone()
         .find(|file| *file == DEFAULT_FIRMWARE)
         .or_else(|| visible.next());
-    let file = chosen.ok_or_else(|| unsupported(format_args!("no firmwares found in {folder}")))?;
+    let file = chosen.ok_or_else(|| {
+        unsupported(format_args!(
+            "folder {folder} holds no firmware: install one, or name it in <loader>"
+        ))
+    })?;
     let loader = domain.os.loader.get_or_insert_default();
     let format = *loader.format.get_or_insert(StorageFormat::Raw);
     if format != StorageFormat::Raw {
@@ -214,7 +218,11 @@ impl Planner<'_> {
         match (devices.graphics.as_slice(), devices.videos.as_slice()) {
             ([], _) | (_, []) => {}
             ([graphics], [_]) => self.display(graphics)?,
-            _ => return Err(unsupported("Multiple graphics devices are not supported")),
+            _ => {
+                return Err(unsupported(
+                    "bhyve shows one <graphics> and one <video>, and the guest has more",
+                ));
+            }
         }
         for sound in &devices.sounds {
             self.sound(sound)?;
@@ -224,7 +232,9 @@ impl Planner<'_> {
         }
         if let Some((port, path)) = null_modem(domain)? {
             if port > 1 {
-                return Err(unsupported("only two serial ports are supported"));
+                return Err(unsupported(format_args!(
+                    "serial port {port}: bhyve has ports 0 and 1"
+                )));
             }
             self.option("-l", format!("com{},{path}", port + 1));
         }
@@ -257,9 +267,10 @@ impl Planner<'_> {
                     ));
                 }
                 if topology.total() != u64::from(vcpus) {
-                    return Err(unsupported(
-                        "Invalid CPU topology: total number of vCPUs must equal the product of sockets, cores, and threads",
-                    ));
+                    return Err(unsupported(format_args!(
+                        "the <topology> has {} CPUs, <vcpu> {vcpus}",
+                        topology.total()
+                    )));
                 }
                 self.need(BhyveCaps::CPUTOPOLOGY, "a CPU topology is")?;
                 let (sockets, cores, threads) = (topology.sockets, topology.cores, topology.threads);
@@ -312,9 +323,7 @@ impl Planner<'_> {
         match &controller.kind {
             ControllerKind::Pci(pci) if pci.model == Some(PciControllerModel::PciRoot) => {}
             ControllerKind::Pci(_) => {
-                return Err(unsupported(
-                    "unsupported PCI controller model: only PCI root supported",
-                ));
+                return Err(unsupported("a PCI controller of bhyve has model 'pci-root' only"));
             }
             ControllerKind::Sata { index } => {
                 let drives = self.sata_drives(index.unwrap_or_default())?;
@@ -328,7 +337,10 @@ impl Planner<'_> {
                     }
                 }
                 if self.domain.devices.inputs.len() != 1 {
-                    return Err(unsupported("only single input device is supported"));
+                    return Err(unsupported(format_args!(
+                        "bhyve has one <input>, and the guest has {}",
+                        self.domain.devices.inputs.len()
+                    )));
                 }
                 self.option("-s", format!("{slot}:{function},xhci,tablet"));
             }
@@ -408,7 +420,7 @@ impl Planner<'_> {
             || self.domain.bootloader.is_some()
             || self.domain.os.loader.is_none()
         {
-            return Err(unsupported("Graphics are only supported when booting using UEFI"));
+            return Err(unsupported("<graphics> needs UEFI: say <loader type='pflash'>"));
         }
         self.need(BhyveCaps::FBUF, "a frame buffer is")?;
         let (Graphics::Vnc(vnc), Some(video)) = (graphics, self.domain.devices.videos.first()) else {
@@ -439,7 +451,7 @@ impl Planner<'_> {
             Some(password) => {
                 self.need(BhyveCaps::VNC_PASSWORD, "a VNC password is")?;
                 if password.contains(',') {
-                    return Err(unsupported("Password may not contain ',' character"));
+                    return Err(unsupported("the password of <graphics> contains ','"));
                 }
                 value.push_str(&format!(",password={password}"));
             }
@@ -483,7 +495,9 @@ impl Planner<'_> {
                         ..OssDirection::default()
                     };
                     if **direction != plain {
-                        return Err(unsupported("cannot set common audio backend settings"));
+                        return Err(unsupported(
+                            "bhyve's sound takes no <input> and no <output> settings",
+                        ));
                     }
                     if let Some(dev) = &direction.dev {
                         value.push_str(&format!(",{name}={dev}"));
@@ -508,7 +522,7 @@ impl Planner<'_> {
         };
         if filesystem.driver.kind != FilesystemDriver::Default {
             return Err(unsupported(format_args!(
-                "unsupported filesystem driver '{}'",
+                "a <filesystem> of bhyve takes no driver '{}'",
                 filesystem.driver.kind
             )));
         }
@@ -577,7 +591,7 @@ fn boot_order(disk: &Disk) -> Option<u32> {
 fn boot_disk(domain: &Domain) -> Result<&Disk> {
     let disks = &domain.devices.disks;
     if disks.is_empty() {
-        return Err(unsupported("Domain should have at least one disk defined"));
+        return Err(unsupported("bhyve boots from a disk, and the guest has none"));
     }
     let mut usable = disks.iter().filter(usable);
     let wanted = match domain.os.boot.as_slice() {
@@ -585,7 +599,7 @@ fn boot_disk(domain: &Domain) -> Result<&Disk> {
             let mut ordered = usable.clone().filter(|disk| boot_order(disk).is_some());
             let first = ordered.next();
             if ordered.next().is_some() {
-                return Err(unsupported("Only one boot device is supported"));
+                return Err(unsupported("several disks have <boot>: bhyve takes one"));
             }
             // Without an order the last drive that can be used counts.
             return first
@@ -595,13 +609,17 @@ fn boot_disk(domain: &Domain) -> Result<&Disk> {
         [entry] => match entry.dev {
             BootDevice::Cdrom => DiskDevice::Cdrom,
             BootDevice::Hd => DiskDevice::Disk,
-            device => return Err(unsupported(format_args!("Cannot boot from device {device}"))),
+            device => {
+                return Err(unsupported(format_args!(
+                    "bhyve does not boot from '{device}': expected 'hd' or 'cdrom'"
+                )));
+            }
         },
-        _ => return Err(unsupported("Only one boot device is supported")),
+        _ => return Err(unsupported("<os> has several <boot>: bhyve takes one")),
     };
     usable
         .find(|disk| disk.device == wanted)
-        .ok_or_else(|| unsupported(format_args!("Cannot find boot device of requested type {wanted}")))
+        .ok_or_else(|| unsupported(format_args!("the guest has no '{wanted}' to boot from")))
 }
 
 fn grub(domain: &Domain, host: &Host, program: &str) -> Result<LoaderCommand> {

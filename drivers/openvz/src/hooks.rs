@@ -64,7 +64,7 @@ impl DomainHooks for OpenvzHooks<'_> {
                 {
                     return Err(VirtError::new(
                         ErrorCode::CONFIG_UNSUPPORTED,
-                        format_args!("hostdev mode 'capabilities' is not supported in {virt_type}"),
+                        format_args!("<hostdev mode='capabilities'> is not for guests of type '{virt_type}'"),
                     ));
                 }
             }

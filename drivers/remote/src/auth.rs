@@ -49,14 +49,16 @@ pub(crate) fn choose(types: &[AuthType], wanted: Option<&str>) -> Result<AuthTyp
         "polkit" => AuthType::POLKIT,
         "sasl" => AuthType::SASL,
         _ if lower.starts_with("sasl.") => AuthType::SASL,
-        _ => return Err(failed(format_args!("unknown authentication type {wanted}"))),
+        _ => {
+            return Err(failed(format_args!(
+                "auth='{wanted}': expected 'none', 'polkit' or 'sasl'"
+            )));
+        }
     };
     if types.contains(&kind) {
         Ok(kind)
     } else {
-        Err(failed(format_args!(
-            "requested authentication type {wanted} rejected"
-        )))
+        Err(failed(format_args!("the daemon does not offer auth='{wanted}'")))
     }
 }
 
@@ -67,7 +69,7 @@ pub(crate) fn prove(remote: &RemoteClient<'_>, kind: AuthType, credentials: &Cre
         AuthType::POLKIT => polkit(remote, credentials),
         AuthType::SASL => sasl(remote, credentials),
         other => Err(failed(format_args!(
-            "unsupported authentication type {}",
+            "the daemon asks for authentication {}, which is unknown",
             other.0
         ))),
     }
@@ -134,7 +136,7 @@ fn auth_file(place: &Place) -> Result<Option<AuthFile>> {
     let Some(path) = path else { return Ok(None) };
     let name = path.display().to_string();
     let text = std::fs::read_to_string(&path).map_err(|error| {
-        VirtError::io(&error, format_args!("Failed to open file '{name}'")).in_domain(ErrorDomain::AUTH)
+        VirtError::io(&error, format_args!("cannot open '{name}'")).in_domain(ErrorDomain::AUTH)
     })?;
     AuthFile::parse(&name, &text).map(Some)
 }
@@ -157,9 +159,9 @@ fn ask(credentials: &Credentials<'_>) -> Result<(String, String)> {
     if let (Some(name), Some(password)) = (&name, &password) {
         return Ok((name.clone(), password.clone()));
     }
-    let source = credentials
-        .source
-        .ok_or_else(|| failed("No authentication callback available"))?;
+    let source = credentials.source.ok_or_else(|| {
+        failed("the daemon asks for a name or a password, and the program answers no questions")
+    })?;
     let kinds = source.kinds();
     let kind_of = |wanted: &[ConnectCredentialType]| {
         let numbers = wanted.iter().map(|kind| kind.0.unsigned_abs());
@@ -190,12 +192,12 @@ fn ask(credentials: &Credentials<'_>) -> Result<(String, String)> {
     }
     let mut answers = source
         .request(&questions)
-        .map_err(|error| failed("Failed to collect auth credentials").caused_by(error.message()))?
+        .map_err(|error| failed("the questions of the daemon were not answered").caused_by(error.message()))?
         .into_iter();
     let mut next = || {
         answers
             .next()
-            .ok_or_else(|| failed("Failed to collect auth credentials"))
+            .ok_or_else(|| failed("the questions of the daemon were not answered"))
     };
     let name = name.map_or_else(&mut next, Ok)?;
     let password = password.map_or_else(&mut next, Ok)?;
@@ -223,7 +225,7 @@ fn mechanism(credentials: &Credentials<'_>, offered: &str) -> Result<Mechanism> 
         Some(wanted) => {
             if !offered.contains(&wanted) {
                 return Err(failed(format_args!(
-                    "SASL mechanism {wanted} not supported by server"
+                    "the daemon offers no SASL mechanism '{wanted}'"
                 )));
             }
             vec![wanted]
@@ -280,7 +282,7 @@ fn mechanism(credentials: &Credentials<'_>, offered: &str) -> Result<Mechanism> 
 fn refuse_long(data: &[u8]) -> Result<()> {
     if data.len() > DATA_MAX {
         return Err(failed(format_args!(
-            "SASL negotiation data too long: {} bytes",
+            "{} bytes of SASL: {DATA_MAX} at most",
             data.len()
         )));
     }

@@ -456,10 +456,8 @@ impl DriverConnection for Connection {
 
     fn set_keepalive(&self, interval: i32, count: u32) -> Result<bool> {
         let known = self.inner.start_background().map_err(|error| {
-            VirtError::internal(
-                "the caller doesn't support keepalive protocol; perhaps it's missing event loop implementation",
-            )
-            .caused_by(error.message())
+            VirtError::internal("the program runs no event loop, which keeps a connection alive")
+                .caused_by(error.message())
         })?;
         if !known {
             return Ok(false);

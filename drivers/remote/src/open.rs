@@ -90,10 +90,10 @@ fn mode(place: &Place, surroundings: Surroundings, config: &ClientConfig) -> Res
         None => Mode::Auto,
     };
     if local_in_daemon && mode != Mode::Direct && place.socket.is_none() {
-        return Err(
-            VirtError::invalid_arg("Connections from inside daemon must be direct")
-                .in_domain(ErrorDomain::REMOTE),
-        );
+        return Err(VirtError::invalid_arg(
+            "inside a daemon a driver is reached in its own process: mode=direct",
+        )
+        .in_domain(ErrorDomain::REMOTE));
     }
     Ok(mode)
 }
@@ -178,7 +178,7 @@ impl Opening<'_> {
         let addresses = (host, port).to_socket_addrs().map_err(|error| {
             VirtError::new(
                 ErrorCode::SYSTEM_ERROR,
-                format_args!("Unable to resolve address '{host}' service '{port}': {error}"),
+                format_args!("cannot find the address of host '{host}', service '{port}': {error}"),
             )
             .in_domain(ErrorDomain::RPC)
         })?;

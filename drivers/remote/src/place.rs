@@ -153,7 +153,7 @@ fn transport(uri: &Uri) -> Result<Transport> {
     })?;
     match &uri.server {
         Some(server) if transport == Transport::Unix => Err(invalid(format_args!(
-            "using unix socket and remote server '{server}' is not supported."
+            "transport 'unix' is on this host, and the URI names server '{server}'"
         ))),
         _ => Ok(transport),
     }
@@ -180,7 +180,7 @@ impl Place {
     pub fn of(text: &str) -> Result<Self> {
         let mut uri = Uri::parse(text)?;
         let Some(driver) = uri.driver().map(str::to_owned) else {
-            return Err(invalid("missing scheme for URI"));
+            return Err(invalid("the URI has no scheme, as qemu:///system has"));
         };
         let mut place = Self {
             transport: transport(&uri)?,
@@ -271,10 +271,7 @@ impl Place {
     pub fn no_direct(&self) -> VirtError {
         VirtError::new(
             ErrorCode::OPERATION_UNSUPPORTED,
-            format_args!(
-                "Cannot use direct socket mode for {} transport",
-                self.transport.name()
-            ),
+            format_args!("mode 'direct' is not for transport '{}'", self.transport.name()),
         )
         .in_domain(ErrorDomain::REMOTE)
     }

@@ -230,7 +230,7 @@ fn address(path: &Path) -> Result<UnixAddr> {
     address.map_err(|_| {
         VirtError::system(
             Errno::ENAMETOOLONG as i32,
-            format_args!("Path {} too long for unix socket", path.display()),
+            format_args!("path '{}' is longer than that of a socket can be", path.display()),
         )
     })
 }
@@ -245,7 +245,7 @@ fn try_connect(path: &Path) -> Result<std::result::Result<OwnedFd, Errno>> {
         SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK,
         None,
     )
-    .or_system(|| "Failed to create socket")?;
+    .or_system(|| "cannot make a socket")?;
     use std::os::fd::AsRawFd;
     loop {
         return Ok(match connect(made.as_raw_fd(), &address) {
@@ -285,7 +285,7 @@ pub fn open(choice: &Choice, deadline: Deadline, cancel: &Cancel) -> Result<Owne
         .recursive(true)
         .mode(0o700)
         .create(&folder)
-        .or_system(|| format!("Cannot create user runtime directory '{}'", folder.display()))?;
+        .or_system(|| format!("cannot make folder '{}'", folder.display()))?;
     // libvirt's clients lock the same byte of the same file, so that only one of all starts the daemon.
     let name = daemon
         .program
@@ -337,7 +337,7 @@ impl StartLock {
             .truncate(false)
             .mode(0o600)
             .open(path)
-            .or_system(|| format!("Unable to create lock '{}'", path.display()))?;
+            .or_system(|| format!("cannot open lock '{}'", path.display()))?;
         loop {
             match virt_util::lock::lock_file(&file, &path.display().to_string()) {
                 Ok(()) => return Ok(Self { _file: file }),

@@ -38,7 +38,7 @@ pub(crate) fn remote_command(place: &Place, proxy: Proxy, socket: &str, read_onl
         // Who names a netcat wants it.
         (Proxy::Auto, Some(_)) => Proxy::Netcat,
         (Proxy::Native, Some(_)) => {
-            return Err(invalid("netcat path not valid with native proxy mode"));
+            return Err(invalid("netcat='…' and proxy='native' exclude each other"));
         }
         (proxy, _) => proxy,
     };
@@ -92,7 +92,7 @@ fn library_options(place: &Place, command: &mut Command) -> Result<()> {
         }
         _ => {
             return Err(invalid(format_args!(
-                "Invalid host key verification method: '{verify}'"
+                "known_hosts_verify='{verify}': expected 'normal', 'auto' or 'ignore'"
             )));
         }
     }
@@ -110,7 +110,11 @@ fn library_options(place: &Place, command: &mut Command) -> Result<()> {
             "privkey" => "publickey",
             "password" => "password",
             "keyboard-interactive" => "keyboard-interactive",
-            _ => return Err(invalid(format_args!("Invalid authentication method: '{method}'"))),
+            _ => {
+                return Err(invalid(format_args!(
+                    "sshauth method '{method}': expected 'agent', 'privkey', 'password' or 'keyboard-interactive'"
+                )));
+            }
         };
         if !preferred.contains(&name) {
             preferred.push(name);
@@ -186,7 +190,7 @@ pub(crate) fn external(program: &str, deadline: Deadline, cancel: &Cancel) -> Re
 
 /// Starts a program whose standard input and output are the wire.
 fn spawn(mut command: Command, deadline: Deadline, cancel: &Cancel) -> Result<Wire> {
-    let what = || "unable to create socket pair";
+    let what = || "cannot make a pair of sockets";
     let (ours, theirs) = UnixStream::pair().or_system(what)?;
     let output = theirs.try_clone().or_system(what)?;
     command

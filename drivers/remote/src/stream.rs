@@ -278,11 +278,10 @@ impl RemoteStream {
         if self.holes {
             return Ok(());
         }
-        Err(VirtError::new(
-            ErrorCode::OPERATION_INVALID,
-            "holes are not supported with this stream",
+        Err(
+            VirtError::new(ErrorCode::OPERATION_INVALID, "this stream has no holes")
+                .in_domain(ErrorDomain::STREAMS),
         )
-        .in_domain(ErrorDomain::STREAMS))
     }
 
     /// Ends the stream and waits for what the other side says to it.

@@ -112,7 +112,7 @@ impl Wire {
                 Got::Bytes(1, _) => {
                     return Err(VirtError::new(
                         ErrorCode::RPC,
-                        "server verification (of our certificate or IP address) failed",
+                        "the server does not trust our certificate or address",
                     )
                     .in_domain(ErrorDomain::RPC));
                 }

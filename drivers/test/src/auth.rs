@@ -46,7 +46,7 @@ pub fn check(world: &World, cx: &OpenContext) -> Result<()> {
     }
     Err(error(
         ErrorCode::AUTH_FAILED,
-        "authentication failed, see test XML for the correct username/password",
+        "the document of the connection has no such user with this password",
     ))
 }
 

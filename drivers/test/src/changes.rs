@@ -111,13 +111,13 @@ pub fn rename(world: &World, guest: &Arc<Guest>, name: &str) -> Result<()> {
     let snapshot = guest.snapshot();
     let refuse = |what: &str| Err(error(ErrorCode::OPERATION_INVALID, what));
     if snapshot.is_active() {
-        return refuse("cannot rename active domain");
+        return refuse("a running domain keeps its name: shut it off first");
     }
     let Some(stored) = snapshot.life.stored() else {
-        return refuse("cannot rename a transient domain");
+        return refuse("a transient domain keeps its name: define it first");
     };
     if snapshot.state.state != DomainState::SHUTOFF {
-        return refuse("domain has to be shutoff before renaming");
+        return refuse("a domain that is not shut off keeps its name");
     }
     let reservation = world.guests().reserve_name(guest, name)?;
     if name.contains(['/', '\n']) || name.is_empty() {
@@ -214,7 +214,7 @@ pub fn set_memory(guest: &Arc<Guest>, memory: u64, flags: u32) -> Result<()> {
     if maximum && live {
         return Err(error(
             ErrorCode::OPERATION_INVALID,
-            "cannot resize the maximum memory on an active domain",
+            "<memory> stays while the domain runs: change the configuration alone",
         ));
     }
     edit(guest, flags, |definition, _| {
@@ -242,7 +242,7 @@ pub fn set_vcpus(guest: &Arc<Guest>, count: u32, flags: u32, host_max: u32) -> R
     if count > host_max {
         return Err(error(
             ErrorCode::INVALID_ARG,
-            format_args!("requested cpu amount exceeds maximum supported amount ({count} > {host_max})"),
+            format_args!("{count} CPUs are more than the host takes, {host_max}"),
         ));
     }
     let maximum = DomainVcpuFlags::from(flags).contains(DomainVcpuFlags::MAXIMUM);
@@ -257,7 +257,7 @@ pub fn set_vcpus(guest: &Arc<Guest>, count: u32, flags: u32, host_max: u32) -> R
         if count > vcpus.max {
             return Err(error(
                 ErrorCode::INVALID_ARG,
-                format_args!("requested cpu amount exceeds maximum ({count} > {})", vcpus.max),
+                format_args!("{count} CPUs are more than the domain can have, {}", vcpus.max),
             ));
         }
         vcpus.current = (count < vcpus.max).then_some(count);

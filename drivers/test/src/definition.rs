@@ -182,7 +182,7 @@ fn name_interfaces(domain: &mut Domain) -> Result<()> {
         let Some(name) = free else {
             return Err(error(
                 ErrorCode::INTERNAL_ERROR,
-                format_args!("Exceeded max iface limit {MAX}"),
+                format_args!("all {MAX} names for interfaces of guests are taken"),
             ));
         };
         taken.push(name.clone());
@@ -215,7 +215,7 @@ impl InitialState {
             };
             state = DomainState(number);
             if state.name().is_none() {
-                return wrong(format!("runstate '{number}' out of range"));
+                return wrong(format!("runstate {number}: expected 0 to 7"));
             }
         }
         let initial = Self {
@@ -224,10 +224,18 @@ impl InitialState {
             managed_save: present("hasmanagedsave"),
         };
         if initial.transient && state == DomainState::SHUTOFF {
-            return wrong("transient domain cannot have runstate 'shutoff'".to_owned());
+            return wrong(
+                "a transient domain runs: <runstate> is not 'shutoff'"
+                    .to_owned()
+                    .to_owned(),
+            );
         }
         if initial.managed_save && state != DomainState::SHUTOFF {
-            return wrong("domain with managedsave data can only have runstate 'shutoff'".to_owned());
+            return wrong(
+                "<hasmanagedsave/> is for a domain with <runstate> 5, shut off"
+                    .to_owned()
+                    .to_owned(),
+            );
         }
         Ok(initial)
     }

@@ -213,10 +213,7 @@ fn check_parent(devices: &Devices, new: &Definition) -> Result<()> {
     if !snapshot.life.current().capability_names().contains(&"vports") {
         return Err(error(
             ErrorCode::INTERNAL_ERROR,
-            format_args!(
-                "parent device '{}' is not capable of vport operations",
-                snapshot.name()
-            ),
+            format_args!("device '{}' makes no virtual ports", snapshot.name()),
         ));
     }
     Ok(())
@@ -326,7 +323,7 @@ impl NodeDeviceDriver for TestConnection {
         if flags & inactive != 0 && !snapshot.is_persistent() {
             return Err(error(
                 ErrorCode::OPERATION_INVALID,
-                format_args!("node device '{}' is not persistent", snapshot.name()),
+                format_args!("device '{}' is transient", snapshot.name()),
             ));
         }
         let flags = match flags & inactive != 0 || !snapshot.is_active() {
@@ -349,7 +346,10 @@ impl NodeDeviceDriver for TestConnection {
             Some(parent) => Ok(NodeDeviceGetParentReply {
                 parent_name: Some(parent.to_owned()),
             }),
-            None => Err(error(ErrorCode::INTERNAL_ERROR, "no parent for this device")),
+            None => Err(error(
+                ErrorCode::INTERNAL_ERROR,
+                format_args!("device '{}' has no parent", snapshot.name()),
+            )),
         }
     }
 
@@ -416,7 +416,7 @@ impl NodeDeviceDriver for TestConnection {
         if devices.by_name(parent).is_none() {
             return Err(error(
                 ErrorCode::INTERNAL_ERROR,
-                format_args!("cannot find parent '{parent}' definition"),
+                format_args!("no device is named '{parent}'"),
             ));
         }
         note(&device, Lifecycle::DELETED);

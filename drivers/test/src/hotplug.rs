@@ -56,7 +56,7 @@ fn plug(domain: &mut Domain, device: Device) -> Result<Option<String>> {
         Device::Interface(interface) => plug_interface(domain, *interface).map(Some),
         Device::Hostdev(hostdev) => plug_hostdev(domain, *hostdev),
         other => unsupported(format_args!(
-            "live attach of device '{}' is not supported",
+            "a running domain takes no <{}>: only a disk, an interface and a hostdev",
             other.word()
         )),
     }
@@ -224,7 +224,7 @@ pub fn detach(guest: &Arc<Guest>, alias: &str, flags: u32) -> Result<()> {
         let Some(place) = device_refs(domain).into_iter().find(has_alias) else {
             return Err(error(
                 ErrorCode::INTERNAL_ERROR,
-                format_args!("no device found with alias '{alias}'"),
+                format_args!("the domain has no device with the alias '{alias}'"),
             ));
         };
         can_leave(domain, place)?;
@@ -272,9 +272,6 @@ fn can_leave(domain: &Domain, place: DeviceRef) -> Result<()> {
                 "hot unplug of a hostdev of mode 'capabilities' is not supported",
             )),
         },
-        other => unsupported(format_args!(
-            "live detach of device '{}' is not supported",
-            other.word()
-        )),
+        other => unsupported(format_args!("a running domain gives up no <{}>", other.word())),
     }
 }

@@ -69,7 +69,7 @@ impl Interfaces {
     fn begin(&self) -> Result<()> {
         let mut state = self.state.lock();
         if state.before.is_some() {
-            return Err(invalid("there is another transaction running."));
+            return Err(invalid("a change has begun already"));
         }
         let copy = Registry::new();
         for interface in state.now.list() {
@@ -89,7 +89,7 @@ impl Interfaces {
     fn commit(&self) -> Result<()> {
         match self.state.lock().before.take() {
             Some(_) => Ok(()),
-            None => Err(invalid("no transaction running, nothing to be committed.")),
+            None => Err(invalid("no change has begun that could be committed")),
         }
     }
 
@@ -100,7 +100,7 @@ impl Interfaces {
                 state.now = before;
                 Ok(())
             }
-            None => Err(invalid("no transaction running, nothing to rollback.")),
+            None => Err(invalid("no change has begun that could be rolled back")),
         }
     }
 }

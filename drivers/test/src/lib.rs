@@ -77,7 +77,7 @@ impl Driver for TestDriver {
             "" | "/" => {
                 return Err(error(
                     ErrorCode::INVALID_ARG,
-                    "testOpen: supply a path or use test:///default",
+                    "the URI has no path: expected test:///default or the path of a document",
                 ));
             }
             "/default" => self.default_world()?,

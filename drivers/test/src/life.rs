@@ -55,7 +55,7 @@ pub fn start(world: &World, guest: &Arc<Guest>) -> Result<()> {
     if snapshot.state.state != DomainState::SHUTOFF {
         return Err(error(
             ErrorCode::INTERNAL_ERROR,
-            format_args!("Domain '{}' is already running", snapshot.name()),
+            format_args!("domain '{}' runs already", snapshot.name()),
         ));
     }
     let next = snapshot.life.stored().cloned();
@@ -136,7 +136,7 @@ pub fn managed_save(world: &World, guest: &Arc<Guest>) -> Result<()> {
     if !active(guest)?.is_persistent() {
         return Err(error(
             ErrorCode::OPERATION_INVALID,
-            "cannot do managed save for transient domain",
+            "a transient domain has no managed save: define it first",
         ));
     }
     stop(
@@ -215,7 +215,10 @@ pub fn undefine(world: &World, guest: &Arc<Guest>, flags: DomainUndefineFlags) -
     if snapshot.state.managed_save && !flags.contains(DomainUndefineFlags::MANAGED_SAVE) {
         return Err(error(
             ErrorCode::OPERATION_INVALID,
-            "Refusing to undefine while domain managed save image exists",
+            format_args!(
+                "domain '{}' has a managed save image: ask for its removal too",
+                snapshot.name()
+            ),
         ));
     }
     GuestEvent::lifecycle(

@@ -382,7 +382,7 @@ impl NetworkDriver for TestConnection {
             if snapshot.is_active() {
                 return Err(error(
                     ErrorCode::OPERATION_INVALID,
-                    format_args!("Network '{}' is still running", snapshot.name()),
+                    format_args!("network '{}' runs still", snapshot.name()),
                 ));
             }
             note(network, Lifecycle::UNDEFINED);
@@ -421,7 +421,7 @@ impl NetworkDriver for TestConnection {
             if snapshot.is_active() {
                 return Err(error(
                     ErrorCode::OPERATION_INVALID,
-                    format_args!("Network '{}' is already running", snapshot.name()),
+                    format_args!("network '{}' runs already", snapshot.name()),
                 ));
             }
             let live = Arc::clone(snapshot.life.current());
@@ -467,7 +467,7 @@ impl NetworkDriver for TestConnection {
             Some(name) => Ok(NetworkGetBridgeNameReply { name }),
             None => Err(error(
                 ErrorCode::INTERNAL_ERROR,
-                format_args!("network '{}' does not have a bridge name.", snapshot.name()),
+                format_args!("network '{}' has no bridge", snapshot.name()),
             )),
         }
     }

@@ -81,7 +81,7 @@ impl NodeInfo {
             if model.len() > MODEL_MAX {
                 return Err(error(
                     ErrorCode::INTERNAL_ERROR,
-                    format_args!("Model {model} too big for destination"),
+                    format_args!("model '{model}' has {} bytes: {MODEL_MAX} at most", model.len()),
                 ));
             }
             info.model = model.into_owned();

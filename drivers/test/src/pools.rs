@@ -359,7 +359,7 @@ impl TestConnection {
             let Some(allocation) = allocation.filter(|allocation| *allocation <= CAPACITY) else {
                 return Err(error(
                     ErrorCode::INTERNAL_ERROR,
-                    format_args!("Not enough free space in pool for volume '{}'", volume.name),
+                    format_args!("the pool has no room for volume '{}'", volume.name),
                 ));
             };
             let mut volumes = state.volumes.clone();
@@ -450,7 +450,8 @@ impl StorageDriver for TestConnection {
         check_flags("testConnectFindStoragePoolSources", flags, 0)?;
         // The codes are libvirt's, odd as they are: its simulator takes the first type for none.
         let refused = |code| {
-            let what = format_args!("pool type '{kind}' does not support source discovery");
+            let what =
+                format_args!("pools of type '{kind}' are not searched for: expected 'netfs' or 'iscsi'");
             Err(error(code, what))
         };
         let Some(pool) = PoolType::from_word(&kind) else {
@@ -477,7 +478,7 @@ impl StorageDriver for TestConnection {
                 let Some(host) = host.filter(|host| !host.name.is_empty()) else {
                     return Err(error(
                         ErrorCode::INVALID_ARG,
-                        "hostname must be specified for netfs sources",
+                        "sources of type 'netfs' need the <host> that has them",
                     ));
                 };
                 vec![PoolSource {
@@ -740,7 +741,10 @@ impl StorageDriver for TestConnection {
         let pool = pool.handle_arc::<Pool>()?;
         self.change_pool(cx, &pool, "virStoragePoolSetAutostart", |_, pool| {
             if !pool.snapshot().is_persistent() {
-                return Err(error(ErrorCode::INVALID_ARG, "pool has no config file"));
+                return Err(error(
+                    ErrorCode::INVALID_ARG,
+                    "a transient pool does not start with the host",
+                ));
             }
             pool.publish(|snapshot| snapshot.autostart = autostart != 0);
             Ok(())

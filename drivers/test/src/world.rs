@@ -280,10 +280,7 @@ fn users(node: Element<'_>) -> Result<Vec<User>> {
     let auth = node.children_named("auth");
     auth.flat_map(|auth| auth.children_named("user"))
         .map(|user| match user.text().into_owned() {
-            name if name.is_empty() => Err(error(
-                ErrorCode::XML_ERROR,
-                "missing username in /node/auth/user field",
-            )),
+            name if name.is_empty() => Err(error(ErrorCode::XML_ERROR, "a <user> of /node/auth has no name")),
             name => Ok(User {
                 name,
                 password: user.attr("password").map(std::borrow::Cow::into_owned),

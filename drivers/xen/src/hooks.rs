@@ -147,7 +147,7 @@ impl DomainHooks for XenHooks<'_> {
             DeviceRef::Hostdev(at) => match domain.devices.hostdevs.get(at).map(|hostdev| &hostdev.mode) {
                 Some(HostdevPass::Capabilities(_)) => {
                     return Err(unsupported(format_args!(
-                        "hostdev mode 'capabilities' is not supported in {virt_type}"
+                        "<hostdev mode='capabilities'> is not for guests of type '{virt_type}'"
                     )));
                 }
                 Some(HostdevPass::Subsystem(device)) => {
@@ -161,7 +161,7 @@ impl DomainHooks for XenHooks<'_> {
                         && *driver != PciDriverName::Xen
                     {
                         return Err(unsupported(format_args!(
-                            "XEN does not support device assignment mode '{driver}'"
+                            "driver name '{driver}' of a PCI device: Xen takes 'xen' only"
                         )));
                     }
                 }
@@ -225,7 +225,9 @@ impl DomainHooks for XenHooks<'_> {
             .as_ref()
             .is_some_and(|loader| loader.secure == Some(true));
         if secure_feature || secure_loader {
-            return Err(unsupported("Secure boot is not supported on Xen"));
+            return Err(unsupported(
+                "Xen has no secure boot: remove <loader secure='yes'> and the feature",
+            ));
         }
         for table in &os.acpi_tables {
             if !matches!(table.kind, AcpiTableType::Slic | AcpiTableType::Rawset) {
@@ -236,7 +238,10 @@ impl DomainHooks for XenHooks<'_> {
             }
         }
         if os.acpi_tables.len() > 1 {
-            return Err(unsupported("Only a single ACPI table is supported"));
+            return Err(unsupported(format_args!(
+                "Xen takes one ACPI <table>, and there are {}",
+                os.acpi_tables.len()
+            )));
         }
         if let Some(sound) = domain.devices.sounds.first() {
             use SoundModel as S;
@@ -262,7 +267,7 @@ impl DomainHooks for XenHooks<'_> {
         }
         if card.filter.is_some() {
             return Err(unsupported(format_args!(
-                "filterref is not supported in {}",
+                "<filterref> is not for guests of type '{}'",
                 domain.virt_type
             )));
         }

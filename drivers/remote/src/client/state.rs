@@ -129,7 +129,7 @@ impl State {
         let Some(pending) = known.filter(|known| known.header.same_call(&header) && known.answer.is_none())
         else {
             return Err(rpc(format_args!(
-                "no call waiting for reply with prog {} vers {} serial {}",
+                "an answer to a call that nobody waits for: program {}, version {}, serial {}",
                 header.program, header.version, header.serial
             )));
         };

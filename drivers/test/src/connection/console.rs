@@ -39,7 +39,7 @@ impl HypervisorDriver for TestConnection {
             None => Ok(()),
             Some(code) => Err(error(
                 ErrorCode::INTERNAL_ERROR,
-                format_args!("invalid keycode {code} of {} codeset", set.name()),
+                format_args!("key {code} is none of codeset {}", set.name()),
             )),
         }
     }

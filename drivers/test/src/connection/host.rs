@@ -32,7 +32,7 @@ impl HypervisorDriver for TestConnection {
 
     fn connect_get_hostname(&self, _: &mut CallContext<'_>) -> Result<ConnectGetHostnameReply> {
         let name = nix::unistd::gethostname()
-            .map_err(|errno| virt_util::VirtError::system(errno as i32, "failed to determine host name"))?;
+            .map_err(|errno| virt_util::VirtError::system(errno as i32, "cannot ask for the host's name"))?;
         Ok(ConnectGetHostnameReply {
             hostname: name.to_string_lossy().into_owned(),
         })

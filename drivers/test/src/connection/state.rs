@@ -51,10 +51,7 @@ impl HypervisorDriver for TestConnection {
         if enforced && stats & !known != 0 {
             return Err(error(
                 ErrorCode::ARGUMENT_UNSUPPORTED,
-                format_args!(
-                    "Stats types bits 0x{:x} are not supported by this daemon",
-                    stats & !known
-                ),
+                format_args!("groups of statistics 0x{:x} are unknown", stats & !known),
             ));
         }
         let filter = ConnectListAllDomainsFlags::from(flags & filters.bits());
