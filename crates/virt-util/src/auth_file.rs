@@ -84,13 +84,13 @@ impl AuthFile {
         };
         let name = value_of(values, "credentials").ok_or_else(|| {
             file_error(format_args!(
-                "missing item 'credentials' in group '{group}' in '{}'",
+                "group '{group}' in '{}' has no 'credentials'",
                 self.name
             ))
         })?;
         let values = self.group(&format!("credentials-{name}")).ok_or_else(|| {
             file_error(format_args!(
-                "missing group 'credentials-{name}' referenced from group '{group}' in '{}'",
+                "group '{group}' in '{}' refers to a group 'credentials-{name}' that is not there",
                 self.name
             ))
         })?;

@@ -62,7 +62,7 @@ impl Bitmap {
         let failed = || {
             VirtError::new(
                 ErrorCode::INVALID_ARG,
-                format_args!("Failed to parse bitmap '{text}'"),
+                format_args!("'{text}': expected numbers and ranges as 0-3,^2,7"),
             )
         };
         let limit = if grow { BITS_MAX } else { self.size };
@@ -138,7 +138,7 @@ impl Bitmap {
         let mut set = Self::new(text.len() * 4);
         for (index, c) in text.chars().rev().enumerate() {
             let Some(nibble) = c.to_digit(16) else {
-                bail!(ErrorCode::INVALID_ARG, "Invalid hexadecimal string '{text}'");
+                bail!(ErrorCode::INVALID_ARG, "'{text}': expected hexadecimal digits");
             };
             if let Some(word) = set.words.get_mut(index * 4 / WORD) {
                 *word |= u64::from(nibble) << (index * 4 % WORD);

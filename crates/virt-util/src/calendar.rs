@@ -73,7 +73,7 @@ pub fn zone_offset(zone: &str, milliseconds: i64) -> Result<i32> {
 /// # Errors
 /// `INTERNAL_ERROR`.
 pub fn parse_xml_date_time(text: &str) -> Result<i64> {
-    let wrong = || VirtError::internal(format_args!("xsd:dateTime value '{text}' has unexpected format"));
+    let wrong = || VirtError::internal(format_args!("'{text}': expected a time as 2024-05-01T12:30:00Z"));
     if text.starts_with('-') {
         return Ok(0);
     }

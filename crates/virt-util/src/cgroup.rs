@@ -136,7 +136,7 @@ impl Layout {
     pub fn detect_at(root: &Path, process: &str) -> Result<Self> {
         let read = |path: PathBuf| -> Result<String> {
             let bytes = crate::durable::read(&path, FILE_LIMIT)?.ok_or_else(|| {
-                VirtError::system(libc::ENOENT, format_args!("Unable to open '{}'", path.display()))
+                VirtError::system(libc::ENOENT, format_args!("cannot open '{}'", path.display()))
             })?;
             Ok(String::from_utf8_lossy(&bytes).into_owned())
         };
@@ -163,7 +163,7 @@ impl Layout {
         if !layout.legacy.values().any(|legacy| legacy.placement.is_some()) && layout.unified.is_none() {
             return Err(VirtError::system(
                 libc::ENXIO,
-                "At least one cgroup controller is required",
+                "no controller of cgroups is mounted",
             ));
         }
         Ok(layout)
@@ -527,12 +527,8 @@ fn remove_tree(folder: &Path) -> Result<()> {
 }
 
 fn read_file(path: &Path) -> Result<String> {
-    let bytes = crate::durable::read(path, FILE_LIMIT)?.ok_or_else(|| {
-        VirtError::system(
-            libc::ENOENT,
-            format_args!("Unable to read from '{}'", path.display()),
-        )
-    })?;
+    let bytes = crate::durable::read(path, FILE_LIMIT)?
+        .ok_or_else(|| VirtError::system(libc::ENOENT, format_args!("cannot read '{}'", path.display())))?;
     Ok(String::from_utf8_lossy(&bytes).trim_end_matches('\n').to_owned())
 }
 

@@ -97,10 +97,10 @@ impl ConfFile {
         use std::io::Read as _;
         let shown = path.display();
         let mut text = String::new();
-        let file = std::fs::File::open(path).or_system(|| format!("Failed to open file '{shown}'"))?;
+        let file = std::fs::File::open(path).or_system(|| format!("cannot open '{shown}'"))?;
         file.take(SIZE_MAX as u64 + 1)
             .read_to_string(&mut text)
-            .or_system(|| format!("Failed to read file '{shown}'"))?;
+            .or_system(|| format!("cannot read '{shown}'"))?;
         Ok(text)
     }
 

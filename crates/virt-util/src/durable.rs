@@ -153,7 +153,7 @@ pub fn make_folder(path: &Path, mode: u32) -> Result<()> {
         .recursive(true)
         .mode(mode)
         .create(path)
-        .or_system(|| format!("cannot create directory '{}'", path.display()))
+        .or_system(|| format!("cannot make folder '{}'", path.display()))
 }
 
 /// The content of the file at `path`, `None` if there is none. A file above `limit` bytes is an error.
@@ -193,7 +193,7 @@ fn temporary_beside(path: &Path) -> PathBuf {
 
 /// Opens the temporary file, empty and ours alone: a second writer of the same file is refused, a leftover is reused.
 fn create_temporary(temporary: &Path, path: &Path) -> Result<Flock<File>> {
-    let named = || format!("cannot create file '{}'", temporary.display());
+    let named = || format!("cannot make file '{}'", temporary.display());
     loop {
         let file = OpenOptions::new()
             .write(true)

@@ -65,28 +65,27 @@ impl PidFile {
                 .truncate(false)
                 .mode(0o644)
                 .open(&path)
-                .or_system(|| format!("Failed to open pid file '{}'", path.display()))?;
+                .or_system(|| format!("cannot open PID file '{}'", path.display()))?;
             match fcntl(&file, FcntlArg::F_SETLK(&first_byte(libc::F_WRLCK))) {
                 Ok(_) => {}
                 Err(errno @ (Errno::EAGAIN | Errno::EACCES)) => {
                     return Err(taken(&path, errno, holder_of(&file)?));
                 }
                 Err(errno) => {
-                    return Err(errno)
-                        .or_system(|| format!("Failed to acquire pid file '{}'", path.display()));
+                    return Err(errno).or_system(|| format!("cannot lock PID file '{}'", path.display()));
                 }
             }
             // Somebody may have removed or replaced the file between our open and our lock.
             let ours = file
                 .metadata()
-                .or_system(|| format!("Unable to check status of pid file '{}'", path.display()))?;
+                .or_system(|| format!("cannot look at PID file '{}'", path.display()))?;
             match std::fs::metadata(&path) {
                 Ok(named) if identity(&named) == identity(&ours) => {}
                 _ => continue,
             }
             file.set_len(0)
                 .and_then(|()| file.write_all(std::process::id().to_string().as_bytes()))
-                .or_system(|| format!("Failed to write to pid file '{}'", path.display()))?;
+                .or_system(|| format!("cannot write PID file '{}'", path.display()))?;
             held.push(identity(&ours));
             return Ok(Self { path, file });
         }
@@ -109,7 +108,7 @@ impl PidFile {
             Err(error) => {
                 return Err(VirtError::io(
                     &error,
-                    format_args!("Failed to open pid file '{}'", path.display()),
+                    format_args!("cannot open PID file '{}'", path.display()),
                 ));
             }
         };
@@ -129,7 +128,7 @@ impl PidFile {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
             Err(error) => Err(VirtError::io(
                 &error,
-                format_args!("Failed to read pid file '{}'", path.display()),
+                format_args!("cannot read PID file '{}'", path.display()),
             )),
         }
     }
@@ -185,7 +184,7 @@ fn holder_of(file: &File) -> Result<Holder> {
 fn taken(path: &Path, errno: Errno, holder: Holder) -> VirtError {
     let error = VirtError::system(
         errno as i32,
-        format_args!("Failed to acquire pid file '{}'", path.display()),
+        format_args!("cannot lock PID file '{}'", path.display()),
     );
     match holder {
         Holder::Process(pid) => {

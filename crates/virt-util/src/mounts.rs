@@ -136,7 +136,7 @@ pub fn is_on_shared_file_system(path: &Path, table: &str) -> Result<bool> {
             (Err(_), Some(parent)) if !parent.as_os_str().is_empty() => place = parent,
             (Err(error), _) => {
                 return Err(std::io::Error::from(error))
-                    .or_system(|| format!("cannot determine filesystem for '{}'", path.display()));
+                    .or_system(|| format!("cannot tell the file system of '{}'", path.display()));
             }
         }
     };

@@ -168,7 +168,7 @@ impl RouteSocket {
         let mut link = LinkMessage::default();
         link.header.index = index;
         self.acknowledged(RouteNetlinkMessage::DelLink(link), 0, || {
-            format!("error destroying network device {name}")
+            format!("cannot remove network device '{name}'")
         })
     }
 
@@ -235,7 +235,7 @@ impl RouteSocket {
         let mut bytes = vec![0; packet.buffer_len()];
         packet.serialize(&mut bytes);
         send(self.0.as_raw_fd(), &bytes, MsgFlags::MSG_NOSIGNAL)
-            .or_system(|| "cannot send to netlink socket")?;
+            .or_system(|| "cannot write to a netlink socket")?;
         let wait = wait_fd(
             &self.0,
             Interest::Readable,

@@ -95,7 +95,7 @@ pub fn scale(value: u64, unit: Option<&str>, default_scale: u64, limit: u64) -> 
         Some(bytes) if bytes <= limit => Ok(bytes),
         _ => bail!(
             ErrorCode::OVERFLOW,
-            "value too large: {value}{}",
+            "{value}{} is more than {limit} bytes",
             unit.unwrap_or("")
         ),
     }

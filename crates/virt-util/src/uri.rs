@@ -64,7 +64,7 @@ impl Uri {
                 text.len()
             );
         }
-        Self::parse_parts(text).ok_or_else(|| VirtError::internal(format_args!("Unable to parse URI {text}")))
+        Self::parse_parts(text).ok_or_else(|| VirtError::internal(format_args!("'{text}' is no URI")))
     }
 
     /// Whether the URI may lead to another host although it names none: it has a socket of its own, which may be a tunnel.
@@ -292,7 +292,7 @@ pub fn resolve_alias<'a>(aliases: &'a [String], alias: &str) -> Result<Option<&'
         let Some((name, uri)) = entry.split_once('=') else {
             bail!(
                 ErrorCode::CONF_SYNTAX,
-                "Malformed 'uri_aliases' config entry '{entry}', expected 'alias=uri://host/path'"
+                "uri_aliases has '{entry}': expected 'ALIAS=URI'"
             );
         };
         if !name.is_empty() && !is_alias(name) {

@@ -37,7 +37,7 @@ pub fn find_program(program: &Path) -> Result<PathBuf> {
         .ok_or_else(|| {
             VirtError::system(
                 libc::ENOENT,
-                format_args!("cannot find '{}' in PATH", program.display()),
+                format_args!("no program '{}' is in PATH", program.display()),
             )
         })
 }
@@ -297,7 +297,7 @@ impl Control {
                 message::READY => Ok(Word::Ready),
                 message::FAILED if step == Step::Exec as u32 => Err(VirtError::system(
                     value,
-                    format_args!("cannot execute binary {}", self.name),
+                    format_args!("cannot run '{}'", self.name),
                 )),
                 message::FAILED => Err(VirtError::system(
                     value,

@@ -428,7 +428,9 @@ fn cache_kind(text: &str) -> Result<CacheKind> {
         "Unified" => Ok(CacheKind::Unified),
         "Instruction" => Ok(CacheKind::Instruction),
         "Data" => Ok(CacheKind::Data),
-        other => Err(VirtError::internal(format_args!("Unknown cache type '{other}'"))),
+        other => Err(VirtError::internal(format_args!(
+            "cache type '{other}': expected 'Unified', 'Instruction' or 'Data'"
+        ))),
     }
 }
 

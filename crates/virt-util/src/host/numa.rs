@@ -244,8 +244,7 @@ impl Host {
 }
 
 fn required<T: std::str::FromStr>(path: &std::path::Path) -> Result<T> {
-    read_number(path)?
-        .ok_or_else(|| VirtError::internal(format_args!("File '{}' does not exist", path.display())))
+    read_number(path)?.ok_or_else(|| VirtError::internal(format_args!("'{}' is missing", path.display())))
 }
 
 /// Size in KiB and name of each `hugepages-2048kB` in a folder.

@@ -94,8 +94,7 @@ fn cache_of(name: &str) -> Option<(u32, CacheKind)> {
 }
 
 fn required(path: PathBuf) -> Result<u32> {
-    read_number(&path)?
-        .ok_or_else(|| VirtError::internal(format_args!("file '{}' does not exist", path.display())))
+    read_number(&path)?.ok_or_else(|| VirtError::internal(format_args!("'{}' is missing", path.display())))
 }
 
 fn cache_limit(folder: &Path, level: u32, kind: CacheKind) -> Result<CacheLimit> {

@@ -14,7 +14,7 @@ use crate::{Result, VirtError};
 ///
 /// May ask the network, for as long as the resolver is configured to wait.
 pub fn host_name() -> Result<String> {
-    let name = nix::unistd::gethostname().or_system(|| "failed to determine host name")?;
+    let name = nix::unistd::gethostname().or_system(|| "cannot ask for the host's name")?;
     let name = name
         .into_string()
         .map_err(|_| VirtError::internal("the host name is not UTF-8"))?;

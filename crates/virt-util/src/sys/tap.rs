@@ -41,7 +41,12 @@ pub fn open(device: &Path, name: &str, shape: TapShape) -> Result<Vec<OwnedFd>> 
                 .read(true)
                 .write(true)
                 .open(device)
-                .or_system(|| format!("Unable to open {}, is tun module loaded?", device.display()))?;
+                .or_system(|| {
+                    format!(
+                        "cannot open {}: the kernel's module tun may not be loaded",
+                        device.display()
+                    )
+                })?;
             set_interface(&file, name, shape)?;
             Ok(OwnedFd::from(file))
         })
@@ -64,7 +69,7 @@ fn set_interface(file: &File, name: &str, shape: TapShape) -> Result<()> {
     if name.len() > NAME_MAX || name.is_empty() {
         return Err(VirtError::system(
             libc::ERANGE,
-            format_args!("Network interface name '{name}' is too long"),
+            format_args!("'{name}' is no name of a network device: expected 1 to {NAME_MAX} characters"),
         ));
     }
     let mut flags = libc::IFF_TAP | libc::IFF_NO_PI;
@@ -85,7 +90,7 @@ fn set_interface(file: &File, name: &str, shape: TapShape) -> Result<()> {
     let done = unsafe { libc::ioctl(file.as_raw_fd(), SET_INTERFACE as _, &raw mut request) };
     Errno::result(done)
         .map(drop)
-        .or_system(|| format!("Unable to create tap device {name}"))
+        .or_system(|| format!("cannot make tap device '{name}'"))
 }
 
 #[cfg(test)]

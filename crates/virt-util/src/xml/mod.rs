@@ -423,7 +423,7 @@ pub fn check_root(root: Element<'_>, name: &str) -> Result<()> {
     if root.name() == name {
         return Ok(());
     }
-    let what = format_args!("expecting root element of '{name}', not '{}'", root.name());
+    let what = format_args!("found <{}>, expected <{name}>", root.name());
     Err(error_at(root, At::Text, what).in_domain(ErrorDomain::XML))
 }
 

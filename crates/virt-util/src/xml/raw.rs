@@ -431,7 +431,7 @@ pub fn expect_root(text: &str, name: &str, options: &DocOptions<'_>) -> Result<(
     }
     Err(VirtError::new(
         ErrorCode::XML_ERROR,
-        format_args!("expecting root element of '{name}', not '{}'", doc.root().name()),
+        format_args!("found <{}>, expected <{name}>", doc.root().name()),
     )
     .in_domain(ErrorDomain::XML))
 }

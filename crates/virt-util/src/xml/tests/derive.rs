@@ -188,7 +188,7 @@ fn errors_say_where_and_what() {
         "expected a whole number from 0 to 65535",
     );
     refused(&FULL.replace("'network'", "'netwrk'"), "did you mean 'network'?");
-    refused("<domain/>", "expecting root element of 'machine', not 'domain'");
+    refused("<domain/>", "found <domain>, expected <machine>");
 }
 
 #[test]
