@@ -113,7 +113,7 @@ pub fn parse(text: &str) -> Result<Uri> {
     let Some(scheme) = uri.driver() else {
         bail!(
             ErrorCode::NO_CONNECT,
-            "URI '{text}' does not include a driver name"
+            "URI '{text}' has no scheme, as qemu:///system has"
         );
     };
     // "qemu://system" names a host called "system", which is never what was meant.
@@ -121,7 +121,7 @@ pub fn parse(text: &str) -> Result<Uri> {
         && matches!(scheme, "qemu" | "vbox" | "vz")
     {
         return Err(VirtError::internal(format_args!(
-            "invalid URI {text} (maybe you want {scheme}:///{server})"
+            "URI '{text}' names server '{server}': {scheme}:///{server} may be meant"
         )));
     }
     Ok(uri)

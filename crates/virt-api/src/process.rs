@@ -245,7 +245,7 @@ fn embed(
     if !scheme.bytes().all(|byte| byte.is_ascii_lowercase()) {
         bail!(
             ErrorCode::NO_CONNECT,
-            "URI scheme '{scheme}' for embedded driver is not valid"
+            "scheme '{scheme}' of a URI: expected lower-case letters"
         );
     }
     let Some(root) = uri.param("root") else {

@@ -180,10 +180,10 @@ fn no_client(id: u64) -> VirtError {
 fn check_flags(flags: u32, known: u32, function: &str) -> Result<()> {
     match flags & !known {
         0 => Ok(()),
-        unknown => Err(VirtError::invalid_arg(format_args!(
-            "unsupported flags (0x{unknown:x}) in function {function}"
-        ))
-        .in_domain(ErrorDomain::ADMIN)),
+        unknown => Err(
+            VirtError::invalid_arg(format_args!("flags 0x{unknown:x} are unknown to {function}"))
+                .in_domain(ErrorDomain::ADMIN),
+        ),
     }
 }
 
@@ -213,7 +213,7 @@ fn unsigned<const N: usize>(params: &TypedParams, known: [&str; N]) -> Result<[O
         };
         if slot.replace(value).is_some() {
             return Err(VirtError::invalid_arg(format_args!(
-                "parameter '{}' occurs multiple times",
+                "parameter '{}' stands there twice",
                 param.field
             ))
             .in_domain(ErrorDomain::ADMIN));

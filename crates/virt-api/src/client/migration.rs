@@ -100,7 +100,7 @@ fn flag_name(flag: Flags) -> String {
 fn exclusive(flags: Flags, one: Flags, other: Flags) -> Result<()> {
     if flags.contains(one) && flags.contains(other) {
         return Err(VirtError::invalid_arg(format_args!(
-            "Flags '{}' and '{}' are mutually exclusive",
+            "flags '{}' and '{}' exclude each other",
             flag_name(one),
             flag_name(other)
         )));
@@ -216,14 +216,10 @@ impl Between<'_> {
             return Ok(());
         }
         if !self.source.supports(feature::OFFLINE)? {
-            return Err(unsupported(
-                "offline migration is not supported by the source host",
-            ));
+            return Err(unsupported("the source does not move domains that are off"));
         }
         if !self.target.supports(feature::OFFLINE)? {
-            return Err(unsupported(
-                "offline migration is not supported by the destination host",
-            ));
+            return Err(unsupported("the destination does not move domains that are off"));
         }
         Ok(())
     }
@@ -232,7 +228,9 @@ impl Between<'_> {
     /// destination would refuse it.
     fn without_protection(&self, flags: Flags) -> Result<Flags> {
         if flags.contains(Flags::CHANGE_PROTECTION) && !self.source.supports(feature::CHANGE_PROTECTION)? {
-            return Err(unsupported("cannot enforce change protection"));
+            return Err(unsupported(
+                "the source cannot keep others from changing the domain meanwhile",
+            ));
         }
         Ok(flags - Flags::CHANGE_PROTECTION)
     }
@@ -261,7 +259,7 @@ impl Between<'_> {
         if flags.contains(Flags::TUNNELLED) {
             bail!(
                 ErrorCode::OPERATION_INVALID,
-                "cannot perform tunnelled migration without using peer2peer flag"
+                "flag VIR_MIGRATE_TUNNELLED needs VIR_MIGRATE_PEER2PEER"
             );
         }
         self.newest_form(function, flags, plain)
@@ -281,7 +279,9 @@ impl Between<'_> {
             return steps::third(self, flags, steps::Arguments::Plain(plain));
         }
         if plain.xml.is_some() {
-            return Err(unsupported("Unable to change target guest XML during migration"));
+            return Err(unsupported(
+                "the source takes no other definition for the destination",
+            ));
         }
         match form {
             Form::V2 => steps::second(self, flags, plain),
@@ -319,12 +319,12 @@ impl Between<'_> {
         check_storage_flags(flags)?;
         if flags.contains(Flags::PEER2PEER) {
             return Err(VirtError::invalid_arg(
-                "use virDomainMigrateToURI3 for peer-to-peer migration",
+                "VIR_MIGRATE_PEER2PEER is for virDomainMigrateToURI3",
             ));
         }
         if flags.contains(Flags::TUNNELLED) {
             return Err(VirtError::invalid_arg(
-                "cannot perform tunnelled migration without using peer2peer flag",
+                "flag VIR_MIGRATE_TUNNELLED needs VIR_MIGRATE_PEER2PEER",
             ));
         }
         let plain = plain_of(params)?;
@@ -334,11 +334,7 @@ impl Between<'_> {
         if self.both(feature::PARAMS)? {
             return steps::third(self, flags, steps::Arguments::Params(params.clone()));
         }
-        check_only(
-            params,
-            &OLD_PARAMS,
-            "Migration APIs with extensible parameters are not supported but extended parameters were passed",
-        )?;
+        check_only(params, &OLD_PARAMS, "the source knows the parameters of old only")?;
         self.newest_form(function, flags, plain)
     }
 }
@@ -427,13 +423,11 @@ fn check_alone(function: &str, source: &End<'_>, daemon: Option<&str>, flags: Fl
     exclusive(flags, Flags::TUNNELLED, Flags::PARALLEL)?;
     check_storage_flags(flags)?;
     if flags.contains(Flags::OFFLINE) && !source.supports(feature::OFFLINE)? {
-        return Err(unsupported(
-            "offline migration is not supported by the source host",
-        ));
+        return Err(unsupported("the source does not move domains that are off"));
     }
     if flags.contains(Flags::PEER2PEER) {
         if !source.supports(feature::PEER_TO_PEER)? {
-            return Err(unsupported("p2p migration is not supported by the source host"));
+            return Err(unsupported("the source does not migrate peer to peer"));
         }
         if daemon.is_none() {
             return Err(VirtError::invalid_arg(
@@ -441,9 +435,7 @@ fn check_alone(function: &str, source: &End<'_>, daemon: Option<&str>, flags: Fl
             ));
         }
     } else if !source.supports(feature::DIRECT)? {
-        return Err(unsupported(
-            "direct migration is not supported by the source host",
-        ));
+        return Err(unsupported("the source does not migrate directly"));
     }
     Ok(())
 }
@@ -521,7 +513,7 @@ pub(crate) fn alone(
         check_only(
             params,
             &OLD_PARAMS,
-            "Some parameters are not supported by migration protocol 3",
+            "the source migrates by protocol 3, which knows the parameters of old only",
         )?;
         check_name(plain.name)?;
         let perform = source.calls.domain_migrate_perform3(
@@ -539,11 +531,15 @@ pub(crate) fn alone(
     check_only(
         params,
         &[param::DEST_NAME, param::BANDWIDTH, param::URI],
-        "Some parameters are not supported by migration protocol 2",
+        "the source migrates by protocol 2, which knows the destination's name, bandwidth and URI only",
     )?;
     check_name(plain.name)?;
     let uri = match (daemon, plain.uri) {
-        (Some(_), Some(_)) => return Err(VirtError::internal("Unable to override peer2peer migration URI")),
+        (Some(_), Some(_)) => {
+            return Err(VirtError::internal(
+                "the source migrates by protocol 2, which goes to the URI of the daemon: no other one can be said",
+            ));
+        }
         (Some(daemon), None) => daemon,
         (None, Some(uri)) => uri,
         (None, None) => {

@@ -252,7 +252,7 @@ impl AdministeredServer for LiveServer {
             .is_some_and(|server| server.security().tls.is_some());
         if self.admin || !has_tls {
             return Err(
-                VirtError::internal("no TLS service found, unable to update TLS files")
+                VirtError::internal("the server has no TLS whose files could be read again")
                     .in_domain(ErrorDomain::ADMIN),
             );
         }

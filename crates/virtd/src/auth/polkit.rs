@@ -169,12 +169,12 @@ impl Polkit {
         } else if facts.get("polkit.dismissed").is_some_and(|value| value == "true") {
             Verdict::No((
                 ErrorCode::AUTH_CANCELLED,
-                "user cancelled authentication process".to_owned(),
+                "the question for a password was dismissed".to_owned().to_owned(),
             ))
         } else if challenge {
             Verdict::No((
                 ErrorCode::AUTH_UNAVAILABLE,
-                format!("no polkit agent available to authenticate action '{action}'"),
+                format!("action '{action}' needs a password, and no agent of polkit asks for one"),
             ))
         } else {
             Verdict::No((ErrorCode::AUTH_FAILED, "access denied by policy".to_owned()))

@@ -193,7 +193,7 @@ impl Session {
         }
         if header.status != Status::Ok {
             return Err(rpc(format_args!(
-                "Unexpected message status {}",
+                "a call has status {}: expected 0",
                 header.status as i32
             )));
         }

@@ -305,8 +305,8 @@ impl Session {
         let mut subscriptions = self.subscriptions.lock();
         if subscriptions.close == wanted {
             return Err(VirtError::internal(match wanted {
-                true => "A close callback is already registered",
-                false => "A close callback is not registered",
+                true => "the connection's close callback is registered already",
+                false => "the connection has no close callback",
             }));
         }
         subscriptions.close = wanted;
@@ -367,7 +367,7 @@ impl Session {
     fn legacy_deregister(&self, opened: &Opened, event: i32) -> Result<()> {
         let Some(callback) = self.subscriptions.lock().legacy.remove(&event) else {
             return Err(VirtError::internal(format_args!(
-                "domain event {event} not registered"
+                "domain event {event} has no callback"
             )));
         };
         let args = ConnectDomainEventCallbackDeregisterAnyArgs {

@@ -34,7 +34,9 @@ fn paused_by_info(ends: &Between<'_>) -> bool {
 }
 
 fn no_uri(step: &str) -> VirtError {
-    VirtError::internal(format_args!("{step} did not set uri"))
+    VirtError::internal(format_args!(
+        "{step} of the destination did not say where to migrate to"
+    ))
 }
 
 /// Prepare, Perform, Finish.
@@ -105,7 +107,7 @@ pub(super) fn second(ends: &Between<'_>, flags: Flags, plain: Plain<'_>) -> Resu
     );
     if let Err(error) = performed {
         match finished {
-            Ok(_) => tracing::error!("finish step ignored that migration was cancelled"),
+            Ok(_) => tracing::error!("the destination went on with a migration that was given up"),
             Err(late) => tracing::debug!("finish step: {late}"),
         }
         return Err(error);
@@ -292,7 +294,7 @@ fn both_errors(first: &VirtError, second: &VirtError) -> Option<VirtError> {
         VirtError::new(
             ErrorCode::OPERATION_FAILED,
             format_args!(
-                "migration failed. Message from the source host: {}. Message from the destination host: {}",
+                "the source says: {}; the destination says: {}",
                 first.message(),
                 second.message()
             ),
@@ -349,7 +351,7 @@ pub(super) fn third(ends: &Between<'_>, flags: Flags, arguments: Arguments<'_>) 
 
     let finished = third.finish(&cookie, first_error.is_some());
     match (&finished, &first_error) {
-        (Ok(_), Some(_)) => tracing::error!("finish step ignored that migration was cancelled"),
+        (Ok(_), Some(_)) => tracing::error!("the destination went on with a migration that was given up"),
         (Err(late), Some(first)) => {
             if let Some(both) = both_errors(first, late) {
                 first_error = Some(both);

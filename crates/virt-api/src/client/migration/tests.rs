@@ -419,7 +419,10 @@ fn a_destination_that_names_no_uri_is_finished_and_confirmed() {
     let mut target = Fake::new("T", &PROTECTED, &notes).fails("finish3_params", qemu("cancelled"));
     target.uri_out = None;
     let error = by_params(&source, &target, Flags::LIVE).unwrap_err();
-    assert_eq!(error.detail(), "domainMigratePrepare3 did not set uri");
+    assert_eq!(
+        error.detail(),
+        "domainMigratePrepare3 of the destination did not say where to migrate to"
+    );
     let notes = notes.lock();
     assert_eq!(notes.get(2).unwrap(), "T finish3_params 0x1 <p web 1");
     assert_eq!(notes.last().unwrap(), "S confirm3_params 0x101 < 1");

@@ -7,7 +7,10 @@ pub(crate) fn memory_fits(memory: &u64) -> Result<()> {
     if *memory >= i64::MAX as u64 / 1024 {
         return Err(VirtError::new(
             ErrorCode::OVERFLOW,
-            format_args!("input too large: {memory}"),
+            format_args!(
+                "{memory} KiB of memory: less than {} KiB is allowed",
+                i64::MAX as u64 / 1024
+            ),
         ));
     }
     Ok(())
@@ -19,7 +22,7 @@ pub(crate) fn product_fits(one: &i32, other: &i32) -> Result<()> {
         Some(_) => Ok(()),
         None => Err(VirtError::new(
             ErrorCode::OVERFLOW,
-            format_args!("input too large: {one} * {other}"),
+            format_args!("{one} times {other} is too many"),
         )),
     }
 }
@@ -46,7 +49,7 @@ pub(crate) fn cpu_range(start: &i32, count: &u32, params: &u32) -> Result<()> {
         Some(_) => Ok(()),
         None => Err(VirtError::new(
             ErrorCode::OVERFLOW,
-            format_args!("input too large: {params} * {count}"),
+            format_args!("{params} times {count} is too many"),
         )),
     }
 }
