@@ -164,7 +164,7 @@ mod tests {
         let error = parse("qemu://system").unwrap_err();
         assert_eq!(
             error.detail(),
-            "invalid URI qemu://system (maybe you want qemu:///system)"
+            "URI 'qemu://system' names server 'system': qemu:///system may be meant"
         );
         assert!(parse("qemu://host/system").is_ok());
     }

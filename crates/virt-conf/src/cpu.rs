@@ -238,7 +238,7 @@ impl Cpu {
                     cx.fail(error_at(
                         element,
                         At::Child("model"),
-                        "vendor_id must be exactly 12 characters long",
+                        "'vendor_id' has 12 characters",
                     ))?;
                 } else if vendor.contains(',') {
                     cx.fail(error_at(

@@ -193,10 +193,7 @@ impl Snapshot {
             ));
         };
         let state = SnapshotState::parse_value(&word).map_err(|error| {
-            let what = format!(
-                "Invalid state '{word}' in domain snapshot XML: {}",
-                error.describe(&word)
-            );
+            let what = format!("state '{word}': {}", error.describe(&word));
             error_with(ErrorCode::CONFIG_UNSUPPORTED, element, At::Child("state"), what)
         })?;
         self.state = Some(state);
@@ -239,7 +236,7 @@ impl Snapshot {
             return Err(xml_error(what));
         }
         if let Some(file) = memory.file.as_ref().filter(|file| !file.starts_with('/')) {
-            let what = format!("memory snapshot file path ({file}) must be absolute");
+            let what = format!("memory file '{file}': expected a path from the root");
             return Err(xml_error(what));
         }
         if memory.location.is_none() {
@@ -534,7 +531,7 @@ impl XmlElement for SnapshotDisk {
         let driver = element.child_or_ghost("driver");
         let format = match driver.attr("type").filter(|word| !word.is_empty()) {
             Some(word) => Some(StorageFormat::parse_value(&word).map_err(|error| {
-                let what = format!("unknown disk snapshot driver '{word}': {}", error.describe(&word));
+                let what = format!("driver type '{word}': {}", error.describe(&word));
                 error_with(ErrorCode::CONFIG_UNSUPPORTED, driver, At::Attribute("type"), what)
             })?),
             None => None,

@@ -246,7 +246,7 @@ impl ConfFile {
                 ConfValue::String(text) => Ok(text.clone()),
                 _ => Err(self.report(
                     ErrorCode::CONF_SYNTAX,
-                    &format!("expected a string list for '{setting}' parameter"),
+                    &format!("'{setting}': expected a list of strings"),
                 )),
             })
             .collect()

@@ -263,10 +263,7 @@ mod tests {
         let limit = Deadline::after(Duration::from_secs(20));
         let child = SystemSpawner.spawn(&command, limit, &Cancel::never()).unwrap();
         let error = PidFile::acquire(&path).unwrap_err();
-        assert!(
-            error.message().starts_with("Failed to acquire pid file"),
-            "{error}"
-        );
+        assert!(error.message().starts_with("cannot lock PID file"), "{error}");
         let hint = error.hint().unwrap();
         assert!(hint.contains(&format!("process {} (cat)", child.pid())), "{hint}");
         assert_eq!(PidFile::holder(&path).unwrap(), Holder::Process(child.pid()));

@@ -156,7 +156,7 @@ impl RouteSocket {
             .push(LinkAttribute::LinkInfo(vec![LinkInfo::Kind(InfoKind::Bridge)]));
         let flags = NLM_F_CREATE | NLM_F_EXCL;
         self.acknowledged(RouteNetlinkMessage::NewLink(link), flags, || {
-            format!("Unable to create bridge device {name}")
+            format!("cannot make bridge '{name}'")
         })
     }
 
@@ -249,7 +249,7 @@ impl RouteSocket {
         let answer = buffer.get(..count).unwrap_or_default();
         let answer: NetlinkMessage<RouteNetlinkMessage> =
             NetlinkMessage::deserialize(answer).map_err(|error| {
-                VirtError::internal(format_args!("malformed netlink response message: {error}"))
+                VirtError::internal(format_args!("an answer of netlink cannot be read: {error}"))
             })?;
         Ok(match answer.payload {
             NetlinkPayload::Error(error) => match error.code {

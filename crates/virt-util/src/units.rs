@@ -41,7 +41,7 @@ impl KiB {
         if size >= Self::from_bytes(MEMORY_BYTES_MAX) {
             bail!(
                 ErrorCode::OVERFLOW,
-                "size value too large: '{number}' {}",
+                "{number} {} is too large",
                 unit.unwrap_or("KiB")
             );
         }

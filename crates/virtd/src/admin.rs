@@ -195,17 +195,13 @@ fn unsigned<const N: usize>(params: &TypedParams, known: [&str; N]) -> Result<[O
         let Some(slot) = place.and_then(|place| found.get_mut(place)) else {
             return Err(VirtError::new(
                 ErrorCode::ARGUMENT_UNSUPPORTED,
-                format_args!(
-                    "parameter '{}' not supported: {} can be set",
-                    param.field,
-                    known.join(", ")
-                ),
+                format_args!("parameter '{}' is none of {}", param.field, known.join(", ")),
             )
             .in_domain(ErrorDomain::ADMIN));
         };
         let TypedValue::UInt(value) = param.value else {
             return Err(VirtError::invalid_arg(format_args!(
-                "invalid type '{}' for parameter '{}', expected 'uint'",
+                "type '{}' of parameter '{}': expected 'uint'",
                 type_name(&param.value),
                 param.field
             ))

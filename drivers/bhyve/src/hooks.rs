@@ -280,7 +280,7 @@ mod tests {
             )
         };
         let error = complete(&(disk("vda") + &disk("vdb"))).unwrap_err();
-        assert!(error.message().contains("double use"), "{error}");
+        assert!(error.message().contains("belongs to two devices"), "{error}");
         let many: String = (0..40)
             .map(|at| {
                 format!(

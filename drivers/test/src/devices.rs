@@ -130,7 +130,7 @@ fn world_wide_names(device: &Definition) -> Result<(&str, &str)> {
             return Ok((node, port));
         }
     }
-    let what = format_args!("device '{}' is not a fibre channel HBA", device.name);
+    let what = format_args!("device '{}' is no adapter of Fibre Channel", device.name);
     // What the document lacks is told as the reader of such documents tells it.
     Err(error(ErrorCode::INTERNAL_ERROR, what).in_domain(ErrorDomain::NODEDEV))
 }

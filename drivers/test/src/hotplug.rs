@@ -96,7 +96,9 @@ fn plug_disk(domain: &mut Domain, mut disk: Disk) -> Result<Option<String>> {
         (Some(DiskBus::Usb | DiskBus::Virtio), _) => {}
         (bus, _) => {
             let bus = bus.map_or("none", |bus| bus.as_str());
-            return unsupported(format_args!("disk '{target}': bus '{bus}' cannot be hotplugged"));
+            return unsupported(format_args!(
+                "disk '{target}': bus '{bus}' of a running domain takes no disks"
+            ));
         }
     }
     let bus = disk.target.bus.map_or("", |bus| bus.as_str());

@@ -90,7 +90,7 @@ impl NodeInfo {
             info.memory = memory.text().trim().parse().map_err(|_| {
                 error(
                     ErrorCode::XML_ERROR,
-                    format_args!("invalid node memory value '{}'", memory.text()),
+                    format_args!("/node/memory '{}': expected a number of KiB", memory.text()),
                 )
             })?;
         }

@@ -138,7 +138,7 @@ fn a_start_that_fails_leaves_no_tap() {
     let failed = host.run(&["start", "cut"]);
     assert_eq!(failed.code, Some(1));
     assert!(
-        failed.err.contains("Cannot get interface MTU on 'nosuchbr'"),
+        failed.err.contains("the host has no bridge 'nosuchbr'"),
         "{}",
         failed.err
     );
@@ -192,7 +192,7 @@ fn a_tap_of_somebody_else_stays() {
     let xml = host.file("mine.xml", &of(""));
     let failed = host.run(&["create", xml.to_str().unwrap()]);
     assert!(
-        failed.err.contains("The theirs interface already exists"),
+        failed.err.contains("a network device 'theirs' exists already"),
         "{}",
         failed.err
     );

@@ -105,10 +105,7 @@ fn a_guest_lives_its_life_and_tells_of_it() {
     assert_eq!(error.code(), ErrorCode::NO_DOMAIN);
     assert!(error.message().starts_with("Domain not found"), "{error}");
     let error = domain.create(Default::default(), &[]).unwrap_err();
-    assert_eq!(
-        error.message(),
-        "internal error: Domain 'test' is already running"
-    );
+    assert_eq!(error.message(), "internal error: domain 'test' runs already");
 }
 
 #[test]

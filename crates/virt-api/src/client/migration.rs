@@ -114,8 +114,8 @@ fn check_storage_flags(flags: Flags) -> Result<()> {
     let copies = Flags::NON_SHARED_DISK | Flags::NON_SHARED_INC;
     if flags.contains(Flags::NON_SHARED_SYNCHRONOUS_WRITES) && !flags.intersects(copies) {
         return Err(VirtError::invalid_arg(
-            "Flag 'VIR_MIGRATE_NON_SHARED_DISK | VIR_MIGRATE_NON_SHARED_INC' is required by flag \
-             'VIR_MIGRATE_NON_SHARED_SYNCHRONOUS_WRITES'",
+            "flag VIR_MIGRATE_NON_SHARED_SYNCHRONOUS_WRITES needs VIR_MIGRATE_NON_SHARED_DISK or \
+             VIR_MIGRATE_NON_SHARED_INC",
         ));
     }
     Ok(())
@@ -484,7 +484,7 @@ fn check_not_local(daemon: &str) -> Result<()> {
     };
     if here {
         return Err(VirtError::invalid_arg(format_args!(
-            "Attempt to migrate guest to the same host: '{daemon}'"
+            "'{daemon}' is the host where the domain runs"
         )));
     }
     Ok(())

@@ -300,7 +300,7 @@ impl NetworkIp {
                 let mask = ip::format(mask);
                 wrong(
                     "netmask",
-                    format!("invalid netmask '{mask}' for address '{address}' (both must be IPv4)"),
+                    format!("netmask '{mask}' with address '{address}': both are IPv4 where there is a mask"),
                 )?;
             }
             Some(_) if self.prefix_length > 0 => wrong(

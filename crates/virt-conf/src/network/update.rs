@@ -245,7 +245,7 @@ impl Network {
                 ))),
             },
             Command::AddFirst | Command::AddLast if hosts.iter().any(same) => Err(invalid(format_args!(
-                "there is an existing dhcp host entry in network '{network}' that matches \"{}\"",
+                "network '{network}' has a <host> of DHCP like {} already",
                 shown()
             ))),
             Command::AddFirst | Command::AddLast => {

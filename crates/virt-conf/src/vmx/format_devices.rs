@@ -207,7 +207,9 @@ pub(super) fn shared_folders(out: &mut Out, domain: &Domain) -> Result<()> {
     }
     for (number, folder) in folders.iter().enumerate() {
         let FilesystemSource::Mount { dir: Some(dir), .. } = &folder.source else {
-            return Err(unsupported("Only 'mount' filesystem type is supported"));
+            return Err(unsupported(
+                "a shared folder of VMware has type 'mount' and a <source dir='…'>",
+            ));
         };
         let mut set = |of: &str, value: &str| out.set(format_args!("sharedFolder{number}.{of}"), value);
         set("present", "true")?;

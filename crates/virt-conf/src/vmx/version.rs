@@ -41,7 +41,7 @@ impl Product {
         let lead = self.lead();
         let (_, text) = output
             .split_once(lead)
-            .ok_or_else(|| VirtError::internal(format_args!("cannot find version pattern {lead:?}")))?;
+            .ok_or_else(|| VirtError::internal(format_args!("no version: {lead:?} is not in the answer")))?;
         scan(text).ok_or_else(|| {
             let found: String = text.chars().take_while(|c| !c.is_whitespace()).take(40).collect();
             VirtError::internal(format_args!(

@@ -55,7 +55,7 @@ impl Output {
         let said = said.trim_end();
         let colon = if said.is_empty() { "" } else { ": " };
         Err(VirtError::internal(format_args!(
-            "'{}' ended with {}{colon}{said}",
+            "{} ended with {}{colon}{said}",
             command.to_shell_line(),
             self.exit
         )))

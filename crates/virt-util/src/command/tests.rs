@@ -45,7 +45,7 @@ fn output_and_status_come_back() {
     let error = run(&command).unwrap().check(&command).unwrap_err();
     assert_eq!(
         error.message(),
-        "internal error: Child process (/bin/sh -c 'echo why >&2; kill -TERM $$') unexpected fatal signal 15: why"
+        "internal error: /bin/sh -c 'echo why >&2; kill -TERM $$' ended with fatal signal 15: why"
     );
 }
 
@@ -54,7 +54,7 @@ fn a_missing_program_and_a_failed_exec_name_themselves() {
     let error = run(&Command::new("/nonexistent/program")).unwrap_err();
     assert_eq!(
         error.message(),
-        "cannot execute binary /nonexistent/program: No such file or directory"
+        "cannot run '/nonexistent/program': No such file or directory"
     );
     assert_eq!(error.int1(), libc::ENOENT);
     let error = run(&Command::new("no-such-program-anywhere")).unwrap_err();
@@ -281,7 +281,7 @@ fn a_daemon_is_nobodys_child_and_holds_its_pid_file() {
     let error = SystemSpawner
         .spawn(&second, limit(), &Cancel::never())
         .unwrap_err();
-    assert!(error.message().contains("pid file"), "{error}");
+    assert!(error.message().contains("PID file"), "{error}");
     drop(writer);
     assert_eq!(
         child.wait(limit(), &Cancel::never()).unwrap(),

@@ -62,7 +62,7 @@ pub fn make_transient(fd: &OwnedFd, name: &str) -> Result<()> {
     let done = unsafe { libc::ioctl(fd.as_raw_fd(), SET_PERSISTENT as _, libc::c_ulong::from(0_u8)) };
     Errno::result(done)
         .map(drop)
-        .or_system(|| format!("Unable to make TAP device '{name}' non-persistent"))
+        .or_system(|| format!("cannot let tap device '{name}' go with its user"))
 }
 
 fn set_interface(file: &File, name: &str, shape: TapShape) -> Result<()> {

@@ -238,7 +238,7 @@ fn open_file(path: &Path) -> Result<File> {
         .create(true)
         .mode(0o600)
         .open(path)
-        .map_err(|error| VirtError::io(&error, format_args!("cannot open log file '{}'", path.display())))
+        .map_err(|error| VirtError::io(&error, format_args!("cannot open log '{}'", path.display())))
 }
 
 fn datagrams(path: &Path) -> Result<Channel> {

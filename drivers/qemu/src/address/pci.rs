@@ -294,8 +294,7 @@ fn compatible(at: Slot, mut bus: Connect, mut device: Connect, from_config: bool
     }
     if (device & bus & C::TYPES).is_empty() {
         return Some(format!(
-            "the device at PCI address {at} cannot be plugged into the PCI controller with index {}: \
-             it requires a controller that accepts a {}",
+            "PCI address {at} is on bus {}, which takes no {}",
             at.bus,
             plug_name(device)
         ));
@@ -367,18 +366,18 @@ impl AddressSet {
         }
         if at.slot < bus.min_slot {
             return fail(format!(
-                "invalid PCI address {at}: slot must be >= {}",
+                "PCI address {at}: slots of this bus begin at {}",
                 bus.min_slot
             ));
         }
         if at.slot > bus.max_slot {
             return fail(format!(
-                "invalid PCI address {at}: slot must be <= {}",
+                "PCI address {at}: slots of this bus end at {}",
                 bus.max_slot
             ));
         }
         if at.function > 7 {
-            return fail(format!("invalid PCI address {at}: function must be <= 7"));
+            return fail(format!("PCI address {at}: functions end at 7"));
         }
         Ok(())
     }

@@ -455,11 +455,11 @@ mod tests {
         };
         assert_eq!(
             of(json!("random error")),
-            (false, "unknown QEMU command error".to_owned())
+            (false, "the guest agent does not say why".to_owned())
         );
         assert_eq!(
             of(json!({"class": "CommandDisabled"})),
-            (true, "The command has been disabled for this instance".to_owned())
+            (true, "the guest has this command turned off".to_owned())
         );
         assert_eq!(
             of(json!({"class": "GenericError", "desc": "no"})),

@@ -210,7 +210,7 @@ impl Store {
             tracing::warn!(binary = %binary.display(), %error, "probed QEMU not ended");
         }
         result.map_err(|error| {
-            let what = format!("Failed to probe capabilities for {}", binary.display());
+            let what = format!("emulator '{}' does not tell what it can do", binary.display());
             VirtError::context(error, what)
         })
     }

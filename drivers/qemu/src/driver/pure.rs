@@ -299,7 +299,7 @@ impl FreePorts<'_> {
         let port = free.ok_or_else(|| {
             error(
                 ErrorCode::INTERNAL_ERROR,
-                format_args!("Unable to find an unused port in range '{first}-{last}'"),
+                format_args!("all ports from {first} to {last} are taken"),
             )
         })?;
         given.insert(port, Instant::now());

@@ -207,7 +207,7 @@ impl QemuHooks<'_> {
             match find_controller(domain, ControllerType::Pci, 0).map(|controller| &controller.kind) {
                 Some(ControllerKind::Pci(pci)) if pci.model != Some(root) => {
                     let what = format!(
-                        "The PCI controller with index='0' must be model='{root}' for this machine type, but model='{}' was found instead",
+                        "PCI bus 0 of this machine is of model '{root}', not '{}'",
                         pci.model.map_or("default", |model| model.as_str())
                     );
                     return Err(VirtError::new(ErrorCode::XML_ERROR, what));

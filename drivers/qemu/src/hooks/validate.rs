@@ -236,7 +236,7 @@ fn cpu(domain: &Domain, guest: Guest<'_>) -> Result<()> {
         )?;
         refuse_if(
             size.mode == CpuMaxPhysAddrMode::Passthrough && size.bits.is_some(),
-            "CPU maximum physical address bits number specification cannot be used with mode='passthrough'",
+            "<maxphysaddr mode='passthrough'> takes no 'bits'",
         )?;
     }
     Ok(())

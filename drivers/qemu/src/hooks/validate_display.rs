@@ -53,7 +53,7 @@ pub(super) fn video(domain: &Domain, video: &Video, guest: Guest<'_>) -> Result<
     if kind == M::Qxl {
         for (name, value) in [("vram", model.vram), ("ram", model.ram)] {
             if value > MOST_VIDEO_MEMORY {
-                let what = format!("value for '{name}' must be less than '{MOST_VIDEO_MEMORY}'");
+                let what = format!("'{name}' is {value} KiB: {MOST_VIDEO_MEMORY} is the most");
                 return Err(VirtError::new(ErrorCode::OVERFLOW, what));
             }
         }
@@ -135,7 +135,7 @@ pub(super) fn graphics(domain: &Domain, graphics: &Graphics, guest: Guest<'_>) -
             let length = vnc.auth.password.as_deref().map_or(0, str::len);
             refuse_if(
                 length > VNC_PASSWORD,
-                format_args!("VNC password is {length} characters long, only {VNC_PASSWORD} permitted"),
+                format_args!("the password of VNC has {length} characters: {VNC_PASSWORD} at most"),
             )
         }
         _ => Ok(()),

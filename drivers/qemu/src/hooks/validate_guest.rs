@@ -156,7 +156,7 @@ fn timer(domain: &Domain, timer: &Timer, guest: Guest<'_>) -> Result<()> {
         TimerName::Rtc => {
             refuse_if(
                 timer.track == Some(TimerTrack::Boot),
-                "unsupported rtc timer track 'boot'",
+                "timer 'rtc' does not take track='boot'",
             )?;
             match policy {
                 Some(policy @ (TickPolicy::Merge | TickPolicy::Discard)) => Err(refused(policy)),
@@ -329,7 +329,7 @@ fn memory(domain: &Domain, guest: Guest<'_>) -> Result<()> {
             && !plain
             && numa.is_none_or(|numa| numa.cells.is_empty())
             && backing.access == Some(MemoryAccess::Shared),
-        "memory access mode 'shared' not supported without guest numa node",
+        "<hugepages/> with <access mode='shared'/> need NUMA cells on this machine",
     )
 }
 

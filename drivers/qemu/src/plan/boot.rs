@@ -203,7 +203,7 @@ impl Builder<'_> {
                 Some(TimerTrack::Guest) => options.put("clock", "vm"),
                 Some(TimerTrack::Wall) => options.put("clock", "host"),
                 Some(TimerTrack::Realtime) => options.put("clock", "rt"),
-                Some(TimerTrack::Boot) => return Err(unsupported("unsupported rtc timer track 'boot'")),
+                Some(TimerTrack::Boot) => return Err(unsupported("timer 'rtc' does not take track='boot'")),
             }
             match rtc.tick_policy {
                 None | Some(TickPolicy::Delay) => {}
@@ -222,10 +222,10 @@ impl Builder<'_> {
         for timer in &clock.timers {
             match (timer.name, timer.tick_policy) {
                 (TimerName::Platform, _) => {
-                    return Err(unsupported("unsupported timer type (name) 'platform'"));
+                    return Err(unsupported("QEMU has no timer 'platform'"));
                 }
                 (TimerName::Pit, Some(TickPolicy::Merge)) => {
-                    return Err(unsupported("unsupported pit tickpolicy 'merge'"));
+                    return Err(unsupported("timer 'pit' does not take tickpolicy 'merge'"));
                 }
                 (TimerName::Pit, policy) if self.caps.has(Flag::KvmPitTickPolicy) => {
                     let word = match policy {

@@ -215,8 +215,7 @@ impl Builder<'_> {
         let mut driver = format!("{base}-{suffix}");
         if variant != VirtioVariant::Plain {
             if suffix != "pci" {
-                let what =
-                    format!("virtio (non-)transitional models are not supported for address type '{suffix}'");
+                let what = format!("model 'virtio-(non-)transitional' is for PCI, not '{suffix}'");
                 return Err(VirtError::new(ErrorCode::CONFIG_UNSUPPORTED, what));
             }
             let separate = self.caps.has(Flag::VirtioPciTransitional);

@@ -41,7 +41,7 @@ fn firmware(domain: &Domain) -> Result<()> {
     }
     Err(VirtError::new(
         ErrorCode::OPERATION_FAILED,
-        "Unable to find 'efi' firmware that is compatible with the current configuration",
+        "no installed firmware of type 'efi' fits what <os> and <features> say",
     ))
 }
 

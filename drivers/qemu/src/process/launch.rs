@@ -254,7 +254,7 @@ fn why_no_monitor(guest: &Guest, error: VirtError) -> VirtError {
     let _ = guest.process().wait(patience, &Cancel::never());
     match guest.process().has_exited() {
         Ok(true) => guest
-            .log_error("the emulator ended before it could be spoken to")
+            .log_error("process exited while connecting to monitor")
             .caused_by(error),
         _ => error,
     }

@@ -102,7 +102,7 @@ impl GuestLog {
     fn append(&mut self, text: &str) -> Result<()> {
         self.file
             .write_all(text.as_bytes())
-            .or_system(|| format!("Unable to write to domain logfile {}", self.path.display()))
+            .or_system(|| format!("cannot write log '{}'", self.path.display()))
     }
 
     /// What is written from now on is what [`GuestLog::said`] gives.

@@ -278,10 +278,7 @@ impl Third<'_, '_> {
             ),
         };
         if let Err(error) = confirmed {
-            tracing::warn!(
-                "Guest {} probably left in 'paused' state on source: {error}",
-                domain.name
-            );
+            tracing::warn!("domain {} may stay paused at the source: {error}", domain.name);
         }
     }
 }

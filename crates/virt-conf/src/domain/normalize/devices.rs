@@ -384,8 +384,7 @@ fn disk(domain: &mut Domain, at: usize, hooks: &dyn DomainHooks, neighbours: &mu
     {
         let name = domain.devices.disks.get(at).map_or("", |disk| &disk.target.dev);
         return Err(unsupported(format_args!(
-            "using disk target name '{name}' conflicts with SCSI host device address controller='{}' bus='0' target='0' \
-             unit='{}'",
+            "target '{name}' stands for controller {}, bus 0, target 0, unit {}, where a <hostdev> is already",
             address.controller, address.unit
         )));
     }
@@ -485,7 +484,7 @@ fn hostdev(
             if fits {
                 return Ok(());
             }
-            let what = format!("Unsupported address type with mediated device model '{model}'");
+            let what = format!("a mediated device of model '{model}' takes no address of this type");
             Err(VirtError::new(ErrorCode::XML_ERROR, what))
         }
         _ => Ok(()),

@@ -178,7 +178,7 @@ impl NetworkStorage {
                     ))?;
                 }
                 if identity.keyfile.is_none() && identity.agent_socket.is_none() {
-                    let what = "element 'identity' requires either 'keyfile' or 'agentsock' attribute";
+                    let what = "expected 'keyfile' or 'agentsock', found none";
                     cx.fail(error_at(element, At::Child("identity"), what))?;
                 }
             }

@@ -416,7 +416,7 @@ pub(super) fn shmem(shmem: &Shmem) -> Result<()> {
     )?;
     refuse_if(
         matches!(shmem.name.as_str(), "." | ".."),
-        format_args!("shmem name cannot be equal to '{}'", shmem.name),
+        format_args!("name '{}' is no name of a file", shmem.name),
     )
 }
 

@@ -50,7 +50,7 @@ pub(super) fn s390(domain: &mut Domain, guest: Guest<'_>) -> Result<()> {
             (Some(css), Some(ss), Some(number)) => {
                 if !taken.insert((css, ss, number)) {
                     return Err(xml_error(format_args!(
-                        "The CCW devno '{css:x}.{ss:x}.{number:04x}' is in use already"
+                        "CCW address {css:x}.{ss:x}.{number:04x} belongs to two devices"
                     )));
                 }
             }

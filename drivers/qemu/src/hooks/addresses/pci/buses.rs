@@ -97,7 +97,7 @@ impl Buses {
         // An index is checked later; no memory is spent on one that is out of all bounds.
         if count > MOST_BUSES {
             return Err(unsupported(format_args!(
-                "PCI controller index {} too high, maximum is {}",
+                "PCI bus {} is above {}, the last one",
                 count - 1,
                 MOST_BUSES - 1
             )));
