@@ -128,11 +128,7 @@ impl BackupServer {
         match self.transport {
             T::Unix => {
                 match &self.socket {
-                    None => refuse(
-                        cx,
-                        At::Text,
-                        "transport 'unix' needs 'socket'".to_owned(),
-                    )?,
+                    None => refuse(cx, At::Text, "transport 'unix' needs 'socket'".to_owned())?,
                     Some(socket) if !socket.starts_with('/') => {
                         let what = format!("socket '{socket}': expected a path from the root");
                         refuse(cx, At::Attribute("socket"), what)?;
@@ -146,7 +142,11 @@ impl BackupServer {
                 refuse(cx, At::Attribute("socket"), what)?;
             }
             T::Tcp | T::Rdma if self.name.is_none() => {
-                refuse(cx, At::Text, format!("transport '{}' needs the 'name' of a host", self.transport))?;
+                refuse(
+                    cx,
+                    At::Text,
+                    format!("transport '{}' needs the 'name' of a host", self.transport),
+                )?;
             }
             T::Rdma => {
                 let what = "a backup is not served by transport 'rdma': expected 'tcp', 'unix' or 'fd'";

@@ -77,7 +77,7 @@ impl FilterBinding {
                 ErrorCode::INTERNAL_ERROR,
                 element,
                 At::Child("filterref"),
-                "filter binding has no filter reference",
+                "<filterref> is missing",
             ));
         }
         Self::read(element, &mut Reader::new(XmlFlags::empty()))

@@ -224,18 +224,10 @@ impl InitialState {
             managed_save: present("hasmanagedsave"),
         };
         if initial.transient && state == DomainState::SHUTOFF {
-            return wrong(
-                "a transient domain runs: <runstate> is not 'shutoff'"
-                    .to_owned()
-                    .to_owned(),
-            );
+            return wrong("a transient domain runs: <runstate> is not 'shutoff'".to_owned());
         }
         if initial.managed_save && state != DomainState::SHUTOFF {
-            return wrong(
-                "<hasmanagedsave/> is for a domain with <runstate> 5, shut off"
-                    .to_owned()
-                    .to_owned(),
-            );
+            return wrong("<hasmanagedsave/> is for a domain with <runstate> 5, shut off".to_owned());
         }
         Ok(initial)
     }

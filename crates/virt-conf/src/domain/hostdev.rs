@@ -538,7 +538,7 @@ pub enum HostdevCaps {
 impl HostdevSubsys {
     fn check(&self, element: Element<'_>, cx: &mut Reader) -> Result<()> {
         if element.child("source").is_none() {
-            let what = "missing <source> element in hostdev device";
+            let what = "<source> is missing: what of the host the guest gets";
             cx.fail(error_at(element, At::Text, what))?;
         }
         if !matches!(self, Self::Mdev { .. } | Self::ScsiHost { .. }) && element.has_attr("model") {

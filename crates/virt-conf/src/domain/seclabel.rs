@@ -208,7 +208,7 @@ fn check_neighbours(element: Element<'_>, cx: &mut Reader) -> Result<()> {
         if let Some(model) = label.attr("model")
             && !seen.insert(model.clone())
         {
-            let what = format!("seclabel for model {model} is already provided");
+            let what = format!("a <seclabel> before is for model {model} too");
             cx.fail(error_with(
                 ErrorCode::XML_DETAIL,
                 label,

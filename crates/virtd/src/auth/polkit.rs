@@ -169,7 +169,7 @@ impl Polkit {
         } else if facts.get("polkit.dismissed").is_some_and(|value| value == "true") {
             Verdict::No((
                 ErrorCode::AUTH_CANCELLED,
-                "the question for a password was dismissed".to_owned().to_owned(),
+                "the question for a password was dismissed".to_owned(),
             ))
         } else if challenge {
             Verdict::No((

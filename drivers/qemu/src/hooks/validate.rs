@@ -419,7 +419,10 @@ pub(super) fn device(domain: &Domain, device: DeviceRef, guest: Guest<'_>) -> Re
             }
             refuse_if(
                 guest.arch.is_s390() || machine(domain, guest.arch).is_pseries(),
-                "parallel ports are not supported",
+                format_args!(
+                    "architecture '{}' and its machine have no parallel ports",
+                    guest.arch
+                ),
             )
         }
         DeviceRef::Input(at) => devices

@@ -19,7 +19,7 @@ pub(super) fn source(domain: &Domain, source: &ChardevSource, guest: Guest<'_>) 
         ChardevSource::Tcp(tcp) => {
             refuse_if(
                 !matches!(tcp.protocol, TcpProtocol::Raw | TcpProtocol::Telnet),
-                format_args!("tcp chardev protocol '{}' not supported", tcp.protocol),
+                format_args!("<protocol type='{}'>: expected 'raw' or 'telnet'", tcp.protocol),
             )?;
             again(tcp.reconnect.as_ref())
         }
@@ -95,9 +95,7 @@ pub(super) fn serial(domain: &Domain, serial: &Serial, guest: Guest<'_>) -> Resu
     };
     refuse_if(
         !there,
-        format_args!(
-            "Serial device with target type '{kind}' and target model '{model}' not compatible with guest architecture or machine type"
-        ),
+        format_args!("target type '{kind}' with model '{model}' is not for this architecture and machine"),
     )
 }
 

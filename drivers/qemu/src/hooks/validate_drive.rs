@@ -423,10 +423,10 @@ pub(super) fn controller(domain: &Domain, controller: &Controller, guest: Guest<
     let id = driver.iothread;
     refuse_if(
         id != 0 && !virtio,
-        "'iothread' is only supported for virtio-scsi controller",
+        "'iothread' is for SCSI controllers of model 'virtio-scsi'",
     )?;
     refuse_if(
         id != 0 && !has_thread(domain, id),
-        format_args!("controller iothread '{id}' not defined in iothreadid"),
+        format_args!("no <iothread> has id {id}"),
     )
 }

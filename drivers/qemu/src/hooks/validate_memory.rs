@@ -28,7 +28,7 @@ pub(super) fn plugged(domain: &Domain, guest: Guest<'_>) -> Result<()> {
     }
     refuse_if(
         !guest.arch.is_ppc64() && !guest.arch.is_s390() && nodes(domain) == 0,
-        "At least one numa node has to be configured when enabling memory hotplug",
+        "<maxMemory> needs NUMA cells: memory is added to one of them",
     )?;
     let (mut needed, mut plugged) = (0_u32, 0_u64);
     for device in devices.iter() {
@@ -184,14 +184,14 @@ pub(super) fn iommu(domain: &Domain, iommu: &Iommu, guest: Guest<'_>) -> Result<
     };
     refuse_if(
         !there,
-        format_args!("IOMMU device: '{model}' is not supported with this QEMU binary"),
+        format_args!("this emulator has no iommu of model '{model}' for this machine"),
     )?;
     if model == IommuModel::Virtio {
         let acpi = domain.features.as_ref().is_some_and(|features| features.acpi);
-        refuse_if(!acpi, format_args!("IOMMU device: '{model}' requires ACPI"))?;
+        refuse_if(!acpi, format_args!("model '{model}' needs <acpi/> in <features>"))?;
         refuse_if(
             !matches!(iommu.info.address, None | Some(Address::Pci(_))),
-            format_args!("IOMMU device: '{model}' needs a PCI address"),
+            format_args!("model '{model}' takes an address of type 'pci'"),
         )?;
     }
     let Some(driver) = &iommu.driver else {

@@ -131,7 +131,7 @@ fn vhost_user(domain: &Domain, interface: &Interface) -> Result<()> {
             .is_some_and(|reconnect| reconnect.enabled == Some(true));
         refuse_if(
             source.mode == Some(VhostUserMode::Server) && again,
-            "'reconnect' attribute is not supported when source mode='server' for <interface type='vhostuser'>",
+            "<reconnect> is for mode='client', not 'server'",
         )?;
     }
     needs_shared_memory(domain, "interface")

@@ -36,7 +36,7 @@ pub(super) fn input(domain: &Domain, input: &Input, guest: Guest<'_>) -> Result<
     refuse_if(
         variant,
         format_args!(
-            "virtio (non-)transitional models are not supported for input type={}",
+            "model 'virtio-(non-)transitional' is for type 'passthrough', not '{}'",
             input.kind
         ),
     )?;
@@ -222,9 +222,7 @@ pub(super) fn vsock(guest: Guest<'_>) -> Result<()> {
 pub(super) fn panic(domain: &Domain, panic: &Panic, guest: Guest<'_>) -> Result<()> {
     use PanicModel as M;
     let Some(model) = panic.model else {
-        return Err(unsupported(
-            "no panic model provided, and no default for the architecture and machine type",
-        ));
+        return Err(unsupported("a panic device needs a model on this machine"));
     };
     let (fits, guests) = match model {
         M::S390 => (guest.arch.is_s390(), "of s390"),
@@ -242,9 +240,9 @@ pub(super) fn panic(domain: &Domain, panic: &Panic, guest: Guest<'_>) -> Result<
     )?;
     let wrong = match (model, &panic.info.address) {
         (_, None) | (M::Pvpanic, Some(Address::Pci(_))) | (M::Isa, Some(Address::Isa(_))) => return Ok(()),
-        (M::Pvpanic, _) => "pvpanic is supported only with PCI address type".to_owned(),
-        (M::Isa, _) => "panic is supported only with ISA address type".to_owned(),
-        (model, _) => format!("setting the panic device address is not supported for model '{model}'"),
+        (M::Pvpanic, _) => "model 'pvpanic' takes an address of type 'pci'".to_owned(),
+        (M::Isa, _) => "model 'isa' takes an address of type 'isa'".to_owned(),
+        (model, _) => format!("model '{model}' takes no <address>"),
     };
     Err(unsupported(wrong))
 }

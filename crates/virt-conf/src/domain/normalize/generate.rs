@@ -303,11 +303,7 @@ fn check_memory_nodes(tune: &Numatune, cells: usize) -> Result<()> {
     }
     let wrong = |what: String| Err(VirtError::new(ErrorCode::XML_ERROR, what));
     if cells == 0 {
-        return wrong(
-            "<memnode> is about NUMA cells, and the guest has none"
-                .to_owned()
-                .to_owned(),
-        );
+        return wrong("<memnode> is about NUMA cells, and the guest has none".to_owned());
     }
     let mut last = None;
     for node in &tune.nodes {
