@@ -193,12 +193,12 @@ mod tests {
         let usb = "<address type='usb' bus='0' port='1'/>";
         judge(&port("isa-serial", "isa-serial", usb), &[]).refused("an address of another bus");
         judge(&port("usb-serial", "usb-serial", usb), &[]).fine();
-        judge(&port("system-serial", "pl011", ""), &[]).refused("not compatible");
+        judge(&port("system-serial", "pl011", ""), &[]).refused("is not for this architecture");
         let arm = port("system-serial", "pl011", "");
         devices("virt", &arm, &[]).fine();
-        devices("virt", &port("system-serial", "16550a", ""), &[]).refused("not compatible");
+        devices("virt", &port("system-serial", "16550a", ""), &[]).refused("is not for this architecture");
         devices("s390-ccw-virtio", &port("sclp-serial", "sclpconsole", ""), &[]).fine();
-        judge(&port("sclp-serial", "sclpconsole", ""), &[]).refused("not compatible");
+        judge(&port("sclp-serial", "sclpconsole", ""), &[]).refused("is not for this architecture");
     }
 
     #[test]

@@ -243,7 +243,7 @@ mod tests {
     #[test]
     fn memory_devices_have_slots_and_room() {
         together(&format!("<devices>{}</devices>", dimm(524_288, ""))).refused("needs 'maxMemory'");
-        together("<maxMemory slots='4'>4194304</maxMemory>").refused("At least one numa node");
+        together("<maxMemory slots='4'>4194304</maxMemory>").refused("<maxMemory> needs NUMA cells");
         together(&with(4, 4_194_304, &dimm(524_288, ""))).fine();
         together(&with(1, 4_194_304, &dimm(262_144, "").repeat(2)))
             .refused("2 memory devices need a slot: there are 1");
@@ -290,7 +290,7 @@ mod tests {
         .fine();
         devices("virt", &iommu("smmuv3", ""), &[Flag::MachineVirtIommu]).fine();
         let virtio = [Flag::DeviceVirtioIommuPci, Flag::VirtioIommuBootBypass];
-        devices("virt", &iommu("virtio", ""), &virtio).refused("requires ACPI");
+        devices("virt", &iommu("virtio", ""), &virtio).refused("needs <acpi/>");
         let acpi = format!(
             "<features><acpi/></features><devices>{}</devices>",
             iommu("virtio", "")

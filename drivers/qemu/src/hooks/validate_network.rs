@@ -252,7 +252,7 @@ mod tests {
         judge("vhostuser", "<source type='unix' mode='client'/>", &[])
             .with(ErrorCode::XML_ERROR, "attribute 'path'");
         let source = "<source type='unix' path='/a' mode='client'/>";
-        judge("vhostuser", &format!("{source}{VIRTIO}"), &[]).refused("requires shared memory");
+        judge("vhostuser", &format!("{source}{VIRTIO}"), &[]).refused("needs memory that is shared");
         let again =
             "<source type='unix' path='/a' mode='server'><reconnect enabled='yes' timeout='1'/></source>";
         judge("vhostuser", again, &[]).refused("mode='server'");
