@@ -76,11 +76,11 @@ impl Seclabel {
             cx.fail(error_with(ErrorCode::CONFIG_UNSUPPORTED, element, at, what))
         };
         if kind == Some(T::Dynamic) && !relabel {
-            let what = "dynamic label type must use resource relabeling";
+            let what = "a label of type 'dynamic' needs relabel='yes'";
             refuse(cx, At::Attribute("relabel"), what)?;
         }
         if kind == Some(T::None) && relabel {
-            let what = "resource relabeling is not compatible with 'none' label type";
+            let what = "a label of type 'none' takes relabel='no' only";
             refuse(cx, At::Attribute("relabel"), what)?;
         }
         let live = !cx.has(XmlFlags::INACTIVE);
