@@ -364,17 +364,15 @@ fn address(disk: &Disk) -> Result<()> {
     let Some(address) = &disk.info.address else {
         return Ok(());
     };
-    let (fits, wanted) = match disk.target.bus {
-        Some(DiskBus::Ide | DiskBus::Fdc | DiskBus::Scsi | DiskBus::Sata) => {
-            (matches!(address, Address::Drive(_)), "drive")
-        }
-        _ => return Ok(()),
-    };
-    if fits {
+    let by_drive = matches!(
+        disk.target.bus,
+        Some(DiskBus::Ide | DiskBus::Fdc | DiskBus::Scsi | DiskBus::Sata)
+    );
+    if !by_drive || matches!(address, Address::Drive(_)) {
         return Ok(());
     }
     let bus = disk.target.bus.map_or("none", DiskBus::as_str);
-    let what = format!("on bus '{bus}' an address is of type '{wanted}'");
+    let what = format!("on bus '{bus}' an address is of type 'drive'");
     Err(unsupported(what))
 }
 
