@@ -565,11 +565,15 @@ impl Domain {
             return Err(error_with(code, element, At::Attribute("type"), what));
         }
         let os = element.child_or_ghost("os");
-        let kind = os.child_or_ghost("type").text();
-        if kind.is_empty()
-            && element
-                .child("bootloader")
-                .is_none_or(|path| path.text().is_empty())
+        let is_empty = |element: Element<'_>| element.text().is_empty();
+        // Libvirt looks at these before the kind of guest; they are told as they are read.
+        let wrong = element.attr("type").is_none()
+            || element
+                .child("uuid")
+                .is_some_and(|uuid| Uuid::parse_value(&uuid.text()).is_err());
+        if is_empty(os.child_or_ghost("type"))
+            && element.child("bootloader").is_none_or(is_empty)
+            && !wrong
         {
             let what = "an os <type> must be specified; only a guest with a <bootloader> may do without";
             return Err(error_with(ErrorCode::XML_ERROR, os, At::Child("type"), what));
