@@ -571,10 +571,7 @@ impl Domain {
             || element
                 .child("uuid")
                 .is_some_and(|uuid| Uuid::parse_value(&uuid.text()).is_err());
-        if is_empty(os.child_or_ghost("type"))
-            && element.child("bootloader").is_none_or(is_empty)
-            && !wrong
-        {
+        if is_empty(os.child_or_ghost("type")) && element.child("bootloader").is_none_or(is_empty) && !wrong {
             let what = "an os <type> must be specified; only a guest with a <bootloader> may do without";
             return Err(error_with(ErrorCode::XML_ERROR, os, At::Child("type"), what));
         }

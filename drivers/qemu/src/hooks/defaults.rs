@@ -8,7 +8,7 @@ use virt_conf::domain::controller::{
 use virt_conf::domain::features::{Gic, GicVersion, IoapicDriver};
 use virt_conf::domain::graphics::{Graphics, ListenType};
 use virt_conf::domain::input::{Input, InputBus, InputType};
-use virt_conf::domain::normalize::{NormalizeFlags, add_controller, find_controller};
+use virt_conf::domain::normalize::{NormalizeFlags, add_controller, find_controller, insert_controller};
 use virt_conf::domain::small::{
     Iommu, IommuDriver, IommuModel, Memballoon, MemballoonModel, Panic, PanicModel, Watchdog, WatchdogAction,
     WatchdogModel,
@@ -362,10 +362,10 @@ fn add_usb(domain: &mut Domain, model: Option<UsbControllerModel>) {
         one
     };
     let controllers = &mut domain.devices.controllers;
-    controllers.push(controller(model, None));
+    insert_controller(controllers, controller(model, None));
     if model == Some(M::Ich9Ehci1) {
         for (model, port) in [(M::Ich9Uhci1, 0), (M::Ich9Uhci2, 2), (M::Ich9Uhci3, 4)] {
-            controllers.push(controller(Some(model), Some(port)));
+            insert_controller(controllers, controller(Some(model), Some(port)));
         }
     }
 }

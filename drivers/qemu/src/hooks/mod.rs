@@ -15,6 +15,7 @@ mod validate_memory;
 mod validate_network;
 mod validate_passed;
 mod validate_pci;
+mod validate_sharing;
 mod validate_small;
 mod validate_storage;
 #[cfg(test)]

@@ -17,7 +17,7 @@ use virt_util::{ErrorCode, Result, VirtError};
 
 use super::{
     Guest, machine, validate_chardev, validate_display, validate_drive, validate_guest, validate_memory,
-    validate_network, validate_passed, validate_small, validate_storage,
+    validate_network, validate_passed, validate_sharing, validate_small, validate_storage,
 };
 use crate::capabilities::{Accel, Flag};
 
@@ -407,6 +407,7 @@ pub(super) fn device(domain: &Domain, device: DeviceRef, guest: Guest<'_>) -> Re
         DeviceRef::Disk(at) => devices.disks.get(at).map_or(Ok(()), |one| {
             disk(one, guest)?;
             validate_drive::front(domain, one, guest)?;
+            validate_sharing::image(domain, one, guest)?;
             validate_storage::chain(one, guest)
         }),
         DeviceRef::Filesystem(at) => devices

@@ -2,7 +2,7 @@
 
 use virt_conf::domain::clock::{ClockBase, ClockBasis, TickPolicy, TimerName, TimerTrack};
 use virt_conf::domain::os::{AcpiTableType, LoaderType, SmbiosMode};
-use virt_conf::domain::{Genid, small::IommuModel};
+use virt_conf::domain::{Domain, Genid, small::IommuModel};
 use virt_conf::sysinfo::Sysinfo;
 use virt_util::{ErrorCode, Result, VirtError};
 
@@ -250,14 +250,7 @@ impl Builder<'_> {
     }
 
     pub(super) fn power_management(&mut self) {
-        use virt_conf::domain::lifecycle::LifecycleAction;
-        let reboots = self.domain.on_reboot != LifecycleAction::Destroy
-            || self.domain.on_poweroff != LifecycleAction::Destroy
-            || !matches!(
-                self.domain.on_crash,
-                LifecycleAction::Destroy | LifecycleAction::CoredumpDestroy
-            );
-        if !self.caps.has(Flag::SetAction) && !reboots {
+        if !self.caps.has(Flag::SetAction) && !reboots(self.domain) {
             self.command.flag("-no-reboot");
         } else {
             self.command.flag("-no-shutdown");
@@ -344,6 +337,14 @@ impl Builder<'_> {
         };
         self.device(props)
     }
+}
+
+/// Whether anything that happens to the guest lets it boot again.
+pub(crate) fn reboots(domain: &Domain) -> bool {
+    use virt_conf::domain::lifecycle::LifecycleAction as Action;
+    domain.on_reboot != Action::Destroy
+        || domain.on_poweroff != Action::Destroy
+        || !matches!(domain.on_crash, Action::Destroy | Action::CoredumpDestroy)
 }
 
 #[cfg(test)]

@@ -47,6 +47,7 @@ use self::prepare::Layout;
 use crate::capabilities::{Accel, Flag, Machine, QemuCaps};
 use crate::machine::MachineKind;
 
+pub(crate) use self::boot::reboots;
 pub use self::prepare::{FixedPorts, PortSource, Start};
 
 /// A guest about to start.

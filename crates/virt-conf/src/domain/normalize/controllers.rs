@@ -29,7 +29,7 @@ pub fn add_controller(domain: &mut Domain, kind: ControllerKind) -> bool {
     if exists {
         return false;
     }
-    insert(&mut domain.devices.controllers, Controller::new(kind));
+    insert_controller(&mut domain.devices.controllers, Controller::new(kind));
     true
 }
 
@@ -56,7 +56,7 @@ fn stands_behind(other: &Controller, controller: &Controller, index: u32) -> boo
 
 /// Controllers of a kind stand together in the order of their numbers; of USB 2 functions with one number the master stands
 /// before its companions. A controller without a number goes behind the last of its kind.
-fn insert(controllers: &mut Vec<Controller>, controller: Controller) {
+pub fn insert_controller(controllers: &mut Vec<Controller>, controller: Controller) {
     let kind = controller.kind.controller_type();
     let index = controller.kind.index();
     let mut at = None;
@@ -77,7 +77,7 @@ fn insert(controllers: &mut Vec<Controller>, controller: Controller) {
     controllers.insert(at.unwrap_or(controllers.len()), controller);
 }
 
-/// Inserts each as [`insert`] does into a list that begins empty: so kinds stand in the order in which they first come, and
+/// Inserts each as [`insert_controller`] does into a list that begins empty: so kinds stand in the order in which they first come, and
 /// the numbers of each are in order.
 fn insert_all(controllers: Vec<Controller>) -> Vec<Controller> {
     let count = controllers.len();
@@ -256,7 +256,7 @@ mod tests {
                 said.into_iter().map(|(kind, index, master)| controller(kind, index, master)).collect();
             let mut one_by_one = Vec::new();
             for controller in controllers.clone() {
-                insert(&mut one_by_one, controller);
+                insert_controller(&mut one_by_one, controller);
             }
             prop_assert_eq!(insert_all(controllers), one_by_one);
         }
