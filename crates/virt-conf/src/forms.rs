@@ -83,6 +83,42 @@ pub const UNICAST_MAC: Form = Form {
     },
 };
 
+/// How many CPUs.
+pub const CPU_COUNT: Form = Form {
+    says: "a whole number from 1 to 65535",
+    fits: |text| bare_decimal(text, 1, 65535),
+};
+
+/// The number of a CPU.
+pub const CPU_ID: Form = Form {
+    says: "a whole number from 0 to 65535",
+    fits: |text| bare_decimal(text, 0, 65535),
+};
+
+/// Relative share of CPU time.
+pub const CPU_SHARES: Form = Form {
+    says: "a whole number from 0 to 4294967295",
+    fits: |text| bare_decimal(text, 0, u64::from(u32::MAX)),
+};
+
+/// Microseconds of an interval in which CPU time is counted.
+pub const CPU_PERIOD: Form = Form {
+    says: "a whole number from 1000 to 1000000",
+    fits: |text| bare_decimal(text, 1000, 1_000_000),
+};
+
+/// Microseconds of CPU time in an interval.
+pub const CPU_QUOTA: Form = Form {
+    says: "a whole number from -1 to 17592186044415",
+    fits: |text| text == "-1" || bare_decimal(text, 0, 17_592_186_044_415),
+};
+
+/// Relative weight of input and output.
+pub const IO_WEIGHT: Form = Form {
+    says: "a whole number from 100 to 1000",
+    fits: |text| bare_decimal(text, 100, 1000),
+};
+
 /// A whole number, in decimal digits.
 pub const UNSIGNED_INT: Form = Form {
     says: "a whole number from 0 to 4294967295",
@@ -320,13 +356,13 @@ pub const IPV4: Form = Form {
 /// An IPv6 address.
 pub const IPV6: Form = Form {
     says: "an IPv6 address",
-    fits: |text| text.parse::<std::net::Ipv6Addr>().is_ok(),
+    fits: is_ipv6,
 };
 
 /// An IP address.
 pub const IP: Form = Form {
     says: "an IP address",
-    fits: |text| text.parse::<std::net::IpAddr>().is_ok(),
+    fits: |text| (IPV4.fits)(text) || is_ipv6(text),
 };
 
 /// A server.
@@ -418,6 +454,24 @@ fn digits(text: &str) -> bool {
 }
 
 /// Decimal digits between `min` and `max`; white space around them does not count.
+/// An IPv6 address as the schemas have it. Where it ends like an IPv4 address, groups that were left out stand at its start or
+/// right before that end, and one colon is enough for all of them.
+fn is_ipv6(text: &str) -> bool {
+    let Some((groups, last)) = text.rsplit_once(':').filter(|(_, last)| last.contains('.')) else {
+        return text.parse::<std::net::Ipv6Addr>().is_ok();
+    };
+    if groups.is_empty() {
+        return (IPV4.fits)(last);
+    }
+    let place_fits = !groups.contains("::") || groups.starts_with("::");
+    place_fits && text.parse::<std::net::Ipv6Addr>().is_ok()
+}
+
+/// Decimal digits and nothing else, not even blanks.
+fn bare_decimal(text: &str, min: u64, max: u64) -> bool {
+    digits(text) && decimal(text, min, max)
+}
+
 fn decimal(text: &str, min: u64, max: u64) -> bool {
     let text = text.trim_ascii();
     digits(text)
@@ -454,6 +508,18 @@ mod tests {
                 &["0x00", "0x1f", "1f", "31", "5"],
                 &["0x20", "0x100", "", "32", "-1"],
             ),
+            (
+                IPV6,
+                &["::1", ":192.0.2.1", "1::192.0.2.1", "::1:192.0.2.1"],
+                &["1::2:192.0.2.1", ":1", "192.0.2.1"],
+            ),
+            (CPU_PERIOD, &["1000", "1000000"], &["999", " 1000", "1000001"]),
+            (
+                CPU_QUOTA,
+                &["-1", "0", "17592186044415"],
+                &["-2", "17592186044416"],
+            ),
+            (CPU_COUNT, &["1", "65535"], &["0", "65536", " 1"]),
             (PCI_FUNCTION, &["0", "0x7", "7"], &["8", "0x8", "0x07", ""]),
             (UINT8, &["0x0", "255", "0xFF"], &["0x100", "256", "ff", "-1", ""]),
             (UINT16, &["ffff", "0x1", "65535"], &["0x10000", "", "x"]),

@@ -115,9 +115,9 @@ pub const RULES: &[Rule] = &[
     // Identity and resources.
     rule("domain", &[], Must::Have(&["@type", "name"])),
     rule("domain/name", &[], Must::Fit("text()", forms::DOMAIN_NAME)),
-    rule("domain/vcpu", &[], Must::Fit("text()", forms::UNSIGNED_INT)),
+    rule("domain/vcpu", &[], Must::Fit("text()", forms::CPU_COUNT)),
     rule("domain/vcpu", &[], Must::Fit("@cpuset", forms::CPU_SET)),
-    rule("domain/vcpu", &[], Must::Fit("@current", forms::UNSIGNED_INT)),
+    rule("domain/vcpu", &[], Must::Fit("@current", forms::CPU_COUNT)),
     rule(
         "numatune/memory",
         &[("@placement", &["auto"])],
@@ -127,6 +127,110 @@ pub const RULES: &[Rule] = &[
     rule("numatune/memnode", &[], Must::Fit("@nodeset", forms::CPU_SET)),
     rule("cputune/vcpupin", &[], Must::Have(&["@vcpu", "@cpuset"])),
     rule("cputune/vcpupin", &[], Must::Fit("@cpuset", forms::CPU_SET)),
+    rule("cputune/vcpupin", &[], Must::Fit("@vcpu", forms::CPU_ID)),
+    rule("cputune/shares", &[], Must::Fit("text()", forms::CPU_SHARES)),
+    rule("cputune/period", &[], Must::Fit("text()", forms::CPU_PERIOD)),
+    rule(
+        "cputune/global_period",
+        &[],
+        Must::Fit("text()", forms::CPU_PERIOD),
+    ),
+    rule(
+        "cputune/emulator_period",
+        &[],
+        Must::Fit("text()", forms::CPU_PERIOD),
+    ),
+    rule(
+        "cputune/iothread_period",
+        &[],
+        Must::Fit("text()", forms::CPU_PERIOD),
+    ),
+    rule("cputune/quota", &[], Must::Fit("text()", forms::CPU_QUOTA)),
+    rule("cputune/global_quota", &[], Must::Fit("text()", forms::CPU_QUOTA)),
+    rule(
+        "cputune/emulator_quota",
+        &[],
+        Must::Fit("text()", forms::CPU_QUOTA),
+    ),
+    rule(
+        "cputune/iothread_quota",
+        &[],
+        Must::Fit("text()", forms::CPU_QUOTA),
+    ),
+    rule("blkiotune/weight", &[], Must::Fit("text()", forms::IO_WEIGHT)),
+    rule(
+        "blkiotune/device/weight",
+        &[],
+        Must::Fit("text()", forms::IO_WEIGHT),
+    ),
+    rule("sysinfo/bios", &[], Must::Have(&["entry"])),
+    rule("sysinfo/bios/entry", &[], Must::Have(&["@name"])),
+    rule(
+        "sysinfo/bios/entry",
+        &[],
+        Must::Fit("@name", words!("vendor", "version", "date", "release")),
+    ),
+    rule("sysinfo/system", &[], Must::Have(&["entry"])),
+    rule("sysinfo/system/entry", &[], Must::Have(&["@name"])),
+    rule(
+        "sysinfo/system/entry",
+        &[],
+        Must::Fit(
+            "@name",
+            words!(
+                "manufacturer",
+                "product",
+                "version",
+                "serial",
+                "uuid",
+                "sku",
+                "family"
+            ),
+        ),
+    ),
+    rule("sysinfo/baseBoard", &[], Must::Have(&["entry"])),
+    rule("sysinfo/baseBoard/entry", &[], Must::Have(&["@name"])),
+    rule(
+        "sysinfo/baseBoard/entry",
+        &[],
+        Must::Fit(
+            "@name",
+            words!(
+                "manufacturer",
+                "product",
+                "version",
+                "serial",
+                "asset",
+                "location"
+            ),
+        ),
+    ),
+    rule("sysinfo/chassis", &[], Must::Have(&["entry"])),
+    rule("sysinfo/chassis/entry", &[], Must::Have(&["@name"])),
+    rule(
+        "sysinfo/chassis/entry",
+        &[],
+        Must::Fit(
+            "@name",
+            words!("manufacturer", "version", "serial", "asset", "sku"),
+        ),
+    ),
+    rule("sysinfo/oemStrings", &[], Must::Have(&["entry"])),
+    // What users say to one hypervisor past the model.
+    rule("domain/deprecation", &[], Must::Have(&["@behavior"])),
+    rule(
+        "domain/deprecation",
+        &[],
+        Must::Fit("@behavior", words!("none", "omit", "reject", "crash")),
+    ),
+    rule("domain/commandline/arg", &[], Must::Have(&["@value"])),
+    rule("domain/commandline/env", &[], Must::Have(&["@name"])),
+    rule("domain/capabilities/add", &[], Must::Have(&["@capability"])),
+    rule("domain/capabilities/del", &[], Must::Have(&["@capability"])),
+    rule("domain/override/device", &[], Must::Have(&["@alias"])),
+    rule("domain/namespace/sharenet", &[], Must::Have(&["@type", "@value"])),
+    rule("domain/namespace/shareipc", &[], Must::Have(&["@type", "@value"])),
+    rule("domain/namespace/shareuts", &[], Must::Have(&["@type", "@value"])),
     rule("cputune/emulatorpin", &[], Must::Fit("@cpuset", forms::CPU_SET)),
     rule("cputune/iothreadpin", &[], Must::Fit("@cpuset", forms::CPU_SET)),
     rule("os/bootmenu", &[], Must::Fit("@timeout", forms::BOOT_TIMEOUT)),
@@ -366,3 +470,39 @@ pub const RULES: &[Rule] = &[
     rule("devices/graphics", &[], Must::Fit("@port", forms::PORT)),
     rule("devices/tpm", &[], Must::Have(&["backend"])),
 ];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn values_have_their_ranges_and_metadata_is_free() {
+        const QEMU: &str = "xmlns:q='http://libvirt.org/schemas/domain/qemu/1.0'";
+        for (part, allowed) in [
+            ("<vcpu current='1'>2</vcpu>", true),
+            ("<vcpu current='0'>2</vcpu>", false),
+            ("<cputune><global_period>999</global_period></cputune>", false),
+            ("<cputune><shares>0</shares><quota>-1</quota></cputune>", true),
+            ("<blkiotune><weight>99</weight></blkiotune>", false),
+            ("<sysinfo type='smbios'><bios/></sysinfo>", false),
+            (
+                "<sysinfo type='smbios'><bios><entry name='sku'>1</entry></bios></sysinfo>",
+                false,
+            ),
+            (
+                "<metadata><a xmlns='a:b'><cputune><period>1</period></cputune></a></metadata>",
+                true,
+            ),
+            (&format!("<q:deprecation {QEMU} behavior='omit'/>"), true),
+            (&format!("<q:deprecation {QEMU} behavior='odd'/>"), false),
+            (
+                &format!("<q:capabilities {QEMU}><q:add/></q:capabilities>"),
+                false,
+            ),
+        ] {
+            let text = format!("<domain type='kvm'><name>a</name><os><type>hvm</type></os>{part}</domain>");
+            let verdict = check_schema(&Doc::parse(&text).unwrap());
+            assert_eq!(verdict.is_ok(), allowed, "{part}: {verdict:?}");
+        }
+    }
+}

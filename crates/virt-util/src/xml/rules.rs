@@ -64,7 +64,7 @@ impl std::fmt::Debug for Form {
     }
 }
 
-/// Reports what the rules do not allow in `root` and below to `cx`.
+/// Reports what the rules do not allow in `root` and below, apart from what is in elements `metadata`, to `cx`.
 pub fn check(root: Element<'_>, rules: &[Rule], cx: &mut Reader) {
     let mut waiting = vec![root];
     while let Some(element) = waiting.pop() {
@@ -72,6 +72,10 @@ pub fn check(root: Element<'_>, rules: &[Rule], cx: &mut Reader) {
             if rule.is_about(element) {
                 rule.must.check(element, cx);
             }
+        }
+        // What users keep beside a definition is theirs.
+        if element.name() == "metadata" {
+            continue;
         }
         let first = waiting.len();
         waiting.extend(element.children());
