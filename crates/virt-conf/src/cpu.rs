@@ -2,7 +2,7 @@
 //!
 //! What the names of models and features mean is in [`cpu_models`](crate::cpu_models).
 
-use virt_util::xml::{At, Element, Reader, Xml, error_at};
+use virt_util::xml::{At, Element, Reader, Xml, error_at, error_with};
 use virt_util::{ErrorCode, ErrorDomain, Result};
 
 use crate::numa::Numa;
@@ -338,7 +338,12 @@ impl CpuMaxPhysAddr {
             )),
             Some(_) if self.mode != CpuMaxPhysAddrMode::Passthrough => {
                 let what = "'limit' is for mode 'passthrough' only";
-                cx.fail(error_at(element, At::Attribute("limit"), what))
+                cx.fail(error_with(
+                    ErrorCode::CONFIG_UNSUPPORTED,
+                    element,
+                    At::Attribute("limit"),
+                    what,
+                ))
             }
             Some(_) => Ok(()),
         }

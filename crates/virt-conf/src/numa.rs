@@ -347,7 +347,12 @@ impl Numa {
                     "NUMA cell {} shares CPUs with another cell",
                     cell.id.unwrap_or_default()
                 );
-                cx.fail(error_at(element, At::Child("cell"), what))?;
+                cx.fail(error_with(
+                    ErrorCode::CONFIG_UNSUPPORTED,
+                    element,
+                    At::Child("cell"),
+                    what,
+                ))?;
             }
         }
         self.fill_distances(element, cx)

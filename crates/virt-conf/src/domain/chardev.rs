@@ -393,7 +393,8 @@ impl Serial {
         use super::device_info::Address;
         let usb = self.target.kind == SerialTargetType::UsbSerial;
         if usb && !matches!(self.info.address, None | Some(Address::Usb(_))) {
-            cx.fail(error_at(
+            cx.fail(error_with(
+                ErrorCode::CONFIG_UNSUPPORTED,
                 element,
                 At::Child("address"),
                 "usb-serial requires address of usb type",

@@ -545,7 +545,7 @@ fn check_smm_memory(domain: &Domain, guest: Guest<'_>) -> Result<()> {
     }
     if size % (1 << 20) != 0 {
         return Err(VirtError::new(
-            ErrorCode::XML_ERROR,
+            ErrorCode::CONFIG_UNSUPPORTED,
             format_args!("<tseg> is {size} bytes: expected whole MiB"),
         ));
     }

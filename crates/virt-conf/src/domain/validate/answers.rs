@@ -35,6 +35,14 @@ fn answer(top: &str, devices: &str) -> i32 {
 }
 
 const TOP: &[(i32, &str)] = &[
+    (
+        67,
+        r#"<cpu><numa><cell id='0' cpus='0-2' memory='1024'/><cell id='1' cpus='2-3' memory='1024'/></numa></cpu>"#,
+    ),
+    (
+        67,
+        r#"<cpu mode='host-passthrough'><maxphysaddr mode='emulate' bits='42' limit='40'/></cpu>"#,
+    ),
     (0, r#"<currentMemory unit='KiB'/>"#),
     (0, r#"<os><type>hvm</type><bios useserial='perhaps'/></os>"#),
     (
@@ -138,6 +146,10 @@ const TOP: &[(i32, &str)] = &[
 ];
 
 const DEVICES: &[(i32, &str)] = &[
+    (
+        67,
+        r#"<serial type='pty'><target type='usb-serial'/><address type='pci' domain='0' bus='0' slot='9' function='0'/></serial>"#,
+    ),
     (67, r#"<controller type='fdc' model='qemu-xhci'/>"#),
     (67, r#"<controller type='sata' model='piix3-uhci'/>"#),
     (27, r#"<controller type='ide' ports='4294967295'/>"#),

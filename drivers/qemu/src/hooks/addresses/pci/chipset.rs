@@ -5,14 +5,13 @@ use virt_conf::domain::controller::{ControllerKind, PciController, PciController
 use virt_conf::domain::normalize::DeviceRef;
 use virt_conf::domain::sound::SoundModel;
 use virt_conf::domain::video::VideoModelType;
-use virt_util::Result;
+use virt_util::{Result, VirtError};
 
 use crate::address::pci::{Connect, Slot};
 use crate::hooks::{Guest, machine};
 
 use super::buses::Buses;
 use super::{present, put, slot_of, wanted};
-use crate::hooks::addresses::unsupported;
 
 impl Buses {
     /// Takes what the chipset has.
@@ -41,7 +40,7 @@ impl Buses {
             match present(&controller.info) {
                 Some(at) if slot_of(at) != home => {
                     let what = format!("{what} controller must have PCI address 0:0:1.{}", home.function);
-                    return Err(unsupported(what));
+                    return Err(VirtError::internal(what));
                 }
                 Some(_) => {}
                 None => put(&mut controller.info, home, None),
@@ -65,7 +64,7 @@ impl Buses {
                     let home = Slot::on_root(0x1f, 2);
                     match present(&controller.info) {
                         Some(at) if slot_of(at) != home => {
-                            return Err(unsupported(format_args!(
+                            return Err(VirtError::internal(format_args!(
                                 "the chipset's SATA controller is at 0000:00:1f.2, not {at}"
                             )));
                         }
