@@ -481,6 +481,14 @@ mod tests {
         for (part, allowed) in [
             ("<vcpu current='1'>2</vcpu>", true),
             ("<vcpu current='0'>2</vcpu>", false),
+            (
+                "<devices><filesystem fmode='0644' dmode='755'><source dir='/a'/><target dir='b'/></filesystem></devices>",
+                true,
+            ),
+            (
+                "<devices><filesystem fmode='0888'><source dir='/a'/><target dir='b'/></filesystem></devices>",
+                false,
+            ),
             ("<cputune><global_period>999</global_period></cputune>", false),
             ("<cputune><shares>0</shares><quota>-1</quota></cputune>", true),
             ("<blkiotune><weight>99</weight></blkiotune>", false),

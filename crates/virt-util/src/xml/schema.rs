@@ -164,6 +164,10 @@ impl ValueSchema {
                 Ok(number) if number.is_finite() => Ok(()),
                 _ => Err(ValueError::expected("a number")),
             },
+            Self::Integer { max, base: 8, .. } => match u64::from_str_radix(text, 8) {
+                Ok(number) if number <= max => Ok(()),
+                _ => Err(ValueError::expected(format!("an octal number from 0 to {max:o}"))),
+            },
             Self::Integer { min, max, .. } => {
                 let negative = text.starts_with('-');
                 let digits = text.trim_start_matches(['-', '+']);

@@ -67,6 +67,9 @@ impl Build<'_> {
             ValueSchema::Uuid => {
                 pattern("[a-fA-F0-9]{32}|([a-fA-F0-9]{8}-([a-fA-F0-9]{4}-){3}[a-fA-F0-9]{12})")
             }
+            ValueSchema::Integer { max, base: 8, .. } => {
+                pattern(&format!("0*[0-7]{{1,{}}}", format!("{max:o}").len()))
+            }
             ValueSchema::Integer { min, max, .. } => {
                 let digits = format!("{max:x}").len();
                 let sign = if *min < 0 { "[+\\-]?" } else { "\\+?" };
