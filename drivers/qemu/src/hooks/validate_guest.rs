@@ -443,3 +443,139 @@ fn launch_security(domain: &Domain, guest: Guest<'_>) -> Result<()> {
         lacks("kernelHashes='…' of <launchSecurity>"),
     )
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::capabilities::Flag;
+    use crate::hooks::validate_tests::{Verdict, ask, devices};
+
+    fn judge(machine: &str, inside: &str, flags: &[Flag]) -> Verdict {
+        ask(machine, inside, flags, super::kind)
+    }
+
+    fn features(machine: &str, inside: &str, flags: &[Flag]) -> Verdict {
+        let inside = format!("<features>{inside}</features>");
+        ask(machine, &inside, flags, |domain, guest| {
+            let said = domain.features.as_deref().cloned().unwrap_or_default();
+            super::features(domain, &said, guest)
+        })
+    }
+
+    const Q35: &str = "pc-q35-10.0";
+
+    #[test]
+    fn actions_are_those_that_qemu_has() {
+        judge(Q35, "<on_crash>preserve</on_crash>", &[]).fine();
+        judge(Q35, "<on_crash>rename-restart</on_crash>", &[]).refused("'rename-restart'");
+        judge(Q35, "<on_reboot>preserve</on_reboot>", &[]).refused("'preserve'");
+        judge(
+            Q35,
+            "<on_poweroff>restart</on_poweroff><on_reboot>destroy</on_reboot>",
+            &[],
+        )
+        .refused("'onReboot'");
+    }
+
+    #[test]
+    fn timers_are_those_of_the_architecture() {
+        let timer = |timer: &str| format!("<clock offset='utc'><timer {timer}/></clock>");
+        judge(Q35, &timer("name='platform'"), &[]).refused("'platform'");
+        judge(Q35, &timer("name='rtc' track='boot'"), &[]).refused("track 'boot'");
+        judge(Q35, &timer("name='rtc' tickpolicy='merge'"), &[]).refused("tickpolicy 'merge'");
+        let catchup = timer("name='pit' tickpolicy='catchup'");
+        judge(Q35, &catchup, &[]).refused("tickpolicy 'catchup'");
+        judge(Q35, &catchup, &[Flag::KvmPitTickPolicy]).fine();
+        judge("virt", &timer("name='tsc' present='yes'"), &[]).refused("'tsc' timer");
+        judge("virt", &timer("name='hpet' present='yes'"), &[]).refused("hpet timer");
+        let arm = timer("name='armvtimer' tickpolicy='discard'");
+        judge(Q35, &arm, &[]).refused("'armvtimer' timer");
+        judge("virt", &arm, &[]).refused("with this QEMU binary");
+        judge("virt", &arm, &[Flag::CpuKvmNoAdjvtime]).fine();
+        judge(Q35, "<clock offset='absolute' start='253402300800'/>", &[]).refused("253402300799");
+    }
+
+    #[test]
+    fn threads_and_sleep_are_what_the_binary_and_the_machine_have() {
+        let pool = "<iothreads>1</iothreads><iothreadids><iothread id='1' thread_pool_max='4'/></iothreadids>";
+        judge(Q35, pool, &[]).refused("thread_pool_max");
+        judge(Q35, pool, &[Flag::IothreadThreadPoolMax]).fine();
+        let sleep = "<pm><suspend-to-mem enabled='no'/></pm>";
+        judge(Q35, sleep, &[]).fine();
+        judge("virt", sleep, &[]).refused("S3/S4");
+    }
+
+    #[test]
+    fn processors_fit_their_topology_and_the_machine() {
+        let cpus = |count: u32, topology: &str| format!("<vcpu>{count}</vcpu><cpu>{topology}</cpu>");
+        let four = "<topology sockets='1' dies='1' clusters='1' cores='2' threads='2'/>";
+        judge(Q35, &cpus(4, four), &[]).fine();
+        judge(Q35, &cpus(3, four), &[]).refused("doesn't match maximum vcpu count");
+        judge("pc-i440fx-10.0", "<vcpu>256</vcpu>", &[]).refused("q35-based");
+        judge(Q35, "<vcpu>256</vcpu>", &[]).refused("extended interrupt mode");
+        let eim = "<vcpu>256</vcpu><devices><iommu model='intel'><driver eim='on'/></iommu></devices>";
+        judge(Q35, eim, &[]).fine();
+        let one = "<topology sockets='1' dies='1' clusters='1' cores='1' threads='4'/>";
+        judge("pseries", &format!("<vcpu current='2'>4</vcpu><cpu>{one}</cpu>"), &[])
+            .refused("hotplug granularity (4)");
+    }
+
+    #[test]
+    fn huge_pages_come_from_what_has_them() {
+        let pages = |rest: &str| {
+            format!("<memoryBacking><hugepages><page size='2048'/></hugepages>{rest}</memoryBacking>")
+        };
+        judge(Q35, &pages(""), &[]).fine();
+        judge(Q35, &pages("<allocation mode='ondemand'/>"), &[]).refused("ondemand");
+        judge(Q35, &pages("<source type='anonymous'/>"), &[]).refused("anonymous");
+        let memfd = pages("<source type='memfd'/>");
+        judge(Q35, &memfd, &[]).refused("memfd");
+        judge(Q35, &memfd, &[Flag::ObjectMemoryMemfdHugetlb]).fine();
+        judge(Q35, &pages("<access mode='shared'/>"), &[]).refused("without guest numa node");
+        let speeds = "<cpu><numa><cell id='0' cpus='0' memory='1024'/>\
+            <interconnects><latency initiator='0' target='0' type='access' value='5'/></interconnects></numa></cpu>";
+        judge(Q35, speeds, &[]).refused("HMAT");
+        judge(Q35, speeds, &[Flag::NumaHmat]).fine();
+    }
+
+    #[test]
+    fn what_boots_the_guest_is_qemus() {
+        judge(Q35, "<bootloader>/usr/bin/pygrub</bootloader>", &[]).refused("bootloader");
+        judge(Q35, "<launchSecurity type='s390-pv'/>", &[]).refused("'s390-pv' launch security");
+        let both = [Flag::S390PvGuest, Flag::MachineConfidentalGuestSupport];
+        judge("s390-ccw-virtio", "<launchSecurity type='s390-pv'/>", &both).fine();
+        let entry = |name: &str| {
+            format!("<sysinfo type='fwcfg'><entry name='{name}'>a</entry></sysinfo>")
+        };
+        judge(Q35, &entry("opt/com.example/a"), &[]).fine();
+        judge(Q35, &entry("etc/a"), &[]).refused("Invalid firmware name");
+        judge(Q35, &entry("opt/ovmf/a"), &[]).refused("reserved");
+        let console = "<devices><console type='pty'><target type='xen'/></console></devices>";
+        judge(Q35, console, &[]).refused("target type xen");
+    }
+
+    #[test]
+    fn features_are_those_of_the_machine() {
+        features(Q35, "<vmport state='off'/>", &[]).refused("vmport");
+        features(Q35, "<vmport state='off'/>", &[Flag::MachineVmportOpt]).fine();
+        features("pseries", "<pmu state='off'/>", &[]).refused("PMU is always enabled");
+        features("virt", "<ras state='on'/>", &[]).refused("ras feature");
+        features("virt", "<ras state='on'/>", &[Flag::MachineVirtRas]).fine();
+        features(Q35, "<tcg><tb-cache unit='MiB'>8</tb-cache></tcg>", &[])
+            .refused("incompatible with domain type 'kvm'");
+    }
+
+    #[test]
+    fn watchdogs_are_those_of_the_machine() {
+        let dog = |model: &str, action: &str| format!("<watchdog model='{model}' action='{action}'/>");
+        devices(Q35, &dog("itco", "reset"), &[]).fine();
+        devices("pc-i440fx-10.0", &dog("itco", "reset"), &[]).refused("itco model");
+        devices("pc-i440fx-10.0", &dog("ib700", "reset"), &[]).fine();
+        devices(Q35, &dog("diag288", "reset"), &[]).refused("diag288 model");
+        let two = format!("{}{}", dog("i6300esb", "reset"), dog("itco", "none"));
+        devices(Q35, &two, &[]).refused("different actions");
+        let placed = "<watchdog model='itco' action='reset'><address type='pci' slot='3'/></watchdog>";
+        devices(Q35, placed, &[]).refused("does not support such an address");
+        let twice = dog("itco", "reset").repeat(2);
+        judge(Q35, &format!("<devices>{twice}</devices>"), &[]).refused("only have one watchdog");
+    }
+}
