@@ -227,7 +227,8 @@ impl Cpu {
         let host = matches!(self.mode, CpuMode::HostPassthrough | CpuMode::Maximum);
         if self.migratable.is_some() && !host {
             let what = "'migratable' is for modes 'host-passthrough' and 'maximum', not for this one";
-            cx.fail(error_at(element, At::Attribute("migratable"), what))?;
+            let at = At::Attribute("migratable");
+            cx.fail(error_with(ErrorCode::CONFIG_UNSUPPORTED, element, at, what))?;
         }
         if let Some(model) = &mut self.model {
             if host {

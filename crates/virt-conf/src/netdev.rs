@@ -129,7 +129,7 @@ pub struct VirtualPort {
 
 /// What a switch wants to know of a port.
 #[derive(Xml, Clone, Debug, Default, PartialEq, Eq)]
-#[xml(name = "parameters")]
+#[xml(name = "parameters", own, reported_by = ErrorDomain::NONE)]
 pub struct VirtualPortParameters {
     /// VSI manager (802.1Qbg).
     #[xml("@managerid", base = 0)]

@@ -225,3 +225,67 @@ fn what_libvirt_has_written_is_found_and_left_as_it_is() {
         assert_eq!(text(&ours), text(&before[&config.join(theirs)]), "{theirs}");
     }
 }
+
+#[test]
+fn memory_that_libvirt_has_saved_is_known() {
+    need!(program "libvirtd", program "/usr/bin/virsh", program "qemu-system-x86_64");
+    let mut stock = Stock::plain();
+    let text = "<domain type='qemu'><name>s</name><memory>32768</memory><vcpu>1</vcpu><os><type>hvm</type></os>\
+        <devices><graphics type='vnc' passwd='secret'/></devices></domain>";
+    let guest = stock.room().file("s.xml", text).display().to_string();
+    libvirt(stock.room(), &["define", &guest]);
+    libvirt(stock.room(), &["start", "--paused", "s"]);
+    libvirt(stock.room(), &["managedsave", "s"]);
+    let refused = |words: &[&str]| {
+        let out = stock
+            .room()
+            .command(Path::new("/usr/bin/virsh"))
+            .args(["-q", "-c", "qemu:///session"])
+            .args(words)
+            .output()
+            .expect("libvirt's virsh runs");
+        assert!(!out.status.success(), "{words:?}");
+        String::from_utf8_lossy(&out.stderr).into_owned()
+    };
+    let (undefine, rename) = (refused(&["undefine", "s"]), refused(&["domrename", "s", "t"]));
+    stock.kill();
+
+    let config = stock.room().path().join("config/libvirt");
+    let host = Host::new();
+    symlink(&config, host.root().join("etc")).expect("a link");
+    let folder = host.root().join("lib/qemu/save");
+    std::fs::create_dir_all(&folder).expect("a folder");
+    std::fs::copy(config.join("qemu/save/s.save"), folder.join("s.save")).expect("the image");
+    let with = host.run(&["list", "--all", "--name", "--with-managed-save"]).ok();
+    assert_eq!(with.trim(), "s");
+    let without = host
+        .run(&["list", "--all", "--name", "--without-managed-save"])
+        .ok();
+    assert_eq!(without.trim(), "");
+    let info = host.run(&["dominfo", "s"]).ok();
+    let managed = info.lines().find(|line| line.starts_with("Managed save"));
+    assert!(managed.is_some_and(|line| line.ends_with("yes")), "{info}");
+    for (words, theirs) in [
+        (&["undefine", "s"][..], undefine),
+        (&["domrename", "s", "t"], rename),
+    ] {
+        let out = host.run(words);
+        let why = |text: &str| text.lines().last().unwrap_or_default().to_owned();
+        assert_eq!(out.code, Some(1), "{words:?}: {out:?}");
+        // libvirt's virsh says a part of it by itself, without the lead.
+        let theirs = why(theirs.trim());
+        let theirs = theirs.trim_start_matches("error: ");
+        assert!(why(out.err.trim()).ends_with(theirs), "{words:?}: {out:?}");
+    }
+    let start = host.run(&["start", "s"]);
+    assert!(
+        start.code == Some(1) && start.err.contains("s.save") && start.err.contains("--force-boot"),
+        "{start:?}"
+    );
+    assert!(folder.join("s.save").exists(), "nothing was lost by asking");
+
+    host.run(&["undefine", "s", "--managed-save"]).ok();
+    assert!(!folder.join("s.save").exists());
+    let left = host.run(&["list", "--all", "--name"]).ok();
+    assert_eq!(left.trim(), "");
+}

@@ -285,7 +285,7 @@ impl Default for InterfaceSource {
 #[derive(Xml, Clone, Debug, Default, PartialEq)]
 pub struct VhostUserSource {
     /// Kind of socket.
-    #[xml("source@type", default, always, when = self.path.is_some())]
+    #[xml("source@type", code = ErrorCode::CONFIG_UNSUPPORTED, default, always, when = self.path.is_some())]
     pub kind: super::storage::VhostUserType,
     /// The socket.
     #[xml("source@path")]

@@ -19,7 +19,7 @@ use virt_util::{ErrorCode, ErrorDomain, Result};
 use super::object::{self, GuestDefinition, GuestEvent, GuestObject, Private, Published};
 use super::planner::Occasion;
 use super::world::World;
-use super::{error, life, nvram};
+use super::{error, life, nvram, saved};
 use crate::process::state::Lifecycle;
 
 fn asker(cx: &CallContext<'_>, api: &'static str) -> Asker {
@@ -151,6 +151,15 @@ pub fn undefine(world: &Arc<World>, guest: &Arc<GuestObject>, flags: DomainUndef
             "cannot undefine transient domain",
         ));
     }
+    if saved::exists(world.layout(), snapshot.name()) {
+        if !flags.contains(DomainUndefineFlags::MANAGED_SAVE) {
+            return Err(error(
+                ErrorCode::OPERATION_INVALID,
+                "Refusing to undefine while domain managed save image exists",
+            ));
+        }
+        saved::remove(world.layout(), guest)?;
+    }
     if let Some(stored) = snapshot.life.stored() {
         nvram::undefine(&stored.domain, flags)?;
     }
@@ -184,6 +193,9 @@ pub fn rename(world: &Arc<World>, guest: &Arc<GuestObject>, name: &str) -> Resul
     let Some(stored) = snapshot.life.stored() else {
         return refuse("a transient domain keeps its name: define it first");
     };
+    if snapshot.state.managed_save {
+        return refuse("domain with a managed saved state can't be renamed");
+    }
     if name.is_empty() || name.contains(['/', '\n']) {
         return Err(error(
             ErrorCode::XML_ERROR,

@@ -26,7 +26,7 @@ use super::object::{GuestDefinition, GuestId, GuestKind, GuestObject, Published,
 use super::planner::{Occasion, Planned};
 use super::watch::{Watcher, ending};
 use super::world::World;
-use super::{agent, error, live_cpu};
+use super::{agent, error, live_cpu, saved};
 use crate::agent::commands::Sleep;
 use crate::monitor::{Command, QmpClient, Reply};
 use crate::process::guest::{Guest, Happening};
@@ -115,6 +115,11 @@ pub fn start(
     if snapshot.is_active() {
         return Err(error(ErrorCode::OPERATION_INVALID, "domain is already running"));
     }
+    if !flags.contains(DomainCreateFlags::START_FORCE_BOOT) {
+        saved::refuse_boot(world.layout(), snapshot.name())?;
+    } else if saved::exists(world.layout(), snapshot.name()) {
+        saved::remove(world.layout(), object)?;
+    }
     let definition = Arc::clone(snapshot.life.current());
     run(world, object, &definition, flags, cx.deadline(), cx.cancel())
 }
@@ -126,6 +131,7 @@ pub(super) fn autostart(world: &Arc<World>, object: &Arc<GuestObject>) -> Result
     if snapshot.is_active() {
         return Ok(());
     }
+    saved::refuse_boot(world.layout(), snapshot.name())?;
     if snapshot.autostart_once {
         world.store().set_autostart_once(snapshot.name(), false)?;
         object.publish(|snapshot| snapshot.autostart_once = false);
@@ -223,6 +229,7 @@ fn bring_up(
         snapshot.state = Published {
             id,
             state: GuestState::starting_up(),
+            managed_save: snapshot.state.managed_save,
             ..Published::default()
         };
     });

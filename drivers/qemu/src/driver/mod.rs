@@ -33,6 +33,7 @@ mod nvram;
 pub mod object;
 pub mod planner;
 pub mod pure;
+mod saved;
 pub mod screen;
 pub mod sleep;
 pub mod start_facts;

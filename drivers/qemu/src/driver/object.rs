@@ -105,6 +105,8 @@ pub struct Published {
     pub state: GuestState,
     /// It was changed while it runs.
     pub updated: bool,
+    /// Its memory lies in a file.
+    pub managed_save: bool,
     /// What users should know about it.
     pub messages: Vec<String>,
 }
@@ -115,6 +117,7 @@ impl Default for Published {
             id: -1,
             state: GuestState::shut_off(DomainShutoffReason::UNKNOWN),
             updated: false,
+            managed_save: false,
             messages: Vec::new(),
         }
     }
@@ -177,10 +180,10 @@ pub fn attributes(guest: &Snapshot<GuestKind>) -> Attributes {
 
 /// Whether a guest is in the list that `filter` asks for: filters of one group add up, groups restrict each other.
 pub fn matches(snapshot: &Snapshot<GuestKind>, filter: ConnectListAllDomainsFlags) -> bool {
-    // Guests have no managed save image, snapshots or checkpoints yet.
+    // Guests have no snapshots or checkpoints yet.
     let facts = GuestFacts {
         state: snapshot.state.state.state,
-        managed_save: false,
+        managed_save: snapshot.state.managed_save,
         snapshots: false,
         checkpoints: false,
     };

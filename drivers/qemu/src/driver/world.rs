@@ -27,7 +27,7 @@ use super::object::{
 };
 use super::planner::{Occasion, Patience, Planner};
 use super::watch::{Watcher, ending};
-use super::{agent, life};
+use super::{agent, life, saved};
 use crate::agent::AgentTimeout;
 use crate::monitor::Command;
 use crate::process::guest::Guest;
@@ -251,6 +251,7 @@ impl World {
             private.agent.set_timeout(timeout);
         }
         *private.status.lock() = Some(Box::new(StatusFile::new(one.status)));
+        let managed_save = saved::exists(&self.layout, one.live.name());
         let snapshot = Snapshot {
             life: Life::Active {
                 live: Arc::new(one.live),
@@ -259,6 +260,7 @@ impl World {
             state: Published {
                 id: one.id,
                 state: one.state,
+                managed_save,
                 ..Published::default()
             },
             autostart: false,
@@ -345,6 +347,7 @@ impl World {
         object.publish(|snapshot| {
             snapshot.state = Published {
                 state: GuestState::shut_off(reason),
+                managed_save: snapshot.state.managed_save,
                 ..Published::default()
             };
             if let Some(kept) = kept {
@@ -385,7 +388,10 @@ impl World {
                     let name = definition.name().to_owned();
                     let snapshot = Snapshot {
                         life: Life::Inactive(definition),
-                        state: Published::default(),
+                        state: Published {
+                            managed_save: saved::exists(&self.layout, &name),
+                            ..Published::default()
+                        },
                         autostart: loaded.autostart,
                         autostart_once: loaded.autostart_once,
                     };

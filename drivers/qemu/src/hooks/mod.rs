@@ -30,7 +30,7 @@ use virt_conf::domain::normalize::{
 };
 use virt_conf::domain::small::TpmVersion;
 use virt_util::arch::Arch;
-use virt_util::{ErrorCode, Result, VirtError};
+use virt_util::{ErrorCode, ErrorDomain, Result, VirtError};
 
 use crate::capabilities::{Accel, QemuCaps};
 use crate::firmware::Descriptor;
@@ -122,11 +122,11 @@ struct Guest<'a> {
 
 impl<'a> QemuHooks<'a> {
     fn guest(&self, domain: &Domain) -> Result<Guest<'a>> {
-        let arch = crate::plan::guest_arch(domain)?;
+        let arch = crate::plan::guest_arch(domain).map_err(ours)?;
         let binary = domain.devices.emulator.as_deref().unwrap_or_default();
         let caps = self.caps.caps(binary).ok_or_else(|| {
             let what = format!("the capabilities of the emulator '{binary}' are not known");
-            VirtError::new(ErrorCode::CONFIG_UNSUPPORTED, what)
+            ours(VirtError::new(ErrorCode::CONFIG_UNSUPPORTED, what))
         })?;
         let accel = Accel::from_domain_type(domain.virt_type.as_str()).unwrap_or(Accel::Tcg);
         let iommu = self.iommu;
@@ -137,6 +137,11 @@ impl<'a> QemuHooks<'a> {
             iommu,
         })
     }
+}
+
+/// What the driver adds to definitions and checks in them is told by the driver.
+fn ours(error: VirtError) -> VirtError {
+    error.in_domain_if_none(ErrorDomain::QEMU)
 }
 
 /// At a start also devices whose definition leaves their address open get one.
@@ -181,10 +186,10 @@ impl DomainHooks for QemuHooks<'_> {
 
     fn basic(&self, domain: &mut Domain, _cx: &NormalizeContext<'_>) -> Result<()> {
         if domain.devices.emulator.is_none() {
-            let arch = crate::plan::guest_arch(domain)?;
+            let arch = crate::plan::guest_arch(domain).map_err(ours)?;
             let emulator = self.caps.emulator(arch).ok_or_else(|| {
                 let what = format!("no emulator for architecture '{arch}' is installed: say <emulator>");
-                VirtError::new(ErrorCode::CONFIG_UNSUPPORTED, what)
+                ours(VirtError::new(ErrorCode::CONFIG_UNSUPPORTED, what))
             })?;
             domain.devices.emulator = Some(emulator);
         }
@@ -193,12 +198,13 @@ impl DomainHooks for QemuHooks<'_> {
 
     fn domain(&self, domain: &mut Domain, cx: &NormalizeContext<'_>) -> Result<()> {
         let guest = self.guest(domain)?;
-        self.domain_defaults(domain, guest, cx.flags)
+        self.domain_defaults(domain, guest, cx.flags).map_err(ours)
     }
 
     fn device(&self, domain: &mut Domain, device: DeviceRef, cx: &NormalizeContext<'_>) -> Result<()> {
         let guest = self.guest(domain)?;
-        self.device_defaults(domain, device, guest, cx.flags)?;
+        self.device_defaults(domain, device, guest, cx.flags)
+            .map_err(ours)?;
         if cx.flags.contains(NormalizeFlags::STATUS) {
             status::restore(domain, device);
         }
@@ -207,15 +213,16 @@ impl DomainHooks for QemuHooks<'_> {
 
     fn assign_addresses(&self, domain: &mut Domain, cx: &NormalizeContext<'_>) -> Result<()> {
         let fresh = cx.flags.contains(NormalizeFlags::ABI_UPDATE);
-        addresses::assign(domain, self.guest(domain)?, fresh)
+        addresses::assign(domain, self.guest(domain)?, fresh).map_err(ours)
     }
 
     fn validate_domain(&self, domain: &Domain) -> Result<()> {
-        validate::domain(domain, self.guest(domain)?)
+        validate::domain(domain, self.guest(domain)?).map_err(ours)
     }
 
     fn validate_device(&self, domain: &Domain, device: DeviceRef) -> Result<()> {
-        validate::device(domain, device, self.guest(domain)?)?;
-        validate::tpm_version(domain, device, self.tpm_versions)
+        validate::device(domain, device, self.guest(domain)?)
+            .and_then(|()| validate::tpm_version(domain, device, self.tpm_versions))
+            .map_err(ours)
     }
 }

@@ -208,10 +208,7 @@ mod tests {
     }
 
     fn card(model: &str, inside: &str, flags: &[Flag]) -> Verdict {
-        judge(
-            &format!("<video><model {model}>{inside}</model></video>"),
-            flags,
-        )
+        judge(&format!("<video><model {model}>{inside}</model></video>"), flags)
     }
 
     #[test]
@@ -226,8 +223,12 @@ mod tests {
         let qxl = [Flag::DeviceQxl];
         card("type='qxl' vram='4194304'", "", &qxl).with(ErrorCode::OVERFLOW, "'vram'");
         card("type='qxl' vgamem='3000'", "", &qxl).refused("'vgamem' must be a power of two");
-        card("type='cirrus' primary='yes' heads='1'", "<resolution x='8' y='8'/>", &[Flag::DeviceCirrusVga])
-            .with(ErrorCode::XML_ERROR, "resolution");
+        card(
+            "type='cirrus' primary='yes' heads='1'",
+            "<resolution x='8' y='8'/>",
+            &[Flag::DeviceCirrusVga],
+        )
+        .with(ErrorCode::XML_ERROR, "resolution");
     }
 
     #[test]
@@ -236,7 +237,12 @@ mod tests {
         card("type='virtio'", "<acceleration accel2d='yes'/>", &gpu).refused("accel2d");
         let accelerated = "<acceleration accel3d='yes'/>";
         card("type='virtio'", accelerated, &gpu).refused("by this QEMU binary");
-        card("type='virtio'", accelerated, &[Flag::DeviceVirtioGpu, Flag::VirtioGpuVirgl]).fine();
+        card(
+            "type='virtio'",
+            accelerated,
+            &[Flag::DeviceVirtioGpu, Flag::VirtioGpuVirgl],
+        )
+        .fine();
         card("type='qxl'", accelerated, &[Flag::DeviceQxl]).refused("only with 'virtio'");
         let blob = [Flag::DeviceVirtioGpu, Flag::VirtioGpuBlob];
         card("type='virtio' blob='on'", "", &gpu).refused("'blob' for virtio-gpu");

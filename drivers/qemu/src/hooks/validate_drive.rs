@@ -454,8 +454,13 @@ mod tests {
         drive("", "usb", "", &[]).refused("usb-storage");
         let geometry = "<geometry cyls='10' heads='4' secs='8'/>";
         drive("", "usb", geometry, &usb).refused("CHS geometry");
-        drive("", "scsi", "<geometry cyls='10' heads='4' secs='8' trans='lba'/>", &[])
-            .refused("translation mode");
+        drive(
+            "",
+            "scsi",
+            "<geometry cyls='10' heads='4' secs='8' trans='lba'/>",
+            &[],
+        )
+        .refused("translation mode");
         drive("", "sd", "<serial>a</serial>", &[]).with(ErrorCode::INTERNAL_ERROR, "Serial property");
         drive("", "virtio", "<wwn>5000c50015ea71aa</wwn>", &[]).refused("support wwn");
         drive("", "ide", "<vendor>a</vendor>", &[]).refused("'vendor'");
@@ -463,7 +468,8 @@ mod tests {
         drive("", "scsi", "<serial>a*b</serial>", &[]).with(ErrorCode::INTERNAL_ERROR, "unsafe characters");
         drive("", "sata", "<readonly/>", &[]).refused("readonly sata disks");
         drive("device='cdrom'", "virtio", "", &[]).refused("ejectable media");
-        let rotates = "<disk type='file'><source file='/a'/><target dev='sda' bus='scsi' rotation_rate='7200'/></disk>";
+        let rotates =
+            "<disk type='file'><source file='/a'/><target dev='sda' bus='scsi' rotation_rate='7200'/></disk>";
         devices(Q35, rotates, &[]).with(ErrorCode::INTERNAL_ERROR, "with this QEMU");
         devices(Q35, rotates, &[Flag::RotationRate]).fine();
     }
@@ -485,9 +491,7 @@ mod tests {
 
     #[test]
     fn places_are_those_of_the_bus() {
-        let at = |bus: &str, place: &str| {
-            drive("", bus, &format!("<address type='drive' {place}/>"), &[])
-        };
+        let at = |bus: &str, place: &str| drive("", bus, &format!("<address type='drive' {place}/>"), &[]);
         at("scsi", "controller='0' bus='0' target='0' unit='1'").fine();
         at("scsi", "controller='0' bus='1' target='0' unit='1'")
             .with(ErrorCode::INTERNAL_ERROR, "only supports 1 bus");
@@ -530,7 +534,13 @@ mod tests {
     #[test]
     fn limits_are_alike_in_a_group_and_not_too_high() {
         drive("", "scsi", "<iotune><group_name>a</group_name></iotune>", &[]).refused("group_name");
-        drive("", "sd", "<iotune><total_iops_sec>1</total_iops_sec></iotune>", &[]).refused("bus='sd'");
+        drive(
+            "",
+            "sd",
+            "<iotune><total_iops_sec>1</total_iops_sec></iotune>",
+            &[],
+        )
+        .refused("bus='sd'");
         drive(
             "",
             "scsi",
@@ -545,7 +555,8 @@ mod tests {
             )
         };
         devices(Q35, &format!("{}{}", limited("sda", 5), limited("sdb", 5)), &[]).fine();
-        devices(Q35, &format!("{}{}", limited("sda", 5), limited("sdb", 6)), &[]).refused("different iotunes");
+        devices(Q35, &format!("{}{}", limited("sda", 5), limited("sdb", 6)), &[])
+            .refused("different iotunes");
     }
 
     #[test]

@@ -496,7 +496,8 @@ mod tests {
 
     #[test]
     fn threads_and_sleep_are_what_the_binary_and_the_machine_have() {
-        let pool = "<iothreads>1</iothreads><iothreadids><iothread id='1' thread_pool_max='4'/></iothreadids>";
+        let pool =
+            "<iothreads>1</iothreads><iothreadids><iothread id='1' thread_pool_max='4'/></iothreadids>";
         judge(Q35, pool, &[]).refused("thread_pool_max");
         judge(Q35, pool, &[Flag::IothreadThreadPoolMax]).fine();
         let sleep = "<pm><suspend-to-mem enabled='no'/></pm>";
@@ -515,8 +516,12 @@ mod tests {
         let eim = "<vcpu>256</vcpu><devices><iommu model='intel'><driver eim='on'/></iommu></devices>";
         judge(Q35, eim, &[]).fine();
         let one = "<topology sockets='1' dies='1' clusters='1' cores='1' threads='4'/>";
-        judge("pseries", &format!("<vcpu current='2'>4</vcpu><cpu>{one}</cpu>"), &[])
-            .refused("hotplug granularity (4)");
+        judge(
+            "pseries",
+            &format!("<vcpu current='2'>4</vcpu><cpu>{one}</cpu>"),
+            &[],
+        )
+        .refused("hotplug granularity (4)");
     }
 
     #[test]
@@ -543,9 +548,7 @@ mod tests {
         judge(Q35, "<launchSecurity type='s390-pv'/>", &[]).refused("'s390-pv' launch security");
         let both = [Flag::S390PvGuest, Flag::MachineConfidentalGuestSupport];
         judge("s390-ccw-virtio", "<launchSecurity type='s390-pv'/>", &both).fine();
-        let entry = |name: &str| {
-            format!("<sysinfo type='fwcfg'><entry name='{name}'>a</entry></sysinfo>")
-        };
+        let entry = |name: &str| format!("<sysinfo type='fwcfg'><entry name='{name}'>a</entry></sysinfo>");
         judge(Q35, &entry("opt/com.example/a"), &[]).fine();
         judge(Q35, &entry("etc/a"), &[]).refused("Invalid firmware name");
         judge(Q35, &entry("opt/ovmf/a"), &[]).refused("reserved");

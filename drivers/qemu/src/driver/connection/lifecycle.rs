@@ -7,14 +7,16 @@ use virt_api::protocol::traits::HypervisorDriver;
 use virt_conf::domain::lifecycle::LifecycleAction;
 use virt_conf::registry::job::{AgentJob, Job};
 use virt_util::types::{
-    DomainCreateFlags, DomainDestroyFlags, DomainRebootFlags, DomainShutdownFlags, NodeSuspendTarget,
+    DomainCreateFlags, DomainDestroyFlags, DomainRebootFlags, DomainSaveImageXmlFlags, DomainShutdownFlags,
+    NodeSuspendTarget,
 };
+use virt_util::xml::XmlFlags;
 use virt_util::{ErrorCode, Result};
 
 use super::{QemuConnection, check_flags};
 use crate::agent::commands::{Shutdown, Sleep};
 use crate::driver::object::{self, GuestObject};
-use crate::driver::{agent, changes, error, life};
+use crate::driver::{agent, changes, error, life, saved};
 use crate::monitor::Command;
 
 impl QemuConnection {
@@ -207,12 +209,46 @@ impl HypervisorDriver for QemuConnection {
     fn domain_has_managed_save_image(
         &self,
         _: &mut CallContext<'_>,
-        _: Resolved<Domain>,
+        domain: Resolved<Domain>,
         flags: u32,
     ) -> Result<DomainHasManagedSaveImageReply> {
         check_flags("qemuDomainHasManagedSaveImage", flags, 0)?;
-        // None is ever made yet.
-        Ok(DomainHasManagedSaveImageReply { result: 0 })
+        let snapshot = domain.handle::<GuestObject>()?.snapshot();
+        Ok(DomainHasManagedSaveImageReply {
+            result: snapshot.state.managed_save.into(),
+        })
+    }
+
+    fn domain_managed_save_remove(
+        &self,
+        cx: &mut CallContext<'_>,
+        domain: Resolved<Domain>,
+        flags: u32,
+    ) -> Result<()> {
+        check_flags("qemuDomainManagedSaveRemove", flags, 0)?;
+        self.change(cx, &domain, Job::Modify, "virDomainManagedSaveRemove", |guest| {
+            saved::remove(self.world.layout(), guest)
+        })
+    }
+
+    fn domain_managed_save_get_xml_desc(
+        &self,
+        _: &mut CallContext<'_>,
+        domain: Resolved<Domain>,
+        flags: u32,
+    ) -> Result<DomainManagedSaveGetXmlDescReply> {
+        let known = DomainSaveImageXmlFlags::SECURE;
+        check_flags("qemuDomainManagedSaveGetXMLDesc", flags, known.bits())?;
+        let snapshot = domain.handle::<GuestObject>()?.snapshot();
+        let definition = saved::definition(self.world.layout(), snapshot.name())?;
+        let mut wanted = XmlFlags::empty();
+        wanted.set(
+            XmlFlags::SECURE,
+            DomainSaveImageXmlFlags::from(flags).contains(known),
+        );
+        Ok(DomainManagedSaveGetXmlDescReply {
+            xml: definition.format(wanted),
+        })
     }
 
     fn domain_pm_suspend_for_duration(
