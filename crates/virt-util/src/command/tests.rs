@@ -281,7 +281,7 @@ fn a_daemon_is_nobodys_child_and_holds_its_pid_file() {
     let error = SystemSpawner
         .spawn(&second, limit(), &Cancel::never())
         .unwrap_err();
-    assert!(error.message().contains("PID file"), "{error}");
+    assert!(error.message().contains("pid file"), "{error}");
     drop(writer);
     assert_eq!(
         child.wait(limit(), &Cancel::never()).unwrap(),

@@ -170,7 +170,7 @@ mod tests {
             )
         };
         judge(&tcp("telnet", ""), &[]).fine();
-        judge(&tcp("telnets", ""), &[]).refused("'telnets' not supported");
+        judge(&tcp("telnets", ""), &[]).refused("<protocol type='telnets'>");
         let again = "<reconnect enabled='yes' timeout='0'/>";
         judge(&tcp("raw", again), &[]).with(ErrorCode::INVALID_ARG, "at least 1 second");
         judge(&tcp("raw", "<reconnect enabled='yes' timeout='1'/>"), &[]).fine();

@@ -255,7 +255,7 @@ mod tests {
         judge("vhostuser", &format!("{source}{VIRTIO}"), &[]).refused("needs memory that is shared");
         let again =
             "<source type='unix' path='/a' mode='server'><reconnect enabled='yes' timeout='1'/></source>";
-        judge("vhostuser", again, &[]).refused("mode='server'");
+        judge("vhostuser", again, &[]).refused("not 'server'");
     }
 
     #[test]

@@ -326,7 +326,7 @@ mod tests {
         judge("<panic model='pseries'/>", &[]).refused("of pSeries only");
         judge("<panic model='isa'/>", &[]).refused("that has it");
         judge("<panic model='isa'/>", &[Flag::DevicePanic]).fine();
-        judge("<panic/>", &[]).refused("no panic model");
+        judge("<panic/>", &[]).refused("a panic device needs a model");
         devices("virt", "<panic model='hyperv'/>", &[]).refused("of x86 only");
     }
 }
