@@ -311,10 +311,11 @@ fn monolithic(machine: &Machine) {
     let before = machine.shows(service, "MainPID");
     let journal = || machine.ok(&["journalctl", "--no-pager", "--unit", service]);
     machine.ok(&["systemctl", "reload", service]);
-    // It is over when systemctl comes back, and a second signal would have come with the first.
+    let reloads = || journal().matches("the configuration is read again").count();
+    eventually("the configuration is read again", WAIT, || reloads() > 0);
+    // A second signal would have come with the first.
     std::thread::sleep(Duration::from_secs(1));
-    let reloads = journal().matches("the configuration is read again").count();
-    assert_eq!(reloads, 1, "{}", journal());
+    assert_eq!(reloads(), 1, "{}", journal());
     machine.ok(&["systemctl", "kill", "--kill-whom=main", "--signal=USR2", service]);
     eventually("the new program has begun", WAIT, || {
         journal().contains("takes this one's place")
