@@ -217,9 +217,9 @@ mod tests {
         card("type='vga' primary='yes' heads='1'", "", &[]).refused("video model 'vga'");
         let vga = [Flag::DeviceVga];
         card("type='vga' primary='yes' heads='1'", "", &vga).fine();
-        card("type='vga' primary='yes' heads='2'", "", &vga).refused("multiple 'heads'");
-        card("type='vga' heads='1'", "", &vga).refused("primary video device");
-        card("type='vga' vram='512' primary='yes' heads='1'", "", &vga).refused("'vram' must be at least");
+        card("type='vga' primary='yes' heads='2'", "", &vga).refused("heads='1'");
+        card("type='vga' heads='1'", "", &vga).refused("primary='yes'");
+        card("type='vga' vram='512' primary='yes' heads='1'", "", &vga).refused("'vram'");
         let qxl = [Flag::DeviceQxl];
         card("type='qxl' vram='4194304'", "", &qxl).with(ErrorCode::OVERFLOW, "'vram'");
         card("type='qxl' vgamem='3000'", "", &qxl).refused("'vgamem' must be a power of two");
@@ -236,41 +236,41 @@ mod tests {
         let gpu = [Flag::DeviceVirtioGpu];
         card("type='virtio'", "<acceleration accel2d='yes'/>", &gpu).refused("accel2d");
         let accelerated = "<acceleration accel3d='yes'/>";
-        card("type='virtio'", accelerated, &gpu).refused("by this QEMU binary");
+        card("type='virtio'", accelerated, &gpu).refused("accel3d='yes'");
         card(
             "type='virtio'",
             accelerated,
             &[Flag::DeviceVirtioGpu, Flag::VirtioGpuVirgl],
         )
         .fine();
-        card("type='qxl'", accelerated, &[Flag::DeviceQxl]).refused("only with 'virtio'");
+        card("type='qxl'", accelerated, &[Flag::DeviceQxl]).refused("accel3d='yes'");
         let blob = [Flag::DeviceVirtioGpu, Flag::VirtioGpuBlob];
-        card("type='virtio' blob='on'", "", &gpu).refused("'blob' for virtio-gpu");
-        card("type='virtio' blob='on'", "", &blob).refused("memfd memory backend");
+        card("type='virtio' blob='on'", "", &gpu).refused("blob='…'");
+        card("type='virtio' blob='on'", "", &blob).refused("<source type='memfd'/>");
         card("type='virtio' blob='off'", "", &blob).fine();
         let outside = "<video><driver name='vhostuser'/><model type='virtio'/></video>";
-        judge(outside, &gpu).refused("'vhost-user' video device");
+        judge(outside, &gpu).refused("'vhostuser'");
     }
 
     #[test]
     fn displays_are_what_the_binary_has() {
-        judge("<graphics type='vnc'/>", &[]).refused("vnc graphics");
+        judge("<graphics type='vnc'/>", &[]).refused("'vnc'");
         judge("<graphics type='vnc'/>", &[Flag::Vnc]).fine();
-        judge("<graphics type='vnc' passwd='123456789'/>", &[Flag::Vnc]).refused("only 8 permitted");
-        judge("<graphics type='vnc' powerControl='yes'/>", &[Flag::Vnc]).refused("power control");
-        judge("<graphics type='desktop'/>", &[Flag::Vnc]).refused("desktop graphics");
+        judge("<graphics type='vnc' passwd='123456789'/>", &[Flag::Vnc]).refused("characters: 8 at most");
+        judge("<graphics type='vnc' powerControl='yes'/>", &[Flag::Vnc]).refused("powerControl='…'");
+        judge("<graphics type='desktop'/>", &[Flag::Vnc]).refused("'desktop'");
         judge("<graphics type='egl-headless'/>", &[Flag::EglHeadless]).fine();
         let node = "<graphics type='egl-headless'><gl rendernode='/dev/dri/a'/></graphics>";
         judge(node, &[Flag::EglHeadless]).refused("rendernode");
         let two = "<graphics type='egl-headless'/><graphics type='spice'><gl enable='yes'/></graphics>";
-        judge(two, &[Flag::EglHeadless, Flag::Spice]).refused("multiple OpenGL displays");
+        judge(two, &[Flag::EglHeadless, Flag::Spice]).refused("<gl enable='yes'>");
     }
 
     #[test]
     fn sound_goes_where_somebody_hears_it() {
-        judge("<audio id='1' type='spice'/>", &[]).refused("without spice graphics");
+        judge("<audio id='1' type='spice'/>", &[]).refused("'spice'");
         judge("<audio id='1' type='none'/>", &[]).fine();
-        judge("<audio id='1' type='dbus'/>", &[]).refused("D-Bus audio");
+        judge("<audio id='1' type='dbus'/>", &[]).refused("'dbus'");
         judge("<audio id='1' type='dbus'/>", &[Flag::DisplayDbus]).fine();
     }
 
@@ -284,8 +284,8 @@ mod tests {
         judge(&tpm("tpm-tis", "2.0"), &emulator).refused("device model tpm-tis");
         let tis = [Flag::DeviceTpmEmulator, Flag::DeviceTpmTis, Flag::DeviceTpmCrb];
         judge(&tpm("tpm-tis", "1.2"), &tis).fine();
-        judge(&tpm("tpm-crb", "1.2"), &tis).refused("TPM 1.2 is not supported for model 'tpm-crb'");
-        devices("virt", &tpm("tpm-tis", "1.2"), &tis).refused("architecture 'aarch64'");
+        judge(&tpm("tpm-crb", "1.2"), &tis).refused("'tpm-tis'");
+        devices("virt", &tpm("tpm-tis", "1.2"), &tis).refused("'aarch64'");
         let guest = format!("<devices>{}</devices>", tpm("tpm-tis", "2.0"));
         ask("pc-q35-10.0", &guest, &tis, |domain, guest| {
             let tpm = domain.devices.tpms.first();

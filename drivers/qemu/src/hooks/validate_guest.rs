@@ -185,7 +185,7 @@ fn timer(domain: &Domain, timer: &Timer, guest: Guest<'_>) -> Result<()> {
             )?;
             refuse_if(
                 !guest.caps.has(Flag::CpuKvmNoAdjvtime),
-                lacks("a setting for this timer"),
+                lacks("settings of this timer"),
             )?;
             match policy {
                 Some(policy @ (TickPolicy::Catchup | TickPolicy::Merge)) => Err(refused(policy)),
@@ -473,23 +473,23 @@ mod tests {
             "<on_poweroff>restart</on_poweroff><on_reboot>destroy</on_reboot>",
             &[],
         )
-        .refused("'onReboot'");
+        .refused("<on_poweroff>");
     }
 
     #[test]
     fn timers_are_those_of_the_architecture() {
         let timer = |timer: &str| format!("<clock offset='utc'><timer {timer}/></clock>");
         judge(Q35, &timer("name='platform'"), &[]).refused("'platform'");
-        judge(Q35, &timer("name='rtc' track='boot'"), &[]).refused("track 'boot'");
+        judge(Q35, &timer("name='rtc' track='boot'"), &[]).refused("track='boot'");
         judge(Q35, &timer("name='rtc' tickpolicy='merge'"), &[]).refused("tickpolicy 'merge'");
         let catchup = timer("name='pit' tickpolicy='catchup'");
         judge(Q35, &catchup, &[]).refused("tickpolicy 'catchup'");
         judge(Q35, &catchup, &[Flag::KvmPitTickPolicy]).fine();
-        judge("virt", &timer("name='tsc' present='yes'"), &[]).refused("'tsc' timer");
-        judge("virt", &timer("name='hpet' present='yes'"), &[]).refused("hpet timer");
+        judge("virt", &timer("name='tsc' present='yes'"), &[]).refused("'tsc'");
+        judge("virt", &timer("name='hpet' present='yes'"), &[]).refused("'aarch64'");
         let arm = timer("name='armvtimer' tickpolicy='discard'");
-        judge(Q35, &arm, &[]).refused("'armvtimer' timer");
-        judge("virt", &arm, &[]).refused("with this QEMU binary");
+        judge(Q35, &arm, &[]).refused("'armvtimer'");
+        judge("virt", &arm, &[]).refused("settings of this timer");
         judge("virt", &arm, &[Flag::CpuKvmNoAdjvtime]).fine();
         judge(Q35, "<clock offset='absolute' start='253402300800'/>", &[]).refused("253402300799");
     }
@@ -502,7 +502,7 @@ mod tests {
         judge(Q35, pool, &[Flag::IothreadThreadPoolMax]).fine();
         let sleep = "<pm><suspend-to-mem enabled='no'/></pm>";
         judge(Q35, sleep, &[]).fine();
-        judge("virt", sleep, &[]).refused("S3/S4");
+        judge("virt", sleep, &[]).refused("<suspend-to-disk>");
     }
 
     #[test]
@@ -510,9 +510,9 @@ mod tests {
         let cpus = |count: u32, topology: &str| format!("<vcpu>{count}</vcpu><cpu>{topology}</cpu>");
         let four = "<topology sockets='1' dies='1' clusters='1' cores='2' threads='2'/>";
         judge(Q35, &cpus(4, four), &[]).fine();
-        judge(Q35, &cpus(3, four), &[]).refused("doesn't match maximum vcpu count");
-        judge("pc-i440fx-10.0", "<vcpu>256</vcpu>", &[]).refused("q35-based");
-        judge(Q35, "<vcpu>256</vcpu>", &[]).refused("extended interrupt mode");
+        judge(Q35, &cpus(3, four), &[]).refused("<topology>");
+        judge("pc-i440fx-10.0", "<vcpu>256</vcpu>", &[]).refused("'q35'");
+        judge(Q35, "<vcpu>256</vcpu>", &[]).refused("<driver eim='on'/>");
         let eim = "<vcpu>256</vcpu><devices><iommu model='intel'><driver eim='on'/></iommu></devices>";
         judge(Q35, eim, &[]).fine();
         let one = "<topology sockets='1' dies='1' clusters='1' cores='1' threads='4'/>";
@@ -521,7 +521,7 @@ mod tests {
             &format!("<vcpu current='2'>4</vcpu><cpu>{one}</cpu>"),
             &[],
         )
-        .refused("hotplug granularity (4)");
+        .refused("a multiple of 4");
     }
 
     #[test]
@@ -535,50 +535,49 @@ mod tests {
         let memfd = pages("<source type='memfd'/>");
         judge(Q35, &memfd, &[]).refused("memfd");
         judge(Q35, &memfd, &[Flag::ObjectMemoryMemfdHugetlb]).fine();
-        judge(Q35, &pages("<access mode='shared'/>"), &[]).refused("without guest numa node");
+        judge(Q35, &pages("<access mode='shared'/>"), &[]).refused("<access mode='shared'/>");
         let speeds = "<cpu><numa><cell id='0' cpus='0' memory='1024'/>\
             <interconnects><latency initiator='0' target='0' type='access' value='5'/></interconnects></numa></cpu>";
-        judge(Q35, speeds, &[]).refused("HMAT");
+        judge(Q35, speeds, &[]).refused("<interconnects>");
         judge(Q35, speeds, &[Flag::NumaHmat]).fine();
     }
 
     #[test]
     fn what_boots_the_guest_is_qemus() {
         judge(Q35, "<bootloader>/usr/bin/pygrub</bootloader>", &[]).refused("bootloader");
-        judge(Q35, "<launchSecurity type='s390-pv'/>", &[]).refused("'s390-pv' launch security");
+        judge(Q35, "<launchSecurity type='s390-pv'/>", &[]).refused("<launchSecurity type='s390-pv'>");
         let both = [Flag::S390PvGuest, Flag::MachineConfidentalGuestSupport];
         judge("s390-ccw-virtio", "<launchSecurity type='s390-pv'/>", &both).fine();
         let entry = |name: &str| format!("<sysinfo type='fwcfg'><entry name='{name}'>a</entry></sysinfo>");
         judge(Q35, &entry("opt/com.example/a"), &[]).fine();
-        judge(Q35, &entry("etc/a"), &[]).refused("Invalid firmware name");
-        judge(Q35, &entry("opt/ovmf/a"), &[]).refused("reserved");
+        judge(Q35, &entry("etc/a"), &[]).refused("<entry name='etc/a'>");
+        judge(Q35, &entry("opt/ovmf/a"), &[]).refused("<entry name='opt/ovmf/a'>");
         let console = "<devices><console type='pty'><target type='xen'/></console></devices>";
-        judge(Q35, console, &[]).refused("target type xen");
+        judge(Q35, console, &[]).refused("'xen'");
     }
 
     #[test]
     fn features_are_those_of_the_machine() {
         features(Q35, "<vmport state='off'/>", &[]).refused("vmport");
         features(Q35, "<vmport state='off'/>", &[Flag::MachineVmportOpt]).fine();
-        features("pseries", "<pmu state='off'/>", &[]).refused("PMU is always enabled");
-        features("virt", "<ras state='on'/>", &[]).refused("ras feature");
+        features("pseries", "<pmu state='off'/>", &[]).refused("<pmu state='off'/>");
+        features("virt", "<ras state='on'/>", &[]).refused("<ras>");
         features("virt", "<ras state='on'/>", &[Flag::MachineVirtRas]).fine();
-        features(Q35, "<tcg><tb-cache unit='MiB'>8</tb-cache></tcg>", &[])
-            .refused("incompatible with domain type 'kvm'");
+        features(Q35, "<tcg><tb-cache unit='MiB'>8</tb-cache></tcg>", &[]).refused("'qemu'");
     }
 
     #[test]
     fn watchdogs_are_those_of_the_machine() {
         let dog = |model: &str, action: &str| format!("<watchdog model='{model}' action='{action}'/>");
         devices(Q35, &dog("itco", "reset"), &[]).fine();
-        devices("pc-i440fx-10.0", &dog("itco", "reset"), &[]).refused("itco model");
+        devices("pc-i440fx-10.0", &dog("itco", "reset"), &[]).refused("'itco'");
         devices("pc-i440fx-10.0", &dog("ib700", "reset"), &[]).fine();
-        devices(Q35, &dog("diag288", "reset"), &[]).refused("diag288 model");
+        devices(Q35, &dog("diag288", "reset"), &[]).refused("'diag288'");
         let two = format!("{}{}", dog("i6300esb", "reset"), dog("itco", "none"));
-        devices(Q35, &two, &[]).refused("different actions");
+        devices(Q35, &two, &[]).refused("<watchdog>");
         let placed = "<watchdog model='itco' action='reset'><address type='pci' slot='3'/></watchdog>";
         devices(Q35, placed, &[]).refused("does not support such an address");
         let twice = dog("itco", "reset").repeat(2);
-        judge(Q35, &format!("<devices>{twice}</devices>"), &[]).refused("only have one watchdog");
+        judge(Q35, &format!("<devices>{twice}</devices>"), &[]).refused("<watchdog>");
     }
 }

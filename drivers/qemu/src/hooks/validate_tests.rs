@@ -22,19 +22,20 @@ impl Verdict {
 
     /// QEMU cannot do it: `what` tells readers why.
     #[track_caller]
+    #[track_caller]
     pub(super) fn refused(self, what: &str) {
         self.with(ErrorCode::CONFIG_UNSUPPORTED, what);
     }
 
     /// It is refused with another code.
     #[track_caller]
+    #[track_caller]
     pub(super) fn with(self, code: ErrorCode, what: &str) {
         match self.0 {
             Ok(()) => panic!("nothing was refused, {code:?} with '{what}' expected"),
             Err(error) => {
                 assert_eq!(error.code(), code, "{error}");
-                // `what` is for readers: the code is the contract, the words of a text may change.
-                assert!(!error.detail().is_empty(), "a refusal says why ({what})");
+                assert!(error.detail().contains(what), "'{what}' is not in: {error}");
             }
         }
     }
