@@ -133,9 +133,7 @@ impl DomainHooks for BhyveHooks {
                 };
                 let name = &disk.target.dev;
                 let Some(index) = disk_index(name) else {
-                    let what = format!(
-                        "the target's name says no place, and there is no <address>: expected a name as 'vda' or 'sda'"
-                    );
+                    let what = "the target's name says no place, and there is no <address>: expected a name as 'vda' or 'sda'";
                     return Err(VirtError::new(ErrorCode::XML_ERROR, what));
                 };
                 if disk.target.bus == Some(DiskBus::Sata) {

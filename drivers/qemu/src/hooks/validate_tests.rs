@@ -22,13 +22,11 @@ impl Verdict {
 
     /// QEMU cannot do it: `what` tells readers why.
     #[track_caller]
-    #[track_caller]
     pub(super) fn refused(self, what: &str) {
         self.with(ErrorCode::CONFIG_UNSUPPORTED, what);
     }
 
     /// It is refused with another code.
-    #[track_caller]
     #[track_caller]
     pub(super) fn with(self, code: ErrorCode, what: &str) {
         match self.0 {
