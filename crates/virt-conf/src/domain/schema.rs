@@ -35,6 +35,7 @@ pub fn check_element(element: Element<'_>) -> Result<()> {
 /// other kinds of connections.
 pub(crate) const INSTEAD: schema::Instead = &[
     ("domain/cpu", &crate::schema::GUEST_CPU),
+    ("launchSecurity/handle", &HANDLE),
     ("serial/source", &CONNECTION),
     ("serial/protocol", &CONNECTION),
     ("serial/log", &CONNECTION),
@@ -57,6 +58,13 @@ pub(crate) const INSTEAD: schema::Instead = &[
     ("rng/backend/protocol", &CONNECTION),
     ("rng/backend/log", &CONNECTION),
 ];
+
+/// A number that the schema knows and nobody reads.
+const HANDLE: Table = Table {
+    shapes: &[&[shape("handle", &[&[one("text()").is(forms::UNSIGNED_INT)]])]],
+    rules: &[],
+    namespaces: &[],
+};
 
 /// What a character device is connected to.
 const CONNECTION: Table = Table {
@@ -499,6 +507,20 @@ mod tests {
             ),
             (
                 "<metadata><a xmlns='a:b'><cputune><period>1</period></cputune></a></metadata>",
+                true,
+            ),
+            (
+                "<launchSecurity type='sev'><policy>0x1</policy><handle>1</handle></launchSecurity>",
+                true,
+            ),
+            (
+                "<launchSecurity type='sev'><policy>0x1</policy><handle>a</handle></launchSecurity>",
+                false,
+            ),
+            (
+                "<devices><disk type='file'><source file='/a'><dataStore type='file'><format type='raw'><metadata_cache>\
+                 <max_size>1</max_size></metadata_cache></format><source file='/b'/></dataStore></source>\
+                 <target dev='vda'/></disk></devices>",
                 true,
             ),
             (&format!("<q:deprecation {QEMU} behavior='omit'/>"), true),

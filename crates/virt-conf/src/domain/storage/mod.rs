@@ -606,6 +606,8 @@ fn data_store_shape() -> &'static virt_util::xml::ElementSchema {
         "@type" => storage_type: value(StorageType),
         /// How the file is laid out: always `raw`.
         "format@type" => format: value(StorageFormat),
+        /// Most bytes of metadata that are cached; raw files have none, and nothing is made of it.
+        "format/metadata_cache/max_size" => metadata_cache: element(crate::scaled::ScaledSize),
         /// The file.
         "source" => source: shape(source_shape),
     })
