@@ -122,6 +122,13 @@ const PIECES: &[Piece] = &[
         group: Group::Peer,
     },
     Piece {
+        name: "virt-install",
+        probe: Probe::Program("virt-install"),
+        used: "tests with clients that are not ours",
+        package: "virtinst",
+        group: Group::Peer,
+    },
+    Piece {
         name: "tshark",
         probe: Probe::Program("tshark"),
         used: "tests that have the protocol read by others",

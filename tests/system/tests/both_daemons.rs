@@ -10,7 +10,7 @@ use virt_api::objects::{Connect, Domain};
 use virt_api::testkit::stock::Stock;
 use virt_api::{DomainEventKind, need};
 use virt_driver_remote::PluginEntry;
-use virt_tests_system::clients::{go, python};
+use virt_tests_system::clients::{go, python, stock};
 use virt_tests_system::daemon::Daemon;
 use virt_tests_system::host::{Host, run_to_end};
 use virt_util::types::{DomainEventId, DomainEventType};
@@ -61,6 +61,34 @@ fn go_libvirt_sees_no_difference() {
     let expected = run(&theirs.room().socket(), "qemu:///session");
     assert!(expected.contains("missing true"), "{expected}");
     same("go", &expected, &run(&ours.socket(), "qemu:///system"));
+}
+
+#[test]
+fn virt_install_sees_no_difference() {
+    need!(root, program "libvirtd", program "virsh", program "virt-install", program "virt-xml", program "virt-clone");
+    let (theirs, _, ours, _) = both();
+    let run = |uri: &str, folder: &Path| {
+        let held = Connect::builder()
+            .uri(uri)
+            .built_in::<PluginEntry>()
+            .open()
+            .unwrap();
+        let mut command = stock("/bin/sh");
+        command
+            .arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("clients/virt-install.sh"))
+            .arg(uri)
+            .env("HOME", folder)
+            .env("XDG_CACHE_HOME", folder.join("cache"))
+            .env("TERM", "dumb");
+        let said = run_to_end(command).ok().replace(uri, "URI");
+        drop(held);
+        said
+    };
+    let expected = run(&theirs.uri("test:///default"), theirs.room().path());
+    assert!(expected.contains("/default-pool/copy.qcow2"), "{expected}");
+    assert!(expected.contains("<cpu mode='host-model'/>"), "{expected}");
+    let found = run(&ours.uri("test:///default"), ours.root());
+    same("virt-install", &expected, &found);
 }
 
 fn guest(name: &str) -> String {
