@@ -74,7 +74,8 @@ pub fn parse(text: &str, random: &dyn Randomness) -> Result<Parsed> {
         uuid: Some(random.uuid()),
         ..Domain::default()
     };
-    domain.vcpus.max = 0;
+    // What bhyve gives a guest of which nothing is said. libvirt makes a definition without CPUs, which nothing accepts.
+    domain.vcpus.max = 1;
     domain.os.kind.os = OsType::Hvm;
     domain.clock.base = ClockBase::Localtime { reset: false };
     let mut reader = Reader {
@@ -260,10 +261,10 @@ impl Reader<'_> {
                 'c' => {
                     let text = options.value(letter)?;
                     self.domain.vcpus.max = native::number::<u32>(text)
-                        .filter(|count| *count <= VCPU_LIMIT)
+                        .filter(|count| (1..=VCPU_LIMIT).contains(count))
                         .ok_or_else(|| {
                             failed(format_args!(
-                                "the number of CPUs of '-c' is '{text}', a number up to {VCPU_LIMIT} is expected"
+                                "the number of CPUs of '-c' is '{text}', a number from 1 to {VCPU_LIMIT} is expected"
                             ))
                         })?;
                 }
@@ -600,7 +601,7 @@ mod tests {
     #[test]
     fn what_is_not_said_is_not_made_up() {
         let read = |text: &str| parse(text, &SystemRandomness).map(|parsed| parsed.domain);
-        assert_eq!(read(&format!("{BHYVE} a")).unwrap().vcpus.max, 0);
+        assert_eq!(read(&format!("{BHYVE} a")).unwrap().vcpus.max, 1);
         let display = format!("{BHYVE} -s 2,fbuf,w=800 a");
         assert_eq!(read(&display).unwrap_err().code(), ErrorCode::INTERNAL_ERROR);
         let place = format!("{BHYVE} -s 2 a");

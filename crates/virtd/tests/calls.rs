@@ -134,7 +134,7 @@ fn what_cannot_be_answered_is_said_in_libvirts_words() {
         status: Status::Error,
         ..Header::call(PROGRAM_REMOTE, 1, 1, 7)
     };
-    assert_eq!(told(wrong_status), "a call has status 1");
+    assert_eq!(told(wrong_status), "Unexpected message status 1");
 }
 
 #[test]

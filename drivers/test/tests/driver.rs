@@ -214,7 +214,7 @@ fn definitions_come_change_and_go() {
     assert_eq!(code(define("<domain>")), ErrorCode::XML_DETAIL);
     assert_eq!(code(define("<pool/>")), ErrorCode::XML_ERROR);
     assert_eq!(
-        code(define("<domain type='odd'/>")),
+        code(define("<domain type='odd'><name>a</name></domain>")),
         ErrorCode::CONFIG_UNSUPPORTED
     );
     assert_eq!(code(define("<domain type='test'/>")), ErrorCode::NO_NAME);

@@ -149,6 +149,8 @@ impl<'a> Network<'a> {
         if matches!(kind, "phys" | "vlan") {
             let link = self
                 .link
+                // libvirt takes a device without a name, and does not read what it then writes.
+                .filter(|link| !link.is_empty())
                 .ok_or_else(|| VirtError::new(ErrorCode::CONFIG_UNSUPPORTED, missing().detail()))?;
             let interface = match self.vlan.filter(|_| kind == "vlan") {
                 Some(vlan) => format!("{link}.{vlan}"),

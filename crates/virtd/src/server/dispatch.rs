@@ -193,7 +193,7 @@ impl Session {
         }
         if header.status != Status::Ok {
             return Err(rpc(format_args!(
-                "a call has status {}: expected 0",
+                "Unexpected message status {}",
                 header.status as i32
             )));
         }
