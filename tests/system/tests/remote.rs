@@ -457,7 +457,10 @@ fn a_password_is_proved_and_not_sent() {
     let error = builder(&uri).open().unwrap_err();
     assert_eq!(error.code(), ErrorCode::AUTH_FAILED, "{error:?}");
     let error = builder(&format!("{uri}&auth=polkit")).open().unwrap_err();
-    assert!(error.message().contains("does not offer auth='polkit'"), "{error}");
+    assert!(
+        error.message().contains("does not offer auth='polkit'"),
+        "{error}"
+    );
 
     let file = stock.room().file(
         "auth.conf",
