@@ -73,9 +73,11 @@ pub(crate) fn domain_flags(secure: bool) -> XmlFlags {
     }
 }
 
-/// Seconds since the epoch in `<creationTime>`, if it is a number.
+/// Seconds since the epoch in `<creationTime>`, if it is a number; 0 is none, since it is not written: libvirt takes it, and
+/// cannot read afterwards what it has stored.
 pub(crate) fn creation_time(element: Element<'_>) -> Option<i64> {
-    element.child("creationTime")?.text().trim_start().parse().ok()
+    let seconds = element.child("creationTime")?.text().trim_start().parse().ok();
+    seconds.filter(|seconds| *seconds != 0)
 }
 
 /// The text of a child, if it has any.

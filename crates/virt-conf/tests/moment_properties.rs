@@ -103,6 +103,13 @@ fn is_told(error: &virt_util::VirtError) -> bool {
     codes.contains(&error.code()) && !error.detail().trim().is_empty()
 }
 
+#[test]
+fn a_time_of_zero_is_none() {
+    let source = "<domaincheckpoint><name>a</name><creationTime>0</creationTime></domaincheckpoint>";
+    let error = Checkpoint::parse(source, true, "made").unwrap_err();
+    assert!(is_told(&error), "{error:?}");
+}
+
 proptest! {
     #[test]
     fn snapshots_stay_as_they_were_written(inside in inside(), redefine in any::<bool>()) {
