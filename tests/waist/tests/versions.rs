@@ -98,6 +98,10 @@ fn house(name: &str, edit: Edit<'_>) -> Built {
         }
     }
     let target = place.parent().unwrap().join("target");
+    // Another test builds its house in the same place: not before this one has moved away.
+    std::fs::create_dir_all(&target).unwrap();
+    let alone = std::fs::File::create(target.join("house.lock")).unwrap();
+    alone.lock().unwrap();
     let status = Command::new(env!("CARGO"))
         .args(["build", "--workspace", "--offline", "--quiet"])
         .current_dir(&place)
