@@ -31,13 +31,14 @@ fn top() -> PathBuf {
         .to_owned()
 }
 
-/// Writes only what differs, so that cargo compiles only what changed since the last run.
-fn write(path: &Path, bytes: &[u8]) {
+/// Writes what differs, and says whether it does: a house in which nothing changed since the last run stands already.
+fn write(path: &Path, bytes: &[u8]) -> bool {
     if std::fs::read(path).is_ok_and(|old| old == bytes) {
-        return;
+        return false;
     }
     std::fs::create_dir_all(path.parent().unwrap()).unwrap();
     std::fs::write(path, bytes).unwrap();
+    true
 }
 
 fn files(directory: &Path, found: &mut Vec<PathBuf>) {
@@ -73,9 +74,9 @@ fn house(name: &str, edit: Edit<'_>) -> Built {
     let manifest = std::fs::read_to_string(top.join("Cargo.toml")).unwrap();
     let members = manifest.lines().find(|line| line.starts_with("members")).unwrap();
     let own = format!("members = {SOURCES:?}");
-    write(&wanted[0], manifest.replace(members, &own).as_bytes());
+    let mut changed = write(&wanted[0], manifest.replace(members, &own).as_bytes());
     if !wanted[1].exists() {
-        write(&wanted[1], &std::fs::read(top.join("Cargo.lock")).unwrap());
+        changed |= write(&wanted[1], &std::fs::read(top.join("Cargo.lock")).unwrap());
     }
     for source in SOURCES {
         let mut found = Vec::new();
@@ -83,10 +84,10 @@ fn house(name: &str, edit: Edit<'_>) -> Built {
         for file in found {
             let inside = file.strip_prefix(&top).unwrap();
             let copy = place.join(inside);
-            match std::fs::read_to_string(&file) {
+            changed |= match std::fs::read_to_string(&file) {
                 Ok(text) => write(&copy, edit(inside.to_str().unwrap(), text).as_bytes()),
                 Err(_) => write(&copy, &std::fs::read(&file).unwrap()),
-            }
+            };
             wanted.push(copy);
         }
     }
@@ -95,13 +96,27 @@ fn house(name: &str, edit: Edit<'_>) -> Built {
         files(&place.join(source), &mut present);
         for stale in present.iter().filter(|path| !wanted.contains(path)) {
             std::fs::remove_file(stale).unwrap();
+            changed = true;
         }
     }
     let target = place.parent().unwrap().join("target");
-    // Another test builds its house in the same place: not before this one has moved away.
-    std::fs::create_dir_all(&target).unwrap();
-    let alone = std::fs::File::create(target.join("house.lock")).unwrap();
-    alone.lock().unwrap();
+    let keep = place.join("built");
+    let built = Built {
+        peer: keep.join("peer"),
+        plugin: keep.join("plugin.so"),
+    };
+    if !changed && built.peer.exists() && built.plugin.exists() {
+        return built;
+    }
+    let _ = std::fs::remove_dir_all(&keep);
+    // To cargo the crates of all houses are the same: it would take those of another one for up to date.
+    if let Ok(known) = std::fs::read_dir(target.join("debug/.fingerprint")) {
+        for unit in known.map(|entry| entry.unwrap()) {
+            if unit.file_name().to_str().unwrap().starts_with("virt-") {
+                std::fs::remove_dir_all(unit.path()).unwrap();
+            }
+        }
+    }
     let status = Command::new(env!("CARGO"))
         .args(["build", "--workspace", "--offline", "--quiet"])
         .current_dir(&place)
@@ -113,17 +128,11 @@ fn house(name: &str, edit: Edit<'_>) -> Built {
         .unwrap();
     assert!(status.success(), "the {name} house does not build");
     // The next house takes the same place, so what was built moves away.
-    let keep = place.join("built");
     std::fs::create_dir_all(&keep).unwrap();
-    let built = Built {
-        peer: keep.join("peer"),
-        plugin: keep.join("plugin.so"),
-    };
     for (file, copy) in [
         ("virt-tests-waist-peer", &built.peer),
         ("libvirt_tests_waist_fixture.so", &built.plugin),
     ] {
-        let _ = std::fs::remove_file(copy);
         std::fs::copy(target.join("debug").join(file), copy).unwrap();
     }
     built
