@@ -480,6 +480,8 @@ impl DriverConnection for Connection {
         if self.inner.closed.swap(true, Ordering::AcqRel) {
             return;
         }
+        // The daemon hangs up when it has answered, which is the end that was asked for and no news.
+        drop(self.inner.on_closed.lock().take());
         if self.inner.client.is_alive() {
             let call = OutgoingCall {
                 deadline: Deadline::after(CLOSE_PATIENCE),

@@ -203,6 +203,28 @@ fn the_end_of_a_daemon_is_told() {
 }
 
 #[test]
+fn an_end_that_was_asked_for_is_no_news() {
+    need!(program "libvirtd");
+    let stock = Stock::plain();
+    let (tell, told) = mpsc::channel();
+    // The daemon hangs up while the connection is being closed: now sooner, now later.
+    for _ in 0..50 {
+        let connection = open(&stock.uri("test:///default"));
+        let tell = tell.clone();
+        connection
+            .on_close(move |reason| {
+                let _ = tell.send(reason);
+            })
+            .expect("the end can be watched");
+        drop(connection);
+    }
+    assert_eq!(
+        told.recv_timeout(Duration::from_millis(200)),
+        Err(mpsc::RecvTimeoutError::Timeout)
+    );
+}
+
+#[test]
 fn a_silent_daemon_ends_a_connection_and_a_deadline_a_call() {
     need!(program "libvirtd");
     let stock = Stock::plain();
