@@ -113,6 +113,16 @@ macro_rules! devices {
                 }
             }
         }
+
+        impl DeviceRef {
+            /// The name of the device's element.
+            pub fn word(self) -> &'static str {
+                match self {
+                    $(Self::$variant(_) => $word,)*
+                    $(Self::$single => $single_word,)*
+                }
+            }
+        }
     };
 }
 

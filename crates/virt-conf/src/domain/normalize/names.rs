@@ -44,18 +44,9 @@ fn by_place(domain: &Domain, device: DeviceRef) -> String {
         .filter(|other| std::mem::discriminant(other) == family);
     let before = same.by_ref().take_while(|other| *other != device).count();
     if before > 0 || same.next().is_some() {
-        format!("{} {}", device.family(), before + 1)
+        format!("{} {}", device.word(), before + 1)
     } else {
-        device.family()
-    }
-}
-
-impl DeviceRef {
-    /// The word of the family in XML.
-    fn family(self) -> String {
-        let variant = format!("{self:?}");
-        let word = variant.split('(').next().unwrap_or_default();
-        word.to_ascii_lowercase()
+        device.word().to_owned()
     }
 }
 
