@@ -135,8 +135,7 @@ impl QemuHooks<'_> {
                 if let Some(module) = module {
                     if module.model == MemoryModel::Nvdimm {
                         let label = module.target.label_size.unwrap_or_default();
-                        module.target.size =
-                            super::validate_storage::pseries_nvdimm_size(module.target.size, label)?;
+                        module.target.size = super::validate::pseries_nvdimm_size(module.target.size, label)?;
                         return Ok(());
                     }
                     module.target.size = module.target.size.div_ceil(align) * align;

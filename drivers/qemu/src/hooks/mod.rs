@@ -7,19 +7,6 @@ mod firmware;
 pub(crate) mod migratable;
 mod status;
 mod validate;
-mod validate_chardev;
-mod validate_display;
-mod validate_drive;
-mod validate_guest;
-mod validate_memory;
-mod validate_network;
-mod validate_passed;
-mod validate_pci;
-mod validate_sharing;
-mod validate_small;
-mod validate_storage;
-#[cfg(test)]
-mod validate_tests;
 
 pub(crate) use defaults::implied_audio;
 use std::borrow::Cow;

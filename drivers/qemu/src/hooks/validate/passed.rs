@@ -8,10 +8,11 @@ use virt_conf::domain::input::Redirdev;
 use virt_conf::domain::{Address, Domain};
 use virt_util::Result;
 
-use super::validate::{refuse_if, unsupported};
-use super::validate_chardev::source;
-use super::{Guest, validate_drive};
+use super::chardev::source;
+use super::drive;
+use super::{refuse_if, unsupported};
 use crate::capabilities::Flag;
+use crate::hooks::Guest;
 
 /// Checks a device of the host.
 pub(super) fn hostdev(domain: &Domain, hostdev: &Hostdev, guest: Guest<'_>) -> Result<()> {
@@ -24,7 +25,7 @@ pub(super) fn hostdev(domain: &Domain, hostdev: &Hostdev, guest: Guest<'_>) -> R
     };
     // Whatever is on a disk controller and no disk is on one of SCSI.
     if let Some(Address::Drive(at)) = &hostdev.info.address {
-        validate_drive::place(domain, at, Some(DiskBus::Scsi), guest)?;
+        drive::place(domain, at, Some(DiskBus::Scsi), guest)?;
     }
     let boots = hostdev.info.boot.is_some();
     match &**subsystem {
@@ -125,7 +126,7 @@ pub(super) fn redirdev(domain: &Domain, redirdev: &Redirdev, guest: Guest<'_>) -
 #[cfg(test)]
 mod tests {
     use crate::capabilities::Flag;
-    use crate::hooks::validate_tests::{Verdict, devices};
+    use crate::hooks::validate::tests::{Verdict, devices};
 
     fn judge(device: &str, flags: &[Flag]) -> Verdict {
         devices("pc-q35-10.0", device, flags)

@@ -5,9 +5,9 @@ use virt_conf::domain::small::{Iommu, IommuModel};
 use virt_conf::domain::{Address, Domain};
 use virt_util::Result;
 
-use super::validate::{refuse_if, unsupported};
-use super::{Guest, machine};
+use super::{refuse_if, unsupported};
 use crate::capabilities::Flag;
+use crate::hooks::{Guest, machine};
 
 /// Number of NUMA nodes that the guest sees.
 fn nodes(domain: &Domain) -> usize {
@@ -224,7 +224,7 @@ pub(super) fn iommu(domain: &Domain, iommu: &Iommu, guest: Guest<'_>) -> Result<
 #[cfg(test)]
 mod tests {
     use crate::capabilities::Flag;
-    use crate::hooks::validate_tests::{Verdict, ask, devices};
+    use crate::hooks::validate::tests::{Verdict, ask, devices};
 
     fn together(inside: &str) -> Verdict {
         ask("pc-q35-10.0", inside, &[], super::plugged)
@@ -295,7 +295,7 @@ mod tests {
             "<features><acpi/></features><devices>{}</devices>",
             iommu("virtio", "")
         );
-        let check = |domain: &virt_conf::domain::Domain, guest: super::Guest<'_>| {
+        let check = |domain: &virt_conf::domain::Domain, guest: crate::hooks::Guest<'_>| {
             let iommu = domain.devices.iommu.as_ref();
             iommu.map_or(Ok(()), |iommu| super::iommu(domain, iommu, guest))
         };

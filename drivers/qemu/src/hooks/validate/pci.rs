@@ -6,9 +6,9 @@ use virt_conf::domain::controller::{
 };
 use virt_util::{Result, VirtError};
 
-use super::validate::refuse_if;
-use super::{Guest, machine};
+use super::refuse_if;
 use crate::capabilities::Flag;
+use crate::hooks::{Guest, machine};
 
 /// Whether controllers of a model have a setting.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -229,7 +229,7 @@ mod tests {
     use virt_util::ErrorCode;
 
     use crate::capabilities::Flag;
-    use crate::hooks::validate_tests::{Verdict, devices};
+    use crate::hooks::validate::tests::{Verdict, devices};
 
     fn judge(machine: &str, model: &str, index: u32, inside: &str, flags: &[Flag]) -> Verdict {
         let controller =

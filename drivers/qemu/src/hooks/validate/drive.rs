@@ -9,9 +9,9 @@ use virt_conf::domain::device_info::DriveAddress;
 use virt_conf::domain::disk::{Disk, DiskBus, DiskCache, DiskDevice, DiskIo, IoThreadMapping};
 use virt_util::{ErrorCode, Result, VirtError};
 
-use super::Guest;
-use super::validate::{lacks, refuse_if, unsupported};
+use super::{lacks, refuse_if, unsupported};
 use crate::capabilities::Flag;
+use crate::hooks::Guest;
 
 /// The highest number of a target without channels.
 const LAST_TARGET: u32 = 7;
@@ -347,7 +347,7 @@ fn tune(domain: &Domain, disk: &Disk) -> Result<()> {
 
 /// Checks a controller.
 pub(super) fn controller(domain: &Domain, controller: &Controller, guest: Guest<'_>) -> Result<()> {
-    let (kind, caps) = (super::machine(domain, guest.arch), guest.caps);
+    let (kind, caps) = (crate::hooks::machine(domain, guest.arch), guest.caps);
     match &controller.kind {
         ControllerKind::Ide { index, .. } => {
             let name = domain.os.kind.machine.as_deref().unwrap_or_default();
@@ -392,7 +392,7 @@ pub(super) fn controller(domain: &Domain, controller: &Controller, guest: Guest<
             (index.unwrap_or(0) != 0 || !kind.is_q35()) && !caps.has(Flag::Ich9Ahci),
             lacks("SATA controllers"),
         )?,
-        ControllerKind::Pci(pci) => super::validate_pci::controller(domain, controller, pci, guest)?,
+        ControllerKind::Pci(pci) => super::pci::controller(domain, controller, pci, guest)?,
         _ => {}
     }
     let Some(driver) = controller.driver.as_deref() else {
@@ -436,7 +436,7 @@ mod tests {
     use virt_util::ErrorCode;
 
     use crate::capabilities::Flag;
-    use crate::hooks::validate_tests::{Verdict, ask, devices};
+    use crate::hooks::validate::tests::{Verdict, ask, devices};
 
     const Q35: &str = "pc-q35-10.0";
 

@@ -9,9 +9,9 @@ use virt_conf::domain::sound::{Sound, SoundCodecType, SoundModel};
 use virt_conf::domain::{Address, Domain};
 use virt_util::{ErrorCode, Result, VirtError};
 
-use super::validate::{refuse_if, unsupported, xml_error};
-use super::{Guest, machine};
+use super::{refuse_if, unsupported, xml_error};
 use crate::capabilities::Flag;
+use crate::hooks::{Guest, machine};
 
 /// Checks an input device.
 pub(super) fn input(domain: &Domain, input: &Input, guest: Guest<'_>) -> Result<()> {
@@ -252,7 +252,7 @@ mod tests {
     use virt_util::ErrorCode;
 
     use crate::capabilities::Flag;
-    use crate::hooks::validate_tests::{Verdict, devices};
+    use crate::hooks::validate::tests::{Verdict, devices};
 
     fn judge(device: &str, flags: &[Flag]) -> Verdict {
         devices("pc-q35-10.0", device, flags)

@@ -6,8 +6,8 @@ use virt_util::arch::Arch;
 use virt_util::xml::XmlFlags;
 use virt_util::{ErrorCode, Result};
 
-use super::{Guest, validate};
 use crate::capabilities::{Accel, Flag, QemuCaps};
+use crate::hooks::{Guest, validate};
 
 /// What a check said.
 #[derive(Debug)]

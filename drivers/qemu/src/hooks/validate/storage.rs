@@ -14,9 +14,9 @@ use virt_conf::domain::storage::{
 };
 use virt_util::Result;
 
-use super::Guest;
-use super::validate::{lacks, refuse_if, unsupported, xml_error};
+use super::{lacks, refuse_if, unsupported, xml_error};
 use crate::capabilities::Flag;
+use crate::hooks::Guest;
 
 /// Refuses a guest whose memory another process could not see.
 pub(super) fn needs_shared_memory(domain: &Domain, what: &str) -> Result<()> {
@@ -251,7 +251,7 @@ pub(super) fn filesystem(domain: &Domain, filesystem: &Filesystem, guest: Guest<
 }
 
 /// The part of an NVDIMM that a pSeries guest sees comes in pieces of 256 MiB; the label stands outside of it.
-pub(super) fn pseries_nvdimm_size(size: u64, label: u64) -> Result<u64> {
+pub(in crate::hooks) fn pseries_nvdimm_size(size: u64, label: u64) -> Result<u64> {
     const PIECE: u64 = 256 * 1024;
     let seen = size.saturating_sub(label) / PIECE * PIECE;
     if seen == 0 {

@@ -8,9 +8,9 @@ use virt_conf::domain::sound::{Audio, AudioBackend};
 use virt_conf::domain::video::{Video, VideoBackend, VideoModelType};
 use virt_util::{ErrorCode, Result, VirtError};
 
-use super::Guest;
-use super::validate::{lacks, refuse_if, xml_error};
+use super::{lacks, refuse_if, xml_error};
 use crate::capabilities::Flag;
+use crate::hooks::Guest;
 
 /// KiB that a card of QXL can have at most, since QEMU counts bytes in 32 bits.
 const MOST_VIDEO_MEMORY: u32 = u32::MAX / 1024;
@@ -201,7 +201,7 @@ mod tests {
     use virt_util::ErrorCode;
 
     use crate::capabilities::Flag;
-    use crate::hooks::validate_tests::{Verdict, ask, devices};
+    use crate::hooks::validate::tests::{Verdict, ask, devices};
 
     fn judge(device: &str, flags: &[Flag]) -> Verdict {
         devices("pc-q35-10.0", device, flags)

@@ -1,5 +1,19 @@
 //! What QEMU, its version and its machines cannot do, told when a guest is defined.
 
+mod chardev;
+mod display;
+mod drive;
+mod guest;
+mod memory;
+mod network;
+mod passed;
+mod pci;
+mod sharing;
+mod small;
+mod storage;
+#[cfg(test)]
+mod tests;
+
 use virt_conf::cpu::{CpuCacheMode, CpuMaxPhysAddrMode, CpuMode};
 use virt_conf::domain::disk::{DiskBus, DiskDevice};
 use virt_conf::domain::features::Features;
@@ -15,10 +29,9 @@ use virt_conf::domain::{Address, Domain};
 use virt_util::arch::Arch;
 use virt_util::{ErrorCode, Result, VirtError};
 
-use super::{
-    Guest, machine, validate_chardev, validate_display, validate_drive, validate_guest, validate_memory,
-    validate_network, validate_passed, validate_sharing, validate_small, validate_storage,
-};
+pub(super) use storage::pseries_nvdimm_size;
+
+use super::{Guest, machine};
 use crate::capabilities::{Accel, Flag};
 
 pub(super) fn unsupported(what: impl std::fmt::Display) -> VirtError {
@@ -59,7 +72,7 @@ pub(super) fn domain(domain: &Domain, guest: Guest<'_>) -> Result<()> {
         known.is_none(),
         format_args!("emulator '{emulator}' has no machine '{name}'"),
     )?;
-    validate_guest::kind(domain, guest)?;
+    guest::kind(domain, guest)?;
     refuse_if(
         domain
             .memory_tune
@@ -98,7 +111,7 @@ pub(super) fn domain(domain: &Domain, guest: Guest<'_>) -> Result<()> {
     let none = Features::default();
     let said = domain.features.as_deref().unwrap_or(&none);
     features(domain, said, guest)?;
-    validate_guest::features(domain, said, guest)?;
+    guest::features(domain, said, guest)?;
     let acpi = domain.features.as_ref().is_some_and(|features| features.acpi);
     if acpi {
         let without = known.and_then(|machine| machine.acpi) == Some(false);
@@ -113,7 +126,7 @@ pub(super) fn domain(domain: &Domain, guest: Guest<'_>) -> Result<()> {
         .as_ref()
         .and_then(|cpu| cpu.numa.as_ref())
         .map_or(0, |numa| numa.cells.len());
-    validate_memory::plugged(domain, guest)?;
+    memory::plugged(domain, guest)?;
     most_cpus(domain, guest)?;
     devices(domain)?;
     huge_pages(domain, cells)
@@ -406,17 +419,17 @@ pub(super) fn device(domain: &Domain, device: DeviceRef, guest: Guest<'_>) -> Re
     match device {
         DeviceRef::Disk(at) => devices.disks.get(at).map_or(Ok(()), |one| {
             disk(one, guest)?;
-            validate_drive::front(domain, one, guest)?;
-            validate_sharing::image(domain, one, guest)?;
-            validate_storage::chain(one, guest)
+            drive::front(domain, one, guest)?;
+            sharing::image(domain, one, guest)?;
+            storage::chain(one, guest)
         }),
         DeviceRef::Filesystem(at) => devices
             .filesystems
             .get(at)
-            .map_or(Ok(()), |one| validate_storage::filesystem(domain, one, guest)),
+            .map_or(Ok(()), |one| storage::filesystem(domain, one, guest)),
         DeviceRef::Parallel(at) => {
             if let Some(one) = devices.parallels.get(at) {
-                validate_chardev::source(domain, &one.host.source, guest)?;
+                chardev::source(domain, &one.host.source, guest)?;
             }
             refuse_if(
                 guest.arch.is_s390() || machine(domain, guest.arch).is_pseries(),
@@ -429,107 +442,106 @@ pub(super) fn device(domain: &Domain, device: DeviceRef, guest: Guest<'_>) -> Re
         DeviceRef::Input(at) => devices
             .inputs
             .get(at)
-            .map_or(Ok(()), |one| validate_small::input(domain, one, guest)),
+            .map_or(Ok(()), |one| small::input(domain, one, guest)),
         DeviceRef::Interface(at) => devices
             .interfaces
             .get(at)
-            .map_or(Ok(()), |one| validate_network::interface(domain, one, guest)),
+            .map_or(Ok(()), |one| network::interface(domain, one, guest)),
         DeviceRef::Panic(at) => devices
             .panics
             .get(at)
-            .map_or(Ok(()), |one| validate_small::panic(domain, one, guest)),
+            .map_or(Ok(()), |one| small::panic(domain, one, guest)),
         DeviceRef::Tpm(at) => {
             let Some(tpm) = devices.tpms.get(at) else {
                 return Ok(());
             };
-            validate_display::tpm(tpm, guest)
+            display::tpm(tpm, guest)
         }
         DeviceRef::Graphics(at) => devices
             .graphics
             .get(at)
-            .map_or(Ok(()), |one| validate_display::graphics(domain, one, guest)),
+            .map_or(Ok(()), |one| display::graphics(domain, one, guest)),
         DeviceRef::Audio(at) => devices
             .audios
             .get(at)
-            .map_or(Ok(()), |one| validate_display::audio(domain, one, guest)),
+            .map_or(Ok(()), |one| display::audio(domain, one, guest)),
         DeviceRef::Watchdog(at) => devices
             .watchdogs
             .get(at)
-            .map_or(Ok(()), |one| validate_guest::watchdog(domain, one, guest)),
+            .map_or(Ok(()), |one| guest::watchdog(domain, one, guest)),
         DeviceRef::Controller(at) => devices
             .controllers
             .get(at)
-            .map_or(Ok(()), |one| validate_drive::controller(domain, one, guest)),
+            .map_or(Ok(()), |one| drive::controller(domain, one, guest)),
         DeviceRef::Iommu => devices
             .iommu
             .as_ref()
-            .map_or(Ok(()), |one| validate_memory::iommu(domain, one, guest)),
+            .map_or(Ok(()), |one| memory::iommu(domain, one, guest)),
         DeviceRef::Memory(at) => devices
             .memory
             .get(at)
-            .map_or(Ok(()), |one| validate_memory::device(domain, one, guest)),
+            .map_or(Ok(()), |one| memory::device(domain, one, guest)),
         DeviceRef::Serial(at) => devices
             .serials
             .get(at)
-            .map_or(Ok(()), |one| validate_chardev::serial(domain, one, guest)),
-        DeviceRef::Channel(at) => devices.channels.get(at).map_or(Ok(()), |one| {
-            validate_chardev::source(domain, &one.host.source, guest)
-        }),
-        DeviceRef::Console(at) => devices.consoles.get(at).map_or(Ok(()), |one| {
-            validate_chardev::source(domain, &one.host.source, guest)
-        }),
+            .map_or(Ok(()), |one| chardev::serial(domain, one, guest)),
+        DeviceRef::Channel(at) => devices
+            .channels
+            .get(at)
+            .map_or(Ok(()), |one| chardev::source(domain, &one.host.source, guest)),
+        DeviceRef::Console(at) => devices
+            .consoles
+            .get(at)
+            .map_or(Ok(()), |one| chardev::source(domain, &one.host.source, guest)),
         DeviceRef::Smartcard(at) => devices
             .smartcards
             .get(at)
-            .map_or(Ok(()), |one| validate_chardev::smartcard(domain, one, guest)),
+            .map_or(Ok(()), |one| chardev::smartcard(domain, one, guest)),
         DeviceRef::Rng(at) => devices
             .rngs
             .get(at)
-            .map_or(Ok(()), |one| validate_chardev::rng(domain, one, guest)),
+            .map_or(Ok(()), |one| chardev::rng(domain, one, guest)),
         DeviceRef::Shmem(at) => devices
             .shmems
             .get(at)
-            .map_or(Ok(()), |one| validate_small::shmem(one, guest)),
+            .map_or(Ok(()), |one| small::shmem(one, guest)),
         DeviceRef::Hostdev(at) => devices
             .hostdevs
             .get(at)
-            .map_or(Ok(()), |one| validate_passed::hostdev(domain, one, guest)),
+            .map_or(Ok(()), |one| passed::hostdev(domain, one, guest)),
         DeviceRef::Redirdev(at) => devices
             .redirdevs
             .get(at)
-            .map_or(Ok(()), |one| validate_passed::redirdev(domain, one, guest)),
+            .map_or(Ok(()), |one| passed::redirdev(domain, one, guest)),
         DeviceRef::Sound(at) => devices
             .sounds
             .get(at)
-            .map_or(Ok(()), |one| validate_small::sound(one, guest)),
-        DeviceRef::Hub(at) => devices
-            .hubs
-            .get(at)
-            .map_or(Ok(()), |one| validate_small::hub(one, guest)),
+            .map_or(Ok(()), |one| small::sound(one, guest)),
+        DeviceRef::Hub(at) => devices.hubs.get(at).map_or(Ok(()), |one| small::hub(one, guest)),
         DeviceRef::Crypto(at) => devices
             .cryptos
             .get(at)
-            .map_or(Ok(()), |one| validate_small::crypto(one, guest)),
+            .map_or(Ok(()), |one| small::crypto(one, guest)),
         DeviceRef::Memballoon => devices
             .memballoon
             .as_ref()
-            .map_or(Ok(()), |one| validate_small::memballoon(one, guest)),
+            .map_or(Ok(()), |one| small::memballoon(one, guest)),
         DeviceRef::Nvram => devices
             .nvram
             .as_ref()
-            .map_or(Ok(()), |one| validate_small::nvram(domain, one, guest)),
+            .map_or(Ok(()), |one| small::nvram(domain, one, guest)),
         DeviceRef::Pstore => devices
             .pstore
             .as_ref()
-            .map_or(Ok(()), |one| validate_small::pstore(one, guest)),
-        DeviceRef::Vsock => validate_small::vsock(guest),
+            .map_or(Ok(()), |one| small::pstore(one, guest)),
+        DeviceRef::Vsock => small::vsock(guest),
         DeviceRef::Video(at) => {
             let video = devices.videos.get(at);
             let placed = video.is_some_and(|video| {
                 video.model.kind == VideoModelType::Ramfb && video.info.address.is_some()
             });
             refuse_if(placed, "video model 'ramfb' takes no <address>")?;
-            video.map_or(Ok(()), |video| validate_display::video(domain, video, guest))
+            video.map_or(Ok(()), |video| display::video(domain, video, guest))
         }
         _ => Ok(()),
     }

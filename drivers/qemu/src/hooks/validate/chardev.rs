@@ -9,9 +9,9 @@ use virt_conf::domain::small::{Rng, RngModel, RngSource};
 use virt_conf::domain::{Address, Domain};
 use virt_util::{ErrorCode, Result, VirtError};
 
-use super::validate::{refuse_if, unsupported};
-use super::{Guest, machine};
+use super::{refuse_if, unsupported};
 use crate::capabilities::Flag;
+use crate::hooks::{Guest, machine};
 
 /// Checks the host's side of a character device.
 pub(super) fn source(domain: &Domain, source: &ChardevSource, guest: Guest<'_>) -> Result<()> {
@@ -155,7 +155,7 @@ mod tests {
     use virt_util::ErrorCode;
 
     use crate::capabilities::Flag;
-    use crate::hooks::validate_tests::{Verdict, devices};
+    use crate::hooks::validate::tests::{Verdict, devices};
 
     fn judge(device: &str, flags: &[Flag]) -> Verdict {
         devices("pc-q35-10.0", device, flags)

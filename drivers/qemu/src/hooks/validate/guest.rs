@@ -1,4 +1,4 @@
-//! What QEMU cannot do with a guest as a whole, beside what [`super::validate`] says of machines and features.
+//! What QEMU cannot do with a guest as a whole, beside what [`super`] says of machines and features.
 
 use virt_conf::domain::Domain;
 use virt_conf::domain::chardev::ConsoleTargetType;
@@ -14,9 +14,9 @@ use virt_conf::sysinfo::Sysinfo;
 use virt_util::Result;
 use virt_util::arch::Arch;
 
-use super::validate::{lacks, refuse_if, unsupported};
-use super::{Guest, machine};
+use super::{lacks, refuse_if, unsupported};
 use crate::capabilities::Flag;
+use crate::hooks::{Guest, machine};
 
 /// The last second that QEMU's clock can be set to: the end of the year 9999.
 const LAST_SECOND: u64 = 253_402_300_799;
@@ -64,7 +64,7 @@ pub(super) fn kind(domain: &Domain, guest: Guest<'_>) -> Result<()> {
     launch_security(domain, guest)
 }
 
-/// Checks features that [`super::validate`] leaves.
+/// Checks features that [`super`] leaves.
 pub(super) fn features(domain: &Domain, features: &Features, guest: Guest<'_>) -> Result<()> {
     let kind = machine(domain, guest.arch);
     refuse_if(
@@ -447,7 +447,7 @@ fn launch_security(domain: &Domain, guest: Guest<'_>) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use crate::capabilities::Flag;
-    use crate::hooks::validate_tests::{Verdict, ask, devices};
+    use crate::hooks::validate::tests::{Verdict, ask, devices};
 
     fn judge(machine: &str, inside: &str, flags: &[Flag]) -> Verdict {
         ask(machine, inside, flags, super::kind)

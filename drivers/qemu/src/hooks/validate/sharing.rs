@@ -5,9 +5,9 @@ use virt_conf::domain::disk::{Disk, DiskBus, DiskDevice};
 use virt_conf::domain::storage::{EncryptionEngine, EncryptionFormat, StorageFormat, StorageLocation};
 use virt_util::Result;
 
-use super::Guest;
-use super::validate::refuse_if;
+use super::refuse_if;
 use crate::capabilities::Flag;
+use crate::hooks::Guest;
 use crate::plan::reboots;
 
 /// Checks whether the image of a disk may be written by others, and may be forgotten.
@@ -74,7 +74,7 @@ fn transient(domain: &Domain, disk: &Disk, guest: Guest<'_>) -> Result<()> {
 
 #[cfg(test)]
 mod tests {
-    use crate::hooks::validate_tests::{Verdict, devices};
+    use crate::hooks::validate::tests::{Verdict, devices};
 
     fn judge(kind: &str, device: &str, format: &str, inside: &str) -> Verdict {
         let disk = format!(

@@ -6,10 +6,10 @@ use virt_conf::domain::interface::{
 };
 use virt_util::Result;
 
-use super::Guest;
-use super::validate::{refuse_if, unsupported, xml_error};
-use super::validate_storage::needs_shared_memory;
+use super::storage::needs_shared_memory;
+use super::{refuse_if, unsupported, xml_error};
 use crate::capabilities::Flag;
+use crate::hooks::Guest;
 
 /// What errors call the interface.
 fn called(interface: &Interface) -> String {
@@ -192,7 +192,7 @@ mod tests {
     use virt_util::ErrorCode;
 
     use crate::capabilities::Flag;
-    use crate::hooks::validate_tests::{Verdict, devices};
+    use crate::hooks::validate::tests::{Verdict, devices};
 
     const VIRTIO: &str = "<model type='virtio'/>";
 
