@@ -129,6 +129,27 @@ const PIECES: &[Piece] = &[
         group: Group::Peer,
     },
     Piece {
+        name: "SASL mechanisms",
+        probe: Probe::FileLike("/var/lib/dpkg/info", "libsasl2-modules:"),
+        used: "tests that log in with stock clients",
+        package: "libsasl2-modules",
+        group: Group::Peer,
+    },
+    Piece {
+        name: "saslpasswd2",
+        probe: Probe::Program("saslpasswd2"),
+        used: "tests that take over libvirt's SASL users",
+        package: "sasl2-bin",
+        group: Group::Peer,
+    },
+    Piece {
+        name: "db_dump",
+        probe: Probe::Program("db_dump"),
+        used: "taking over libvirt's SASL users",
+        package: "db-util",
+        group: Group::Peer,
+    },
+    Piece {
         name: "tshark",
         probe: Probe::Program("tshark"),
         used: "tests that have the protocol read by others",

@@ -4,12 +4,14 @@
 //! |---|---|
 //! | [`identity`] | what is known of a client: its process, its certificate, its SASL name |
 //! | [`sasl`], [`passwords`] | SASL, and the file of users |
+//! | [`cyrus`] | SASL users and mechanisms of an installation of libvirt |
 //! | [`polkit`] | asking polkit about a process |
 //! | [`tls`], [`dn`] | the TLS server and the names in certificates |
 //!
 //! [`Negotiation`] is one client's way through the procedures that are allowed before authentication. Whatever goes
 //! wrong there, the client hears "authentication failed" and the log the reason.
 
+pub mod cyrus;
 pub mod dn;
 pub mod identity;
 pub mod passwords;
@@ -47,12 +49,8 @@ pub struct AuthServices {
 }
 
 impl AuthServices {
-    /// As the configuration wants it.
-    pub fn new(config: &DaemonConfig, role: &Role, polkit: Arc<Polkit>) -> Self {
-        let users = match &config.sasl_password_file {
-            Some(path) => PathBuf::from(path),
-            None => default_password_file(role),
-        };
+    /// As the configuration wants it, with the SASL users in the file `users`.
+    pub fn new(config: &DaemonConfig, users: PathBuf, polkit: Arc<Polkit>) -> Self {
         Self {
             sasl: Arc::new(Sasl {
                 users: PasswordFile::new(users),

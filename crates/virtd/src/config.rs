@@ -84,13 +84,25 @@ impl Role {
     }
 }
 
-/// A key that nobody reads.
+/// A line of the file that changes nothing.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Ignored {
-    /// Its name.
+    /// The key.
     pub name: String,
     /// The line it begins on.
     pub line: usize,
+    /// Why it changes nothing.
+    pub reason: &'static str,
+}
+
+impl Ignored {
+    fn new(name: impl Into<String>, line: usize, reason: &'static str) -> Self {
+        Self {
+            name: name.into(),
+            line,
+            reason,
+        }
+    }
 }
 
 /// What a file said.
@@ -98,7 +110,7 @@ pub struct Ignored {
 pub struct Loaded {
     /// The settings.
     pub config: DaemonConfig,
-    /// Keys of the file that mean nothing to this daemon.
+    /// What the file has for nothing: for the log, which is there once the configuration is read.
     pub ignored: Vec<Ignored>,
 }
 
@@ -113,6 +125,16 @@ pub struct Reloaded {
     pub pending: Vec<&'static Key>,
 }
 
+impl Loaded {
+    /// What holds without a file.
+    pub fn defaults(role: &Role) -> Self {
+        Self {
+            config: DaemonConfig::defaults(role),
+            ignored: Vec::new(),
+        }
+    }
+}
+
 impl DaemonConfig {
     /// Reads the file of this daemon, or the one that an option named. Without an option the file may be missing.
     ///
@@ -121,17 +143,11 @@ impl DaemonConfig {
     pub fn load(role: &Role, named: Option<&Path>) -> Result<Loaded> {
         let usual = role.config_path();
         let Some(path) = named.or(usual.as_deref()) else {
-            return Ok(Loaded {
-                config: Self::defaults(role),
-                ignored: Vec::new(),
-            });
+            return Ok(Loaded::defaults(role));
         };
         let missing = || matches!(path.try_exists(), Ok(false));
         if named.is_none() && missing() {
-            return Ok(Loaded {
-                config: Self::defaults(role),
-                ignored: Vec::new(),
-            });
+            return Ok(Loaded::defaults(role));
         }
         let text = ConfFile::read_text(path)?;
         Self::parse(role, &path.display().to_string(), &text)
@@ -151,17 +167,21 @@ impl DaemonConfig {
             };
             let key = KEYS.iter().find(|key| key.name == name && role.has(key));
             let Some(key) = key else {
-                ignored.push(Ignored { name, line });
+                let reason = match OBSOLETE.contains(&name.as_str()) {
+                    true => "has no effect any more",
+                    false => "is not known to this daemon",
+                };
+                ignored.push(Ignored::new(name, line, reason));
                 continue;
             };
             // The first of several counts, as in libvirt.
             if seen.contains(&key.name) {
-                ignored.push(Ignored { name, line });
+                ignored.push(Ignored::new(name, line, "is set a second time; the first counts"));
                 continue;
             }
             seen.push(key.name);
             if WITHOUT_EFFECT.contains(&key.name) {
-                tracing::warn!("{file}:{line}: '{name}' has no effect yet");
+                ignored.push(Ignored::new(key.name, line, "has no effect yet"));
             }
             (key.read)(&mut config, &value).map_err(|wrong| {
                 VirtError::new(

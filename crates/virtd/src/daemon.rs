@@ -17,15 +17,15 @@ use virt_util::{Result, VirtError};
 
 mod attend;
 mod changes;
-mod places;
+pub(crate) mod places;
 mod sockets;
 
 use crate::access::Access;
 use crate::admin::Event;
 use crate::audit::Audit;
+use crate::auth::AuthServices;
 use crate::auth::polkit::Polkit;
 use crate::auth::tls::{TlsFiles, TlsServer};
-use crate::auth::{AuthServices, default_password_file};
 use crate::config::{DaemonConfig, Role};
 use crate::host::{AccessCheck, DaemonHost, HostConfig};
 use crate::isolation::parent::Parent;
@@ -130,12 +130,7 @@ struct Daemon {
 
 fn start(options: &Options, argv: Vec<OsString>) -> std::result::Result<Daemon, StartError> {
     let program = argv.first().map(PathBuf::from).unwrap_or_default();
-    let name = match options.driver.as_slice() {
-        [driver] => DaemonName::of_driver(driver).in_step(Step::Initialize)?,
-        [] => DaemonName::of_program(program.as_os_str()),
-        // Several: one daemon by its own name, on the sockets of each.
-        [..] => DaemonName::monolithic(),
-    };
+    let name = places::daemon_name(options, &program).in_step(Step::Initialize)?;
     // Before anything else is opened: the sockets are known by their numbers.
     let passed = activation::take(&Announced::from_environment(), &name)
         .and_then(|passed| match passed {
@@ -151,26 +146,8 @@ fn start(options: &Options, argv: Vec<OsString>) -> std::result::Result<Daemon, 
         .root
         .as_deref()
         .map_or(paths.clone(), |root| below(root, paths));
-    let named = match (&options.config, &options.root) {
-        (Some(named), _) => Some(named.clone()),
-        // Below a root there may be none, and the machine's own is not ours.
-        (None, Some(_)) => paths.config_file.exists().then(|| paths.config_file.clone()),
-        (None, None) => None,
-    };
-    let config = match (&named, &options.root) {
-        (None, Some(_)) => DaemonConfig::defaults(&role),
-        (named, _) => {
-            let loaded = DaemonConfig::load(&role, named.as_deref()).in_step(Step::Config)?;
-            for key in &loaded.ignored {
-                tracing::warn!(
-                    "unknown key '{}' in line {} of the configuration",
-                    key.name,
-                    key.line
-                );
-            }
-            loaded.config
-        }
-    };
+    let loaded = places::load(options, &role, &paths.config_file).in_step(Step::Config)?;
+    let config = loaded.config;
     let logger = Arc::new(Logger::new(Places::default()));
     logger.install();
     let log_file = paths.log_file.clone();
@@ -180,6 +157,8 @@ fn start(options: &Options, argv: Vec<OsString>) -> std::result::Result<Daemon, 
             &LogEnvironment::current(),
         )
         .in_step(Step::Config)?;
+    // Not before there is a log.
+    changes::warn_of_ignored(&loaded.ignored);
     let mut paths = match &config.unix_sock_dir {
         Some(folder) => move_sockets(paths, Path::new(folder)),
         None => paths,
@@ -351,6 +330,7 @@ impl Daemon {
             tracing::info!("listening on {:?}", listener.place);
             server.listen(listener);
         }
+        self.warn_of_sasl(&server);
         let attending = Attending {
             name: &self.name.name,
             logger: &self.logger,
@@ -411,15 +391,7 @@ impl Daemon {
 
     /// What clients are held against, as the configuration has it now.
     fn security(&self, with_tls: bool) -> Result<Security> {
-        let mut config = self.config.clone();
-        if let Some(root) = &self.options.root {
-            // The machine's own users are not ours.
-            let usual = default_password_file(&self.role);
-            let ours = root.join(usual.strip_prefix("/").unwrap_or(&usual));
-            config
-                .sasl_password_file
-                .get_or_insert_with(|| ours.display().to_string());
-        }
+        let users = places::password_file(&self.config, &self.role, self.options.root.as_deref());
         let tls = match with_tls {
             true => {
                 let files = TlsFiles::locate(&self.config, &self.role);
@@ -428,7 +400,7 @@ impl Daemon {
             false => None,
         };
         Ok(Security {
-            auth: Arc::new(AuthServices::new(&config, &self.role, Arc::clone(&self.polkit))),
+            auth: Arc::new(AuthServices::new(&self.config, users, Arc::clone(&self.polkit))),
             tls,
             access: Arc::clone(&self.access),
             audit: Arc::clone(&self.audit),

@@ -4,6 +4,7 @@
 use std::sync::{Arc, LazyLock};
 
 use crate::access::policy::Policy;
+use crate::auth::cyrus::Format;
 use crate::auth::passwords::{PasswordFile, Users};
 use crate::auth::sasl::{Channel, Exchange, Mechanism, Sasl};
 use crate::config::{DaemonConfig, Role};
@@ -15,6 +16,7 @@ pub type Target = (&'static str, fn(&[u8]));
 pub const TARGETS: &[Target] = &[
     ("sasl", fuzz_sasl),
     ("sasl_users", fuzz_sasl_users),
+    ("sasl_database", fuzz_sasl_database),
     ("daemon_config", fuzz_daemon_config),
     ("policy", fuzz_policy),
 ];
@@ -67,6 +69,14 @@ pub fn fuzz_sasl_users(data: &[u8]) {
         && let Ok(users) = Users::parse("fuzz", text)
     {
         assert!(users.find_any("\u{0}").is_none());
+    }
+}
+
+/// What a program prints of a database of users.
+pub fn fuzz_sasl_database(data: &[u8]) {
+    let text = String::from_utf8_lossy(data);
+    for format in [Format::BerkeleyDb, Format::Gdbm] {
+        let _ = format.parse(&text);
     }
 }
 

@@ -43,14 +43,18 @@ pub struct Options {
     #[arg(long, value_name = "FILE")]
     pub metrics: Option<PathBuf>,
     /// Print a configuration file with every setting, its explanation and its default
-    #[arg(long, conflicts_with_all = ["set_password", "delete_password", "check_policy"])]
+    #[arg(long, conflicts_with_all = ["set_password", "delete_password", "import_passwords", "check_policy"])]
     pub print_config: bool,
     /// Give a SASL user a new password, read from the terminal or the first line of the input
-    #[arg(long, value_name = "USER", conflicts_with_all = ["delete_password", "check_policy"])]
+    #[arg(long, value_name = "USER", conflicts_with_all = ["delete_password", "import_passwords", "check_policy"])]
     pub set_password: Option<String>,
     /// Take a SASL user out
-    #[arg(long, value_name = "USER", conflicts_with = "check_policy")]
+    #[arg(long, value_name = "USER", conflicts_with_all = ["import_passwords", "check_policy"])]
     pub delete_password: Option<String>,
+    /// Take over the SASL users of libvirt's daemon from the database made by saslpasswd2; without a file, from the one
+    /// that /etc/sasl2/libvirt.conf names
+    #[arg(long, value_name = "FILE", num_args = 0..=1, conflicts_with = "check_policy")]
+    pub import_passwords: Option<Option<PathBuf>>,
     /// Say whether a policy file can be used
     #[arg(long, value_name = "FILE")]
     pub check_policy: Option<PathBuf>,
@@ -79,5 +83,17 @@ mod tests {
             Options::try_parse_from(["libvirtd", "--timeout=120", "--pid-file", "x", "--config=y"]).unwrap();
         assert_eq!((options.timeout, options.pid_file), (Some(120), Some("x".into())));
         assert!(Options::try_parse_from(["libvirtd", "--timeout=0"]).is_err());
+    }
+    #[test]
+    fn the_manual_page_has_them_all() {
+        let page = include_str!("../files/man/virtd.8").replace("\\-", "-");
+        let command = Options::command();
+        for argument in command.get_arguments().filter(|argument| !argument.is_hide_set()) {
+            let long = format!("--{}", argument.get_long().unwrap());
+            let known = page
+                .lines()
+                .any(|line| line.starts_with(".B") && line.split([' ', '"']).any(|word| word == long));
+            assert!(known, "{long}");
+        }
     }
 }

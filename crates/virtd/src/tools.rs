@@ -6,14 +6,16 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use nix::sys::termios::{LocalFlags, SetArg, tcgetattr, tcsetattr};
+use virt_util::command::SystemSpawner;
 use virt_util::{Result, VirtError};
 
 use crate::access;
-use crate::auth::{default_password_file, passwords};
-use crate::config::{self, DaemonConfig, Role};
+use crate::auth::{cyrus, passwords};
+use crate::config::{self, Role};
+use crate::daemon::places;
 use crate::options::Options;
 use crate::service::names::DaemonName;
-use crate::service::paths::Scope;
+use crate::service::paths::{Paths, Scope, UserFolders};
 
 /// A longer password is refused.
 const PASSWORD_MAX: usize = 1024;
@@ -29,6 +31,8 @@ pub fn run(options: &Options, program: &Path) -> Option<ExitCode> {
         set_password(options, program, user)
     } else if let Some(user) = &options.delete_password {
         delete_password(options, program, user)
+    } else if let Some(file) = &options.import_passwords {
+        import_passwords(options, program, file.as_deref())
     } else {
         return None;
     };
@@ -51,16 +55,14 @@ fn role(program: &Path) -> Role {
 
 /// The file that the daemon with these options would use.
 fn password_file(options: &Options, program: &Path) -> Result<PathBuf> {
-    let role = role(program);
-    let config = DaemonConfig::load(&role, options.config.as_deref())?.config;
-    let path = match config.sasl_password_file {
-        Some(path) => PathBuf::from(path),
-        None => default_password_file(&role),
-    };
-    Ok(match &options.root {
-        Some(root) if options.config.is_none() => root.join(path.strip_prefix("/").unwrap_or(&path)),
-        _ => path,
-    })
+    let name = places::daemon_name(options, program)?;
+    let reach = Scope::current();
+    let role = Role::new(name.name.clone(), reach == Scope::System);
+    let paths = Paths::new(&name, reach, &UserFolders::from_environment(), None)?;
+    let root = options.root.as_deref();
+    let usual = places::under(root, &paths.config_file);
+    let config = places::load(options, &role, &usual)?.config;
+    Ok(places::password_file(&config, &role, root))
 }
 
 fn set_password(options: &Options, program: &Path, user: &str) -> Result<()> {
@@ -87,6 +89,54 @@ fn delete_password(options: &Options, program: &Path, user: &str) -> Result<()> 
             path.display()
         ))),
     }
+}
+
+/// Takes over what libvirt's daemon has. Users who are in our file already keep the password that they have there.
+fn import_passwords(options: &Options, program: &Path, file: Option<&Path>) -> Result<()> {
+    let setup = cyrus::Setup::of_file(Path::new(cyrus::CONFIG));
+    let file = file.unwrap_or_else(|| setup.database());
+    let path = password_file(options, program)?;
+    let (users, mut wrong) = cyrus::read_users(file, &SystemSpawner)?;
+    let host = cyrus::realm_of_this_host()?;
+    let (mut added, mut lines) = (Vec::new(), Vec::new());
+    for user in &users {
+        let (logins, shown) = (user.logins(&host), format!("{}@{}", user.name, user.realm));
+        let unfit = match user.password.is_empty() {
+            true => Some("the password is empty".to_owned()),
+            false => logins.iter().find_map(|name| passwords::check_user(name).err()),
+        };
+        if let Some(what) = unfit {
+            wrong.push(format!("'{shown}': {what}"));
+            continue;
+        }
+        let note = match user.realm == host || user.realm.is_empty() {
+            true => String::new(),
+            false => format!(" only: its realm is not this host, '{host}'"),
+        };
+        lines.push(format!("  {shown}: logs in as '{}'{note}", logins.join("' or '")));
+        added.push((logins, user.password.as_str()));
+    }
+    for what in &wrong {
+        eprintln!("{}: not taken over: {what}", file.display());
+    }
+    if added.is_empty() {
+        return Err(VirtError::invalid_arg(format_args!(
+            "'{}' has no user who can be taken over",
+            file.display()
+        )));
+    }
+    let kept = passwords::add_users(&path, &added)?;
+    println!("{}: users of '{}':", path.display(), file.display());
+    for line in lines {
+        println!("{line}");
+    }
+    if !kept.is_empty() {
+        println!(
+            "already there, with the password as it was: '{}'",
+            kept.join("', '")
+        );
+    }
+    Ok(())
 }
 
 /// From the terminal twice and unseen, or the first line of the input.

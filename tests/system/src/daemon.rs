@@ -84,14 +84,36 @@ impl Daemon {
         Self::start_as(config, &[], &all)
     }
 
+    /// A daemon with this configuration, in whose folder `prepare` has put something.
+    ///
+    /// # Panics
+    /// If it does not start.
+    #[track_caller]
+    pub fn prepared(config: &str, prepare: impl FnOnce(&Path)) -> Self {
+        let plugins = plugins().expect("the plugins build");
+        let variables = [("VIRT_DRIVER_DIR", plugins.directory().as_os_str())];
+        Self::start_prepared(config, &[], &variables, prepare)
+    }
+
     #[track_caller]
     fn start_as(config: &str, options: &[&str], variables: &[(&str, &OsStr)]) -> Self {
+        Self::start_prepared(config, options, variables, |_| {})
+    }
+
+    #[track_caller]
+    fn start_prepared(
+        config: &str,
+        options: &[&str],
+        variables: &[(&str, &OsStr)],
+        prepare: impl FnOnce(&Path),
+    ) -> Self {
         let root = tempfile::Builder::new()
             .prefix("fv")
             .tempdir_in("/tmp")
             .expect("a temporary folder");
         std::fs::create_dir_all(root.path().join("etc/libvirt")).expect("a folder");
         std::fs::write(config_file(root.path()), config).expect("a configuration");
+        prepare(root.path());
         let options: Vec<String> = options.iter().map(|option| (*option).to_owned()).collect();
         let variables: Vec<_> = variables
             .iter()

@@ -6,6 +6,7 @@ use std::process::{Command, Output, Stdio};
 
 use virt_api::need;
 use virt_api::testkit::Pki;
+use virt_api::testkit::stock::{self, Room};
 use virt_tests_system::daemon::{Daemon, program};
 use virt_tests_system::host::{Host, free_port, run_to_end};
 
@@ -114,6 +115,150 @@ fn stock_virsh_logs_in_by_sasl() {
                 "{mechanism}: {said}"
             );
         }
+    }
+}
+
+/// Who comes in with which name, at libvirt's daemon with its database and at ours with what it has taken over of it.
+#[test]
+fn users_of_libvirts_database_are_taken_over() {
+    need!(
+        package "libvirt-clients",
+        package "libvirt-daemon",
+        package "libsasl2-modules",
+        program "saslpasswd2",
+        program "db_dump"
+    );
+    let room = Room::new();
+    let database = room.path().join("passwd.db");
+    let passwd = |words: &[&str], name: &str, password: &str| {
+        let mut command = room.command(&stock::program("saslpasswd2").expect("it was asked for"));
+        let mut command = command
+            .args(["-p", "-c", "-a", "libvirt", "-f"])
+            .arg(&database)
+            .args(words)
+            .arg(name)
+            .stdin(Stdio::piped())
+            .spawn()
+            .expect("saslpasswd2 starts");
+        let mut input = command.stdin.take().expect("a pipe");
+        write!(input, "{password}").expect("saslpasswd2 reads");
+        drop(input);
+        assert!(command.wait().expect("saslpasswd2 ends").success());
+    };
+    passwd(&[], "fred", "pencil");
+    passwd(&["-u", "elsewhere.example"], "fred", "another");
+    passwd(&["-u", "elsewhere.example"], "joe", "p a:$ss");
+    room.file(
+        "sasl/libvirt.conf",
+        &format!("mech_list: scram-sha-256\nsasldb_path: {}\n", database.display()),
+    );
+    let host = virt_util::sys::name::host_name()
+        .expect("the host has a name")
+        .to_ascii_lowercase();
+
+    let site = Site::new();
+    let config = format!(
+        "auth_unix_rw = \"sasl\"\nsasl_password_file = \"{}\"\nlog_level = 3\n",
+        site.path("passwd").display()
+    );
+    let ours = Daemon::start_with(&config, &[]);
+    let config = site.file("libvirtd.conf", &config);
+    let import = || {
+        let mut command = Command::new(program());
+        command
+            .arg("--config")
+            .arg(&config)
+            .arg("--import-passwords")
+            .arg(&database);
+        run_to_end(command)
+    };
+    let first = import();
+    assert!(first.succeeded(), "{first:?}");
+    for wanted in [
+        format!("  fred@{host}: logs in as 'fred' or 'fred@{host}'\n"),
+        format!(
+            "  joe@elsewhere.example: logs in as 'joe@elsewhere.example' only: its realm is not this host, '{host}'\n"
+        ),
+    ] {
+        assert!(first.out.contains(&wanted), "{wanted}: {first:?}");
+    }
+    assert!(
+        !first.out.contains("pencil") && !first.out.contains("already there"),
+        "{first:?}"
+    );
+    let again = import();
+    assert!(
+        again
+            .out
+            .contains("already there, with the password as it was: '"),
+        "{again:?}"
+    );
+
+    let theirs = room.start("auth_unix_rw = \"sasl\"\n", &[]);
+    let (ours, theirs) = (ours.test_uri(), theirs.uri("test:///default"));
+    for (name, password, welcome) in [
+        ("fred".to_owned(), "pencil", true),
+        (format!("fred@{host}"), "pencil", true),
+        ("fred@elsewhere.example".to_owned(), "another", true),
+        ("fred@elsewhere.example".to_owned(), "pencil", false),
+        ("fred".to_owned(), "another", false),
+        ("joe@elsewhere.example".to_owned(), "p a:$ss", true),
+        ("joe".to_owned(), "p a:$ss", false),
+        (format!("joe@{host}"), "p a:$ss", false),
+    ] {
+        let credentials = site.credentials(&name, password);
+        for uri in [&theirs, &ours] {
+            let (good, said) = virsh(&credentials, uri, "list --all");
+            assert_eq!(good, welcome, "{name} at {uri}: {said}");
+        }
+    }
+}
+
+#[test]
+fn a_database_that_is_none_is_refused() {
+    let site = Site::new();
+    let config = site.file("libvirtd.conf", "");
+    let import = |file: &Path| {
+        let mut command = Command::new(program());
+        command
+            .arg("--config")
+            .arg(&config)
+            .arg("--import-passwords")
+            .arg(file);
+        run_to_end(command)
+    };
+    let ran = import(&site.file("passwd.db", "fred:pencil\n"));
+    assert!(
+        !ran.succeeded() && ran.err.contains("is no database of Berkeley DB or GDBM"),
+        "{ran:?}"
+    );
+    let ran = import(&site.path("none"));
+    assert!(!ran.succeeded() && ran.err.contains("/none'"), "{ran:?}");
+}
+
+#[test]
+fn the_log_tells_what_is_missed_of_libvirts_sasl() {
+    let configs = [
+        "auth_unix_rw = \"sasl\"\nbogus = 1\n",
+        "auth_unix_rw = \"none\"\n",
+    ];
+    for (config, warns) in configs.into_iter().zip([true, false]) {
+        let daemon = Daemon::prepared(config, |root| {
+            std::fs::create_dir_all(root.join("etc/sasl2")).expect("a folder");
+            let text = "mech_list: gssapi scram-sha-256 digest-md5\n";
+            std::fs::write(root.join("etc/sasl2/libvirt.conf"), text).expect("a file");
+        });
+        let log = daemon.log();
+        assert_eq!(
+            log.contains("not known here: GSSAPI, DIGEST-MD5. "),
+            warns,
+            "{log}"
+        );
+        assert_eq!(
+            log.contains("'bogus' in line 2 of the configuration is not known"),
+            warns,
+            "{log}"
+        );
     }
 }
 

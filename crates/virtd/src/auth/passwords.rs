@@ -324,7 +324,11 @@ impl Users {
     }
 }
 
-fn check_user(user: &str) -> std::result::Result<(), String> {
+/// Whether that can be a user's name.
+///
+/// # Errors
+/// Why not.
+pub(crate) fn check_user(user: &str) -> std::result::Result<(), String> {
     if user.is_empty() || user.len() > 256 {
         return Err("a user's name has 1 to 256 bytes".to_owned());
     }
@@ -417,14 +421,7 @@ pub(crate) fn write_password(
     if password.is_some_and(str::is_empty) {
         return Err(VirtError::invalid_arg("the password is empty"));
     }
-    let content = durable::read(path, SIZE_MAX)?.unwrap_or_default();
-    let text = String::from_utf8(content).map_err(|_| {
-        VirtError::new(
-            ErrorCode::CONF_SYNTAX,
-            format_args!("{}: not in UTF-8", path.display()),
-        )
-    })?;
-    Users::parse(&path.display().to_string(), &text)?;
+    let (text, _) = read_for_change(path)?;
     let mut out = String::with_capacity(text.len() + 512);
     let mut found = false;
     for line in text.lines() {
@@ -437,16 +434,74 @@ pub(crate) fn write_password(
         }
     }
     if let Some(password) = password {
-        for hash in [Hash::Sha256, Hash::Sha512, Hash::Sha1] {
-            let _ = writeln!(
-                out,
-                "{user}:{}",
-                Verifier::new(hash, password, iterations)?.format()
-            );
+        for verifier in verifiers(password, iterations)? {
+            let _ = writeln!(out, "{user}:{verifier}");
         }
     }
     durable::write(path, out.as_bytes(), &WriteOptions::default())?;
     Ok(found)
+}
+
+/// Adds users whose passwords are known, all or none of them: each password with the names that it is for. Names that
+/// are there already stay as they are; returns those.
+///
+/// # Errors
+/// A name that cannot be one, an empty password, a file that is wrong or cannot be written.
+pub fn add_users(path: &Path, users: &[(Vec<String>, &str)]) -> Result<Vec<String>> {
+    add_users_with(path, users, ITERATIONS)
+}
+
+fn add_users_with(path: &Path, users: &[(Vec<String>, &str)], iterations: u32) -> Result<Vec<String>> {
+    let (mut out, known) = read_for_change(path)?;
+    if !out.is_empty() && !out.ends_with('\n') {
+        out.push('\n');
+    }
+    let mut kept = Vec::new();
+    for (names, password) in users {
+        if password.is_empty() {
+            return Err(VirtError::invalid_arg(format_args!(
+                "the password of '{}' is empty",
+                names.join("', '")
+            )));
+        }
+        for name in names {
+            check_user(name).map_err(VirtError::invalid_arg)?;
+        }
+        let (there, new): (Vec<_>, Vec<_>) = names.iter().partition(|name| known.find_any(name).is_some());
+        kept.extend(there.into_iter().cloned());
+        if new.is_empty() {
+            continue;
+        }
+        let verifiers = verifiers(password, iterations)?;
+        for name in new {
+            for verifier in &verifiers {
+                let _ = writeln!(out, "{name}:{verifier}");
+            }
+        }
+    }
+    durable::write(path, out.as_bytes(), &WriteOptions::default())?;
+    Ok(kept)
+}
+
+/// The file's text and its users; nothing where there is none.
+fn read_for_change(path: &Path) -> Result<(String, Users)> {
+    let content = durable::read(path, SIZE_MAX)?.unwrap_or_default();
+    let text = String::from_utf8(content).map_err(|_| {
+        VirtError::new(
+            ErrorCode::CONF_SYNTAX,
+            format_args!("{}: not in UTF-8", path.display()),
+        )
+    })?;
+    let users = Users::parse(&path.display().to_string(), &text)?;
+    Ok((text, users))
+}
+
+/// A new password's verifiers as the file has them behind the user's name.
+fn verifiers(password: &str, iterations: u32) -> Result<Vec<String>> {
+    [Hash::Sha256, Hash::Sha512, Hash::Sha1]
+        .into_iter()
+        .map(|hash| Ok(Verifier::new(hash, password, iterations)?.format()))
+        .collect()
 }
 
 #[cfg(test)]
@@ -498,6 +553,29 @@ mod tests {
             assert!(set_password(&path, name, Some("x")).is_err());
         }
         assert!(set_password(&path, "x", Some("")).is_err());
+    }
+
+    #[test]
+    fn users_are_added_and_those_who_are_there_stay() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("passwd.scram");
+        write_password(&path, "fred", Some("new"), 4096).unwrap();
+        let names = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
+        let users = [
+            (names(&["fred", "fred@host"]), "old"),
+            (names(&["joe"]), "pencil"),
+        ];
+        assert_eq!(add_users_with(&path, &users, 4096).unwrap(), ["fred"]);
+        let read = PasswordFile::new(&path).users().unwrap();
+        assert!(read.accept("fred", b"new") && read.accept("fred@host", b"old"));
+        assert!(read.accept("joe", b"pencil") && read.find("joe", Hash::Sha1).is_some());
+        let before = std::fs::read(&path).unwrap();
+        let kept = add_users_with(&path, &users, 4096).unwrap();
+        assert_eq!(kept, ["fred", "fred@host", "joe"]);
+        for wrong in [(names(&["a", "b:c"]), "x"), (names(&["a"]), "")] {
+            assert!(add_users_with(&path, &[(names(&["z"]), "z"), wrong], 4096).is_err());
+        }
+        assert_eq!(std::fs::read(&path).unwrap(), before);
     }
 
     #[test]

@@ -28,7 +28,7 @@ fn services(polkit: Arc<Polkit>) -> (tempfile::TempDir, Arc<AuthServices>) {
     );
     let role = Role::new("libvirtd", true);
     let config = DaemonConfig::parse(&role, "test", &text).unwrap().config;
-    (folder, Arc::new(AuthServices::new(&config, &role, polkit)))
+    (folder, Arc::new(AuthServices::new(&config, path, polkit)))
 }
 
 fn runtime() -> tokio::runtime::Runtime {

@@ -130,6 +130,10 @@ fn unknown_keys_are_named_and_passed_over() {
         ignored,
         [("new_key", 1), ("max_clients", 3), ("keepalive_required", 4)]
     );
+    let reasons: Vec<_> = loaded.ignored.iter().map(|ignored| ignored.reason).collect();
+    for (reason, wanted) in reasons.iter().zip(["is not known", "a second time", "any more"]) {
+        assert!(reason.contains(wanted), "{reason}");
+    }
     let modular = Role::new("virtqemud", true);
     let loaded = DaemonConfig::parse(&modular, "virtqemud.conf", "listen_tcp = \"wrong type\"\n").unwrap();
     assert_eq!(loaded.ignored.len(), 1);
@@ -169,7 +173,14 @@ fn the_sample_is_a_file() {
         let keys = KEYS.iter().filter(|key| role.has(key)).count();
         assert_eq!(settings.lines().count(), keys);
         let loaded = DaemonConfig::parse(&role, "sample", &settings).unwrap();
-        assert!(loaded.ignored.is_empty());
+        let ignored = loaded.ignored.iter();
+        assert!(
+            ignored
+                .clone()
+                .all(|ignored| ignored.reason.contains("no effect yet")),
+            "{:?}",
+            loaded.ignored
+        );
         let again = DaemonConfig::parse(&role, "again", &loaded.config.format(&role, true)).unwrap();
         assert_eq!(again.config, loaded.config);
     }

@@ -7,12 +7,38 @@ use std::sync::Arc;
 use virt_util::time::Deadline;
 
 use super::{Daemon, places, sockets};
-use crate::config::DaemonConfig;
+use crate::auth::cyrus;
+use crate::config::{Auth, Ignored, Loaded};
 use crate::logging::LogEnvironment;
 use crate::server::{Ending, Place, Server};
 use crate::service::activation::VARIABLES;
 
+/// Says what of the configuration changes nothing.
+pub(super) fn warn_of_ignored(ignored: &[Ignored]) {
+    for Ignored { name, line, reason } in ignored {
+        tracing::warn!("'{name}' in line {line} of the configuration {reason}");
+    }
+}
+
 impl Daemon {
+    /// Says what clients of an installation of libvirt will miss, where clients log in by SASL.
+    pub(super) fn warn_of_sasl(&self, server: &Server) {
+        let listeners = server.listeners();
+        if !listeners
+            .iter()
+            .any(|listener| **listener.auth.load() == Auth::Sasl)
+        {
+            return;
+        }
+        let users = &server.security().auth.sasl.users;
+        // A file that cannot be used is a warning when somebody logs in; here it is nobody's.
+        let anybody = users.users().is_ok_and(|users| !users.is_empty());
+        let config = places::under(self.options.root.as_deref(), Path::new(cyrus::CONFIG));
+        for warning in cyrus::Setup::of_file(&config).warnings((users.path(), anybody)) {
+            tracing::warn!("{warning}");
+        }
+    }
+
     /// Becomes the program that is installed now. Comes back only if that fails.
     pub(super) async fn renew(&mut self, server: &Arc<Server>) {
         tracing::info!("another program takes this one's place");
@@ -53,46 +79,43 @@ impl Daemon {
 
     /// Takes what the configuration says now.
     pub(super) fn reload(&mut self, server: &Arc<Server>) {
-        let named = self.options.config.as_deref().or_else(|| {
-            self.options
-                .root
-                .as_ref()
-                .map(|_| self.paths.config_file.as_path())
-        });
-        if named.is_none_or(Path::exists) || self.options.config.is_some() {
-            match DaemonConfig::load(&self.role, named) {
-                Ok(loaded) => {
-                    let reloaded = self.config.reload(&loaded.config);
-                    self.config = reloaded.config;
-                    tracing::info!("the configuration is read again");
-                    for key in reloaded.pending {
-                        tracing::warn!("the new value of '{}' holds after a restart", key.name);
-                    }
-                    let fresh = places::settings(&self.config);
-                    server.change_settings(|settings| settings.clone_from(&fresh));
-                    if let Err(error) = self.access.reload(&self.config) {
-                        tracing::error!("the access policy stays as it was: {error}");
-                    }
-                    if self.parent.is_none() {
-                        self.audit.reload(&self.config);
-                        sockets::reload_auth(server, &self.config, self.reach);
-                    }
-                    match self.security(server.security().tls.is_some()) {
-                        Ok(security) => server.set_security(security),
-                        Err(error) => {
-                            tracing::error!("certificates and authentication stay as they were: {error}")
-                        }
-                    }
-                    let log = places::log_config(&self.config, &self.options, &self.log_file);
-                    if let Err(error) = self.logger.configure(&log, &LogEnvironment::current()) {
-                        tracing::error!("{error}");
-                    }
-                }
-                Err(error) => tracing::error!("the configuration stays as it was: {error}"),
-            }
+        match places::load(&self.options, &self.role, &self.paths.config_file) {
+            Ok(loaded) => self.take(server, &loaded),
+            Err(error) => tracing::error!("the configuration stays as it was: {error}"),
         }
         let host = Arc::clone(server.host());
         server.in_background(move || host.reload());
+    }
+
+    /// Has a new configuration hold, as far as it can while the daemon runs.
+    fn take(&mut self, server: &Arc<Server>, loaded: &Loaded) {
+        let reloaded = self.config.reload(&loaded.config);
+        self.config = reloaded.config;
+        warn_of_ignored(&loaded.ignored);
+        tracing::info!("the configuration is read again");
+        for key in reloaded.pending {
+            tracing::warn!("the new value of '{}' holds after a restart", key.name);
+        }
+        let fresh = places::settings(&self.config);
+        server.change_settings(|settings| settings.clone_from(&fresh));
+        if let Err(error) = self.access.reload(&self.config) {
+            tracing::error!("the access policy stays as it was: {error}");
+        }
+        if self.parent.is_none() {
+            self.audit.reload(&self.config);
+            sockets::reload_auth(server, &self.config, self.reach);
+        }
+        match self.security(server.security().tls.is_some()) {
+            Ok(security) => server.set_security(security),
+            Err(error) => {
+                tracing::error!("certificates and authentication stay as they were: {error}")
+            }
+        }
+        self.warn_of_sasl(server);
+        let log = places::log_config(&self.config, &self.options, &self.log_file);
+        if let Err(error) = self.logger.configure(&log, &LogEnvironment::current()) {
+            tracing::error!("{error}");
+        }
     }
 
     /// Ends clients and drivers. With `preserve` drivers save what would be lost first.

@@ -6,11 +6,13 @@ use std::time::Duration;
 use virt_util::uuid::{self, Uuid};
 use virt_util::{ErrorCode, Result, VirtError, durable};
 
-use crate::config::DaemonConfig;
+use crate::auth::default_password_file;
 use crate::config::value::HostUuidSource;
+use crate::config::{DaemonConfig, Loaded, Role};
 use crate::logging::LogConfig;
 use crate::options::Options;
 use crate::server::Settings;
+use crate::service::names::DaemonName;
 use crate::service::paths::Paths;
 
 /// Where the host's number for life is.
@@ -18,10 +20,7 @@ const MACHINE_ID: &str = "/etc/machine-id";
 
 /// All paths below `root`.
 pub(super) fn below(root: &Path, paths: Paths) -> Paths {
-    let move_it = |path: PathBuf| match path.strip_prefix("/") {
-        Ok(rest) => root.join(rest),
-        Err(_) => path,
-    };
+    let move_it = |path: PathBuf| under(Some(root), &path);
     Paths {
         runtime: move_it(paths.runtime),
         socket: move_it(paths.socket),
@@ -30,6 +29,49 @@ pub(super) fn below(root: &Path, paths: Paths) -> Paths {
         pid_file: move_it(paths.pid_file),
         config_file: move_it(paths.config_file),
         log_file: move_it(paths.log_file),
+    }
+}
+
+/// `path` as a daemon with that root has it.
+pub(crate) fn under(root: Option<&Path>, path: &Path) -> PathBuf {
+    match (root, path.strip_prefix("/")) {
+        (Some(root), Ok(rest)) => root.join(rest),
+        _ => path.to_owned(),
+    }
+}
+
+/// Which daemon a program of that name is with these options.
+///
+/// # Errors
+/// A driver that has no daemon.
+pub(crate) fn daemon_name(options: &Options, program: &Path) -> Result<DaemonName> {
+    match options.driver.as_slice() {
+        [driver] => DaemonName::of_driver(driver),
+        [] => Ok(DaemonName::of_program(program.as_os_str())),
+        // Several: one daemon by its own name, on the sockets of each.
+        [..] => Ok(DaemonName::monolithic()),
+    }
+}
+
+/// The configuration of a daemon with these options whose own file is `usual`.
+///
+/// # Errors
+/// A file that cannot be read or is wrong.
+pub(crate) fn load(options: &Options, role: &Role, usual: &Path) -> Result<Loaded> {
+    match (&options.config, &options.root) {
+        (None, None) => DaemonConfig::load(role, None),
+        (Some(named), _) => DaemonConfig::load(role, Some(named)),
+        (None, Some(_)) if usual.exists() => DaemonConfig::load(role, Some(usual)),
+        // Below a root there may be none, and the machine's own is not ours.
+        (None, Some(_)) => Ok(Loaded::defaults(role)),
+    }
+}
+
+/// The file of SASL users. The machine's own users are not those of a daemon with a root.
+pub(crate) fn password_file(config: &DaemonConfig, role: &Role, root: Option<&Path>) -> PathBuf {
+    match &config.sasl_password_file {
+        Some(path) => PathBuf::from(path),
+        None => under(root, &default_password_file(role)),
     }
 }
 

@@ -85,10 +85,11 @@ impl Daemon {
             .unwrap();
         let access = virtd::access::Access::new(&config, None).unwrap();
         host.set_access(Arc::clone(&access) as Arc<dyn virtd::host::AccessCheck>);
+        let folder = tempfile::tempdir().unwrap();
         let security = Security {
             auth: Arc::new(AuthServices::new(
                 &config,
-                &role,
+                folder.path().join("passwd"),
                 Polkit::at("unix:path=/nowhere"),
             )),
             access,
@@ -96,7 +97,6 @@ impl Daemon {
             tls: None,
         };
         let server = Server::new(settings, host, security, runtime.handle().clone());
-        let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("sock");
         let socket = virtd::server::bind_unix(&path, 0o700, None, 5000).unwrap();
         let listener = {
