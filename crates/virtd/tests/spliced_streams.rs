@@ -6,7 +6,7 @@ mod common;
 use std::io::{ErrorKind, Read, Write};
 use std::os::fd::BorrowedFd;
 use std::os::unix::net::UnixStream;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
@@ -28,6 +28,11 @@ use virtd::server::Settings;
 static GUEST: Mutex<Option<UnixStream>> = Mutex::new(None);
 /// How often data went through a pipe: to the client, and from it.
 static SPLICED: [AtomicUsize; 2] = [AtomicUsize::new(0), AtomicUsize::new(0)];
+
+/// Channels are slow where data comes from the thread that reads for everybody.
+static SLOW: AtomicBool = AtomicBool::new(false);
+/// How often such channels got data in a worker, and on that thread.
+static GIVEN: [AtomicUsize; 2] = [AtomicUsize::new(0), AtomicUsize::new(0)];
 
 /// A driver with a channel.
 struct Channels;
@@ -129,8 +134,23 @@ impl Stream for Channel {
         moved(splice(&*self.0, pipe, most))
     }
 
-    fn send_from_pipe(&self, pipe: BorrowedFd<'_>, most: usize, _: bool) -> Result<Transfer> {
+    fn send_from_pipe(&self, pipe: BorrowedFd<'_>, most: usize, at_once: bool) -> Result<Transfer> {
         SPLICED[1].fetch_add(1, Ordering::Relaxed);
+        if SLOW.load(Ordering::Relaxed) {
+            GIVEN[usize::from(at_once)].fetch_add(1, Ordering::Relaxed);
+            if at_once {
+                // The client's socket fills meanwhile.
+                std::thread::sleep(Duration::from_millis(5));
+            }
+            // All of it is taken, so that only who reads it has to do with it.
+            let writable = wait_fd(
+                &*self.0,
+                Interest::Writable,
+                Deadline::after(LIMIT),
+                &Cancel::never(),
+            );
+            assert_eq!(writable?, Waited::Ready);
+        }
         moved(splice(pipe, &*self.0, most))
     }
 }
@@ -233,6 +253,32 @@ fn much_data_arrives_whole_both_ways_at_once() {
             other => panic!("{other:?}"),
         }
     }
+}
+
+/// The thread that reads for all clients has one share of the processor; what goes to clients has one for each stream.
+#[test]
+fn what_streams_in_is_moved_by_workers() {
+    let _alone = alone();
+    let daemon = Daemon::new(Settings::default(), "channels", channels);
+    let mut client = daemon.open("channels:///x");
+    let (opened, guest) = open_channel(&mut client);
+    let writer = StreamWriter::new(opened);
+    widen_send_buffer(&client.socket, 1 << 20);
+    SLOW.store(true, Ordering::Relaxed);
+    let data = pattern(70_000 * 100);
+    let expected = data.clone();
+    let reader = std::thread::spawn(move || {
+        let mut got = vec![0; expected.len()];
+        (&guest).read_exact(&mut got).unwrap();
+        assert!(got == expected, "what the guest got differs");
+    });
+    for piece in data.chunks(70_000) {
+        client.send(&writer.data(piece).unwrap().0);
+    }
+    reader.join().unwrap();
+    SLOW.store(false, Ordering::Relaxed);
+    let [in_workers, elsewhere] = [&GIVEN[0], &GIVEN[1]].map(|count| count.load(Ordering::Relaxed));
+    assert!(in_workers > 0, "{elsewhere} pieces on the thread for everybody");
 }
 
 #[test]

@@ -7,6 +7,7 @@
 use std::io::{Error, ErrorKind};
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
+use std::time::Duration;
 
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -72,8 +73,14 @@ impl Socket {
 
     /// Whether there is something to read now, be it the end.
     pub(super) fn has_input(&self) -> bool {
+        self.has_input_within(Duration::ZERO)
+    }
+
+    /// Waits so long for something to read, in whole milliseconds: not for the runtime's thread.
+    pub(super) fn has_input_within(&self, time: Duration) -> bool {
         let mut fds = [PollFd::new(self.as_fd(), PollFlags::POLLIN)];
-        matches!(poll(&mut fds, PollTimeout::ZERO), Ok(1..))
+        let time = PollTimeout::try_from(time).unwrap_or(PollTimeout::ZERO);
+        matches!(poll(&mut fds, time), Ok(1..))
     }
 
     /// There was nothing more to read: the runtime has to ask the kernel again.

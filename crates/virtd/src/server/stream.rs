@@ -74,6 +74,16 @@ pub(super) enum Diverted {
     Refused,
 }
 
+/// Which thread reads for a client.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Thread {
+    /// The one that moves everybody's bytes: it never waits.
+    #[default]
+    Everybodys,
+    /// One that may wait a little.
+    Worker,
+}
+
 #[derive(Default)]
 struct State {
     incoming: VecDeque<Item>,
@@ -153,8 +163,14 @@ impl ServedStream {
     }
 
     /// Takes at most `most` bytes of data that the client sends straight from its socket, and gives them to the driver if
-    /// that takes them now. Never waits. To be called by the client's task alone.
-    pub(super) fn divert(self: &Arc<Self>, session: &Arc<Session>, socket: &Socket, most: usize) -> Diverted {
+    /// that takes them now, or soon where the thread may wait. To be called by who reads for the client alone.
+    pub(super) fn divert(
+        self: &Arc<Self>,
+        session: &Arc<Session>,
+        socket: &Socket,
+        most: usize,
+        thread: Thread,
+    ) -> Diverted {
         if !self.splices {
             return Diverted::Refused;
         }
@@ -194,14 +210,14 @@ impl ServedStream {
             }
             state.again = false;
         }
-        self.hand_on(session);
+        self.hand_on(session, thread);
         Diverted::Bytes(count)
     }
 
     /// The pump, on the thread that has read what came, for as long as the driver takes it at once.
-    fn hand_on(self: &Arc<Self>, session: &Arc<Session>) {
+    fn hand_on(self: &Arc<Self>, session: &Arc<Session>, thread: Thread) {
         for _ in 0..TURN {
-            match self.take_incoming(session, true) {
+            match self.take_incoming(session, thread == Thread::Everybodys) {
                 Ok(Incoming::Moved) => {}
                 Ok(Incoming::Nothing) => {
                     let mut state = self.state.lock();

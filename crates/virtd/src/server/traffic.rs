@@ -9,30 +9,23 @@ use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
+use tokio::sync::oneshot;
 use tokio::time::Instant;
 use tokio_rustls::server::TlsStream;
 use virt_api::rpc::keepalive::{self, Action, Keepalive};
-use virt_api::rpc::{FDS_MAX, MessageType, PacketReader};
-use virt_util::sys::socket::{receive_behind, receive_with_fds};
 use virt_util::time::{Clock, SystemClock};
 use virt_util::{Result, VirtError};
 
 use super::outbox::{Outbox, Outgoing};
 use super::session::{Ending, Session};
 use super::socket::{Room, Socket};
-use super::stream::{Diverted, ServedStream};
+use super::stream::ServedStream;
 use crate::auth::tls::CONFIRMATION;
 
-/// How much is read from a socket at once.
-const READ: usize = 256 * 1024;
-/// From how many bytes on it is worth while to read a payload by itself.
-const BULK: usize = 65_536;
-/// Length word and header.
-const PACKET_HEAD: usize = 28;
-/// How many pieces of data that streams in are read before other clients get their turn: a packet is one or a few.
-const BULK_TURN: usize = 8;
-/// How many packets are handled before other clients get their turn.
-const TURN: usize = 64;
+mod input;
+
+use input::{Input, Read};
+
 /// How much is read from a TLS connection at once.
 const TLS_READ: usize = 32 * 1024;
 /// How much is encrypted at once.
@@ -175,8 +168,10 @@ impl Session {
         }
     }
 
-    async fn serve(self: &Arc<Self>, socket: &Socket) -> Ending {
+    async fn serve(self: &Arc<Self>, socket: &Arc<Socket>) -> Ending {
         let mut input = Input::default();
+        // What streams in is read in a worker, which has the input meanwhile.
+        let mut elsewhere: Option<oneshot::Receiver<(Input, Result<Read>)>> = None;
         let mut pulse = Pulse::default();
         let mut room = Room::default();
         let timer = tokio::time::sleep_until(Instant::now() + FAR);
@@ -192,9 +187,27 @@ impl Session {
                 timer.as_mut().reset(at);
             }
             let full = self.is_full();
+            let is_here = elsewhere.is_none();
             tokio::select! {
                 biased;
-                ready = socket.readable(), if !full && input.is_empty() => {
+                back = given_back(&mut elsewhere), if !is_here => {
+                    elsewhere = None;
+                    let Some((back, read)) = back else {
+                        return Ending::Broken(VirtError::internal("nobody reads the client's socket"));
+                    };
+                    input = back;
+                    pulse.received();
+                    // That the socket is empty was seen on another thread, and may be old: it is asked here again.
+                    match read {
+                        Ok(Read::End) => return Ending::ClientLeft,
+                        Ok(Read::Some) if input.is_bulk() && input.is_empty() && !self.is_full() => {
+                            elsewhere = Some(std::mem::take(&mut input).read_on(socket, self));
+                        }
+                        Ok(_) => {}
+                        Err(error) => return Ending::Broken(error),
+                    }
+                }
+                ready = socket.readable(), if is_here && !full && input.is_empty() => {
                     if let Err(error) = ready {
                         return Ending::Broken(error);
                     }
@@ -211,11 +224,11 @@ impl Session {
                     }
                     pulse.received();
                     // Data that streams in needs the processor more than it needs us awake.
-                    if !input.bulk {
+                    if !input.is_bulk() {
                         self.server().vigil().heard();
-                    } else if matches!(read, Read::Some) {
-                        // The turn is over, and there is more: others first.
-                        tokio::task::yield_now().await;
+                    } else if matches!(read, Read::Some) && input.is_empty() {
+                        // The turn is over, and there is more.
+                        elsewhere = Some(std::mem::take(&mut input).read_on(socket, self));
                     }
                 }
                 ready = room.wait(socket), if self.outbox().is_pending() => {
@@ -230,13 +243,13 @@ impl Session {
                     }
                 }
                 () = self.wake.notified() => {}
-                () = tokio::task::yield_now(), if !full && !input.is_empty() => {
+                () = tokio::task::yield_now(), if is_here && !full && !input.is_empty() => {
                     if let Err(error) = input.go_on(self) {
                         return Ending::Broken(error);
                     }
                 }
                 () = timer.as_mut(), if pulse.is_armed() => {
-                    if let Err(ending) = pulse.beat(self, full) {
+                    if let Err(ending) = pulse.beat(self, full || !is_here) {
                         return ending;
                     }
                 }
@@ -245,175 +258,11 @@ impl Session {
     }
 }
 
-/// What was read.
-enum Read {
-    Some,
-    /// Bytes, and the socket has no more for now.
-    Drained,
-    Nothing,
-    End,
-}
-
-thread_local! {
-    /// Where bytes are read to: one buffer serves all clients of a thread, since what it holds is cut into packets
-    /// before anything else is read.
-    static SCRATCH: std::cell::Cell<Vec<u8>> = const { std::cell::Cell::new(Vec::new()) };
-}
-
-/// A client's bytes on their way to packets.
-#[derive(Default)]
-struct Input {
-    reader: PacketReader,
-    /// Bytes that wait because others had to have their turn.
-    rest: Vec<u8>,
-    /// The last packet brought much data of a stream.
-    bulk: bool,
-    /// A part of the packet that is being read has gone to its stream.
-    diverting: bool,
-}
-
-impl Input {
-    fn is_empty(&self) -> bool {
-        self.rest.is_empty()
-    }
-
-    /// Lets a stream take its data out of the socket, if that is worth while and it can.
-    fn divert(&mut self, socket: &Socket, session: &Arc<Session>) -> Option<Read> {
-        let least = if self.diverting { 1 } else { BULK };
-        let (header, missing) = self.reader.payload_ahead(least)?;
-        let stream = session.stream_with_data(header)?;
-        match stream.divert(session, socket, missing) {
-            Diverted::Bytes(0) => Some(Read::End),
-            Diverted::Bytes(count) => {
-                self.reader.diverted(count);
-                self.diverting = self.reader.is_inside_packet();
-                self.bulk = true;
-                Some(Read::Some)
-            }
-            Diverted::Nothing => Some(Read::Nothing),
-            Diverted::Refused => {
-                self.diverting = false;
-                None
-            }
-        }
-    }
-
-    /// Reads once; data that streams to where it belongs, for as long as a turn is.
-    fn read_turn(&mut self, socket: &Socket, session: &Arc<Session>) -> Result<Read> {
-        for piece in 1.. {
-            let read = self.read(socket, session)?;
-            // What waits already comes before what would be read.
-            let more = self.bulk && self.is_empty() && piece < BULK_TURN;
-            match read {
-                Read::Some if more && !session.is_full() && session.ending().is_none() => {}
-                Read::Nothing if piece > 1 => return Ok(Read::Drained),
-                read => return Ok(read),
-            }
-        }
-        Ok(Read::Some)
-    }
-
-    fn read(&mut self, socket: &Socket, session: &Arc<Session>) -> Result<Read> {
-        if let Some(read) = self.divert(socket, session) {
-            return Ok(read);
-        }
-        if let Some((payload, missing)) = self.reader.payload_in_progress(BULK) {
-            if payload.is_empty()
-                && let Some(spare) = session.spare_buffer()
-            {
-                *payload = spare;
-            }
-            // Data of a stream goes from the socket to where the driver takes it from.
-            let Some(received) = receive_behind(socket, payload, missing, FDS_MAX)? else {
-                return Ok(Read::Nothing);
-            };
-            if received.count == 0 {
-                return Ok(Read::End);
-            }
-            for fd in received.fds {
-                self.reader.feed_fd(fd)?;
-            }
-            self.feed(&[], session)?;
-            return Ok(Read::Some);
-        }
-        let mut scratch = SCRATCH.take();
-        scratch.resize(READ, 0);
-        let done = self.read_into(socket, &mut scratch, session);
-        SCRATCH.set(scratch);
-        match done? {
-            // Behind a head that was read by itself.
-            Read::Some => Ok(match self.divert(socket, session) {
-                Some(Read::Nothing) => Read::Drained,
-                Some(behind) => behind,
-                None => Read::Some,
-            }),
-            done => Ok(done),
-        }
-    }
-
-    fn read_into(&mut self, socket: &Socket, scratch: &mut [u8], session: &Arc<Session>) -> Result<Read> {
-        // Behind much data there is more: nothing but its head is read here, and what lacks before it.
-        let room = match self.bulk {
-            true if !self.reader.is_inside_packet() => PACKET_HEAD,
-            true => match self.reader.payload_missing() {
-                0 => scratch.len(),
-                missing => scratch.len().min(missing + PACKET_HEAD),
-            },
-            false => scratch.len(),
-        };
-        let scratch = scratch.get_mut(..room).unwrap_or_default();
-        let Some(received) = receive_with_fds(socket, scratch, FDS_MAX)? else {
-            return Ok(Read::Nothing);
-        };
-        if received.count == 0 {
-            return Ok(Read::End);
-        }
-        // A socket stops before descriptors, so only what came without them can be known to be all.
-        let drained = received.count < scratch.len() && received.fds.is_empty();
-        for fd in received.fds {
-            self.reader.feed_fd(fd)?;
-        }
-        let bytes = scratch.get(..received.count).unwrap_or_default();
-        self.feed(bytes, session)?;
-        Ok(if drained { Read::Drained } else { Read::Some })
-    }
-
-    /// Goes on with what waited.
-    fn go_on(&mut self, session: &Arc<Session>) -> Result<()> {
-        let bytes = std::mem::take(&mut self.rest);
-        self.feed(&bytes, session)
-    }
-
-    fn feed(&mut self, mut bytes: &[u8], session: &Arc<Session>) -> Result<()> {
-        let mut corked = false;
-        let fed = (|| {
-            for turn in 0.. {
-                if turn == TURN || (turn > 0 && (session.is_full() || session.ending().is_some())) {
-                    self.rest = bytes.to_vec();
-                    break;
-                }
-                let Some(packet) = self.reader.feed(&mut bytes)? else {
-                    break;
-                };
-                if !bytes.is_empty() && !corked {
-                    // More than one: their answers leave together.
-                    session.outbox().cork();
-                    corked = true;
-                }
-                self.bulk = packet.header.kind == MessageType::Stream && packet.payload.len() >= BULK;
-                session.packet(packet)?;
-            }
-            Ok(())
-        })();
-        if corked {
-            let mut streams = Vec::new();
-            session.outbox().uncork(&mut streams);
-            for stream in streams {
-                stream.sent();
-            }
-        }
-        fed
-    }
+/// What a worker has read, with the input that it had.
+async fn given_back(
+    elsewhere: &mut Option<oneshot::Receiver<(Input, Result<Read>)>>,
+) -> Option<(Input, Result<Read>)> {
+    elsewhere.as_mut()?.await.ok()
 }
 
 /// When the client was last heard, and when to ask it.
