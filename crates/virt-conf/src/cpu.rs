@@ -75,7 +75,7 @@ pub struct Cpu {
     #[xml("topology")]
     pub topology: Option<CpuTopology>,
     /// Cache that the guest sees.
-    #[xml("cache")]
+    #[xml("cache", sole)]
     pub cache: Option<CpuCache>,
     /// Bits of physical addresses.
     #[xml("maxphysaddr")]
@@ -84,7 +84,7 @@ pub struct Cpu {
     #[xml("feature")]
     pub features: Vec<CpuFeature>,
     /// NUMA nodes of the guest.
-    #[xml("numa")]
+    #[xml("numa", read_when = false)]
     pub numa: Option<Numa>,
 }
 
@@ -105,22 +105,22 @@ pub struct CpuModel {
 
 /// Sockets, cores, threads.
 #[derive(Xml, Clone, Copy, Debug, PartialEq, Eq)]
-#[xml(name = "topology", check = CpuTopology::after_read)]
+#[xml(name = "topology")]
 pub struct CpuTopology {
     /// Number of processor packages.
-    #[xml("@sockets")]
+    #[xml("@sockets", nonzero)]
     pub sockets: u32,
     /// Dies of a socket.
-    #[xml("@dies", default = 1, always)]
+    #[xml("@dies", default = 1, always, nonzero)]
     pub dies: u32,
     /// Clusters of a die.
-    #[xml("@clusters", default = 1, always)]
+    #[xml("@clusters", default = 1, always, nonzero)]
     pub clusters: u32,
     /// Cores of a cluster.
-    #[xml("@cores")]
+    #[xml("@cores", nonzero)]
     pub cores: u32,
     /// Threads of a core.
-    #[xml("@threads")]
+    #[xml("@threads", nonzero)]
     pub threads: u32,
 }
 
@@ -159,7 +159,7 @@ pub struct CpuFeature {
     #[xml("@policy", default = CpuFeaturePolicy::Require, always, code = ErrorCode::CONFIG_UNSUPPORTED)]
     pub policy: CpuFeaturePolicy,
     /// The ability, as the catalogue calls it.
-    #[xml("@name")]
+    #[xml("@name", own)]
     pub name: String,
 }
 
@@ -235,7 +235,7 @@ impl Cpu {
                 (model.fallback, model.vendor_id) = (CpuFallback::default(), None);
             }
             if let Some(vendor) = &model.vendor_id {
-                if vendor.chars().count() != 12 {
+                if vendor.len() != 12 {
                     cx.fail(error_at(
                         element,
                         At::Child("model"),
@@ -268,7 +268,7 @@ impl Cpu {
     }
 }
 
-/// What holds for the features of guests' and hosts' CPUs alike: each has a name of its own; and there is one cache.
+/// What holds for the features of guests' and hosts' CPUs alike: each has a name of its own.
 fn check_features<'f>(
     features: impl Iterator<Item = &'f str>,
     element: Element<'_>,
@@ -283,34 +283,10 @@ fn check_features<'f>(
             cx.fail(error_at(element, At::Child("feature"), what))?;
         }
     }
-    if element.children_named("cache").count() > 1 {
-        cx.fail(error_at(
-            element,
-            At::Child("cache"),
-            "two <cache> of a CPU: one is all",
-        ))?;
-    }
     Ok(())
 }
 
 impl CpuTopology {
-    fn after_read(&mut self, element: Element<'_>, cx: &mut Reader) -> Result<()> {
-        let parts = [
-            ("sockets", self.sockets),
-            ("dies", self.dies),
-            ("clusters", self.clusters),
-            ("cores", self.cores),
-            ("threads", self.threads),
-        ];
-        for (name, value) in parts {
-            if value == 0 {
-                let what = format!("invalid value '0' of attribute '{name}': expected a positive number");
-                cx.fail(error_at(element, At::Attribute(name), what))?;
-            }
-        }
-        Ok(())
-    }
-
     /// Number of CPUs.
     pub fn total(&self) -> u64 {
         [self.sockets, self.dies, self.clusters, self.cores, self.threads]

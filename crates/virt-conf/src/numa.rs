@@ -130,12 +130,12 @@ pub struct NumaCache {
 }
 
 fn sized(element: Element<'_>, name: &'static str, scale: u64) -> Result<Option<u64>> {
-    let Some(child) = element.child(name) else {
+    let Some(child) = element.joined_child(name) else {
         return Ok(None);
     };
-    let value = child
-        .attr("value")
-        .ok_or_else(|| virt_util::xml::missing(child, At::Attribute("value")))?;
+    let Some(value) = child.attr("value").filter(|value| !value.is_empty()) else {
+        return Ok(None);
+    };
     // libvirt looks for the unit in an element of that name, though it writes it as an attribute.
     let unit = child.child("unit").map(|unit| unit.text());
     let at = At::Attribute("value");
@@ -154,22 +154,22 @@ impl XmlElement for NumaCache {
             virt_util::xml::XmlValue::parse_value,
         )?;
         let policy = read::attr(element, cx, "policy", virt_util::xml::XmlValue::parse_value)?;
-        let size = read::required(element, At::Child("size"), sized(element, "size", 1024)?)?;
-        let cache = Self {
+        // Sizes are read by a helper that libvirt has for all documents.
+        let needed = |name: &'static str, scale| {
+            let size = read::required(element, At::Child(name), sized(element, name, scale)?);
+            size.map_err(|error| error.in_domain(ErrorDomain::XML))
+        };
+        if level == Some(0) {
+            let what = "the level of a cache begins at 1";
+            cx.fail(error_at(element, At::Attribute("level"), what).in_domain(ErrorDomain::XML))?;
+        }
+        Ok(Self {
             level: read::required(element, At::Attribute("level"), level)?,
             associativity: read::required(element, At::Attribute("associativity"), associativity)?,
             policy: read::required(element, At::Attribute("policy"), policy)?,
-            size: size.div_ceil(1024),
-            line: read::required(element, At::Child("line"), sized(element, "line", 1)?)?,
-        };
-        if cache.level == 0 {
-            cx.fail(error_at(
-                element,
-                At::Attribute("level"),
-                "the level of a cache begins at 1",
-            ))?;
-        }
-        Ok(cache)
+            size: needed("size", 1024)?.div_ceil(1024),
+            line: needed("line", 1)?,
+        })
     }
 
     fn write_attributes(&self, w: &mut Writer) {
@@ -320,22 +320,25 @@ impl Numa {
 
     fn after_read(&mut self, element: Element<'_>, cx: &mut Reader) -> Result<()> {
         let count = self.cells.len() as u32;
+        let cells = element.children_named("cell");
         let mut seen = std::collections::BTreeSet::new();
-        for (place, cell) in self.cells.iter_mut().enumerate() {
+        for (place, (cell, element)) in self.cells.iter_mut().zip(cells).enumerate() {
             let id = *cell.id.get_or_insert(place as u32);
             if id >= count {
                 let what = format!(
                     "exactly one 'cell' element per guest NUMA cell allowed, non-contiguous ranges or ranges not starting from 0 are not allowed: cell {id} of {count}"
                 );
-                cx.fail(error_at(element, At::Child("cell"), what))?;
+                cx.fail(error_at(element, At::Text, what))?;
             } else if !seen.insert(id) {
-                cx.fail(error_at(
-                    element,
-                    At::Child("cell"),
-                    format_args!("a <cell> before has id {id} too"),
-                ))?;
+                let what = format_args!("a <cell> before has id {id} too");
+                cx.fail(error_at(element, At::Text, what))?;
+            }
+            if cell.distances.is_empty() && element.child("distances").is_some() {
+                let what = "NUMA distances defined without siblings";
+                cx.fail(error_at(element, At::Child("distances"), what))?;
             }
         }
+        self.fill_distances(element, cx)?;
         self.cells.sort_by_key(|cell| cell.id);
         for cell in &self.cells {
             let overlapping = self.cells.iter().any(|other| {
@@ -347,70 +350,45 @@ impl Numa {
                     "NUMA cell {} shares CPUs with another cell",
                     cell.id.unwrap_or_default()
                 );
-                cx.fail(error_with(
-                    ErrorCode::CONFIG_UNSUPPORTED,
-                    element,
-                    At::Child("cell"),
-                    what,
-                ))?;
+                let code = ErrorCode::CONFIG_UNSUPPORTED;
+                cx.fail(error_with(code, element, At::Child("cell"), what))?;
             }
         }
-        self.fill_distances(element, cx)
+        Ok(())
     }
 
-    /// Distances hold both ways, and each node is 10 from itself: what is said for one side is filled in for the other.
+    /// Distances hold both ways unless both are said, and each node is 10 from itself. They are taken in the document's order:
+    /// what is said later counts.
     fn fill_distances(&mut self, element: Element<'_>, cx: &mut Reader) -> Result<()> {
         let count = self.cells.len() as u32;
-        if self.cells.iter().all(|cell| cell.distances.is_empty()) {
-            return Ok(());
-        }
-        let mut matrix = std::collections::BTreeMap::new();
+        let mut rows: std::collections::BTreeMap<u32, std::collections::BTreeMap<u32, u32>> =
+            std::collections::BTreeMap::new();
         for cell in &self.cells {
             let own = cell.id.unwrap_or_default();
-            for distance in &cell.distances {
-                if distance.id >= count {
-                    let what = format!(
-                        "<sibling id='{}'> of cell {own}: expected an id below {count}",
-                        distance.id
-                    );
+            for &NumaDistance { id, value } in &cell.distances {
+                if id >= count {
+                    let what = format!("<sibling id='{id}'> of cell {own}: expected an id below {count}");
                     cx.fail(error_at(element, At::Child("cell"), what))?;
                     continue;
                 }
-                let valid =
-                    (10..=255).contains(&distance.value) && (distance.id != own || distance.value == 10);
-                if !valid {
+                if !(10..=255).contains(&value) || (id == own) != (value == 10) {
                     let what = format!(
-                        "distance of cells {own} and {} is {}, 10 (to itself) to 255 expected",
-                        distance.id, distance.value
+                        "distance of cells {own} and {id} is {value}, expected 10 to itself, 11 to 255 to others"
                     );
                     cx.fail(error_at(element, At::Child("cell"), what))?;
                 }
-                matrix.insert((own, distance.id), distance.value);
+                rows.entry(own).or_insert_with(|| [(own, 10)].into()).insert(id, value);
+                let back = rows.entry(id).or_insert_with(|| [(id, 10)].into());
+                back.entry(own).or_insert(value);
             }
         }
-        let mut known: Vec<bool> = self.cells.iter().map(|cell| !cell.distances.is_empty()).collect();
-        let said = matrix.clone();
-        for ((from, to), value) in said {
-            matrix.entry((to, from)).or_insert(value);
-            if let Some(known) = known.get_mut(to as usize) {
-                *known = true;
+        for cell in &mut self.cells {
+            if let Some(row) = rows.remove(&cell.id.unwrap_or_default()) {
+                cell.distances = row
+                    .into_iter()
+                    .map(|(id, value)| NumaDistance { id, value })
+                    .collect();
             }
-        }
-        for (cell, known) in self.cells.iter_mut().zip(known) {
-            if !known {
-                continue;
-            }
-            let own = cell.id.unwrap_or_default();
-            cell.distances = (0..count)
-                .filter_map(|id| {
-                    let value = if id == own {
-                        Some(10)
-                    } else {
-                        matrix.get(&(own, id)).copied()
-                    };
-                    value.map(|value| NumaDistance { id, value })
-                })
-                .collect();
         }
         Ok(())
     }
@@ -430,7 +408,7 @@ pub struct Numatune {
 
 /// Where all memory comes from.
 #[derive(Xml, Clone, Debug, Default, PartialEq)]
-#[xml(name = "memory", check = NumatuneMemory::after_read)]
+#[xml(name = "memory", check = NumatuneMemory::after_read, absent = NumatuneMemory::says_nothing)]
 pub struct NumatuneMemory {
     /// How strictly.
     #[xml("@mode", default, always, code = ErrorCode::CONFIG_UNSUPPORTED)]
@@ -459,6 +437,12 @@ pub struct NumatuneNode {
 }
 
 impl NumatuneMemory {
+    fn says_nothing(element: Element<'_>) -> bool {
+        !["mode", "nodeset", "placement"]
+            .iter()
+            .any(|name| element.has_attr(name))
+    }
+
     fn after_read(&mut self, element: Element<'_>, cx: &mut Reader) -> Result<()> {
         check_nodes(self.nodeset.as_ref(), element, cx)
     }

@@ -34,7 +34,7 @@ pub struct HostCpu {
     #[xml("topology")]
     pub topology: Option<CpuTopology>,
     /// Cache that guests see.
-    #[xml("cache")]
+    #[xml("cache", sole)]
     pub cache: Option<CpuCache>,
     /// Bits of physical addresses.
     #[xml("maxphysaddr")]

@@ -384,7 +384,7 @@ pub struct SerialTarget {
     #[xml("@port", own)]
     pub port: Option<u32>,
     /// The device that implements it.
-    #[xml("model@name", default, nonempty, code = ErrorCode::CONFIG_UNSUPPORTED)]
+    #[xml("model+@name", default, nonempty, code = ErrorCode::CONFIG_UNSUPPORTED)]
     pub model: SerialTargetModel,
 }
 
@@ -539,11 +539,31 @@ pub enum SmartcardSource {
         #[xml("certificate")]
         certificates: Vec<String>,
         /// The database that holds them.
-        #[xml("database")]
+        #[xml(".", with = certificate_database, reads("database": String))]
         database: Option<String>,
     },
     /// A reader behind a character device.
     Passthrough(ChardevHost),
+}
+
+/// The first `<database>` that says something.
+mod certificate_database {
+    use virt_util::Result;
+    use virt_util::xml::{Element, Reader, Writer};
+
+    pub(super) fn read(element: Element<'_>, _cx: &mut Reader) -> Result<Option<String>> {
+        let texts = element.children_named("database").map(|child| child.text());
+        Ok(texts
+            .filter(|text| !text.is_empty())
+            .map(|text| text.into_owned())
+            .next())
+    }
+
+    pub(super) fn write(value: &Option<String>, w: &mut Writer) {
+        if let Some(path) = value {
+            w.text_element("database", path);
+        }
+    }
 }
 
 impl SmartcardSource {

@@ -56,7 +56,7 @@ pub struct Controller {
     #[xml(flatten)]
     pub info: DeviceInfo,
     /// KiB of the 64-bit PCI hole of a root bus.
-    #[xml("pcihole64", with = kib, described = ScaledSize)]
+    #[xml("pcihole64+", unless_empty, with = kib, described = ScaledSize)]
     pub pci_hole64: Option<u64>,
 }
 

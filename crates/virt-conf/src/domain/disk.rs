@@ -185,7 +185,7 @@ pub struct DiskDriver {
     #[xml(flatten)]
     pub virtio: VirtioOptions,
     /// Most bytes of metadata that are cached.
-    #[xml("metadata_cache/max_size", with = bytes, described = crate::scaled::ScaledSize)]
+    #[xml("metadata_cache+/max_size+", unless_empty, with = bytes, described = crate::scaled::ScaledSize)]
     pub metadata_cache: Option<u64>,
     /// Which I/O threads serve which queues.
     #[xml("iothreads/iothread")]
@@ -238,7 +238,7 @@ pub struct DiskTarget {
 #[derive(Xml, Clone, Debug, Default, PartialEq, Eq)]
 pub struct DiskShape {
     /// Xen domain that runs the back end.
-    #[xml("backenddomain@name", nonempty)]
+    #[xml("backenddomain+@name", nonempty)]
     pub backend_domain: Option<String>,
     /// Geometry seen by the guest.
     #[xml("geometry", when = self.geometry.as_ref().is_some_and(DiskGeometry::is_whole))]
@@ -285,10 +285,10 @@ pub struct BlockIo {
 #[derive(Xml, Clone, Debug, Default, PartialEq)]
 pub struct DiskRest {
     /// Limits on throughput.
-    #[xml("iotune", omit_empty)]
+    #[xml("iotune+", omit_empty)]
     pub tune: Option<Box<DiskTune>>,
     /// Throttle groups that the drive's I/O passes.
-    #[xml("throttlefilters/throttlefilter")]
+    #[xml("throttlefilters+/throttlefilter")]
     pub throttle_filters: Vec<ThrottleFilter>,
     /// The guest cannot write.
     #[xml("readonly")]

@@ -72,94 +72,94 @@ xml_enum! {
 #[xml(name = "features", check = Features::after_read)]
 pub struct Features {
     /// ACPI.
-    #[xml("acpi")]
+    #[xml("acpi$")]
     pub acpi: bool,
     /// APIC.
-    #[xml("apic")]
+    #[xml("apic$")]
     pub apic: Option<Apic>,
     /// Physical address extension.
-    #[xml("pae")]
+    #[xml("pae$")]
     pub pae: bool,
     /// Hardware assisted paging (Xen).
-    #[xml("hap")]
+    #[xml("hap$")]
     pub hap: Option<State>,
     /// Hyper-V enlightenments of Xen.
-    #[xml("viridian")]
+    #[xml("viridian$")]
     pub viridian: bool,
     /// A network stack of its own, for containers.
-    #[xml("privnet")]
+    #[xml("privnet$")]
     pub privnet: bool,
     /// Hyper-V enlightenments.
-    #[xml("hyperv")]
+    #[xml("hyperv+")]
     pub hyperv: Option<Box<Hyperv>>,
     /// Features of KVM.
-    #[xml("kvm")]
+    #[xml("kvm+")]
     pub kvm: Option<Kvm>,
     /// Paravirtual spinlocks.
-    #[xml("pvspinlock")]
+    #[xml("pvspinlock$")]
     pub pvspinlock: Option<State>,
     /// Capabilities of a container.
-    #[xml("capabilities", with = capabilities, shape = capabilities_shape)]
+    #[xml("capabilities+", with = capabilities, shape = capabilities_shape)]
     pub capabilities: Option<ProcessCapabilities>,
     /// Performance counters.
-    #[xml("pmu")]
+    #[xml("pmu$")]
     pub pmu: Option<State>,
     /// VMware's I/O port.
-    #[xml("vmport")]
+    #[xml("vmport$")]
     pub vmport: Option<State>,
     /// Interrupt controller of ARM guests.
-    #[xml("gic")]
+    #[xml("gic$")]
     pub gic: Option<Gic>,
     /// System management mode.
-    #[xml("smm")]
+    #[xml("smm+")]
     pub smm: Option<Smm>,
     /// Who emulates the I/O APIC.
-    #[xml("ioapic@driver")]
+    #[xml("ioapic$@driver")]
     pub ioapic: Option<IoapicDriver>,
     /// Hash page table of pSeries guests.
-    #[xml("hpt", omit_empty)]
+    #[xml("hpt$", omit_empty)]
     pub hpt: Option<Hpt>,
     /// Crash information for the host.
-    #[xml("vmcoreinfo")]
+    #[xml("vmcoreinfo$")]
     pub vmcoreinfo: Option<State>,
     /// Hardware transactional memory (pSeries).
-    #[xml("htm")]
+    #[xml("htm$")]
     pub htm: Option<State>,
     /// Nested virtualization (pSeries).
-    #[xml("nested-hv")]
+    #[xml("nested-hv$")]
     pub nested_hv: Option<State>,
     /// What happens on access to unknown model specific registers.
-    #[xml("msrs@unknown", expected)]
+    #[xml("msrs$@unknown", expected)]
     pub msrs: Option<MsrsUnknown>,
     /// Count cache flush assist (pSeries).
-    #[xml("ccf-assist")]
+    #[xml("ccf-assist$")]
     pub ccf_assist: Option<State>,
     /// Features of Xen.
-    #[xml("xen")]
+    #[xml("xen+")]
     pub xen: Option<Xen>,
     /// Cache flush on privilege change (pSeries).
-    #[xml("cfpc@value")]
+    #[xml("cfpc$@value")]
     pub cfpc: Option<Cfpc>,
     /// Speculation barrier bounds checking (pSeries).
-    #[xml("sbbc@value")]
+    #[xml("sbbc$@value")]
     pub sbbc: Option<Sbbc>,
     /// Indirect branch speculation (pSeries).
-    #[xml("ibs@value")]
+    #[xml("ibs$@value")]
     pub ibs: Option<Ibs>,
     /// KiB of the cache of translated code (TCG).
-    #[xml("tcg/tb-cache", with = kib, described = ScaledSize)]
+    #[xml("tcg$/tb-cache+", unless_empty, with = kib, described = ScaledSize)]
     pub tcg_cache: Option<u64>,
     /// The host frees the guest's memory in the background.
-    #[xml("async-teardown", with = async_teardown, shape = async_teardown_shape)]
+    #[xml("async-teardown$", with = async_teardown, shape = async_teardown_shape)]
     pub async_teardown: Option<bool>,
     /// Reliability features of ARM guests.
-    #[xml("ras")]
+    #[xml("ras$")]
     pub ras: Option<State>,
     /// PS/2 controller.
-    #[xml("ps2")]
+    #[xml("ps2$")]
     pub ps2: Option<State>,
     /// Interrupt architecture of RISC-V guests.
-    #[xml("aia@value")]
+    #[xml("aia$@value")]
     pub aia: Option<Aia>,
 }
 
@@ -237,8 +237,11 @@ impl XmlElement for Smm {
     const NAME: &'static str = "smm";
 
     fn read(element: Element<'_>, cx: &mut Reader) -> Result<Self> {
-        let on = read::attr(element, cx, "state", virt_util::xml::parse_on_off)?.unwrap_or(true);
-        let tseg = element.child("tseg").filter(|tseg| on && !tseg.text().is_empty());
+        let state = read::attr(element.last_joined(), cx, "state", virt_util::xml::parse_on_off)?;
+        let on = state.unwrap_or(true);
+        let tseg = element
+            .joined_child("tseg")
+            .filter(|tseg| on && !tseg.text().is_empty());
         let tseg = match tseg {
             Some(tseg) => Some(crate::scaled::read_scaled(tseg, 1 << 20, u64::MAX)?),
             None => None,
@@ -278,7 +281,7 @@ pub struct Hpt {
     #[xml("@resizing")]
     pub resizing: Option<HptResizing>,
     /// KiB of the largest page.
-    #[xml("maxpagesize", with = kib, described = ScaledSize, code = ErrorCode::CONFIG_UNSUPPORTED)]
+    #[xml("maxpagesize+", unless_empty, with = kib, described = ScaledSize, code = ErrorCode::CONFIG_UNSUPPORTED)]
     pub max_page_size: Option<u64>,
 }
 
@@ -290,55 +293,55 @@ pub struct Hyperv {
     #[xml("@mode", default, always)]
     pub mode: HypervMode,
     /// Relaxed timing.
-    #[xml("relaxed")]
+    #[xml("relaxed$")]
     pub relaxed: Option<State>,
     /// Virtual APIC.
-    #[xml("vapic")]
+    #[xml("vapic$")]
     pub vapic: Option<State>,
     /// How often a guest tries for a spinlock before it tells the host.
-    #[xml("spinlocks")]
+    #[xml("spinlocks$")]
     pub spinlocks: Option<HypervSpinlocks>,
     /// Index of the virtual processor.
-    #[xml("vpindex")]
+    #[xml("vpindex$")]
     pub vpindex: Option<State>,
     /// Run time of the processor.
-    #[xml("runtime")]
+    #[xml("runtime$")]
     pub runtime: Option<State>,
     /// Synthetic interrupt controller.
-    #[xml("synic")]
+    #[xml("synic$")]
     pub synic: Option<State>,
     /// Synthetic timers.
-    #[xml("stimer")]
+    #[xml("stimer$")]
     pub stimer: Option<HypervStimer>,
     /// Reset by the guest.
-    #[xml("reset")]
+    #[xml("reset$")]
     pub reset: Option<State>,
     /// Vendor that the guest sees.
-    #[xml("vendor_id")]
+    #[xml("vendor_id$")]
     pub vendor_id: Option<HypervVendor>,
     /// Frequencies of the clocks.
-    #[xml("frequencies")]
+    #[xml("frequencies$")]
     pub frequencies: Option<State>,
     /// Notification of changed frequencies.
-    #[xml("reenlightenment")]
+    #[xml("reenlightenment$")]
     pub reenlightenment: Option<State>,
     /// Flush of the TLB.
-    #[xml("tlbflush")]
+    #[xml("tlbflush$")]
     pub tlbflush: Option<HypervTlbflush>,
     /// Interrupts between processors.
-    #[xml("ipi")]
+    #[xml("ipi$")]
     pub ipi: Option<State>,
     /// Enlightened VMCS.
-    #[xml("evmcs")]
+    #[xml("evmcs$")]
     pub evmcs: Option<State>,
     /// Use of AVIC or APICv.
-    #[xml("avic")]
+    #[xml("avic$")]
     pub avic: Option<State>,
     /// Enlightened MSR bitmap.
-    #[xml("emsr_bitmap")]
+    #[xml("emsr_bitmap$")]
     pub emsr_bitmap: Option<State>,
     /// Calls with XMM registers.
-    #[xml("xmm_input")]
+    #[xml("xmm_input$")]
     pub xmm_input: Option<State>,
 }
 
@@ -383,7 +386,7 @@ pub struct HypervStimer {
     #[xml("@state", on_off, default = true, always)]
     pub on: bool,
     /// Direct mode.
-    #[xml("direct", when = self.on && self.direct.is_some_and(|state| state.on))]
+    #[xml("direct$", when = self.on && self.direct.is_some_and(|state| state.on))]
     pub direct: Option<State>,
 }
 
@@ -395,10 +398,10 @@ pub struct HypervTlbflush {
     #[xml("@state", on_off, default = true, always)]
     pub on: bool,
     /// Direct mode.
-    #[xml("direct", when = self.on && self.direct.is_some_and(|state| state.on))]
+    #[xml("direct$", when = self.on && self.direct.is_some_and(|state| state.on))]
     pub direct: Option<State>,
     /// Of parts.
-    #[xml("extended", when = self.on && self.extended.is_some_and(|state| state.on))]
+    #[xml("extended$", when = self.on && self.extended.is_some_and(|state| state.on))]
     pub extended: Option<State>,
 }
 
@@ -442,6 +445,9 @@ impl HypervVendor {
 
 impl Hyperv {
     fn after_read(&mut self, element: Element<'_>, cx: &mut Reader) -> Result<()> {
+        // Single features of several elements add up; the mode is that of the last.
+        let mode = read::attr(element.last_joined(), cx, "mode", XmlValue::parse_value)?;
+        self.mode = mode.unwrap_or_default();
         if self.mode == HypervMode::Passthrough {
             // All that the host offers: single features mean nothing.
             *self = Self {
@@ -472,19 +478,19 @@ impl Hyperv {
 #[xml(name = "kvm", body, check = Kvm::after_read)]
 pub struct Kvm {
     /// The guest does not see that it runs on KVM.
-    #[xml("hidden")]
+    #[xml("hidden$")]
     pub hidden: Option<State>,
     /// The guest is told that its CPUs are not shared.
-    #[xml("hint-dedicated")]
+    #[xml("hint-dedicated$")]
     pub hint_dedicated: Option<State>,
     /// The guest may control polling.
-    #[xml("poll-control")]
+    #[xml("poll-control$")]
     pub poll_control: Option<State>,
     /// Paravirtual interrupts between processors.
-    #[xml("pv-ipi")]
+    #[xml("pv-ipi$")]
     pub pv_ipi: Option<State>,
     /// Ring of dirty pages.
-    #[xml("dirty-ring")]
+    #[xml("dirty-ring$")]
     pub dirty_ring: Option<DirtyRing>,
 }
 
@@ -521,10 +527,10 @@ impl DirtyRing {
 #[xml(name = "xen", body, check = Xen::after_read)]
 pub struct Xen {
     /// The guest sees the host's memory map.
-    #[xml("e820_host")]
+    #[xml("e820_host$")]
     pub e820_host: Option<State>,
     /// Devices can be passed through.
-    #[xml("passthrough")]
+    #[xml("passthrough$")]
     pub passthrough: Option<XenPassthrough>,
 }
 
@@ -594,7 +600,8 @@ mod capabilities {
     use super::*;
 
     pub(super) fn read(element: Element<'_>, cx: &mut Reader) -> Result<ProcessCapabilities> {
-        let policy = read::attr(element, cx, "policy", XmlValue::parse_value)?.unwrap_or_default();
+        let policy = read::attr(element.last_joined(), cx, "policy", XmlValue::parse_value)?;
+        let policy = policy.unwrap_or_default();
         let mut capabilities = std::collections::BTreeMap::new();
         for child in element.children() {
             let Some(capability) = Capability::from_word(child.name()) else {

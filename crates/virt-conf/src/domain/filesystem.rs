@@ -68,13 +68,13 @@ pub struct Filesystem {
     #[xml("binary", default)]
     pub binary: FilesystemBinary,
     /// Mapping of users and groups.
-    #[xml("idmap")]
+    #[xml("idmap+")]
     pub idmap: Option<IdMap>,
     /// What it is made from.
     #[xml(flatten, first)]
     pub source: FilesystemSource,
     /// Where the guest sees it: a mount point or a tag.
-    #[xml("target@dir")]
+    #[xml("target+@dir")]
     pub target: Option<String>,
     /// The guest cannot write.
     #[xml("readonly")]
@@ -83,10 +83,10 @@ pub struct Filesystem {
     #[xml(flatten)]
     pub info: DeviceInfo,
     /// Most bytes that may be used.
-    #[xml("space_hard_limit", with = bytes, described = crate::scaled::ScaledSize)]
+    #[xml("space_hard_limit", unless_empty, with = bytes, described = crate::scaled::ScaledSize)]
     pub space_hard_limit: Option<u64>,
     /// Bytes above which writing becomes slower.
-    #[xml("space_soft_limit", with = bytes, described = crate::scaled::ScaledSize)]
+    #[xml("space_soft_limit", unless_empty, with = bytes, described = crate::scaled::ScaledSize)]
     pub space_soft_limit: Option<u64>,
 }
 
@@ -134,16 +134,16 @@ pub struct FilesystemBinary {
     #[xml("lock@flock", on_off)]
     pub flock: Option<bool>,
     /// Most worker threads of virtiofsd; 0 handles requests without them.
-    #[xml("thread_pool@size", nonempty)]
+    #[xml("thread_pool+@size", nonempty)]
     pub thread_pool: Option<u32>,
     /// Most open files.
-    #[xml("openfiles@max", nonempty, when = self.open_files != Some(0))]
+    #[xml("openfiles+@max", nonempty, when = self.open_files != Some(0))]
     pub open_files: Option<u64>,
 }
 
 /// Mapping of users and groups of a container.
 #[derive(Xml, Clone, Debug, Default, PartialEq, Eq)]
-#[xml(name = "idmap")]
+#[xml(name = "idmap+")]
 pub struct IdMap {
     /// Users.
     #[xml("uid")]

@@ -49,7 +49,7 @@ pub struct Hostdev {
     #[xml(flatten)]
     pub mode: HostdevPass,
     /// Part that a network device plays in a team.
-    #[xml("teaming")]
+    #[xml("teaming+")]
     pub teaming: Option<Teaming>,
     /// The guest cannot write.
     #[xml("readonly")]

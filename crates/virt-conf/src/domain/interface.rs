@@ -84,13 +84,13 @@ pub struct Interface {
     #[xml("target", omit_empty)]
     pub target: Option<InterfaceTarget>,
     /// Name of the device in a container.
-    #[xml("guest@dev", nonempty)]
+    #[xml("guest+@dev", nonempty)]
     pub guest_dev: Rare<Option<String>>,
     /// Name that the device in a container has; only live.
-    #[xml("guest@actual", nonempty)]
+    #[xml("guest+@actual", nonempty)]
     pub guest_actual: Rare<Option<String>>,
     /// Model; none: the driver's default.
-    #[xml("model@type", nonempty)]
+    #[xml("model+@type", nonempty)]
     pub model: Option<String>,
     /// Settings of a virtio interface.
     #[xml("driver", omit_empty, when = self.is_virtio())]
@@ -102,16 +102,16 @@ pub struct Interface {
     #[xml("filterref", read_when = element.child("filterref").is_some_and(|filter| filter.has_attr("filter")))]
     pub filter: Option<Box<FilterReference>>,
     /// Bytes of the send buffer.
-    #[xml("tune/sndbuf")]
+    #[xml("tune+/sndbuf")]
     pub send_buffer: Option<u64>,
     /// Part that the interface plays in a team.
-    #[xml("teaming")]
+    #[xml("teaming+")]
     pub teaming: Option<Box<Teaming>>,
     /// State of the virtual link.
-    #[xml("link@state", nonempty, code = ErrorCode::CONFIG_UNSUPPORTED)]
+    #[xml("link+@state", nonempty, code = ErrorCode::CONFIG_UNSUPPORTED)]
     pub link_state: Option<LinkState>,
     /// Largest packet in bytes; 0: the default.
-    #[xml("mtu@size", own, default)]
+    #[xml("mtu+@size", own, default)]
     pub mtu: u32,
     /// How many packets an interrupt may wait for.
     #[xml("coalesce/rx/frames@max", code = ErrorCode::XML_DETAIL, nonempty, default)]
@@ -381,13 +381,13 @@ pub struct InterfaceLink {
     #[xml("portForward")]
     pub port_forwards: Vec<PortForward>,
     /// Program that sets the device up.
-    #[xml("script@path", nonempty)]
+    #[xml("script+@path", nonempty)]
     pub script: Option<String>,
     /// Program that takes the device down.
-    #[xml("downscript@path", nonempty)]
+    #[xml("downscript+@path", nonempty)]
     pub down_script: Option<String>,
     /// Xen domain that runs the back end.
-    #[xml("backenddomain@name", nonempty)]
+    #[xml("backenddomain+@name", nonempty)]
     pub backend_domain: Option<String>,
 }
 
@@ -578,7 +578,7 @@ pub struct InterfaceBackend {
 
 /// Part that an interface plays in a team.
 #[derive(Xml, Clone, Debug, Default, PartialEq, Eq)]
-#[xml(name = "teaming")]
+#[xml(name = "teaming+")]
 pub struct Teaming {
     /// The part.
     #[xml("@type", code = ErrorCode::CONFIG_UNSUPPORTED)]

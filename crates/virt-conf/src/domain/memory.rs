@@ -121,13 +121,13 @@ pub(super) mod memory_size {
 #[xml(name = "memtune", check = MemoryTune::after_read)]
 pub struct MemoryTune {
     /// Most memory.
-    #[xml("hard_limit", with = kib, described = ScaledSize)]
+    #[xml("hard_limit", unless_empty, with = kib, described = ScaledSize)]
     pub hard_limit: Option<u64>,
     /// Most memory when memory is short.
-    #[xml("soft_limit", with = kib, described = ScaledSize)]
+    #[xml("soft_limit", unless_empty, with = kib, described = ScaledSize)]
     pub soft_limit: Option<u64>,
     /// Least memory (VMware).
-    #[xml("min_guarantee", with = kib, described = ScaledSize)]
+    #[xml("min_guarantee", unless_empty, with = kib, described = ScaledSize)]
     pub min_guarantee: Option<u64>,
     /// Most memory and swap.
     #[xml("swap_hard_limit", with = kib, described = ScaledSize)]
@@ -154,7 +154,7 @@ impl MemoryTune {
 #[xml(name = "memoryBacking")]
 pub struct MemoryBacking {
     /// Memory comes in huge pages of the host, of these sizes.
-    #[xml("hugepages")]
+    #[xml("hugepages+")]
     pub huge_pages: Option<HugePages>,
     /// Equal pages of guests are not merged.
     #[xml("nosharepages")]
@@ -163,16 +163,16 @@ pub struct MemoryBacking {
     #[xml("locked")]
     pub locked: bool,
     /// What backs it.
-    #[xml("source@type", nonempty, code = ErrorCode::CONFIG_UNSUPPORTED)]
+    #[xml("source+@type", nonempty, code = ErrorCode::CONFIG_UNSUPPORTED)]
     pub source: Option<MemorySource>,
     /// Whether it is shared with other processes.
-    #[xml("access@mode", nonempty, code = ErrorCode::CONFIG_UNSUPPORTED)]
+    #[xml("access+@mode", nonempty, code = ErrorCode::CONFIG_UNSUPPORTED)]
     pub access: Option<MemoryAccess>,
     /// When it is allocated.
-    #[xml("allocation@mode", nonempty, code = ErrorCode::CONFIG_UNSUPPORTED)]
+    #[xml("allocation+@mode", nonempty, code = ErrorCode::CONFIG_UNSUPPORTED)]
     pub allocation: Option<MemoryAllocation>,
     /// Threads that allocate it; 0: the default.
-    #[xml("allocation@threads", default, nonempty)]
+    #[xml("allocation+@threads", default, nonempty)]
     pub allocation_threads: u32,
     /// Its content is thrown away at the end.
     #[xml("discard")]
@@ -326,13 +326,13 @@ pub struct MemoryDeviceSource {
     #[xml("nodemask", code = ErrorCode::INVALID_ARG, reported_by = ErrorDomain::NONE, read_when = of_model(element, &["dimm", "virtio-mem", "sgx-epc"]))]
     pub nodes: Option<CpuSet>,
     /// How large the pages of the host behind it are.
-    #[xml("pagesize", with = kib, described = ScaledSize, read_when = of_model(element, &["dimm", "virtio-mem"]))]
+    #[xml("pagesize+", unless_empty, with = kib, described = ScaledSize, read_when = of_model(element, &["dimm", "virtio-mem"]))]
     pub page_size: Option<u64>,
     /// A file.
     #[xml("path", read_when = of_model(element, &["nvdimm", "virtio-pmem"]))]
     pub path: Option<String>,
     /// Alignment in memory.
-    #[xml("alignsize", with = kib, described = ScaledSize, read_when = of_model(element, &["nvdimm"]))]
+    #[xml("alignsize+", unless_empty, with = kib, described = ScaledSize, read_when = of_model(element, &["nvdimm"]))]
     pub align_size: Option<u64>,
     /// The file is persistent memory.
     #[xml("pmem", default, read_when = of_model(element, &["nvdimm"]))]
@@ -365,7 +365,7 @@ pub struct MemoryDeviceTarget {
     #[xml("requested", with = kib, described = ScaledSize, read_when = of_model(element, &["virtio-mem"]))]
     pub requested: Option<u64>,
     /// Size that the guest uses (virtio-mem); only live.
-    #[xml("current", with = kib, described = ScaledSize, when = !w.has(XmlFlags::INACTIVE))]
+    #[xml("current+", unless_empty, with = kib, described = ScaledSize, when = !w.has(XmlFlags::INACTIVE))]
     pub current: Option<u64>,
     /// Guest physical address.
     #[xml("address@base", format = "0x%x", base = 16, read_when = of_model(element, &["virtio-mem", "virtio-pmem"]))]

@@ -142,40 +142,40 @@ pub struct Domain {
     #[xml("currentMemory", with = kib_or_none, described = ScaledSize, default, always)]
     pub current_memory: u64,
     /// How its I/O is weighed.
-    #[xml("blkiotune", omit_empty)]
+    #[xml("blkiotune+", omit_empty)]
     pub blkio_tune: Option<Box<BlkioTune>>,
     /// Memory limits.
-    #[xml("memtune", omit_empty)]
+    #[xml("memtune+", omit_empty)]
     pub memory_tune: Option<Box<MemoryTune>>,
     /// What backs memory.
-    #[xml("memoryBacking", omit_empty)]
+    #[xml("memoryBacking+", omit_empty)]
     pub memory_backing: Option<Box<MemoryBacking>>,
     /// CPUs.
     #[xml("vcpu", default, always)]
     pub vcpus: Vcpus,
     /// State of single CPUs.
-    #[xml("vcpus/vcpu")]
+    #[xml("vcpus+/vcpu")]
     pub vcpu_states: Rare<Vec<VcpuState>>,
     /// Number of I/O threads.
     #[xml("iothreads", default)]
     pub iothread_count: u32,
     /// I/O threads whose settings or numbers were said.
-    #[xml("iothreadids/iothread", when = self.iothreads.iter().any(IoThread::is_worth_listing))]
+    #[xml("iothreadids+/iothread", when = self.iothreads.iter().any(IoThread::is_worth_listing))]
     pub iothreads: Rare<Vec<IoThread>>,
     /// Pool of the thread that runs what no I/O thread does.
     #[xml("defaultiothread", omit_empty)]
     pub default_iothread: Option<DefaultIoThread>,
     /// Throttle groups that drives name.
-    #[xml("throttlegroups/throttlegroup", with = throttle_group, shape = throttle_group_shape)]
+    #[xml("throttlegroups+/throttlegroup", with = throttle_group, shape = throttle_group_shape)]
     pub throttle_groups: Rare<Vec<DiskTune>>,
     /// How host CPUs are shared out.
-    #[xml("cputune", omit_empty)]
+    #[xml("cputune+", omit_empty)]
     pub cpu_tune: Option<Box<CpuTune>>,
     /// Where memory comes from.
-    #[xml("numatune", omit_empty)]
+    #[xml("numatune", omit_empty, sole)]
     pub numatune: Option<Box<Numatune>>,
     /// Place among the host's control groups.
-    #[xml("resource", omit_empty)]
+    #[xml("resource", omit_empty, sole)]
     pub resource: Option<Box<Resource>>,
     /// System information.
     #[xml("sysinfo")]
@@ -187,19 +187,19 @@ pub struct Domain {
     #[xml("bootloader_args", when = self.bootloader.is_some())]
     pub bootloader_args: Rare<Option<String>>,
     /// What it is and what it boots from.
-    #[xml("os", ghost)]
+    #[xml("os+", ghost)]
     pub os: Os,
     /// Mapping of users and groups.
-    #[xml("idmap")]
+    #[xml("idmap+")]
     pub idmap: Option<Box<IdMap>>,
     /// Abilities of the machine that are turned on or off.
-    #[xml("features", omit_empty)]
+    #[xml("features+", omit_empty)]
     pub features: Option<Box<Features>>,
     /// CPU.
-    #[xml("cpu", omit_empty)]
+    #[xml("cpu+", with = guest_cpu, described = Cpu)]
     pub cpu: Option<Box<Cpu>>,
     /// How the guest's clock is set and kept.
-    #[xml("clock", default, always)]
+    #[xml("clock+", default, always)]
     pub clock: Clock,
     /// What happens when it powers off.
     #[xml("on_poweroff", default = LifecycleAction::Destroy, always, code = ErrorCode::CONFIG_UNSUPPORTED)]
@@ -214,19 +214,19 @@ pub struct Domain {
     #[xml("on_lockfailure")]
     pub on_lockfailure: Option<LockFailureAction>,
     /// Sleep states.
-    #[xml("pm", omit_empty)]
+    #[xml("pm+", omit_empty)]
     pub pm: Option<PowerManagement>,
     /// Performance counters.
-    #[xml("perf/event")]
+    #[xml("perf+/event")]
     pub perf: Rare<Vec<PerfEvent>>,
     /// All that the guest sees as hardware.
-    #[xml("devices", default, keep_empty, always)]
+    #[xml("devices+", default, keep_empty, always)]
     pub devices: Box<Devices>,
     /// Security labels.
     #[xml("seclabel", with = seclabel::guest_seclabel, described = seclabel::Seclabel)]
     pub seclabels: Rare<Vec<Seclabel>>,
     /// Key wrapping.
-    #[xml("keywrap", omit_empty)]
+    #[xml("keywrap+", omit_empty)]
     pub keywrap: Option<Box<KeyWrap>>,
     /// Memory protection.
     #[xml("launchSecurity")]
@@ -325,7 +325,7 @@ pub struct Devices {
     #[xml("redirdev")]
     pub redirdevs: Rare<Vec<Redirdev>>,
     /// Which USB devices may be redirected.
-    #[xml("redirfilter", omit_empty)]
+    #[xml("redirfilter", omit_empty, sole = ErrorCode::INTERNAL_ERROR)]
     pub redirfilter: Option<Box<Redirfilter>>,
     /// Hubs that widen a USB bus.
     #[xml("hub")]
@@ -334,13 +334,13 @@ pub struct Devices {
     #[xml("watchdog")]
     pub watchdogs: Rare<Vec<Watchdog>>,
     /// Memory balloon.
-    #[xml("memballoon")]
+    #[xml("memballoon", sole = ErrorCode::INTERNAL_ERROR)]
     pub memballoon: Option<Box<Memballoon>>,
     /// Random number generators.
     #[xml("rng")]
     pub rngs: Rare<Vec<Rng>>,
     /// NVRAM of pSeries guests.
-    #[xml("nvram")]
+    #[xml("nvram", sole = ErrorCode::INTERNAL_ERROR)]
     pub nvram: Option<Box<Nvram>>,
     /// Panic devices.
     #[xml("panic", with = panic_element, described = Panic)]
@@ -355,13 +355,13 @@ pub struct Devices {
     #[xml("crypto")]
     pub cryptos: Rare<Vec<Crypto>>,
     /// IOMMU.
-    #[xml("iommu")]
+    #[xml("iommu", sole)]
     pub iommu: Option<Box<Iommu>>,
     /// Sockets between host and guest.
-    #[xml("vsock")]
+    #[xml("vsock", sole)]
     pub vsock: Option<Box<Vsock>>,
     /// Persistent storage for the guest's kernel.
-    #[xml("pstore")]
+    #[xml("pstore", sole)]
     pub pstore: Option<Box<Pstore>>,
 }
 
@@ -488,6 +488,22 @@ mod throttle_group {
     }
 }
 
+/// The CPU is what the first `<cpu>` says. Its NUMA nodes are the domain's, and looked for in all of them.
+mod guest_cpu {
+    use super::*;
+    use virt_util::xml::read;
+
+    pub(super) fn read(element: Element<'_>, cx: &mut Reader) -> Result<Cpu> {
+        let mut cpu = Cpu::read(element.alone(), cx)?;
+        cpu.numa = read::child(element, cx, "numa")?;
+        Ok(cpu)
+    }
+
+    pub(super) fn write(value: &Cpu, w: &mut Writer, name: &'static str) {
+        value.write_nonempty(w, name);
+    }
+}
+
 /// A panic device of which nothing is known is not told.
 mod panic_element {
     use super::*;
@@ -564,7 +580,7 @@ impl Domain {
             };
             return Err(error_with(code, element, At::Attribute("type"), what));
         }
-        let os = element.child_or_ghost("os");
+        let os = element.joined_child_or_ghost("os");
         let is_empty = |element: Element<'_>| element.text().is_empty();
         // Libvirt looks at these before the kind of guest; they are told as they are read.
         let wrong = element.attr("type").is_none()
@@ -621,30 +637,6 @@ impl Domain {
         }
         if !metadata::counts(element) {
             self.metadata = None;
-        }
-        // One device of these at most.
-        let devices = element.child_or_ghost("devices");
-        for (name, code) in [
-            ("memballoon", ErrorCode::INTERNAL_ERROR),
-            ("nvram", ErrorCode::INTERNAL_ERROR),
-            ("redirfilter", ErrorCode::XML_ERROR),
-            ("iommu", ErrorCode::XML_ERROR),
-            ("vsock", ErrorCode::XML_ERROR),
-            ("pstore", ErrorCode::XML_ERROR),
-        ] {
-            if devices.children_named(name).count() > 1 {
-                let what = format_args!("only a single {name} device is supported");
-                cx.fail(error_with(code, devices, At::Child(name), what))?;
-            }
-        }
-        for name in ["resource", "numatune"] {
-            if element.children_named(name).count() > 1 {
-                cx.fail(error_at(
-                    element,
-                    At::Child(name),
-                    format_args!("only one {name} element is supported"),
-                ))?;
-            }
         }
         let cells = self
             .cpu

@@ -51,7 +51,7 @@ pub struct Os {
     #[xml("type", ghost)]
     pub kind: OsKind,
     /// Features that the firmware must or must not have.
-    #[xml("firmware/feature", when = !w.has(XmlFlags::MIGRATABLE))]
+    #[xml("firmware+/feature", when = !w.has(XmlFlags::MIGRATABLE))]
     pub firmware_features: Rare<Vec<FirmwareFeature>>,
     /// First program of a container.
     #[xml("init")]
@@ -96,7 +96,7 @@ pub struct Os {
     #[xml("root")]
     pub root: Rare<Option<String>>,
     /// ACPI tables.
-    #[xml("acpi/table")]
+    #[xml("acpi+/table")]
     pub acpi_tables: Rare<Vec<AcpiTable>>,
     /// Classes of devices to boot from, in order.
     #[xml("boot")]
@@ -108,7 +108,7 @@ pub struct Os {
     #[xml("bios", omit_empty)]
     pub bios: Option<Bios>,
     /// Where the SMBIOS data come from.
-    #[xml("smbios@mode", default, nonempty, code = ErrorCode::CONFIG_UNSUPPORTED)]
+    #[xml("smbios+@mode", default, nonempty, code = ErrorCode::CONFIG_UNSUPPORTED)]
     pub smbios: SmbiosMode,
 }
 

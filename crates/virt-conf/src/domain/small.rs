@@ -163,10 +163,10 @@ pub struct Rng {
     #[xml("@model")]
     pub model: RngModel,
     /// How fast the guest may read.
-    #[xml("rate", when = self.rate.as_ref().is_some_and(|rate| rate.bytes != 0))]
+    #[xml("rate+", when = self.rate.as_ref().is_some_and(|rate| rate.bytes != 0))]
     pub rate: Option<RngRate>,
     /// Where random numbers come from.
-    #[xml("backend")]
+    #[xml("backend", sole)]
     pub backend: RngSource,
     /// Options of virtio devices.
     #[xml("driver", flatten)]
@@ -184,7 +184,7 @@ pub struct RngRate {
     #[xml("@bytes", default, nonempty)]
     pub bytes: u32,
     /// Milliseconds; 0: the default of a second.
-    #[xml("@period", default, nonempty)]
+    #[xml("@period", default, nonempty, read_when = bytes != 0)]
     pub period: u32,
 }
 
@@ -206,13 +206,13 @@ pub enum RngSource {
 
 /// Trusted platform module.
 #[derive(Xml, Clone, Debug, PartialEq)]
-#[xml(name = "tpm", check = Tpm::after_read)]
+#[xml(name = "tpm")]
 pub struct Tpm {
     /// Which interface the guest sees.
     #[xml("@model")]
     pub model: Option<TpmModel>,
     /// What is behind it.
-    #[xml("backend")]
+    #[xml("backend", sole)]
     pub backend: TpmBackend,
     /// Alias and address.
     #[xml(flatten)]
@@ -229,7 +229,7 @@ pub enum TpmBackend {
     /// The host's.
     Passthrough {
         /// Its device node; none until the definition is normalized.
-        #[xml("device@path", nonempty, default = Some(TPM_DEVICE.to_owned()))]
+        #[xml("device+@path", nonempty, default = Some(TPM_DEVICE.to_owned()))]
         path: Option<String>,
     },
     /// An emulator that the driver runs.
@@ -237,7 +237,7 @@ pub enum TpmBackend {
     /// An emulator that somebody else runs.
     External {
         /// Its socket.
-        #[xml("source")]
+        #[xml("source", sole)]
         source: TpmSocket,
     },
 }
@@ -271,10 +271,10 @@ pub struct TpmEmulator {
     #[xml("@debug", default)]
     pub debug: u32,
     /// Secret that encrypts the state.
-    #[xml("encryption@secret", nonempty, code = ErrorCode::INTERNAL_ERROR)]
+    #[xml("encryption+@secret", nonempty, code = ErrorCode::INTERNAL_ERROR)]
     pub secret: Option<Uuid>,
     /// Banks that are active.
-    #[xml("active_pcr_banks")]
+    #[xml("active_pcr_banks+")]
     pub active_banks: Option<TpmBanks>,
     /// Where the state is kept.
     #[xml("source")]
@@ -391,7 +391,7 @@ pub struct Vsock {
 
 /// Crypto device.
 #[derive(Xml, Clone, Debug, Default, PartialEq)]
-#[xml(name = "crypto", check = Crypto::after_read)]
+#[xml(name = "crypto")]
 pub struct Crypto {
     /// Which crypto device the guest sees.
     #[xml("@model")]
@@ -400,7 +400,7 @@ pub struct Crypto {
     #[xml("@type")]
     pub kind: CryptoType,
     /// Who does the work.
-    #[xml("backend")]
+    #[xml("backend", sole)]
     pub backend: CryptoBackendOptions,
     /// Options of virtio devices.
     #[xml("driver", flatten)]
@@ -436,7 +436,7 @@ pub struct Shmem {
     #[xml("model@type", default, always)]
     pub model: ShmemModel,
     /// MiB.
-    #[xml("size", with = mebibytes, described = crate::scaled::ScaledSize, when = self.size != Some(0))]
+    #[xml("size", unless_empty, with = mebibytes, described = crate::scaled::ScaledSize, when = self.size != Some(0))]
     pub size: Option<u64>,
     /// Server that passes interrupts on.
     #[xml("server")]
@@ -473,18 +473,8 @@ pub struct ShmemMsi {
 /// Where a TPM that is passed through is, unless its path is said.
 const TPM_DEVICE: &str = "/dev/tpm0";
 
-/// Refuses a second child of a name.
-fn only_one(element: Element<'_>, cx: &mut Reader, name: &str) -> Result<()> {
-    if element.children_named(name).count() > 1 {
-        let what = format!("only one <{name}> is supported here");
-        cx.fail(error_at(element, At::Child(name), what))?;
-    }
-    Ok(())
-}
-
 impl Rng {
     fn after_read(&mut self, element: Element<'_>, cx: &mut Reader) -> Result<()> {
-        only_one(element, cx, "backend")?;
         match &self.backend {
             RngSource::Egd(_) => {
                 let backend = element.child_or_ghost("backend");
@@ -495,19 +485,6 @@ impl Rng {
             }
             RngSource::Random { .. } | RngSource::Builtin => Ok(()),
         }
-    }
-}
-
-impl Tpm {
-    fn after_read(&mut self, element: Element<'_>, cx: &mut Reader) -> Result<()> {
-        only_one(element, cx, "backend")?;
-        only_one(element.child_or_ghost("backend"), cx, "source")
-    }
-}
-
-impl Crypto {
-    fn after_read(&mut self, element: Element<'_>, cx: &mut Reader) -> Result<()> {
-        only_one(element, cx, "backend")
     }
 }
 
@@ -588,7 +565,7 @@ pub struct Lease {
     #[xml("key")]
     pub key: String,
     /// File that holds the lease.
-    #[xml("target@path")]
+    #[xml("target@path", own)]
     pub path: String,
     /// Byte in the file.
     #[xml("target@offset", default)]

@@ -6,7 +6,7 @@ use proc_macro2::TokenStream;
 use quote::{format_ident, quote};
 use syn::{Data, DataEnum, DeriveInput, Error, Fields, Ident, LitStr, Result};
 
-use super::field::{Field, Leaf};
+use super::field::{Field, Leaf, Pick};
 use super::options::{TypeOptions, VariantOptions};
 use super::write::{Presence, lead};
 use super::{doc_of, kebab, runtime};
@@ -44,19 +44,20 @@ fn read_fields(fields: &[Field]) -> Result<TokenStream> {
     let mut prefixes = BTreeSet::new();
     for field in fields.iter().filter(|field| !field.options.skip) {
         for len in 1..=field.wrappers.len() {
-            prefixes.insert((len, field.wrappers[..len].to_vec()));
+            prefixes.insert((len, field.steps()[..len].to_vec()));
         }
     }
     for (len, prefix) in &prefixes {
         let name = group_ident(prefix);
         let parent = group_expr(&prefix[..len - 1]);
-        let step = &prefix[len - 1];
-        out.extend(quote!(let #name = #parent.child_or_ghost(#step);));
+        let (step, pick) = &prefix[len - 1];
+        let child = pick.of(&parent, step);
+        out.extend(quote!(let #name = #child;));
     }
     for field in fields {
         let ident = &field.ident;
         let ty = &field.full;
-        let value = field.read(&group_expr(&field.wrappers))?;
+        let value = field.read(&group_expr(&field.steps()))?;
         out.extend(match field.rare {
             None => quote!(let #ident: #ty = #value;),
             Some(_) => quote!(let #ident = { let value: #ty = #value; #rt::Rare::from(value) };),
@@ -65,16 +66,20 @@ fn read_fields(fields: &[Field]) -> Result<TokenStream> {
     Ok(out)
 }
 
-fn group_ident(prefix: &[String]) -> Ident {
-    let clean: String = prefix
-        .join("__")
-        .chars()
-        .map(|c| if c.is_ascii_alphanumeric() { c } else { '_' })
-        .collect();
-    format_ident!("__in_{clean}")
+fn group_ident(prefix: &[(String, Pick)]) -> Ident {
+    let mut clean = String::new();
+    for (step, pick) in prefix {
+        clean.push_str(match pick {
+            Pick::First => "__",
+            Pick::Joined => "__all_",
+            Pick::Last => "__last_",
+        });
+        clean.extend(step.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '_' }));
+    }
+    format_ident!("__in{clean}")
 }
 
-fn group_expr(prefix: &[String]) -> TokenStream {
+fn group_expr(prefix: &[(String, Pick)]) -> TokenStream {
     if prefix.is_empty() {
         quote!(element)
     } else {

@@ -24,6 +24,37 @@ pub(super) enum Leaf {
     Own,
 }
 
+/// Which children a step of a path means, if there are several.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Pick {
+    /// `name`
+    First,
+    /// `name+`: all of them, as one.
+    Joined,
+    /// `name$`
+    Last,
+}
+
+impl Pick {
+    /// The name of a step, and which of several it means.
+    pub(super) fn split(step: &str) -> (&str, Self) {
+        match (step.strip_suffix('+'), step.strip_suffix('$')) {
+            (Some(name), _) => (name, Self::Joined),
+            (_, Some(name)) => (name, Self::Last),
+            _ => (step, Self::First),
+        }
+    }
+
+    /// An expression for the child of `parent`, or its ghost.
+    pub(super) fn of(self, parent: &TokenStream, name: &str) -> TokenStream {
+        match self {
+            Self::First => quote!(#parent.child_or_ghost(#name)),
+            Self::Joined => quote!(#parent.joined_child_or_ghost(#name)),
+            Self::Last => quote!(#parent.last_child_or_ghost(#name)),
+        }
+    }
+}
+
 /// How a Rust type stands for "absent" and "many".
 #[derive(Clone, Copy, PartialEq)]
 pub(super) enum Shape {
@@ -37,7 +68,11 @@ pub(super) struct Field {
     pub doc: String,
     /// Children that lie between the element and the leaf.
     pub wrappers: Vec<String>,
+    /// Which of several each of them is.
+    pub picks: Vec<Pick>,
     pub leaf: Leaf,
+    /// Which of several a child is.
+    pub pick: Pick,
     pub shape: Shape,
     /// The type inside `Option`, `Vec` and `Box`.
     pub inner: Type,
@@ -158,6 +193,18 @@ impl Field {
             }
             Some(path) => split_path(&path.value()).map_err(|what| Error::new(path.span(), what))?,
         };
+        let mut picks = Vec::new();
+        for step in &mut wrappers {
+            let (name, pick) = Pick::split(step);
+            picks.push(pick);
+            *step = name.to_owned();
+        }
+        let mut pick = Pick::First;
+        if let Leaf::Child(step) = &mut leaf {
+            let (name, which) = Pick::split(step);
+            pick = which;
+            *step = name.to_owned();
+        }
         let value_options = options.on_off
             || options.format.is_some()
             || options.base.is_some()
@@ -166,6 +213,7 @@ impl Field {
         if value_options && let Leaf::Child(name) = &leaf {
             // A child that holds a value of a special form: its text.
             wrappers.push(name.clone());
+            picks.push(pick);
             leaf = Leaf::Text;
         }
         if on.own && !options.helper && matches!(leaf, Leaf::Attribute(_) | Leaf::Text) {
@@ -206,7 +254,9 @@ impl Field {
             doc: doc_of(&field.attrs),
             ident,
             wrappers,
+            picks,
             leaf,
+            pick,
             shape,
             inner,
             full,
@@ -215,6 +265,15 @@ impl Field {
             access,
             uri,
         })
+    }
+
+    /// The children that lie between the element and the leaf, and which of several each is.
+    pub(super) fn steps(&self) -> Vec<(String, Pick)> {
+        self.wrappers
+            .iter()
+            .cloned()
+            .zip(self.picks.iter().copied())
+            .collect()
     }
 
     /// `bool` as a child: being there means yes.

@@ -27,6 +27,10 @@ pub(super) struct FieldOptions {
     pub base: Option<LitInt>,
     pub on_off: bool,
     pub nonempty: bool,
+    /// Several children of the name are refused, with this code.
+    pub sole: Option<Option<Expr>>,
+    /// A child without text counts as absent.
+    pub unless_empty: bool,
     pub keep_empty: bool,
     pub omit_empty: bool,
     pub ghost: bool,
@@ -197,6 +201,13 @@ impl FieldOptions {
                     "base" => options.base = Some(value(input)?),
                     "on_off" => options.on_off = true,
                     "nonempty" => options.nonempty = true,
+                    "unless_empty" => options.unless_empty = true,
+                    "sole" => {
+                        options.sole = Some(match input.peek(Token![=]) {
+                            true => Some(value(input)?),
+                            false => None,
+                        });
+                    }
                     "keep_empty" => options.keep_empty = true,
                     "omit_empty" => options.omit_empty = true,
                     "ghost" => options.ghost = true,
@@ -224,7 +235,7 @@ impl FieldOptions {
                             name,
                             span,
                             "flatten, skip, default, always, with, only, unless, when, read_when, write_as, format, base, \
-                             nonzero, min, max, on_off, nonempty, keep_empty, omit_empty, ghost, union, first, opaque, described, \
+                             nonzero, min, max, on_off, nonempty, unless_empty, sole, keep_empty, omit_empty, ghost, union, first, opaque, described, \
                              shape, called, reads, code, missing, own, helper, reported_by, expected",
                         ));
                     }

@@ -4,7 +4,7 @@ use proc_macro2::TokenStream;
 use quote::quote;
 use syn::{Error, Result};
 
-use super::field::{Field, Leaf, Shape};
+use super::field::{Field, Leaf, Pick, Shape};
 use super::runtime;
 
 impl Field {
@@ -119,7 +119,8 @@ impl Field {
             }
             (Leaf::Child(name), Shape::Plain) if self.is_flag() => quote!(#element.child(#name).is_some()),
             (Leaf::Child(name), Shape::Plain) if self.options.ghost => {
-                let read = quote!(<#inner as #rt::XmlElement>::read(#element.child_or_ghost(#name), cx)?);
+                let child = self.pick.of(element, name);
+                let read = quote!(<#inner as #rt::XmlElement>::read(#child, cx)?);
                 if self.boxed {
                     quote!(::std::boxed::Box::new(#read))
                 } else {
@@ -177,6 +178,24 @@ impl Field {
                     quote!(#rt::At::Text),
                 )
             }
+            Leaf::Child(name) if self.pick != Pick::First || self.options.unless_empty => {
+                let function = match self.pick {
+                    Pick::First => quote!(first_child),
+                    Pick::Joined => quote!(joined_child),
+                    Pick::Last => quote!(last_child),
+                };
+                let how = match &self.options.with {
+                    Some(with) if self.options.unless_empty => quote!((#rt::read::is_blank, #with::read)),
+                    Some(with) => quote!((#rt::read::never_absent, #with::read)),
+                    None => {
+                        quote!((<#inner as #rt::XmlElement>::counts_as_absent, <#inner as #rt::XmlElement>::read))
+                    }
+                };
+                (
+                    quote!(#rt::read::#function::<#inner>(#element, cx, #name, #how)?),
+                    quote!(#rt::At::Child(#name)),
+                )
+            }
             Leaf::Child(name) => {
                 let read = match (&self.options.with, &self.uri) {
                     (Some(with), _) => {
@@ -198,6 +217,16 @@ impl Field {
                 quote!(#rt::read::flattened::<#inner>(#element, cx)?),
                 quote!(#rt::At::Text),
             ),
+        };
+        let optional = match (&self.leaf, &self.options.sole) {
+            (Leaf::Child(name), Some(code)) => {
+                let code = match code {
+                    Some(code) => quote!(#code),
+                    None => quote!(::virt_util::ErrorCode::XML_ERROR),
+                };
+                quote!({ #rt::read::sole(#element, cx, #name, #code)?; #optional })
+            }
+            _ => optional,
         };
         let optional = if self.options.expected {
             quote!(#rt::read::expected(#element, #at, #optional)?)

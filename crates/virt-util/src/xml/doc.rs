@@ -250,6 +250,7 @@ impl<'s> Doc<'s> {
         Element {
             doc: self,
             node: 0,
+            joined: 0,
             ghost: "",
         }
     }
@@ -296,6 +297,38 @@ impl<'s> Doc<'s> {
     fn node(&self, index: u32) -> Option<&Node> {
         self.nodes.get(index as usize)
     }
+
+    /// What follows `index` in an element that is joined with its siblings, and its parent with its own, `levels` up.
+    #[cold]
+    fn next_joined(&self, index: u32, levels: u8) -> Option<u32> {
+        let node = self.node(index)?;
+        let levels = levels.checked_sub(1)?;
+        let start = node.start + 1;
+        let name = self.slice(start, start + u32::from(node.name_len));
+        if let Some(next) = self.first_named(node.next_sibling, name, node.key) {
+            return Some(next);
+        }
+        let mut parent = node.parent;
+        while let Some(next) = self.next_joined(parent, levels) {
+            let first = self.node(next)?.first_child;
+            if let Some(found) = self.first_named(first, name, node.key) {
+                return Some(found);
+            }
+            parent = next;
+        }
+        None
+    }
+
+    /// The first of the siblings from `next` on that is called `name`, without a namespace.
+    fn first_named(&self, mut next: u32, name: &str, key: u32) -> Option<u32> {
+        while let Some(node) = self.node(next) {
+            if self.is_plain_name(node, name, key) {
+                return Some(next);
+            }
+            next = node.next_sibling;
+        }
+        None
+    }
 }
 
 /// The error for a source that is not well formed, at byte `offset` of `source`.
@@ -328,10 +361,15 @@ pub(super) fn malformed(options: &DocOptions<'_>, source: &str, offset: usize, w
 ///
 /// An element may be a *ghost*: the place where an absent child would be ([`Element::child_or_ghost`]). A ghost has no
 /// attributes, children or text, knows its parent, and can be named in errors.
+///
+/// An element may be *joined* with its siblings of the same name ([`Element::joined_child`]): it then has the children of all
+/// of them, and each attribute of the first that has it. Text, place and source are those of the first.
 #[derive(Clone, Copy)]
 pub struct Element<'d> {
     doc: &'d Doc<'d>,
     node: u32,
+    /// How many levels, from this one up, are joined.
+    joined: u8,
     /// Name of a ghost, then `node` is the parent; empty for an element that exists.
     ghost: &'static str,
 }
@@ -349,8 +387,20 @@ impl<'d> Element<'d> {
         Self {
             doc: self.doc,
             node,
+            joined: 0,
             ghost: "",
         }
+    }
+
+    /// The elements that this one is joined with.
+    fn others(&self) -> impl Iterator<Item = u32> + use<'d> {
+        let (doc, levels) = (self.doc, self.joined);
+        let next = move |node: u32| match levels {
+            0 => None,
+            _ => doc.next_joined(node, levels),
+        };
+        let first = if self.exists() { next(self.node) } else { None };
+        std::iter::successors(first, move |node| next(*node))
     }
 
     /// The document.
@@ -421,6 +471,13 @@ impl<'d> Element<'d> {
     }
 
     fn find_attribute(&self, name: &str) -> Option<&'d Attribute> {
+        self.find_own_attribute(name).or_else(|| {
+            self.others()
+                .find_map(|other| self.at(other).find_own_attribute(name))
+        })
+    }
+
+    fn find_own_attribute(&self, name: &str) -> Option<&'d Attribute> {
         let node = self.real()?;
         let key = chars::name_key(name.as_bytes());
         if node.attribute_bits & chars::name_bit(key) == 0 {
@@ -458,17 +515,21 @@ impl<'d> Element<'d> {
         Children {
             doc: self.doc,
             next: self.real().map_or(NONE, |node| node.first_child),
+            parent: self.node,
+            joined: self.joined,
         }
     }
 
     /// Child elements called `name`, without a namespace.
     pub fn children_named<'n>(&self, name: &'n str) -> impl Iterator<Item = Element<'d>> + use<'d, 'n> {
         let bit = chars::name_bit(chars::name_key(name.as_bytes()));
-        let none = self.real().is_none_or(|node| node.child_bits & bit == 0);
+        let none = self.joined == 0 && self.real().is_none_or(|node| node.child_bits & bit == 0);
         let children = if none {
             Children {
                 doc: self.doc,
                 next: NONE,
+                parent: NONE,
+                joined: 0,
             }
         } else {
             self.children()
@@ -478,19 +539,48 @@ impl<'d> Element<'d> {
 
     /// The first child called `name`, without a namespace.
     pub fn child(&self, name: &str) -> Option<Element<'d>> {
-        let parent = self.real()?;
-        let key = chars::name_key(name.as_bytes());
-        if parent.child_bits & chars::name_bit(key) == 0 {
-            return None;
-        }
-        let mut next = parent.first_child;
-        while let Some(node) = self.doc.node(next) {
-            if self.doc.is_plain_name(node, name, key) {
-                return Some(self.at(next));
+        let own = |parent: &Node| {
+            let key = chars::name_key(name.as_bytes());
+            match parent.child_bits & chars::name_bit(key) {
+                0 => None,
+                _ => self.doc.first_named(parent.first_child, name, key),
             }
-            next = node.next_sibling;
+        };
+        let found = own(self.real()?).or_else(|| self.others().find_map(|other| own(self.doc.node(other)?)));
+        found.map(|node| self.at(node))
+    }
+
+    /// All children called `name`, without a namespace, as one: what XPath sees where it does not ask for the first.
+    pub fn joined_child(&self, name: &str) -> Option<Element<'d>> {
+        let joined = self.joined.saturating_add(1);
+        self.child(name).map(|child| Self { joined, ..child })
+    }
+
+    /// The same, or the ghost of it.
+    pub fn joined_child_or_ghost(&self, name: &'static str) -> Element<'d> {
+        self.joined_child(name)
+            .unwrap_or_else(|| self.child_or_ghost(name))
+    }
+
+    /// The first of the elements that this one is joined with, alone.
+    pub fn alone(&self) -> Element<'d> {
+        Self { joined: 0, ..*self }
+    }
+
+    /// The last of the elements that this one is joined with, alone.
+    pub fn last_joined(&self) -> Element<'d> {
+        match self.others().last() {
+            Some(node) => self.at(node),
+            None => *self,
         }
-        None
+    }
+
+    /// The last child called `name`, without a namespace, or the ghost of it.
+    pub fn last_child_or_ghost(&self, name: &'static str) -> Element<'d> {
+        match self.children_named(name).last() {
+            Some(child) => child,
+            None => self.child_or_ghost(name),
+        }
     }
 
     /// The first child `name` of namespace `uri`.
@@ -504,7 +594,11 @@ impl<'d> Element<'d> {
             // A ghost's child: the nearest real ancestor stays known.
             return Self { ghost: name, ..*self };
         }
-        self.child(name).unwrap_or(Self { ghost: name, ..*self })
+        self.child(name).unwrap_or(Self {
+            ghost: name,
+            joined: 0,
+            ..*self
+        })
     }
 
     /// The parent; `None` for the root.
@@ -688,16 +782,38 @@ impl Attribute {
 pub struct Children<'d> {
     doc: &'d Doc<'d>,
     next: u32,
+    /// Whose children these are, and how many levels of it are joined.
+    parent: u32,
+    joined: u8,
+}
+
+impl Children<'_> {
+    /// Goes on with the children of an element that is joined with the one whose children have ended.
+    #[cold]
+    fn go_on(&mut self) {
+        while self.next == NONE {
+            let Some(parent) = self.doc.next_joined(self.parent, self.joined) else {
+                self.joined = 0;
+                return;
+            };
+            self.parent = parent;
+            self.next = self.doc.node(parent).map_or(NONE, |node| node.first_child);
+        }
+    }
 }
 
 impl<'d> Iterator for Children<'d> {
     type Item = Element<'d>;
 
     fn next(&mut self) -> Option<Element<'d>> {
+        if self.next == NONE && self.joined > 0 {
+            self.go_on();
+        }
         let node = self.doc.node(self.next)?;
         let element = Element {
             doc: self.doc,
             node: self.next,
+            joined: 0,
             ghost: "",
         };
         self.next = node.next_sibling;

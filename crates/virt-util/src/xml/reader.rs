@@ -386,6 +386,79 @@ pub mod read {
         }
     }
 
+    /// Refuses several children of a name.
+    ///
+    /// # Errors
+    /// `code`.
+    pub fn sole(element: Element<'_>, cx: &mut Reader, name: &'static str, code: ErrorCode) -> Result<()> {
+        if element.children_named(name).nth(1).is_none() {
+            return Ok(());
+        }
+        let what = format_args!("several elements '{name}': only one is supported");
+        cx.fail(error_with(code, element, At::Child(name), what))
+    }
+
+    /// The first child of a name, unless it counts as absent.
+    ///
+    /// # Errors
+    /// What `read` gives.
+    pub fn first_child<T>(
+        element: Element<'_>,
+        cx: &mut Reader,
+        name: &'static str,
+        (counts_as_absent, read): (fn(Element<'_>) -> bool, ReadFn<T>),
+    ) -> Result<Option<T>> {
+        match element.child(name) {
+            Some(child) if !counts_as_absent(child) => one(child, cx, read),
+            _ => Ok(None),
+        }
+    }
+
+    /// All children of a name, read as one.
+    ///
+    /// # Errors
+    /// What `read` gives.
+    pub fn joined_child<T>(
+        element: Element<'_>,
+        cx: &mut Reader,
+        name: &'static str,
+        (counts_as_absent, read): (fn(Element<'_>) -> bool, ReadFn<T>),
+    ) -> Result<Option<T>> {
+        match element.joined_child(name) {
+            Some(child) if !counts_as_absent(child) => one(child, cx, read),
+            _ => Ok(None),
+        }
+    }
+
+    /// The last child of a name; those before it are read, too, and must be right.
+    ///
+    /// # Errors
+    /// What reading any of them gives.
+    pub fn last_child<T>(
+        element: Element<'_>,
+        cx: &mut Reader,
+        name: &'static str,
+        (counts_as_absent, read): (fn(Element<'_>) -> bool, ReadFn<T>),
+    ) -> Result<Option<T>> {
+        let mut last = None;
+        for child in element.children_named(name) {
+            if !counts_as_absent(child) {
+                last = one(child, cx, read)?;
+            }
+        }
+        Ok(last)
+    }
+
+    /// For [`first_child`] and its likes: a child without text counts as absent.
+    pub fn is_blank(element: Element<'_>) -> bool {
+        element.text().is_empty()
+    }
+
+    /// For [`joined_child`] and [`last_child`]: each child counts.
+    pub fn never_absent(_: Element<'_>) -> bool {
+        false
+    }
+
     /// A child that may be absent, in a namespace.
     ///
     /// # Errors

@@ -349,7 +349,7 @@ pub struct ImageFormat {
     #[xml("@type")]
     pub kind: StorageFormat,
     /// Most bytes of metadata that are cached.
-    #[xml("metadata_cache/max_size", with = bytes, described = crate::scaled::ScaledSize)]
+    #[xml("metadata_cache+/max_size+", unless_empty, with = bytes, described = crate::scaled::ScaledSize)]
     pub metadata_cache: Option<u64>,
 }
 

@@ -45,13 +45,13 @@ pub struct NetworkStorage {
     #[xml("reconnect@delay", default)]
     pub reconnect_delay: u32,
     /// Snapshot on the server.
-    #[xml("snapshot@name", nonempty)]
+    #[xml("snapshot+@name", nonempty)]
     pub snapshot: Option<String>,
     /// Configuration file for the client.
-    #[xml("config@file", nonempty)]
+    #[xml("config+@file", nonempty)]
     pub config_file: Option<String>,
     /// iSCSI qualified name of the client.
-    #[xml("initiator/iqn@name", nonempty)]
+    #[xml("initiator+/iqn+@name", nonempty)]
     pub initiator: Option<String>,
     /// Whether the server's certificate is checked.
     #[xml("ssl@verify")]
@@ -60,10 +60,10 @@ pub struct NetworkStorage {
     #[xml("cookies/cookie", when = w.has(XmlFlags::SECURE))]
     pub cookies: Vec<Cookie>,
     /// Bytes read ahead.
-    #[xml("readahead@size", default, nonempty)]
+    #[xml("readahead+@size", default, nonempty)]
     pub readahead: u64,
     /// Seconds until a request fails.
-    #[xml("timeout@seconds", default, nonempty)]
+    #[xml("timeout+@seconds", default, nonempty)]
     pub timeout: u64,
     /// File with the keys of known SSH servers.
     #[xml("knownHosts@path", expected, read_when = protocol == NetProtocol::Ssh, when = self.protocol == NetProtocol::Ssh)]

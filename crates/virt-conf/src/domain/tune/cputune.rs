@@ -419,24 +419,13 @@ impl XmlElement for CpuTune {
     const NAME: &'static str = "cputune";
 
     fn read(element: Element<'_>, cx: &mut Reader) -> Result<Self> {
+        for name in ["emulatorpin", "emulatorsched"] {
+            read::sole(element, cx, name, ErrorCode::XML_ERROR)?;
+        }
         let emulator_pin = match element.child("emulatorpin") {
             Some(pin) => Some(required_set(pin, cx, "cpuset")?),
             None => None,
         };
-        if element.children_named("emulatorpin").count() > 1 {
-            cx.fail(error_at(
-                element,
-                At::Child("emulatorpin"),
-                "only one emulatorpin is supported",
-            ))?;
-        }
-        if element.children_named("emulatorsched").count() > 1 {
-            cx.fail(error_at(
-                element,
-                At::Child("emulatorsched"),
-                "only one emulatorsched is supported",
-            ))?;
-        }
         Ok(Self {
             shares: read::child(element, cx, "shares")?,
             periods: CpuPeriods::read(element, cx)?,
