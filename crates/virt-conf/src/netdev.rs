@@ -210,7 +210,8 @@ impl VirtualPort {
         let parameters = self.parameters.as_ref().unwrap_or(&none);
         let missing = match self.kind {
             None => {
-                return cx.fail(error_at(parent, At::Child("virtualport"), "'type' is missing"));
+                let error = error_at(parent, At::Child("virtualport"), "'type' is missing");
+                return cx.fail(error.in_domain(ErrorDomain::NONE));
             }
             Some(T::Qbg) if parameters.manager_id.is_none() => "managerid",
             Some(T::Qbg) if parameters.type_id.is_none() => "typeid",
@@ -220,11 +221,8 @@ impl VirtualPort {
             Some(_) => return Ok(()),
         };
         let kind = self.kind.map_or("", |kind| kind.as_str());
-        cx.fail(error_at(
-            parent,
-            At::Child("virtualport"),
-            format_args!("<virtualport type='{kind}'> needs '{missing}'"),
-        ))
+        let what = format_args!("<virtualport type='{kind}'> needs '{missing}'");
+        cx.fail(error_at(parent, At::Child("virtualport"), what).in_domain(ErrorDomain::NET))
     }
 
     fn after_read(&mut self, element: Element<'_>, cx: &mut Reader) -> Result<()> {
@@ -257,11 +255,8 @@ impl VirtualPort {
             };
         }
         if let (Some(extra), Some(kind)) = (self.extra(), self.kind) {
-            cx.fail(error_at(
-                element,
-                At::Child("parameters"),
-                format_args!("<virtualport type='{kind}'> takes no '{extra}'"),
-            ))?;
+            let what = format_args!("<virtualport type='{kind}'> takes no '{extra}'");
+            cx.fail(error_at(element, At::Child("parameters"), what).in_domain(ErrorDomain::NET))?;
         }
         Ok(())
     }
@@ -417,7 +412,7 @@ xml_enum! {
 
 /// A route.
 #[derive(Xml, Clone, Debug, PartialEq, Eq)]
-#[xml(name = "route", own, check = Route::after_read)]
+#[xml(name = "route", own, reported_by = ErrorDomain::NETWORK, check = Route::after_read)]
 pub struct Route {
     /// Family; none: IPv4.
     #[xml("@family")]

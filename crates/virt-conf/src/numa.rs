@@ -377,7 +377,9 @@ impl Numa {
                     );
                     cx.fail(error_at(element, At::Child("cell"), what))?;
                 }
-                rows.entry(own).or_insert_with(|| [(own, 10)].into()).insert(id, value);
+                rows.entry(own)
+                    .or_insert_with(|| [(own, 10)].into())
+                    .insert(id, value);
                 let back = rows.entry(id).or_insert_with(|| [(id, 10)].into());
                 back.entry(own).or_insert(value);
             }

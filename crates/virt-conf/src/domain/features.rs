@@ -147,7 +147,7 @@ pub struct Features {
     #[xml("ibs$@value")]
     pub ibs: Option<Ibs>,
     /// KiB of the cache of translated code (TCG).
-    #[xml("tcg$/tb-cache+", unless_empty, with = kib, described = ScaledSize)]
+    #[xml("tcg+/tb-cache+", unless_empty, with = kib, described = ScaledSize)]
     pub tcg_cache: Option<u64>,
     /// The host frees the guest's memory in the background.
     #[xml("async-teardown$", with = async_teardown, shape = async_teardown_shape)]
@@ -183,6 +183,14 @@ fn check_children<T: XmlElement>(
         }
     }
     Ok(())
+}
+
+/// Refuses a feature that does not say whether it is on.
+fn needs_state(element: Element<'_>, cx: &mut Reader) -> Result<()> {
+    match element.has_attr("state") {
+        true => Ok(()),
+        false => cx.fail(missing(element, At::Attribute("state"))),
+    }
 }
 
 impl Features {
@@ -359,16 +367,13 @@ pub struct HypervSpinlocks {
 
 impl HypervSpinlocks {
     fn after_read(&mut self, element: Element<'_>, cx: &mut Reader) -> Result<()> {
+        needs_state(element, cx)?;
         if !self.on {
             self.retries = None;
             return Ok(());
         }
         match self.retries {
-            None => cx.fail(error_at(
-                element,
-                At::Text,
-                "missing required attribute 'retries'",
-            )),
+            None => cx.fail(missing(element, At::Attribute("retries"))),
             Some(0..4095) => {
                 let what = "HyperV spinlock retry count must be at least 4095";
                 cx.fail(error_at(element, At::Attribute("retries"), what))
@@ -419,6 +424,7 @@ pub struct HypervVendor {
 
 impl HypervVendor {
     fn after_read(&mut self, element: Element<'_>, cx: &mut Reader) -> Result<()> {
+        needs_state(element, cx)?;
         if !self.on {
             self.value = None;
             return Ok(());
@@ -514,6 +520,7 @@ pub struct DirtyRing {
 
 impl DirtyRing {
     fn after_read(&mut self, element: Element<'_>, cx: &mut Reader) -> Result<()> {
+        needs_state(element, cx)?;
         if self.on && !(self.size.is_power_of_two() && (1024..=65536).contains(&self.size)) {
             let what = "dirty ring must be power of 2 and ranges [1024, 65536]";
             cx.fail(error_at(element, At::Attribute("size"), what))?;

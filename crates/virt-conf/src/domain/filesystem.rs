@@ -65,7 +65,7 @@ pub struct Filesystem {
     #[xml("driver", default)]
     pub driver: FilesystemDriverOptions,
     /// The virtiofsd program.
-    #[xml("binary", default)]
+    #[xml("binary+", default)]
     pub binary: FilesystemBinary,
     /// Mapping of users and groups.
     #[xml("idmap+")]

@@ -337,7 +337,9 @@ impl XmlElement for ScsiHostdev {
                     format_args!("an iSCSI device has one <host>, not {}", hosts.len()),
                 ))?;
             }
-            let iqn = source.child_or_ghost("initiator").child_or_ghost("iqn");
+            let iqn = source
+                .joined_child_or_ghost("initiator")
+                .joined_child_or_ghost("iqn");
             return Ok(Self::Iscsi {
                 name: read::required(source, At::Attribute("name"), name)?,
                 host: read::required(source, At::Child("host"), hosts.into_iter().next())?,
@@ -353,7 +355,7 @@ impl XmlElement for ScsiHostdev {
             })?;
             read::required(source, At::Attribute(name), value)
         };
-        let adapter = read::attr(source.child_or_ghost("adapter"), cx, "name", text)?;
+        let adapter = read::attr(source.joined_child_or_ghost("adapter"), cx, "name", text)?;
         Ok(Self::Adapter {
             adapter: read::required(source, At::Child("adapter"), adapter)?,
             bus: number("bus", cx)?.try_into().unwrap_or(u32::MAX),

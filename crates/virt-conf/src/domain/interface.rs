@@ -285,7 +285,7 @@ impl Default for InterfaceSource {
 #[derive(Xml, Clone, Debug, Default, PartialEq)]
 pub struct VhostUserSource {
     /// Kind of socket.
-    #[xml("source@type", code = ErrorCode::CONFIG_UNSUPPORTED, default, always, when = self.path.is_some())]
+    #[xml("source@type", code = ErrorCode::CONFIG_UNSUPPORTED, default, always, when = self.mode.is_some())]
     pub kind: super::storage::VhostUserType,
     /// The socket.
     #[xml("source@path")]
@@ -726,7 +726,8 @@ impl Interface {
                 "<virtualport> element unsupported for <interface type='{}'>",
                 self.source.xml_tag()
             );
-            cx.fail(error_at(element, At::Child("virtualport"), what))?;
+            let code = ErrorCode::CONFIG_UNSUPPORTED;
+            cx.fail(error_with(code, element, At::Child("virtualport"), what))?;
         }
         // The network tells the rest of its ports.
         let network = matches!(self.source, S::Network { .. });
@@ -774,7 +775,6 @@ impl Interface {
 impl InterfaceSource {
     fn after_read(&mut self, element: Element<'_>, cx: &mut Reader) -> Result<()> {
         if let Self::Vhostuser(source) = self
-            && source.path.is_some()
             && source.mode.is_none()
         {
             source.mode = Some(VhostUserMode::Client);

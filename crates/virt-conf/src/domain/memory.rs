@@ -130,7 +130,7 @@ pub struct MemoryTune {
     #[xml("min_guarantee", unless_empty, with = kib, described = ScaledSize)]
     pub min_guarantee: Option<u64>,
     /// Most memory and swap.
-    #[xml("swap_hard_limit", with = kib, described = ScaledSize)]
+    #[xml("swap_hard_limit", unless_empty, with = kib, described = ScaledSize)]
     pub swap_hard_limit: Option<u64>,
 }
 

@@ -662,6 +662,7 @@ impl Domain {
             "event",
             self.perf.iter().map(|event| event.name.as_str()),
         )?;
+        self.perf.sort_by_key(|event| event.name);
         let ids = self.iothreads.iter().map(|thread| thread.id);
         unique(element, cx, "iothreadids", "iothread", ids)?;
         let groups = self.throttle_groups.iter().map(|group| group.group.as_deref());

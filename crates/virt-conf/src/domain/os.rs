@@ -75,7 +75,7 @@ pub struct Os {
     #[xml("loader", omit_empty)]
     pub loader: Option<Box<Loader>>,
     /// Variables of the firmware.
-    #[xml("nvram", with = nvram_element, shape = nvram_shape)]
+    #[xml("nvram+", with = nvram_element, shape = nvram_shape)]
     pub nvram: Option<Box<NvramImage>>,
     /// Kernel that is booted directly.
     #[xml("kernel")]
@@ -249,11 +249,13 @@ mod nvram_element {
     use super::*;
     use virt_util::xml::XmlValue;
 
-    pub(super) fn read(element: Element<'_>, cx: &mut Reader) -> Result<NvramImage> {
+    /// All but the source is said by the first element, the source by any.
+    pub(super) fn read(joined: Element<'_>, cx: &mut Reader) -> Result<NvramImage> {
+        let element = joined.alone();
         let kind: Option<StorageType> = read::attr(element, cx, "type", XmlValue::parse_value)?;
         let text = element.text();
         let source = match kind {
-            Some(_) => match read::child_with(element, cx, "source", StorageSource::read)? {
+            Some(_) => match read::child_with(joined, cx, "source", StorageSource::read)? {
                 Some(source) => NvramSource::Source(Box::new(source)),
                 None => return Err(virt_util::xml::missing(element, At::Child("source"))),
             },
@@ -299,7 +301,7 @@ pub struct AcpiTable {
     #[xml("@type")]
     pub kind: AcpiTableType,
     /// Its file.
-    #[xml("text()", with = crate::values::tidy_path, described = String)]
+    #[xml("text()", with = crate::values::tidy_path, described = String, default, always)]
     pub path: String,
 }
 

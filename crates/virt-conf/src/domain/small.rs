@@ -3,7 +3,7 @@
 
 use virt_util::uuid::Uuid;
 use virt_util::xml::{At, Element, Reader, Xml, error_at, error_with};
-use virt_util::{ErrorCode, Result};
+use virt_util::{ErrorCode, ErrorDomain, Result};
 
 use super::chardev::ChardevHost;
 use super::device_info::{DeviceInfo, VirtioOptions};
@@ -436,7 +436,7 @@ pub struct Shmem {
     #[xml("model@type", default, always)]
     pub model: ShmemModel,
     /// MiB.
-    #[xml("size", unless_empty, with = mebibytes, described = crate::scaled::ScaledSize, when = self.size != Some(0))]
+    #[xml("size", unless_empty, with = mebibytes, described = crate::scaled::ScaledSize)]
     pub size: Option<u64>,
     /// Server that passes interrupts on.
     #[xml("server")]
@@ -492,7 +492,9 @@ impl Lease {
     fn after_read(&mut self, element: Element<'_>, cx: &mut Reader) -> Result<()> {
         if self.lockspace.is_none() {
             let what = "missing required element 'lockspace'";
-            cx.fail(error_with(ErrorCode::INTERNAL_ERROR, element, At::Text, what))?;
+            let error = error_with(ErrorCode::INTERNAL_ERROR, element, At::Text, what);
+            // libvirt forgets to say what is wrong.
+            cx.fail(error.in_domain(ErrorDomain::NONE))?;
         }
         Ok(())
     }
@@ -500,6 +502,11 @@ impl Lease {
 
 impl Shmem {
     fn after_read(&mut self, element: Element<'_>, cx: &mut Reader) -> Result<()> {
+        // Less than a MiB is told as none; nothing is not told.
+        let is_zero = |size: Element<'_>| size.text().parse() == Ok(0_u64);
+        if element.child("size").is_some_and(is_zero) {
+            self.size = None;
+        }
         if self.name.contains('/') || matches!(self.name.as_str(), "." | "..") {
             let what = format!("shmem name '{}' must not hold '/' nor be '.' or '..'", self.name);
             cx.fail(error_with(

@@ -1,6 +1,7 @@
 //! Graphics cards.
 
-use virt_util::xml::Xml;
+use virt_util::xml::{At, Element, Reader, Xml, error_with};
+use virt_util::{ErrorCode, Result};
 
 use super::device_info::{DeviceInfo, VirtioOptions};
 
@@ -78,7 +79,7 @@ pub struct VideoModel {
 
 /// Acceleration of a graphics card.
 #[derive(Xml, Clone, Debug, Default, PartialEq, Eq)]
-#[xml(name = "acceleration")]
+#[xml(name = "acceleration", check = VideoAcceleration::after_read)]
 pub struct VideoAcceleration {
     /// Three dimensions.
     #[xml("@accel3d")]
@@ -89,6 +90,16 @@ pub struct VideoAcceleration {
     /// Device node of the host's card (vhost-user).
     #[xml("@rendernode", with = crate::values::tidy_path, described = String)]
     pub render_node: Option<String>,
+}
+
+impl VideoAcceleration {
+    fn after_read(&mut self, element: Element<'_>, cx: &mut Reader) -> Result<()> {
+        if *self != Self::default() {
+            return Ok(());
+        }
+        let what = "an acceleration names what is accelerated";
+        cx.fail(error_with(ErrorCode::CONFIG_UNSUPPORTED, element, At::Text, what))
+    }
 }
 
 /// Resolution in pixels.

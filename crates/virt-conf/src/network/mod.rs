@@ -354,7 +354,8 @@ impl Network {
             cx.fail(error_at(element, At::Child("mac"), what))?;
         }
         if self.virtual_port.as_ref().is_some_and(|port| port.kind.is_none()) {
-            cx.fail(error_at(element, At::Child("virtualport"), "'type' is missing"))?;
+            let error = error_at(element, At::Child("virtualport"), "'type' is missing");
+            cx.fail(error.in_domain(ErrorDomain::NONE))?;
         }
         Ok(())
     }

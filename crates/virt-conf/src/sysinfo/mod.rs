@@ -25,7 +25,7 @@ pub enum Sysinfo {
 #[xml(name = "entry", check = FirmwareEntry::after_read)]
 pub struct FirmwareEntry {
     /// Where the guest finds it, as in `opt/com.example/key`.
-    #[xml("@name")]
+    #[xml("@name", own)]
     pub name: String,
     /// Path of a file whose content is the entry.
     #[xml("@file", with = crate::values::tidy_path, described = String)]
@@ -50,6 +50,7 @@ impl FirmwareEntry {
 
 /// SMBIOS tables.
 #[derive(Xml, Clone, Debug, Default, PartialEq, Eq)]
+#[xml(check = Smbios::after_read)]
 pub struct Smbios {
     /// Type 0.
     #[xml("bios")]
@@ -74,13 +75,40 @@ pub struct Smbios {
     pub oem_strings: Option<OemStrings>,
 }
 
+impl Smbios {
+    fn after_read(&mut self, _element: Element<'_>, _cx: &mut Reader) -> Result<()> {
+        self.base_boards
+            .retain(|board| *board != BaseBoardTable::default());
+        Ok(())
+    }
+}
+
 /// OEM strings.
 #[derive(Xml, Clone, Debug, Default, PartialEq, Eq)]
-#[xml(name = "oemStrings", body)]
+#[xml(name = "oemStrings", body, absent = OemStrings::is_void)]
 pub struct OemStrings {
     /// The strings.
-    #[xml("entry")]
+    #[xml("entry", with = oem_string, described = String)]
     pub entries: Vec<String>,
+}
+
+impl OemStrings {
+    fn is_void(element: Element<'_>) -> bool {
+        element.child("entry").is_none()
+    }
+}
+
+/// A string may be empty.
+mod oem_string {
+    use super::*;
+
+    pub(super) fn read(element: Element<'_>, _cx: &mut Reader) -> Result<String> {
+        Ok(element.text().into_owned())
+    }
+
+    pub(super) fn write(value: &String, w: &mut Writer, name: &str) {
+        w.text_element(name, value);
+    }
 }
 
 /// A table whose entries are `<entry name='…'>text</entry>`.
@@ -92,23 +120,29 @@ macro_rules! table {
             $($(#[$field_meta])* pub $field: Option<String>,)*
         }
 
+        impl $name {
+            /// The first entry of each name, if it says anything.
+            fn of(element: Element<'_>) -> Self {
+                let entry = |word: &str| {
+                    let mut entries = element.children_named("entry");
+                    let entry = entries.find(|entry| entry.attr("name").as_deref() == Some(word))?;
+                    Some(entry.text().into_owned()).filter(|text| !text.is_empty())
+                };
+                Self { $($field: entry($word),)* }
+            }
+        }
+
         impl XmlElement for $name {
             const NAME: &'static str = $element;
 
             fn read(element: Element<'_>, cx: &mut Reader) -> Result<Self> {
-                let mut table = Self::default();
-                for entry in element.children_named("entry") {
-                    let text = entry.text();
-                    if text.is_empty() {
-                        continue;
-                    }
-                    match entry.attr("name").as_deref() {
-                        $(Some($word) => table.$field = Some(text.into_owned()),)*
-                        _ => {}
-                    }
-                }
+                let table = Self::of(element);
                 table.check(element, cx)?;
                 Ok(table)
+            }
+
+            fn counts_as_absent(element: Element<'_>) -> bool {
+                Self::of(element) == Self::default()
             }
 
             fn write_attributes(&self, _w: &mut Writer) {}

@@ -111,7 +111,13 @@
 //! | `skip` | not in XML: `Default` (or `default = …`) when read |
 //!
 //! *Neighbouring* fields whose paths go through the same child share it in the output; the child is left out if nothing is
-//! written into it. Of several children of one name the first is read.
+//! written into it. Of several children of one name the first is read; a step may say otherwise:
+//!
+//! | step | means, of several children of one name |
+//! |---|---|
+//! | `"name"` | the first |
+//! | `"name+"` | all of them as one: the children of each, and of attributes the first that there is; what XPath sees ([`Element::joined_child`]) |
+//! | `"name$"` | the last; those before it must be right, too |
 //!
 //! ## What the Rust type says
 //!
@@ -140,6 +146,8 @@
 //! | `base = 16` | number base when read (0: C's notations) |
 //! | `nonempty` | an empty attribute counts as absent |
 //! | `keep_empty`, `omit_empty` | see above |
+//! | `unless_empty` | a child read by hand-written code counts as absent if it has no text |
+//! | `sole`, `sole = EXPR` | several children of the name are refused, with that code, before any is read |
 //! | `only(status, …)`, `unless(inactive, …)` | read and written only with all, with none, of these [`XmlFlags`]; `secure` and `migratable` are about writing alone |
 //! | `when = EXPR` | written if `EXPR`; it sees `self` (in a union the variant's fields) and `w: &mut Writer` |
 //! | `read_when = EXPR` | read if `EXPR`; it sees `element`, `cx: &mut Reader` and fields declared before |

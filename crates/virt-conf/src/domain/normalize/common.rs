@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use virt_util::{ErrorCode, Result, VirtError};
+use virt_util::{ErrorCode, ErrorDomain, Result, VirtError};
 
 use super::controllers::{add_controllers, find_controller};
 use super::devices::{device_refs, normalize_device};
@@ -25,7 +25,7 @@ use crate::domain::os::{BootDevice, BootEntry, LoaderType, OsType};
 use crate::domain::video::{Video, VideoModelType};
 
 fn xml_error(what: impl std::fmt::Display) -> VirtError {
-    VirtError::new(ErrorCode::XML_ERROR, what)
+    VirtError::new(ErrorCode::XML_ERROR, what).in_domain(ErrorDomain::DOMAIN)
 }
 
 fn unsupported(what: impl std::fmt::Display) -> VirtError {

@@ -109,7 +109,7 @@ pub enum StorageLocation {
     /// A namespace of an NVMe controller of the host.
     Nvme {
         /// Kind of address: always `pci`.
-        #[xml("@type")]
+        #[xml("@type", own)]
         kind: NvmeAddressType,
         /// Whether the controller is taken from the host at start and given back afterwards.
         #[xml("@managed")]
@@ -124,10 +124,10 @@ pub enum StorageLocation {
     /// A process that serves the drive over a vhost-user socket.
     Vhostuser {
         /// Kind of socket: always `unix`.
-        #[xml("@type")]
+        #[xml("@type", own)]
         kind: VhostUserType,
         /// The socket.
-        #[xml("@path")]
+        #[xml("@path", own)]
         path: String,
         /// Whether a lost connection is made again.
         #[xml("reconnect")]
@@ -247,10 +247,10 @@ pub struct StorageSlice {
     #[xml("@type")]
     pub kind: SliceType,
     /// First byte.
-    #[xml("@offset")]
+    #[xml("@offset", own)]
     pub offset: u64,
     /// Number of bytes.
-    #[xml("@size")]
+    #[xml("@size", own)]
     pub size: u64,
 }
 
@@ -353,6 +353,13 @@ pub struct ImageFormat {
     pub metadata_cache: Option<u64>,
 }
 
+impl ImageFormat {
+    /// What the `<format>` of an image says.
+    fn of(image: Element<'_>, cx: &mut Reader) -> Result<Option<Self>> {
+        virt_util::xml::read::joined_child(image, cx, "format", (Self::counts_as_absent, Self::read))
+    }
+}
+
 /// Writes a format and what of its metadata is cached as the element `name`, where either is said.
 pub(crate) fn write_format(
     w: &mut Writer,
@@ -401,7 +408,7 @@ impl StorageSource {
     pub fn read(element: Element<'_>, cx: &mut Reader) -> Result<Self> {
         use virt_util::xml::read;
         let location = StorageLocation::read(element, cx)?;
-        let slices = element.child_or_ghost("slices");
+        let slices = element.joined_child_or_ghost("slices");
         // Slices of other types mean nothing.
         let slice = slices
             .children_named("slice")
@@ -486,7 +493,7 @@ impl DataStore {
         if !element.has_attr("type") {
             return Err(virt_util::xml::missing(element, At::Attribute("type")));
         }
-        let format = read::child(element, cx, "format")?;
+        let format = ImageFormat::of(element, cx)?;
         let source = read::child_with(element, cx, "source", StorageSource::read)?;
         Ok(Self {
             format: read::required(element, At::Child("format"), format)?,
@@ -522,7 +529,7 @@ impl BackingStore {
                 virt_util::xml::parse_integer(text, 10)
             })?
         };
-        let format = read::child(element, cx, "format")?;
+        let format = ImageFormat::of(element, cx)?;
         let source = read::child_with(element, cx, "source", StorageSource::read)?;
         Ok(Self::Image(Box::new(BackingImage {
             index,

@@ -46,7 +46,7 @@ pub struct SecretReference {
     #[xml("@type")]
     pub kind: Option<String>,
     /// Its UUID.
-    #[xml("@uuid")]
+    #[xml("@uuid", reported_by = ErrorDomain::NONE)]
     pub uuid: Option<virt_util::uuid::Uuid>,
     /// Finds the secret by what it is for.
     #[xml("@usage")]
@@ -143,7 +143,7 @@ pub struct EncryptionSecret {
     #[xml("@*", with = encryption_secret_type, reads("@type"))]
     pub kind: EncryptionSecretType,
     /// Its UUID.
-    #[xml("@uuid")]
+    #[xml("@uuid", reported_by = ErrorDomain::NONE)]
     pub uuid: Option<virt_util::uuid::Uuid>,
     /// Finds the secret by what it is for.
     #[xml("@usage")]
@@ -155,7 +155,7 @@ pub struct EncryptionSecret {
 #[xml(name = "cipher")]
 pub struct Cipher {
     /// Which algorithm encrypts, as in `aes`.
-    #[xml("@name")]
+    #[xml("@name", own)]
     pub name: String,
     /// Key size in bits.
     #[xml("@size")]
@@ -173,7 +173,7 @@ pub struct Cipher {
 #[xml(name = "ivgen")]
 pub struct IvGenerator {
     /// Which method makes the vector, as in `plain64`.
-    #[xml("@name")]
+    #[xml("@name", own)]
     pub name: String,
     /// Which function digests for it, as in `sha256`.
     #[xml("@hash")]
@@ -199,14 +199,13 @@ impl StorageAuth {
 /// A secret is named by its UUID or by its usage.
 fn check_secret_key(uuid: bool, usage: bool, element: Element<'_>, cx: &mut Reader) -> Result<()> {
     match (uuid, usage) {
-        (false, false) => cx.fail(error_at(
-            element,
-            At::Text,
-            "expected one of 'uuid' and 'usage', found none",
-        )),
+        (false, false) => {
+            let what = "expected one of 'uuid' and 'usage', found none";
+            cx.fail(error_at(element, At::Text, what).in_domain(ErrorDomain::NONE))
+        }
         (true, true) => {
             let what = "a secret is named by attribute 'uuid' or by attribute 'usage', not by both";
-            cx.fail(error_at(element, At::Attribute("usage"), what))
+            cx.fail(error_at(element, At::Attribute("usage"), what).in_domain(ErrorDomain::NONE))
         }
         _ => Ok(()),
     }

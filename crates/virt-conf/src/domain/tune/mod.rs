@@ -224,7 +224,7 @@ pub struct Resource {
     #[xml("partition")]
     pub partition: Option<String>,
     /// Name of the guest in a Fibre Channel fabric.
-    #[xml("fibrechannel@appid", nonempty)]
+    #[xml("fibrechannel+@appid", nonempty)]
     pub appid: Option<String>,
 }
 
@@ -232,7 +232,9 @@ impl Resource {
     fn after_read(&mut self, element: Element<'_>, cx: &mut Reader) -> Result<()> {
         if self.partition.is_none() && self.appid.is_none() {
             let what = "expected a partition or an appid of Fibre Channel";
-            cx.fail(error_with(ErrorCode::INTERNAL_ERROR, element, At::Text, what))?;
+            // libvirt forgets to say what is wrong.
+            let error = error_with(ErrorCode::INTERNAL_ERROR, element, At::Text, what);
+            cx.fail(error.in_domain(ErrorDomain::NONE))?;
         }
         Ok(())
     }

@@ -1,0 +1,218 @@
+//! Elements that stand several times. libvirt looks most parts up by paths from the root of a document, which find them in
+//! all containers of a name; some it asks of the first or the last element, and a few it refuses.
+
+use virt_conf::domain::Domain;
+use virt_util::xml::XmlFlags;
+use virt_util::{ErrorCode as C, ErrorDomain as D, Result};
+
+fn guest(content: &str) -> Result<String> {
+    let os = "<os><type arch='x86_64'>hvm</type></os>";
+    let source = format!(
+        "<domain type='test'><name>a</name><memory>1024</memory><vcpu>4</vcpu>{os}{content}</domain>"
+    );
+    Ok(Domain::parse(&source, XmlFlags::INACTIVE, "f")?.format(XmlFlags::INACTIVE))
+}
+
+/// What stands in several elements is the same as what stands in one.
+#[track_caller]
+fn same(several: &str, one: &str) {
+    let (several, one) = (guest(several).unwrap(), guest(one).unwrap());
+    assert_eq!(several, one);
+    assert_ne!(one, guest("").unwrap(), "nothing was said");
+}
+
+#[track_caller]
+fn refused(content: &str, code: C, domain: D) {
+    let error = guest(content).expect_err(content);
+    assert_eq!(
+        (error.code(), error.domain()),
+        (code, domain),
+        "{}",
+        error.message()
+    );
+}
+
+const DISK: &str = "<disk type='file'><source file='/a'/><target dev='vda' bus='virtio'/></disk>";
+const SECOND: &str = "<disk type='file'><source file='/b'/><target dev='vdb' bus='virtio'/></disk>";
+
+#[test]
+fn containers_of_the_guest_add_up() {
+    same(
+        &format!("<devices>{DISK}</devices><devices>{SECOND}</devices>"),
+        &format!("<devices>{DISK}{SECOND}</devices>"),
+    );
+    same(
+        &format!("<devices/><devices><emulator>/e</emulator>{DISK}</devices>"),
+        &format!("<devices><emulator>/e</emulator>{DISK}</devices>"),
+    );
+    for (several, one) in [
+        (
+            "<os/><os><boot dev='hd'/></os><os firmware='efi'><bootmenu enable='yes'/></os>",
+            "<os firmware='efi'><boot dev='hd'/><bootmenu enable='yes'/></os>",
+        ),
+        (
+            "<cputune><shares>5</shares></cputune><cputune><vcpupin vcpu='0' cpuset='1'/></cputune>",
+            "<cputune><shares>5</shares><vcpupin vcpu='0' cpuset='1'/></cputune>",
+        ),
+        (
+            "<memtune/><memtune><hard_limit>9</hard_limit></memtune>",
+            "<memtune><hard_limit>9</hard_limit></memtune>",
+        ),
+        (
+            "<memoryBacking><locked/><source/></memoryBacking><memoryBacking><source type='memfd'/></memoryBacking>",
+            "<memoryBacking><source type='memfd'/><locked/></memoryBacking>",
+        ),
+        (
+            "<clock/><clock offset='localtime'><timer name='pit'/></clock><clock adjustment='reset'/>",
+            "<clock offset='localtime' adjustment='reset'><timer name='pit'/></clock>",
+        ),
+        (
+            "<pm><suspend-to-mem enabled='no'/></pm><pm><suspend-to-disk enabled='no'/></pm>",
+            "<pm><suspend-to-mem enabled='no'/><suspend-to-disk enabled='no'/></pm>",
+        ),
+        (
+            "<iothreadids/><iothreadids><iothread id='2'/></iothreadids>",
+            "<iothreadids><iothread id='2'/></iothreadids>",
+        ),
+        (
+            "<blkiotune><device><path>/a</path><weight>200</weight></device></blkiotune><blkiotune><weight>300</weight></blkiotune>",
+            "<blkiotune><weight>300</weight><device><path>/a</path><weight>200</weight></device></blkiotune>",
+        ),
+        (
+            "<cpu mode='host-model'/><cpu><numa><cell id='0' cpus='0' memory='1024'/></numa></cpu>",
+            "<cpu mode='host-model'><numa><cell id='0' cpus='0' memory='1024'/></numa></cpu>",
+        ),
+    ] {
+        same(several, one);
+    }
+}
+
+#[test]
+fn the_last_feature_of_a_name_counts() {
+    same(
+        "<features><pmu state='on'/></features><features><pmu state='off'/></features>",
+        "<features><pmu state='off'/></features>",
+    );
+    same(
+        "<features><apic eoi='on'/><apic/></features>",
+        "<features><apic/></features>",
+    );
+    same(
+        "<features><kvm><hidden state='on'/></kvm><kvm><pv-ipi state='on'/><hidden state='off'/></kvm></features>",
+        "<features><kvm><hidden state='off'/><pv-ipi state='on'/></kvm></features>",
+    );
+    same(
+        "<features><hyperv mode='passthrough'/><hyperv><relaxed state='on'/></hyperv></features>",
+        "<features><hyperv><relaxed state='on'/></hyperv></features>",
+    );
+    refused(
+        "<features><pmu state='odd'/><pmu state='on'/></features>",
+        C::XML_ERROR,
+        D::XML,
+    );
+}
+
+#[test]
+fn parts_of_devices_are_looked_for_in_all_elements() {
+    let device = |content: &str| format!("<devices>{content}</devices>");
+    for (several, one) in [
+        (
+            "<interface type='user'><model/><model type='e1000'/><link/><link state='down'/></interface>",
+            "<interface type='user'><model type='e1000'/><link state='down'/></interface>",
+        ),
+        (
+            "<disk type='file'><target dev='vda'/><iotune><total_bytes_sec>9</total_bytes_sec></iotune><iotune><total_iops_sec>8</total_iops_sec></iotune></disk>",
+            "<disk type='file'><target dev='vda'/><iotune><total_bytes_sec>9</total_bytes_sec><total_iops_sec>8</total_iops_sec></iotune></disk>",
+        ),
+        (
+            "<rng model='virtio'><rate bytes='5'/><rate period='6'/><backend model='builtin'/></rng>",
+            "<rng model='virtio'><rate bytes='5' period='6'/><backend model='builtin'/></rng>",
+        ),
+        (
+            "<video><alias/><alias name='ua-a'/><model type='vga'/></video>",
+            "<video><alias name='ua-a'/><model type='vga'/></video>",
+        ),
+    ] {
+        let several = several.replace(
+            "<interface type='user'>",
+            "<interface type='user'><mac address='52:54:00:00:00:01'/>",
+        );
+        let one = one.replace(
+            "<interface type='user'>",
+            "<interface type='user'><mac address='52:54:00:00:00:01'/>",
+        );
+        same(&device(&several), &device(&one));
+    }
+}
+
+#[test]
+fn what_may_stand_once_is_refused_before_it_is_read() {
+    let device = |content: &str| format!("<devices>{content}</devices>");
+    for (content, code, domain) in [
+        (
+            device("<memballoon/><memballoon model='virtio'/>"),
+            C::INTERNAL_ERROR,
+            D::DOMAIN,
+        ),
+        (
+            device("<redirfilter/><redirfilter/>"),
+            C::INTERNAL_ERROR,
+            D::DOMAIN,
+        ),
+        (device("<iommu/><iommu model='intel'/>"), C::XML_ERROR, D::DOMAIN),
+        (
+            device("<rng model='virtio'><backend/><backend model='builtin'/></rng>"),
+            C::XML_ERROR,
+            D::DOMAIN,
+        ),
+        (
+            device("<memballoon model='none'/>").repeat(2),
+            C::INTERNAL_ERROR,
+            D::DOMAIN,
+        ),
+        (
+            "<cputune><emulatorpin/><emulatorpin cpuset='1'/></cputune>".to_owned(),
+            C::XML_ERROR,
+            D::DOMAIN,
+        ),
+        ("<resource/><resource/>".to_owned(), C::XML_ERROR, D::DOMAIN),
+        (
+            "<cpu><cache/><cache mode='disable'/></cpu>".to_owned(),
+            C::XML_ERROR,
+            D::CPU,
+        ),
+    ] {
+        refused(&content, code, domain);
+    }
+}
+
+#[test]
+fn distances_are_taken_in_the_order_of_the_document() {
+    let numa = |cells: &str| format!("<cpu><numa>{cells}</numa></cpu>");
+    let cell = |id: u32, siblings: &str| {
+        format!("<cell id='{id}' cpus='{id}' memory='1024'><distances>{siblings}</distances></cell>")
+    };
+    same(
+        &numa(
+            &(cell(0, "<sibling id='1' value='31'/><sibling id='1' value='41'/>")
+                + &cell(1, "<sibling id='1' value='10'/>")),
+        ),
+        &numa(&(cell(0, "<sibling id='1' value='41'/>") + &cell(1, "<sibling id='0' value='31'/>"))),
+    );
+    let bad = cell(0, "<sibling id='1' value='10'/>") + &cell(1, "<sibling id='1' value='10'/>");
+    refused(&numa(&bad), C::XML_ERROR, D::DOMAIN);
+    let none = cell(0, "") + &cell(1, "<sibling id='1' value='10'/>");
+    refused(&numa(&none), C::XML_ERROR, D::DOMAIN);
+}
+
+#[test]
+fn tables_of_the_firmware_without_entries_are_dropped() {
+    let boards =
+        "<baseBoard/><baseBoard><entry name='product'>p</entry><entry name='product'>q</entry></baseBoard>";
+    same(
+        &format!(
+            "<sysinfo type='smbios'><bios/><system><entry name='sku'/></system>{boards}<oemStrings/></sysinfo>"
+        ),
+        "<sysinfo type='smbios'><baseBoard><entry name='product'>p</entry></baseBoard></sysinfo>",
+    );
+}
