@@ -74,7 +74,10 @@ fn group_ident(prefix: &[(String, Pick)]) -> Ident {
             Pick::Joined => "__all_",
             Pick::Last => "__last_",
         });
-        clean.extend(step.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '_' }));
+        clean.extend(
+            step.chars()
+                .map(|c| if c.is_ascii_alphanumeric() { c } else { '_' }),
+        );
     }
     format_ident!("__in{clean}")
 }

@@ -546,7 +546,8 @@ impl<'d> Element<'d> {
                 _ => self.doc.first_named(parent.first_child, name, key),
             }
         };
-        let found = own(self.real()?).or_else(|| self.others().find_map(|other| own(self.doc.node(other)?)));
+        let found =
+            own(self.real()?).or_else(|| self.others().find_map(|other| own(self.doc.node(other)?)));
         found.map(|node| self.at(node))
     }
 
