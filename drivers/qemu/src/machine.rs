@@ -87,7 +87,7 @@ impl<'a> MachineKind<'a> {
         match self.arch {
             Arch::Sparc => true,
             Arch::M68k => self.name == "q800",
-            Arch::Mips | Arch::Mipsel | Arch::Mips64 | Arch::Mips64el => {
+            Arch::Mips64 | Arch::Mips64el => {
                 matches!(self.name, "magnum" | "pica61")
             }
             _ => false,

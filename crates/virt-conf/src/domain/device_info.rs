@@ -368,7 +368,8 @@ impl PciAddress {
             if value > max {
                 let what =
                     format_args!("invalid PCI address {name}='{value:#x}', must be <= {max:#x}").to_string();
-                cx.fail(error_at(element, At::Attribute(name), what))?;
+                // It is the tool for PCI devices that says so.
+                cx.fail(error_at(element, At::Attribute(name), what).in_domain(ErrorDomain::NONE))?;
             }
         }
         Ok(())
@@ -410,12 +411,10 @@ impl UsbAddress {
             _ => {
                 let what =
                     format!("cannot parse usb port '{port}': expected up to 4 numbers separated by dots");
-                cx.fail(error_with(
-                    ErrorCode::INTERNAL_ERROR,
-                    element,
-                    At::Attribute("port"),
-                    what,
-                ))
+                cx.fail(
+                    error_with(ErrorCode::INTERNAL_ERROR, element, At::Attribute("port"), what)
+                        .in_domain(ErrorDomain::DEVICE),
+                )
             }
         }
     }
@@ -432,6 +431,6 @@ impl CcwAddress {
             return Ok(());
         }
         let what = "a ccw address has all of cssid (at most 0xfe), ssid (at most 3) and devno (at most 0xffff), or none";
-        cx.fail(error_with(ErrorCode::INTERNAL_ERROR, element, At::Text, what))
+        cx.fail(error_with(ErrorCode::INTERNAL_ERROR, element, At::Text, what).in_domain(ErrorDomain::DEVICE))
     }
 }

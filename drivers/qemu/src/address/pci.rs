@@ -4,7 +4,7 @@
 //! addresses gets the same ones from either.
 
 use bitflags::bitflags;
-use virt_util::{ErrorCode, Result, VirtError};
+use virt_util::{ErrorCode, ErrorDomain, Result, VirtError};
 
 bitflags! {
     /// What a device plugs into, and what a bus takes.
@@ -122,6 +122,8 @@ impl Model {
 /// A function on a bus.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Slot {
+    /// Domain. Guests have domain 0 only.
+    pub domain: u32,
     /// Bus, the index of its controller.
     pub bus: u32,
     /// Slot, 0 to 31.
@@ -133,8 +135,14 @@ pub struct Slot {
 impl Slot {
     /// A function on the first bus.
     pub const fn on_root(slot: u32, function: u32) -> Self {
+        Self::new(0, slot, function)
+    }
+
+    /// A function of domain 0.
+    pub const fn new(bus: u32, slot: u32, function: u32) -> Self {
         Self {
-            bus: 0,
+            domain: 0,
+            bus,
             slot,
             function,
         }
@@ -143,7 +151,11 @@ impl Slot {
 
 impl std::fmt::Display for Slot {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "0000:{:02x}:{:02x}.{:x}", self.bus, self.slot, self.function)
+        write!(
+            f,
+            "{:04x}:{:02x}:{:02x}.{:x}",
+            self.domain, self.bus, self.slot, self.function
+        )
     }
 }
 
@@ -322,6 +334,20 @@ fn plug_name(device: Connect) -> &'static str {
         .map_or("device of no known kind", |(_, name)| name)
 }
 
+/// Addresses are a matter of definitions, whoever has drivers for them.
+fn error(code: ErrorCode, what: impl std::fmt::Display) -> VirtError {
+    VirtError::new(code, what).in_domain(ErrorDomain::DOMAIN)
+}
+
+/// An address that somebody chose is at fault itself; one of our own should not have been chosen.
+fn blame(from_config: bool) -> ErrorCode {
+    if from_config {
+        ErrorCode::XML_ERROR
+    } else {
+        ErrorCode::INTERNAL_ERROR
+    }
+}
+
 /// The buses of a guest.
 #[derive(Clone, Debug, Default)]
 pub struct AddressSet {
@@ -348,14 +374,14 @@ impl AddressSet {
     /// # Errors
     /// `XML_ERROR` saying what is wrong with the address (`INTERNAL_ERROR` if it did not come from the definition).
     pub fn validate(&self, at: Slot, connect: Connect, from_config: bool) -> Result<()> {
-        let code = if from_config {
-            ErrorCode::XML_ERROR
-        } else {
-            ErrorCode::INTERNAL_ERROR
-        };
-        let fail = |what: String| Err(VirtError::new(code, what));
+        let fail = |what: String| Err(error(blame(from_config), what));
         if self.buses.is_empty() {
             return fail("no PCI buses are available".to_owned());
+        }
+        if at.domain != 0 {
+            return fail(format!(
+                "invalid PCI address {at}: guests have PCI domain 0 only"
+            ));
         }
         let Some(bus) = self.buses.get(at.bus as usize) else {
             let last = self.buses.len() - 1;
@@ -382,26 +408,24 @@ impl AddressSet {
         Ok(())
     }
 
-    /// Takes an address.
+    /// Takes an address, and tells which: where a bus is made for it, that may be one further.
     ///
     /// # Errors
     /// As [`AddressSet::validate`], and if it is taken already.
-    pub fn reserve(&mut self, at: Slot, connect: Connect, isolation_group: u32) -> Result<()> {
+    pub fn reserve(&mut self, at: Slot, connect: Connect, isolation_group: u32) -> Result<Slot> {
         self.reserve_as(at, connect, isolation_group, true)
     }
 
-    fn reserve_as(&mut self, mut at: Slot, connect: Connect, group: u32, from_config: bool) -> Result<()> {
+    fn reserve_as(&mut self, mut at: Slot, connect: Connect, group: u32, from_config: bool) -> Result<Slot> {
         if self.growing {
             self.grow(&mut at, connect)?;
         }
         self.validate(at, connect, from_config)?;
-        let code = if from_config {
-            ErrorCode::XML_ERROR
-        } else {
-            ErrorCode::INTERNAL_ERROR
-        };
         let taken = || {
-            VirtError::new(code, format_args!("PCI address {at} belongs to two devices"))
+            error(
+                blame(from_config),
+                format_args!("PCI address {at} belongs to two devices"),
+            )
                 .with_hint("several functions of one slot need multifunction='on' on function 0")
         };
         let bus = self.buses.get_mut(at.bus as usize).ok_or_else(taken)?;
@@ -425,7 +449,7 @@ impl AddressSet {
             // Mixed by the user's wish: nobody else is kept away.
             bus.isolation_group = 0;
         }
-        Ok(())
+        Ok(at)
     }
 
     /// Frees an address.
@@ -450,19 +474,14 @@ impl AddressSet {
         function: Option<u32>,
     ) -> Result<Slot> {
         let at = self.next(connect, isolation_group, function)?;
-        self.reserve_as(at, connect, isolation_group, false)?;
-        Ok(at)
+        self.reserve_as(at, connect, isolation_group, false)
     }
 
     fn next(&mut self, connect: Connect, group: u32, function: Option<u32>) -> Result<Slot> {
         if self.buses.is_empty() {
-            return Err(VirtError::new(ErrorCode::XML_ERROR, "no PCI buses are available"));
+            return Err(error(ErrorCode::XML_ERROR, "no PCI buses are available"));
         }
-        let first = |index: usize, bus: &Bus| Slot {
-            bus: index as u32,
-            slot: bus.min_slot,
-            function: function.unwrap_or(0),
-        };
+        let first = |index: usize, bus: &Bus| Slot::new(index as u32, bus.min_slot, function.unwrap_or(0));
         let of_group = |bus: &Bus| bus.isolation_group == group;
         let free = |bus: &Bus| bus.is_empty() && !bus.isolation_locked;
         for suits in [&of_group as &dyn Fn(&Bus) -> bool, &free] {
@@ -473,16 +492,12 @@ impl AddressSet {
             }
         }
         if self.growing {
-            let mut at = Slot {
-                bus: self.buses.len() as u32,
-                slot: 0,
-                function: function.unwrap_or(0),
-            };
+            let mut at = Slot::new(self.buses.len() as u32, 0, function.unwrap_or(0));
             self.grow(&mut at, connect)?;
             at.slot = self.buses.get(at.bus as usize).map_or(0, |bus| bus.min_slot);
             return Ok(at);
         }
-        Err(VirtError::internal("no more available PCI slots"))
+        Err(error(ErrorCode::INTERNAL_ERROR, "no more available PCI slots"))
     }
 
     /// Makes buses up to the one of `at`; bridges in between may move it further.
@@ -512,16 +527,16 @@ impl AddressSet {
         } else if connect.intersects(C::PCIE_DEVICE | C::PCIE_SWITCH_UPSTREAM_PORT) {
             Model::PcieRootPort
         } else {
-            return Err(VirtError::internal(format_args!(
+            let what = format_args!(
                 "a PCI slot is needed to connect a {}, but none is available, and it cannot be automatically added",
                 plug_name(connect)
-            )));
+            );
+            return Err(error(ErrorCode::INTERNAL_ERROR, what));
         };
         let total = self.buses.len() + add;
         if total > MAX_BUSES {
-            return Err(VirtError::internal(format_args!(
-                "a guest has at most {MAX_BUSES} PCI buses"
-            )));
+            let what = format_args!("a guest has at most {MAX_BUSES} PCI buses");
+            return Err(error(ErrorCode::INTERNAL_ERROR, what));
         }
         if dmi {
             self.buses.push(Bus::new(Model::DmiToPciBridge, false));
@@ -563,20 +578,12 @@ mod tests {
         for slot in 1..=31 {
             assert_eq!(
                 set.reserve_next(PCI, 0, None).unwrap(),
-                Slot {
-                    bus: 0,
-                    slot,
-                    function: 0
-                }
+                Slot::new(0, slot, 0)
             );
         }
         assert_eq!(
             set.reserve_next(PCI, 0, None).unwrap(),
-            Slot {
-                bus: 1,
-                slot: 1,
-                function: 0
-            }
+            Slot::new(1, 1, 0)
         );
         assert_eq!(set.buses[1].model, Model::PciBridge);
     }
@@ -586,19 +593,11 @@ mod tests {
         let mut set = set(&[Model::PcieRoot]);
         assert_eq!(
             set.reserve_next(PCIE, 0, None).unwrap(),
-            Slot {
-                bus: 1,
-                slot: 0,
-                function: 0
-            }
+            Slot::new(1, 0, 0)
         );
         assert_eq!(
             set.reserve_next(PCIE, 0, None).unwrap(),
-            Slot {
-                bus: 2,
-                slot: 0,
-                function: 0
-            }
+            Slot::new(2, 0, 0)
         );
         let port = Model::PcieRootPort.connect();
         assert_eq!(set.reserve_next(port, 0, None).unwrap(), Slot::on_root(1, 0));
@@ -610,11 +609,7 @@ mod tests {
         let mut set = set(&[Model::PcieRoot]);
         assert_eq!(
             set.reserve_next(PCI, 0, None).unwrap(),
-            Slot {
-                bus: 2,
-                slot: 1,
-                function: 0
-            }
+            Slot::new(2, 1, 0)
         );
         let models: Vec<Model> = set.buses.iter().map(|bus| bus.model).collect();
         assert_eq!(
@@ -632,11 +627,7 @@ mod tests {
             Slot::on_root(3, 0),
             Slot::on_root(0, 0),
             Slot::on_root(32, 0),
-            Slot {
-                bus: 1,
-                slot: 1,
-                function: 0,
-            },
+            Slot::new(1, 1, 0),
         ] {
             assert_eq!(
                 set.reserve(bad, PCI, 0).unwrap_err().code(),

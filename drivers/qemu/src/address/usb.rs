@@ -1,11 +1,16 @@
 //! Ports of a guest's USB buses and hubs.
 
-use virt_util::{ErrorCode, Result, VirtError};
+use virt_util::{ErrorCode, ErrorDomain, Result, VirtError};
 
 /// Deepest chain of hubs.
 pub const MAX_DEPTH: usize = 4;
 /// Ports of QEMU's hub.
 pub const HUB_PORTS: usize = 8;
+
+/// Addresses are a matter of definitions, whoever has drivers for them.
+fn error(code: ErrorCode, what: impl std::fmt::Display) -> VirtError {
+    VirtError::new(code, what).in_domain(ErrorDomain::DOMAIN)
+}
 
 /// A path of ports from a controller down.
 pub type Path = Vec<u32>;
@@ -20,7 +25,7 @@ pub fn parse_path(text: &str) -> Result<Path> {
         .map(|part| part.parse().ok().filter(|port| *port != 0))
         .collect();
     path.filter(|path| path.len() <= MAX_DEPTH)
-        .ok_or_else(|| VirtError::new(ErrorCode::XML_ERROR, format_args!("'{text}' is no USB port")))
+        .ok_or_else(|| error(ErrorCode::XML_ERROR, format_args!("'{text}' is no USB port")))
 }
 
 /// Writes `1.2`.
@@ -107,7 +112,7 @@ impl AddressSet {
         }
         let at = index as usize;
         if at > 0xffff {
-            return Err(VirtError::new(
+            return Err(error(
                 ErrorCode::XML_ERROR,
                 format_args!("USB controller index {index} is too large"),
             ));
@@ -122,7 +127,7 @@ impl AddressSet {
             }
             _ => {
                 let what = format!("there are two USB controllers with index {index}");
-                return Err(VirtError::new(ErrorCode::XML_ERROR, what));
+                return Err(error(ErrorCode::XML_ERROR, what));
             }
         }
         Ok(())
@@ -132,7 +137,7 @@ impl AddressSet {
     fn port(&mut self, bus: u32, path: &[u32], change: Change) -> Result<&mut Port> {
         let fail = || {
             let port = format_path(path);
-            VirtError::new(
+            error(
                 ErrorCode::XML_ERROR,
                 format_args!("there is no USB port {port} on bus {bus}"),
             )
@@ -171,7 +176,7 @@ impl AddressSet {
         let port = self.port(bus, path, Change::Opens)?;
         if port.hub.is_some() {
             let what = format!("USB port {} on bus {bus} has a hub already", format_path(path));
-            return Err(VirtError::new(ErrorCode::XML_ERROR, what));
+            return Err(error(ErrorCode::XML_ERROR, what));
         }
         port.taken = true;
         port.hub = Some(Box::new(Hub::new(HUB_PORTS)));
@@ -186,7 +191,7 @@ impl AddressSet {
         let port = self.port(bus, path, Change::Takes)?;
         if port.taken {
             let what = format!("port {} of USB bus {bus} is taken", format_path(path));
-            return Err(VirtError::new(ErrorCode::XML_ERROR, what));
+            return Err(error(ErrorCode::XML_ERROR, what));
         }
         port.taken = true;
         Ok(())
@@ -202,8 +207,16 @@ impl AddressSet {
     /// Takes the first free port, of `bus` if one is given.
     ///
     /// # Errors
-    /// `INTERNAL_ERROR` if there is none.
+    /// `INTERNAL_ERROR` if there is none, `XML_ERROR` if there is no such bus.
     pub fn reserve_next(&mut self, bus: Option<u32>) -> Result<(u32, Path)> {
+        if let Some(bus) = bus
+            && !matches!(self.buses.get(bus as usize), Some(Some(_)))
+        {
+            return Err(error(
+                ErrorCode::XML_ERROR,
+                format_args!("there is no USB controller with index {bus}"),
+            ));
+        }
         let buses = match bus {
             Some(bus) => bus..bus.saturating_add(1),
             None => self.open as u32..self.buses.len() as u32,
@@ -224,7 +237,7 @@ impl AddressSet {
                 return Ok((bus, path));
             }
         }
-        Err(VirtError::internal("all USB ports are taken"))
+        Err(error(ErrorCode::INTERNAL_ERROR, "all USB ports are taken"))
     }
 }
 
@@ -248,7 +261,15 @@ mod tests {
             assert_eq!(set.reserve_next(Some(0)).unwrap(), (0, vec![2, port]));
         }
         assert!(set.reserve_next(None).is_err());
-        assert!(set.reserve_next(Some(7)).is_err());
+        let code = |bus| set.clone().reserve_next(bus).unwrap_err().code();
+        assert_eq!(code(Some(7)), ErrorCode::XML_ERROR);
+        // Companions have no ports of their own.
+        assert_eq!(code(Some(1)), ErrorCode::XML_ERROR);
+        assert_eq!(code(Some(0)), ErrorCode::INTERNAL_ERROR);
+        assert_eq!(
+            set.reserve(0, &[3]).unwrap_err().domain(),
+            ErrorDomain::DOMAIN
+        );
     }
 
     #[test]

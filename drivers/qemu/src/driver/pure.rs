@@ -32,7 +32,7 @@ use crate::capabilities::host_model::HostProcessor;
 use crate::capabilities::store::{Store, find_emulator};
 use crate::capabilities::{Accel, QemuCaps};
 use crate::firmware::{Descriptor, SearchPath, supported};
-use crate::hooks::{CapsSource, FirmwareSource, IommuGroups, QemuHooks, implied_audio, migratable};
+use crate::hooks::{CapsSource, FirmwareSource, HostDevices, QemuHooks, implied_audio, migratable};
 use crate::plan::host::{DriverConfig, Host, HostNode, HugePageMount, Paths, consecutive};
 use crate::plan::{self, PortSource, Start};
 use crate::process::layout::Layout;
@@ -207,14 +207,47 @@ fn firmware() -> Result<Vec<Descriptor>> {
         .collect())
 }
 
-/// IOMMU groups as the kernel tells them.
-struct SysfsIommuGroups;
+/// The devices as the kernel tells of them.
+struct SysfsDevices;
 
-impl IommuGroups for SysfsIommuGroups {
+impl HostDevices for SysfsDevices {
     fn iommu_group(&self, device: HostPciAddress) -> Option<u32> {
         let link = format!("/sys/bus/pci/devices/{device}/iommu_group");
         std::fs::read_link(link).ok()?.file_name()?.to_str()?.parse().ok()
     }
+
+    fn is_express(&self, device: HostPciAddress) -> bool {
+        let path = format!("/sys/bus/pci/devices/{device}/config");
+        let length = std::fs::metadata(&path).map_or(0, |config| config.len());
+        std::fs::read(path).map_or(true, |config| config_is_express(&config, length))
+    }
+}
+
+/// Whether the configuration of a PCI device has the capability of Express. Those without privileges see but its
+/// beginning; then its length decides.
+fn config_is_express(config: &[u8], length: u64) -> bool {
+    const STATUS: usize = 0x06;
+    const HAS_LIST: u8 = 0x10;
+    const LIST: usize = 0x34;
+    const EXPRESS: u8 = 0x10;
+    let byte = |at: usize| config.get(at).copied();
+    let mut at = match byte(STATUS) {
+        Some(status) if status & HAS_LIST != 0 => byte(LIST),
+        _ => None,
+    };
+    // A list that goes round in circles ends with as many steps as there is room for entries.
+    for _ in 0..64 {
+        match at {
+            Some(here) if here >= 0x40 && here != 0xff => {
+                if byte(usize::from(here)) == Some(EXPRESS) {
+                    return true;
+                }
+                at = byte(usize::from(here) + 1);
+            }
+            _ => break,
+        }
+    }
+    length != 256
 }
 
 /// The firmware that is installed now, as far as the caller may use it.
@@ -350,7 +383,7 @@ impl Planner for QemuPlanner {
             lib_dir: &paths.lib,
             channel_target_dir: &paths.channel_target,
             environment: &daemon_environment(),
-            iommu: &SysfsIommuGroups,
+            host: &SysfsDevices,
             tpm_versions: None,
         };
         let more = match occasion {

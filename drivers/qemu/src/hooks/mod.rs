@@ -47,10 +47,16 @@ impl FirmwareSource for Vec<Descriptor> {
     }
 }
 
-/// Where the hooks learn which of the host's devices can only be given away together.
-pub trait IommuGroups {
+/// Where the hooks learn of the host's devices.
+pub trait HostDevices {
     /// The number of a PCI device's IOMMU group; nothing where it has none, or is not there.
     fn iommu_group(&self, device: HostPciAddress) -> Option<u32>;
+
+    /// Whether a PCI device is Express. What is not there is taken for that: most are.
+    fn is_express(&self, device: HostPciAddress) -> bool {
+        let _ = device;
+        true
+    }
 
     /// Whether an interface on that virtual network becomes a device of the host, which is chosen when the guest starts.
     fn network_gives_devices(&self, network: &str) -> bool {
@@ -60,7 +66,7 @@ pub trait IommuGroups {
 }
 
 /// A host of whose devices nothing is known.
-impl IommuGroups for () {
+impl HostDevices for () {
     fn iommu_group(&self, _: HostPciAddress) -> Option<u32> {
         None
     }
@@ -84,8 +90,8 @@ pub struct QemuHooks<'a> {
     pub channel_target_dir: &'a str,
     /// The environment of the driver.
     pub environment: &'a [(String, String)],
-    /// IOMMU groups of the host's devices. They are asked for guests of pSeries that get such devices.
-    pub iommu: &'a dyn IommuGroups,
+    /// The host's devices. They are asked about for guests that get such.
+    pub host: &'a dyn HostDevices,
     /// Versions of TPMs that swtpm emulates; `None` where that was not asked.
     pub tpm_versions: Option<&'a [TpmVersion]>,
 }
@@ -104,7 +110,7 @@ struct Guest<'a> {
     caps: &'a QemuCaps,
     arch: Arch,
     accel: Accel,
-    iommu: &'a dyn IommuGroups,
+    host: &'a dyn HostDevices,
 }
 
 impl<'a> QemuHooks<'a> {
@@ -116,12 +122,12 @@ impl<'a> QemuHooks<'a> {
             ours(VirtError::new(ErrorCode::CONFIG_UNSUPPORTED, what))
         })?;
         let accel = Accel::from_domain_type(domain.virt_type.as_str()).unwrap_or(Accel::Tcg);
-        let iommu = self.iommu;
+        let host = self.host;
         Ok(Guest {
             caps,
             arch,
             accel,
-            iommu,
+            host,
         })
     }
 }
@@ -142,7 +148,7 @@ pub(crate) fn assign_at_start(domain: &mut Domain, caps: &QemuCaps) -> Result<()
         caps,
         arch,
         accel,
-        iommu: &(),
+        host: &(),
     };
     addresses::assign(domain, guest, true)
 }

@@ -481,7 +481,7 @@ pub fn load(text: &str, name: &str, layout: &Layout) -> Result<(Status, Domain)>
         lib_dir: &lib,
         channel_target_dir: &channel,
         environment: &[],
-        iommu: &(),
+        host: &(),
         tpm_versions: None,
     };
     let cx = NormalizeContext {

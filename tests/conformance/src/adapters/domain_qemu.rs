@@ -11,7 +11,7 @@ use virt_conf::domain::validate::validate;
 use virt_driver_qemu::capabilities::host_model::HostProcessor;
 use virt_driver_qemu::capabilities::{Flag, QemuCaps, cache_xml};
 use virt_driver_qemu::firmware::{Descriptor, SearchPath};
-use virt_driver_qemu::hooks::{CapsSource, IommuGroups, QemuHooks};
+use virt_driver_qemu::hooks::{CapsSource, HostDevices, QemuHooks};
 use virt_driver_qemu::plan::args::{Descriptor as Fd, DescriptorUse};
 use virt_driver_qemu::plan::host::{DisplayConfig, DriverConfig, Host, HostNode, HugePageMount, Paths};
 use virt_driver_qemu::plan::{self, FixedPorts, Start};
@@ -67,7 +67,7 @@ impl PciHost {
     }
 }
 
-impl IommuGroups for PciHost {
+impl HostDevices for PciHost {
     fn iommu_group(&self, device: HostPciAddress) -> Option<u32> {
         self.0.get(&device.to_string()).copied()
     }
@@ -299,7 +299,7 @@ impl Driver {
             lib_dir: &self.host.paths.lib,
             channel_target_dir: &self.host.paths.channel_target,
             environment: &self.host.daemon_environment,
-            iommu: &self.iommu,
+            host: &self.iommu,
             tpm_versions: Some(&self.tpm_versions),
         }
     }

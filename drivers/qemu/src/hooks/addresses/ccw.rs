@@ -5,13 +5,13 @@ use std::collections::BTreeSet;
 use virt_conf::domain::hostdev::{HostdevPass, HostdevSubsys, MdevModel};
 use virt_conf::domain::normalize::{device_info, device_info_mut, device_refs};
 use virt_conf::domain::{Address, CcwAddress, Domain};
-use virt_util::{Result, VirtError};
+use virt_util::{ErrorCode, Result};
 
 use crate::capabilities::Flag;
 use crate::hooks::{Guest, machine};
 
 use super::mmio::prime_virtio;
-use super::xml_error;
+use super::conf_error;
 
 pub(super) fn s390(domain: &mut Domain, guest: Guest<'_>) -> Result<()> {
     if !machine(domain, guest.arch).is_s390_ccw() {
@@ -49,9 +49,8 @@ pub(super) fn s390(domain: &mut Domain, guest: Guest<'_>) -> Result<()> {
         match (at.cssid, at.ssid, at.devno) {
             (Some(css), Some(ss), Some(number)) => {
                 if !taken.insert((css, ss, number)) {
-                    return Err(xml_error(format_args!(
-                        "CCW address {css:x}.{ss:x}.{number:04x} belongs to two devices"
-                    )));
+                    let what = format_args!("CCW address {css:x}.{ss:x}.{number:04x} belongs to two devices");
+                    return Err(conf_error(ErrorCode::XML_ERROR, what));
                 }
             }
             _ => wanting.push(device),
@@ -62,7 +61,10 @@ pub(super) fn s390(domain: &mut Domain, guest: Guest<'_>) -> Result<()> {
         while taken.contains(&next) {
             next = match next {
                 (css, ss, 0xffff) if ss < 3 => (css, ss + 1, 0),
-                (_, _, 0xffff) => return Err(VirtError::internal("all addresses of type 'ccw' are taken")),
+                (_, _, 0xffff) => {
+                    let what = "all addresses of type 'ccw' are taken";
+                    return Err(conf_error(ErrorCode::INTERNAL_ERROR, what));
+                }
                 (css, ss, number) => (css, ss, number + 1),
             };
         }

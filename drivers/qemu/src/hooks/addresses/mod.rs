@@ -20,7 +20,7 @@ mod virtio_serial;
 
 use virt_conf::domain::Domain;
 use virt_conf::domain::chardev::ConsoleTargetType;
-use virt_util::{ErrorCode, Result, VirtError};
+use virt_util::{ErrorCode, ErrorDomain, Result, VirtError};
 
 use crate::hooks::Guest;
 
@@ -38,6 +38,11 @@ fn unsupported(what: impl std::fmt::Display) -> VirtError {
 
 fn xml_error(what: impl std::fmt::Display) -> VirtError {
     VirtError::new(ErrorCode::XML_ERROR, what)
+}
+
+/// What is wrong with the addresses of a definition whoever has drivers for the devices.
+fn conf_error(code: ErrorCode, what: impl std::fmt::Display) -> VirtError {
+    VirtError::new(code, what).in_domain(ErrorDomain::DOMAIN)
 }
 
 /// Gives an address to each device that needs one.
@@ -108,7 +113,7 @@ mod tests {
                         caps: &QemuCaps::default(),
                         arch,
                         accel: Accel::Tcg,
-                        iommu: &(),
+                        host: &(),
                     };
                     // Refused or not, without taking the machine's memory.
                     let assigned = assign(&mut domain, guest, true);

@@ -121,14 +121,9 @@ pub(super) fn usb_ports(domain: &mut Domain, fresh: bool) -> Result<()> {
         })) => Some((*bus, port.clone())),
         _ => None,
     };
-    // Hubs above others come first.
-    let mut fixed: Vec<(u32, usb::Path)> = Vec::new();
+    // A hub on another hub comes after that.
     for (bus, port) in domain.devices.hubs.iter().filter_map(|hub| said(&hub.info)) {
-        fixed.push((bus, usb::parse_path(&port)?));
-    }
-    fixed.sort_by_key(|(_, path)| path.len());
-    for (bus, path) in fixed {
-        set.add_hub(bus, &path)?;
+        set.add_hub(bus, &usb::parse_path(&port)?)?;
     }
     for device in &devices {
         if let Some((bus, port)) = device_info(domain, *device).and_then(said) {
@@ -137,6 +132,12 @@ pub(super) fn usb_ports(domain: &mut Domain, fresh: bool) -> Result<()> {
     }
     for at in 0..domain.devices.hubs.len() {
         let device = DeviceRef::Hub(at);
+        // A hub is nowhere but on USB, whatever was said.
+        if let Some(hub) = domain.devices.hubs.get_mut(at)
+            && !matches!(hub.info.address, Some(Address::Usb(_)))
+        {
+            hub.info.address = None;
+        }
         if let Some((bus, path)) = next_port(domain, device, &mut set)? {
             set.release(bus, &path);
             set.add_hub(bus, &path)?;

@@ -6,10 +6,10 @@ use virt_conf::domain::chardev::{ChannelTarget, ConsoleTargetType};
 use virt_conf::domain::controller::{ControllerKind, ControllerType};
 use virt_conf::domain::normalize::{DeviceRef, add_controller, device_info, device_info_mut, device_refs};
 use virt_conf::domain::{Address, DeviceInfo, Domain, VirtioSerialAddress};
-use virt_util::Result;
 use virt_util::bitmap::Bitmap;
+use virt_util::{ErrorCode, Result};
 
-use super::xml_error;
+use super::conf_error;
 
 const DEFAULT_PORTS: u32 = 31;
 
@@ -31,12 +31,17 @@ struct SerialBuses {
 }
 
 impl SerialBuses {
-    fn add(&mut self, index: u32, ports: Option<u32>) {
-        self.all.entry(index).or_insert_with(|| SerialBus {
+    fn add(&mut self, index: u32, ports: Option<u32>) -> Result<()> {
+        let bus = SerialBus {
             ports: Bitmap::new(ports.unwrap_or(DEFAULT_PORTS) as usize),
             next: 1,
-        });
+        };
+        if self.all.insert(index, bus).is_some() {
+            let what = format_args!("there are two controllers 'virtio-serial' {index}");
+            return Err(conf_error(ErrorCode::INTERNAL_ERROR, what));
+        }
         self.open = self.open.min(index);
+        Ok(())
     }
 
     /// The lowest number that no controller has.
@@ -97,7 +102,7 @@ pub(super) fn virtio_serial(domain: &mut Domain) -> Result<()> {
             ..
         } = &controller.kind
         {
-            buses.add(*index, *ports);
+            buses.add(*index, *ports)?;
         }
     }
     // A port says where it is completely if it says more than the controller; port 0 is for consoles only.
@@ -114,26 +119,23 @@ pub(super) fn virtio_serial(domain: &mut Domain) -> Result<()> {
             known.push(*at);
         }
     }
-    for at in known {
-        let Some(bus) = buses.all.get_mut(&at.controller) else {
-            return Err(xml_error(format_args!(
-                "there is no controller 'virtio-serial' {}",
-                at.controller
-            )));
+    let wrong = |what: std::fmt::Arguments<'_>| Err(conf_error(ErrorCode::XML_ERROR, what));
+    for VirtioSerialAddress { controller, port, .. } in known {
+        let Some(bus) = buses.all.get_mut(&controller) else {
+            return wrong(format_args!("there is no controller 'virtio-serial' {controller}"));
         };
-        if at.port as usize >= bus.ports.size() {
-            return Err(xml_error(format_args!(
-                "controller 'virtio-serial' {} has no port {}",
-                at.controller, at.port
-            )));
+        let place = port as usize;
+        if place >= bus.ports.size() {
+            return wrong(format_args!(
+                "controller 'virtio-serial' {controller} has no port {port}"
+            ));
         }
-        if bus.ports.contains(at.port as usize) {
-            return Err(xml_error(format_args!(
-                "port {} of controller 'virtio-serial' {} is taken",
-                at.port, at.controller
-            )));
+        if bus.ports.contains(place) {
+            return wrong(format_args!(
+                "port {port} of controller 'virtio-serial' {controller} is taken"
+            ));
         }
-        bus.ports.set(at.port as usize);
+        bus.ports.set(place);
     }
     let consoles = domain.devices.consoles.iter().enumerate();
     let consoles = consoles
@@ -147,22 +149,32 @@ pub(super) fn virtio_serial(domain: &mut Domain) -> Result<()> {
     let wanting: Vec<(DeviceRef, bool)> = consoles.chain(channels).collect();
     for (device, console) in wanting {
         let first = usize::from(!console);
+        // For the time being a console is on the first controller, whichever it will be on.
         let on = match device_info(domain, device).and_then(|info| info.address.as_ref()) {
-            Some(Address::VirtioSerial(at)) => Some(at.controller),
+            Some(Address::VirtioSerial(at)) if !console => Some(at.controller),
+            Some(Address::VirtioSerial(_)) => Some(0),
             _ => None,
         };
+        if on.is_none() && buses.all.is_empty() {
+            let what = "there is no controller 'virtio-serial'";
+            return Err(conf_error(ErrorCode::INTERNAL_ERROR, what));
+        }
         let (controller, port) = match (buses.take(on, first), on) {
             (Some(found), _) => found,
-            (None, Some(controller)) => {
-                return Err(xml_error(format_args!(
+            (None, Some(controller)) if buses.all.contains_key(&controller) => {
+                return wrong(format_args!(
                     "all ports of controller 'virtio-serial' {controller} are taken"
-                )));
+                ));
+            }
+            (None, Some(controller)) => {
+                let what = format_args!("there is no controller 'virtio-serial' {controller}");
+                return Err(conf_error(ErrorCode::INTERNAL_ERROR, what));
             }
             (None, None) => {
                 let index = buses.unused();
                 let kind = ControllerKind::new(ControllerType::VirtioSerial, Some(index));
                 add_controller(domain, kind);
-                buses.add(index, None);
+                buses.add(index, None)?;
                 if let Some(bus) = buses.all.get_mut(&index) {
                     bus.ports.set(first);
                 }

@@ -369,7 +369,8 @@ pub(super) fn controller(domain: &Domain, controller: &Controller, guest: Guest<
             )?;
         }
         ControllerKind::Scsi {
-            model: Some(model), ..
+            model: Some(model),
+            index,
         } => {
             use ScsiControllerModel as M;
             let known = match model {
@@ -387,6 +388,16 @@ pub(super) fn controller(domain: &Domain, controller: &Controller, guest: Guest<
                 !known,
                 format_args!("this emulator has no SCSI controller of model '{model}'"),
             )?;
+            if *model == M::Ncr53c90 {
+                refuse_if(
+                    index.unwrap_or(0) != 0,
+                    "a SCSI controller of model 'ncr53c90' is the first one, with index 0",
+                )?;
+                refuse_if(
+                    !kind.has_builtin_esp(),
+                    "this machine has no SCSI controller of model 'ncr53c90', which is built in or not there",
+                )?;
+            }
         }
         ControllerKind::Sata { index } => refuse_if(
             (index.unwrap_or(0) != 0 || !kind.is_q35()) && !caps.has(Flag::Ich9Ahci),
@@ -446,6 +457,13 @@ mod tests {
             "<disk type='file' {attributes}><source file='/a'/><target dev='sda' bus='{bus}'/>{inside}</disk>"
         );
         devices(Q35, &disk, flags)
+    }
+
+    #[test]
+    fn what_is_built_in_is_the_first_of_its_kind() {
+        let scsi = |index| format!("<controller type='scsi' index='{index}' model='ncr53c90'/>");
+        devices(Q35, &scsi(1), &[]).refused("first one");
+        devices(Q35, &scsi(0), &[]).refused("built in");
     }
 
     #[test]

@@ -77,7 +77,7 @@ pub(super) fn ask(
         caps: &caps,
         arch,
         accel: Accel::Kvm,
-        iommu: &(),
+        host: &(),
     };
     Verdict(check(&domain, guest))
 }

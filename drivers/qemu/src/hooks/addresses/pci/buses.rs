@@ -2,14 +2,22 @@
 
 use std::collections::HashMap;
 
-use virt_conf::domain::chardev::ConsoleTargetType;
-use virt_conf::domain::controller::{Controller, ControllerKind, PciControllerModel, UsbControllerModel};
+use virt_conf::domain::chardev::{ConsoleTargetType, SerialTargetType};
+use virt_conf::domain::controller::{
+    Controller, ControllerKind, PciControllerModel, ScsiControllerModel, UsbControllerModel,
+};
 use virt_conf::domain::disk::DiskBus;
+use virt_conf::domain::filesystem::FilesystemDriver;
 use virt_conf::domain::hostdev::{HostdevPass, HostdevSource, HostdevSubsys, MdevModel};
+use virt_conf::domain::input::InputBus;
 use virt_conf::domain::interface::{InterfaceSource, InterfaceType};
+use virt_conf::domain::memory::MemoryModel;
 use virt_conf::domain::normalize::{DeviceRef, device_info, device_info_mut, device_refs};
+use virt_conf::domain::small::{IommuModel, MemballoonModel, PanicModel, WatchdogModel};
+use virt_conf::domain::sound::SoundModel;
+use virt_conf::domain::video::VideoModelType;
 use virt_conf::domain::{Address, Domain};
-use virt_util::{Result, VirtError};
+use virt_util::{ErrorCode, Result, VirtError};
 
 use crate::address::pci::{AddressSet, Bus, Connect, Model, Slot};
 use crate::capabilities::Flag;
@@ -17,17 +25,20 @@ use crate::hooks::{Guest, machine};
 
 use super::plugs::Plugs;
 use super::{model_of, present, put, slot_of, wanted};
-use crate::hooks::addresses::{unsupported, xml_error};
+use super::zpci::{Numbers, Which};
+use crate::hooks::addresses::{conf_error, unsupported};
 
 /// Buses that numbers of 8 bits can tell apart.
 const MOST_BUSES: usize = 256;
 
 /// The buses of the guest with what is on them.
-pub(super) struct Buses {
+pub(super) struct Buses<'a> {
     pub(super) set: AddressSet,
-    plugs: Plugs,
+    plugs: Plugs<'a>,
     /// Nothing is decided yet; it only shows how many buses are needed.
     trial: bool,
+    /// Numbers by which the guest knows devices, if it has such.
+    numbers: Option<Numbers>,
     /// Groups of devices that share a bus with none of another group; 0 for all others.
     isolation: HashMap<DeviceRef, u32>,
 }
@@ -61,7 +72,7 @@ fn isolation(domain: &Domain, guest: Guest<'_>) -> HashMap<DeviceRef, u32> {
         });
     let mut groups: HashMap<DeviceRef, u32> = HashMap::new();
     for (device, address) in hostdevs.chain(interfaces) {
-        match guest.iommu.iommu_group(address) {
+        match guest.host.iommu_group(address) {
             // 0 is a group of the host, and here those who are in none.
             Some(group) => {
                 groups.insert(device, group.saturating_add(1));
@@ -75,7 +86,7 @@ fn isolation(domain: &Domain, guest: Guest<'_>) -> HashMap<DeviceRef, u32> {
         let InterfaceSource::Network { network, .. } = &interface.source else {
             continue;
         };
-        if interface.link.actual.is_some() || !guest.iommu.network_gives_devices(network) {
+        if interface.link.actual.is_some() || !guest.host.network_gives_devices(network) {
             continue;
         }
         while groups.values().any(|group| *group == unused) {
@@ -86,12 +97,12 @@ fn isolation(domain: &Domain, guest: Guest<'_>) -> HashMap<DeviceRef, u32> {
     groups
 }
 
-impl Buses {
+impl<'a> Buses<'a> {
     pub(super) fn new(
-        domain: &Domain,
+        domain: &mut Domain,
         guest: Guest<'_>,
         count: usize,
-        plugs: Plugs,
+        plugs: Plugs<'a>,
         trial: bool,
     ) -> Result<Self> {
         // An index is checked later; no memory is spent on one that is out of all bounds.
@@ -113,10 +124,12 @@ impl Buses {
             let place = models.get_mut(index).ok_or_else(|| {
                 VirtError::internal("Inappropriate new pci controller index not found in addrs")
             })?;
-            if let Some(model) = pci.model {
-                *place = Some((model_of(model), pci.hotplug != Some(false)));
-                express |= model == PciControllerModel::PcieRoot;
-            }
+            let Some(model) = pci.model else {
+                let what = format_args!("the PCI controller with index {index} has no model");
+                return Err(conf_error(ErrorCode::INTERNAL_ERROR, what));
+            };
+            *place = Some((model_of(model), pci.hotplug != Some(false)));
+            express |= model == PciControllerModel::PcieRoot;
         }
         let default = if pseries {
             Model::PciRoot
@@ -140,6 +153,7 @@ impl Buses {
             set,
             plugs,
             trial,
+            numbers: guest.caps.has(Flag::DeviceZpci).then(Numbers::default),
             isolation: isolation(domain, guest),
         };
         if pseries && let Some(first) = buses.set.buses.first_mut() {
@@ -147,11 +161,22 @@ impl Buses {
             first.isolation_locked = true;
         }
         buses.collect(domain)?;
+        if let Some(numbers) = &mut buses.numbers {
+            numbers.give(domain, Which::Said)?;
+        }
         Ok(buses)
     }
 
+    /// Gives the devices on PCI the numbers they lack.
+    pub(super) fn number(&mut self, domain: &mut Domain) -> Result<()> {
+        match &mut self.numbers {
+            Some(numbers) => numbers.give(domain, Which::Incomplete),
+            None => Ok(()),
+        }
+    }
+
     /// Takes the addresses that devices have.
-    fn collect(&mut self, domain: &Domain) -> Result<()> {
+    fn collect(&mut self, domain: &mut Domain) -> Result<()> {
         let stands_for_serial = !domain.devices.serials.is_empty()
             && domain
                 .devices
@@ -162,7 +187,7 @@ impl Buses {
             if device == DeviceRef::Console(0) && stands_for_serial {
                 continue;
             }
-            let Some(at) = device_info(domain, device).and_then(present) else {
+            let Some(at) = device_info(domain, device).and_then(present).copied() else {
                 continue;
             };
             let mut connect = self.plugs.device(domain, device);
@@ -176,8 +201,7 @@ impl Buses {
                     .controllers
                     .get(index)
                     .map(|controller| &controller.kind);
-                let chipset = at.bus == 0
-                    && at.slot == 1
+                let chipset = (at.domain, at.bus, at.slot) == (0, 0, 1)
                     && match controller {
                         Some(ControllerKind::Ide { index: Some(0), .. }) => at.function == 1,
                         Some(ControllerKind::Usb {
@@ -190,14 +214,20 @@ impl Buses {
                 if chipset {
                     let first = self.set.buses.first();
                     if first.is_some_and(|bus| !bus.accepts(Connect::PCI_DEVICE)) {
-                        return Err(xml_error(
+                        return Err(VirtError::internal(
                             "the chipset's USB and IDE controllers need a PCI bus 0",
                         ));
                     }
                     continue;
                 }
             }
-            self.set.reserve(slot_of(at), connect, self.group(device))?;
+            let placed = self.set.reserve(slot_of(&at), connect, self.group(device))?;
+            if placed.bus != at.bus
+                && let Some(Address::Pci(at)) =
+                    device_info_mut(domain, device).and_then(|info| info.address.as_mut())
+            {
+                at.bus = placed.bus;
+            }
         }
         Ok(())
     }
@@ -220,33 +250,35 @@ impl Buses {
 
     /// Places for all devices that have none, in libvirt's order.
     pub(super) fn devices(&mut self, domain: &mut Domain, guest: Guest<'_>) -> Result<()> {
-        for device in self.wanting(domain, |controller| {
+        for device in Self::wanting(domain, |controller| {
             matches!(controller.kind, ControllerKind::Pci(_))
         }) {
             self.next(domain, device)?;
         }
-        let order = [
-            (0, domain.devices.filesystems.len()),
-            (1, domain.devices.interfaces.len()),
-            (2, domain.devices.sounds.len()),
-        ];
-        for (family, count) in order {
-            for at in 0..count {
-                let device = match family {
-                    0 => DeviceRef::Filesystem(at),
-                    1 => {
-                        let interface = domain.devices.interfaces.get(at);
-                        if interface.is_some_and(|one| one.interface_type() == InterfaceType::Hostdev) {
-                            continue;
-                        }
-                        DeviceRef::Interface(at)
-                    }
-                    _ => DeviceRef::Sound(at),
-                };
-                self.next_if_wanted(domain, device)?;
+        for at in 0..domain.devices.filesystems.len() {
+            let filesystem = domain.devices.filesystems.get(at);
+            if filesystem.is_some_and(|one| one.driver.kind != FilesystemDriver::Mtp) {
+                self.next_if_wanted(domain, DeviceRef::Filesystem(at))?;
             }
         }
-        for device in self.wanting(domain, |controller| {
+        for at in 0..domain.devices.interfaces.len() {
+            let interface = domain.devices.interfaces.get(at);
+            // Those that are devices of the host come with them.
+            if interface.is_some_and(|one| {
+                one.model.as_deref() != Some("usb-net") && one.interface_type() != InterfaceType::Hostdev
+            }) {
+                self.next_if_wanted(domain, DeviceRef::Interface(at))?;
+            }
+        }
+        for at in 0..domain.devices.sounds.len() {
+            let sound = domain.devices.sounds.get(at);
+            if sound.is_some_and(|one| {
+                !matches!(one.model, SoundModel::Sb16 | SoundModel::Pcspk | SoundModel::Usb)
+            }) {
+                self.next_if_wanted(domain, DeviceRef::Sound(at))?;
+            }
+        }
+        for device in Self::wanting(domain, |controller| {
             !matches!(controller.kind, ControllerKind::Pci(_))
         }) {
             if !self.usb2(domain, device)? {
@@ -276,7 +308,10 @@ impl Buses {
         }
         for at in 0..domain.devices.interfaces.len() {
             let interface = domain.devices.interfaces.get(at);
-            if interface.is_some_and(|one| one.interface_type() == InterfaceType::Hostdev) {
+            if interface.is_some_and(|one| match &one.source {
+                InterfaceSource::Hostdev(source) => matches!(source.device, HostdevSource::Pci(_)),
+                _ => false,
+            }) {
                 self.next_if_wanted(domain, DeviceRef::Interface(at))?;
             }
         }
@@ -301,40 +336,71 @@ impl Buses {
                 self.next_if_wanted(domain, DeviceRef::Hostdev(at))?;
             }
         }
-        let devices = &domain.devices;
-        let mut rest: Vec<DeviceRef> = Vec::new();
-        let many = |rest: &mut Vec<DeviceRef>, count: usize, make: fn(usize) -> DeviceRef| {
-            rest.extend((0..count).map(make))
-        };
-        rest.extend(devices.memballoon.as_ref().map(|_| DeviceRef::Memballoon));
-        many(&mut rest, devices.rngs.len(), DeviceRef::Rng);
-        many(&mut rest, devices.watchdogs.len(), DeviceRef::Watchdog);
-        many(&mut rest, devices.videos.len(), DeviceRef::Video);
-        many(&mut rest, devices.shmems.len(), DeviceRef::Shmem);
-        many(&mut rest, devices.inputs.len(), DeviceRef::Input);
-        many(&mut rest, devices.serials.len(), DeviceRef::Serial);
-        rest.extend([DeviceRef::Iommu, DeviceRef::Vsock]);
-        many(&mut rest, devices.memory.len(), DeviceRef::Memory);
-        many(&mut rest, devices.cryptos.len(), DeviceRef::Crypto);
-        many(&mut rest, devices.panics.len(), DeviceRef::Panic);
-        rest.push(DeviceRef::Pstore);
-        for device in rest {
+        for device in Self::rest(domain) {
             self.next_if_wanted(domain, device)?;
         }
         Ok(())
     }
 
-    fn next_if_wanted(&mut self, domain: &mut Domain, device: DeviceRef) -> Result<()> {
-        let Some(info) = device_info(domain, device) else {
-            return Ok(());
-        };
-        if !wanted(info) || self.plugs.device(domain, device).is_empty() {
-            return Ok(());
+    /// The families that come after the devices of the host, as far as they are on PCI if anywhere.
+    fn rest(domain: &Domain) -> Vec<DeviceRef> {
+        fn some<T>(
+            rest: &mut Vec<DeviceRef>,
+            family: &[T],
+            make: fn(usize) -> DeviceRef,
+            fits: impl Fn(&T) -> bool,
+        ) {
+            let fitting = family.iter().enumerate().filter(|(_, one)| fits(one));
+            rest.extend(fitting.map(|(at, _)| make(at)));
         }
-        self.next(domain, device)
+        let devices = &domain.devices;
+        let mut rest: Vec<DeviceRef> = Vec::new();
+        let balloon = devices.memballoon.as_ref();
+        rest.extend(
+            balloon
+                .filter(|one| one.model != MemballoonModel::None)
+                .map(|_| DeviceRef::Memballoon),
+        );
+        some(&mut rest, &devices.rngs, DeviceRef::Rng, |_| true);
+        some(&mut rest, &devices.watchdogs, DeviceRef::Watchdog, |one| {
+            one.model == WatchdogModel::I6300esb
+        });
+        some(&mut rest, &devices.videos, DeviceRef::Video, |one| {
+            !matches!(one.model.kind, VideoModelType::None | VideoModelType::Ramfb)
+        });
+        some(&mut rest, &devices.shmems, DeviceRef::Shmem, |_| true);
+        some(&mut rest, &devices.inputs, DeviceRef::Input, |one| {
+            one.bus == Some(InputBus::Virtio)
+        });
+        some(&mut rest, &devices.serials, DeviceRef::Serial, |one| {
+            one.target.kind == SerialTargetType::PciSerial
+        });
+        let iommu = devices.iommu.as_ref();
+        rest.extend(
+            iommu
+                .filter(|one| one.model == IommuModel::Virtio)
+                .map(|_| DeviceRef::Iommu),
+        );
+        rest.push(DeviceRef::Vsock);
+        some(&mut rest, &devices.memory, DeviceRef::Memory, |one| {
+            matches!(one.model, MemoryModel::VirtioPmem | MemoryModel::VirtioMem)
+        });
+        some(&mut rest, &devices.cryptos, DeviceRef::Crypto, |_| true);
+        some(&mut rest, &devices.panics, DeviceRef::Panic, |one| {
+            one.model == Some(PanicModel::Pvpanic)
+        });
+        rest.push(DeviceRef::Pstore);
+        rest
     }
 
-    fn wanting(&self, domain: &Domain, fits: impl Fn(&Controller) -> bool) -> Vec<DeviceRef> {
+    fn next_if_wanted(&mut self, domain: &mut Domain, device: DeviceRef) -> Result<()> {
+        match device_info(domain, device) {
+            Some(info) if wanted(info) => self.next(domain, device),
+            _ => Ok(()),
+        }
+    }
+
+    fn wanting(domain: &Domain, fits: impl Fn(&Controller) -> bool) -> Vec<DeviceRef> {
         let controllers = domain.devices.controllers.iter().enumerate();
         controllers
             .filter(|(_, controller)| fits(controller) && wanted(&controller.info))
@@ -345,7 +411,10 @@ impl Buses {
                 ),
                 ControllerKind::Ide { index, .. } => *index != Some(0),
                 ControllerKind::Fdc { .. } | ControllerKind::Ccid { .. } => false,
-                _ => !self.plugs.controller(controller).is_empty(),
+                ControllerKind::Usb { model, .. } => *model != Some(UsbControllerModel::None),
+                // It is a part of the board.
+                ControllerKind::Scsi { model, .. } => *model != Some(ScsiControllerModel::Ncr53c90),
+                _ => true,
             })
             .map(|(at, _)| DeviceRef::Controller(at))
             .collect()
@@ -412,7 +481,7 @@ impl Buses {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::hooks::IommuGroups;
+    use crate::hooks::HostDevices;
     use virt_conf::values::HostPciAddress;
     use virt_util::arch::Arch;
     use virt_util::xml::XmlFlags;
@@ -420,7 +489,7 @@ mod tests {
     /// A host whose devices are each in the group of their slot, and a network that gives devices away.
     struct Pool;
 
-    impl IommuGroups for Pool {
+    impl HostDevices for Pool {
         fn iommu_group(&self, device: HostPciAddress) -> Option<u32> {
             Some(device.slot)
         }
@@ -444,7 +513,7 @@ mod tests {
             caps: &crate::capabilities::QemuCaps::default(),
             arch,
             accel: crate::capabilities::Accel::Tcg,
-            iommu: &Pool,
+            host: &Pool,
         };
         let mut groups: Vec<_> = isolation(&domain, guest).into_iter().collect();
         groups.sort_by_key(|(_, group)| *group);

@@ -13,7 +13,7 @@ use crate::hooks::{Guest, machine};
 use super::buses::Buses;
 use super::{present, put, slot_of, wanted};
 
-impl Buses {
+impl Buses<'_> {
     /// Takes what the chipset has.
     pub(super) fn chipset(&mut self, domain: &mut Domain, guest: Guest<'_>) -> Result<()> {
         let kind = machine(domain, guest.arch);

@@ -1,16 +1,14 @@
 //! Names and numbers of PCI controllers.
 
-use std::collections::BTreeSet;
-
 use virt_conf::domain::Domain;
 use virt_conf::domain::controller::{ControllerKind, PciControllerModel, PciControllerModelName};
-use virt_util::{Result, VirtError};
+use virt_util::Result;
 
 use crate::capabilities::Flag;
 use crate::hooks::{Guest, machine};
 
 use super::present;
-use crate::hooks::addresses::xml_error;
+use crate::hooks::addresses::unsupported;
 
 /// Names and numbers of PCI controllers.
 pub(super) fn controllers(domain: &mut Domain, guest: Guest<'_>) -> Result<()> {
@@ -18,11 +16,15 @@ pub(super) fn controllers(domain: &mut Domain, guest: Guest<'_>) -> Result<()> {
     use PciControllerModelName as Name;
     let pseries = machine(domain, guest.arch).is_pseries();
     let mut lowest = 256;
-    let mut targets = BTreeSet::new();
+    // Numbers of host bridges. One whose device is still open is not counted before its turn.
+    let mut targets = 0u32;
+    let bit = |target: u32| 1u32.checked_shl(target).unwrap_or(0);
     for controller in &domain.devices.controllers {
         if let ControllerKind::Pci(pci) = &controller.kind {
             lowest = pci.bus_nr.map_or(lowest, |number| lowest.min(number));
-            targets.extend(pci.target_index.filter(|_| pci.model == Some(M::PciRoot)));
+            if pci.model == Some(M::PciRoot) && pci.model_name == Name::SpaprPciHostBridge {
+                targets |= pci.target_index.map_or(0, bit);
+            }
         }
     }
     for controller in &mut domain.devices.controllers {
@@ -61,26 +63,31 @@ pub(super) fn controllers(domain: &mut Domain, guest: Guest<'_>) -> Result<()> {
             }
             M::PciExpanderBus | M::PcieExpanderBus if pci.bus_nr.is_none() => {
                 if lowest <= 2 {
-                    return Err(VirtError::internal(
+                    return Err(unsupported(
                         "No free busNr lower than current lowest busNr is available to auto-assign to bus",
                     ));
                 }
                 lowest -= 2;
                 pci.bus_nr = Some(lowest);
             }
-            M::PciRoot if pseries && pci.target_index.is_none() => {
-                let free = (1..=31).find(|target| !targets.contains(target));
-                let target = if index == 0 { Some(0) } else { free };
-                let target =
-                    target.ok_or_else(|| VirtError::internal("No usable target index found for 31 PHBs"))?;
-                targets.insert(target);
+            M::PciRoot if pseries => {
+                let target = match pci.target_index {
+                    Some(target) => target,
+                    None if index == 0 => 0,
+                    None => (1..=31)
+                        .find(|target| targets & bit(*target) == 0)
+                        .ok_or_else(|| unsupported("No usable target index found for 31 PHBs"))?,
+                };
                 pci.target_index = Some(target);
+                if pci.model_name == Name::SpaprPciHostBridge {
+                    targets |= bit(target);
+                }
             }
             _ => {}
         }
         if model == M::PciBridge && index <= address.bus {
-            return Err(xml_error(format_args!(
-                "failed to create PCI bridge on bus {}: too many devices with fixed addresses",
+            return Err(unsupported(format_args!(
+                "the PCI bridge with index {index} is on bus {}: its index must be larger than its bus",
                 address.bus
             )));
         }

@@ -14,23 +14,21 @@ mod controllers;
 mod plugs;
 mod zpci;
 
-use std::collections::BTreeSet;
+use std::collections::HashMap;
 
 use virt_conf::domain::controller::{ControllerKind, ControllerType, PciController, PciControllerModel};
 use virt_conf::domain::normalize::{
-    add_controller, device_info, device_info_mut, device_refs, find_controller,
+    DeviceRef, add_controller, device_info, device_info_mut, device_refs, find_controller,
 };
 use virt_conf::domain::{Address, DeviceInfo, Domain, PciAddress};
 use virt_util::Result;
 
 use crate::address::pci::{Connect, Model, Slot};
-use crate::capabilities::Flag;
 use crate::hooks::{Guest, machine};
 
 use self::buses::Buses;
 use self::controllers::controllers;
 use self::plugs::Plugs;
-use self::zpci::zpci;
 
 pub(super) fn pci(domain: &mut Domain, guest: Guest<'_>) -> Result<()> {
     let count = domain
@@ -79,40 +77,34 @@ pub(super) fn pci(domain: &mut Domain, guest: Guest<'_>) -> Result<()> {
         }
         total = buses.set.buses.len();
     }
-    if !machine(domain, guest.arch).supports_pci() && total == 0 {
-        return Ok(());
-    }
     let mut buses = Buses::new(domain, guest, total, plugs, false)?;
     if !machine(domain, guest.arch).supports_pci() {
         return Ok(());
     }
     buses.chipset(domain, guest)?;
     buses.devices(domain, guest)?;
-    if guest.caps.has(Flag::DeviceZpci) && guest.arch.is_s390() {
-        zpci(domain)?;
-    }
+    buses.number(domain)?;
     multifunction(domain);
     controllers(domain, guest)
 }
 
 /// The first function of a slot with several says so.
 fn multifunction(domain: &mut Domain) {
-    let mut shared = BTreeSet::new();
+    let mut first: HashMap<(u32, u32, u32), DeviceRef> = HashMap::new();
+    let mut shared = Vec::new();
     for device in device_refs(domain) {
-        if let Some(Address::Pci(at)) = device_info(domain, device).and_then(|info| info.address.as_ref())
-            && at.function != 0
-        {
-            shared.insert((at.domain, at.bus, at.slot));
+        if let Some(Address::Pci(at)) = device_info(domain, device).and_then(|info| info.address.as_ref()) {
+            let slot = (at.domain, at.bus, at.slot);
+            if at.function == 0 {
+                first.entry(slot).or_insert(device);
+            } else {
+                shared.push(slot);
+            }
         }
     }
-    for device in device_refs(domain) {
-        let Some(info) = device_info_mut(domain, device) else {
-            continue;
-        };
-        if let Some(Address::Pci(at)) = &mut info.address
-            && at.function == 0
-            && shared.contains(&(at.domain, at.bus, at.slot))
-        {
+    for slot in shared {
+        let info = first.get(&slot).and_then(|device| device_info_mut(domain, *device));
+        if let Some(Address::Pci(at)) = info.and_then(|info| info.address.as_mut()) {
             at.multifunction.get_or_insert(true);
         }
     }
@@ -131,6 +123,7 @@ fn root_model(domain: &Domain) -> Option<PciControllerModel> {
 
 fn slot_of(address: &PciAddress) -> Slot {
     Slot {
+        domain: address.domain,
         bus: address.bus,
         slot: address.slot,
         function: address.function,
@@ -152,18 +145,19 @@ fn wanted(info: &DeviceInfo) -> bool {
     }
 }
 
+/// Puts a device somewhere. The numbers by which the guest knows it stay.
 fn put(info: &mut DeviceInfo, at: Slot, multifunction: Option<bool>) {
-    let old = match &info.address {
-        Some(Address::Pci(old)) => *old,
-        _ => PciAddress::default(),
+    let zpci = match &info.address {
+        Some(Address::Pci(old)) => old.zpci,
+        _ => None,
     };
     info.address = Some(Address::Pci(PciAddress {
-        domain: 0,
+        domain: at.domain,
         bus: at.bus,
         slot: at.slot,
         function: at.function,
-        multifunction: multifunction.or(old.multifunction),
-        zpci: old.zpci,
+        multifunction,
+        zpci,
     }));
 }
 

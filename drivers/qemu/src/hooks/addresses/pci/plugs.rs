@@ -1,15 +1,14 @@
 //! Which kind of slot each device wants.
 
-use virt_conf::domain::Domain;
 use virt_conf::domain::chardev::SerialTargetType;
 use virt_conf::domain::controller::{
     Controller, ControllerKind, ScsiControllerModel, UsbControllerModel, VirtioSerialControllerModel,
 };
 use virt_conf::domain::disk::{DiskBus, DiskModel};
 use virt_conf::domain::filesystem::{FilesystemDriver, FilesystemModel};
-use virt_conf::domain::hostdev::{HostdevPass, HostdevSubsys, ScsiVhostModel};
+use virt_conf::domain::hostdev::{HostPciAddress, HostdevPass, HostdevSource, HostdevSubsys, ScsiVhostModel};
 use virt_conf::domain::input::{InputBus, InputModel};
-use virt_conf::domain::interface::InterfaceType;
+use virt_conf::domain::interface::InterfaceSource;
 use virt_conf::domain::memory::MemoryModel;
 use virt_conf::domain::normalize::DeviceRef;
 use virt_conf::domain::small::{
@@ -17,23 +16,25 @@ use virt_conf::domain::small::{
 };
 use virt_conf::domain::sound::SoundModel;
 use virt_conf::domain::video::VideoModelType;
+use virt_conf::domain::{DeviceInfo, Domain};
 
 use crate::address::pci::Connect;
 use crate::capabilities::Flag;
-use crate::hooks::Guest;
+use crate::hooks::{Guest, HostDevices};
 
-use super::{has_pcie_root, model_of};
+use super::{has_pcie_root, model_of, present};
 
 /// How devices of this guest plug into PCI.
 #[derive(Clone, Copy)]
-pub(super) struct Plugs {
+pub(super) struct Plugs<'a> {
     pci: Connect,
     pcie: Connect,
     virtio: Connect,
+    host: &'a dyn HostDevices,
 }
 
-impl Plugs {
-    pub(super) fn of(domain: &Domain, guest: Guest<'_>) -> Self {
+impl<'a> Plugs<'a> {
+    pub(super) fn of(domain: &Domain, guest: Guest<'a>) -> Self {
         let pci = Connect::PCI_DEVICE | Connect::AUTOASSIGN;
         let pcie = if has_pcie_root(domain) {
             Connect::PCIE_DEVICE | Connect::AUTOASSIGN
@@ -45,7 +46,12 @@ impl Plugs {
         } else {
             pci
         };
-        Self { pci, pcie, virtio }
+        Self {
+            pci,
+            pcie,
+            virtio,
+            host: guest.host,
+        }
     }
 
     /// How a device plugs; empty for one that is not on PCI.
@@ -69,8 +75,11 @@ impl Plugs {
                 _ => none,
             }),
             DeviceRef::Interface(at) => devices.interfaces.get(at).map(|one| {
-                if one.interface_type() == InterfaceType::Hostdev {
-                    return self.pcie;
+                if let InterfaceSource::Hostdev(source) = &one.source {
+                    return match &source.device {
+                        HostdevSource::Pci(device) => self.from_host(&one.info, device.address),
+                        HostdevSource::Usb(_) => none,
+                    };
                 }
                 match one.model.as_deref() {
                     Some("usb-net") => none,
@@ -99,13 +108,16 @@ impl Plugs {
                 let HostdevPass::Subsystem(subsystem) = &one.mode else {
                     return none;
                 };
-                match **subsystem {
-                    HostdevSubsys::ScsiHost {
-                        model: ScsiVhostModel::VirtioTransitional,
-                        ..
-                    } => self.pci,
-                    HostdevSubsys::ScsiHost { .. } => self.virtio,
-                    HostdevSubsys::Pci { .. } | HostdevSubsys::Mdev { .. } => self.pcie,
+                match &**subsystem {
+                    HostdevSubsys::Pci { device, .. } => self.from_host(&one.info, device.address),
+                    // What the host makes of its devices is Express wherever the guest has that.
+                    HostdevSubsys::Mdev { .. } => self.pcie,
+                    HostdevSubsys::ScsiHost { model, .. } if present(&one.info).is_none() => match model {
+                        ScsiVhostModel::VirtioTransitional => self.pci,
+                        _ if self.pci == self.pcie => self.pci,
+                        _ => self.virtio,
+                    },
+                    HostdevSubsys::ScsiHost { .. } => self.pcie,
                     _ => none,
                 }
             }),
@@ -175,7 +187,16 @@ impl Plugs {
         connect.unwrap_or(none)
     }
 
-    pub(super) fn controller(self, controller: &Controller) -> Connect {
+    /// A PCI device of the host. One with an address fits either way.
+    fn from_host(self, info: &DeviceInfo, device: HostPciAddress) -> Connect {
+        if self.pci == self.pcie || present(info).is_some() || self.host.is_express(device) {
+            self.pcie
+        } else {
+            self.pci
+        }
+    }
+
+    fn controller(self, controller: &Controller) -> Connect {
         use ScsiControllerModel as S;
         use UsbControllerModel as U;
         let none = Connect::empty();

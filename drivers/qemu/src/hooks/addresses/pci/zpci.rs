@@ -1,64 +1,84 @@
 //! Numbers by which guests on IBM Z know PCI devices.
 
-use std::collections::BTreeSet;
+use std::collections::HashSet;
 
-use virt_conf::domain::controller::{ControllerKind, PciControllerModel};
-use virt_conf::domain::normalize::{DeviceRef, device_info, device_info_mut, device_refs};
+use virt_conf::domain::normalize::{DeviceRef, device_info_mut, device_refs};
 use virt_conf::domain::{Address, Domain, Zpci};
-use virt_util::Result;
+use virt_util::{ErrorCode, Result};
 
-use crate::hooks::addresses::xml_error;
+use crate::hooks::addresses::conf_error;
 
-/// On IBM Z each PCI device has numbers by which the guest knows it.
-pub(super) fn zpci(domain: &mut Domain) -> Result<()> {
-    let (mut uids, mut fids) = (BTreeSet::new(), BTreeSet::new());
-    let with: Vec<DeviceRef> = device_refs(domain)
-        .into_iter()
-        .filter(|device| !matches!(device, DeviceRef::Serial(_) | DeviceRef::Channel(_) | DeviceRef::Console(_)))
-        .filter(|device| {
-            let controller = match device {
-                DeviceRef::Controller(at) => domain.devices.controllers.get(*at),
-                _ => None,
+/// The numbers that are taken.
+#[derive(Default)]
+pub(super) struct Numbers {
+    uids: HashSet<u32>,
+    fids: HashSet<u32>,
+    /// All lower ones but 0 are taken.
+    uid: u32,
+    /// All lower ones are taken.
+    fid: u32,
+}
+
+/// Which devices get numbers.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Which {
+    /// Those of which a number is said.
+    Said,
+    /// Those that lack one.
+    Incomplete,
+}
+
+impl Numbers {
+    /// Takes numbers for the devices on PCI, in their order: who says but one gets the other before those that come after
+    /// have said theirs.
+    pub(super) fn give(&mut self, domain: &mut Domain, which: Which) -> Result<()> {
+        for device in device_refs(domain) {
+            if matches!(
+                device,
+                DeviceRef::Serial(_) | DeviceRef::Parallel(_) | DeviceRef::Channel(_) | DeviceRef::Console(_)
+            ) {
+                continue;
+            }
+            let info = device_info_mut(domain, device);
+            let Some(Address::Pci(at)) = info.and_then(|info| info.address.as_mut()) else {
+                continue;
             };
-            let root = controller.is_some_and(|controller| matches!(&controller.kind, ControllerKind::Pci(pci) if pci.model == Some(PciControllerModel::PciRoot)));
-            !root && matches!(device_info(domain, *device).and_then(|info| info.address.as_ref()), Some(Address::Pci(_)))
+            let said = at.zpci.unwrap_or_default();
+            let wanted = match which {
+                Which::Said => said.uid.is_some() || said.fid.is_some(),
+                Which::Incomplete => said.uid.is_none() || said.fid.is_none(),
+            };
+            if wanted {
+                at.zpci = Some(self.take(said)?);
+            }
+        }
+        Ok(())
+    }
+
+    fn take(&mut self, said: Zpci) -> Result<Zpci> {
+        let uid = said.uid.unwrap_or_else(|| {
+            self.uid = self.uid.max(1);
+            while self.uids.contains(&self.uid) {
+                self.uid += 1;
+            }
+            self.uid
+        });
+        let fid = said.fid.unwrap_or_else(|| {
+            while self.fids.contains(&self.fid) {
+                self.fid += 1;
+            }
+            self.fid
+        });
+        let taken = |what: std::fmt::Arguments<'_>| Err(conf_error(ErrorCode::INTERNAL_ERROR, what));
+        if !self.uids.insert(uid) {
+            return taken(format_args!("zPCI uid 0x{uid:04x} belongs to two devices"));
+        }
+        if !self.fids.insert(fid) {
+            return taken(format_args!("zPCI fid 0x{fid:08x} belongs to two devices"));
+        }
+        Ok(Zpci {
+            uid: Some(uid),
+            fid: Some(fid),
         })
-        .collect();
-    let said = |domain: &Domain, device: DeviceRef| match device_info(domain, device)
-        .and_then(|info| info.address.as_ref())
-    {
-        Some(Address::Pci(at)) => at.zpci.unwrap_or_default(),
-        _ => Zpci::default(),
-    };
-    for device in &with {
-        let Zpci { uid, fid } = said(domain, *device);
-        if let Some(uid) = uid.filter(|uid| !uids.insert(*uid)) {
-            return Err(xml_error(format_args!(
-                "zPCI uid 0x{uid:04x} is already reserved"
-            )));
-        }
-        if let Some(fid) = fid.filter(|fid| !fids.insert(*fid)) {
-            return Err(xml_error(format_args!(
-                "zPCI fid 0x{fid:08x} is already reserved"
-            )));
-        }
     }
-    let (mut free_uids, mut free_fids) = (1.., 0..);
-    for device in with {
-        let Zpci { uid, fid } = said(domain, device);
-        let uid = uid
-            .or_else(|| free_uids.find(|uid| !uids.contains(uid)))
-            .unwrap_or(1);
-        let fid = fid
-            .or_else(|| free_fids.find(|fid| !fids.contains(fid)))
-            .unwrap_or(0);
-        if let Some(Address::Pci(at)) = device_info_mut(domain, device).and_then(|info| info.address.as_mut())
-        {
-            at.zpci = Some(Zpci {
-                uid: Some(uid),
-                fid: Some(fid),
-            });
-        }
-    }
-    Ok(())
 }
