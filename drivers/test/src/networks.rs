@@ -404,8 +404,8 @@ impl NetworkDriver for TestConnection {
         check_flags("testNetworkUpdate", flags, DomainModificationImpact::all().bits())?;
         self.change_network(cx, &network, "virNetworkUpdate", |_, network| {
             let update = Update {
-                command: Command::from_number(command)?,
-                section: Section::from_number(section)?,
+                command: Command::from_number(command),
+                section: Section::from_number(section),
                 parent: parent_index,
                 xml: &xml,
             };

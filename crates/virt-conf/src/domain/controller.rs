@@ -1,7 +1,7 @@
 //! Controllers: what provides the guest's buses.
 
 use virt_util::xml::{At, Element, Reader, Xml, XmlFlags, error_at, error_with};
-use virt_util::{ErrorCode, Result};
+use virt_util::{ErrorCode, ErrorDomain, Result};
 
 use super::device_info::{DeviceInfo, VirtioOptions};
 use super::disk::IoThreadMapping;
@@ -369,11 +369,14 @@ impl Controller {
                     self.pci_hole64 = None;
                 }
                 if pci.mem_reserve == Some(0) {
-                    cx.fail(error_at(
-                        element,
-                        At::Child("target"),
-                        "attribute 'memReserve' must not be 0",
-                    ))?;
+                    cx.fail(
+                        error_at(
+                            element,
+                            At::Child("target"),
+                            "attribute 'memReserve' must not be 0",
+                        )
+                        .in_domain(ErrorDomain::XML),
+                    )?;
                 }
                 return Ok(());
             }

@@ -292,17 +292,21 @@ const LEAST_LABEL: u64 = 128;
 
 impl MemoryDevice {
     fn after_read(&mut self, element: Element<'_>, cx: &mut Reader) -> Result<()> {
+        // Pages of no size are no wish.
+        if let Some(source) = &mut self.source {
+            source.page_size = source.page_size.filter(|size| *size != 0);
+        }
         let target = &self.target;
         let label = target.label_size.unwrap_or(0);
-        if self.model == MemoryModel::Nvdimm && label != 0 {
-            let wrong = if label < LEAST_LABEL {
+        if self.model == MemoryModel::Nvdimm {
+            let wrong = if label != 0 && label < LEAST_LABEL {
                 format!("the label of an NVDIMM has at least {LEAST_LABEL} KiB")
             } else if label >= target.size {
                 "the label of an NVDIMM is smaller than the NVDIMM".to_owned()
             } else {
                 return Ok(());
             };
-            cx.fail(error_at(element, At::Child("target"), wrong))?;
+            cx.fail(error_at(element, At::Child("target"), wrong).in_domain(ErrorDomain::DOMAIN))?;
         }
         Ok(())
     }

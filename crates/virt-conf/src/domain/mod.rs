@@ -638,6 +638,14 @@ impl Domain {
         if !metadata::counts(element) {
             self.metadata = None;
         }
+        // Nothing may be added, which is as good as not said.
+        if self.max_memory == Some(MaxMemory::default()) {
+            self.max_memory = None;
+        }
+        if self.devices.tpms.len() > 2 {
+            let what = "two <tpm> are all, and one of them is of model 'spapr-tpm-proxy'";
+            cx.fail(error_at(element, At::Child("devices"), what).in_domain(ErrorDomain::DOMAIN))?;
+        }
         let cells = self
             .cpu
             .iter()

@@ -42,8 +42,8 @@ pub fn fuzz_network_update(data: &[u8]) {
         for section in Section::ALL {
             for parent in [-1, 0, 7] {
                 let update = Update {
-                    command: *command,
-                    section: *section,
+                    command: Some(*command),
+                    section: Some(*section),
                     parent,
                     xml,
                 };

@@ -333,8 +333,8 @@ fn status_files_come_back() {
 fn change(network: &Network, command: Command, section: Section, xml: &str) -> Result<Network> {
     network.updated(
         &Update {
-            command,
-            section,
+            command: Some(command),
+            section: Some(section),
             parent: -1,
             xml,
         },
@@ -404,16 +404,32 @@ fn updates_have_libvirts_codes() {
         let error = change(&network, command, section, xml).expect_err(xml);
         assert_eq!(error.code(), code, "{command} {section} {xml}: {error}");
     }
-    assert_eq!(
-        Command::from_number(0).unwrap_err().code(),
-        C::OPERATION_UNSUPPORTED
-    );
-    assert_eq!(Command::from_number(3).unwrap(), A::AddLast);
-    assert_eq!(
-        Section::from_number(13).unwrap_err().code(),
-        C::OPERATION_UNSUPPORTED
-    );
-    assert_eq!(Section::from_number(9).unwrap(), S::PortGroup);
+    assert_eq!(Command::from_number(3), Some(A::AddLast));
+    assert_eq!(Section::from_number(9), Some(S::PortGroup));
+    // An entry that is wrong in itself is told as such whatever the command is.
+    let odd = |section, xml| {
+        let update = Update {
+            command: Command::from_number(0),
+            section: Section::from_number(section),
+            parent: -1,
+            xml,
+        };
+        network.updated(&update, XmlFlags::empty()).expect_err(xml).code()
+    };
+    assert_eq!(odd(13, "<host"), C::XML_DETAIL);
+    assert_eq!(odd(13, "<host/>"), C::OPERATION_UNSUPPORTED);
+    for (section, name, fine) in [
+        (4, "host", "<host mac='52:54:00:00:00:09' ip='192.168.122.9'/>"),
+        (5, "range", "<range start='192.168.122.2' end='192.168.122.3'/>"),
+        (7, "interface", "<interface dev='eth9'/>"),
+        (9, "portgroup", "<portgroup name='z'/>"),
+        (10, "host", "<host ip='1.2.3.4'><hostname>z</hostname></host>"),
+        (11, "txt", "<txt name='z' value='z'/>"),
+        (12, "srv", "<srv service='z' protocol='tcp'/>"),
+    ] {
+        assert_eq!(odd(section, "<other/>"), C::XML_ERROR, "{name}");
+        assert_eq!(odd(section, fine), C::OPERATION_UNSUPPORTED, "{name}");
+    }
 }
 
 #[test]

@@ -12,10 +12,10 @@ use super::{Network, PortGroup};
 /// A change.
 #[derive(Clone, Copy, Debug)]
 pub struct Update<'a> {
-    /// What is done.
-    pub command: Command,
-    /// To what.
-    pub section: Section,
+    /// What is done; `None` for a command that nobody knows: then the entry is looked at, and nothing is done.
+    pub command: Option<Command>,
+    /// To what; `None` for a section that nobody knows.
+    pub section: Option<Section>,
     /// Which of several parents is meant (of the sections of an address); negative: the one that fits.
     pub parent: i32,
     /// The entry, or, to delete one, as much of it as tells it from others.
@@ -33,26 +33,16 @@ xml_enum! {
 }
 
 impl Command {
-    /// The command of a call.
-    ///
-    /// # Errors
-    /// `OPERATION_UNSUPPORTED` for a number that is none.
-    pub fn from_number(number: u32) -> Result<Self> {
+    /// The command of a call; `None` for a number that is none.
+    pub fn from_number(number: u32) -> Option<Self> {
         use NetworkUpdateCommand as N;
-        Ok(match N(number as i32) {
+        Some(match N(number as i32) {
             N::MODIFY => Self::Modify,
             N::DELETE => Self::Delete,
             N::ADD_LAST => Self::AddLast,
             N::ADD_FIRST => Self::AddFirst,
-            _ => virt_util::bail!(
-                ErrorCode::OPERATION_UNSUPPORTED,
-                "command {number} for a change of a network is unknown"
-            ),
+            _ => return None,
         })
-    }
-
-    fn is_add(self) -> bool {
-        matches!(self, Self::AddFirst | Self::AddLast)
     }
 
     /// Puts a new entry where the command says.
@@ -63,13 +53,10 @@ impl Command {
 }
 
 impl Section {
-    /// The section of a call.
-    ///
-    /// # Errors
-    /// `OPERATION_UNSUPPORTED` for a number that is none.
-    pub fn from_number(number: u32) -> Result<Self> {
+    /// The section of a call; `None` for a number that is none.
+    pub fn from_number(number: u32) -> Option<Self> {
         use NetworkUpdateSection as N;
-        Ok(match N(number as i32) {
+        Some(match N(number as i32) {
             N::BRIDGE => Self::Bridge,
             N::DOMAIN => Self::Domain,
             N::IP => Self::Ip,
@@ -82,16 +69,27 @@ impl Section {
             N::DNS_HOST => Self::DnsHost,
             N::DNS_TXT => Self::DnsTxt,
             N::DNS_SRV => Self::DnsSrv,
-            _ => virt_util::bail!(
-                ErrorCode::OPERATION_UNSUPPORTED,
-                "section {number} of a network is unknown"
-            ),
+            _ => return None,
         })
     }
 }
 
 fn invalid(what: impl std::fmt::Display) -> VirtError {
     VirtError::new(ErrorCode::OPERATION_INVALID, what)
+}
+
+fn is_add(command: Option<Command>) -> bool {
+    matches!(command, Some(Command::AddFirst | Command::AddLast))
+}
+
+/// The command, when what it is about was found to be in order.
+fn known(command: Option<Command>) -> Result<Command> {
+    command.ok_or_else(|| {
+        VirtError::new(
+            ErrorCode::OPERATION_UNSUPPORTED,
+            "the command for this change of a network is unknown",
+        )
+    })
 }
 
 impl Network {
@@ -120,7 +118,14 @@ impl Network {
         let root = doc.root();
         let cx = &mut Reader::new(XmlFlags::empty());
         let command = update.command;
-        match update.section {
+        let Some(section) = update.section else {
+            virt_util::bail!(
+                ErrorCode::OPERATION_UNSUPPORTED,
+                "network '{}' has no such section to change",
+                self.name
+            );
+        };
+        match section {
             Section::IpDhcpHost => self.update_dhcp_host(command, update.parent, root, cx),
             Section::IpDhcpRange => self.update_dhcp_range(command, update.parent, root, cx),
             Section::ForwardInterface => self.update_interface(command, root, cx),
@@ -132,7 +137,7 @@ impl Network {
                 virt_util::bail!(
                     ErrorCode::OPERATION_UNSUPPORTED,
                     "section '{}' of network '{}' does not change while the network lives",
-                    update.section.as_str().replace('-', " "),
+                    section.as_str().replace('-', " "),
                     self.name
                 )
             }
@@ -196,21 +201,21 @@ impl Network {
 
     fn update_dhcp_host(
         &mut self,
-        command: Command,
+        command: Option<Command>,
         parent: i32,
         root: Element<'_>,
         cx: &mut Reader,
     ) -> Result<()> {
         self.expect(root, "host")?;
         let at = self.dhcp_parent(parent)?;
-        let partial = command == Command::Delete;
+        let partial = command == Some(Command::Delete);
         let host = DhcpHost::read(root, cx)?;
         let is_ipv6 = self.ips.get(at).is_some_and(|ip| ip.address.is_ipv6());
         host.check(root, cx, is_ipv6, partial)?;
         if !partial && host.address.is_some_and(|address| address.is_ipv6() != is_ipv6) {
             return Err(invalid("the address is not of the family that its <ip> has"));
         }
-        if command.is_add() {
+        if is_add(command) {
             self.check_one_dhcp(at)?;
         }
         let network = self.name.clone();
@@ -234,7 +239,8 @@ impl Network {
                 || (host.name.is_some() && host.name == known.name)
         };
         let result = match command {
-            Command::Modify => match hosts.iter_mut().find(|known| same(known)) {
+            None => known(command).map(drop),
+            Some(Command::Modify) => match hosts.iter_mut().find(|known| same(known)) {
                 Some(known) => {
                     *known = host;
                     Ok(())
@@ -244,15 +250,17 @@ impl Network {
                     shown()
                 ))),
             },
-            Command::AddFirst | Command::AddLast if hosts.iter().any(same) => Err(invalid(format_args!(
-                "network '{network}' has a <host> of DHCP like {} already",
-                shown()
-            ))),
-            Command::AddFirst | Command::AddLast => {
+            Some(Command::AddFirst | Command::AddLast) if hosts.iter().any(same) => {
+                Err(invalid(format_args!(
+                    "network '{network}' has a <host> of DHCP like {} already",
+                    shown()
+                )))
+            }
+            Some(command @ (Command::AddFirst | Command::AddLast)) => {
                 command.add(hosts, host);
                 Ok(())
             }
-            Command::Delete => {
+            Some(Command::Delete) => {
                 // All that is said must match.
                 let matches = |known: &DhcpHost| {
                     (host.mac.is_none() || known.mac.is_none() || host.has_mac_of(known))
@@ -272,14 +280,14 @@ impl Network {
 
     fn update_dhcp_range(
         &mut self,
-        command: Command,
+        command: Option<Command>,
         parent: i32,
         root: Element<'_>,
         cx: &mut Reader,
     ) -> Result<()> {
         self.expect(root, "range")?;
         let at = self.dhcp_parent(parent)?;
-        if command == Command::Modify {
+        if command == Some(Command::Modify) {
             virt_util::bail!(
                 ErrorCode::OPERATION_UNSUPPORTED,
                 "a <range> of DHCP does not change: delete it and add another"
@@ -289,7 +297,7 @@ impl Network {
         if let Some(ip) = self.ips.get(at) {
             ip.check_range(&range, root, cx)?;
         }
-        if command.is_add() {
+        if is_add(command) {
             self.check_one_dhcp(at)?;
         }
         let network = self.name.clone();
@@ -299,27 +307,33 @@ impl Network {
         let (start, end) = (ip::format(range.start), ip::format(range.end));
         let same = |known: &DhcpRange| known.start == range.start && known.end == range.end;
         let ranges = &mut ip.dhcp.get_or_insert_default().ranges;
-        let result = if command == Command::Delete {
-            remove_first(ranges, same).ok_or_else(|| {
+        let result = match command {
+            None => known(command).map(drop),
+            Some(Command::Delete) => remove_first(ranges, same).ok_or_else(|| {
                 invalid(format_args!(
                     "network '{network}' has no <range start='{start}' end='{end}'/> of DHCP"
                 ))
-            })
-        } else if ranges.iter().any(same) {
-            Err(invalid(format_args!(
+            }),
+            Some(_) if ranges.iter().any(same) => Err(invalid(format_args!(
                 "network '{network}' has <range start='{start}' end='{end}'/> of DHCP already"
-            )))
-        } else {
-            command.add(ranges, range);
-            Ok(())
+            ))),
+            Some(command) => {
+                command.add(ranges, range);
+                Ok(())
+            }
         };
         ip.drop_void_dhcp();
         result
     }
 
-    fn update_interface(&mut self, command: Command, root: Element<'_>, cx: &mut Reader) -> Result<()> {
+    fn update_interface(
+        &mut self,
+        command: Option<Command>,
+        root: Element<'_>,
+        cx: &mut Reader,
+    ) -> Result<()> {
         self.expect(root, "interface")?;
-        if command == Command::Modify {
+        if command == Some(Command::Modify) {
             virt_util::bail!(
                 ErrorCode::OPERATION_UNSUPPORTED,
                 "an <interface> of <forward> does not change: delete it and add another"
@@ -335,7 +349,7 @@ impl Network {
             .interfaces
             .iter()
             .position(|known| known.device == interface.device);
-        let result = match (known, command) {
+        let result = self::known(command).and_then(|command| match (known, command) {
             (Some(_), Command::AddFirst | Command::AddLast) => Err(invalid(format_args!(
                 "network '{name}' has <interface dev='{}'/> already",
                 interface.device
@@ -358,7 +372,7 @@ impl Network {
                 command.add(&mut forward.interfaces, interface);
                 Ok(())
             }
-        };
+        });
         forward.device = forward
             .interfaces
             .first()
@@ -369,19 +383,24 @@ impl Network {
         result
     }
 
-    fn update_port_group(&mut self, command: Command, root: Element<'_>, cx: &mut Reader) -> Result<()> {
+    fn update_port_group(
+        &mut self,
+        command: Option<Command>,
+        root: Element<'_>,
+        cx: &mut Reader,
+    ) -> Result<()> {
         self.expect(root, "portgroup")?;
         let group = PortGroup::read(root, cx)?;
         let name = &self.name;
         let found = self.port_groups.iter().position(|known| known.name == group.name);
         match found {
-            None if !command.is_add() => {
+            None if matches!(command, Some(Command::Modify | Command::Delete)) => {
                 return Err(invalid(format_args!(
                     "network '{name}' has no <portgroup name='{}'>",
                     group.name
                 )));
             }
-            Some(_) if command.is_add() => {
+            Some(_) if is_add(command) => {
                 return Err(invalid(format_args!(
                     "network '{name}' has <portgroup name='{}'> already",
                     group.name
@@ -390,11 +409,12 @@ impl Network {
             _ => {}
         }
         let default = self.port_groups.iter().rposition(|known| known.default);
-        if command != Command::Delete && group.default && default.is_some() && default != found {
+        if command != Some(Command::Delete) && group.default && default.is_some() && default != found {
             return Err(invalid(format_args!(
                 "network '{name}' has another <portgroup> with default='yes': one is all"
             )));
         }
+        let command = known(command)?;
         match found {
             Some(at) if command == Command::Delete => {
                 self.port_groups.remove(at);
@@ -417,20 +437,25 @@ impl Network {
         result
     }
 
-    fn update_dns_host(&mut self, command: Command, root: Element<'_>, cx: &mut Reader) -> Result<()> {
+    fn update_dns_host(
+        &mut self,
+        command: Option<Command>,
+        root: Element<'_>,
+        cx: &mut Reader,
+    ) -> Result<()> {
         self.expect(root, "host")?;
         let host = DnsHost::read(root, cx)?;
-        if command.is_add() {
+        if is_add(command) {
             host.check_whole(root, cx)?;
         }
         self.with_dns(|dns, network| {
             let same = |known: &DnsHost| {
                 (host.address.is_some() && host.address == known.address)
-                    || (command == Command::Delete && host.names.iter().any(|name| known.names.contains(name)))
+                    || (command == Some(Command::Delete) && host.names.iter().any(|name| known.names.contains(name)))
             };
             let found: Vec<usize> = positions(&dns.hosts, same);
-            match (found.as_slice(), command) {
-                ([], Command::AddFirst | Command::AddLast) => command.add(&mut dns.hosts, host),
+            match (found.as_slice(), known(command)?) {
+                ([], command @ (Command::AddFirst | Command::AddLast)) => command.add(&mut dns.hosts, host),
                 (_, Command::AddFirst | Command::AddLast) => {
                     return Err(invalid(format_args!(
                         "network '{network}' has a DNS <host> with that address or name already"
@@ -461,8 +486,13 @@ impl Network {
         })
     }
 
-    fn update_dns_service(&mut self, command: Command, root: Element<'_>, cx: &mut Reader) -> Result<()> {
-        if command == Command::Modify {
+    fn update_dns_service(
+        &mut self,
+        command: Option<Command>,
+        root: Element<'_>,
+        cx: &mut Reader,
+    ) -> Result<()> {
+        if command == Some(Command::Modify) {
             virt_util::bail!(
                 ErrorCode::OPERATION_UNSUPPORTED,
                 "a DNS <srv> does not change: delete it and add another"
@@ -470,7 +500,7 @@ impl Network {
         }
         self.expect(root, "srv")?;
         let service = DnsService::read(root, cx)?;
-        if command.is_add() {
+        if is_add(command) {
             service.check_whole(root, cx)?;
         }
         self.with_dns(|dns, network| {
@@ -482,8 +512,8 @@ impl Network {
                     && says(&service.target, &known.target)
             };
             let found = positions(&dns.services, same);
-            match (found.as_slice(), command) {
-                ([], Command::AddFirst | Command::AddLast) => command.add(&mut dns.services, service),
+            match (found.as_slice(), known(command)?) {
+                ([], command @ (Command::AddFirst | Command::AddLast)) => command.add(&mut dns.services, service),
                 (_, Command::AddFirst | Command::AddLast) => {
                     return Err(invalid(format_args!(
                         "network '{network}' has a DNS <srv> like that already"
@@ -507,22 +537,27 @@ impl Network {
         })
     }
 
-    fn update_dns_text(&mut self, command: Command, root: Element<'_>, cx: &mut Reader) -> Result<()> {
+    fn update_dns_text(
+        &mut self,
+        command: Option<Command>,
+        root: Element<'_>,
+        cx: &mut Reader,
+    ) -> Result<()> {
         self.expect(root, "txt")?;
         let text = DnsText::read(root, cx)?;
-        if command.is_add() {
+        if is_add(command) {
             text.check_whole(root, cx)?;
         }
         self.with_dns(|dns, network| {
             let found = dns.texts.iter().position(|known| known.name == text.name);
-            match (found, command) {
+            match (found, known(command)?) {
                 (Some(_), Command::AddFirst | Command::AddLast) => {
                     return Err(invalid(format_args!(
                         "network '{network}' has <txt name='{}'/> of DNS already",
                         text.name
                     )));
                 }
-                (None, Command::AddFirst | Command::AddLast) => command.add(&mut dns.texts, text),
+                (None, command @ (Command::AddFirst | Command::AddLast)) => command.add(&mut dns.texts, text),
                 (None, _) => {
                     return Err(invalid(format_args!(
                         "network '{network}' has no <txt name='{}'/> of DNS",

@@ -161,8 +161,8 @@ impl std::fmt::Display for Slot {
 
 /// Last slot of a bus with many.
 const LAST_SLOT: u32 = 31;
-/// Most buses of a guest.
-const MAX_BUSES: usize = 256;
+/// Most buses that are ever made; those above 255 are refused when all have been given their places.
+const MAX_BUSES: usize = 1024;
 
 #[derive(Clone, Copy, Debug, Default)]
 struct Use {
@@ -379,9 +379,7 @@ impl AddressSet {
             return fail("no PCI buses are available".to_owned());
         }
         if at.domain != 0 {
-            return fail(format!(
-                "invalid PCI address {at}: guests have PCI domain 0 only"
-            ));
+            return fail(format!("invalid PCI address {at}: guests have PCI domain 0 only"));
         }
         let Some(bus) = self.buses.get(at.bus as usize) else {
             let last = self.buses.len() - 1;
@@ -426,7 +424,7 @@ impl AddressSet {
                 blame(from_config),
                 format_args!("PCI address {at} belongs to two devices"),
             )
-                .with_hint("several functions of one slot need multifunction='on' on function 0")
+            .with_hint("several functions of one slot need multifunction='on' on function 0")
         };
         let bus = self.buses.get_mut(at.bus as usize).ok_or_else(taken)?;
         let was_empty = bus.is_empty();
@@ -576,29 +574,17 @@ mod tests {
     fn a_full_root_grows_a_bridge() {
         let mut set = set(&[Model::PciRoot]);
         for slot in 1..=31 {
-            assert_eq!(
-                set.reserve_next(PCI, 0, None).unwrap(),
-                Slot::new(0, slot, 0)
-            );
+            assert_eq!(set.reserve_next(PCI, 0, None).unwrap(), Slot::new(0, slot, 0));
         }
-        assert_eq!(
-            set.reserve_next(PCI, 0, None).unwrap(),
-            Slot::new(1, 1, 0)
-        );
+        assert_eq!(set.reserve_next(PCI, 0, None).unwrap(), Slot::new(1, 1, 0));
         assert_eq!(set.buses[1].model, Model::PciBridge);
     }
 
     #[test]
     fn express_devices_get_root_ports_that_share_slots() {
         let mut set = set(&[Model::PcieRoot]);
-        assert_eq!(
-            set.reserve_next(PCIE, 0, None).unwrap(),
-            Slot::new(1, 0, 0)
-        );
-        assert_eq!(
-            set.reserve_next(PCIE, 0, None).unwrap(),
-            Slot::new(2, 0, 0)
-        );
+        assert_eq!(set.reserve_next(PCIE, 0, None).unwrap(), Slot::new(1, 0, 0));
+        assert_eq!(set.reserve_next(PCIE, 0, None).unwrap(), Slot::new(2, 0, 0));
         let port = Model::PcieRootPort.connect();
         assert_eq!(set.reserve_next(port, 0, None).unwrap(), Slot::on_root(1, 0));
         assert_eq!(set.reserve_next(port, 0, None).unwrap(), Slot::on_root(1, 1));
@@ -607,10 +593,7 @@ mod tests {
     #[test]
     fn a_conventional_device_on_express_needs_two_bridges() {
         let mut set = set(&[Model::PcieRoot]);
-        assert_eq!(
-            set.reserve_next(PCI, 0, None).unwrap(),
-            Slot::new(2, 1, 0)
-        );
+        assert_eq!(set.reserve_next(PCI, 0, None).unwrap(), Slot::new(2, 1, 0));
         let models: Vec<Model> = set.buses.iter().map(|bus| bus.model).collect();
         assert_eq!(
             models,

@@ -266,10 +266,7 @@ mod tests {
         // Companions have no ports of their own.
         assert_eq!(code(Some(1)), ErrorCode::XML_ERROR);
         assert_eq!(code(Some(0)), ErrorCode::INTERNAL_ERROR);
-        assert_eq!(
-            set.reserve(0, &[3]).unwrap_err().domain(),
-            ErrorDomain::DOMAIN
-        );
+        assert_eq!(set.reserve(0, &[3]).unwrap_err().domain(), ErrorDomain::DOMAIN);
     }
 
     #[test]

@@ -21,7 +21,7 @@ use virt_util::bitmap::Bitmap;
 use virt_util::{ErrorCode, Result, VirtError};
 
 use super::{Guest, QemuHooks, machine};
-use crate::capabilities::{Accel, Flag};
+use crate::capabilities::{Accel, Flag, guest_is_native};
 use crate::plan::host::DriverConfig;
 
 /// More CPUs need an IOMMU that can tell interrupts to all of them.
@@ -294,7 +294,9 @@ impl QemuHooks<'_> {
         }
         let cpu = domain.cpu.get_or_insert_with(Box::<Cpu>::default);
         if model == "host" {
-            let by_model = arch.is_s390() && guest.caps.accel(guest.accel).host_cpu.is_some();
+            let by_model = arch.is_s390()
+                && guest_is_native(self.host_arch, arch)
+                && guest.caps.accel(guest.accel).host_cpu.is_some();
             cpu.mode = if by_model {
                 CpuMode::HostModel
             } else {
@@ -561,7 +563,7 @@ fn numa(domain: &mut Domain, guest: Guest<'_>, flags: NormalizeFlags) -> Result<
         .as_ref()
         .and_then(|cpu| cpu.numa.as_ref())
         .map_or(0, |numa| numa.cells.len());
-    let grows = domain.max_memory.as_ref().is_some_and(|memory| memory.size > 0);
+    let grows = domain.max_memory.is_some();
     if cells == 0 {
         let fresh = flags.contains(NormalizeFlags::ABI_UPDATE);
         if !fresh || !grows || machine(domain, guest.arch).is_s390_ccw() {

@@ -51,8 +51,8 @@ pub fn update(case: &Case, corpus: &Corpus) -> Outcome {
         let (command, section) = (case.text("command")?, case.text("section")?);
         let xml = file("update")?;
         let update = Update {
-            command: Command::from_word(command).ok_or_else(|| format!("unknown command '{command}'"))?,
-            section: Section::from_word(section).ok_or_else(|| format!("unknown section '{section}'"))?,
+            command: Some(Command::from_word(command).ok_or_else(|| format!("unknown command '{command}'"))?),
+            section: Some(Section::from_word(section).ok_or_else(|| format!("unknown section '{section}'"))?),
             parent: case.param("parent_index").as_i64().unwrap_or(-1) as i32,
             xml: &xml,
         };

@@ -271,7 +271,6 @@ fn common(
         DeviceRef::Video(at) => video(domain, at),
         DeviceRef::Hostdev(at) => hostdev(domain, at, hooks, neighbours)?,
         DeviceRef::Controller(at) => {
-            neighbours.controller_changed();
             if let Some(controller) = domain.devices.controllers.get(at)
                 && controller
                     .driver

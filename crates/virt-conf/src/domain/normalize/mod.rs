@@ -230,13 +230,13 @@ fn normalize_all(domain: &mut Domain, hooks: &dyn DomainHooks, cx: &NormalizeCon
         forget_aliases(domain);
     }
     generate::generate(domain, hooks, cx)?;
+    let mut neighbours = Neighbours::of(domain);
     let basic = hooks.basic(domain, cx);
     tolerate(domain, cx, basic)?;
     controllers::assign_indexes(domain);
     let whole = hooks.domain(domain, cx);
     tolerate(domain, cx, whole)?;
     devices::number_isa_serials(domain)?;
-    let mut neighbours = Neighbours::default();
     for device in device_refs(domain) {
         devices::normalize_device(domain, device, hooks, cx, &mut neighbours)
             .map_err(|error| error.context(device_name(domain, device)))?;

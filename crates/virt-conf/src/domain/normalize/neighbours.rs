@@ -23,6 +23,13 @@ pub(in crate::domain) struct Neighbours {
 }
 
 impl Neighbours {
+    /// Of a definition as it was read, before a driver has said what controllers without a model are.
+    pub(super) fn of(domain: &Domain) -> Self {
+        let mut neighbours = Self::default();
+        neighbours.usb_disabled(domain);
+        neighbours
+    }
+
     /// The limits of a group of drives: those of the first of its drives that has any.
     pub(super) fn tune_group(&mut self, domain: &Domain, group: &str) -> Option<Box<DiskTune>> {
         let groups = self.tune_groups.get_or_insert_with(|| {
@@ -113,11 +120,6 @@ impl Neighbours {
                 )
             })
         })
-    }
-
-    /// A controller was changed.
-    pub(super) fn controller_changed(&mut self) {
-        self.usb_disabled = None;
     }
 }
 

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use virt_conf::domain::hostdev::{HostdevPass, HostdevSubsys, MdevModel};
-use virt_conf::domain::normalize::{device_info, device_info_mut, device_refs};
+use virt_conf::domain::normalize::{device_info, device_info_mut};
 use virt_conf::domain::{Address, CcwAddress, Domain};
 use virt_util::{ErrorCode, Result};
 
@@ -11,7 +11,7 @@ use crate::capabilities::Flag;
 use crate::hooks::{Guest, machine};
 
 use super::mmio::prime_virtio;
-use super::conf_error;
+use super::{conf_error, with_addresses};
 
 pub(super) fn s390(domain: &mut Domain, guest: Guest<'_>) -> Result<()> {
     if !machine(domain, guest.arch).is_s390_ccw() {
@@ -41,7 +41,7 @@ pub(super) fn s390(domain: &mut Domain, guest: Guest<'_>) -> Result<()> {
     prime_virtio(domain, &open);
     let mut taken = BTreeSet::new();
     let mut wanting = Vec::new();
-    for device in device_refs(domain) {
+    for device in with_addresses(domain) {
         let Some(Address::Ccw(at)) = device_info(domain, device).and_then(|info| info.address.as_ref())
         else {
             continue;

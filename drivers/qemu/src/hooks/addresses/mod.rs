@@ -20,6 +20,7 @@ mod virtio_serial;
 
 use virt_conf::domain::Domain;
 use virt_conf::domain::chardev::ConsoleTargetType;
+use virt_conf::domain::normalize::{DeviceRef, device_refs};
 use virt_util::{ErrorCode, ErrorDomain, Result, VirtError};
 
 use crate::hooks::Guest;
@@ -58,6 +59,19 @@ pub(super) fn assign(domain: &mut Domain, guest: Guest<'_>, fresh: bool) -> Resu
     Ok(())
 }
 
+/// The devices whose addresses count: a console that stands for the first serial port is where that is.
+fn with_addresses(domain: &Domain) -> Vec<DeviceRef> {
+    let devices = &domain.devices;
+    let shadow = !devices.serials.is_empty()
+        && devices
+            .consoles
+            .first()
+            .is_some_and(|console| console.target_type == ConsoleTargetType::Serial);
+    let mut refs = device_refs(domain);
+    refs.retain(|device| !(shadow && *device == DeviceRef::Console(0)));
+    refs
+}
+
 /// The console that stands for the first serial port is where that is.
 fn console_like_serial(domain: &mut Domain) {
     let devices = &mut *domain.devices;
@@ -69,59 +83,4 @@ fn console_like_serial(domain: &mut Domain) {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::capabilities::{Accel, QemuCaps};
-    use virt_util::arch::Arch;
-    use virt_util::xml::XmlFlags;
-
-    #[test]
-    fn indexes_out_of_all_bounds_cost_nothing() {
-        let types = [
-            "pci",
-            "usb",
-            "scsi",
-            "ide",
-            "sata",
-            "fdc",
-            "virtio-serial",
-            "ccid",
-            "xenbus",
-            "isa",
-        ];
-        let machines = [
-            ("pc", Arch::X86_64),
-            ("q35", Arch::X86_64),
-            ("pseries", Arch::Ppc64),
-            ("s390-ccw-virtio", Arch::S390x),
-            ("virt", Arch::Aarch64),
-        ];
-        for (machine, arch) in machines {
-            for kind in types {
-                for index in [255, 256, 65_536, u32::MAX] {
-                    let text = format!(
-                        "<domain type='qemu'><name>g</name><memory>1024</memory>\
-                         <os><type arch='{arch}' machine='{machine}'>hvm</type></os><devices>\
-                         <controller type='{kind}' index='{index}'/>\
-                         <disk type='network'><source protocol='nbd' name='a'><host name='h'/></source>\
-                         <target dev='vda' bus='virtio'/></disk><input type='mouse' bus='usb'/></devices></domain>"
-                    );
-                    let Ok(mut domain) = Domain::parse(&text, XmlFlags::INACTIVE, "test") else {
-                        continue;
-                    };
-                    let guest = Guest {
-                        caps: &QemuCaps::default(),
-                        arch,
-                        accel: Accel::Tcg,
-                        host: &(),
-                    };
-                    // Refused or not, without taking the machine's memory.
-                    let assigned = assign(&mut domain, guest, true);
-                    if kind == "pci" && machine == "pc" && index > 255 {
-                        assert_eq!(assigned.unwrap_err().code(), ErrorCode::CONFIG_UNSUPPORTED);
-                    }
-                }
-            }
-        }
-    }
-}
+mod tests;

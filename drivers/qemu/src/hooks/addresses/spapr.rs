@@ -4,14 +4,14 @@ use std::collections::HashMap;
 
 use virt_conf::domain::chardev::SerialTargetType;
 use virt_conf::domain::controller::{ControllerKind, ScsiControllerModel};
-use virt_conf::domain::normalize::{DeviceRef, device_info, device_info_mut, device_refs};
+use virt_conf::domain::normalize::{DeviceRef, device_info, device_info_mut};
 use virt_conf::domain::small::TpmModel;
 use virt_conf::domain::{Address, DeviceInfo, Domain, SpaprVioAddress};
 use virt_util::Result;
 
 use crate::hooks::{Guest, machine};
 
-use super::xml_error;
+use super::{with_addresses, xml_error};
 
 pub(super) fn spapr_vio(domain: &mut Domain, guest: Guest<'_>) -> Result<()> {
     let pseries = machine(domain, guest.arch).is_pseries();
@@ -51,7 +51,18 @@ pub(super) fn spapr_vio(domain: &mut Domain, guest: Guest<'_>) -> Result<()> {
             pseries && tpm.model != Some(TpmModel::SpaprTpmProxy),
         ));
     }
-    // How many devices have each; a console stands where its serial port does.
+    // What is on this bus and says that it is on PCI is at the register whose digits stand there, as libvirt has always
+    // taken it.
+    for (device, _, ours) in &wanting {
+        if let Some(info) = device_info_mut(domain, *device).filter(|_| *ours)
+            && let Some(Address::Pci(at)) = info.address
+            && at.slot != 0
+        {
+            let reg = u64::from(at.domain) | u64::from(at.bus) << 32;
+            info.address = Some(Address::SpaprVio(SpaprVioAddress { reg: Some(reg) }));
+        }
+    }
+    // How many devices have each.
     let mut taken: HashMap<u64, usize> = HashMap::new();
     let said = |domain: &Domain, device: DeviceRef| match device_info(domain, device) {
         Some(DeviceInfo {
@@ -60,10 +71,8 @@ pub(super) fn spapr_vio(domain: &mut Domain, guest: Guest<'_>) -> Result<()> {
         }) => Some(at.reg),
         _ => None,
     };
-    for device in device_refs(domain) {
-        if !matches!(device, DeviceRef::Console(_))
-            && let Some(reg) = said(domain, device).flatten()
-        {
+    for device in with_addresses(domain) {
+        if let Some(reg) = said(domain, device).flatten() {
             *taken.entry(reg).or_default() += 1;
         }
     }

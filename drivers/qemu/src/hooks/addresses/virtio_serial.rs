@@ -4,12 +4,12 @@ use std::collections::BTreeMap;
 
 use virt_conf::domain::chardev::{ChannelTarget, ConsoleTargetType};
 use virt_conf::domain::controller::{ControllerKind, ControllerType};
-use virt_conf::domain::normalize::{DeviceRef, add_controller, device_info, device_info_mut, device_refs};
+use virt_conf::domain::normalize::{DeviceRef, add_controller, device_info, device_info_mut};
 use virt_conf::domain::{Address, DeviceInfo, Domain, VirtioSerialAddress};
 use virt_util::bitmap::Bitmap;
 use virt_util::{ErrorCode, Result};
 
-use super::conf_error;
+use super::{conf_error, with_addresses};
 
 const DEFAULT_PORTS: u32 = 31;
 
@@ -111,7 +111,7 @@ pub(super) fn virtio_serial(domain: &mut Domain) -> Result<()> {
         _ => false,
     };
     let mut known: Vec<VirtioSerialAddress> = Vec::new();
-    for device in device_refs(domain) {
+    for device in with_addresses(domain) {
         if let Some(Address::VirtioSerial(at)) =
             device_info(domain, device).and_then(|info| info.address.as_ref())
             && at.port != 0
@@ -122,7 +122,9 @@ pub(super) fn virtio_serial(domain: &mut Domain) -> Result<()> {
     let wrong = |what: std::fmt::Arguments<'_>| Err(conf_error(ErrorCode::XML_ERROR, what));
     for VirtioSerialAddress { controller, port, .. } in known {
         let Some(bus) = buses.all.get_mut(&controller) else {
-            return wrong(format_args!("there is no controller 'virtio-serial' {controller}"));
+            return wrong(format_args!(
+                "there is no controller 'virtio-serial' {controller}"
+            ));
         };
         let place = port as usize;
         if place >= bus.ports.size() {

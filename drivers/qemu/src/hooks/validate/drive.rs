@@ -144,9 +144,6 @@ pub(super) fn front(domain: &Domain, disk: &Disk, guest: Guest<'_>) -> Result<()
         driver.is_some_and(|driver| driver != "qemu"),
         format_args!("driver name '{}': expected 'qemu'", driver.unwrap_or_default()),
     )?;
-    if let Some(Address::Drive(at)) = &disk.info.address {
-        place(domain, at, bus, guest)?;
-    }
     threads(domain, disk, guest)?;
     tune(domain, disk)
 }

@@ -6,7 +6,7 @@ use virt_conf::domain::clock::{ClockBase, TickPolicy, Timer, TimerName, TimerTra
 use virt_conf::domain::features::Features;
 use virt_conf::domain::lifecycle::LifecycleAction;
 use virt_conf::domain::memory::{MemoryAccess, MemoryAllocation, MemorySource};
-use virt_conf::domain::os::{AcpiTableType, OsType};
+use virt_conf::domain::os::AcpiTableType;
 use virt_conf::domain::security::LaunchSecurity;
 use virt_conf::domain::small::{Watchdog, WatchdogModel};
 use virt_conf::domain::{Address, VirtType};
@@ -23,15 +23,8 @@ const LAST_SECOND: u64 = 253_402_300_799;
 /// Processors that old interrupt controllers can address.
 const MOST_WITHOUT_EIM: u32 = 255;
 
-/// Checks what does not depend on the machine.
-pub(super) fn kind(domain: &Domain, guest: Guest<'_>) -> Result<()> {
-    let emulator = domain.devices.emulator.as_deref().unwrap_or_default();
-    let os = domain.os.kind.os;
-    refuse_if(
-        os != OsType::Hvm,
-        format_args!("emulator '{emulator}' runs guests of type 'hvm', not '{os}'"),
-    )?;
-    actions(domain)?;
+/// Checks what concerns the machine and no feature of it: threads, clock, power, boot, processors.
+pub(super) fn machine_wide(domain: &Domain, guest: Guest<'_>) -> Result<()> {
     threads(domain, guest)?;
     clock(domain, guest)?;
     refuse_if(
@@ -56,12 +49,7 @@ pub(super) fn kind(domain: &Domain, guest: Guest<'_>) -> Result<()> {
             "<cachetune> and <memorytune> are for guests of type 'kvm', not '{}'",
             domain.virt_type
         ),
-    )?;
-    memory(domain, guest)?;
-    consoles(domain, guest)?;
-    firmware_entries(domain)?;
-    watchdogs(domain)?;
-    launch_security(domain, guest)
+    )
 }
 
 /// Checks features that [`super`] leaves.
@@ -97,7 +85,7 @@ pub(super) fn features(domain: &Domain, features: &Features, guest: Guest<'_>) -
     )
 }
 
-fn actions(domain: &Domain) -> Result<()> {
+pub(super) fn actions(domain: &Domain) -> Result<()> {
     use LifecycleAction as A;
     let (off, reboot, crash) = (domain.on_poweroff, domain.on_reboot, domain.on_crash);
     refuse_if(
@@ -283,7 +271,7 @@ fn processors(domain: &Domain, guest: Guest<'_>) -> Result<()> {
     Ok(())
 }
 
-fn memory(domain: &Domain, guest: Guest<'_>) -> Result<()> {
+pub(super) fn memory(domain: &Domain, guest: Guest<'_>) -> Result<()> {
     let numa = domain.cpu.as_ref().and_then(|cpu| cpu.numa.as_ref());
     let tells_speeds = numa.is_some_and(|numa| {
         !numa.interconnects.is_empty() || numa.cells.iter().any(|cell| !cell.caches.is_empty())
@@ -336,7 +324,7 @@ fn memory(domain: &Domain, guest: Guest<'_>) -> Result<()> {
 /// KiB of a page that is not huge.
 const PAGE: u64 = 4;
 
-fn consoles(domain: &Domain, guest: Guest<'_>) -> Result<()> {
+pub(super) fn consoles(domain: &Domain, guest: Guest<'_>) -> Result<()> {
     for console in &domain.devices.consoles {
         use ConsoleTargetType as T;
         let kind = console.target_type;
@@ -354,7 +342,7 @@ fn consoles(domain: &Domain, guest: Guest<'_>) -> Result<()> {
     Ok(())
 }
 
-fn firmware_entries(domain: &Domain) -> Result<()> {
+pub(super) fn firmware_entries(domain: &Domain) -> Result<()> {
     for info in domain.sysinfo.iter() {
         let Sysinfo::Fwcfg { entries } = info else {
             continue;
@@ -380,7 +368,7 @@ fn firmware_entries(domain: &Domain) -> Result<()> {
     Ok(())
 }
 
-fn watchdogs(domain: &Domain) -> Result<()> {
+pub(super) fn watchdogs(domain: &Domain) -> Result<()> {
     let mut seen = std::collections::HashSet::new();
     for watchdog in domain.devices.watchdogs.iter() {
         let model = watchdog.model;
@@ -418,7 +406,7 @@ pub(super) fn watchdog(domain: &Domain, watchdog: &Watchdog, guest: Guest<'_>) -
     )
 }
 
-fn launch_security(domain: &Domain, guest: Guest<'_>) -> Result<()> {
+pub(super) fn launch_security(domain: &Domain, guest: Guest<'_>) -> Result<()> {
     let Some(security) = domain.launch_security.as_deref() else {
         return Ok(());
     };
@@ -450,7 +438,15 @@ mod tests {
     use crate::hooks::validate::tests::{Verdict, ask, devices};
 
     fn judge(machine: &str, inside: &str, flags: &[Flag]) -> Verdict {
-        ask(machine, inside, flags, super::kind)
+        ask(machine, inside, flags, |domain, guest| {
+            super::actions(domain)?;
+            super::machine_wide(domain, guest)?;
+            super::memory(domain, guest)?;
+            super::consoles(domain, guest)?;
+            super::firmware_entries(domain)?;
+            super::watchdogs(domain)?;
+            super::launch_security(domain, guest)
+        })
     }
 
     fn features(machine: &str, inside: &str, flags: &[Flag]) -> Verdict {

@@ -15,17 +15,17 @@ mod storage;
 mod tests;
 
 use virt_conf::cpu::{CpuCacheMode, CpuMaxPhysAddrMode, CpuMode};
-use virt_conf::domain::disk::{DiskBus, DiskDevice};
+use virt_conf::domain::disk::{Disk, DiskBus, DiskDevice};
 use virt_conf::domain::features::Features;
 use virt_conf::domain::graphics::Graphics;
 use virt_conf::domain::hostdev::{HostdevPass, HostdevSubsys};
 use virt_conf::domain::input::InputBus;
 use virt_conf::domain::normalize::{DeviceRef, device_info};
-use virt_conf::domain::os::{FirmwareType, LoaderType};
+use virt_conf::domain::os::{FirmwareType, LoaderType, OsType};
 use virt_conf::domain::small::{TpmBackend, TpmModel, TpmVersion};
 use virt_conf::domain::storage::StorageFormat;
 use virt_conf::domain::video::VideoModelType;
-use virt_conf::domain::{Address, Domain};
+use virt_conf::domain::{Address, Domain, Zpci};
 use virt_util::arch::Arch;
 use virt_util::{ErrorCode, Result, VirtError};
 
@@ -56,6 +56,11 @@ pub(super) fn domain(domain: &Domain, guest: Guest<'_>) -> Result<()> {
     let caps = guest.caps;
     let emulator = domain.devices.emulator.as_deref().unwrap_or_default();
     let arch = guest.arch;
+    let os = domain.os.kind.os;
+    refuse_if(
+        os != OsType::Hvm,
+        format_args!("emulator '{emulator}' runs guests of type 'hvm', not '{os}'"),
+    )?;
     refuse_if(
         !caps.supports_arch(arch),
         format_args!("emulator '{emulator}' is not for architecture '{arch}'"),
@@ -72,7 +77,12 @@ pub(super) fn domain(domain: &Domain, guest: Guest<'_>) -> Result<()> {
         known.is_none(),
         format_args!("emulator '{emulator}' has no machine '{name}'"),
     )?;
-    guest::kind(domain, guest)?;
+    let has_acpi = domain.features.as_ref().is_some_and(|features| features.acpi);
+    let without_acpi = known.and_then(|machine| machine.acpi) == Some(false);
+    refuse_if(
+        has_acpi && without_acpi,
+        format_args!("machine '{name}' has no ACPI: remove <acpi/>"),
+    )?;
     refuse_if(
         domain
             .memory_tune
@@ -86,7 +96,6 @@ pub(super) fn domain(domain: &Domain, guest: Guest<'_>) -> Result<()> {
         .as_ref()
         .is_some_and(|loader| loader.kind == Some(LoaderType::Pflash));
     let uefi = flash || domain.os.firmware == Some(FirmwareType::Efi);
-    let has_acpi = domain.features.as_ref().is_some_and(|features| features.acpi);
     refuse_if(
         uefi && arch.is_x86() && !has_acpi,
         "UEFI on x86 needs ACPI: add <acpi/> to <features>",
@@ -108,28 +117,26 @@ pub(super) fn domain(domain: &Domain, guest: Guest<'_>) -> Result<()> {
             return Err(xml_error("<bios useserial='yes'> needs a <serial>"));
         }
     }
+    guest::actions(domain)?;
+    cpu(domain, guest)?;
+    memory::plugged(domain, guest)?;
+    guest::machine_wide(domain, guest)?;
+    most_cpus(domain, guest)?;
     let none = Features::default();
     let said = domain.features.as_deref().unwrap_or(&none);
     features(domain, said, guest)?;
     guest::features(domain, said, guest)?;
-    let acpi = domain.features.as_ref().is_some_and(|features| features.acpi);
-    if acpi {
-        let without = known.and_then(|machine| machine.acpi) == Some(false);
-        refuse_if(
-            without,
-            format_args!("machine '{name}' has no ACPI: remove <acpi/>"),
-        )?;
+    guest::memory(domain, guest)?;
+    let numa = domain.cpu.as_ref().and_then(|cpu| cpu.numa.as_ref());
+    huge_pages(domain, numa.map_or(0, |numa| numa.cells.len()))?;
+    guest::consoles(domain, guest)?;
+    guest::firmware_entries(domain)?;
+    for panic in domain.devices.panics.iter() {
+        small::panic(domain, panic, guest)?;
     }
-    cpu(domain, guest)?;
-    let cells = domain
-        .cpu
-        .as_ref()
-        .and_then(|cpu| cpu.numa.as_ref())
-        .map_or(0, |numa| numa.cells.len());
-    memory::plugged(domain, guest)?;
-    most_cpus(domain, guest)?;
     devices(domain)?;
-    huge_pages(domain, cells)
+    guest::watchdogs(domain)?;
+    guest::launch_security(domain, guest)
 }
 
 fn most_cpus(domain: &Domain, guest: Guest<'_>) -> Result<()> {
@@ -370,7 +377,7 @@ fn place(domain: &Domain, device: DeviceRef, guest: Guest<'_>) -> Result<()> {
     };
     match &info.address {
         Some(Address::Pci(at)) => {
-            if let Some(zpci) = at.zpci {
+            if let Some(zpci) = at.zpci.filter(|zpci| *zpci != Zpci::default()) {
                 refuse_if(!guest.caps.has(Flag::DeviceZpci), lacks("<zpci>"))?;
                 if let Some(uid) = zpci.uid.filter(|uid| !(1..=0xffff).contains(uid)) {
                     return Err(xml_error(format_args!(
@@ -398,6 +405,14 @@ fn place(domain: &Domain, device: DeviceRef, guest: Guest<'_>) -> Result<()> {
                 domain.os.kind.machine.as_deref().unwrap_or_default()
             ),
         )?,
+        // What is no drive and says that it is at the place of one can but be on SCSI.
+        Some(Address::Drive(at)) => {
+            let bus = match device {
+                DeviceRef::Disk(disk) => domain.devices.disks.get(disk).and_then(Disk::bus),
+                _ => Some(DiskBus::Scsi),
+            };
+            drive::place(domain, at, bus, guest)?;
+        }
         _ => {}
     }
     let pci = matches!(info.address, None | Some(Address::Pci(_)));
@@ -447,10 +462,6 @@ pub(super) fn device(domain: &Domain, device: DeviceRef, guest: Guest<'_>) -> Re
             .interfaces
             .get(at)
             .map_or(Ok(()), |one| network::interface(domain, one, guest)),
-        DeviceRef::Panic(at) => devices
-            .panics
-            .get(at)
-            .map_or(Ok(()), |one| small::panic(domain, one, guest)),
         DeviceRef::Tpm(at) => {
             let Some(tpm) = devices.tpms.get(at) else {
                 return Ok(());

@@ -1,15 +1,13 @@
 //! What QEMU cannot do with devices of the host that a guest gets, and with those of a client.
 
-use virt_conf::domain::disk::DiskBus;
+use virt_conf::domain::Domain;
 use virt_conf::domain::hostdev::{
     Hostdev, HostdevPass, HostdevSubsys, MdevModel, PciDriverName, ScsiHostProtocol,
 };
 use virt_conf::domain::input::Redirdev;
-use virt_conf::domain::{Address, Domain};
 use virt_util::Result;
 
 use super::chardev::source;
-use super::drive;
 use super::{refuse_if, unsupported};
 use crate::capabilities::Flag;
 use crate::hooks::Guest;
@@ -23,10 +21,6 @@ pub(super) fn hostdev(domain: &Domain, hostdev: &Hostdev, guest: Guest<'_>) -> R
             domain.virt_type
         )));
     };
-    // Whatever is on a disk controller and no disk is on one of SCSI.
-    if let Some(Address::Drive(at)) = &hostdev.info.address {
-        drive::place(domain, at, Some(DiskBus::Scsi), guest)?;
-    }
     let boots = hostdev.info.boot.is_some();
     match &**subsystem {
         HostdevSubsys::Usb { device, .. } => refuse_if(

@@ -252,7 +252,7 @@ mod tests {
     use virt_util::ErrorCode;
 
     use crate::capabilities::Flag;
-    use crate::hooks::validate::tests::{Verdict, devices};
+    use crate::hooks::validate::tests::{Verdict, ask, devices};
 
     fn judge(device: &str, flags: &[Flag]) -> Verdict {
         devices("pc-q35-10.0", device, flags)
@@ -319,14 +319,28 @@ mod tests {
         judge(pstore, &[Flag::DeviceAcpiErst]).fine();
     }
 
+    /// The guest as a whole is asked.
+    fn on(machine: &str, device: &str, flags: &[Flag]) -> Verdict {
+        ask(
+            machine,
+            &format!("<devices>{device}</devices>"),
+            flags,
+            |domain, guest| {
+                let mut panics = domain.devices.panics.iter();
+                panics.try_for_each(|panic| super::panic(domain, panic, guest))
+            },
+        )
+    }
+
     #[test]
     fn panics_are_told_as_the_machine_can() {
+        let judge = |device: &str, flags: &[Flag]| on("pc-q35-10.0", device, flags);
         judge("<panic model='hyperv'/>", &[]).fine();
         judge("<panic model='s390'/>", &[]).refused("of s390 only");
         judge("<panic model='pseries'/>", &[]).refused("of pSeries only");
         judge("<panic model='isa'/>", &[]).refused("that has it");
         judge("<panic model='isa'/>", &[Flag::DevicePanic]).fine();
         judge("<panic/>", &[]).refused("a panic device needs a model");
-        devices("virt", "<panic model='hyperv'/>", &[]).refused("of x86 only");
+        on("virt", "<panic model='hyperv'/>", &[]).refused("of x86 only");
     }
 }

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use virt_conf::domain::chardev::{ConsoleTargetType, SerialTargetType};
+use virt_conf::domain::chardev::SerialTargetType;
 use virt_conf::domain::controller::{
     Controller, ControllerKind, PciControllerModel, ScsiControllerModel, UsbControllerModel,
 };
@@ -12,7 +12,7 @@ use virt_conf::domain::hostdev::{HostdevPass, HostdevSource, HostdevSubsys, Mdev
 use virt_conf::domain::input::InputBus;
 use virt_conf::domain::interface::{InterfaceSource, InterfaceType};
 use virt_conf::domain::memory::MemoryModel;
-use virt_conf::domain::normalize::{DeviceRef, device_info, device_info_mut, device_refs};
+use virt_conf::domain::normalize::{DeviceRef, device_info, device_info_mut};
 use virt_conf::domain::small::{IommuModel, MemballoonModel, PanicModel, WatchdogModel};
 use virt_conf::domain::sound::SoundModel;
 use virt_conf::domain::video::VideoModelType;
@@ -24,12 +24,12 @@ use crate::capabilities::Flag;
 use crate::hooks::{Guest, machine};
 
 use super::plugs::Plugs;
-use super::{model_of, present, put, slot_of, wanted};
 use super::zpci::{Numbers, Which};
-use crate::hooks::addresses::{conf_error, unsupported};
+use super::{model_of, present, put, slot_of, wanted};
+use crate::hooks::addresses::{conf_error, unsupported, with_addresses};
 
-/// Buses that numbers of 8 bits can tell apart.
-const MOST_BUSES: usize = 256;
+/// More buses than this cannot be meant.
+const MOST_BUSES: usize = 1024;
 
 /// The buses of the guest with what is on them.
 pub(super) struct Buses<'a> {
@@ -105,12 +105,12 @@ impl<'a> Buses<'a> {
         plugs: Plugs<'a>,
         trial: bool,
     ) -> Result<Self> {
-        // An index is checked later; no memory is spent on one that is out of all bounds.
+        // An index above 255 is refused when all have been given their places; no memory is spent on one that is out of all
+        // bounds.
         if count > MOST_BUSES {
             return Err(unsupported(format_args!(
-                "PCI bus {} is above {}, the last one",
-                count - 1,
-                MOST_BUSES - 1
+                "PCI bus {} is above 255, the last one",
+                count - 1
             )));
         }
         let pseries = machine(domain, guest.arch).is_pseries();
@@ -177,16 +177,7 @@ impl<'a> Buses<'a> {
 
     /// Takes the addresses that devices have.
     fn collect(&mut self, domain: &mut Domain) -> Result<()> {
-        let stands_for_serial = !domain.devices.serials.is_empty()
-            && domain
-                .devices
-                .consoles
-                .first()
-                .is_some_and(|console| console.target_type == ConsoleTargetType::Serial);
-        for device in device_refs(domain) {
-            if device == DeviceRef::Console(0) && stands_for_serial {
-                continue;
-            }
+        for device in with_addresses(domain) {
             let Some(at) = device_info(domain, device).and_then(present).copied() else {
                 continue;
             };

@@ -18,12 +18,13 @@ use std::collections::HashMap;
 
 use virt_conf::domain::controller::{ControllerKind, ControllerType, PciController, PciControllerModel};
 use virt_conf::domain::normalize::{
-    DeviceRef, add_controller, device_info, device_info_mut, device_refs, find_controller,
+    DeviceRef, add_controller, device_info, device_info_mut, find_controller,
 };
 use virt_conf::domain::{Address, DeviceInfo, Domain, PciAddress};
 use virt_util::Result;
 
 use crate::address::pci::{Connect, Model, Slot};
+use crate::hooks::addresses::with_addresses;
 use crate::hooks::{Guest, machine};
 
 use self::buses::Buses;
@@ -92,7 +93,7 @@ pub(super) fn pci(domain: &mut Domain, guest: Guest<'_>) -> Result<()> {
 fn multifunction(domain: &mut Domain) {
     let mut first: HashMap<(u32, u32, u32), DeviceRef> = HashMap::new();
     let mut shared = Vec::new();
-    for device in device_refs(domain) {
+    for device in with_addresses(domain) {
         if let Some(Address::Pci(at)) = device_info(domain, device).and_then(|info| info.address.as_ref()) {
             let slot = (at.domain, at.bus, at.slot);
             if at.function == 0 {
@@ -103,7 +104,9 @@ fn multifunction(domain: &mut Domain) {
         }
     }
     for slot in shared {
-        let info = first.get(&slot).and_then(|device| device_info_mut(domain, *device));
+        let info = first
+            .get(&slot)
+            .and_then(|device| device_info_mut(domain, *device));
         if let Some(Address::Pci(at)) = info.and_then(|info| info.address.as_mut()) {
             at.multifunction.get_or_insert(true);
         }
