@@ -45,10 +45,10 @@ pub struct HostInterface {
     #[xml("@name")]
     pub name: String,
     /// When it starts.
-    #[xml("start@mode", nonempty)]
+    #[xml("start+@mode", nonempty)]
     pub start: Option<StartMode>,
     /// Largest packet in bytes; 0: the default.
-    #[xml("mtu@size", nonempty, default, max = 100_000)]
+    #[xml("mtu+@size", nonempty, default, max = 100_000)]
     pub mtu: u32,
     /// Addresses, by family.
     #[xml("protocol")]
@@ -177,10 +177,10 @@ pub struct Bond {
     #[xml("@mode", nonempty)]
     pub mode: Option<BondMode>,
     /// Their links are watched.
-    #[xml("miimon")]
+    #[xml("miimon+")]
     pub mii: Option<MiiMonitor>,
     /// They are probed by ARP; not while links are watched.
-    #[xml("arpmon")]
+    #[xml("arpmon+")]
     pub arp: Option<ArpMonitor>,
     /// The interfaces: devices.
     #[xml("interface")]
@@ -228,7 +228,7 @@ pub struct HostVlan {
     #[xml("@tag", nonempty)]
     pub tag: String,
     /// The interface that carries it.
-    #[xml("interface@name", nonempty)]
+    #[xml("interface+@name", nonempty)]
     pub device: String,
 }
 
@@ -289,7 +289,7 @@ mod body {
             Some("vlan") => InterfaceBody::Vlan(part(element, cx, "vlan")?),
             _ => InterfaceBody::Ethernet(
                 element
-                    .child("mac")
+                    .joined_child("mac")
                     .and_then(|mac| mac.attr("address").map(|address| address.into_owned()))
                     .filter(|address| !address.is_empty()),
             ),

@@ -91,7 +91,7 @@ pub(crate) fn text(element: Element<'_>, name: &str) -> Option<String> {
 
 /// The name in `<parent>`.
 pub(crate) fn parent_name(element: Element<'_>) -> Option<String> {
-    text(element.child("parent")?, "name")
+    text(element.joined_child("parent")?, "name")
 }
 
 /// Writes `<parent>`.

@@ -13,19 +13,19 @@ use crate::values::MacAddress;
 #[xml(name = "filterbinding", body, code = ErrorCode::INTERNAL_ERROR)]
 pub struct FilterBinding {
     /// Name of the guest.
-    #[xml("owner/name")]
+    #[xml("owner+/name")]
     pub owner_name: String,
     /// UUID of the guest.
-    #[xml("owner/uuid")]
+    #[xml("owner+/uuid")]
     pub owner_uuid: Uuid,
     /// The device of the port, which no other binding has.
-    #[xml("portdev@name", nonempty)]
+    #[xml("portdev+@name", nonempty)]
     pub port_device: String,
     /// The device of the host behind a macvtap port.
-    #[xml("linkdev@name")]
+    #[xml("linkdev+@name")]
     pub link_device: Option<String>,
     /// MAC address of the guest's interface.
-    #[xml("mac@address")]
+    #[xml("mac+@address")]
     pub mac: MacAddress,
     /// Which packet filter stands there, and with which values.
     #[xml("filterref")]
@@ -59,7 +59,7 @@ impl FilterBinding {
     pub fn from_element(element: Element<'_>) -> Result<Self> {
         xml::check_root(element, "filterbinding")?;
         if element
-            .child("linkdev")
+            .joined_child("linkdev")
             .is_some_and(|link| link.attr("name").is_none_or(|name| name.is_empty()))
         {
             return Err(error_with(
@@ -70,7 +70,7 @@ impl FilterBinding {
             ));
         }
         if element
-            .child("filterref")
+            .joined_child("filterref")
             .is_some_and(|filter| filter.attr("filter").is_some_and(|name| name.is_empty()))
         {
             return Err(error_with(

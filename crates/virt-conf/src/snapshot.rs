@@ -488,7 +488,7 @@ fn read_disks(
     redefine: bool,
     cx: &mut Reader,
 ) -> Result<Vec<SnapshotDisk>> {
-    let Some(list) = element.child(list) else {
+    let Some(list) = element.joined_child(list) else {
         return Ok(Vec::new());
     };
     list.children()
@@ -528,7 +528,7 @@ impl XmlElement for SnapshotDisk {
                 ..StorageSource::default()
             },
         };
-        let driver = element.child_or_ghost("driver");
+        let driver = element.joined_child_or_ghost("driver");
         let format = match driver.attr("type").filter(|word| !word.is_empty()) {
             Some(word) => Some(StorageFormat::parse_value(&word).map_err(|error| {
                 let what = format!("driver type '{word}': {}", error.describe(&word));
@@ -536,7 +536,7 @@ impl XmlElement for SnapshotDisk {
             })?),
             None => None,
         };
-        let cache = driver.child_or_ghost("metadata_cache");
+        let cache = driver.joined_child_or_ghost("metadata_cache");
         let path = source_name(&source.location);
         if let Some(path) = source.location.path().filter(|path| !path.starts_with('/')) {
             let what = format!("image '{path}': expected a path from the root");
@@ -549,7 +549,8 @@ impl XmlElement for SnapshotDisk {
             location: location.or(said.then_some(SnapshotLocation::External)),
             delete_in_progress: element.child("snapshotDeleteInProgress").is_some(),
             format,
-            metadata_cache: read::child_with(cache, cx, "max_size", bytes::read)?.filter(|size| *size != 0),
+            metadata_cache: read::joined_child(cache, cx, "max_size", (read::is_blank, bytes::read))?
+                .filter(|size| *size != 0),
             source,
         })
     }

@@ -91,19 +91,19 @@ pub struct Volume {
     #[xml("source/device", read_when = false)]
     pub devices: Vec<VolumeDevice>,
     /// Size in bytes that users of the volume see.
-    #[xml("capacity", with = storage_bytes, described = crate::scaled::ScaledSize, default, always)]
+    #[xml("capacity+", with = storage_bytes, described = crate::scaled::ScaledSize, default, always)]
     pub capacity: u64,
     /// Bytes that are set aside at once; the whole capacity if nothing is said.
-    #[xml("allocation", with = storage_bytes, described = crate::scaled::ScaledSize, read_when = has_text(element, "allocation"), always, write_as = Some(self.allocation.unwrap_or(self.capacity)))]
+    #[xml("allocation+", with = storage_bytes, described = crate::scaled::ScaledSize, read_when = has_text(element, "allocation"), always, write_as = Some(self.allocation.unwrap_or(self.capacity)))]
     pub allocation: Option<u64>,
     /// Bytes that the host uses for it, as the driver found them, 0 for unknown; not read.
     #[xml("physical", with = bytes, described = crate::scaled::ScaledSize, default, read_when = false)]
     pub physical: u64,
     /// Where and how it is stored.
-    #[xml("target", default, always)]
+    #[xml("target+", default, always)]
     pub target: VolumeTarget,
     /// The image of which this one holds the changes.
-    #[xml("backingStore", read_when = has_text(element.child_or_ghost("backingStore"), "path"))]
+    #[xml("backingStore+", read_when = has_text(element.joined_child_or_ghost("backingStore"), "path"))]
     pub backing: Option<VolumeBacking>,
 }
 
@@ -145,10 +145,10 @@ pub struct VolumeTarget {
     #[xml("nocow", when = false)]
     pub no_cow: bool,
     /// Size of a qcow2 image's clusters in bytes, 0 for the usual one.
-    #[xml("clusterSize", with = storage_unit, described = crate::scaled::ScaledSize, default)]
+    #[xml("clusterSize+", unless_empty, with = storage_unit, described = crate::scaled::ScaledSize, default)]
     pub cluster_size: u64,
     /// Features of a qcow2 image.
-    #[xml("features")]
+    #[xml("features+")]
     pub features: Option<ImageFeatures>,
 }
 
@@ -267,7 +267,7 @@ mod volume_format {
     use super::*;
 
     pub(super) fn read(element: Element<'_>, _cx: &mut Reader) -> Result<Option<VolumeFormat>> {
-        let word = element.child("format").and_then(|format| format.attr("type"));
+        let word = element.joined_child("format").and_then(|format| format.attr("type"));
         Ok(word.and_then(|word| VolumeFormat::from_word(&word)))
     }
 
@@ -313,7 +313,7 @@ impl Volume {
             cx.fail(unsupported_word(element, At::Attribute("type"), &word, words))?;
         }
         if self.backing.is_some() {
-            check_format(pool, element.child_or_ghost("backingStore"), cx)?;
+            check_format(pool, element.joined_child_or_ghost("backingStore"), cx)?;
         }
         let needed = match capacity {
             CapacityRule::Required => true,
@@ -323,7 +323,7 @@ impl Volume {
         if needed && !has_text(element, "capacity") {
             cx.fail(xml::missing(element, At::Child("capacity")))?;
         }
-        let target = element.child_or_ghost("target");
+        let target = element.joined_child_or_ghost("target");
         check_format(pool, target, cx)?;
         if let Some(compat) = &self.target.compat {
             let numbers = compat.split_once('.');

@@ -81,7 +81,7 @@ pub struct Network {
     #[xml("bridge", default, always)]
     pub bridge: Bridge,
     /// Largest packet in bytes; 0: the default.
-    #[xml("mtu@size", nonempty, default)]
+    #[xml("mtu+@size", nonempty, default)]
     pub mtu: u32,
     /// MAC address of the bridge; a network that has one of its own needs one when it is stored.
     #[xml("mac@address", nonempty)]

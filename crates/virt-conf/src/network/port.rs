@@ -2,7 +2,7 @@
 
 use virt_util::uuid::Uuid;
 use virt_util::xml::{
-    self, At, Doc, DocOptions, Element, Reader, Xml, XmlElement, XmlFlags, error_at, error_with,
+    self, At, Doc, DocOptions, Element, Reader, Writer, Xml, XmlElement, XmlFlags, error_at, error_with,
 };
 use virt_util::{ErrorCode, ErrorDomain, Result};
 
@@ -19,16 +19,16 @@ pub struct NetworkPort {
     #[xml("uuid", code = ErrorCode::INTERNAL_ERROR)]
     pub uuid: Uuid,
     /// Name of the guest.
-    #[xml("owner/name")]
+    #[xml("owner+/name")]
     pub owner_name: String,
     /// UUID of the guest.
-    #[xml("owner/uuid", code = ErrorCode::INTERNAL_ERROR)]
+    #[xml("owner+/uuid", code = ErrorCode::INTERNAL_ERROR)]
     pub owner_uuid: Uuid,
     /// Port group of the network.
     #[xml("group")]
     pub group: Option<String>,
     /// MAC address of the guest's interface.
-    #[xml("mac@address", nonempty, code = ErrorCode::INTERNAL_ERROR)]
+    #[xml("mac+@address", nonempty, code = ErrorCode::INTERNAL_ERROR)]
     pub mac: MacAddress,
     /// Port of a virtual switch.
     #[xml("virtualport", omit_empty)]
@@ -46,7 +46,7 @@ pub struct NetworkPort {
     #[xml("rxfilters@trustGuest")]
     pub trust_guest_rx_filters: Option<bool>,
     /// What the guest is plugged into; none until the network driver has decided.
-    #[xml("plug", read_when = is_plugged(element))]
+    #[xml("plug", with = plug, described = Plug, read_when = is_plugged(element))]
     pub plug: Option<Plug>,
 }
 
@@ -71,14 +71,42 @@ pub enum Plug {
     HostdevPci(PciPlug),
 }
 
+/// A plug is told by the first `<plug>`; its driver and its address are looked for in all of them.
+mod plug {
+    use super::*;
+
+    pub(super) fn read(element: Element<'_>, cx: &mut Reader) -> Result<Plug> {
+        let joined = element
+            .parent()
+            .and_then(|port| port.joined_child("plug"))
+            .unwrap_or(element);
+        let mut plug = Plug::read(element, cx)?;
+        if let Plug::HostdevPci(pci) = &mut plug {
+            pci.driver = xml::read::child(joined, cx, "driver")?;
+            match xml::read::child(joined, cx, "address")? {
+                Some(address) => pci.address = address,
+                None => {
+                    let what = "<address> is missing: which PCI device it is";
+                    cx.fail(error_at(element, At::Text, what))?;
+                }
+            }
+        }
+        Ok(plug)
+    }
+
+    pub(super) fn write(value: &Plug, w: &mut Writer, name: &'static str) {
+        value.write(w, name);
+    }
+}
+
 /// A bridge.
 #[derive(Xml, Clone, Debug, Default, PartialEq, Eq)]
 pub struct BridgePlug {
     /// Its name.
-    #[xml("@bridge")]
+    #[xml("@bridge", own)]
     pub bridge: String,
     /// Who maintains its forwarding table.
-    #[xml("@macTableManager")]
+    #[xml("@macTableManager", own)]
     pub mac_table_manager: Option<MacTableManager>,
 }
 
@@ -86,39 +114,25 @@ pub struct BridgePlug {
 #[derive(Xml, Clone, Debug, Default, PartialEq, Eq)]
 pub struct DirectPlug {
     /// Its name.
-    #[xml("@dev")]
+    #[xml("@dev", own)]
     pub device: String,
     /// How frames are switched.
-    #[xml("@mode", default, always)]
+    #[xml("@mode", own, default, always)]
     pub mode: MacvtapMode,
 }
 
 /// A PCI device of the host.
 #[derive(Xml, Clone, Debug, Default, PartialEq, Eq)]
-#[xml(check = PciPlug::after_read)]
 pub struct PciPlug {
     /// Whether it is taken from the host when it is used.
     #[xml("@managed")]
     pub managed: Option<bool>,
     /// The host's driver for it.
-    #[xml("driver", omit_empty)]
+    #[xml("driver", omit_empty, read_when = false)]
     pub driver: Option<ForwardDriver>,
     /// The device.
-    #[xml("address", default, always, keep_empty)]
+    #[xml("address", default, always, keep_empty, read_when = false)]
     pub address: HostPciAddress,
-}
-
-impl PciPlug {
-    fn after_read(&mut self, element: Element<'_>, cx: &mut Reader) -> Result<()> {
-        if element.child("address").is_none() {
-            cx.fail(error_at(
-                element,
-                At::Text,
-                "<address> is missing: which PCI device it is",
-            ))?;
-        }
-        Ok(())
-    }
 }
 
 impl NetworkPort {
@@ -139,7 +153,7 @@ impl NetworkPort {
     /// As [`NetworkPort::parse`].
     pub fn from_element(element: Element<'_>) -> Result<Self> {
         xml::check_root(element, "networkport")?;
-        let owner = element.child_or_ghost("owner");
+        let owner = element.joined_child_or_ghost("owner");
         let text =
             |element: Element<'_>, name| element.child(name).is_some_and(|child| !child.text().is_empty());
         for (there, what) in [
@@ -148,7 +162,7 @@ impl NetworkPort {
             (text(owner, "uuid"), "owner UUID"),
             (
                 element
-                    .child("mac")
+                    .joined_child("mac")
                     .and_then(|mac| mac.attr("address"))
                     .is_some_and(|mac| !mac.is_empty()),
                 "mac",

@@ -16,7 +16,7 @@ pub enum PoolAdapter {
         #[xml("@name")]
         name: Option<String>,
         /// Its place in the machine, which stays the same after the host was started again.
-        #[xml("parentaddr", when = name.is_none())]
+        #[xml("parentaddr+", when = name.is_none())]
         parent: Option<AdapterPlace>,
     },
     /// A virtual adapter of a Fibre Channel adapter.

@@ -73,13 +73,13 @@ pub struct StoragePool {
     #[xml("available", with = bytes, described = crate::scaled::ScaledSize, default, always, read_when = false)]
     pub available: u64,
     /// Whether copy on write is used where the file system has it.
-    #[xml("features/cow@state")]
+    #[xml("features+/cow@state")]
     pub copy_on_write: Option<bool>,
     /// Where the data lie.
     #[xml("source", default, always)]
     pub source: PoolSource,
     /// Where the volumes appear on this host.
-    #[xml("target", read_when = kind.rules().target != TargetRule::None)]
+    #[xml("target+", read_when = kind.rules().target != TargetRule::None)]
     pub target: Option<PoolTarget>,
     /// How the allocated size of volumes is found.
     #[xml(".", with = refresh_allocation, reads("refresh/volume@allocation": RefreshAllocation))]
@@ -103,7 +103,7 @@ pub struct PoolSource {
     #[xml("device")]
     pub devices: Vec<PoolDevice>,
     /// The folder, here or on the server.
-    #[xml("dir@path", nonempty)]
+    #[xml("dir+@path", nonempty)]
     pub dir: Option<String>,
     /// The SCSI adapter.
     #[xml("adapter")]
@@ -112,7 +112,7 @@ pub struct PoolSource {
     #[xml("name")]
     pub name: Option<String>,
     /// iSCSI qualified name of the client.
-    #[xml("initiator/iqn@name", nonempty)]
+    #[xml("initiator+/iqn+@name", nonempty)]
     pub initiator: Option<String>,
     /// Format of the source.
     #[xml(".", with = source_format, reads("format@type"))]
@@ -121,13 +121,13 @@ pub struct PoolSource {
     #[xml("auth")]
     pub auth: Option<StorageAuth>,
     /// Version of the NFS protocol.
-    #[xml("protocol@ver", nonempty)]
+    #[xml("protocol+@ver", nonempty)]
     pub protocol_version: Option<String>,
     /// Who made the storage.
-    #[xml("vendor@name", nonempty)]
+    #[xml("vendor+@name", nonempty)]
     pub vendor: Option<String>,
     /// What its maker calls it.
-    #[xml("product@name", nonempty)]
+    #[xml("product+@name", nonempty)]
     pub product: Option<String>,
 }
 
@@ -241,7 +241,7 @@ mod source_format {
     use super::*;
 
     pub(super) fn read(element: Element<'_>, _cx: &mut Reader) -> Result<Option<PoolFormat>> {
-        let word = element.child("format").and_then(|format| format.attr("type"));
+        let word = element.joined_child("format").and_then(|format| format.attr("type"));
         Ok(word.and_then(|word| PoolFormat::from_word(&word)))
     }
 
@@ -259,7 +259,9 @@ mod refresh_allocation {
     use super::*;
 
     pub(super) fn read(element: Element<'_>, cx: &mut Reader) -> Result<Option<RefreshAllocation>> {
-        let volume = element.child_or_ghost("refresh").child_or_ghost("volume");
+        let volume = element
+            .joined_child_or_ghost("refresh")
+            .joined_child_or_ghost("volume");
         let Some(word) = volume.attr("allocation").filter(|word| !word.is_empty()) else {
             return Ok(None);
         };
@@ -341,7 +343,7 @@ impl StoragePool {
         if rules.target == TargetRule::Named
             && self.target.as_ref().is_none_or(|target| target.path.is_empty())
         {
-            let target = element.child_or_ghost("target");
+            let target = element.joined_child_or_ghost("target");
             cx.fail(xml::missing(target, At::Child("path")))?;
         }
         if self.kind == PoolType::IscsiDirect && self.source.initiator.is_none() {
