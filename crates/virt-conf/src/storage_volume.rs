@@ -267,7 +267,9 @@ mod volume_format {
     use super::*;
 
     pub(super) fn read(element: Element<'_>, _cx: &mut Reader) -> Result<Option<VolumeFormat>> {
-        let word = element.joined_child("format").and_then(|format| format.attr("type"));
+        let word = element
+            .joined_child("format")
+            .and_then(|format| format.attr("type"));
         Ok(word.and_then(|word| VolumeFormat::from_word(&word)))
     }
 

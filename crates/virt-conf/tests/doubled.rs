@@ -216,3 +216,137 @@ fn tables_of_the_firmware_without_entries_are_dropped() {
         "<sysinfo type='smbios'><baseBoard><entry name='product'>p</entry></baseBoard></sysinfo>",
     );
 }
+
+#[test]
+fn objects_of_the_host_add_up_too() {
+    use virt_conf::interface::HostInterface;
+    use virt_conf::network::NetworkPort;
+    use virt_conf::node_device::NodeDevice;
+    use virt_conf::storage_pool::{PoolType, StoragePool};
+    use virt_conf::storage_volume::{CapacityRule, Volume};
+
+    let pool = |content: &str| {
+        let source = format!("<pool type='netfs'><name>p</name>{content}</pool>");
+        StoragePool::parse(&source, "p").unwrap().format()
+    };
+    assert_eq!(
+        pool(
+            "<source><host name='h'/><dir/><dir path='/d'/><format/><format type='nfs'/></source><target/><target><path>/t</path></target>"
+        ),
+        pool(
+            "<source><host name='h'/><dir path='/d'/><format type='nfs'/></source><target><path>/t</path></target>"
+        ),
+    );
+    let volume = |content: &str| {
+        let source = format!("<volume><name>v</name><capacity>1</capacity>{content}</volume>");
+        Volume::parse(&source, PoolType::Dir, CapacityRule::Required, "v")
+            .unwrap()
+            .format()
+    };
+    assert_eq!(
+        volume(
+            "<target><format type='qcow2'/></target><target><compat>1.1</compat><features><lazy_refcounts/></features></target>"
+        ),
+        volume(
+            "<target><format type='qcow2'/><compat>1.1</compat><features><lazy_refcounts/></features></target>"
+        ),
+    );
+    let interface = |content: &str| {
+        let source = format!("<interface type='ethernet' name='e'>{content}</interface>");
+        HostInterface::parse(&source, "i").unwrap().format()
+    };
+    assert_eq!(
+        interface("<start/><start mode='none'/><mtu/><mtu size='1500'/>"),
+        interface("<start mode='none'/><mtu size='1500'/>"),
+    );
+    let port = |plug: &str| {
+        let id = "<uuid>c7a5fdbd-edaf-9455-926a-d65c16db1809</uuid>";
+        let source = format!(
+            "<networkport>{id}<owner><name>n</name></owner><owner>{id}</owner><mac address='52:54:00:7b:35:93'/>{plug}</networkport>"
+        );
+        NetworkPort::parse(&source, "p").unwrap().format()
+    };
+    let address = "<address domain='0x0000' bus='0x03' slot='0x00' function='0x1'/>";
+    assert_eq!(
+        port(&format!("<plug type='hostdev-pci'/><plug>{address}</plug>")),
+        port(&format!("<plug type='hostdev-pci'>{address}</plug>")),
+    );
+    let device = |content: &str| {
+        let id = "<uuid>c7a5fdbd-edaf-9455-926a-d65c16db1809</uuid>";
+        let source = format!(
+            "<device><name>computer</name><capability type='system'>{content}<hardware>{id}</hardware></capability></device>"
+        );
+        NodeDevice::parse(&source, "d")
+            .unwrap()
+            .format(XmlFlags::empty())
+    };
+    assert_eq!(
+        device("<firmware/><firmware><vendor>v</vendor></firmware><hardware/>"),
+        device("<firmware><vendor>v</vendor></firmware>"),
+    );
+}
+
+#[test]
+fn what_is_said_to_one_hypervisor_is_passed_over_by_others() {
+    use virt_conf::domain::qemu_ns::QEMU_NAMESPACE as QEMU;
+    let guest = |content: &str, flags: XmlFlags| {
+        let os = "<os><type arch='x86_64'>hvm</type></os>";
+        let source = format!(
+            "<domain type='qemu' xmlns:q='{QEMU}'><name>a</name><memory>1024</memory>{os}{content}</domain>"
+        );
+        Domain::parse(&source, flags, "f").map(|domain| domain.format(flags))
+    };
+    let (own, other) = (XmlFlags::INACTIVE, XmlFlags::INACTIVE | XmlFlags::NO_NAMESPACES);
+    let plain = guest("", own).unwrap();
+    // Another driver does not even look whether it is right.
+    assert_eq!(
+        guest("<q:commandline><q:arg/></q:commandline>", other).unwrap(),
+        plain
+    );
+    // Nothing said is nothing told.
+    for nothing in [
+        "<q:commandline/>",
+        "<q:capabilities/>",
+        "<q:override/>",
+        "<q:deprecation behavior=''/>",
+        "<q:odd/>",
+    ] {
+        assert_eq!(guest(nothing, own).unwrap(), plain, "{nothing}");
+    }
+    let arguments = |content: &str| guest(content, own).unwrap();
+    assert_eq!(
+        arguments(
+            "<q:commandline><q:arg value='a'/></q:commandline><q:commandline><q:arg value='b'/></q:commandline>"
+        ),
+        arguments("<q:commandline><q:arg value='a'/><q:arg value='b'/></q:commandline>"),
+    );
+    let property = |said: &str| {
+        format!(
+            "<q:override><q:device alias='a'><q:frontend><q:property {said}/></q:frontend></q:device></q:override>"
+        )
+    };
+    for (content, code) in [
+        (
+            "<q:commandline><q:arg/></q:commandline>".to_owned(),
+            C::INTERNAL_ERROR,
+        ),
+        (
+            "<q:commandline><q:env name='1a'/></q:commandline>".to_owned(),
+            C::INTERNAL_ERROR,
+        ),
+        (
+            "<q:capabilities><q:del/></q:capabilities>".to_owned(),
+            C::INTERNAL_ERROR,
+        ),
+        (property("type='string' value='y'"), C::XML_ERROR),
+        (property("name='id' type='string' value='y'"), C::XML_ERROR),
+        (property("name='x' type='string'"), C::XML_ERROR),
+        (property("name='x' type='unsigned' value='-5'"), C::XML_ERROR),
+        (property("name='x' type='bool' value='yes'"), C::XML_ERROR),
+        (property("name='x' type='remove' value=''"), C::XML_ERROR),
+    ] {
+        let error = guest(&content, own).expect_err(&content);
+        assert_eq!((error.code(), error.domain()), (code, D::QEMU), "{content}");
+    }
+    assert!(guest(&property("name='x' type='remove'"), own).is_ok());
+}

@@ -56,19 +56,13 @@ impl GuestDefinition {
 
     /// From a `<domain>` element.
     pub fn read(element: Element<'_>) -> Result<Self> {
-        Self::complete(Domain::from_element(element, XmlFlags::INACTIVE)?)
+        // What is said to one hypervisor past the model means nothing to this one.
+        let flags = XmlFlags::INACTIVE | XmlFlags::NO_NAMESPACES;
+        Self::complete(Domain::from_element(element, flags)?)
     }
 
     /// Fills in what the user has left to the driver.
     fn complete(mut domain: Domain) -> Result<Self> {
-        // What is said to one hypervisor past the model means nothing to this one.
-        (domain.qemu_commandline, domain.qemu_capabilities) = (None, None);
-        (domain.qemu_override, domain.qemu_deprecation) = (None, None);
-        (
-            domain.xen_commandline,
-            domain.lxc_namespace,
-            domain.bhyve_commandline,
-        ) = (None, None, None);
         let context = NormalizeContext {
             flags: NormalizeFlags::INACTIVE,
             random: &SystemRandomness,

@@ -107,7 +107,7 @@ impl World {
         each("network", &|element| {
             networks::adopt(
                 &world.networks,
-                Network::from_element(element, XmlFlags::INACTIVE)?,
+                Network::from_element(element, XmlFlags::INACTIVE | XmlFlags::NO_NAMESPACES)?,
             )
         })?;
         each("interface", &|element| {
@@ -124,7 +124,7 @@ impl World {
     /// Takes a pool in, with the volumes inside.
     fn add_pool(&self, element: Element<'_>, folder: Option<&Path>) -> Result<()> {
         let name = element.doc().name();
-        let pool = StoragePool::parse(element.outer_source(), name)?;
+        let pool = StoragePool::parse_with(element.outer_source(), XmlFlags::NO_NAMESPACES, name)?;
         let volumes = RefCell::new(Vec::new());
         for volume in element.children_named("volume") {
             with_file(volume, folder, &|volume| {

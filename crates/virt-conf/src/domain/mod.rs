@@ -232,25 +232,25 @@ pub struct Domain {
     #[xml("launchSecurity")]
     pub launch_security: Option<Box<LaunchSecurity>>,
     /// QEMU: arguments and environment.
-    #[xml("qemu:commandline", omit_empty)]
+    #[xml("qemu:commandline+", omit_empty, unless(no_namespaces))]
     pub qemu_commandline: Option<Box<QemuCommandline>>,
     /// QEMU: capabilities.
-    #[xml("qemu:capabilities", omit_empty)]
+    #[xml("qemu:capabilities+", omit_empty, unless(no_namespaces))]
     pub qemu_capabilities: Option<Box<QemuCapabilitiesOverride>>,
     /// QEMU: properties of devices.
-    #[xml("qemu:override", omit_empty)]
+    #[xml("qemu:override+", omit_empty, unless(no_namespaces))]
     pub qemu_override: Option<Box<QemuOverride>>,
     /// QEMU: what happens when something deprecated is used.
-    #[xml("qemu:deprecation")]
+    #[xml("qemu:deprecation+", unless(no_namespaces))]
     pub qemu_deprecation: Option<Box<QemuDeprecation>>,
     /// Xen: arguments of the device model.
-    #[xml("xen:commandline", omit_empty, read_when = element.attr("type").as_deref() == Some("xen"))]
+    #[xml("xen:commandline+", omit_empty, unless(no_namespaces), read_when = element.attr("type").as_deref() == Some("xen"))]
     pub xen_commandline: Option<Box<XenCommandline>>,
     /// LXC: namespaces that are shared.
-    #[xml("lxc:namespace", omit_empty, read_when = element.attr("type").as_deref() == Some("lxc"))]
+    #[xml("lxc:namespace+", omit_empty, unless(no_namespaces), read_when = element.attr("type").as_deref() == Some("lxc"))]
     pub lxc_namespace: Option<Box<LxcNamespaces>>,
     /// bhyve: arguments.
-    #[xml("bhyve:commandline", omit_empty, read_when = element.attr("type").as_deref() == Some("bhyve"))]
+    #[xml("bhyve:commandline+", omit_empty, unless(no_namespaces), read_when = element.attr("type").as_deref() == Some("bhyve"))]
     pub bhyve_commandline: Option<Box<BhyveCommandline>>,
     /// VMware: the data center; told, never read.
     #[xml("vmware:datacenterpath", read_when = false)]

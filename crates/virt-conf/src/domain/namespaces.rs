@@ -1,8 +1,8 @@
 //! What users say to one hypervisor past the model, in a namespace of that hypervisor: Xen, LXC, bhyve, VMware.
 //! (QEMU's, which is larger, is [`super::qemu_ns`].) Each is read for guests of its hypervisor alone.
 
-use virt_util::Result;
 use virt_util::xml::{At, Element, Reader, Writer, Xml, XmlElement, error_at, read};
+use virt_util::{ErrorCode, ErrorDomain, Result};
 
 /// URI of Xen's namespace.
 pub const XEN_NAMESPACE: &str = "http://libvirt.org/schemas/domain/xen/1.0";
@@ -18,7 +18,7 @@ pub const VMWARE_NAMESPACE: &str = "http://libvirt.org/schemas/domain/vmware/1.0
 
 /// Arguments that are added to those of Xen's device model.
 #[derive(Xml, Clone, Debug, Default, PartialEq, Eq)]
-#[xml(name = "xen:commandline", ns(xen = XEN_NAMESPACE))]
+#[xml(name = "xen:commandline", ns(xen = XEN_NAMESPACE), absent = is_void)]
 pub struct XenCommandline {
     /// The arguments.
     #[xml("xen:arg")]
@@ -27,18 +27,23 @@ pub struct XenCommandline {
 
 /// Arguments that are added to bhyve's.
 #[derive(Xml, Clone, Debug, Default, PartialEq, Eq)]
-#[xml(name = "bhyve:commandline", ns(bhyve = BHYVE_NAMESPACE))]
+#[xml(name = "bhyve:commandline", ns(bhyve = BHYVE_NAMESPACE), absent = is_void)]
 pub struct BhyveCommandline {
     /// The arguments.
     #[xml("bhyve:arg")]
     pub args: Vec<Argument>,
 }
 
+/// Without arguments there is nothing.
+fn is_void(element: Element<'_>) -> bool {
+    !element.children().any(|child| child.name() == "arg")
+}
+
 /// An argument.
 #[derive(Xml, Clone, Debug, Default, PartialEq, Eq)]
 pub struct Argument {
     /// The argument.
-    #[xml("@value")]
+    #[xml("@value", code = ErrorCode::INTERNAL_ERROR)]
     pub value: String,
 }
 
@@ -96,18 +101,25 @@ impl XmlElement for LxcNamespaces {
                 ))?;
                 continue;
             };
-            let source = read::attr(child, cx, "type", virt_util::xml::XmlValue::parse_value)?;
-            let value = child.attr("value").map(|value| value.into_owned());
-            let namespace = SharedNamespace {
-                kind,
-                source: read::required(child, At::Attribute("type"), source)?,
-                value: read::required(child, At::Attribute("value"), value)?,
-            };
+            let internal = (ErrorCode::INTERNAL_ERROR, Some(ErrorDomain::LXC));
+            let namespace = read::coded(child, cx, internal, |cx| {
+                let source = read::attr(child, cx, "type", virt_util::xml::XmlValue::parse_value)?;
+                let value = child.attr("value").map(|value| value.into_owned());
+                Ok(SharedNamespace {
+                    kind,
+                    source: read::required(child, At::Attribute("type"), source)?,
+                    value: read::required(child, At::Attribute("value"), value)?,
+                })
+            })?;
             shared.retain(|other| other.kind != kind);
             shared.push(namespace);
         }
         shared.sort_by_key(|namespace| namespace.kind);
         Ok(Self { shared })
+    }
+
+    fn counts_as_absent(element: Element<'_>) -> bool {
+        element.children().next().is_none()
     }
 
     fn write_attributes(&self, _w: &mut Writer) {}

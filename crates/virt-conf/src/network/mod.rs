@@ -114,7 +114,7 @@ pub struct Network {
     #[xml("portgroup")]
     pub port_groups: Vec<PortGroup>,
     /// dnsmasq: lines for its configuration.
-    #[xml("dnsmasq:options", omit_empty)]
+    #[xml("dnsmasq:options+", omit_empty, unless(no_namespaces))]
     pub dnsmasq_options: Option<DnsmasqOptions>,
 }
 

@@ -14,10 +14,10 @@ pub struct SystemDevice {
     #[xml("product")]
     pub product: Option<String>,
     /// The machine.
-    #[xml("hardware", code = ErrorCode::INTERNAL_ERROR, keep_empty)]
+    #[xml("hardware+", code = ErrorCode::INTERNAL_ERROR, keep_empty)]
     pub hardware: SystemHardware,
     /// Who made the BIOS, which version it is, and of when.
-    #[xml("firmware", default, always, keep_empty)]
+    #[xml("firmware+", default, always, keep_empty)]
     pub firmware: SystemFirmware,
 }
 
@@ -174,7 +174,7 @@ pub struct NetLink {
 #[xml(name = "feature")]
 pub struct NetFeature {
     /// What the host calls the ability, as in `tso`.
-    #[xml("@name")]
+    #[xml("@name", own)]
     pub name: NetFeatureName,
 }
 

@@ -57,10 +57,16 @@ impl XmlElement for MdevDevice {
             let what = "missing attribute 'id' of element 'type'";
             cx.fail(error_with(code, element, At::Child("type"), what))?;
         }
-        let uuid = read::child::<Uuid>(element, cx, "uuid")?;
+        let internal = (virt_util::ErrorCode::INTERNAL_ERROR, None);
+        let uuid = read::coded(element, cx, internal, |cx| {
+            read::child::<Uuid>(element, cx, "uuid")
+        })?;
         let group = element.child_or_ghost("iommuGroup");
         let number: fn(&str) -> std::result::Result<u32, ValueError> = |text| parse_integer(text, 10);
-        let iommu_group = read::attr_nonempty(group, cx, "number", number)?.unwrap_or_default();
+        let iommu_group = read::coded(group, cx, internal, |cx| {
+            read::attr_nonempty(group, cx, "number", number)
+        })?;
+        let iommu_group = iommu_group.unwrap_or_default();
         // What lacks a name or a value is passed over, as libvirt does.
         let said = |attribute: &Element<'_>| {
             ["name", "value"]
@@ -133,7 +139,7 @@ impl XmlElement for MdevDevice {
 #[xml(name = "type", body)]
 pub struct MdevType {
     /// What names it.
-    #[xml("@id")]
+    #[xml("@id", own)]
     pub id: String,
     /// What it is, for people.
     #[xml("name")]

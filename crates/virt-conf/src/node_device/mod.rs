@@ -305,8 +305,12 @@ fn nested<'d>(element: Element<'d>, kind: &str) -> Option<Element<'d>> {
 fn check_nested(element: Element<'_>, cx: &mut Reader, known: Option<&'static [&'static str]>) -> Result<()> {
     for child in element.children_named("capability") {
         let Some(kind) = child.attr("type") else {
+            let code = match known {
+                Some(_) => ErrorCode::INTERNAL_ERROR,
+                None => ErrorCode::XML_ERROR,
+            };
             let missing = xml::missing(child, At::Attribute("type"));
-            cx.fail(xml::recoded(missing, child, ErrorCode::INTERNAL_ERROR))?;
+            cx.fail(xml::recoded(missing, child, code))?;
             continue;
         };
         if let Some(words) = known

@@ -16,7 +16,7 @@ use crate::values::HostPciAddress;
 #[xml(check = PciDevice::after_read)]
 pub struct PciDevice {
     /// Class, subclass and programming interface.
-    #[xml("class", base = 16, format = "0x%06x", max = 0xff_ffff)]
+    #[xml("class", base = 16, format = "0x%06x", max = 0xff_ffff, code = ErrorCode::INTERNAL_ERROR)]
     pub class: Option<u32>,
     /// PCI domain.
     #[xml("domain")]
@@ -84,7 +84,7 @@ xml_enum! {
 #[xml(name = "iommuGroup")]
 pub struct IommuGroup {
     /// Which of the host's groups it is.
-    #[xml("@number")]
+    #[xml("@number", code = ErrorCode::INTERNAL_ERROR)]
     pub number: u32,
     /// Addresses of the PCI devices in it.
     #[xml("address")]

@@ -66,7 +66,7 @@ pub struct CcwGroup {
     #[xml(flatten)]
     pub address: ChannelAddress,
     /// Which channel devices form the group.
-    #[xml("members/ccw_device")]
+    #[xml("members+/ccw_device")]
     pub members: Vec<CcwGroupMember>,
     /// What the group is.
     #[xml("capability")]
@@ -78,7 +78,7 @@ pub struct CcwGroup {
 #[xml(name = "ccw_device")]
 pub struct CcwGroupMember {
     /// Its role in the group.
-    #[xml("@ref")]
+    #[xml("@ref", own)]
     pub role: String,
     /// Its name.
     #[xml("text()")]
@@ -196,7 +196,10 @@ mod group_member {
             return Ok(None);
         };
         let group = read::child(member, cx, "group_device")?;
-        read::required(member, At::Child("group_device"), group).map(Some)
+        let group = read::required(member, At::Child("group_device"), group);
+        group
+            .map(Some)
+            .map_err(|error| virt_util::xml::recoded(error, member, ErrorCode::CONFIG_UNSUPPORTED))
     }
 
     pub(super) fn write(value: &Option<String>, w: &mut Writer) {

@@ -352,11 +352,16 @@ pub fn with_header(definition: &impl Definition, command: &str, xml: &str) -> St
 
 /// `folder/name.xml`, for a name that stays in the folder.
 fn file_in(folder: &Path, name: &str) -> Result<PathBuf> {
-    if name.is_empty() || name.contains(['/', '\0']) || name.len() + SUFFIX.len() > 250 {
-        return Err(VirtError::new(
-            ErrorCode::XML_ERROR,
-            format_args!("name '{name}' cannot be a file's: 1 to 246 bytes without '/' expected"),
-        ));
+    let wrong = match name {
+        name if name.is_empty() || name.contains(['/', '\0']) => Some(ErrorCode::XML_ERROR),
+        // The system would refuse to make the file.
+        name if name.len() + SUFFIX.len() > 250 => Some(ErrorCode::SYSTEM_ERROR),
+        _ => None,
+    };
+    if let Some(code) = wrong {
+        let shown: String = name.chars().take(80).collect();
+        let what = format_args!("name '{shown}' cannot be a file's: 1 to 246 bytes without '/' expected");
+        return Err(VirtError::new(code, what));
     }
     Ok(folder.join(format!("{name}{SUFFIX}")))
 }

@@ -85,10 +85,10 @@ pub struct StoragePool {
     #[xml(".", with = refresh_allocation, reads("refresh/volume@allocation": RefreshAllocation))]
     pub refresh_allocation: Option<RefreshAllocation>,
     /// Further options for mounting.
-    #[xml("fs:mount_opts", read_when = matches!(kind, PoolType::Fs | PoolType::Netfs))]
+    #[xml("fs:mount_opts+", unless(no_namespaces), read_when = matches!(kind, PoolType::Fs | PoolType::Netfs))]
     pub mount_options: Option<MountOptions>,
     /// Settings for the library that speaks to the Ceph cluster.
-    #[xml("rbd:config_opts", read_when = kind == PoolType::Rbd)]
+    #[xml("rbd:config_opts+", unless(no_namespaces), read_when = kind == PoolType::Rbd)]
     pub rbd_options: Option<RbdOptions>,
 }
 
@@ -241,7 +241,9 @@ mod source_format {
     use super::*;
 
     pub(super) fn read(element: Element<'_>, _cx: &mut Reader) -> Result<Option<PoolFormat>> {
-        let word = element.joined_child("format").and_then(|format| format.attr("type"));
+        let word = element
+            .joined_child("format")
+            .and_then(|format| format.attr("type"));
         Ok(word.and_then(|word| PoolFormat::from_word(&word)))
     }
 
@@ -296,8 +298,17 @@ impl StoragePool {
     /// `XML_DETAIL` if the text is not well formed, `XML_ERROR`, `CONFIG_UNSUPPORTED` and others for what is wrong or
     /// missing, as in libvirt.
     pub fn parse(source: &str, name: &str) -> Result<Self> {
+        Self::parse_with(source, XmlFlags::empty(), name)
+    }
+
+    /// [`StoragePool::parse`] with flags: drivers without back ends of their own pass over what is said to them
+    /// ([`XmlFlags::NO_NAMESPACES`]).
+    ///
+    /// # Errors
+    /// As [`StoragePool::parse`].
+    pub fn parse_with(source: &str, flags: XmlFlags, name: &str) -> Result<Self> {
         let options = DocOptions::named(name).in_domain(ErrorDomain::STORAGE);
-        xml::from_str(source, XmlFlags::empty(), &options)
+        xml::from_str(source, flags, &options)
     }
 
     fn after_read(&mut self, element: Element<'_>, cx: &mut Reader) -> Result<()> {

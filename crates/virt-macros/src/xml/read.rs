@@ -178,7 +178,7 @@ impl Field {
                     quote!(#rt::At::Text),
                 )
             }
-            Leaf::Child(name) if self.pick != Pick::First || self.options.unless_empty => {
+            Leaf::Child(name) if (self.pick != Pick::First || self.options.unless_empty) && self.uri.is_none() => {
                 let function = match self.pick {
                     Pick::First => quote!(first_child),
                     Pick::Joined => quote!(joined_child),
@@ -203,7 +203,11 @@ impl Field {
                     }
                     (None, Some(uri)) => {
                         let local = name.split_once(':').map_or("", |(_, local)| local);
-                        quote!(#rt::read::child_in::<#inner>(#element, cx, #uri, #local)?)
+                        let function = match self.pick {
+                            Pick::Joined => quote!(joined_child_in),
+                            _ => quote!(child_in),
+                        };
+                        quote!(#rt::read::#function::<#inner>(#element, cx, #uri, #local)?)
                     }
                     (None, None) => quote!(#rt::read::child::<#inner>(#element, cx, #name)?),
                 };

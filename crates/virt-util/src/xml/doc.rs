@@ -303,15 +303,22 @@ impl<'s> Doc<'s> {
     fn next_joined(&self, index: u32, levels: u8) -> Option<u32> {
         let node = self.node(index)?;
         let levels = levels.checked_sub(1)?;
-        let start = node.start + 1;
-        let name = self.slice(start, start + u32::from(node.name_len));
-        if let Some(next) = self.first_named(node.next_sibling, name, node.key) {
+        let name = |node: &Node| self.slice(node.start + 1, node.start + 1 + u32::from(node.name_len));
+        let first_like = |mut next: u32| {
+            while let Some(other) = self.node(next) {
+                if other.key == node.key && other.namespace == node.namespace && name(other) == name(node) {
+                    return Some(next);
+                }
+                next = other.next_sibling;
+            }
+            None
+        };
+        if let Some(next) = first_like(node.next_sibling) {
             return Some(next);
         }
         let mut parent = node.parent;
         while let Some(next) = self.next_joined(parent, levels) {
-            let first = self.node(next)?.first_child;
-            if let Some(found) = self.first_named(first, name, node.key) {
+            if let Some(found) = first_like(self.node(next)?.first_child) {
                 return Some(found);
             }
             parent = next;
@@ -557,7 +564,13 @@ impl<'d> Element<'d> {
         self.child(name).map(|child| Self { joined, ..child })
     }
 
-    /// The same, or the ghost of it.
+    /// The same of children `name` of namespace `uri`.
+    pub fn joined_child_in(&self, uri: &str, name: &str) -> Option<Element<'d>> {
+        let joined = self.joined.saturating_add(1);
+        self.child_in(uri, name).map(|child| Self { joined, ..child })
+    }
+
+    /// The same as [`Element::joined_child`], or the ghost of it.
     pub fn joined_child_or_ghost(&self, name: &'static str) -> Element<'d> {
         self.joined_child(name)
             .unwrap_or_else(|| self.child_or_ghost(name))

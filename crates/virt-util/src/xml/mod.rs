@@ -299,6 +299,8 @@ bitflags::bitflags! {
         const CLOCK_ADJUST = 1 << 7;
         /// The file behind a storage volume is read and written.
         const VOLUME_TRANSLATED = 1 << 8;
+        /// What is said to one hypervisor in its own namespace is passed over: whoever reads is another.
+        const NO_NAMESPACES = 1 << 9;
     }
 }
 

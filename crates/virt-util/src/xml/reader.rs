@@ -475,6 +475,22 @@ pub mod read {
         }
     }
 
+    /// All children of a name in a namespace, read as one.
+    ///
+    /// # Errors
+    /// What reading it gives.
+    pub fn joined_child_in<T: XmlElement>(
+        element: Element<'_>,
+        cx: &mut Reader,
+        uri: &str,
+        name: &'static str,
+    ) -> Result<Option<T>> {
+        match element.joined_child_in(uri, name) {
+            Some(child) if !T::counts_as_absent(child) => one(child, cx, T::read),
+            _ => Ok(None),
+        }
+    }
+
     /// A child that may be absent, read by a function.
     ///
     /// # Errors
