@@ -276,9 +276,7 @@ fn objects_of_the_host_add_up_too() {
         let source = format!(
             "<device><name>computer</name><capability type='system'>{content}<hardware>{id}</hardware></capability></device>"
         );
-        NodeDevice::parse(&source, "d")
-            .unwrap()
-            .format(XmlFlags::empty())
+        NodeDevice::parse(&source, "d").unwrap().format(XmlFlags::empty())
     };
     assert_eq!(
         device("<firmware/><firmware><vendor>v</vendor></firmware><hardware/>"),

@@ -109,7 +109,11 @@ fn note_metadata(network: &VirtualNetwork, kind: i32, uri: Option<String>) {
 /// Reads a definition that a client sent.
 fn parse(xml: &str, check: Check) -> Result<Arc<Definition>> {
     check_schema(xml, "(network_definition)", check)?;
-    let mut network = Definition::parse(xml, XmlFlags::INACTIVE | XmlFlags::NO_NAMESPACES, "(network_definition)")?;
+    let mut network = Definition::parse(
+        xml,
+        XmlFlags::INACTIVE | XmlFlags::NO_NAMESPACES,
+        "(network_definition)",
+    )?;
     network.complete(&SystemRandomness);
     Ok(Arc::new(network))
 }

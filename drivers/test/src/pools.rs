@@ -206,7 +206,11 @@ fn note_refresh(pool: &Pool) {
 /// Reads a definition that a client sent.
 fn parse(xml: &str, check: Check) -> Result<Arc<Definition>> {
     check_schema(xml, "(storage_pool_definition)", check)?;
-    let mut pool = Definition::parse_with(xml, virt_util::xml::XmlFlags::NO_NAMESPACES, "(storage_pool_definition)")?;
+    let mut pool = Definition::parse_with(
+        xml,
+        virt_util::xml::XmlFlags::NO_NAMESPACES,
+        "(storage_pool_definition)",
+    )?;
     pool.normalize(&SystemRandomness);
     Ok(Arc::new(pool))
 }

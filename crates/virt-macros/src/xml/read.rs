@@ -178,7 +178,9 @@ impl Field {
                     quote!(#rt::At::Text),
                 )
             }
-            Leaf::Child(name) if (self.pick != Pick::First || self.options.unless_empty) && self.uri.is_none() => {
+            Leaf::Child(name)
+                if (self.pick != Pick::First || self.options.unless_empty) && self.uri.is_none() =>
+            {
                 let function = match self.pick {
                     Pick::First => quote!(first_child),
                     Pick::Joined => quote!(joined_child),
