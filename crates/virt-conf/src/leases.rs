@@ -1,12 +1,14 @@
 //! DHCP leases on disk (`BRIDGE.status`), and the host names that libvirt's two modules for the name service make of them.
 //!
 //! A lease file is a JSON array of [`Lease`]s. [`addresses_of`] is what `libnss_libvirt` and `libnss_libvirt_guest` answer,
-//! from files' contents alone: whoever asks reads the files and says what time it is.
+//! from files' contents alone: whoever asks reads the files and says what time it is. Both read JSON as json-c does, whose
+//! values turn into each other: a number is the text that it is written as, and a text the number that it begins with.
 
+use std::borrow::Cow;
 use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use virt_util::json::Json;
 use virt_util::{ErrorCode, Result, VirtError, ip};
 
 use crate::mac_map::MacMap;
@@ -143,14 +145,14 @@ pub fn addresses_of(
     let mut leases: Vec<(u64, IpAddr)> = Vec::new();
     let mut answer = Answer::default();
     for file in with_suffix(".status").filter(|file| !file.content.is_empty()) {
-        let list: Value = serde_json::from_str(file.content).map_err(|error| wrong(file.name, &error))?;
-        let list = list
-            .as_array()
-            .ok_or_else(|| wrong(file.name, &"it does not contain the leases array"))?;
-        for lease in list {
-            let text = |key: &str| lease.get(key).and_then(Value::as_str);
+        let list = Json::parse(file.content).map_err(|error| error.context(file.name))?;
+        let Json::Array(list) = list else {
+            return Err(wrong(file.name, &"it does not contain the leases array"));
+        };
+        for lease in &list {
+            let text = |key: &str| text_of(lease.get(key)?);
             let ours = match &macs {
-                Some(macs) => text("mac-address").is_some_and(|mac| macs.iter().any(|known| known == mac)),
+                Some(macs) => text("mac-address").is_some_and(|mac| macs.iter().any(|known| *known == mac)),
                 None => text("hostname").is_some_and(|host| host.eq_ignore_ascii_case(name)),
             };
             if !ours {
@@ -158,8 +160,9 @@ pub fn addresses_of(
             }
             let expiry = lease
                 .get("expiry-time")
+                .filter(|expiry| **expiry != Json::Null)
                 .ok_or_else(|| wrong(file.name, &"a lease has no expiry time"))?;
-            let expiry = expiry.as_u64().unwrap_or(0);
+            let expiry = number_of(expiry);
             if expiry > 0 && expiry < now {
                 continue;
             }
@@ -167,7 +170,7 @@ pub fn addresses_of(
                 continue;
             };
             answer.found = true;
-            let address = ip::parse(address)
+            let address = ip::parse(&address)
                 .ok_or_else(|| wrong(file.name, &format_args!("'{address}' is no address")))?;
             let asked = match family {
                 Family::Inet => address.is_ipv4(),
@@ -182,6 +185,38 @@ pub fn addresses_of(
     leases.sort_by_key(|(expiry, _)| std::cmp::Reverse(*expiry));
     answer.addresses = leases.into_iter().map(|(_, address)| address).collect();
     Ok(answer)
+}
+
+/// A value as a text; of lists and objects, which are no names, there is none.
+pub(crate) fn text_of(value: &Json) -> Option<Cow<'_, str>> {
+    match value {
+        Json::String(text) | Json::Number(text) => Some(text.into()),
+        Json::Bool(value) => Some(value.to_string().into()),
+        Json::Null | Json::Array(_) | Json::Object(_) => None,
+    }
+}
+
+/// A value as a number: what is negative or none is 0, what is too large as large as can be, and fractions are cut.
+fn number_of(value: &Json) -> u64 {
+    match value {
+        Json::Bool(value) => (*value).into(),
+        // The cast saturates.
+        Json::Number(text) => text
+            .parse()
+            .unwrap_or_else(|_| text.parse::<f64>().map_or(0, |number| number as u64)),
+        Json::String(text) => {
+            let digits = text.trim_ascii_start();
+            let digits = digits.strip_prefix('+').unwrap_or(digits);
+            let end = digits
+                .find(|c: char| !c.is_ascii_digit())
+                .unwrap_or(digits.len());
+            match digits.get(..end) {
+                None | Some("") => 0,
+                Some(digits) => digits.parse().unwrap_or(u64::MAX),
+            }
+        }
+        Json::Null | Json::Array(_) | Json::Object(_) => 0,
+    }
 }
 
 /// [`addresses_of`] for callers that can be told one family only, as `gethostbyname` is: any family means IPv4.
@@ -259,6 +294,54 @@ mod tests {
         );
         assert_eq!(ask("web", NameOf::Guest, Family::Inet), Answer::default());
         assert!(!ask("nobody", NameOf::Host, Family::Inet6).found);
+    }
+
+    fn ask_one(lease: &str, name: &str) -> Result<Vec<String>> {
+        let content = format!("[null, 1, {lease}]");
+        let files = [NameFile {
+            name: "a.status",
+            content: &content,
+        }];
+        let answer = addresses_of(name, NameOf::Host, Family::Unspecified, &files, 100)?;
+        Ok(answer.addresses.into_iter().map(ip::format).collect())
+    }
+
+    #[test]
+    fn values_turn_into_each_other() {
+        for (hostname, expiry, address, name, want) in [
+            ("12", "0", "\"10.0.0.1\"", "12", Some("10.0.0.1")),
+            ("true", "\"\"", "\"10.0.0.1\"", "TRUE", Some("10.0.0.1")),
+            ("\"a\\u0000b\"", "-5", "\"10.1\"", "a", Some("10.0.0.1")),
+            ("\"a\"", "99.9", "5", "a", None),
+            ("\"a\"", "100.5", "5", "a", Some("0.0.0.5")),
+            ("\"a\"", "\" 99x\"", "5", "a", None),
+            ("\"a\"", "\"100x\"", "\"::1\"", "a", Some("::1")),
+            ("\"a\"", "1e99", "\"::1\"", "a", Some("::1")),
+            ("\"a\"", "true", "\"::1\"", "a", None),
+            ("\"a\"", "[]", "\"::1\"", "a", Some("::1")),
+            ("null", "0", "\"::1\"", "null", None),
+            ("\"a\"", "0", "null", "a", None),
+        ] {
+            let lease = format!(
+                r#"{{"hostname": {hostname}, "expiry-time": {expiry}, "ip-address": {address}}}"#
+            );
+            let want: Vec<String> = want.map(str::to_owned).into_iter().collect();
+            assert_eq!(ask_one(&lease, name).unwrap(), want, "{lease}");
+        }
+        for lease in [
+            r#"{"hostname": "a", "expiry-time": null, "ip-address": "::1"}"#,
+            r#"{"hostname": "a", "ip-address": "::1"}"#,
+            r#"{"hostname": "a", "expiry-time": 0, "ip-address": ""}"#,
+            r#"{"hostname": "a", "expiry-time": 0, "ip-address": true}"#,
+        ] {
+            assert!(ask_one(lease, "a").is_err(), "{lease}");
+            assert_eq!(ask_one(lease, "b").unwrap(), [""; 0], "{lease}");
+        }
+        let blank = [NameFile {
+            name: ".status",
+            content: "\n",
+        }];
+        assert!(addresses_of("a", NameOf::Host, Family::Inet, &blank, 1).is_err());
     }
 
     #[test]

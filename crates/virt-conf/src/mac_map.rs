@@ -3,10 +3,10 @@
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
 use virt_util::Result;
+use virt_util::json::Json;
 
-use crate::leases::{to_json, wrong};
+use crate::leases::{text_of, to_json, wrong};
 
 /// Guests and their MAC addresses, as they were written, in the order in which they came.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -51,19 +51,18 @@ impl MacMap {
         if text.is_empty() {
             return Ok(Vec::new());
         }
-        let list: Value = serde_json::from_str(text).map_err(|error| wrong("MAC map", &error))?;
-        let list = list
-            .as_array()
-            .ok_or_else(|| wrong("MAC map", &"it is no array"))?;
+        let Json::Array(list) = Json::parse(text).map_err(|error| error.context("MAC map"))? else {
+            return Err(wrong("MAC map", &"it is no array"));
+        };
         let macs = list
             .iter()
             .filter(|entry| {
-                let name = entry.get("domain").and_then(Value::as_str);
+                let name = entry.get("domain").and_then(text_of);
                 name.is_some_and(|name| name.eq_ignore_ascii_case(guest))
             })
-            .filter_map(|entry| entry.get("macs").and_then(Value::as_array))
+            .filter_map(|entry| entry.array("macs"))
             .flatten();
-        Ok(macs.filter_map(Value::as_str).map(str::to_owned).collect())
+        Ok(macs.filter_map(text_of).map(std::borrow::Cow::into_owned).collect())
     }
 
     /// Writes the file, guests sorted by name.

@@ -128,6 +128,9 @@ impl ConfFile {
             return Err(parser.error(&format!("{} bytes, at most {SIZE_MAX} allowed", text.len())));
         }
         parser.skip_blanks_and_lines();
+        if parser.rest.is_empty() && !text.is_empty() {
+            return Err(parser.error("expecting a name, found nothing but blanks"));
+        }
         while !parser.rest.is_empty() {
             let line = parser.line;
             entries.push((line, parser.statement()?));
@@ -497,7 +500,8 @@ impl<'a> Parser<'a> {
 
     fn quoted(&mut self) -> Result<&'a str> {
         let start = self.line;
-        let (text, closed) = if self.take("\"\"\"") {
+        // Six quotes that end the file are three empty texts: a pair of three needs something behind it.
+        let (text, closed) = if self.rest.len() > 6 && self.take("\"\"\"") {
             let text = self.rest;
             let end = text.find("\"\"\"").unwrap_or(text.len());
             let (text, rest) = text.split_at(end);
@@ -613,12 +617,14 @@ mod tests {
             ("a = 1\nb", 2, "assignment"),
             ("a = 1\n\nb =\nc = 1", 3, "expecting a value"),
             ("a = 'x\n'", 1, "unterminated string"),
-            ("a = \"\"\"x\n\n", 1, "unterminated string"),
+            ("a = \"\"\"xyzw\n\n", 1, "unterminated string"),
             ("a = [1\n2]", 2, "separator in list"),
             ("a = [1,\n2", 1, "not closed"),
             ("a = 1 b = 2", 1, "expecting a separator"),
             ("1a = 2", 1, "expecting a name"),
             ("a = -", 1, "unterminated number"),
+            (" \n\t\n", 3, "expecting a name"),
+            ("a = \"\"\"\"\"\"", 1, "expecting a separator"),
         ] {
             let error = parse(text).unwrap_err();
             assert_eq!(error.code(), ErrorCode::CONF_SYNTAX, "{text}");

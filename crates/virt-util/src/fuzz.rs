@@ -11,6 +11,7 @@ pub const TARGETS: &[Target] = &[
     ("units", fuzz_units),
     ("conf_file", fuzz_conf_file),
     ("uuid", fuzz_uuid),
+    ("json", fuzz_json),
     ("json_lines", fuzz_json_lines),
     ("xml", fuzz_xml),
     ("xml_model", fuzz_xml_model),
@@ -45,6 +46,16 @@ pub fn fuzz_bitmap(data: &[u8]) {
         );
     }
     let _ = crate::bitmap::Bitmap::from_hex(&text);
+}
+
+/// JSON whose numbers stay texts: what was read is written, and read again as the same.
+pub fn fuzz_json(data: &[u8]) {
+    use crate::json::Json;
+    let text = String::from_utf8_lossy(data);
+    if let Ok(json) = Json::parse(&text) {
+        assert_eq!(Json::parse(&format!("{json} ")).ok().as_ref(), Some(&json));
+        let _ = json.deflatten();
+    }
 }
 
 /// JSON lines from a peer: memory stays bounded, and nothing comes after an error.

@@ -1,16 +1,13 @@
 //! JSON whose numbers stay the texts that they are: what configuration in users' hands and foreign programs speak.
 //!
-//! [`Json`] keeps the order of keys and each number as it was written, so that nothing is lost or rounded when it is written
+//! [`Json`] keeps the order of keys and each fraction as it was written, so that nothing is lost or rounded when it is written
 //! again. For messages with known fields serde's own types do; see [`crate::json_lines`].
 
 use std::fmt::Write as _;
 
-use serde_json::value::RawValue;
-
 use crate::error::{ErrorCode, Result, VirtError};
 
-/// Most levels that a document may have.
-const DEPTH_MAX: usize = 128;
+mod reader;
 
 /// A JSON value.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -19,7 +16,7 @@ pub enum Json {
     Null,
     /// `true` or `false`
     Bool(bool),
-    /// A number, as it was written.
+    /// A number as it is written.
     Number(String),
     /// A text.
     String(String),
@@ -30,10 +27,14 @@ pub enum Json {
 }
 
 impl Json {
-    /// Reads strict JSON: no comments, nothing behind the value.
+    /// Reads JSON as libvirt's reader does, json-c in its strict mode: no comments, no comma behind the last value, nothing
+    /// behind the document. Beyond the standard it takes `NaN` and `Infinity`, tabs and the like in texts, and names in single
+    /// quotes. Whole numbers come out in their shortest form; of names that are there twice the last value counts. A document
+    /// that is a number or a word alone needs a blank behind it: only that says where it ends.
     ///
     /// # Errors
-    /// `INTERNAL_ERROR` with line and column for what is not JSON or deeper than 128 levels.
+    /// `INTERNAL_ERROR` with line and column for what is not JSON or deeper than 32 levels, and for whole numbers that have no
+    /// place in 64 bits.
     ///
     /// ```
     /// use virt_util::json::Json;
@@ -43,42 +44,7 @@ impl Json {
     /// # Ok::<(), virt_util::VirtError>(())
     /// ```
     pub fn parse(text: &str) -> Result<Self> {
-        let wrong =
-            |error: serde_json::Error| VirtError::internal(format_args!("cannot parse json: {error}"));
-        let raw: &RawValue = serde_json::from_str(text).map_err(wrong)?;
-        Self::from_raw(raw, 0)
-    }
-
-    fn from_raw(raw: &RawValue, depth: usize) -> Result<Self> {
-        let text = raw.get();
-        let wrong =
-            |error: serde_json::Error| VirtError::internal(format_args!("cannot parse json: {error}"));
-        if depth > DEPTH_MAX {
-            return Err(VirtError::internal(format_args!(
-                "cannot parse json: more than {DEPTH_MAX} levels"
-            )));
-        }
-        Ok(match text.as_bytes().first() {
-            Some(b'n') => Self::Null,
-            Some(b't') => Self::Bool(true),
-            Some(b'f') => Self::Bool(false),
-            Some(b'"') => Self::String(serde_json::from_str(text).map_err(wrong)?),
-            Some(b'[') => {
-                let values: Vec<&RawValue> = serde_json::from_str(text).map_err(wrong)?;
-                let values = values.into_iter().map(|value| Self::from_raw(value, depth + 1));
-                Self::Array(values.collect::<Result<_>>()?)
-            }
-            Some(b'{') => {
-                let Pairs(pairs) = serde_json::from_str(text).map_err(wrong)?;
-                let mut object = Self::Object(Vec::with_capacity(pairs.len()));
-                for (key, value) in pairs {
-                    let value = Self::from_raw(value, depth + 1)?;
-                    object.replace(key, value);
-                }
-                object
-            }
-            _ => Self::Number(text.to_owned()),
-        })
+        reader::read(text)
     }
 
     /// The value of that name, of an object that has it.
@@ -149,16 +115,6 @@ impl Json {
             _ => Err(VirtError::internal(
                 "a value can be appended to JSON objects only",
             )),
-        }
-    }
-
-    /// Of values of one name the last counts.
-    fn replace(&mut self, name: String, value: Self) {
-        if let Self::Object(pairs) = self {
-            match pairs.iter_mut().find(|(key, _)| *key == name) {
-                Some((_, old)) => *old = value,
-                None => pairs.push((name, value)),
-            }
         }
     }
 
@@ -340,56 +296,10 @@ fn push_string(out: &mut String, text: &str) {
     out.push('"');
 }
 
-/// The pairs of an object in order, those of one name included.
-struct Pairs<'t>(Vec<(String, &'t RawValue)>);
-
-impl<'de> serde::Deserialize<'de> for Pairs<'de> {
-    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Visitor;
-
-        impl<'de> serde::de::Visitor<'de> for Visitor {
-            type Value = Pairs<'de>;
-
-            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-                f.write_str("an object")
-            }
-
-            fn visit_map<A: serde::de::MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
-                let mut pairs = Vec::new();
-                while let Some(pair) = map.next_entry::<String, &'de RawValue>()? {
-                    pairs.push(pair);
-                }
-                Ok(Pairs(pairs))
-            }
-        }
-
-        deserializer.deserialize_map(Visitor)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use proptest::prelude::*;
-
-    #[test]
-    fn numbers_stay_texts() {
-        for text in ["1.024e19", "-0", "0.10", "123456789012345678901234567890"] {
-            assert_eq!(Json::parse(text).unwrap().to_string(), text);
-        }
-        for wrong in [
-            "",
-            "01",
-            "1 2",
-            "{'a':1}",
-            "[1,]",
-            "nul",
-            "\"\u{1}\"",
-            "[\"\\ud800\"]",
-        ] {
-            assert!(Json::parse(wrong).is_err(), "{wrong}");
-        }
-    }
 
     #[test]
     fn names_with_dots_are_nested() {
@@ -410,19 +320,13 @@ mod tests {
         );
     }
 
-    #[test]
-    fn depth_is_bounded() {
-        let nested = |levels: usize| format!("{}{}", "[".repeat(levels), "]".repeat(levels));
-        assert!(Json::parse(&nested(100)).is_ok());
-        assert!(Json::parse(&nested(100_000)).is_err());
-    }
-
     proptest! {
         #[test]
-        fn what_is_written_is_read(text in "[\\[\\]{}:,\"a0-9.eE \\\\]{0,30}") {
+        fn what_is_written_is_read(text in "[\\[\\]{}:,\"'a0-9.eENI \\\\/-]{0,30}") {
             if let Ok(json) = Json::parse(&text) {
-                prop_assert_eq!(Json::parse(&json.to_string()).unwrap(), json.clone());
-                prop_assert_eq!(Json::parse(&json.to_pretty_string()).unwrap(), json.clone());
+                // The blank ends a number that stands alone.
+                prop_assert_eq!(Json::parse(&format!("{json} ")).unwrap(), json.clone());
+                prop_assert_eq!(Json::parse(&(json.to_pretty_string() + "\n")).unwrap(), json.clone());
                 let _ = json.deflatten();
             }
         }

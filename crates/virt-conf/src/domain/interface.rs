@@ -325,7 +325,7 @@ pub struct IpConfig {
 
 /// An address of an interface.
 #[derive(Xml, Clone, Debug, PartialEq, Eq)]
-#[xml(name = "ip")]
+#[xml(name = "ip", check = IpAddress::after_read)]
 pub struct IpAddress {
     /// An IPv4 or IPv6 address.
     #[xml("@address", own)]
@@ -339,6 +339,24 @@ pub struct IpAddress {
     /// Address of the other end.
     #[xml("@peer", code = ErrorCode::INVALID_ARG)]
     pub peer: Option<std::net::IpAddr>,
+}
+
+impl IpAddress {
+    fn after_read(&mut self, element: Element<'_>, cx: &mut Reader) -> Result<()> {
+        let bits = match self.address {
+            std::net::IpAddr::V4(_) => 32,
+            std::net::IpAddr::V6(_) => 128,
+        };
+        if (self.family == IpFamily::Ipv6) != self.address.is_ipv6() {
+            let what = format!("the address '{}' is not of family '{}'", self.address, self.family);
+            cx.fail(error_at(element, At::Attribute("address"), what))?;
+        }
+        if self.prefix > bits {
+            let what = format!("a prefix of at most {bits} bits is expected, found {}", self.prefix);
+            cx.fail(error_at(element, At::Attribute("prefix"), what))?;
+        }
+        Ok(())
+    }
 }
 
 /// The address alone, without a prefix.

@@ -99,14 +99,17 @@ pub struct Os {
     #[xml("acpi+/table")]
     pub acpi_tables: Rare<Vec<AcpiTable>>,
     /// Classes of devices to boot from, in order.
-    #[xml("boot")]
+    #[xml("boot", when = !self.loader_chooses)]
     pub boot: Vec<BootEntry>,
     /// Whether the firmware asks which device to boot from, and how long.
-    #[xml("bootmenu")]
+    #[xml("bootmenu", when = !self.loader_chooses)]
     pub boot_menu: Option<BootMenu>,
     /// BIOS settings.
-    #[xml("bios", omit_empty)]
+    #[xml("bios", omit_empty, when = !self.loader_chooses)]
     pub bios: Option<Bios>,
+    /// Whether a boot loader chooses what is booted: what is said of it stays known to converters, and is not written.
+    #[xml(skip)]
+    pub loader_chooses: bool,
     /// Where the SMBIOS data come from.
     #[xml("smbios+@mode", default, nonempty, code = ErrorCode::CONFIG_UNSUPPORTED)]
     pub smbios: SmbiosMode,

@@ -233,7 +233,13 @@ fn size_of(text: &str) -> Option<u64> {
     if text.starts_with('-') {
         return native::number::<i64>(text).map(i64::cast_unsigned);
     }
-    units::parse_size(text.strip_prefix('+').unwrap_or(text), 1, u64::MAX).ok()
+    // Blanks may stand before the number, and nowhere else.
+    let text = text.trim_ascii_start();
+    let text = text.strip_prefix('+').unwrap_or(text);
+    if text.contains(|c: char| c.is_ascii_whitespace()) {
+        return None;
+    }
+    units::parse_size(text, 1, u64::MAX).ok()
 }
 
 fn consoles(conf: &Conf, domain: &mut Domain) -> Result<()> {

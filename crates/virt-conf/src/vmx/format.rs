@@ -160,6 +160,9 @@ fn processors(out: &mut Out, domain: &Domain) -> Result<()> {
             "No support for domain XML entry 'vcpu' attribute 'current'",
         ));
     }
+    if vcpus.max == 0 {
+        return Err(VirtError::internal("the guest has no vCPU, at least one is expected"));
+    }
     out.set("numvcpus", vcpus.max)?;
     if let Some(cpu) = &domain.cpu {
         if cpu.mode != CpuMode::Custom {
@@ -230,20 +233,14 @@ fn verify_address(disk: &Disk) -> Result<DriveAddress> {
         )));
     };
     let bus = disk.target.bus.unwrap_or_default();
-    let limits = match bus {
-        DiskBus::Scsi => (3, 0, 15),
-        DiskBus::Ide => (0, 1, 1),
-        DiskBus::Fdc => (0, 0, 1),
-        bus => return Err(unsupported(format_args!("Unsupported bus type '{bus}'"))),
-    };
-    let named = disk_index(&disk.target.dev)
-        .and_then(|index| drive_address(bus, index, DomainFeatures::WIDE_SCSI))
-        .ok_or_else(|| {
-            VirtError::new(
-                ErrorCode::XML_ERROR,
-                format_args!("Unknown disk name '{}' and no address specified", disk.target.dev),
-            )
-        })?;
+    let index = disk_index(&disk.target.dev).ok_or_else(|| {
+        VirtError::internal(format_args!(
+            "the disk's name '{}' says no place, one such as 'sda' is expected",
+            disk.target.dev
+        ))
+    })?;
+    // On a bus without drive addresses the name stands for the first place.
+    let named = drive_address(bus, index, DomainFeatures::WIDE_SCSI).unwrap_or_default();
     let place = |address: &DriveAddress| (address.controller, address.bus, address.unit);
     if place(&named) != place(address) {
         return Err(VirtError::internal(format_args!(
@@ -251,7 +248,12 @@ fn verify_address(disk: &Disk) -> Result<DriveAddress> {
             address.controller, address.bus, address.unit, disk.target.dev
         )));
     }
-    let (controllers, buses, units) = limits;
+    let (controllers, buses, units) = match bus {
+        DiskBus::Scsi => (3, 0, 15),
+        DiskBus::Ide => (0, 1, 1),
+        DiskBus::Fdc => (0, 0, 1),
+        bus => return Err(unsupported(format_args!("Unsupported bus type '{bus}'"))),
+    };
     if address.controller > controllers || address.bus > buses || address.unit > units {
         return Err(VirtError::internal(format_args!(
             "disk address {}:{}:{} is out of range: at most {controllers}:{buses}:{units} on bus '{bus}'",

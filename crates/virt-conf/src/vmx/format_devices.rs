@@ -81,6 +81,11 @@ fn index(disk: &Disk, prefix: &str, limit: u32) -> Result<u32> {
 
 fn drive(out: &mut Out, disk: &Disk, files: &dyn VmxFiles) -> Result<()> {
     let bus = disk.target.bus.unwrap_or_default();
+    let is_file = match disk.source.location {
+        StorageLocation::File { .. } => true,
+        StorageLocation::Block { .. } => false,
+        _ => return Err(unsupported_type(disk)),
+    };
     let (controller, unit) = match bus {
         DiskBus::Scsi => {
             // Each of four controllers has 15 units beside its own, the seventh.
@@ -98,11 +103,6 @@ fn drive(out: &mut Out, disk: &Disk, files: &dyn VmxFiles) -> Result<()> {
         }
     };
     let path = disk.source.location.path();
-    let is_file = match disk.source.location {
-        StorageLocation::File { .. } => true,
-        StorageLocation::Block { .. } => false,
-        _ => return Err(unsupported_type(disk)),
-    };
     let kind = match disk.device {
         DiskDevice::Disk if is_file && bus == DiskBus::Scsi => "scsi-hardDisk",
         DiskDevice::Disk if is_file => "ata-hardDisk",
@@ -141,13 +141,9 @@ fn drive(out: &mut Out, disk: &Disk, files: &dyn VmxFiles) -> Result<()> {
     } else if path.is_none() && disk.source.startup_policy == Some(StartupPolicy::Optional) {
         set("autodetect", "true")?;
         set("fileName", "auto detect")?;
-    } else if let Some(path) = path {
-        set("fileName", path)?;
     } else {
-        return Err(VirtError::internal(format_args!(
-            "{bus} {} '{}' has no source; without one, the startup policy 'optional' is expected",
-            disk.device, disk.target.dev
-        )));
+        // The word that libvirt's files have for a drive without a source.
+        set("fileName", path.unwrap_or("(null)"))?;
     }
     if bus == DiskBus::Scsi {
         match disk.driver.cache {

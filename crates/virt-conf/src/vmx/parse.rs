@@ -17,7 +17,7 @@ use crate::domain::{Domain, Genid, VirtType};
 use crate::native::{self, Settings};
 use crate::values::CpuSet;
 
-/// Greatest number of a host CPU, plus one.
+/// Greatest number of a host CPU in an affinity, plus one.
 const CPU_LIMIT: u32 = 16_384;
 
 /// The settings of a `.vmx` file by type.
@@ -187,13 +187,8 @@ fn processors(vmx: &Vmx, domain: &mut Domain) -> Result<()> {
     let count = vmx.number("numvcpus", 1)?;
     let vcpus = u32::try_from(count)
         .ok()
-        .filter(|count| (1..=CPU_LIMIT).contains(count))
-        .ok_or_else(|| {
-            vmx.wrong(
-                "numvcpus",
-                format_args!("a number from 1 to {CPU_LIMIT} is expected"),
-            )
-        })?;
+        .filter(|count| *count > 0)
+        .ok_or_else(|| vmx.wrong("numvcpus", "a number greater than 0 is expected"))?;
     domain.vcpus.max = vcpus;
     let cores = vmx.number("cpuid.coresPerSocket", 1)?;
     if cores > 1 {

@@ -16,9 +16,6 @@ use crate::values::CpuSet;
 /// MiB of a guest that does not say.
 const DEFAULT_MEMORY: u64 = 128;
 
-/// Most CPUs of a guest; libvirt takes all numbers that it has memory for.
-const VCPU_LIMIT: u32 = u16::MAX as u32;
-
 /// Most host CPUs in `cpus`.
 const CPU_LIMIT: usize = 4096;
 
@@ -114,15 +111,8 @@ fn action(conf: &Conf, name: &str, default: LifecycleAction) -> Result<Lifecycle
 }
 
 fn processors(conf: &Conf, domain: &mut Domain) -> Result<()> {
-    let count = |name: &str| {
-        let count = conf.small::<u32>(name)?;
-        match count.filter(|count| *count > VCPU_LIMIT) {
-            Some(_) => Err(conf.wrong(name, format_args!("at most {VCPU_LIMIT} CPUs are expected"))),
-            None => Ok(count),
-        }
-    };
-    let online = count("vcpus")?.unwrap_or(1);
-    let most = count("maxvcpus")?.unwrap_or(online);
+    let online = conf.small::<u32>("vcpus")?.unwrap_or(1);
+    let most = conf.small::<u32>("maxvcpus")?.unwrap_or(online);
     domain.vcpus.max = most;
     domain.vcpus.current = (online < most).then_some(online);
     if let Some(text) = conf.text("cpus")? {
@@ -218,12 +208,12 @@ fn clock(conf: &Conf, hvm: bool) -> Result<ClockBase> {
 pub(super) fn boot_order(conf: &Conf) -> Result<Vec<BootEntry>> {
     let letters = conf.text("boot")?.unwrap_or("c");
     let device = |letter| match letter {
-        'a' => BootDevice::Fd,
-        'd' => BootDevice::Cdrom,
-        'n' => BootDevice::Network,
+        b'a' => BootDevice::Fd,
+        b'd' => BootDevice::Cdrom,
+        b'n' => BootDevice::Network,
         _ => BootDevice::Hd,
     };
-    let entries = letters.chars().take(BootDevice::ALL.len());
+    let entries = letters.bytes().take(BootDevice::ALL.len());
     Ok(entries.map(|letter| BootEntry { dev: device(letter) }).collect())
 }
 
@@ -282,6 +272,12 @@ mod tests {
                 "vif = [ ' mac=00:16:3e:00:00:01,model=E1000' ]",
                 "<model type='e1000'/>",
             ),
+            ("vif = [ 'ip=10.1' ]", "<ip address='10.0.0.1' family='ipv4'/>"),
+            ("vcpus = 70000", ">70000</vcpu>"),
+            (
+                "builder = 'hvm'\nboot = 'd\u{e9}'",
+                "<boot dev='cdrom'/>\n    <boot dev='hd'/>\n    <boot dev='hd'/>",
+            ),
             (
                 "usbctrl = [ 'x,version=1,, ports=a' ]",
                 "model='qusb1' ports='10'",
@@ -312,6 +308,13 @@ mod tests {
                 ErrorCode::INTERNAL_ERROR,
             ),
             (XenFormat::Xl, "vif = [ 'model=a b' ]", ErrorCode::INVALID_ARG),
+            (XenFormat::Xl, "vif = [ 'ip=10.x' ]", ErrorCode::SYSTEM_ERROR),
+            (
+                XenFormat::Xl,
+                "vcpus = 2\nvnuma = [ [ 'pnode=0', 'size=2', 'vcpus=0' ] ]\ncpuid = 'host,tm=0'",
+                ErrorCode::INTERNAL_ERROR,
+            ),
+            (XenFormat::Xm, "builder = 'hvm'\ndisk = [ 'phy:/a,,w' ]", ErrorCode::XML_ERROR),
             (XenFormat::Xl, "pci = [ 1 ]", ErrorCode::CONF_SYNTAX),
             (XenFormat::Xm, "disk = 'phy:/a,hda,w'", ErrorCode::INTERNAL_ERROR),
             (

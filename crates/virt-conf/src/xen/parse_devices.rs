@@ -1,6 +1,6 @@
 //! Xen's file → devices that both formats have: network cards, PCI devices, sound, displays, ports.
 
-use virt_util::{ErrorCode, Result, VirtError};
+use virt_util::{ErrorCode, Result, VirtError, ip};
 
 use super::XenFormat;
 use super::conf::{Conf, pairs};
@@ -27,7 +27,14 @@ use virt_util::xml::{XmlValue, parse_integer};
 pub(super) fn common(conf: &Conf, domain: &mut Domain, format: XenFormat) -> Result<()> {
     let hvm = domain.os.is_hvm();
     for entry in conf.loose_texts("vif") {
-        let card = interface(entry, format).map_err(|what| conf.wrong("vif", what))?;
+        let mut card = interface(entry, format).map_err(|what| conf.wrong("vif", what))?;
+        for text in addresses(entry) {
+            let address = ip::parse(text).ok_or_else(|| {
+                let place = conf.wrong("vif", format_args!("'{text}' is no IP address"));
+                VirtError::new(ErrorCode::SYSTEM_ERROR, place.detail())
+            })?;
+            card.link.guest.addresses.push(address.into());
+        }
         if let Some(model) = &card.model
             && canonical_model(model).is_none()
         {
@@ -65,6 +72,13 @@ pub(super) fn common(conf: &Conf, domain: &mut Domain, format: XenFormat) -> Res
     }
 }
 
+/// The IP addresses of a network card.
+fn addresses(entry: &str) -> impl Iterator<Item = &str> {
+    let list = pairs(entry).into_iter().flatten().rev();
+    let list = list.filter(|(key, _)| *key == "ip").map(|(_, value)| value);
+    list.take(1).flat_map(|list| list.split(' '))
+}
+
 fn interface(entry: &str, format: XenFormat) -> std::result::Result<Interface, String> {
     let pairs = pairs(entry).ok_or_else(|| format!("'{entry}': pairs 'NAME=VALUE' are expected"))?;
     let value = |name: &str| {
@@ -95,10 +109,6 @@ fn interface(entry: &str, format: XenFormat) -> std::result::Result<Interface, S
     } else {
         InterfaceSource::Ethernet { host: host.into() }
     };
-    for text in value("ip").into_iter().flat_map(|list| list.split(' ')) {
-        let address: std::net::IpAddr = text.parse().map_err(|_| format!("'{text}' is no IP address"))?;
-        card.link.guest.addresses.push(address.into());
-    }
     card.link.script = script.filter(|script| !script.is_empty()).map(str::to_owned);
     let frontend = match format {
         XenFormat::Xl => "vif",

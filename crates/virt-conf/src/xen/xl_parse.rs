@@ -2,7 +2,7 @@
 
 use virt_util::bitmap::Bitmap;
 use virt_util::conf_file::ConfValue;
-use virt_util::{ErrorCode, Result, VirtError};
+use virt_util::{ErrorCode, ErrorDomain, Result, VirtError};
 
 use super::XenContext;
 use super::conf::{Conf, loose_pairs};
@@ -314,6 +314,11 @@ fn cpu_features(conf: &Conf, domain: &mut Domain) -> Result<()> {
             policy,
             name: name.to_owned(),
         });
+    }
+    // Nodes make a CPU of its own kind, without a model that features could be added to.
+    if cpu.mode == CpuMode::Custom && !cpu.features.is_empty() {
+        let place = conf.wrong(NAME, "features are expected to have a CPU, which 'vnuma' leaves without a model");
+        return Err(place.in_domain(ErrorDomain::CPU));
     }
     Ok(())
 }

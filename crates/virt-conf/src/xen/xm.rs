@@ -1,7 +1,7 @@
 //! What only `xm`'s files have, both ways.
 
 use virt_util::conf_file::{ConfFile, ConfValue};
-use virt_util::{Result, VirtError};
+use virt_util::{ErrorCode, Result, VirtError};
 
 use super::conf::Conf;
 use super::format::{boot_letters, text_list, usb_input_word};
@@ -10,6 +10,7 @@ use super::xl_parse::usb_input;
 use crate::domain::Domain;
 use crate::domain::disk::{Disk, DiskBus, DiskDevice};
 use crate::domain::input::InputBus;
+use crate::domain::normalize::disk_index;
 use crate::domain::os::Loader;
 use crate::domain::storage::{StorageFormat, StorageLocation};
 
@@ -32,6 +33,11 @@ pub(super) fn rest(conf: &Conf, domain: &mut Domain) -> Result<()> {
     }
     for entry in disks.unwrap_or_default() {
         match disk(entry, hvm) {
+            Some(disk) if hvm && disk_index(&disk.target.dev).is_none() => {
+                let what = format!("'{entry}': a name such as 'hda' is expected behind the source");
+                let place = conf.wrong("disk", what);
+                return Err(VirtError::new(ErrorCode::XML_ERROR, place.detail()));
+            }
             Some(disk) => domain.devices.disks.push(disk),
             None => tracing::warn!("the drive '{entry}' is passed over: 'SOURCE,NAME,MODE' is expected"),
         }

@@ -207,11 +207,7 @@ fn boot_order(domain: &mut Domain) -> Result<()> {
         (true, true) => domain.os.boot.push(BootEntry { dev: BootDevice::Hd }),
         _ => {}
     }
-    // A boot loader chooses by itself.
-    if domain.bootloader.is_some() {
-        domain.os.boot.clear();
-        (domain.os.boot_menu, domain.os.bios) = (None, None);
-    }
+    domain.os.loader_chooses = domain.bootloader.is_some();
     Ok(())
 }
 
