@@ -123,14 +123,17 @@ impl fmt::Debug for MacAddress {
 impl XmlValue for MacAddress {
     const SCHEMA: ValueSchema = ValueSchema::Text;
 
+    /// What stands behind a blank after the address is passed over, as libvirt does.
     fn parse_value(text: &str) -> Result<Self, ValueError> {
         let wrong = || ValueError::expected("a MAC address: six hexadecimal bytes separated by colons");
+        let end = text.find(|c: char| c <= ' ' || !c.is_ascii());
+        let text = text.get(..end.unwrap_or(text.len())).unwrap_or_default();
         let mut bytes = [0u8; 6];
         let mut parts = text.split(':');
         for byte in &mut bytes {
             let part = parts
                 .next()
-                .filter(|part| matches!(part.len(), 1 | 2))
+                .filter(|part| matches!(part.len(), 1 | 2) && part.bytes().all(|byte| byte.is_ascii_hexdigit()))
                 .ok_or_else(wrong)?;
             *byte = u8::from_str_radix(part, 16).map_err(|_| wrong())?;
         }

@@ -446,6 +446,8 @@ mod tests {
                 "a.conf:3: setting 'lxc.tty' = '99999999': a number up to 65535",
             ),
             ("lxc.cgroup.memory.limit_in_bytes = 10%", "'10%'"),
+            ("lxc.cgroup.memory.limit_in_bytes = 10 ", "'10 '"),
+            ("lxc.cgroup.memory.limit_in_bytes = 10 M", "'10 M'"),
         ] {
             let error = read(rest).unwrap_err();
             assert!(error.message().contains(want), "{error}");

@@ -221,6 +221,92 @@ mod tests {
         assert!(error.message().contains("'vmware' is expected"), "{error}");
     }
 
+    /// The file of a definition with these devices.
+    fn write(devices: &str) -> Result<String> {
+        let text = format!(
+            "<domain type='vmware'><name>a</name><memory>4096</memory><os><type arch='x86_64'>hvm</type></os>\
+             <devices>{devices}</devices></domain>"
+        );
+        let mut domain = Domain::parse(&text, XmlFlags::INACTIVE, "test")?;
+        let cx = NormalizeContext {
+            flags: crate::domain::normalize::NormalizeFlags::INACTIVE,
+            random: &SystemRandomness,
+        };
+        crate::domain::normalize::normalize(&mut domain, &VmxHooks, &cx)?;
+        format(&domain, 8, &VmxContext::new(&PlainPaths))
+    }
+
+    #[test]
+    fn drives_out_of_place_are_refused_with_libvirts_code() {
+        let disk = |source: &str, target: &str, address: &str| {
+            format!("<disk type='file' device='disk'>{source}<target {target}/>{address}</disk>")
+        };
+        let file = "<source file='/a.vmdk'/>";
+        let drive = |controller: u32, unit: u32| {
+            format!("<address type='drive' controller='{controller}' bus='0' target='0' unit='{unit}'/>")
+        };
+        for (devices, code) in [
+            // A name without a place.
+            (
+                disk(file, "dev='a,b' bus='scsi'", &drive(0, 0)),
+                ErrorCode::INTERNAL_ERROR,
+            ),
+            // Not where the name says.
+            (
+                disk(file, "dev='sda' bus='sata'", &drive(0, 1)),
+                ErrorCode::INTERNAL_ERROR,
+            ),
+            (
+                disk(file, "dev='vda' bus='virtio'", &drive(0, 1)),
+                ErrorCode::INTERNAL_ERROR,
+            ),
+            // Where the name says, on a bus that VMware's files cannot name.
+            (
+                disk(file, "dev='sda' bus='sata'", &drive(0, 0)),
+                ErrorCode::CONFIG_UNSUPPORTED,
+            ),
+            (
+                disk(file, "dev='vda' bus='virtio'", ""),
+                ErrorCode::CONFIG_UNSUPPORTED,
+            ),
+            // The kind of source comes before the name.
+            (
+                "<disk type='dir' device='disk'><source dir='/a'/><target dev='hda' bus='scsi'/></disk>".to_owned(),
+                ErrorCode::CONFIG_UNSUPPORTED,
+            ),
+            (disk(file, "dev='hda' bus='scsi'", ""), ErrorCode::INTERNAL_ERROR),
+        ] {
+            let error = write(&devices).unwrap_err();
+            assert_eq!(error.code(), code, "{devices}: {error}");
+        }
+    }
+
+    #[test]
+    fn a_drive_without_a_source_is_written_as_libvirt_does() {
+        let cdrom = |more: &str| {
+            write(&format!(
+                "<disk type='block' device='cdrom'><target dev='hda' bus='ide'/>{more}</disk>"
+            ))
+        };
+        assert!(cdrom("").unwrap().contains("ide0:0.fileName = \"emptyBackingString\""));
+        // The path of a file says nothing of a device.
+        let other = cdrom("<source file='/a.iso'/>").unwrap();
+        assert!(other.contains("ide0:0.fileName = \"(null)\""), "{other}");
+        let automatic = cdrom("<source startupPolicy='optional'/>").unwrap();
+        assert!(automatic.contains("ide0:0.fileName = \"auto detect\""), "{automatic}");
+    }
+
+    #[test]
+    fn a_guest_may_have_more_cpus_than_a_host_has_numbers() {
+        assert_eq!(read("numvcpus = \"20000\"").unwrap().vcpus.max, 20_000);
+        let error = read("numvcpus = \"0\"").unwrap_err();
+        assert!(error.message().contains("greater than 0"), "{error}");
+        let mut domain = read("").unwrap();
+        domain.vcpus.max = 0;
+        let error = format(&domain, 8, &VmxContext::new(&PlainPaths)).unwrap_err();
+        assert!(error.message().contains("no vCPU"), "{error}");
+    }
+
     #[test]
     fn numbers_in_names_cost_nothing() {
         let domain = read(

@@ -170,7 +170,8 @@ fn clock(conf: &mut ConfFile, domain: &Domain) -> Result<()> {
         }
     };
     if hvm {
-        number(conf, "rtc_timeoffset", offset);
+        // Of larger offsets the lowest 32 bits count, as when the file is read.
+        number(conf, "rtc_timeoffset", (offset as i32).into());
     }
     conf.set("localtime", local.into());
     Ok(())

@@ -80,7 +80,6 @@ pub(super) fn generate(
     complete_iothreads(domain)?;
     complete_vcpus(domain)?;
     complete_numatune(domain)?;
-    trim_resource_groups(domain)?;
     for sound in &mut domain.devices.sounds {
         if sound.model == SoundModel::Virtio && sound.streams == 0 {
             sound.streams = 2;
@@ -315,44 +314,6 @@ fn check_memory_nodes(tune: &Numatune, cells: usize) -> Result<()> {
         }
         if last.replace(node.cell) == Some(node.cell) {
             return wrong(format!("two <memnode> have the cellid {}", node.cell));
-        }
-    }
-    Ok(())
-}
-
-/// Groups keep the CPUs that the guest has; two groups that come out with the same ones exclude each other.
-fn trim_resource_groups(domain: &mut Domain) -> Result<()> {
-    let max = domain.vcpus.max as usize;
-    let Some(tune) = &mut domain.cpu_tune else {
-        return Ok(());
-    };
-    let trim = |set: &virt_util::bitmap::Bitmap| {
-        set.iter()
-            .filter(|vcpu| *vcpu < max)
-            .collect::<virt_util::bitmap::Bitmap>()
-    };
-    for group in &mut tune.resource_groups {
-        let vcpus = trim(&group.vcpus);
-        if group.id == format!("vcpus_{}", group.vcpus) {
-            group.id = format!("vcpus_{vcpus}");
-        }
-        group.vcpus = vcpus;
-        for monitor in &mut group.monitors {
-            monitor.vcpus = trim(&monitor.vcpus);
-        }
-    }
-    tune.resource_groups.retain(|group| !group.vcpus.is_empty());
-    for (at, group) in tune.resource_groups.iter().enumerate() {
-        if tune
-            .resource_groups
-            .iter()
-            .skip(at + 1)
-            .any(|other| other.vcpus.overlaps(&group.vcpus))
-        {
-            return Err(VirtError::new(
-                ErrorCode::XML_ERROR,
-                "Overlapping vcpus in resctrls",
-            ));
         }
     }
     Ok(())

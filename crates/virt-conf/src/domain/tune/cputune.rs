@@ -6,7 +6,7 @@ use virt_util::bitmap::Bitmap;
 use virt_util::units;
 use virt_util::xml::{
     At, Element, Reader, Writer, Xml, XmlElement, XmlFlags, XmlValue, error_at, error_with, missing,
-    push_signed, push_unsigned, read,
+    parse_integer, push_signed, push_unsigned, read,
 };
 use virt_util::{ErrorCode, ErrorDomain, Result};
 
@@ -182,8 +182,19 @@ impl CpuTune {
         attribute: &'static str,
     ) -> Result<BTreeMap<u32, Scheduler>> {
         let mut schedulers = BTreeMap::new();
+        let vcpus = (name == "vcpusched").then(|| vcpu_limit(element));
         for child in element.children_named(name) {
             let ids = required_set(child, cx, attribute)?;
+            let absent = vcpus.and_then(|limit| ids.0.iter().find(|id| *id >= limit));
+            if let Some(id) = absent {
+                cx.fail(error_with(
+                    ErrorCode::CONFIG_UNSUPPORTED,
+                    child,
+                    At::Attribute(attribute),
+                    format_args!("vCPU '{id}' is not present in domain definition"),
+                ))?;
+                continue;
+            }
             let scheduler = Scheduler::read(child, cx)?;
             for id in ids.0.iter() {
                 if schedulers.insert(id as u32, scheduler).is_some() {
@@ -222,12 +233,15 @@ impl CpuTune {
         Ok(pins)
     }
 
-    /// Reads cache and bandwidth groups. Which CPUs the guest has is known to the caller only: a group keeps those that
-    /// exist.
+    /// Reads cache and bandwidth groups. A group keeps the CPUs that the guest has; without any it says nothing.
     fn read_groups(element: Element<'_>, cx: &mut Reader) -> Result<Vec<ResourceGroup>> {
         let mut groups: Vec<ResourceGroup> = Vec::new();
+        let limit = vcpu_limit(element);
         for child in element.children_named("cachetune") {
-            let vcpus = required_set(child, cx, "vcpus")?.0;
+            let vcpus = below(required_set(child, cx, "vcpus")?, limit);
+            if vcpus.is_empty() {
+                continue;
+            }
             if groups.iter().any(|group| group.vcpus == vcpus) {
                 cx.fail(error_at(
                     child,
@@ -239,13 +253,16 @@ impl CpuTune {
             for cache in child.children_named("cache") {
                 group.read_cache(cache, cx)?;
             }
-            group.read_monitors(child, cx, true)?;
+            group.read_monitors(child, cx, true, limit)?;
             if !group.caches.is_empty() || !group.monitors.is_empty() {
                 groups.push(group);
             }
         }
         for child in element.children_named("memorytune") {
-            let vcpus = required_set(child, cx, "vcpus")?.0;
+            let vcpus = below(required_set(child, cx, "vcpus")?, limit);
+            if vcpus.is_empty() {
+                continue;
+            }
             let known = groups.iter().position(|group| group.vcpus == vcpus);
             let mut group = match known {
                 Some(at) => groups.remove(at),
@@ -263,7 +280,7 @@ impl CpuTune {
                     cx.fail(error_at(node, At::Attribute("id"), what))?;
                 }
             }
-            group.read_monitors(child, cx, false)?;
+            group.read_monitors(child, cx, false, limit)?;
             let empty = group.bandwidths.is_empty() && group.monitors.is_empty() && group.caches.is_empty();
             match known {
                 Some(at) => groups.insert(at, group),
@@ -273,6 +290,21 @@ impl CpuTune {
         }
         Ok(groups)
     }
+}
+
+/// How many CPUs the guest has whose tuning is read; all there can be where it stands alone.
+fn vcpu_limit(element: Element<'_>) -> usize {
+    let Some(guest) = element.parent() else {
+        return usize::MAX;
+    };
+    // A number that is none is told where it stands.
+    guest.child("vcpu").map_or(1, |vcpu| {
+        parse_integer::<u32>(&vcpu.text(), 10).map_or(usize::MAX, |count| count as usize)
+    })
+}
+
+fn below(set: CpuSet, limit: usize) -> Bitmap {
+    set.0.iter().filter(|vcpu| *vcpu < limit).collect()
 }
 
 impl ResourceGroup {
@@ -329,13 +361,28 @@ impl ResourceGroup {
         Ok(())
     }
 
-    fn read_monitors(&mut self, element: Element<'_>, cx: &mut Reader, cache: bool) -> Result<()> {
+    fn read_monitors(
+        &mut self,
+        element: Element<'_>,
+        cx: &mut Reader,
+        cache: bool,
+        limit: usize,
+    ) -> Result<()> {
+        let allocates_nothing = self.caches.is_empty() && self.bandwidths.is_empty();
         for child in element.children_named("monitor") {
             if cache && required_number(child, cx, "level")? != MONITOR_LEVEL {
                 let what = format!("invalid monitor cache level, {MONITOR_LEVEL} expected");
                 cx.fail(error_at(child, At::Attribute("level"), what))?;
             }
-            let vcpus = required_set(child, cx, "vcpus")?.0;
+            let vcpus = below(required_set(child, cx, "vcpus")?, limit);
+            if vcpus.is_empty() {
+                cx.fail(error_with(
+                    ErrorCode::INVALID_ARG,
+                    child,
+                    At::Attribute("vcpus"),
+                    "the monitor has none of the guest's vcpus",
+                ))?;
+            }
             let outside = vcpus.iter().any(|vcpu| !self.vcpus.contains(vcpu));
             if outside {
                 cx.fail(error_with(
@@ -345,13 +392,13 @@ impl ResourceGroup {
                     "monitor vcpus are not all vcpus of its allocation",
                 ))?;
             }
-            // One monitor for all of the allocation, and others for parts that do not overlap.
+            // One monitor for all of the allocation, and others for parts that do not overlap. Where nothing is allocated no
+            // two overlap.
             let collides = self.monitors.iter().any(|other| {
                 other.vcpus == vcpus && other.cache == cache
                     || other.vcpus != vcpus
                         && other.vcpus.overlaps(&vcpus)
-                        && other.vcpus != self.vcpus
-                        && vcpus != self.vcpus
+                        && (allocates_nothing || other.vcpus != self.vcpus && vcpus != self.vcpus)
             });
             if collides {
                 cx.fail(error_with(
