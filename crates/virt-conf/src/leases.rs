@@ -207,9 +207,7 @@ fn number_of(value: &Json) -> u64 {
         Json::String(text) => {
             let digits = text.trim_ascii_start();
             let digits = digits.strip_prefix('+').unwrap_or(digits);
-            let end = digits
-                .find(|c: char| !c.is_ascii_digit())
-                .unwrap_or(digits.len());
+            let end = digits.find(|c: char| !c.is_ascii_digit()).unwrap_or(digits.len());
             match digits.get(..end) {
                 None | Some("") => 0,
                 Some(digits) => digits.parse().unwrap_or(u64::MAX),
@@ -322,9 +320,8 @@ mod tests {
             ("null", "0", "\"::1\"", "null", None),
             ("\"a\"", "0", "null", "a", None),
         ] {
-            let lease = format!(
-                r#"{{"hostname": {hostname}, "expiry-time": {expiry}, "ip-address": {address}}}"#
-            );
+            let lease =
+                format!(r#"{{"hostname": {hostname}, "expiry-time": {expiry}, "ip-address": {address}}}"#);
             let want: Vec<String> = want.map(str::to_owned).into_iter().collect();
             assert_eq!(ask_one(&lease, name).unwrap(), want, "{lease}");
         }

@@ -62,7 +62,10 @@ impl MacMap {
             })
             .filter_map(|entry| entry.array("macs"))
             .flatten();
-        Ok(macs.filter_map(text_of).map(std::borrow::Cow::into_owned).collect())
+        Ok(macs
+            .filter_map(text_of)
+            .map(std::borrow::Cow::into_owned)
+            .collect())
     }
 
     /// Writes the file, guests sorted by name.

@@ -133,7 +133,9 @@ impl XmlValue for MacAddress {
         for byte in &mut bytes {
             let part = parts
                 .next()
-                .filter(|part| matches!(part.len(), 1 | 2) && part.bytes().all(|byte| byte.is_ascii_hexdigit()))
+                .filter(|part| {
+                    matches!(part.len(), 1 | 2) && part.bytes().all(|byte| byte.is_ascii_hexdigit())
+                })
                 .ok_or_else(wrong)?;
             *byte = u8::from_str_radix(part, 16).map_err(|_| wrong())?;
         }

@@ -39,7 +39,10 @@ fn a_boot_loader_hides_the_boot_order() {
     )
     .unwrap();
     let text = domain.format(XmlFlags::INACTIVE);
-    assert!(!text.contains("<boot ") && !text.contains("<bootmenu") && !text.contains("<bios"), "{text}");
+    assert!(
+        !text.contains("<boot ") && !text.contains("<bootmenu") && !text.contains("<bios"),
+        "{text}"
+    );
     // Who converts the definition still knows it.
     assert_eq!(domain.os.boot.len(), 1);
 }
@@ -56,9 +59,14 @@ fn distances_of_nodes_hold_both_ways_until_the_other_side_says_its_own() {
     says(&nodes(&to(1, 21), ""), "<sibling id='0' value='21'/>");
     says(&nodes(&to(1, 21), &to(0, 31)), "<sibling id='0' value='31'/>");
     let twice = "<distances><sibling id='1' value='21'/><sibling id='1' value='31'/></distances>";
-    let text = read(&format!("{HVM}{}", nodes(twice, ""))).unwrap().format(XmlFlags::INACTIVE);
+    let text = read(&format!("{HVM}{}", nodes(twice, "")))
+        .unwrap()
+        .format(XmlFlags::INACTIVE);
     // What was said first stays for the other side.
-    assert!(text.contains("id='1' value='31'") && text.contains("id='0' value='21'"), "{text}");
+    assert!(
+        text.contains("id='1' value='31'") && text.contains("id='0' value='21'"),
+        "{text}"
+    );
     for wrong in [to(1, 10), to(0, 11), to(1, 9), to(1, 256), to(2, 20)] {
         refuses(&nodes(&wrong, ""), ErrorCode::XML_ERROR);
     }
@@ -66,10 +74,11 @@ fn distances_of_nodes_hold_both_ways_until_the_other_side_says_its_own() {
 
 #[test]
 fn addresses_are_of_their_family() {
-    let card = |ip: &str| {
-        format!("<devices><interface type='ethernet'><ip {ip}/></interface></devices>")
-    };
-    says(&card("address='10.0.0.1' prefix='32'"), "<ip address='10.0.0.1' family='ipv4' prefix='32'/>");
+    let card = |ip: &str| format!("<devices><interface type='ethernet'><ip {ip}/></interface></devices>");
+    says(
+        &card("address='10.0.0.1' prefix='32'"),
+        "<ip address='10.0.0.1' family='ipv4' prefix='32'/>",
+    );
     for wrong in [
         "address='10.0.0.1' family='ipv6'",
         "address='::1' family='ipv4'",
@@ -86,9 +95,15 @@ fn addresses_are_of_their_family() {
 
 #[test]
 fn what_stands_behind_a_mac_address_and_a_blank_is_passed_over() {
-    let card = |mac: &str| format!("<devices><interface type='user'><mac address='{mac}'/></interface></devices>");
+    let card =
+        |mac: &str| format!("<devices><interface type='user'><mac address='{mac}'/></interface></devices>");
     says(&card("52:54:0:1:2:a b"), "<mac address='52:54:00:01:02:0a'/>");
-    for wrong in ["52:54:00:01:02:+a", "52:54:00:01:02", "52:54:00:01:02:03:04", " 52:54:00:01:02:03"] {
+    for wrong in [
+        "52:54:00:01:02:+a",
+        "52:54:00:01:02",
+        "52:54:00:01:02:03:04",
+        " 52:54:00:01:02:03",
+    ] {
         let error = read(&format!("{HVM}{}", card(wrong))).unwrap_err();
         assert_eq!(error.code(), ErrorCode::XML_ERROR, "{wrong}: {error}");
     }
@@ -105,21 +120,38 @@ fn tuning_of_cpus_is_cut_to_those_of_the_guest() {
     says(&tune(&cache("0-1", "")), "<cachetune vcpus='0'>");
     // What is left are the same CPUs, so they belong together.
     says(
-        &tune(&format!("{}<memorytune vcpus='0'><node id='0' bandwidth='20'/></memorytune>", cache("0-1", ""))),
+        &tune(&format!(
+            "{}<memorytune vcpus='0'><node id='0' bandwidth='20'/></memorytune>",
+            cache("0-1", "")
+        )),
         "<memorytune vcpus='0'>",
     );
-    let text = read(&format!("{HVM}{}", tune(&cache("1-2", "")))).unwrap().format(XmlFlags::INACTIVE);
+    let text = read(&format!("{HVM}{}", tune(&cache("1-2", ""))))
+        .unwrap()
+        .format(XmlFlags::INACTIVE);
     assert!(!text.contains("cachetune"), "{text}");
-    refuses(&tune(&cache("0", "<monitor level='3' vcpus='1'/>")), ErrorCode::INVALID_ARG);
     refuses(
-        &tune(&cache("0-1", "<monitor level='3' vcpus='0-1'/><monitor level='3' vcpus='0'/>")),
+        &tune(&cache("0", "<monitor level='3' vcpus='1'/>")),
         ErrorCode::INVALID_ARG,
     );
-    refuses(&tune("<vcpusched vcpus='1' scheduler='idle'/>"), ErrorCode::CONFIG_UNSUPPORTED);
+    refuses(
+        &tune(&cache(
+            "0-1",
+            "<monitor level='3' vcpus='0-1'/><monitor level='3' vcpus='0'/>",
+        )),
+        ErrorCode::INVALID_ARG,
+    );
+    refuses(
+        &tune("<vcpusched vcpus='1' scheduler='idle'/>"),
+        ErrorCode::CONFIG_UNSUPPORTED,
+    );
     // Where nothing is allocated, monitors do not even overlap with that of the whole.
     let monitored = "<cachetune vcpus='0-1'><monitor level='3' vcpus='0-1'/></cachetune>\
                      <memorytune vcpus='0-1'><monitor vcpus='0'/></memorytune>";
-    refuses(&format!("<vcpu>2</vcpu><cputune>{monitored}</cputune>"), ErrorCode::INVALID_ARG);
+    refuses(
+        &format!("<vcpu>2</vcpu><cputune>{monitored}</cputune>"),
+        ErrorCode::INVALID_ARG,
+    );
 }
 
 #[test]
@@ -130,6 +162,10 @@ fn shared_namespaces_are_refused_in_the_containers_name() {
              <os><type>exe</type><init>/i</init></os><lxc:namespace><lxc:sharenet {wrong}/></lxc:namespace></domain>"
         );
         let error = Domain::parse(&text, XmlFlags::INACTIVE, "test").unwrap_err();
-        assert_eq!((error.code(), error.domain()), (ErrorCode::INTERNAL_ERROR, ErrorDomain::LXC), "{error}");
+        assert_eq!(
+            (error.code(), error.domain()),
+            (ErrorCode::INTERNAL_ERROR, ErrorDomain::LXC),
+            "{error}"
+        );
     }
 }

@@ -348,11 +348,17 @@ impl IpAddress {
             std::net::IpAddr::V6(_) => 128,
         };
         if (self.family == IpFamily::Ipv6) != self.address.is_ipv6() {
-            let what = format!("the address '{}' is not of family '{}'", self.address, self.family);
+            let what = format!(
+                "the address '{}' is not of family '{}'",
+                self.address, self.family
+            );
             cx.fail(error_at(element, At::Attribute("address"), what))?;
         }
         if self.prefix > bits {
-            let what = format!("a prefix of at most {bits} bits is expected, found {}", self.prefix);
+            let what = format!(
+                "a prefix of at most {bits} bits is expected, found {}",
+                self.prefix
+            );
             cx.fail(error_at(element, At::Attribute("prefix"), what))?;
         }
         Ok(())

@@ -161,7 +161,9 @@ fn processors(out: &mut Out, domain: &Domain) -> Result<()> {
         ));
     }
     if vcpus.max == 0 {
-        return Err(VirtError::internal("the guest has no vCPU, at least one is expected"));
+        return Err(VirtError::internal(
+            "the guest has no vCPU, at least one is expected",
+        ));
     }
     out.set("numvcpus", vcpus.max)?;
     if let Some(cpu) = &domain.cpu {

@@ -271,7 +271,8 @@ mod tests {
             ),
             // The kind of source comes before the name.
             (
-                "<disk type='dir' device='disk'><source dir='/a'/><target dev='hda' bus='scsi'/></disk>".to_owned(),
+                "<disk type='dir' device='disk'><source dir='/a'/><target dev='hda' bus='scsi'/></disk>"
+                    .to_owned(),
                 ErrorCode::CONFIG_UNSUPPORTED,
             ),
             (disk(file, "dev='hda' bus='scsi'", ""), ErrorCode::INTERNAL_ERROR),
@@ -288,12 +289,19 @@ mod tests {
                 "<disk type='block' device='cdrom'><target dev='hda' bus='ide'/>{more}</disk>"
             ))
         };
-        assert!(cdrom("").unwrap().contains("ide0:0.fileName = \"emptyBackingString\""));
+        assert!(
+            cdrom("")
+                .unwrap()
+                .contains("ide0:0.fileName = \"emptyBackingString\"")
+        );
         // The path of a file says nothing of a device.
         let other = cdrom("<source file='/a.iso'/>").unwrap();
         assert!(other.contains("ide0:0.fileName = \"(null)\""), "{other}");
         let automatic = cdrom("<source startupPolicy='optional'/>").unwrap();
-        assert!(automatic.contains("ide0:0.fileName = \"auto detect\""), "{automatic}");
+        assert!(
+            automatic.contains("ide0:0.fileName = \"auto detect\""),
+            "{automatic}"
+        );
     }
 
     #[test]

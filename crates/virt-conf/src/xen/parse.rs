@@ -314,7 +314,11 @@ mod tests {
                 "vcpus = 2\nvnuma = [ [ 'pnode=0', 'size=2', 'vcpus=0' ] ]\ncpuid = 'host,tm=0'",
                 ErrorCode::INTERNAL_ERROR,
             ),
-            (XenFormat::Xm, "builder = 'hvm'\ndisk = [ 'phy:/a,,w' ]", ErrorCode::XML_ERROR),
+            (
+                XenFormat::Xm,
+                "builder = 'hvm'\ndisk = [ 'phy:/a,,w' ]",
+                ErrorCode::XML_ERROR,
+            ),
             (XenFormat::Xl, "pci = [ 1 ]", ErrorCode::CONF_SYNTAX),
             (XenFormat::Xm, "disk = 'phy:/a,hda,w'", ErrorCode::INTERNAL_ERROR),
             (

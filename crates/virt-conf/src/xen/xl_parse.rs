@@ -317,7 +317,10 @@ fn cpu_features(conf: &Conf, domain: &mut Domain) -> Result<()> {
     }
     // Nodes make a CPU of its own kind, without a model that features could be added to.
     if cpu.mode == CpuMode::Custom && !cpu.features.is_empty() {
-        let place = conf.wrong(NAME, "features are expected to have a CPU, which 'vnuma' leaves without a model");
+        let place = conf.wrong(
+            NAME,
+            "features are expected to have a CPU, which 'vnuma' leaves without a model",
+        );
         return Err(place.in_domain(ErrorDomain::CPU));
     }
     Ok(())

@@ -333,8 +333,22 @@ mod tests {
             becomes(text, want);
         }
         for text in [
-            "[01]", "[.5]", "[-]", "[+1]", "[1e]", "[1.2.3]", "[1-2]", "[0x1]", "[--1]", "[1b]", "[nan]", "[-inf]",
-            "[18446744073709551616]", "[-9223372036854775809]", "[-.]", "[-e5]",
+            "[01]",
+            "[.5]",
+            "[-]",
+            "[+1]",
+            "[1e]",
+            "[1.2.3]",
+            "[1-2]",
+            "[0x1]",
+            "[--1]",
+            "[1b]",
+            "[nan]",
+            "[-inf]",
+            "[18446744073709551616]",
+            "[-9223372036854775809]",
+            "[-.]",
+            "[-e5]",
         ] {
             is_refused(text);
         }
@@ -345,7 +359,20 @@ mod tests {
         becomes("1 ", "1");
         becomes("\n null\n", "null");
         becomes("\"a\"", "\"a\"");
-        for text in ["1", "true", "null", "-Infinity", "", " ", "nul", "1]", "1 2", "[1", "tr", "huh"] {
+        for text in [
+            "1",
+            "true",
+            "null",
+            "-Infinity",
+            "",
+            " ",
+            "nul",
+            "1]",
+            "1 2",
+            "[1",
+            "tr",
+            "huh",
+        ] {
             is_refused(text);
         }
     }
@@ -365,7 +392,16 @@ mod tests {
         ] {
             becomes(text, want);
         }
-        for text in ["\"\\x\"", "\"\\u12\"", "\"\\ud83d\\u12\"", "\"a", "'a'", "[a]", "{a:1}", "\"\0\""] {
+        for text in [
+            "\"\\x\"",
+            "\"\\u12\"",
+            "\"\\ud83d\\u12\"",
+            "\"a",
+            "'a'",
+            "[a]",
+            "{a:1}",
+            "\"\0\"",
+        ] {
             is_refused(text);
         }
     }
@@ -374,11 +410,25 @@ mod tests {
     fn separators_stand_between_values_only() {
         becomes(" { } ", "{}");
         becomes("[ [ ] , { } ]", "[[],{}]");
-        for text in ["[1,]", "[,1]", "[1 2]", "{\"a\":1,}", "{\"a\" 1}", "{\"a\":}", "[1}", "[] []", "[ /* a */ 1 ]", "[]//"] {
+        for text in [
+            "[1,]",
+            "[,1]",
+            "[1 2]",
+            "{\"a\":1,}",
+            "{\"a\" 1}",
+            "{\"a\":}",
+            "[1}",
+            "[] []",
+            "[ /* a */ 1 ]",
+            "[]//",
+        ] {
             is_refused(text);
         }
         let error = read("{\n \"a\": x}").unwrap_err();
-        assert!(error.message().contains("2:7: a value is expected, found 'x'"), "{error}");
+        assert!(
+            error.message().contains("2:7: a value is expected, found 'x'"),
+            "{error}"
+        );
     }
 
     #[test]
