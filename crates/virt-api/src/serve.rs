@@ -3,7 +3,7 @@
 use virt_util::Result;
 
 use crate::access::Permission;
-use crate::call::CallContext;
+use crate::call::{CallContext, PROGRAM_REMOTE};
 use crate::driver::{DriverConnection, MethodEntry};
 use crate::host::Supports;
 use crate::protocol::table::{self, DriverKind, Owner, Procedure};
@@ -48,7 +48,15 @@ pub(crate) fn supports(connection: &dyn DriverConnection, program: u32, procedur
         // Features that all drivers have in common are answered without them.
         (Owner::Driver, None) if crate::protocol::is_feature_query(procedure) => Supports::IMPLEMENTED,
         (_, None) | (Owner::Daemon, _) => Supports::empty(),
-        (Owner::Events, Some(_)) => Supports::IMPLEMENTED,
+        // Subscriptions have no methods. A driver that has nothing of a hypervisor's own program has no events of it.
+        (Owner::Events, Some(methods)) => match procedure.program == PROGRAM_REMOTE
+            || methods
+                .iter()
+                .any(|entry| is_in_program(entry, procedure.program))
+        {
+            true => Supports::IMPLEMENTED,
+            false => Supports::empty(),
+        },
         (Owner::Driver, Some(methods)) => match methods.iter().find(|entry| entry.name == procedure.method) {
             None if crate::protocol::is_feature_query(procedure) => Supports::IMPLEMENTED,
             None => Supports::empty(),
@@ -56,6 +64,17 @@ pub(crate) fn supports(connection: &dyn DriverConnection, program: u32, procedur
             Some(_) => Supports::IMPLEMENTED,
         },
     }
+}
+
+/// Whether the method is behind a procedure of that program.
+fn is_in_program(entry: &MethodEntry, program: u32) -> bool {
+    let mut programs = table::programs().filter(|known| known.number == program);
+    programs.any(|known| {
+        known
+            .procedures
+            .iter()
+            .any(|procedure| procedure.method == entry.name)
+    })
 }
 
 /// The methods that were written of the trait a procedure is in; `None` if the connection has no such trait.

@@ -365,6 +365,11 @@ fn procedures_that_nobody_knows_are_told_in_libvirts_words() {
         error.to_string().contains("virDomainQemuMonitorCommand"),
         "{error}"
     );
+    // Nobody would ever hear of it.
+    let error = QemuClient::new(session.caller())
+        .connect_domain_monitor_event_register(None, None, 0)
+        .unwrap_err();
+    assert_eq!(error.code(), ErrorCode::NO_SUPPORT);
 }
 
 #[test]

@@ -334,10 +334,7 @@ impl Daemon {
         let attending = Attending {
             name: &self.name.name,
             logger: &self.logger,
-            timeout: self
-                .options
-                .timeout
-                .map(|seconds| Duration::from_secs(seconds.into())),
+            timeout: self.options.idle_time(),
             metrics: self
                 .options
                 .metrics

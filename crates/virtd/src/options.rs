@@ -1,8 +1,12 @@
 //! The command line: libvirtd's options, and a few of ours.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::Parser;
+
+/// The longest timeout that libvirt's daemon takes: so many milliseconds fit a number of 32 bits.
+const TIMEOUT_MAX: i64 = i32::MAX as i64 / 1000;
 
 /// What the daemon was told when it was started.
 #[derive(Clone, Debug, Parser)]
@@ -21,8 +25,8 @@ pub struct Options {
     /// Listen for network connections
     #[arg(short, long)]
     pub listen: bool,
-    /// End after so many seconds without clients and without anything that needs the daemon
-    #[arg(short, long, value_name = "SECONDS", value_parser = clap::value_parser!(u32).range(1..))]
+    /// End after so many seconds without clients and without anything that needs the daemon; 0 for never
+    #[arg(short, long, value_name = "SECONDS", value_parser = clap::value_parser!(u32).range(..=TIMEOUT_MAX))]
     pub timeout: Option<u32>,
     /// The configuration file
     #[arg(short = 'f', long, value_name = "FILE")]
@@ -66,6 +70,14 @@ pub struct Options {
     pub version: bool,
 }
 
+impl Options {
+    /// After how long without anything to do the daemon ends.
+    pub fn idle_time(&self) -> Option<Duration> {
+        let seconds = self.timeout.filter(|seconds| *seconds > 0);
+        seconds.map(|seconds| Duration::from_secs(seconds.into()))
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -82,7 +94,15 @@ mod tests {
         let options =
             Options::try_parse_from(["libvirtd", "--timeout=120", "--pid-file", "x", "--config=y"]).unwrap();
         assert_eq!((options.timeout, options.pid_file), (Some(120), Some("x".into())));
-        assert!(Options::try_parse_from(["libvirtd", "--timeout=0"]).is_err());
+        // As unit files say that it is not to end.
+        let options = Options::try_parse_from(["libvirtd", "--timeout=0"]).unwrap();
+        assert_eq!(options.idle_time(), None);
+        for timeout in ["-1", "2147484", "x"] {
+            assert!(
+                Options::try_parse_from(["libvirtd", "--timeout", timeout]).is_err(),
+                "{timeout}"
+            );
+        }
     }
     #[test]
     fn the_manual_page_has_them_all() {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use rustls::client::WebPkiServerVerifier;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::{CryptoProvider, ring};
-use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::pem::{self, PemObject};
 use rustls::pki_types::{CertificateDer, CertificateRevocationListDer, PrivateKeyDer, ServerName, UnixTime};
 use rustls::{
     CertificateError, ClientConfig, ClientConnection, DigitallySignedStruct, RootCertStore, SignatureScheme,
@@ -102,13 +102,24 @@ fn unreadable(what: &str, path: &Path, why: impl std::fmt::Display) -> VirtError
     rpc(format_args!("Cannot read {what} '{}': {why}", path.display()))
 }
 
+/// What stopped the reading of a file of certificates: the file itself, or what is in it.
+fn unreadable_pem(what: &str, path: &Path, error: pem::Error) -> VirtError {
+    match error {
+        pem::Error::Io(error) => {
+            VirtError::io(&error, format_args!("Cannot read {what} '{}'", path.display()))
+                .in_domain(ErrorDomain::RPC)
+        }
+        error => unreadable(what, path, error),
+    }
+}
+
 fn certificates(what: &str, path: &Path) -> Result<Vec<CertificateDer<'static>>> {
     let read: std::result::Result<Vec<_>, _> =
         CertificateDer::pem_file_iter(path).and_then(Iterator::collect);
     match read {
         Ok(found) if found.is_empty() => Err(unreadable(what, path, "no certificate is in it")),
         Ok(found) => Ok(found),
-        Err(error) => Err(unreadable(what, path, error)),
+        Err(error) => Err(unreadable_pem(what, path, error)),
     }
 }
 
@@ -164,7 +175,8 @@ pub(crate) fn session(place: &Place, priority: Option<&str>) -> Result<ClientCon
     if files.crl.exists() {
         let lists: std::result::Result<Vec<_>, _> =
             CertificateRevocationListDer::pem_file_iter(&files.crl).and_then(Iterator::collect);
-        let lists = lists.map_err(|error| unreadable("CA certificate revocation list", &files.crl, error))?;
+        let lists =
+            lists.map_err(|error| unreadable_pem("CA certificate revocation list", &files.crl, error))?;
         builder = builder.with_crls(lists).allow_unknown_revocation_status();
     }
     let verifier = Verifier {
@@ -181,7 +193,7 @@ pub(crate) fn session(place: &Place, priority: Option<&str>) -> Result<ClientCon
         .with_custom_certificate_verifier(Arc::new(verifier));
     let config = if files.cert.exists() && files.key.exists() {
         let key = PrivateKeyDer::from_pem_file(&files.key)
-            .map_err(|error| unreadable("client key", &files.key, error))?;
+            .map_err(|error| unreadable_pem("client key", &files.key, error))?;
         config
             .with_client_auth_cert(certificates("client certificate", &files.cert)?, key)
             .map_err(|error| unreadable("client certificate", &files.cert, error))?
@@ -298,6 +310,27 @@ mod tests {
         let files = Files::locate(None, Some(folder.path()));
         assert_eq!(files.cert, folder.path().join("clientcert.pem"));
         assert_eq!(Files::locate(None, None), Files::of_system());
+    }
+
+    #[test]
+    fn a_file_that_cannot_be_read_is_the_systems_error() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("cacert.pem");
+        let error = certificates("CA certificate", &path).unwrap_err();
+        assert_eq!(
+            (error.code(), error.domain()),
+            (ErrorCode::SYSTEM_ERROR, ErrorDomain::RPC)
+        );
+        let wanted = format!(
+            "Cannot read CA certificate '{}': No such file or directory",
+            path.display()
+        );
+        assert_eq!(error.message(), wanted);
+        std::fs::write(&path, "none").unwrap();
+        assert_eq!(
+            certificates("CA certificate", &path).unwrap_err().code(),
+            ErrorCode::RPC
+        );
     }
 
     #[test]

@@ -30,6 +30,8 @@ use crate::call::{
     CallContext, PROGRAM_ADMIN, PROGRAM_FERROVIRT, PROGRAM_LXC, PROGRAM_QEMU, PROGRAM_REMOTE, StreamMode,
 };
 use crate::driver::DriverConnection;
+use crate::host::Supports;
+use crate::serve;
 
 /// Answers the call of `cx` from its arguments in XDR; the answer is XDR too.
 pub fn dispatch(connection: &dyn DriverConnection, cx: &mut CallContext<'_>, args: &[u8]) -> Result<Vec<u8>> {
@@ -63,6 +65,12 @@ pub fn dispatch(connection: &dyn DriverConnection, cx: &mut CallContext<'_>, arg
         Handler::NodeDevice(run) => run(&mut call, connection.node_device().ok_or_else(missing)?, args),
         Handler::Nwfilter(run) => run(&mut call, connection.nwfilter().ok_or_else(missing)?, args),
         Handler::Secret(run) => run(&mut call, connection.secret().ok_or_else(missing)?, args),
+        Handler::Events
+            if !serve::supports(connection, procedure.program, procedure.number)
+                .contains(Supports::IMPLEMENTED) =>
+        {
+            Err(missing())
+        }
         Handler::Events => events::answer(&mut call, args),
         Handler::Admin(_) | Handler::Daemon => Err(missing()),
         Handler::NotACall => Err(unknown(procedure.program, procedure.number)),
