@@ -13,7 +13,9 @@ use virt_util::xml::{Doc, Element};
 const X86: Arch = Arch::X86_64;
 
 fn map() -> Option<PathBuf> {
-    let folder = std::env::var_os("VIRT_CORPUS").map(|corpus| PathBuf::from(corpus).join("common/cpu-map"));
+    let folder = std::env::var_os("VIRT_CORPUS")
+        .filter(|corpus| !corpus.is_empty())
+        .map(|corpus| PathBuf::from(corpus).join("common/cpu-map"));
     let folder = folder.filter(|folder| folder.join("index.xml").is_file());
     if folder.is_none() {
         println!("SKIP: no CPU map (VIRT_CORPUS is not set)");

@@ -45,7 +45,7 @@ fn round(doc: &Doc<'_>, flags: XmlFlags) -> Option<Result<(), String>> {
 
 #[test]
 fn documents_come_through_as_they_are() {
-    let Some(corpus) = std::env::var_os("VIRT_CORPUS") else {
+    let Some(corpus) = std::env::var_os("VIRT_CORPUS").filter(|corpus| !corpus.is_empty()) else {
         println!("skipped: VIRT_CORPUS names no corpus");
         return;
     };

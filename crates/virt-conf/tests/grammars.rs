@@ -31,7 +31,7 @@ fn documents(folder: &Path, found: &mut Vec<PathBuf>) {
 
 /// What is needed: the documents by their roots.
 fn corpus() -> Option<BTreeMap<String, Vec<PathBuf>>> {
-    let Some(corpus) = std::env::var_os("VIRT_CORPUS") else {
+    let Some(corpus) = std::env::var_os("VIRT_CORPUS").filter(|corpus| !corpus.is_empty()) else {
         println!("skipped: VIRT_CORPUS names no corpus");
         return None;
     };

@@ -25,7 +25,7 @@ const FOLDERS: [(&str, fn(&str) -> Result<String>); 4] = [
 
 #[test]
 fn answers_come_out_as_they_went_in() {
-    let Some(corpus) = std::env::var_os("VIRT_CORPUS") else {
+    let Some(corpus) = std::env::var_os("VIRT_CORPUS").filter(|corpus| !corpus.is_empty()) else {
         println!("skipped: VIRT_CORPUS names no corpus");
         return;
     };

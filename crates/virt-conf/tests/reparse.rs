@@ -34,7 +34,7 @@ fn rewrite(text: &str, inactive: bool) -> Result<String> {
 
 #[test]
 fn expected_documents_come_out_as_they_went_in() {
-    let Some(corpus) = std::env::var_os("VIRT_CORPUS") else {
+    let Some(corpus) = std::env::var_os("VIRT_CORPUS").filter(|corpus| !corpus.is_empty()) else {
         println!("skipped: VIRT_CORPUS names no corpus");
         return;
     };

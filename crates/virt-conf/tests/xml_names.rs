@@ -41,7 +41,7 @@ const KINDS: &[Kind] = &[
 
 #[test]
 fn canonical_documents_hold_no_unknown_name() {
-    let Some(corpus) = std::env::var_os("VIRT_CORPUS") else {
+    let Some(corpus) = std::env::var_os("VIRT_CORPUS").filter(|corpus| !corpus.is_empty()) else {
         println!("skipped: VIRT_CORPUS names no corpus");
         return;
     };

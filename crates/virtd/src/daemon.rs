@@ -294,13 +294,14 @@ impl Daemon {
             (_, named) => named.to_vec(),
         };
         let isolate = self.isolation();
+        let proxy = self.name.hosts == Hosts::None && self.options.driver.is_empty();
         let host = DaemonHost::new(
             HostConfig {
                 privileged: self.reach == Reach::System,
-                drivers,
+                drivers: drivers.clone(),
                 root: self.options.root.as_ref().map(|root| root.display().to_string()),
                 search: SearchPath::from_environment(),
-                proxy: self.name.hosts == Hosts::None && self.options.driver.is_empty(),
+                proxy,
                 isolate: isolate.clone(),
                 parent: self.parent.clone(),
                 host_uuid: match self.parent.as_ref().and_then(|parent| parent.host_uuid()) {
@@ -311,6 +312,12 @@ impl Daemon {
             },
             Some(Arc::clone(&self.logger)),
         );
+        if !proxy {
+            host.check_names(&drivers).in_step(Step::Driver)?;
+        }
+        if let Err(error) = host.check_names(&self.config.isolate) {
+            tracing::warn!("isolate: {error}");
+        }
         host.set_audit(Arc::clone(&self.audit));
         host.set_access(Arc::clone(&self.access) as Arc<dyn AccessCheck>);
         let with_tls = match &self.passed {

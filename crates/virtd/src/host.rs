@@ -268,6 +268,33 @@ impl DaemonHost {
             .collect()
     }
 
+    /// Refuses names that no installed driver has.
+    ///
+    /// # Errors
+    /// `CONFIG_UNSUPPORTED` with those that there are.
+    pub fn check_names(&self, names: &[String]) -> Result<()> {
+        let installed = self
+            .registry()
+            .drivers()
+            .into_iter()
+            .map(|driver| driver.manifest.name);
+        let mut installed: Vec<String> = installed.filter(|name| name != REMOTE).collect();
+        installed.sort();
+        match names.iter().find(|name| !installed.contains(name)) {
+            None => Ok(()),
+            Some(missing) => {
+                let offer = match installed.is_empty() {
+                    true => "none is".to_owned(),
+                    false => format!("there are {}", installed.join(", ")),
+                };
+                Err(VirtError::new(
+                    ErrorCode::CONFIG_UNSUPPORTED,
+                    format_args!("no driver '{missing}' is installed: {offer}"),
+                ))
+            }
+        }
+    }
+
     /// Starts the drivers that keep state on this machine, side by side. Answers when all are up or have failed.
     pub fn start_drivers(&self) {
         let stateful = self

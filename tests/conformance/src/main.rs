@@ -15,8 +15,9 @@ use virt_conformance::run::{self, Report};
     about = "Compare Ferrovirt with a corpus of recorded results"
 )]
 struct Options {
-    /// A corpus folder; may be repeated: cases are those of the first, files are looked up in all in order
-    #[arg(long = "corpus", value_name = "DIR", env = "VIRT_CORPUS")]
+    /// A corpus folder; may be repeated: cases are those of the first, files are looked up in all in order. Without
+    /// it, the folder in VIRT_CORPUS
+    #[arg(long = "corpus", value_name = "DIR")]
     corpora: Vec<PathBuf>,
     /// Only this area; may be repeated
     #[arg(long = "area", value_name = "NAME")]
@@ -45,11 +46,18 @@ fn main() -> ExitCode {
 
 /// Runs what was asked for; says whether nothing failed.
 fn conformance(options: &Options) -> Result<bool, String> {
-    if options.corpora.is_empty() {
+    let corpora = match options.corpora.as_slice() {
+        [] => {
+            let named = std::env::var_os("VIRT_CORPUS").filter(|corpus| !corpus.is_empty());
+            named.map(PathBuf::from).into_iter().collect()
+        }
+        named => named.to_vec(),
+    };
+    if corpora.is_empty() {
         println!("conformance: skipped: no corpus (give --corpus DIR or set VIRT_CORPUS)");
         return Ok(true);
     }
-    let corpus = Corpus::open(&options.corpora)?;
+    let corpus = Corpus::open(&corpora)?;
     let known = corpus.areas()?;
     if let Some(unknown) = options.areas.iter().find(|area| !known.contains(area)) {
         return Err(format!(

@@ -5,10 +5,10 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use virt_api::need;
-use virt_api::testkit::stock;
-use virt_tests_system::daemon::Daemon;
+use virt_api::testkit::{plugins, stock};
+use virt_tests_system::daemon::{Daemon, program};
 use virt_tests_system::guest::idle;
-use virt_tests_system::host::eventually;
+use virt_tests_system::host::{eventually, run_to_end};
 
 #[test]
 fn stock_virsh_manages_the_test_drivers_host() {
@@ -370,4 +370,22 @@ fn another_program_takes_the_place_and_keeps_the_sockets() {
     // Whoever connects meanwhile waits in the socket's queue.
     daemon.virsh_ok(&daemon.test_uri(), &["list"]);
     assert_eq!(inode().unwrap(), before, "the same socket");
+}
+
+#[test]
+fn a_driver_that_is_not_there_stops_the_start() {
+    let plugins = plugins().expect("the plugins build");
+    let root = tempfile::tempdir().expect("a temporary folder");
+    let mut command = Command::new(program());
+    command
+        .arg("--root")
+        .arg(root.path())
+        .args(["--driver", "nosuch"])
+        .env("VIRT_DRIVER_DIR", plugins.directory());
+    let ran = run_to_end(command);
+    assert_eq!(ran.code, Some(10), "{ran:?}");
+    assert!(
+        ran.err.contains("no driver 'nosuch' is installed: there are "),
+        "{ran:?}"
+    );
 }
