@@ -28,8 +28,10 @@ pub const ABSOLUTE_PATH: Form = Form {
     fits: |text| {
         let mut chars = text.chars();
         match (chars.next(), chars.next(), chars.next()) {
-            (Some('/'), Some(_), _) => true,
-            (Some(drive), Some(':'), Some('\\')) => drive.is_ascii_alphabetic() && chars.next().is_some(),
+            (Some('/'), Some(_), _) => is_one_line(text),
+            (Some(drive), Some(':'), Some('\\')) => {
+                drive.is_ascii_alphabetic() && chars.next().is_some() && is_one_line(text)
+            }
             _ => false,
         }
     },
@@ -38,7 +40,7 @@ pub const ABSOLUTE_PATH: Form = Form {
 /// An absolute path of a folder.
 pub const ABSOLUTE_FOLDER: Form = Form {
     says: "an absolute path of a folder",
-    fits: |text| text.starts_with('/'),
+    fits: |text| text.starts_with('/') && is_one_line(text),
 };
 
 /// A file of the host, or on one of VMware's data stores.
@@ -56,7 +58,14 @@ pub const SOURCE_FILE: Form = Form {
 /// An architecture.
 pub const ARCH: Form = Form {
     says: "an architecture such as 'x86_64'",
-    fits: |text| virt_util::arch::Arch::from_name(text).is_some(),
+    fits: |text| {
+        use virt_util::arch::Arch;
+        // Schemas know less than the model.
+        !matches!(
+            Arch::from_name(text.trim_ascii()),
+            None | Some(Arch::Armv7b | Arch::Ppcle)
+        )
+    },
 };
 
 /// A machine type.
@@ -68,7 +77,7 @@ pub const MACHINE: Form = Form {
 /// A switch.
 pub const ON_OFF: Form = Form {
     says: "'on' or 'off'",
-    fits: |text| matches!(text, "on" | "off"),
+    fits: |text| matches!(text.trim_ascii(), "on" | "off"),
 };
 
 /// The MAC address of one interface.
@@ -91,7 +100,7 @@ pub const CPU_COUNT: Form = Form {
 
 /// The number of a CPU.
 pub const CPU_ID: Form = Form {
-    says: "a whole number from 0 to 65535",
+    says: "the number of a CPU: 0 to 65535",
     fits: |text| bare_decimal(text, 0, 65535),
 };
 
@@ -110,7 +119,10 @@ pub const CPU_PERIOD: Form = Form {
 /// Microseconds of CPU time in an interval.
 pub const CPU_QUOTA: Form = Form {
     says: "a whole number from -1 to 17592186044415",
-    fits: |text| text == "-1" || bare_decimal(text, 0, 17_592_186_044_415),
+    fits: |text| {
+        let minus = text.strip_prefix('-').is_some_and(digits);
+        (minus || digits(text)) && integer(text, -1, 17_592_186_044_415)
+    },
 };
 
 /// Relative weight of input and output.
@@ -122,40 +134,37 @@ pub const IO_WEIGHT: Form = Form {
 /// A whole number, in decimal digits.
 pub const UNSIGNED_INT: Form = Form {
     says: "a whole number from 0 to 4294967295",
-    fits: |text| decimal(text, 0, u64::from(u32::MAX)),
+    fits: |text| bare_decimal(text, 0, u64::from(u32::MAX)),
 };
 
 /// A whole number, in decimal digits.
 pub const UNSIGNED_LONG: Form = Form {
     says: "a whole number from 0 to 18446744073709551615",
-    fits: |text| decimal(text, 0, u64::MAX),
+    fits: |text| bare_decimal(text, 0, u64::MAX),
 };
 
 /// A whole number above 0.
 pub const POSITIVE: Form = Form {
     says: "a whole number from 1",
-    fits: |text| {
-        let text = text.trim_ascii();
-        all(text, |c| c.is_ascii_digit()) && text.chars().any(|c| c != '0')
-    },
+    fits: |text| digits(text) && text.chars().any(|c| c != '0'),
 };
 
 /// A TCP or UDP port.
 pub const PORT: Form = Form {
     says: "a port: a whole number from 0 to 65535, or -1",
-    fits: |text| decimal(text, 0, 65535) || text.trim_ascii() == "-1",
+    fits: |text| integer(text, -1, 65535),
 };
 
 /// One byte; hexadecimal digits after `0x`.
 pub const UINT8: Form = Form {
     says: "a whole number from 0 to 255, or 0x00 to 0xff",
-    fits: |text| prefixed_hex(text, 2) || decimal(text, 0, 0xff),
+    fits: |text| prefixed_hex(text, 2) || integer(text, 0, 0xff),
 };
 
 /// Two bytes; hexadecimal digits with or without `0x`.
 pub const UINT16: Form = Form {
     says: "a whole number from 0 to 65535, or 0x0000 to 0xffff",
-    fits: |text| hex(text, 4) || decimal(text, 0, 0xffff),
+    fits: |text| hex(text, 4) || integer(text, 0, 0xffff),
 };
 
 /// Four bytes; hexadecimal digits with or without `0x`.
@@ -167,7 +176,9 @@ pub const UINT32: Form = Form {
 /// The function of a PCI device.
 pub const PCI_FUNCTION: Form = Form {
     says: "a PCI function: 0x0 to 0x7",
-    fits: |text| matches!(text.strip_prefix("0x").unwrap_or(text).as_bytes(), [b'0'..=b'7']),
+    fits: |text| {
+        matches!(text.strip_prefix("0x").unwrap_or(text).as_bytes(), [b'0'..=b'7']) || integer(text, 0, 7)
+    },
 };
 
 /// The slot of a PCI device.
@@ -179,7 +190,7 @@ pub const PCI_SLOT: Form = Form {
             [digit] | [b'0' | b'1', digit] => digit.is_ascii_hexdigit(),
             _ => false,
         };
-        fits || decimal(text, 0, 31)
+        fits || integer(text, 0, 31)
     },
 };
 
@@ -204,7 +215,7 @@ pub const TWO_DIGITS: Form = Form {
 /// A channel subsystem image of s390.
 pub const CCW_CSSID: Form = Form {
     says: "a whole number from 0 to 254, or 0x0 to 0xfe",
-    fits: |text| prefixed_hex(text, 2) && !text.eq_ignore_ascii_case("0xff") || decimal(text, 0, 254),
+    fits: |text| prefixed_hex(text, 2) && !text.eq_ignore_ascii_case("0xff") || integer(text, 0, 254),
 };
 
 /// A subchannel set of s390.
@@ -216,7 +227,7 @@ pub const CCW_SSID: Form = Form {
 /// A device number of s390.
 pub const CCW_DEVNO: Form = Form {
     says: "a whole number from 0 to 65535, or 0x0000 to 0xffff",
-    fits: |text| prefixed_hex(text, 4) || decimal(text, 0, 0xffff),
+    fits: |text| prefixed_hex(text, 4) || integer(text, 0, 0xffff),
 };
 
 /// A World Wide Name.
@@ -258,12 +269,6 @@ pub const LOADPARM: Form = Form {
                 c.is_ascii_alphanumeric() || c == '.' || c.is_ascii_whitespace()
             })
     },
-};
-
-/// How long a boot menu is shown, in milliseconds.
-pub const BOOT_TIMEOUT: Form = Form {
-    says: "a whole number from 0 to 65535",
-    fits: |text| decimal(text, 0, 65535),
 };
 
 /// The register of a device on a pSeries bus.
@@ -329,16 +334,13 @@ pub const UUID: Form = Form {
 /// Rights of a file.
 pub const OCTAL_MODE: Form = Form {
     says: "octal digits",
-    fits: |text| {
-        let text = text.trim_ascii();
-        all(text, |c| ('0'..='7').contains(&c)) && text.parse::<u32>().is_ok()
-    },
+    fits: |text| all(text, |c| ('0'..='7').contains(&c)) && text.parse::<u32>().is_ok(),
 };
 
 /// The number of a user or group.
 pub const OWNER: Form = Form {
     says: "a whole number from 0 to 4294967295, or -1",
-    fits: |text| text.trim_ascii() == "-1" || decimal(text, 0, u64::from(u32::MAX)),
+    fits: |text| text.trim_ascii() == "-1" || bare_decimal(text, 0, u64::from(u32::MAX)),
 };
 
 /// A DNS name.
@@ -386,13 +388,13 @@ pub const IP_PREFIX: Form = Form {
 /// Two bytes, in decimal digits.
 pub const UNSIGNED_SHORT: Form = Form {
     says: "a whole number from 0 to 65535",
-    fits: |text| decimal(text, 0, 65535),
+    fits: |text| integer(text, 0, 65535),
 };
 
 /// Three bytes; hexadecimal digits after `0x`.
 pub const UINT24: Form = Form {
     says: "a whole number from 0 to 16777215, or 0x0 to 0xffffff",
-    fits: |text| prefixed_hex(text, 6) || decimal(text, 0, 0xff_ffff),
+    fits: |text| prefixed_hex(text, 6) || integer(text, 0, 0xff_ffff),
 };
 
 /// Hexadecimal digits in lower case.
@@ -445,6 +447,238 @@ pub const NOT_EMPTY: Form = Form {
     fits: |text| !text.is_empty(),
 };
 
+/// A number of four bytes with a sign.
+pub const INT: Form = Form {
+    says: "a whole number from -2147483648 to 2147483647",
+    fits: |text| integer(text, i64::from(i32::MIN), i64::from(i32::MAX)),
+};
+
+/// A number of eight bytes with a sign.
+pub const LONG: Form = Form {
+    says: "a whole number from -9223372036854775808 to 9223372036854775807",
+    fits: |text| integer(text, i64::MIN, i64::MAX),
+};
+
+/// Milliseconds until firmware starts a guest again that it could not boot.
+pub const REBOOT_DELAY: Form = Form {
+    says: "a whole number from -1 to 32767",
+    fits: |text| integer(text, -1, 32767),
+};
+
+/// Rights of files that a guest makes.
+pub const CREATE_MODE: Form = Form {
+    says: "up to three octal digits, after a 0 or not",
+    fits: |text| {
+        let octal = all(text, |c| ('0'..='7').contains(&c));
+        octal && (text.len() <= 3 || text.len() == 4 && text.starts_with('0'))
+    },
+};
+
+/// A path, also a relative one.
+pub const FILE_PATH: Form = Form {
+    says: "a path",
+    fits: |text| !text.is_empty() && is_one_line(text),
+};
+
+/// A block device.
+pub const PATH_OR_DEVICE: Form = Form {
+    says: "an absolute path, or the name of a device",
+    fits: |text| (ABSOLUTE_PATH.fits)(text) || (DEVICE_NAME.fits)(text),
+};
+
+/// The name of a volume in a source.
+pub const NO_SLASH: Form = Form {
+    says: "a name without slashes",
+    fits: |text| all(text, |c| c != '/'),
+};
+
+/// A variable of the environment or of a filter.
+pub const VARIABLE: Form = Form {
+    says: "letters, digits and '_'",
+    fits: |text| all(text, |c| c.is_ascii_alphanumeric() || c == '_'),
+};
+
+/// The value of a variable of a filter.
+pub const VARIABLE_VALUE: Form = Form {
+    says: "letters, digits, '_', '.' and ':'",
+    fits: |text| all(text, |c| c.is_ascii_alphanumeric() || "_.:".contains(c)),
+};
+
+/// A variable of the environment of a container.
+pub const ENVIRONMENT_NAME: Form = Form {
+    says: "letters, '_' and, not in front, digits",
+    fits: |text| {
+        all(text, |c| c.is_ascii_alphanumeric() || c == '_')
+            && !text.starts_with(|c: char| c.is_ascii_digit())
+    },
+};
+
+/// The model of an interface.
+pub const MODEL_NAME: Form = Form {
+    says: "letters, digits, '-' and '_'",
+    fits: |text| all(text, |c| c.is_ascii_alphanumeric() || "-_".contains(c)),
+};
+
+/// A bridge of the host.
+pub const BRIDGE_NAME: Form = Form {
+    says: "letters, digits, blanks, '_', '.', '-', ':', '/' and '\\\\'",
+    fits: |text| {
+        text.chars()
+            .all(|c| c.is_ascii_alphanumeric() || "_.-\\:/ ".contains(c))
+    },
+};
+
+/// How an interface shares a device of the host.
+pub const BRIDGE_MODE: Form = Form {
+    says: "'vepa', 'bridge', 'private' or 'passthrough'",
+    fits: |text| matches!(text, "vepa" | "bridge" | "private" | "passthrough"),
+};
+
+/// Memory that guests share.
+pub const SHMEM_NAME: Form = Form {
+    says: "text without slashes",
+    fits: |text| !text.contains('/'),
+};
+
+/// How far a clock is off.
+pub const TIME_DELTA: Form = Form {
+    says: "seconds: a whole number",
+    fits: |text| digits(text.strip_prefix(['-', '+']).unwrap_or(text)),
+};
+
+/// How far a clock is off, or that it is set again at each start.
+pub const TIME_DELTA_OR_RESET: Form = Form {
+    says: "seconds: a whole number, or 'reset'",
+    fits: |text| (TIME_DELTA.fits)(text) || text.trim_ascii() == "reset",
+};
+
+/// A time zone.
+pub const TIME_ZONE: Form = Form {
+    says: "letters, digits, '_', '.', '+', '-' and '/'",
+    fits: |text| all(text, |c| c.is_ascii_alphanumeric() || "_.+-/".contains(c)),
+};
+
+/// What a guest sees as the vendor of Hyper-V.
+pub const HYPERV_VENDOR: Form = Form {
+    says: "up to twelve characters, none a comma",
+    fits: |text| text.chars().count() <= 12 && !text.contains(','),
+};
+
+/// How Xen shares page tables with devices.
+pub const XEN_PASSTHROUGH: Form = Form {
+    says: "'sync_pt' or 'share_pt'",
+    fits: |text| matches!(text, "sync_pt" | "share_pt"),
+};
+
+/// What Fibre Channel switches tell guests apart by.
+pub const APPLICATION_ID: Form = Form {
+    says: "1 to 128 characters of ASCII",
+    fits: |text| (1..=128).contains(&text.len()) && is_ascii_text(text),
+};
+
+/// A disk's vendor.
+pub const DISK_VENDOR: Form = Form {
+    says: "up to 8 characters of ASCII",
+    fits: |text| text.len() <= 8 && is_ascii_text(text),
+};
+
+/// A disk's product.
+pub const DISK_PRODUCT: Form = Form {
+    says: "up to 40 characters of ASCII",
+    fits: |text| text.len() <= 40 && is_ascii_text(text),
+};
+
+/// A unit on a disk controller.
+pub const DRIVE_UNIT: Form = Form {
+    says: "one to five digits",
+    fits: |text| text.len() <= 5 && digits(text),
+};
+
+/// A target of a SCSI host.
+pub const SCSI_TARGET: Form = Form {
+    says: "one to ten digits",
+    fits: |text| text.len() <= 10 && digits(text),
+};
+
+/// A unit of a SCSI host.
+pub const SCSI_UNIT: Form = Form {
+    says: "one to twenty digits",
+    fits: |text| text.len() <= 20 && digits(text),
+};
+
+/// A port on the ISA bus.
+pub const ISA_PORT: Form = Form {
+    says: "one to four hexadecimal digits after 0x",
+    fits: |text| prefixed_hex(text, 4),
+};
+
+/// An interrupt of the ISA bus.
+pub const ISA_INTERRUPT: Form = Form {
+    says: "one hexadecimal digit after 0x",
+    fits: |text| prefixed_hex(text, 1),
+};
+
+/// A vendor or product of USB devices.
+pub const USB_ID: Form = Form {
+    says: "one to four hexadecimal digits",
+    fits: |text| hex(text, 4),
+};
+
+/// The same, or all.
+pub const USB_ID_OR_ANY: Form = Form {
+    says: "one to four hexadecimal digits, or -1",
+    fits: |text| hex(text, 4) || text == "-1",
+};
+
+/// A class of USB devices, or all.
+pub const USB_CLASS_OR_ANY: Form = Form {
+    says: "one or two hexadecimal digits, or -1",
+    fits: |text| hex(text, 2) || text == "-1",
+};
+
+/// A version of a USB device, or all.
+pub const USB_VERSION_OR_ANY: Form = Form {
+    says: "a version such as 1.10, or -1",
+    fits: |text| is_usb_version(text) || text == "-1",
+};
+
+/// A profile of a TPM.
+pub const TPM_PROFILE: Form = Form {
+    says: "letters, digits, '.', '-' and ':'",
+    fits: |text| all(text, |c| c.is_ascii_alphanumeric() || ".-:".contains(c)),
+};
+
+/// A World Wide Name of a vhost controller.
+pub const NAA_NAME: Form = Form {
+    says: "'naa.' and sixteen hexadecimal digits",
+    fits: |text| {
+        text.strip_prefix("naa.")
+            .is_some_and(|name| name.len() == 16 && all(name, |c| c.is_ascii_hexdigit()))
+    },
+};
+
+/// A cookie.
+pub const COOKIE_NAME: Form = Form {
+    says: "letters, digits and the marks that names of cookies may have",
+    fits: |text| {
+        all(text, |c| {
+            c.is_ascii_alphanumeric() || "!#$%&'*+-.^_`|~".contains(c)
+        })
+    },
+};
+
+/// What a cookie has.
+pub const COOKIE_VALUE: Form = Form {
+    says: "text without blanks, commas and semicolons, in quotation marks or not",
+    fits: |text| is_cookie(text),
+};
+
+/// When a password expires.
+pub const DATE_TIME: Form = Form {
+    says: "a time such as 2030-01-31T12:00:00",
+    fits: |text| is_date_time(text),
+};
+
 fn all(text: &str, fits: impl Fn(char) -> bool) -> bool {
     !text.is_empty() && text.chars().all(fits)
 }
@@ -453,7 +687,6 @@ fn digits(text: &str) -> bool {
     all(text, |c| c.is_ascii_digit())
 }
 
-/// Decimal digits between `min` and `max`; white space around them does not count.
 /// An IPv6 address as the schemas have it. Where it ends like an IPv4 address, groups that were left out stand at its start or
 /// right before that end, and one colon is enough for all of them.
 fn is_ipv6(text: &str) -> bool {
@@ -472,12 +705,77 @@ fn bare_decimal(text: &str, min: u64, max: u64) -> bool {
     digits(text) && decimal(text, min, max)
 }
 
-fn decimal(text: &str, min: u64, max: u64) -> bool {
+/// Decimal digits between `min` and `max`; white space around them does not count.
+pub(crate) fn decimal(text: &str, min: u64, max: u64) -> bool {
     let text = text.trim_ascii();
     digits(text)
         && text
             .parse()
             .is_ok_and(|number: u64| (min..=max).contains(&number))
+}
+
+/// [`decimal`] with a sign.
+pub(crate) fn integer(text: &str, min: i64, max: i64) -> bool {
+    let text = text.trim_ascii();
+    digits(text.strip_prefix(['-', '+']).unwrap_or(text))
+        && text
+            .parse()
+            .is_ok_and(|number: i64| (min..=max).contains(&number))
+}
+
+fn is_one_line(text: &str) -> bool {
+    !text.contains(['\n', '\r'])
+}
+
+fn is_ascii_text(text: &str) -> bool {
+    text.chars().all(|c| (' '..='~').contains(&c))
+}
+
+/// Two numbers of one or two digits; whatever stands between them is taken for a dot.
+fn is_usb_version(text: &str) -> bool {
+    let chars: Vec<char> = text.chars().collect();
+    let number = |part: &[char]| matches!(part.len(), 1 | 2) && part.iter().all(char::is_ascii_digit);
+    (1..=2).any(|at| {
+        let (first, rest) = chars.split_at(at.min(chars.len()));
+        rest.split_first()
+            .is_some_and(|(dot, last)| !matches!(dot, '\n' | '\r') && number(first) && number(last))
+    })
+}
+
+fn is_cookie(text: &str) -> bool {
+    let inner = text.strip_prefix('"').unwrap_or(text);
+    let inner = inner.strip_suffix('"').unwrap_or(inner);
+    all(inner, |c| c.is_ascii_graphic() && !"\",;\\{}".contains(c))
+}
+
+/// A point in time as XML Schema writes it: date, `T`, time, and a zone or none.
+fn is_date_time(text: &str) -> bool {
+    let text = text.trim_ascii();
+    let two = |text: &str, max: u8| {
+        text.len() == 2 && digits(text) && text.parse().is_ok_and(|number: u8| number <= max)
+    };
+    let hours_and_minutes = |text: &str| {
+        text.split_once(':')
+            .is_some_and(|(hours, minutes)| two(hours, 23) && two(minutes, 59))
+    };
+    let Some((date, time)) = text.split_once('T') else {
+        return false;
+    };
+    let mut parts = date.strip_prefix('-').unwrap_or(date).splitn(3, '-');
+    let (year, month, day) = (parts.next(), parts.next(), parts.next());
+    let date_fits = year.is_some_and(|year| year.len() >= 4 && digits(year) && year != "0000")
+        && month.is_some_and(|month| two(month, 12) && month != "00")
+        && day.is_some_and(|day| two(day, 31) && day != "00");
+    let (time, zone_fits) = match time.strip_suffix('Z') {
+        Some(time) => (time, true),
+        None => match time.rfind(['+', '-']).and_then(|at| time.split_at_checked(at)) {
+            Some((time, zone)) => (time, hours_and_minutes(zone.trim_start_matches(['+', '-']))),
+            None => (time, true),
+        },
+    };
+    let (minutes, seconds) = time.rsplit_once(':').unwrap_or((time, ""));
+    let (seconds, fraction) = seconds.split_once('.').unwrap_or((seconds, "0"));
+    date_fits && zone_fits && hours_and_minutes(minutes) && two(seconds, 59) && digits(fraction)
 }
 
 fn hex(text: &str, most: usize) -> bool {

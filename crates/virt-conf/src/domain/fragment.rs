@@ -4,13 +4,11 @@
 //! libvirt's order, with the driver's own steps. [`Device::plug_into`] puts it into a definition, [`Device::take_from`] takes
 //! one out.
 
-use virt_util::xml::rules;
-use virt_util::xml::schema::check_but;
-use virt_util::xml::{
-    At, Doc, DocOptions, Element, Reader, Writer, XmlElement, XmlFlags, error_with, finish_schema,
-};
+use virt_util::xml::shapes;
+use virt_util::xml::{At, Doc, DocOptions, Element, Reader, Writer, XmlElement, XmlFlags, error_with};
 use virt_util::{ErrorCode, ErrorDomain, Result, VirtError};
 
+use super::Domain;
 use super::chardev::{Channel, Console, Parallel, Serial, SerialTargetType, Smartcard};
 use super::controller::{Controller, ControllerKind, UsbControllerModel};
 use super::device_info::{DeviceInfo, is_user_alias};
@@ -26,15 +24,14 @@ use super::normalize::{
     device_refs, normalize_device,
 };
 use super::os::OsType;
-use super::schema::{INSTEAD, RULES};
 use super::small::{
     Crypto, Iommu, Lease, Memballoon, Nvram, Panic, Pstore, Rng, Shmem, Tpm, Vsock, Watchdog,
 };
 use super::sound::{Audio, Sound, SoundModel};
 use super::validate::validate_device;
 use super::video::Video;
-use super::{Devices, Domain};
 use crate::schema::Check;
+use crate::schema::DOMAIN;
 
 /// What messages call a fragment.
 const NAME: &str = "(device_definition)";
@@ -306,10 +303,7 @@ fn check_schema(element: Element<'_>) -> Result<()> {
     // Rules look at what is around.
     let whole = format!("<devices>{}</devices>", element.outer_source());
     let doc = Doc::parse_with(&whole, &DocOptions::named(NAME))?;
-    let mut cx = Reader::default();
-    check_but::<Devices>(doc.root(), INSTEAD, &mut cx);
-    rules::check(doc.root(), RULES, &mut cx);
-    finish_schema(doc.root(), &cx)
+    shapes::validate(doc.root(), &DOMAIN)
 }
 
 #[cfg(test)]

@@ -90,8 +90,8 @@ pub(super) const ENCRYPTION_RULES: [Rule; 5] = [
 
 /// A label of one image.
 pub(crate) const DEVICE_LABEL: &[Shape] = &[
-    shape("seclabel", &[&[maybe("@model")]]).when(&[("@relabel", &["no"])]),
-    shape("seclabel", &[&[maybe("@model")]]).when(&[("@labelskip", &["yes"])]),
+    shape("seclabel", &[&[maybe("@model")]]).when(&[("@relabel", &["no"]), ("@labelskip", ABSENT)]),
+    shape("seclabel", &[&[maybe("@model")]]).when(&[("@labelskip", &["yes"]), ("@relabel", ABSENT)]),
     shape("seclabel", &[&[maybe("@model"), some("label").is(TEXT)]])
         .when(&[("@relabel?", &["yes"]), ("@labelskip", ABSENT)]),
 ];

@@ -3,11 +3,9 @@
 use virt_util::xml::rng::{Source, grammar};
 use virt_util::xml::rules::{Form, Rule};
 use virt_util::xml::shapes::Table;
-use virt_util::xml::{ElementSchema, XmlElement as _};
 
 use super::{Schema, schema_of};
 use crate::data::FORMATS;
-use crate::domain::{self, Domain};
 use crate::nwfilter;
 
 /// The grammar of the documents with that root; nothing for other roots.
@@ -17,37 +15,19 @@ use crate::nwfilter;
 pub fn grammar_of(root: &str) -> Option<String> {
     let format = FORMATS.iter().find(|format| format.root == root)?;
     let schemas = (format.schemas)();
-    let (mut tables, mut inside, mut rules): (Vec<(&str, &'static Table)>, Vec<_>, Vec<Rule>) =
-        Default::default();
-    match schema_of(root)? {
-        Schema::Table(table) => tables.push((root, table)),
-        Schema::AroundDomains(table, names) => {
-            tables.push((root, table));
-            inside.extend(names.iter().map(|name| (*name, Domain::schema())));
-        }
-        Schema::Declared(_) => {}
+    let mut tables: Vec<(&str, &'static Table)> = Vec::new();
+    if let Schema::Table(table) = schema_of(root)? {
+        tables.push((root, table));
     }
-    if root == "domain" || !inside.is_empty() {
-        tables.extend(domain::schema::INSTEAD);
-        rules.extend(domain::schema::RULES);
-    }
-    if root == "filter" {
-        rules.extend(nwfilter::schema::RULES);
-    }
-    let inside: Vec<(String, &'static ElementSchema)> = inside
-        .into_iter()
-        .map(|(name, schema)| (format!("{root}/{name}"), schema))
-        .collect();
-    let inside: Vec<(&str, &'static ElementSchema)> = inside
-        .iter()
-        .map(|(path, schema)| (path.as_str(), *schema))
-        .collect();
+    let rules: &[Rule] = match root {
+        "filter" => nwfilter::schema::RULES,
+        _ => &[],
+    };
     Some(grammar(&Source {
         root,
         schemas: &schemas,
-        rules: &rules,
+        rules,
         tables: &tables,
-        inside: &inside,
         alone: &["filter/rule"],
         pattern: &pattern,
         attribute: &nwfilter::schema::expression,

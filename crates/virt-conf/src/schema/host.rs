@@ -14,24 +14,17 @@ pub(super) const CPU: Table = Table {
     namespaces: &[],
 };
 
-/// Processors of guests, in the definition of a domain.
-pub(crate) const GUEST_CPU: Table = Table {
-    shapes: &[CPU_SHAPES, NUMA_SHAPES],
-    rules: &[rule("domain/cpu", &[], Must::NotHave(&["arch"]))],
-    namespaces: &[],
-};
-
 /// What a host can do.
 pub(super) const CAPABILITIES: Table = Table {
     shapes: &[CPU_SHAPES, NUMA_SHAPES, HOST_SHAPES, GUEST_SHAPES],
-    rules: HOST_RULES,
+    rules: &[HOST_RULES],
     namespaces: &[],
 };
 
 /// What domains of one kind can do.
 pub(super) const DOMAIN_CAPABILITIES: Table = Table {
     shapes: &[CPU_SHAPES, DOMAIN_CAPABILITIES_SHAPES],
-    rules: DOMAIN_CAPABILITIES_RULES,
+    rules: &[DOMAIN_CAPABILITIES_RULES],
     namespaces: &[],
 };
 
@@ -62,7 +55,7 @@ const VENDOR_ID: Form = Form {
 
 const DISTANCE: Form = Form {
     says: "a whole number from 10 to 255",
-    fits: |text| text.trim_ascii().parse().is_ok_and(|distance: u8| distance >= 10),
+    fits: |text| forms::decimal(text, 10, 255),
 };
 
 /// A processor as a guest sees it: `<cpu>`, and the model that a host offers for it.
@@ -88,7 +81,7 @@ const HOST_CPU: &[Part] = &[
     any("pages"),
 ];
 
-const CPU_SHAPES: &[Shape] = &[
+pub(super) const CPU_SHAPES: &[Shape] = &[
     shape(
         "cpu",
         &[
@@ -185,7 +178,7 @@ const CPU_SHAPES: &[Shape] = &[
     ),
 ];
 
-const NUMA_SHAPES: &[Shape] = &[
+pub(super) const NUMA_SHAPES: &[Shape] = &[
     shape("cpu/numa", &[&[some("cell"), maybe("interconnects")]]),
     shape(
         "numa/cell",

@@ -1,10 +1,12 @@
 //! Which documents the schemas allow: one door for all formats, as `virt-xml-validate` and the VALIDATE flags need it.
 //!
-//! [`check`] chooses by the root element. Domains and filters are held against their declarations with rules beside them
-//! ([`domain::schema`], [`nwfilter::schema`]). The schemas of all other formats are tables of what each element may hold:
+//! [`check`] chooses by the root element. Filters are held against their declarations with rules beside them
+//! ([`nwfilter::schema`]). The schemas of all other formats are tables of what each element may hold, because parsing takes
+//! more than they do:
 //!
 //! | module | has |
 //! |---|---|
+//! | [`domain`] | domains |
 //! | [`storage`] | pools, volumes, what pools can do |
 //! | [`network`] | networks, interfaces of the host |
 //! | [`node_device`] | devices of the host |
@@ -14,6 +16,7 @@
 //! | [`common`] | rows that several of them share |
 
 mod common;
+mod domain;
 mod grammar;
 mod host;
 mod moments;
@@ -22,15 +25,14 @@ mod node_device;
 mod small;
 mod storage;
 
-pub(crate) use common::{DEVICE_LABEL, RECONNECT};
+pub(crate) use domain::DOMAIN;
 pub use grammar::{grammar_file, grammar_of};
-pub(crate) use host::GUEST_CPU;
 
 use virt_util::xml::shapes::{self, Table};
-use virt_util::xml::{At, Doc, Element, error_with};
+use virt_util::xml::{At, Doc, error_with};
 use virt_util::{ErrorCode, Result};
 
-use crate::{domain, nwfilter};
+use crate::nwfilter;
 
 /// How carefully a document is looked at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -55,8 +57,6 @@ type Kind = (&'static str, Schema);
 enum Schema {
     /// A table that is the whole schema.
     Table(&'static Table),
-    /// A table, and definitions of domains in children of these names.
-    AroundDomains(&'static Table, &'static [&'static str]),
     /// The declarations of the model with rules beside them.
     Declared(fn(&Doc<'_>) -> Result<()>),
 }
@@ -69,15 +69,9 @@ fn schema_of(root: &str) -> Option<&'static Schema> {
 
 /// All kinds of documents.
 const KINDS: &[Kind] = &[
-    ("domain", Schema::Declared(domain::schema::check_schema)),
-    (
-        "domainsnapshot",
-        Schema::AroundDomains(&moments::SNAPSHOT, &["domain", "inactiveDomain"]),
-    ),
-    (
-        "domaincheckpoint",
-        Schema::AroundDomains(&moments::CHECKPOINT, &["domain"]),
-    ),
+    ("domain", Schema::Table(&DOMAIN)),
+    ("domainsnapshot", Schema::Table(&moments::SNAPSHOT)),
+    ("domaincheckpoint", Schema::Table(&moments::CHECKPOINT)),
     ("domainbackup", Schema::Table(&moments::BACKUP)),
     ("network", Schema::Table(&network::NETWORK)),
     ("networkport", Schema::Table(&small::NETWORK_PORT)),
@@ -110,15 +104,6 @@ pub fn check(doc: &Doc<'_>) -> Result<()> {
     let root = doc.root();
     match KINDS.iter().find(|(name, _)| root.is(name)) {
         Some((_, Schema::Table(table))) => shapes::validate(root, table),
-        Some((_, Schema::AroundDomains(table, names))) => {
-            shapes::validate(root, table)?;
-            let domains = names.iter().filter_map(|name| root.child(name));
-            // Old snapshots name the domain by its UUID alone.
-            let by_uuid = |domain: &Element<'_>| root.is("domainsnapshot") && !domain.has_attr("type");
-            domains
-                .filter(|domain| !by_uuid(domain))
-                .try_for_each(domain::schema::check_element)
-        }
         Some((_, Schema::Declared(check))) => check(doc),
         None => {
             let known: Vec<&str> = roots().collect();

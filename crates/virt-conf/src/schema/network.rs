@@ -10,17 +10,17 @@ use crate::forms::{self, TEXT};
 /// Networks.
 pub(super) const NETWORK: Table = Table {
     shapes: &[NETWORK_SHAPES, ADDRESS_SHAPES, VIRTUAL_PORT_SHAPES],
-    rules: NETWORK_RULES,
+    rules: &[NETWORK_RULES],
     namespaces: &[("dnsmasq", "http://libvirt.org/schemas/network/dnsmasq/1.0")],
 };
 
 /// Interfaces of the host.
 pub(super) const INTERFACE: Table = Table {
     shapes: &[INTERFACE_SHAPES],
-    rules: &[
+    rules: &[&[
         rule("interface", &[], Must::Distinct("protocol", "family")),
         rule("interface/bond", &[], Must::NotBoth(&["miimon", "arpmon"])),
-    ],
+    ]],
     namespaces: &[],
 };
 
@@ -36,7 +36,7 @@ pub(super) const HOST_DRIVER: Shape = shape(
     ]],
 );
 
-const MAC_TABLE_MANAGER: Form = words!("kernel", "libvirt");
+pub(super) const MAC_TABLE_MANAGER: Form = words!("kernel", "libvirt");
 
 const ZONE: Form = Form {
     says: "letters, digits, '_' and '-'",
@@ -56,7 +56,6 @@ const PROFILE_ID: Form = Form {
 const SPEED: Form = Form {
     says: "a whole number from 1 to 18014398509481984",
     fits: |text| {
-        let text = text.trim_ascii();
         text.bytes().all(|byte| byte.is_ascii_digit())
             && text
                 .parse()
@@ -71,16 +70,20 @@ const BURST: Form = Form {
 
 const VLAN_ID: Form = Form {
     says: "a whole number from 0 to 4095",
-    fits: |text| text.trim_ascii().parse().is_ok_and(|id: u16| id <= 4095),
+    fits: |text| forms::decimal(text, 0, 4095),
 };
 
 /// A port that is not 0.
 const NAT_PORT: Form = Form {
     says: "a port: a whole number from 1 to 65535",
-    fits: |text| text.trim_ascii().parse().is_ok_and(|port: u16| port > 0),
+    fits: |text| forms::integer(text, 1, 65535),
 };
 
-const FAMILY: Form = words!("ipv4", "ipv6");
+/// A family of addresses.
+pub(super) const FAMILY: Form = Form {
+    says: "'ipv4' or 'ipv6'",
+    fits: |text| matches!(text, "ipv4" | "ipv6"),
+};
 
 /// A DHCP unique identifier of a client: its form depends on the kind that its first two bytes name.
 const DUID: Form = Form {
@@ -169,7 +172,7 @@ const NETWORK_SHAPES: &[Shape] = &[
             NETWORK_PARTS,
         ],
     ),
-    shape("network/metadata", &[&[maybe("*")]]),
+    shape("network/metadata", &[&[any("*")]]),
     shape("dnsmasq:options", &[&[any("dnsmasq:option")]]),
     shape("dnsmasq:option", &[&[one("@value")]]),
     shape(

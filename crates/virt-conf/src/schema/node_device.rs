@@ -10,7 +10,7 @@ use crate::forms::{self, TEXT};
 /// Devices of the host.
 pub(super) const NODE_DEVICE: Table = Table {
     shapes: &[SHAPES, INNER_SHAPES],
-    rules: RULES,
+    rules: &[RULES],
     namespaces: &[],
 };
 

@@ -10,7 +10,7 @@ use crate::forms::{self, TEXT};
 /// Storage pools.
 pub(super) const POOL: Table = Table {
     shapes: &[POOL_SHAPES, PERMISSIONS],
-    rules: POOL_RULES,
+    rules: &[POOL_RULES],
     namespaces: &[
         ("fs", "http://libvirt.org/schemas/storagepool/fs/1.0"),
         ("rbd", "http://libvirt.org/schemas/storagepool/rbd/1.0"),
@@ -20,7 +20,7 @@ pub(super) const POOL: Table = Table {
 /// Storage volumes.
 pub(super) const VOLUME: Table = Table {
     shapes: &[VOLUME_SHAPES, PERMISSIONS, ENCRYPTION],
-    rules: &ENCRYPTION_RULES,
+    rules: &[&ENCRYPTION_RULES],
     namespaces: &[],
 };
 

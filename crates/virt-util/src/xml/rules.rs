@@ -45,6 +45,10 @@ pub enum Must {
     NotBoth(&'static [&'static str]),
     /// These children have exactly these values of this attribute, in this order.
     Sequence(&'static str, &'static str, &'static [&'static str]),
+    /// Of these children none stands behind a later one of the list.
+    InOrder(&'static [&'static str]),
+    /// It has exactly so many of these children.
+    Times(&'static str, usize),
     /// No two of these children have the same value of this attribute.
     Distinct(&'static str, &'static str),
 }
@@ -65,10 +69,11 @@ impl std::fmt::Debug for Form {
 }
 
 /// Reports what the rules do not allow in `root` and below, apart from what is in elements `metadata`, to `cx`.
-pub fn check(root: Element<'_>, rules: &[Rule], cx: &mut Reader) {
+pub fn check(root: Element<'_>, rules: &[&[Rule]], cx: &mut Reader) {
+    let by_name = ByName::of(rules.iter().flat_map(|rules| rules.iter()), |rule| rule.element);
     let mut waiting = vec![root];
     while let Some(element) = waiting.pop() {
-        for rule in rules {
+        for rule in by_name.named(element.name()) {
             if rule.is_about(element) {
                 rule.must.check(element, cx);
             }
@@ -82,6 +87,34 @@ pub fn check(root: Element<'_>, rules: &[Rule], cx: &mut Reader) {
         if let Some(fresh) = waiting.get_mut(first..) {
             fresh.reverse();
         }
+    }
+}
+
+/// Rows of tables by the last steps of their paths, so that a document's elements are held against few of them.
+pub(super) struct ByName<'t, T> {
+    /// Sorted by name; rows of one name in the order of their table.
+    rows: Vec<(&'static str, &'t T)>,
+}
+
+impl<'t, T> ByName<'t, T> {
+    pub(super) fn of(rows: impl Iterator<Item = &'t T>, path: impl Fn(&T) -> &'static str) -> Self {
+        let name = |row: &T| {
+            let step = path(row).rsplit('/').next().unwrap_or_default();
+            step.split_once(':').map_or(step, |(_, name)| name)
+        };
+        let mut rows: Vec<_> = rows.map(|row| (name(row), row)).collect();
+        rows.sort_by_key(|(name, _)| *name);
+        Self { rows }
+    }
+
+    /// The rows whose last step has that local name, or stands for all names.
+    pub(super) fn named<'n>(&'n self, name: &'n str) -> impl Iterator<Item = &'t T> + Clone + 'n {
+        let run = |name: &str| {
+            let start = self.rows.partition_point(|(known, _)| *known < name);
+            let end = self.rows.partition_point(|(known, _)| *known <= name);
+            self.rows.get(start..end).unwrap_or_default().iter()
+        };
+        run("*").chain(run(name)).map(|(_, row)| *row)
     }
 }
 
@@ -193,6 +226,26 @@ impl Must {
                         "the values of '{attribute}' of elements '{name}' are not {}",
                         values.join(", ")
                     );
+                    cx.finding(element, at(name), what, None);
+                }
+            }
+            Self::InOrder(names) => {
+                let mut furthest = 0;
+                for child in element.children() {
+                    let Some(place) = names.iter().position(|name| child.is(name)) else {
+                        continue;
+                    };
+                    if place < furthest {
+                        let what = format!("element '{}' stands too late", child.name());
+                        cx.finding(child, At::Text, what, None);
+                    }
+                    furthest = furthest.max(place);
+                }
+            }
+            Self::Times(name, times) => {
+                let found = count(element, name);
+                if found != times {
+                    let what = format!("there are {found} elements '{name}': expected {times}");
                     cx.finding(element, at(name), what, None);
                 }
             }

@@ -25,7 +25,7 @@
 use super::XmlFlags;
 use super::doc::Element;
 use super::reader::{At, Reader};
-use super::rules::{self, Form, Rule, When, fits_when};
+use super::rules::{self, ByName, Form, Rule, When, fits_when};
 use super::schema::finish_schema;
 use super::value::ValueError;
 use crate::error::Result;
@@ -35,8 +35,8 @@ use crate::error::Result;
 pub struct Table {
     /// The rows, in lists that several formats may share.
     pub shapes: &'static [&'static [Shape]],
-    /// What rows cannot say: parts that need or exclude each other.
-    pub rules: &'static [Rule],
+    /// What rows cannot say: parts that need or exclude each other; in lists that several formats may share.
+    pub rules: &'static [&'static [Rule]],
     /// Prefixes that names in the rows have, and the namespaces that they stand for.
     pub namespaces: &'static [(&'static str, &'static str)],
 }
@@ -45,7 +45,7 @@ pub struct Table {
 /// all whose conditions hold.
 #[derive(Clone, Copy, Debug)]
 pub struct Shape {
-    /// The last steps of the path to the element: `source/host`.
+    /// The last steps of the path to the element: `source/host`; `*` for whatever name.
     pub element: &'static str,
     /// What else the element has, as in [`Rule::when`].
     pub when: When,
@@ -58,7 +58,7 @@ pub struct Shape {
 /// One attribute, child or text.
 #[derive(Clone, Copy, Debug)]
 pub struct Part {
-    /// `@name`, `name`, `prefix:name`, `text()`; `*` for any content whatever.
+    /// `@name`, `name`, `prefix:name`, `text()`; `*` for any content whatever, `any("*")` for any children.
     pub name: &'static str,
     pub(super) times: Times,
     /// The form of the value or, of a child that is nothing but text, of its text.
@@ -186,8 +186,11 @@ pub fn validate(element: Element<'_>, table: &Table) -> Result<()> {
 pub fn check(root: Element<'_>, table: &Table, cx: &mut Reader) {
     let mut waiting = vec![root];
     let mut fresh = Vec::new();
+    let shapes = ByName::of(table.shapes.iter().flat_map(|rows| rows.iter()), |row| {
+        row.element
+    });
     while let Some(element) = waiting.pop() {
-        table.check_element(element, cx, &mut fresh);
+        table.check_element(element, &shapes, cx, &mut fresh);
         waiting.extend(fresh.drain(..).rev());
     }
     if !table.rules.is_empty() {
@@ -197,9 +200,15 @@ pub fn check(root: Element<'_>, table: &Table, cx: &mut Reader) {
 
 impl Table {
     /// Checks one element; children to look at go to `inside`.
-    fn check_element<'d>(&self, element: Element<'d>, cx: &mut Reader, inside: &mut Vec<Element<'d>>) {
+    fn check_element<'d>(
+        &self,
+        element: Element<'d>,
+        shapes: &ByName<'static, Shape>,
+        cx: &mut Reader,
+        inside: &mut Vec<Element<'d>>,
+    ) {
         let named = || {
-            let rows = self.shapes.iter().flat_map(|rows| rows.iter());
+            let rows = shapes.named(element.name());
             rows.filter_map(|row| row.steps(element, self).map(|steps| (row, steps)))
         };
         let longest = named().map(|(_, steps)| steps).max().unwrap_or(0);
@@ -213,16 +222,22 @@ impl Table {
             rows: &rows,
             table: self,
         };
-        if known.parts().any(|part| part.name == "*") {
-            return;
+        match known.parts().find(|part| part.name == "*") {
+            Some(part) if part.times == Times::Any => known.check_attributes(element, cx),
+            Some(_) => return,
+            None => {
+                known.check_attributes(element, cx);
+                known.check_children(element, cx, inside);
+            }
         }
-        known.check_attributes(element, cx);
-        known.check_children(element, cx, inside);
         known.check_text(element, cx);
     }
 
     /// Is the element called `name`? Names without a prefix are in no namespace.
     fn is_named(&self, element: Element<'_>, name: &str) -> bool {
+        if name == "*" {
+            return element.namespace().is_none();
+        }
         match name.split_once(':') {
             Some((prefix, name)) => {
                 let mut known = self.namespaces.iter();
@@ -334,7 +349,7 @@ impl Known<'_> {
         let forms = || self.parts().filter(|part| part.name == "text()");
         let text = element.own_text();
         if forms().next().is_some() {
-            if forms().any(|part| part.times == Times::Maybe) && text.is_empty() {
+            if forms().any(|part| part.times == Times::Maybe) && text.trim_ascii().is_empty() {
                 return;
             }
             if let Some(says) = misfit(forms(), &text) {

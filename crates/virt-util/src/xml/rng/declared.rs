@@ -24,7 +24,7 @@ impl Build<'_> {
                 around,
             },
         );
-        if members.anything {
+        if members.anything || members.takes_any_child() {
             return Some("<ref name=\"anything\"/>".to_owned());
         }
         let names: BTreeSet<&'static str> = members.attribute_names().collect();
@@ -44,7 +44,7 @@ impl Build<'_> {
         if way.asks_for_other(&names, &children) {
             return None;
         }
-        let mut out = String::from("<ref name=\"foreign-attributes\"/>");
+        let mut out = String::new();
         for name in names {
             let required = members.parts.iter().any(|part| {
                 part.required && matches!(part.step(), Step::Attribute(attribute) if attribute == name)
@@ -54,18 +54,14 @@ impl Build<'_> {
         }
         let mut inside = self.declared_children(path, &members, &tabled, way, around)?;
         let forms: Vec<ValueSchema> = members.text_forms().collect();
-        let foreign = "<ref name=\"foreign\"/>".to_owned();
-        if !inside.is_empty() || members.takes_any_child() {
-            if !forms.is_empty() || members.takes_any_child() {
+        if !inside.is_empty() {
+            if !forms.is_empty() {
                 inside.push("<text/>".to_owned());
             }
-            inside.push(foreign);
         } else if let Some(form) = way.fit("text()") {
             inside.push(self.value(&[ValueSchema::Form(form)]));
         } else if !forms.is_empty() {
             inside.push(self.value(&forms));
-        } else {
-            inside.push(foreign);
         }
         out.push_str(&mixed(&inside));
         Some(out)

@@ -38,8 +38,6 @@ pub struct Source<'s> {
     pub rules: &'s [Rule],
     /// Elements (the last steps of their paths) that tables are about, with all that is in them.
     pub tables: &'s [(&'s str, &'static Table)],
-    /// Elements in those that declarations are about again.
-    pub inside: &'s [(&'s str, &'static ElementSchema)],
     /// Elements that have one of their children at most.
     pub alone: &'s [&'s str],
     /// The expression (of XML Schema) or, if it begins with `<`, the pattern for a form; without one any text will do.
@@ -85,19 +83,11 @@ pub fn grammar(source: &Source<'_>) -> String {
     for (number, pattern) in build.patterns.iter().enumerate() {
         let _ = writeln!(out, "<define name=\"e{number}\">{pattern}</define>");
     }
-    let known: BTreeSet<&str> = build.prefixes.values().copied().collect();
-    let known: String = known
-        .iter()
-        .map(|uri| format!("<nsName ns=\"{uri}\"/>"))
-        .collect();
     let _ = writeln!(
         out,
-        "<define name=\"foreign\"><zeroOrMore><element><anyName><except><nsName ns=\"\"/>{known}</except></anyName>\
-         <ref name=\"anything\"/></element></zeroOrMore></define>\n\
-         <define name=\"foreign-attributes\"><zeroOrMore><attribute><anyName><except><nsName ns=\"\"/></except></anyName>\
-         </attribute></zeroOrMore></define>\n\
-         <define name=\"anything\"><zeroOrMore><choice><attribute><anyName/></attribute><text/><element><anyName/>\
-         <ref name=\"anything\"/></element></choice></zeroOrMore></define>\n</grammar>"
+        "<define name=\"any-element\"><element><anyName/><ref name=\"anything\"/></element></define>\n\
+         <define name=\"anything\"><zeroOrMore><choice><attribute><anyName/></attribute><text/>\
+         <ref name=\"any-element\"/></choice></zeroOrMore></define>\n</grammar>"
     );
     out
 }
@@ -218,20 +208,13 @@ impl Build<'_> {
 
     /// Rules about the element at the end of `path`.
     fn rules_at(&self, path: &[&str], of: &Of) -> Vec<&Rule> {
-        let (shared, own): (&[Rule], &[Rule]) = match of {
-            // Rules beside declarations hold where those do, and inside.
-            Of::Table(table) if self.is_outermost(table) => (&[], table.rules),
-            Of::Table(table) => (self.source.rules, table.rules),
+        let (shared, own): (&[Rule], &[&[Rule]]) = match of {
+            // Rules beside declarations hold where those do.
+            Of::Table(table) => (&[], table.rules),
             Of::Declared(_) => (self.source.rules, &[]),
         };
-        let all = shared.iter().chain(own);
+        let all = shared.iter().chain(own.iter().flat_map(|rules| rules.iter()));
         all.filter(|rule| is_at(path, rule.element)).collect()
-    }
-
-    /// Is it the table that the root is held against?
-    fn is_outermost(&self, table: &'static Table) -> bool {
-        let mut tables = self.source.tables.iter();
-        tables.any(|(at, of_root)| *at == self.source.root && std::ptr::eq(*of_root, table))
     }
 
     /// The pattern of an attribute; nothing if none will do.
@@ -287,7 +270,11 @@ fn mixed(patterns: &[String]) -> String {
 /// Do the last steps of `path` have these names?
 fn is_at(path: &[&str], steps: &str) -> bool {
     let mut path = path.iter().rev();
-    steps.rsplit('/').all(|step| path.next() == Some(&step))
+    let named = |step: &str, name: Option<&&str>| match step {
+        "*" => name.is_some(),
+        step => name == Some(&step),
+    };
+    steps.rsplit('/').all(|step| named(step, path.next()))
 }
 
 /// What the rules that hold say of a part, beside its presence.
@@ -302,6 +289,21 @@ impl Way {
     fn once(&self, part: &str) -> bool {
         let mut rules = self.rules.iter();
         rules.any(|must| matches!(must, Must::Once(parts) if parts.contains(&part)))
+    }
+
+    fn times(&self, child: &str) -> Option<usize> {
+        self.rules.iter().find_map(|must| match must {
+            Must::Times(name, times) if *name == child => Some(*times),
+            _ => None,
+        })
+    }
+
+    /// Children that stand in an order among themselves.
+    fn ordered(&self) -> impl Iterator<Item = &'static [&'static str]> {
+        self.rules.iter().filter_map(|must| match must {
+            Must::InOrder(names) => Some(*names),
+            _ => None,
+        })
     }
 
     fn sequence(&self, child: &str) -> Option<(&'static str, &'static [&'static str])> {

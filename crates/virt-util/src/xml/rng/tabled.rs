@@ -1,11 +1,11 @@
 //! The pattern of an element that a table is about.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::super::schema::ValueSchema;
 use super::super::shapes::{Part, Shape, Table, Times};
 use super::ways::{Said, Val, Way, holds, parts_of, rows_at};
-use super::{Build, Item, Of, is_at, mixed, times};
+use super::{Build, Of, mixed, times};
 
 impl Build<'_> {
     /// What stands in the element in this way; nothing if the way leads nowhere.
@@ -29,16 +29,11 @@ impl Build<'_> {
             .iter()
             .flat_map(|row| row.parts.iter().flat_map(|list| list.iter()))
             .collect();
-        if parts.iter().any(|part| part.name == "*") {
-            // Declarations may say more.
-            let mut inside = self.source.inside.iter();
-            return match inside.find(|(at, _)| is_at(path, at)) {
-                Some((_, schema)) => {
-                    let of = Of::Declared(vec![Item::Schema(schema)]);
-                    self.content(path, &of, around, way.passed_on())
-                }
-                None => Some("<ref name=\"anything\"/>".to_owned()),
-            };
+        let children_at_will = parts
+            .iter()
+            .any(|part| part.name == "*" && part.times == Times::Any);
+        if parts.iter().any(|part| part.name == "*") && !children_at_will {
+            return Some("<ref name=\"anything\"/>".to_owned());
         }
         let conditions = rows.iter().flat_map(|row| row.when.iter());
         let tags = conditions.filter_map(|(condition, _)| match parts_of(condition) {
@@ -49,7 +44,7 @@ impl Build<'_> {
         let attributes: BTreeSet<&'static str> = attributes.chain(tags).collect();
         let children: Vec<&'static Part> = parts
             .iter()
-            .filter(|part| !part.name.starts_with('@') && part.name != "text()")
+            .filter(|part| !part.name.starts_with('@') && !["text()", "*"].contains(&part.name))
             .copied()
             .collect();
         let names: BTreeSet<&str> = children.iter().map(|part| part.name).collect();
@@ -72,14 +67,23 @@ impl Build<'_> {
         }
         let in_order = rows.iter().any(|row| row.in_order);
         let mut inside = self.tabled_children(path, table, &children, in_order, way, around)?;
+        if children_at_will {
+            inside.push("<zeroOrMore><ref name=\"any-element\"/></zeroOrMore>".to_owned());
+        }
         let text: Vec<&&Part> = parts.iter().filter(|part| part.name == "text()").collect();
         if !text.is_empty() {
             let forms: Vec<ValueSchema> = match way.fit("text()") {
                 Some(form) => vec![ValueSchema::Form(form)],
                 None => text.iter().map(|part| form_of(part)).collect(),
             };
+            let word = way.said.get("text()");
             inside.push(match children.is_empty() {
                 false => "<text/>".to_owned(),
+                true if let Some(Val::Word(word)) = word => forms
+                    .iter()
+                    .any(|form| form.check(word).is_ok())
+                    .then(|| super::values::word(word))?,
+                true if let Some(Val::Not(words)) = word => self.value_but(&forms, words.iter().copied())?,
                 true if text.iter().any(|part| part.times == Times::Maybe) => {
                     format!("<choice><empty/>{}</choice>", self.value(&forms))
                 }
@@ -101,6 +105,7 @@ impl Build<'_> {
     ) -> Option<Vec<String>> {
         let around = way.around(around);
         let mut out = Vec::new();
+        let mut ordered: BTreeMap<usize, Vec<(&str, String)>> = BTreeMap::new();
         let mut seen = BTreeSet::new();
         for part in children {
             let name = part.name;
@@ -135,6 +140,7 @@ impl Build<'_> {
                 out.push(group + "</group>");
                 continue;
             }
+            let times_asked = way.times(name);
             let element = match part.form {
                 Some(_) => {
                     let local = name.split_once(':').map_or(name, |(_, local)| local);
@@ -152,7 +158,20 @@ impl Build<'_> {
                     self.element(&inner, Of::Table(table), &around, forced, uri)
                 }
             };
-            out.push(times(element, required, repeated));
+            let pattern = match times_asked {
+                Some(number) => format!("<group>{}</group>", element.repeat(number)),
+                None => times(element, required, repeated),
+            };
+            match way.ordered().position(|names| names.contains(&name)) {
+                Some(list) => ordered.entry(list).or_default().push((name, pattern)),
+                None => out.push(pattern),
+            }
+        }
+        for (list, mut patterns) in ordered {
+            let names = way.ordered().nth(list).unwrap_or_default();
+            patterns.sort_by_key(|(name, _)| names.iter().position(|known| known == name));
+            let patterns: String = patterns.into_iter().map(|(_, pattern)| pattern).collect();
+            out.push(format!("<group>{patterns}</group>"));
         }
         if in_order && out.len() > 1 {
             out = vec![format!("<group>{}</group>", out.concat())];

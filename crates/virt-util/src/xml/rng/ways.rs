@@ -83,21 +83,26 @@ impl Way {
             };
             Some((rest.to_owned(), val))
         });
-        attributes.collect()
-    }
-
-    /// What is known, for who tells other words apart.
-    pub fn passed_on(&self) -> Said {
-        let each = self.said.iter().map(|(key, val)| match val {
-            Val::Other => (key.clone(), Val::Not(self.words(key).collect())),
-            val => (key.clone(), val.clone()),
-        });
-        each.collect()
+        let mut forced: Said = attributes.collect();
+        // What is known of its text.
+        match self.said.get(child) {
+            Some(Val::Word(word)) => {
+                forced.insert("text()".to_owned(), Val::Word(word));
+            }
+            Some(Val::Other) => {
+                forced.insert("text()".to_owned(), Val::Not(self.words(child).collect()));
+            }
+            _ => {}
+        }
+        forced
     }
 
     /// Must the child be there? Nothing if it must not.
     pub fn child(&self, name: &str) -> Option<bool> {
-        let forced = self.forced(name).values().any(|val| *val != Val::Absent);
+        let forced = self.forced(name);
+        let forced = forced
+            .iter()
+            .any(|(key, val)| key.starts_with('@') && *val != Val::Absent);
         match self.said.get(name) {
             Some(Val::Absent) if forced => None,
             Some(Val::Absent) => Some(false),
@@ -112,7 +117,7 @@ impl Way {
         asked.into_iter().any(|(key, _)| match key.split_once('@') {
             Some(("", name)) => !attributes.contains(name),
             Some((child, _)) => !children.contains(child),
-            None => !children.contains(key.as_str()),
+            None => key != "text()" && !children.contains(key.as_str()),
         })
     }
 }
@@ -308,7 +313,8 @@ impl Build<'_> {
             rows.map(|row| (row.element, row.when))
         });
         let of_rule = |rule: &Rule| (rule.element, rule.when);
-        let ruled = tables.flat_map(move |(_, table)| table.rules.iter().map(of_rule));
+        let ruled =
+            tables.flat_map(move |(_, table)| table.rules.iter().flat_map(|rules| rules.iter()).map(of_rule));
         rows.chain(ruled).chain(self.source.rules.iter().map(of_rule))
     }
 
@@ -352,7 +358,7 @@ fn may_be_inside(path: &[&str], steps: &str, below: usize) -> bool {
 
 fn vals(key: &str, words: &BTreeSet<&'static str>) -> Vec<Val> {
     let mut vals = vec![Val::Absent];
-    if key.contains('@') {
+    if key.contains('@') || !words.is_empty() {
         vals.extend(words.iter().map(|word| Val::Word(word)));
         vals.push(Val::Other);
     } else {
@@ -476,6 +482,11 @@ fn obey(must: Must, said: &Said) -> Vec<Said> {
             .iter()
             .filter_map(|one| all(&mut parts.iter().copied().filter(|part| part != one), Val::Absent))
             .collect(),
-        Must::Fit(..) | Must::Once(_) | Must::Sequence(..) | Must::Distinct(..) => vec![said.clone()],
+        Must::Fit(..)
+        | Must::Once(_)
+        | Must::InOrder(_)
+        | Must::Times(..)
+        | Must::Sequence(..)
+        | Must::Distinct(..) => vec![said.clone()],
     }
 }

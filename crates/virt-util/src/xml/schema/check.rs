@@ -2,8 +2,7 @@
 
 use super::super::doc::{Doc, Element};
 use super::super::reader::At;
-use super::super::rules::{self, Rule, is_at};
-use super::super::shapes::{self, Table};
+use super::super::rules::{self, Rule};
 use super::super::value::{ValueError, nearest};
 use super::super::{Reader, XmlElement, XmlFlags};
 use super::members::{Members, Step, Tag};
@@ -13,15 +12,7 @@ use crate::error::{ErrorCode, ErrorDomain, Result, VirtError};
 /// Reports what the declarations of `T` do not allow below `element` to `cx` ([`Reader::findings`]): names that nobody
 /// knows, values that are none, parts that are missing, parts that are there twice, text where none belongs.
 pub fn check<T: XmlElement>(element: Element<'_>, cx: &mut Reader) {
-    check_but::<T>(element, &[], cx);
-}
-
-/// Elements (the last steps of their paths) that a table decides about instead of the declarations.
-pub type Instead = &'static [(&'static str, &'static Table)];
-
-/// [`check`], but some elements, and what is in them, are held against tables.
-pub fn check_but<T: XmlElement>(element: Element<'_>, instead: Instead, cx: &mut Reader) {
-    report(&Members::required(T::schema(), &element), element, instead, cx, 0);
+    report(&Members::required(T::schema(), &element), element, cx, 0);
 }
 
 /// Refuses a document that `T`'s declarations do not allow: what the VALIDATE flags of the API ask for.
@@ -46,7 +37,7 @@ pub fn validate_with<T: XmlElement>(element: Element<'_>, rules: &[Rule]) -> Res
 pub fn check_with<T: XmlElement>(element: Element<'_>, rules: &[Rule], cx: &mut Reader) {
     check::<T>(element, cx);
     if !rules.is_empty() {
-        rules::check(element, rules, cx);
+        rules::check(element, &[rules], cx);
     }
 }
 
@@ -82,16 +73,16 @@ pub fn finish_schema(element: Element<'_>, cx: &Reader) -> Result<()> {
 }
 
 /// Reports what is wrong with `element`, in which `known` may stand.
-fn report(known: &Members, element: Element<'_>, instead: Instead, cx: &mut Reader, depth: u32) {
+fn report(known: &Members, element: Element<'_>, cx: &mut Reader, depth: u32) {
     if depth > 512 {
         return;
     }
     for attribute in element.attributes() {
         let name = attribute.qualified_name();
-        if attribute.declares_namespace() || attribute.namespace().is_some() {
+        if attribute.declares_namespace() {
             continue;
         }
-        if known.forms_of(name).next().is_none() {
+        if attribute.namespace().is_some() || known.forms_of(name).next().is_none() {
             if !known.anything {
                 cx.unknown(element, At::Attribute(name), known.attribute_names());
             }
@@ -112,7 +103,7 @@ fn report(known: &Members, element: Element<'_>, instead: Instead, cx: &mut Read
             _ => {}
         }
     }
-    report_children(known, element, instead, cx, depth);
+    report_children(known, element, cx, depth);
     if !known.anything && !known.takes_any_child() {
         report_text(known, element, cx);
     }
@@ -144,9 +135,9 @@ fn report_tag(tag: &Tag, element: Element<'_>, cx: &mut Reader) {
 }
 
 fn report_text(known: &Members, element: Element<'_>, cx: &mut Reader) {
-    let text = element.text();
+    let text = element.own_text();
     if known.text_forms().next().is_none() {
-        if !text.trim_ascii().is_empty() && element.children().next().is_none() {
+        if !text.trim_ascii().is_empty() {
             cx.finding(element, At::Text, "text where none belongs".to_owned(), None);
         }
     } else if let Some(error) = misfit(known.text_forms(), &text) {
@@ -154,7 +145,7 @@ fn report_text(known: &Members, element: Element<'_>, cx: &mut Reader) {
     }
 }
 
-fn report_children(known: &Members, element: Element<'_>, instead: Instead, cx: &mut Reader, depth: u32) {
+fn report_children(known: &Members, element: Element<'_>, cx: &mut Reader, depth: u32) {
     let mut seen: Vec<&str> = Vec::new();
     for child in element.children() {
         let name = child.qualified_name();
@@ -180,11 +171,9 @@ fn report_children(known: &Members, element: Element<'_>, instead: Instead, cx: 
             cx.finding(child, At::Text, format!("a second '{name}'"), None);
         }
         seen.push(name);
-        if let Some((_, table)) = instead.iter().find(|(path, _)| is_at(child, path)) {
-            shapes::check(child, table, cx);
-        } else if found {
-            report(&inner, child, instead, cx, depth + 1);
-        } else if !known.anything && child.namespace().is_none() {
+        if found {
+            report(&inner, child, cx, depth + 1);
+        } else if !known.anything {
             cx.unknown(element, At::Child(name), known.child_names());
         }
     }
