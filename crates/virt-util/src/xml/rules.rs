@@ -45,6 +45,8 @@ pub enum Must {
     NotBoth(&'static [&'static str]),
     /// These children have exactly these values of this attribute, in this order.
     Sequence(&'static str, &'static str, &'static [&'static str]),
+    /// Where it has the first child, it has none of the others.
+    Excludes(&'static str, &'static [&'static str]),
     /// Of these children none stands behind a later one of the list.
     InOrder(&'static [&'static str]),
     /// It has exactly so many of these children.
@@ -229,6 +231,13 @@ impl Must {
                     cx.finding(element, at(name), what, None);
                 }
             }
+            Self::Excludes(name, others) if count(element, name) > 0 => {
+                for other in others.iter().filter(|other| count(element, other) > 0) {
+                    let what = format!("{} and {} exclude each other", list(&[name]), list(&[other]));
+                    cx.finding(element, at(other), what, None);
+                }
+            }
+            Self::Excludes(..) => {}
             Self::InOrder(names) => {
                 let mut furthest = 0;
                 for child in element.children() {

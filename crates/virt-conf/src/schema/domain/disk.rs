@@ -295,41 +295,70 @@ pub(in super::super) const RULES: &[Rule] = &[
     rule("backingStore", NOT_EMPTY, Must::Have(&["source"])),
     rule("mirror", NOT_EMPTY, Must::Have(&["source"])),
     rule("disk", &[], Must::NotBoth(&["throttlefilters", "iotune"])),
-    limits("disk/iotune", &["total_bytes_sec", "read_bytes_sec"]),
-    limits("disk/iotune", &["total_bytes_sec", "write_bytes_sec"]),
-    limits("disk/iotune", &["total_iops_sec", "read_iops_sec"]),
-    limits("disk/iotune", &["total_iops_sec", "write_iops_sec"]),
-    limits("disk/iotune", &["total_bytes_sec_max", "read_bytes_sec_max"]),
-    limits("disk/iotune", &["total_bytes_sec_max", "write_bytes_sec_max"]),
-    limits("disk/iotune", &["total_iops_sec_max", "read_iops_sec_max"]),
-    limits("disk/iotune", &["total_iops_sec_max", "write_iops_sec_max"]),
-    limits("disk/iotune", LENGTHS[0]),
-    limits("disk/iotune", LENGTHS[1]),
-    limits("disk/iotune", LENGTHS[2]),
-    limits("disk/iotune", LENGTHS[3]),
-    limits("throttlegroup", &["total_bytes_sec", "read_bytes_sec"]),
-    limits("throttlegroup", &["total_bytes_sec", "write_bytes_sec"]),
-    limits("throttlegroup", &["total_iops_sec", "read_iops_sec"]),
-    limits("throttlegroup", &["total_iops_sec", "write_iops_sec"]),
-    limits("throttlegroup", &["total_bytes_sec_max", "read_bytes_sec_max"]),
-    limits("throttlegroup", &["total_bytes_sec_max", "write_bytes_sec_max"]),
-    limits("throttlegroup", &["total_iops_sec_max", "read_iops_sec_max"]),
-    limits("throttlegroup", &["total_iops_sec_max", "write_iops_sec_max"]),
-    limits("throttlegroup", LENGTHS[0]),
-    limits("throttlegroup", LENGTHS[1]),
-    limits("throttlegroup", LENGTHS[2]),
-    limits("throttlegroup", LENGTHS[3]),
+    limits(
+        "disk/iotune",
+        "total_bytes_sec",
+        &["read_bytes_sec", "write_bytes_sec"],
+    ),
+    limits(
+        "disk/iotune",
+        "total_iops_sec",
+        &["read_iops_sec", "write_iops_sec"],
+    ),
+    limits(
+        "disk/iotune",
+        "total_bytes_sec_max",
+        &["read_bytes_sec_max", "write_bytes_sec_max"],
+    ),
+    limits(
+        "disk/iotune",
+        "total_iops_sec_max",
+        &["read_iops_sec_max", "write_iops_sec_max"],
+    ),
+    limits(
+        "disk/iotune",
+        "total_bytes_sec_max_length",
+        &["read_bytes_sec_max_length", "write_bytes_sec_max_length"],
+    ),
+    limits(
+        "disk/iotune",
+        "total_iops_sec_max_length",
+        &["read_iops_sec_max_length", "write_iops_sec_max_length"],
+    ),
+    limits(
+        "throttlegroup",
+        "total_bytes_sec",
+        &["read_bytes_sec", "write_bytes_sec"],
+    ),
+    limits(
+        "throttlegroup",
+        "total_iops_sec",
+        &["read_iops_sec", "write_iops_sec"],
+    ),
+    limits(
+        "throttlegroup",
+        "total_bytes_sec_max",
+        &["read_bytes_sec_max", "write_bytes_sec_max"],
+    ),
+    limits(
+        "throttlegroup",
+        "total_iops_sec_max",
+        &["read_iops_sec_max", "write_iops_sec_max"],
+    ),
+    limits(
+        "throttlegroup",
+        "total_bytes_sec_max_length",
+        &["read_bytes_sec_max_length", "write_bytes_sec_max_length"],
+    ),
+    limits(
+        "throttlegroup",
+        "total_iops_sec_max_length",
+        &["read_iops_sec_max_length", "write_iops_sec_max_length"],
+    ),
 ];
 
 const NOT_EMPTY: &[(&str, &[&str])] = &[("@type", &["network", "vhostuser", "vhostvdpa"])];
-const LENGTHS: [&[&str]; 4] = [
-    &["total_bytes_sec_max_length", "read_bytes_sec_max_length"],
-    &["total_bytes_sec_max_length", "write_bytes_sec_max_length"],
-    &["total_iops_sec_max_length", "read_iops_sec_max_length"],
-    &["total_iops_sec_max_length", "write_iops_sec_max_length"],
-];
-
-/// A limit of all excludes that of one direction.
-const fn limits(element: &'static str, parts: &'static [&'static str]) -> Rule {
-    rule(element, &[], Must::NotBoth(parts))
+/// A limit of all excludes those of one direction.
+const fn limits(element: &'static str, total: &'static str, one_way: &'static [&'static str]) -> Rule {
+    rule(element, &[], Must::Excludes(total, one_way))
 }

@@ -17,14 +17,16 @@ mod tabled;
 mod values;
 mod ways;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::cell::RefCell;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt::Write as _;
+use std::rc::Rc;
 
 use self::ways::{Said, Way};
 use super::rules::{Form, Must, Rule};
 use super::schema::members::{Inside, Part};
 use super::schema::{ElementSchema, ValueSchema};
-use super::shapes::Table;
+use super::shapes::{Shape, Table};
 
 /// What a grammar is made of.
 #[derive(Clone, Copy)]
@@ -60,6 +62,7 @@ pub fn grammar(source: &Source<'_>) -> String {
         source,
         defines: BTreeMap::new(),
         patterns: Vec::new(),
+        rows: RefCell::default(),
         prefixes: BTreeMap::new(),
     };
     let path = [source.root];
@@ -144,6 +147,8 @@ struct Build<'s> {
     /// Numbers of definitions, by what they are made of.
     defines: BTreeMap<String, usize>,
     patterns: Vec<String>,
+    /// Rows of tables about elements, by the paths of these.
+    rows: RefCell<HashMap<(*const Table, String), Rc<[&'static Shape]>>>,
     /// URIs of prefixes that were seen.
     prefixes: BTreeMap<&'static str, &'static str>,
 }
@@ -294,6 +299,14 @@ impl Way {
     fn times(&self, child: &str) -> Option<usize> {
         self.rules.iter().find_map(|must| match must {
             Must::Times(name, times) if *name == child => Some(*times),
+            _ => None,
+        })
+    }
+
+    /// Children that exclude others.
+    fn excludes(&self) -> impl Iterator<Item = (&'static str, &'static [&'static str])> {
+        self.rules.iter().filter_map(|must| match must {
+            Must::Excludes(name, others) => Some((*name, *others)),
             _ => None,
         })
     }

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::super::schema::ValueSchema;
 use super::super::shapes::{Part, Shape, Table, Times};
-use super::ways::{Said, Val, Way, holds, parts_of, rows_at};
+use super::ways::{Said, Val, Way, holds, parts_of};
 use super::{Build, Of, mixed, times};
 
 impl Build<'_> {
@@ -16,7 +16,7 @@ impl Build<'_> {
         way: &Way,
         around: &[Said],
     ) -> Option<String> {
-        let named = rows_at(table, path);
+        let named = self.rows_at(table, path);
         let rows: Vec<&Shape> = named
             .iter()
             .filter(|row| holds(row.when, &way.said, around, path.len()) != Some(false))
@@ -105,6 +105,7 @@ impl Build<'_> {
     ) -> Option<Vec<String>> {
         let around = way.around(around);
         let mut out = Vec::new();
+        let mut apart: BTreeMap<&str, String> = BTreeMap::new();
         let mut ordered: BTreeMap<usize, Vec<(&str, String)>> = BTreeMap::new();
         let mut seen = BTreeSet::new();
         for part in children {
@@ -162,10 +163,21 @@ impl Build<'_> {
                 Some(number) => format!("<group>{}</group>", element.repeat(number)),
                 None => times(element, required, repeated),
             };
-            match way.ordered().position(|names| names.contains(&name)) {
+            let list = way.ordered().position(|names| names.contains(&name));
+            let exclusive = || {
+                way.excludes()
+                    .any(|(one, others)| one == name || others.contains(&name))
+            };
+            match list {
                 Some(list) => ordered.entry(list).or_default().push((name, pattern)),
+                None if exclusive() => _ = apart.insert(name, pattern),
                 None => out.push(pattern),
             }
+        }
+        for (name, others) in way.excludes() {
+            let one = apart.remove(name).unwrap_or_default();
+            let others: Vec<String> = others.iter().filter_map(|other| apart.remove(other)).collect();
+            out.push(format!("<choice>{one}{}</choice>", mixed(&others)));
         }
         for (list, mut patterns) in ordered {
             let names = way.ordered().nth(list).unwrap_or_default();

@@ -291,13 +291,13 @@ impl Build<'_> {
             add(rule.when, 0);
         }
         if let Of::Table(table) = of {
-            for row in rows_at(table, path) {
+            for row in self.rows_at(table, path).iter() {
                 add(row.when, 0);
             }
         }
         for (element, when) in self.conditions() {
             for out in 1..=3 {
-                if may_be_inside(path, element, out) {
+                if self.may_be_inside(path, of, element, out) {
                     add(when, out);
                 }
             }
@@ -318,6 +318,43 @@ impl Build<'_> {
         rows.chain(ruled).chain(self.source.rules.iter().map(of_rule))
     }
 
+    /// The rows that are about the element at the end of `path`: those with the longest path.
+    pub(super) fn rows_at(&self, table: &'static Table, path: &[&str]) -> Rc<[&'static Shape]> {
+        let key = (std::ptr::from_ref(table), path.join("/"));
+        if let Some(rows) = self.rows.borrow().get(&key) {
+            return Rc::clone(rows);
+        }
+        let rows = table.shapes.iter().flat_map(|rows| rows.iter());
+        let named: Vec<&Shape> = rows.filter(|row| is_at(path, row.element)).collect();
+        let steps = |row: &Shape| row.element.split('/').count();
+        let longest = named.iter().map(|row| steps(row)).max().unwrap_or(0);
+        let rows: Rc<[_]> = named.into_iter().filter(|row| steps(row) == longest).collect();
+        self.rows.borrow_mut().insert(key, Rc::clone(&rows));
+        rows
+    }
+
+    /// Can an element that ends in `steps` be `below` levels inside the element at the end of `path`?
+    fn may_be_inside(&self, path: &[&str], of: &Of, steps: &str, below: usize) -> bool {
+        let mut around = path.iter().rev();
+        let fits = steps
+            .rsplit('/')
+            .skip(below)
+            .all(|step| around.next() == Some(&step));
+        let child = below.checked_sub(1).and_then(|at| steps.rsplit('/').nth(at));
+        match (of, child) {
+            (Of::Table(table), Some(child)) => fits && self.may_hold(table, path, child),
+            _ => fits,
+        }
+    }
+
+    /// Can the element at the end of `path` have such a child?
+    fn may_hold(&self, table: &'static Table, path: &[&str], child: &str) -> bool {
+        self.rows_at(table, path)
+            .iter()
+            .flat_map(|row| row.parts.iter().flat_map(|parts| parts.iter()))
+            .any(|part| part.name == child || part.name == "*")
+    }
+
     /// Does anything at the end of `path` or inside ask for a part of the element that is `out` elements further out?
     pub(super) fn is_asked_for(&self, path: &[&str], of: &Of, out: usize, part: &str) -> bool {
         if let (Of::Declared(items), 1) = (of, out) {
@@ -332,28 +369,10 @@ impl Build<'_> {
         self.conditions().any(|(element, when)| {
             when.iter().any(|(condition, _): &(&'static str, _)| {
                 let (from, wanted, _) = parts_of(condition);
-                wanted == part && from >= out && may_be_inside(path, element, from - out)
+                wanted == part && from >= out && self.may_be_inside(path, of, element, from - out)
             })
         })
     }
-}
-
-/// The rows that are about the element at the end of `path`: those with the longest path.
-pub(super) fn rows_at(table: &'static Table, path: &[&str]) -> Vec<&'static Shape> {
-    let rows = table.shapes.iter().flat_map(|rows| rows.iter());
-    let named: Vec<&Shape> = rows.filter(|row| is_at(path, row.element)).collect();
-    let steps = |row: &Shape| row.element.split('/').count();
-    let longest = named.iter().map(|row| steps(row)).max().unwrap_or(0);
-    named.into_iter().filter(|row| steps(row) == longest).collect()
-}
-
-/// Can an element that ends in `steps` be `below` levels inside the element at the end of `path`?
-fn may_be_inside(path: &[&str], steps: &str, below: usize) -> bool {
-    let mut path = path.iter().rev();
-    steps
-        .rsplit('/')
-        .skip(below)
-        .all(|step| path.next() == Some(&step))
 }
 
 fn vals(key: &str, words: &BTreeSet<&'static str>) -> Vec<Val> {
@@ -486,6 +505,7 @@ fn obey(must: Must, said: &Said) -> Vec<Said> {
         | Must::Once(_)
         | Must::InOrder(_)
         | Must::Times(..)
+        | Must::Excludes(..)
         | Must::Sequence(..)
         | Must::Distinct(..) => vec![said.clone()],
     }
