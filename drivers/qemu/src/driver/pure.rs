@@ -173,6 +173,7 @@ fn paths(layout: &Layout) -> Paths {
         nvram: text(&layout.nvram),
         state: text(&layout.state),
         swtpm_socket: None,
+        passt: text(&layout.state.join("passt")),
     }
 }
 
@@ -414,6 +415,7 @@ impl Planner for QemuPlanner {
             auto_nodes: start_facts::auto_nodes(domain, patience)?,
             cdrom_drives: start_facts::cdrom_drives(domain),
             render_node: start_facts::render_node(domain)?,
+            ..Start::default()
         };
         let planned = plan::plan(domain, &binary.caps, &host, &start, &mut FreePorts(&self.ports))?;
         Ok(Planned {

@@ -195,6 +195,11 @@ pub enum DescriptorUse {
         /// Alias of the device.
         device: String,
     },
+    /// The kernel's SCSI target.
+    VhostScsi {
+        /// Alias of the device.
+        device: String,
+    },
     /// A TPM of the host.
     Tpm {
         /// Path.

@@ -3,10 +3,12 @@
 use virt_conf::domain::chardev::{
     ChardevHost, ChardevSource, MouseMode, Reconnect, SourceMode, SpicevmcType, TcpProtocol,
 };
+use virt_conf::domain::interface::{VhostUserMode, VhostUserSource};
 use virt_util::{ErrorCode, Result, VirtError};
 
 use super::Builder;
 use super::args::{DescriptorUse, Props};
+use super::secrets::{SecretKey, TlsEndpoint};
 use crate::capabilities::Flag;
 
 impl Builder<'_> {
@@ -84,14 +86,15 @@ impl Builder<'_> {
                 let props = Props::new()
                     .with("host", tcp.host.as_deref().unwrap_or_default())
                     .with("port", tcp.service.as_deref().unwrap_or_default());
-                if tcp.tls == Some(true) {
-                    let what = format!("TLS on the character device '{alias}' is not supported yet");
-                    return Err(VirtError::new(ErrorCode::CONFIG_UNSUPPORTED, what));
-                }
+                let credentials = match tcp.tls {
+                    Some(true) => Some(self.chardev_credentials(id, listens)?),
+                    _ => None,
+                };
                 let telnet = (tcp.protocol == TcpProtocol::Telnet).then_some(true);
                 (
                     "socket",
-                    self.socket_tail(props, telnet, listens, reconnect_seconds(tcp.reconnect.as_ref())),
+                    self.socket_tail(props, telnet, listens, reconnect_seconds(tcp.reconnect.as_ref()))
+                        .maybe("tls-creds", credentials),
                 )
             }
             ChardevSource::Udp(udp) => {
@@ -147,6 +150,42 @@ impl Builder<'_> {
         Ok(())
     }
 
+    /// The connection to the program behind a vhost-user interface. QEMU opens the socket itself, also where it listens,
+    /// and waits for the program then.
+    pub(super) fn vhost_user_chardev(&mut self, source: &VhostUserSource, alias: &str) -> Result<()> {
+        let path = source.path.as_deref().ok_or_else(|| {
+            VirtError::new(
+                ErrorCode::CONFIG_UNSUPPORTED,
+                format_args!("the vhost-user interface '{alias}' has no path of a socket"),
+            )
+        })?;
+        let listens = source.mode == Some(VhostUserMode::Server);
+        let props = Props::new()
+            .with("path", path)
+            .maybe("server", listens.then_some(true))
+            .and(self.reconnect(reconnect_seconds(source.reconnect.as_ref())));
+        let value = format!("socket,id=char{alias},{}", props.to_key_values(None)?);
+        self.command.option("-chardev", value);
+        Ok(())
+    }
+
+    /// What an encrypted connection of a character device needs; answers the object's id.
+    fn chardev_credentials(&mut self, id: &str, listens: bool) -> Result<String> {
+        let host = self.host;
+        let tls = &host.config.chardev_tls;
+        let object = format!("obj{id}_tls0");
+        let password = tls.secret.map(|uuid| (format!("{id}-secret0"), SecretKey::tls(uuid)));
+        if let Some((id, key)) = &password {
+            self.secret(id, key)?;
+        }
+        let endpoint = match listens {
+            true => TlsEndpoint::Server { verify: tls.verify },
+            false => TlsEndpoint::Client,
+        };
+        self.tls_credentials(&object, &tls.dir, endpoint, password.map(|(id, _)| id));
+        Ok(object)
+    }
+
     fn socket_tail(
         &self,
         props: Props,
@@ -154,18 +193,20 @@ impl Builder<'_> {
         listens: bool,
         reconnect: Option<u64>,
     ) -> Props {
-        let (seconds, millis) = match reconnect {
-            Some(seconds) if self.caps.has(Flag::ChardevReconnectMiliseconds) => {
-                (None, Some(seconds.saturating_mul(1000)))
-            }
-            other => (other, None),
-        };
         props
             .maybe("telnet", telnet)
             .maybe("server", listens.then_some(true))
             .maybe("wait", listens.then_some(false))
-            .maybe("reconnect", seconds)
-            .maybe("reconnect-ms", millis)
+            .and(self.reconnect(reconnect))
+    }
+
+    /// After how long a lost connection is made again.
+    fn reconnect(&self, seconds: Option<u64>) -> Props {
+        if self.caps.has(Flag::ChardevReconnectMiliseconds) {
+            Props::new().maybe("reconnect-ms", seconds.map(|seconds| seconds.saturating_mul(1000)))
+        } else {
+            Props::new().maybe("reconnect", seconds)
+        }
     }
 
     /// A file that QEMU opens itself, or that is opened for it so that somebody else turns it over when it grows.

@@ -1,14 +1,16 @@
 //! Drives: their images and the device that the guest sees.
 
 use serde_json::{Value, json};
+use virt_conf::domain::chardev::{ChardevHost, ChardevSource, Reconnect, SourceMode, SpicevmcType, UnixSource};
 use virt_conf::domain::disk::{Disk, DiskBus, DiskDevice, DiskErrorPolicy, DiskModel, IoThreadMapping};
 use virt_conf::domain::storage::{StorageFormat, StorageLocation};
 use virt_util::{ErrorCode, Result, VirtError};
 
 use super::Builder;
 use super::args::Props;
-use super::block::{Image, ImageSettings, cache_flags, chain};
+use super::block::{Image, ImageSettings, Top, cache_flags, chain};
 use super::device::{VirtioVariant, alias};
+use super::prepare::Start;
 use crate::capabilities::{Flag, QemuCaps};
 
 /// The images of a drive with their node names; none for an empty drive.
@@ -18,10 +20,11 @@ use crate::capabilities::{Flag, QemuCaps};
 pub fn images<'a>(
     disk: &'a Disk,
     caps: &QemuCaps,
-    cdrom_drives: &[String],
+    start: &Start,
     next_id: &mut u32,
 ) -> Result<Vec<Image<'a>>> {
-    if disk.is_empty() || disk.bus() == Some(DiskBus::Sd) {
+    let vhost_user = matches!(disk.source.location, StorageLocation::Vhostuser { .. });
+    if disk.is_empty() || vhost_user || disk.bus() == Some(DiskBus::Sd) {
         return Ok(Vec::new());
     }
     let format = match (&disk.source.location, disk.driver.format) {
@@ -31,7 +34,7 @@ pub fn images<'a>(
     let driver = &disk.driver;
     let host_cdrom = match &disk.source.location {
         StorageLocation::Block { path: Some(path) } => {
-            disk.device == DiskDevice::Cdrom && format == StorageFormat::Raw && cdrom_drives.contains(path)
+            disk.device == DiskDevice::Cdrom && format == StorageFormat::Raw && start.cdrom_drives.contains(path)
         }
         _ => false,
     };
@@ -46,14 +49,13 @@ pub fn images<'a>(
         metadata_cache: driver.metadata_cache,
         host_cdrom,
     };
-    chain(
-        &disk.source,
+    let top = Top {
+        source: &disk.source,
         format,
-        disk.backing.as_ref(),
-        &settings,
-        caps,
-        next_id,
-    )
+        auth: disk.auth.as_deref().or(disk.source.auth.as_deref()),
+        encryption: disk.image_encryption(),
+    };
+    chain(top, disk.backing.as_ref(), &settings, caps, start, next_id)
 }
 
 /// The place of a drive by the letters of its name: `vdc` is 2.
@@ -89,11 +91,13 @@ impl Builder<'_> {
         }
         let name = alias(&disk.info)?;
         let first_id = self.layout.disk_ids.get(name).copied().unwrap_or(1);
-        let images = images(disk, self.caps, &self.start.cdrom_drives, &mut first_id.clone())?;
+        let mut next_id = first_id;
+        let images = images(disk, self.caps, self.start, &mut next_id)?;
         for image in images.iter().rev() {
-            for props in image.blockdevs()? {
-                self.command.blockdev(&props);
-            }
+            self.image(image)?;
+        }
+        if let StorageLocation::Vhostuser { path, reconnect, .. } = &disk.source.location {
+            self.vhost_user_disk(name, path, reconnect.as_ref())?;
         }
         let mut node = images.first().map(|image| image.node().to_owned());
         if let Some(below) = node.clone().filter(|_| disk.driver.copy_on_read == Some(true)) {
@@ -106,13 +110,35 @@ impl Builder<'_> {
             self.command.blockdev(&props);
             node = Some(top);
         }
-        if !disk.rest.throttle_filters.is_empty() {
-            let what = "throttle filters are not supported yet";
-            return Err(VirtError::new(ErrorCode::CONFIG_UNSUPPORTED, what));
+        for filter in &disk.rest.throttle_filters {
+            let Some(below) = node else { break };
+            let top = format!("libvirt-{next_id}-filter");
+            next_id += 1;
+            let props = Props::new()
+                .with("driver", "throttle")
+                .with("node-name", top.as_str())
+                .with("throttle-group", format!("throttle-{}", filter.group))
+                .with("file", below);
+            self.command.blockdev(&props);
+            node = Some(top);
         }
         self.zpci(&disk.info)?;
         let props = self.disk_device(disk, node.as_deref())?;
         self.device(props)
+    }
+
+    /// The connection to the program that is a drive.
+    fn vhost_user_disk(&mut self, name: &str, path: &str, reconnect: Option<&Reconnect>) -> Result<()> {
+        let host = ChardevHost {
+            source: ChardevSource::Unix(UnixSource {
+                mode: SourceMode::Connect,
+                path: Some(path.to_owned()),
+                reconnect: reconnect.cloned(),
+                ..UnixSource::default()
+            }),
+            log: None,
+        };
+        self.chardev_named(&host, name, &vhost_user_chardev(name), SpicevmcType::Vdagent)
     }
 
     /// An SD card has no device of its own, so it is attached in QEMU's oldest way.
@@ -142,6 +168,7 @@ impl Builder<'_> {
     fn disk_device(&self, disk: &Disk, node: Option<&str>) -> Result<Props> {
         let driver = &disk.driver;
         let bus = disk.bus();
+        let vhost_user = matches!(disk.source.location, StorageLocation::Vhostuser { .. });
         let (mut model, mut product, mut device_id, mut removable) = (None, None, None, None);
         let name = alias(&disk.info)?;
         let props = match bus {
@@ -179,13 +206,14 @@ impl Builder<'_> {
                     DiskModel::VirtioNonTransitional => VirtioVariant::NonTransitional,
                     DiskModel::Default | DiskModel::Virtio => VirtioVariant::Plain,
                 };
+                let base = if vhost_user { "vhost-user-blk" } else { "virtio-blk" };
                 let scsi = match disk.device {
-                    _ if !self.caps.has(Flag::VirtioBlkScsi) => None,
+                    _ if vhost_user || !self.caps.has(Flag::VirtioBlkScsi) => None,
                     DiskDevice::Lun => Some(true),
                     _ if !self.caps.has(Flag::VirtioBlkScsiDefaultDisabled) => Some(false),
                     _ => None,
                 };
-                self.virtio("virtio-blk", &disk.info, variant, Some(&driver.virtio))?
+                self.virtio(base, &disk.info, variant, Some(&driver.virtio))?
                     .maybe("iothread", iothread(driver.iothread))
                     .maybe("ioeventfd", driver.ioeventfd)
                     .maybe("event_idx", driver.event_idx)
@@ -238,6 +266,7 @@ impl Builder<'_> {
             .maybe("device_id", device_id)
             .maybe("share-rw", disk.rest.shareable.then_some(true))
             .maybe("drive", node)
+            .maybe("chardev", vhost_user.then(|| vhost_user_chardev(name)))
             .with("id", name)
             .positive("bootindex", boot_index)
             .maybe("loadparm", load_parameter)
@@ -300,6 +329,11 @@ impl Builder<'_> {
         }
         Ok(())
     }
+}
+
+/// The character device that is the connection to the program that is a drive.
+fn vhost_user_chardev(name: &str) -> String {
+    format!("chr-vu-{name}")
 }
 
 /// The object that stands for an I/O thread.

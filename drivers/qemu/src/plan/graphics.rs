@@ -10,6 +10,7 @@ use virt_util::{ErrorCode, Result, VirtError};
 
 use super::Builder;
 use super::args::{DescriptorUse, Props, escape_commas, on_off};
+use super::secrets::{SecretKey, TlsEndpoint};
 use super::device::{VirtioVariant, alias, virtio_options};
 use super::machine::Options;
 use crate::capabilities::Flag;
@@ -75,14 +76,6 @@ impl Builder<'_> {
         Ok(())
     }
 
-    fn tls_credentials(&mut self, id: &str, directory: &str, verify: bool) {
-        let props = Props::object("tls-creds-x509", id)
-            .with("dir", directory)
-            .with("endpoint", "server")
-            .with("verify-peer", verify);
-        self.command.object(&props);
-    }
-
     fn vnc(&mut self, vnc: &VncGraphics) -> Result<()> {
         let config = &self.host.config.vnc;
         let listen = vnc
@@ -120,7 +113,17 @@ impl Builder<'_> {
             options.put("password", "on");
         }
         if config.tls {
-            self.tls_credentials("vnc-tls-creds0", &config.tls_x509_dir, config.tls_x509_verify);
+            let password = config
+                .tls_x509_secret
+                .map(|uuid| ("vnc-tls-creds0-secret0".to_owned(), SecretKey::tls(uuid)));
+            if let Some((id, key)) = &password {
+                self.secret(id, key)?;
+            }
+            let endpoint = TlsEndpoint::Server {
+                verify: config.tls_x509_verify,
+            };
+            let password = password.map(|(id, _)| id);
+            self.tls_credentials("vnc-tls-creds0", &config.tls_x509_dir, endpoint, password);
             options.put("tls-creds", "vnc-tls-creds0");
         }
         if config.sasl {

@@ -2,8 +2,10 @@
 
 use std::sync::Arc;
 
+use virt_conf::domain::storage::NetProtocol;
 use virt_util::arch::Arch;
 use virt_util::bitmap::Bitmap;
+use virt_util::uuid::Uuid;
 
 use super::args::{Descriptor, DescriptorUse};
 use crate::capabilities::host_model::HostProcessor;
@@ -76,6 +78,8 @@ pub struct Paths {
     pub state: String,
     /// Socket of the program that is a TPM, where it is not derived from the guest's name.
     pub swtpm_socket: Option<String>,
+    /// Sockets of the programs that are user networks.
+    pub passt: String,
 }
 
 /// Where huge pages of one size are.
@@ -121,6 +125,60 @@ pub struct DriverConfig {
     pub vnc_allow_host_audio: bool,
     /// `nographics_allow_host_audio`
     pub nographics_allow_host_audio: bool,
+    /// `chardev_tls…`: TCP connections of character devices.
+    pub chardev_tls: TlsConfig,
+    /// `vxhs_tls…`: storage by protocol `vxhs`.
+    pub vxhs_tls: TlsConfig,
+    /// `nbd_tls…`: storage by protocol `nbd`.
+    pub nbd_tls: TlsConfig,
+    /// What nbdkit serves in QEMU's place: with `storage_use_nbdkit`, what the installed one can.
+    pub nbdkit: Nbdkit,
+}
+
+impl DriverConfig {
+    /// The settings for encrypted connections to storage, where a protocol has them.
+    pub fn storage_tls(&self, protocol: NetProtocol) -> Option<&TlsConfig> {
+        match protocol {
+            NetProtocol::Nbd => Some(&self.nbd_tls),
+            NetProtocol::Vxhs => Some(&self.vxhs_tls),
+            _ => None,
+        }
+    }
+
+    /// Whether nbdkit serves storage of a protocol.
+    pub fn serves_with_nbdkit(&self, protocol: NetProtocol) -> bool {
+        match protocol {
+            NetProtocol::Http
+            | NetProtocol::Https
+            | NetProtocol::Ftp
+            | NetProtocol::Ftps
+            | NetProtocol::Tftp => self.nbdkit.curl,
+            NetProtocol::Ssh => self.nbdkit.ssh,
+            _ => false,
+        }
+    }
+}
+
+/// Settings of encrypted connections of one kind.
+#[derive(Clone, Debug, Default)]
+pub struct TlsConfig {
+    /// Connections are encrypted unless the guest says otherwise.
+    pub on: bool,
+    /// Folder with certificates.
+    pub dir: String,
+    /// Clients need a certificate.
+    pub verify: bool,
+    /// The secret that unlocks the private key.
+    pub secret: Option<Uuid>,
+}
+
+/// What nbdkit can serve.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Nbdkit {
+    /// What `curl` fetches.
+    pub curl: bool,
+    /// Files over SSH.
+    pub ssh: bool,
 }
 
 impl Default for DriverConfig {
@@ -136,6 +194,10 @@ impl Default for DriverConfig {
             spice: DisplayConfig::default(),
             vnc_allow_host_audio: false,
             nographics_allow_host_audio: false,
+            chardev_tls: TlsConfig::default(),
+            vxhs_tls: TlsConfig::default(),
+            nbd_tls: TlsConfig::default(),
+            nbdkit: Nbdkit::default(),
         }
     }
 }
@@ -155,6 +217,8 @@ pub struct DisplayConfig {
     pub tls_x509_dir: String,
     /// Clients need a certificate.
     pub tls_x509_verify: bool,
+    /// The secret that unlocks the private key.
+    pub tls_x509_secret: Option<Uuid>,
     /// Clients say who they are with SASL.
     pub sasl: bool,
     /// Folder with the configuration of SASL.
@@ -170,6 +234,7 @@ impl Default for DisplayConfig {
             tls: false,
             tls_x509_dir: String::new(),
             tls_x509_verify: false,
+            tls_x509_secret: None,
             sasl: false,
             sasl_dir: None,
         }

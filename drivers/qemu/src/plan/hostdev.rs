@@ -1,15 +1,20 @@
 //! Devices of the host that the guest has to itself.
 
 use virt_conf::domain::hostdev::{
-    Hostdev, HostdevPass, HostdevSource, HostdevSubsys, MdevModel, PciDriverName, PciHostdev, UsbGuestReset,
+    Hostdev, HostdevPass, HostdevSource, HostdevSubsys, MdevModel, PciDriverName, PciHostdev, ScsiHostdev,
+    ScsiVhostModel, UsbGuestReset,
 };
 use virt_conf::domain::interface::{InterfaceSource, Teaming, TeamingType};
+use virt_conf::domain::storage::NetProtocol;
 use virt_conf::domain::{Address, DeviceInfo};
 use virt_util::{ErrorCode, Result, VirtError};
 
 use super::Builder;
-use super::args::Props;
-use super::device::alias;
+use super::args::{DescriptorUse, Props};
+use super::block::iscsi;
+use super::device::{VirtioVariant, alias};
+use super::prepare::ScsiPlace;
+use super::secrets::SecretKey;
 use crate::capabilities::Flag;
 
 impl Builder<'_> {
@@ -51,14 +56,97 @@ impl Builder<'_> {
                 }
                 HostdevSubsys::Usb { .. } => self.usb_hostdev(hostdev, subsystem)?,
                 HostdevSubsys::Mdev { .. } => self.mediated(hostdev, subsystem)?,
-                HostdevSubsys::Scsi { .. } | HostdevSubsys::ScsiHost { .. } => {
-                    let what = "SCSI devices of the host are not supported yet";
-                    return Err(VirtError::new(ErrorCode::CONFIG_UNSUPPORTED, what));
+                HostdevSubsys::Scsi { device, .. } => self.scsi_hostdev(hostdev, device)?,
+                HostdevSubsys::ScsiHost { model, wwpn, .. } => {
+                    self.zpci(&hostdev.info)?;
+                    self.scsi_vhost(&hostdev.info, *model, wwpn)?
                 }
             };
             self.device(props)?;
         }
         Ok(())
+    }
+
+    /// A unit of a SCSI target: a block node, and the device that passes commands on to it.
+    fn scsi_hostdev(&mut self, hostdev: &Hostdev, device: &ScsiHostdev) -> Result<Props> {
+        let name = alias(&hostdev.info)?;
+        let number = self
+            .layout
+            .hostdev_nodes
+            .get(name)
+            .ok_or_else(|| VirtError::internal(format_args!("the device '{name}' has no block node")))?;
+        let node = format!("libvirt-{number}-backend");
+        let props = match device {
+            ScsiHostdev::Adapter {
+                adapter,
+                bus,
+                target,
+                unit,
+                ..
+            } => {
+                let place = ScsiPlace::of(device);
+                let mut known = self.start.scsi_generic.iter();
+                let known = known.find(|(known, _)| Some(known) == place.as_ref());
+                let (_, file) = known.ok_or_else(|| {
+                    VirtError::internal(format_args!(
+                        "the host has no SCSI device at {adapter}, bus {bus}, target {target}, unit {unit}"
+                    ))
+                })?;
+                Props::new()
+                    .with("driver", "host_device")
+                    .with("filename", format!("/dev/{file}"))
+            }
+            ScsiHostdev::Iscsi {
+                name,
+                host,
+                auth,
+                initiator,
+                ..
+            } => {
+                let mut password = None;
+                if let Some(auth) = auth {
+                    let object = format!("{node}-secret0");
+                    self.secret(&object, &SecretKey::of_auth(auth, NetProtocol::Iscsi)?)?;
+                    password = Some(object);
+                }
+                let user = auth.as_ref().and_then(|auth| auth.username.clone());
+                iscsi(name, host, user, password, initiator.clone())?
+            }
+        };
+        let props = props
+            .with("node-name", node.as_str())
+            .with("read-only", hostdev.read_only);
+        self.command.blockdev(&props);
+        let boot = hostdev.info.boot.as_ref();
+        let parameter = boot.and_then(|boot| boot.loadparm.clone());
+        Ok(Props::device("scsi-generic")
+            .with("drive", node)
+            .with("id", name)
+            .positive("bootindex", self.boot_index(&hostdev.info))
+            .maybe(
+                "loadparm",
+                parameter.filter(|_| self.caps.has(Flag::VirtioCcwDeviceLoadparm)),
+            )
+            .and(self.address(&hostdev.info, None)?))
+    }
+
+    /// A target of the host's kernel that the guest sees as its own adapter.
+    fn scsi_vhost(&mut self, info: &DeviceInfo, model: ScsiVhostModel, wwpn: &str) -> Result<Props> {
+        let name = alias(info)?;
+        let variant = match model {
+            ScsiVhostModel::Default | ScsiVhostModel::Virtio => VirtioVariant::Plain,
+            ScsiVhostModel::VirtioTransitional => VirtioVariant::Transitional,
+            ScsiVhostModel::VirtioNonTransitional => VirtioVariant::NonTransitional,
+        };
+        let number = self.descriptor(DescriptorUse::VhostScsi {
+            device: name.to_owned(),
+        });
+        Ok(self
+            .virtio("vhost-scsi", info, variant, None)?
+            .with("wwpn", wwpn)
+            .with("vhostfd", number.to_string())
+            .with("id", name)
+            .and(self.address(info, None)?))
     }
 
     fn usb_hostdev(&self, hostdev: &Hostdev, subsystem: &HostdevSubsys) -> Result<Props> {

@@ -1,6 +1,8 @@
 //! Network interfaces.
 
+use virt_conf::domain::chardev::Reconnect;
 use virt_conf::domain::interface::{
+    VhostUserSource,
     Interface, InterfaceBackendType, InterfaceDriver, InterfaceDriverName, InterfaceSource, InterfaceTxMode,
     IpConfig, TeamingType,
 };
@@ -11,6 +13,9 @@ use super::Builder;
 use super::args::{DescriptorUse, Props};
 use super::device::{VirtioVariant, alias};
 use crate::capabilities::Flag;
+
+/// Seconds after which a lost connection to passt is made again.
+const PASST_RECONNECT: u32 = 5;
 
 /// Whether a model is a variant of virtio.
 pub fn is_virtio(model: Option<&str>) -> bool {
@@ -82,9 +87,7 @@ impl Builder<'_> {
                 )));
             }
             InterfaceSource::User { .. } => match interface.backend.as_ref().map(|backend| backend.kind) {
-                Some(InterfaceBackendType::Passt) => {
-                    return Err(unsupported("the passt back end is not supported yet"));
-                }
+                Some(InterfaceBackendType::Passt) => self.passt_network(name),
                 _ => user_network(&interface.link.guest),
             },
             InterfaceSource::Internal { .. } => Props::new().with("type", "user"),
@@ -123,13 +126,57 @@ impl Builder<'_> {
                     props
                 }
             }
-            InterfaceSource::Vhostuser(_) => {
-                return Err(unsupported("vhost-user interfaces are not supported yet"));
+            InterfaceSource::Vhostuser(source) => {
+                let passt = interface.backend.as_ref().map(|backend| backend.kind);
+                if passt == Some(InterfaceBackendType::Passt) {
+                    // What passt does is not for the definition to say.
+                    let source = VhostUserSource {
+                        path: Some(self.passt_socket(name)),
+                        reconnect: Some(Reconnect {
+                            enabled: Some(true),
+                            timeout: Some(PASST_RECONNECT),
+                        }),
+                        ..VhostUserSource::default()
+                    };
+                    self.vhost_user_chardev(&source, name)?;
+                } else {
+                    self.vhost_user_chardev(source, name)?;
+                }
+                let props = Props::new()
+                    .with("type", "vhost-user")
+                    .with("chardev", format!("char{name}"));
+                if driver.queues > 1 {
+                    props.with("queues", driver.queues)
+                } else {
+                    props
+                }
             }
             InterfaceSource::Hostdev(_) | InterfaceSource::Null | InterfaceSource::Vds { .. } => {
                 return Err(unsupported("QEMU has no such kind of interface"));
             }
         })
+    }
+
+    fn passt_socket(&self, name: &str) -> String {
+        format!("{}/{}-{name}.socket", self.host.paths.passt, self.layout.short_name)
+    }
+
+    /// A user network that another program is.
+    fn passt_network(&self, name: &str) -> Props {
+        let address = Props::new()
+            .with("type", "unix")
+            .with("path", self.passt_socket(name));
+        let props = Props::new()
+            .with("type", "stream")
+            .with("addr", address)
+            .with("server", false);
+        if !self.caps.has(Flag::NetdevStreamReconnect) {
+            props
+        } else if self.caps.has(Flag::NetdevStreamReconnectMiliseconds) {
+            props.with("reconnect-ms", PASST_RECONNECT * 1000)
+        } else {
+            props.with("reconnect", PASST_RECONNECT)
+        }
     }
 
     fn tap(&mut self, interface: &Interface, driver: &InterfaceDriver, name: &str) -> Result<Props> {

@@ -28,6 +28,7 @@ mod machine;
 mod memory;
 mod ports;
 pub mod prepare;
+pub mod secrets;
 mod small;
 mod sound;
 mod startable;
@@ -107,11 +108,17 @@ pub fn command_line(
         machine_caps: caps.machine(accel, machine_name),
         features: domain.features.as_deref().cloned().unwrap_or_default(),
         command: CommandLine::default(),
-        next_fdset: 0,
+        // Images that are descriptors come first.
+        next_fdset: u32::try_from(layout.fd_sets.len()).unwrap_or(u32::MAX),
         preallocated: false,
     };
     builder.build()?;
     Ok(builder.command)
+}
+
+/// Socket of the nbdkit that serves an image.
+fn nbdkit_socket(directory: &str, node: &str) -> String {
+    format!("{directory}/nbdkit-{node}.socket")
 }
 
 /// The architecture of the guest.
@@ -146,6 +153,7 @@ impl<'a> Builder<'a> {
         self.deprecation();
         self.command.flag("-S");
         self.master_key();
+        self.managed_reservations();
         self.firmware_images()?;
         self.machine_options()?;
         self.accelerator();

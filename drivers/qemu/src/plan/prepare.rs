@@ -8,17 +8,20 @@ use virt_conf::domain::disk::{Disk, DiskBus, DiskDevice};
 use virt_conf::domain::graphics::{
     Graphics, ListenType, Listens, SpiceChannelMode, SpiceGraphics, VncGraphics,
 };
+use virt_conf::domain::hostdev::{Hostdev, HostdevPass, HostdevSubsys, ScsiHostdev};
 use virt_conf::domain::memory::MemoryModel;
 use virt_conf::domain::os::BootDevice;
-use virt_conf::domain::small::MemballoonModel;
-use virt_conf::domain::storage::BackingStore;
+use virt_conf::domain::chardev::SmartcardSource;
+use virt_conf::domain::small::{MemballoonModel, RngSource};
+use virt_conf::domain::storage::{BackingStore, StorageLocation, StorageSource};
 use virt_conf::domain::{Address, DeviceInfo, Devices, Domain};
 use virt_util::bitmap::Bitmap;
 use virt_util::{Result, VirtError};
 
 use super::disk::{images, name_index};
 use super::guest_arch;
-use super::host::{DisplayConfig, Host};
+use super::host::{DisplayConfig, DriverConfig, Host};
+use super::secrets::Secrets;
 use crate::capabilities::host_model::GuestKind;
 use crate::capabilities::{Accel, QemuCaps};
 use crate::machine::MachineKind;
@@ -36,6 +39,95 @@ pub struct Start {
     pub cdrom_drives: Vec<String>,
     /// The device that draws for guests which want it drawn by hardware.
     pub render_node: Option<String>,
+    /// Values of secrets, and what they are encrypted with.
+    pub secrets: Secrets,
+    /// Names of the host's SCSI devices as `/dev` has them: `sg0`.
+    pub scsi_generic: Vec<(ScsiPlace, String)>,
+    /// Descriptors that were associated with the guest, by the name of their group.
+    pub fd_groups: BTreeMap<String, FdGroup>,
+    /// Numbers of users and groups that the definition names.
+    pub names: Names,
+    /// The address that a vsock device gets which leaves it to us.
+    pub vsock_cid: Option<u32>,
+}
+
+/// Where a SCSI device of the host is.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct ScsiPlace {
+    /// The host adapter: `scsi_host2`.
+    pub adapter: String,
+    /// Number of the bus.
+    pub bus: u32,
+    /// Number of the target.
+    pub target: u32,
+    /// Number of the unit.
+    pub unit: u64,
+}
+
+impl ScsiPlace {
+    /// Where a device is; one of a target on the network is nowhere here.
+    pub fn of(device: &ScsiHostdev) -> Option<Self> {
+        match device {
+            ScsiHostdev::Adapter {
+                adapter,
+                bus,
+                target,
+                unit,
+                ..
+            } => Some(Self {
+                adapter: adapter.clone(),
+                bus: *bus,
+                target: *target,
+                unit: *unit,
+            }),
+            ScsiHostdev::Iscsi { .. } => None,
+        }
+    }
+}
+
+/// Descriptors that together are one image.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct FdGroup {
+    /// Their numbers in the new process.
+    pub numbers: Vec<i32>,
+    /// They were said to be open for writing.
+    pub writable: bool,
+}
+
+/// Users and groups of the host.
+#[derive(Clone, Debug, Default)]
+pub struct Names {
+    /// Users with their numbers.
+    pub users: BTreeMap<String, u32>,
+    /// Groups with their numbers.
+    pub groups: BTreeMap<String, u32>,
+}
+
+impl Names {
+    /// A user's number.
+    ///
+    /// # Errors
+    /// `INTERNAL_ERROR` if there is none.
+    pub fn user(&self, name: &str) -> Result<u32> {
+        number_of(name, &self.users, "user")
+    }
+
+    /// A group's number.
+    ///
+    /// # Errors
+    /// `INTERNAL_ERROR` if there is none.
+    pub fn group(&self, name: &str) -> Result<u32> {
+        number_of(name, &self.groups, "group")
+    }
+}
+
+/// `+1000` is a number whatever is called so; other words are names before they are numbers.
+fn number_of(name: &str, known: &BTreeMap<String, u32>, what: &str) -> Result<u32> {
+    let number = match name.strip_prefix('+') {
+        Some(number) => number.parse().ok(),
+        None => known.get(name).copied().or_else(|| name.parse().ok()),
+    };
+    number.ok_or_else(|| VirtError::internal(format_args!("the host has no {what} '{name}'")))
 }
 
 /// Hands out ports of display servers.
@@ -96,6 +188,10 @@ pub struct Layout {
     pub boot_order: BTreeMap<String, u32>,
     /// Number of the first block node by a drive's alias.
     pub disk_ids: BTreeMap<String, u32>,
+    /// Numbers of the block nodes that are SCSI devices of the host, by a device's alias.
+    pub hostdev_nodes: BTreeMap<String, u32>,
+    /// Numbers of the descriptor sets that are images, by the node of their storage.
+    pub fd_sets: BTreeMap<String, u32>,
     /// Number of the last block node.
     pub last_node: u32,
 }
@@ -121,15 +217,134 @@ pub fn short_name(id: i32, name: &str) -> String {
 /// Writes down the numbers of a drive's images: block jobs, and what QEMU reports of nodes, name images by them.
 fn number_images(disk: &mut Disk, first: u32) {
     let mut number = first;
-    if !disk.source.location.is_empty() {
+    if !disk.source.location.is_empty() && !matches!(disk.source.location, StorageLocation::Vhostuser { .. }) {
         disk.source.index = Some(number);
+        number_data(&mut disk.source, &mut number);
     }
     let mut below = disk.backing.as_mut();
     while let Some(BackingStore::Image(image)) = below {
         number += 1;
         image.index = Some(number);
+        number_data(&mut image.source, &mut number);
         below = image.backing.as_mut();
     }
+}
+
+/// The number of the image that has another's data.
+fn number_data(source: &mut StorageSource, number: &mut u32) {
+    if let Some(store) = &mut source.data_store {
+        *number += 1;
+        store.source.index = Some(*number);
+    }
+}
+
+/// The SCSI devices of the host that a start has to know by name.
+pub fn scsi_places(domain: &Domain) -> Vec<ScsiPlace> {
+    let place = |hostdev: &Hostdev| {
+        let HostdevPass::Subsystem(subsystem) = &hostdev.mode else {
+            return None;
+        };
+        let HostdevSubsys::Scsi { device, .. } = &**subsystem else {
+            return None;
+        };
+        ScsiPlace::of(device)
+    };
+    domain.devices.hostdevs.iter().filter_map(place).collect()
+}
+
+/// SCSI devices of the host are block nodes too, behind those of drives.
+fn number_hostdevs(layout: &mut Layout, domain: &Domain) -> Result<()> {
+    for hostdev in &domain.devices.hostdevs {
+        if let HostdevPass::Subsystem(subsystem) = &hostdev.mode
+            && matches!(**subsystem, HostdevSubsys::Scsi { .. })
+        {
+            layout.last_node += 1;
+            let alias = super::device::alias(&hostdev.info)?.to_owned();
+            layout.hostdev_nodes.insert(alias, layout.last_node);
+        }
+    }
+    Ok(())
+}
+
+/// Whether connections are encrypted that leave it to the driver's settings.
+fn encrypt_connections(domain: &mut Domain, config: &DriverConfig) {
+    let devices = &mut *domain.devices;
+    for host in tls_chardevs_mut(devices) {
+        if let ChardevSource::Tcp(tcp) = host
+            && tcp.tls.is_none()
+        {
+            tcp.tls = Some(config.chardev_tls.on);
+            tcp.tls_from_config = Some(1);
+        }
+    }
+    for disk in &mut devices.disks {
+        if disk.bus() == Some(DiskBus::Sd) {
+            continue;
+        }
+        encrypt_storage(&mut disk.source, config);
+        let mut below = disk.backing.as_mut();
+        while let Some(BackingStore::Image(image)) = below {
+            encrypt_storage(&mut image.source, config);
+            below = image.backing.as_mut();
+        }
+    }
+}
+
+fn encrypt_storage(source: &mut StorageSource, config: &DriverConfig) {
+    if let StorageLocation::Network(network) = &mut source.location
+        && let Some(tls) = config.storage_tls(network.protocol)
+        && network.tls.is_none()
+    {
+        network.tls = Some(tls.on);
+        network.tls_from_config = Some(1);
+    }
+    if let Some(store) = &mut source.data_store {
+        encrypt_storage(&mut store.source, config);
+    }
+}
+
+/// Character devices whose TCP connections follow the driver's settings.
+fn tls_chardevs_mut(devices: &mut Devices) -> impl Iterator<Item = &mut ChardevSource> {
+    let serials = devices.serials.iter_mut().map(|one| &mut one.host.source);
+    let parallels = devices.parallels.iter_mut().map(|one| &mut one.host.source);
+    let channels = devices.channels.iter_mut().map(|one| &mut one.host.source);
+    let consoles = devices.consoles.iter_mut().map(|one| &mut one.host.source);
+    let rngs = devices.rngs.iter_mut().filter_map(|one| match &mut one.backend {
+        RngSource::Egd(host) => Some(&mut host.source),
+        _ => None,
+    });
+    let cards = devices.smartcards.iter_mut().filter_map(|one| match &mut one.source {
+        SmartcardSource::Passthrough(host) => Some(&mut host.source),
+        _ => None,
+    });
+    let redirected = devices.redirdevs.iter_mut().map(|one| &mut one.host.source);
+    serials
+        .chain(parallels)
+        .chain(channels)
+        .chain(consoles)
+        .chain(rngs)
+        .chain(cards)
+        .chain(redirected)
+}
+
+/// Visits the character devices whose TCP connections follow the driver's settings.
+pub(super) fn each_tls_chardev(domain: &Domain, mut visit: impl FnMut(&ChardevSource)) {
+    let devices = &domain.devices;
+    devices.serials.iter().for_each(|one| visit(&one.host.source));
+    devices.parallels.iter().for_each(|one| visit(&one.host.source));
+    devices.channels.iter().for_each(|one| visit(&one.host.source));
+    devices.consoles.iter().for_each(|one| visit(&one.host.source));
+    for rng in &devices.rngs {
+        if let RngSource::Egd(host) = &rng.backend {
+            visit(&host.source);
+        }
+    }
+    for card in &devices.smartcards {
+        if let SmartcardSource::Passthrough(host) = &card.source {
+            visit(&host.source);
+        }
+    }
+    devices.redirdevs.iter().for_each(|one| visit(&one.host.source));
 }
 
 /// Decides what a start has to decide.
@@ -159,13 +374,23 @@ pub fn prepare(
     assign_aliases(&mut domain)?;
     for disk in domain.devices.disks.iter_mut().rev() {
         let mut next = layout.last_node + 1;
-        images(disk, caps, &start.cdrom_drives, &mut next)?;
+        for image in images(disk, caps, start, &mut next)? {
+            if image.descriptors.is_some() {
+                let set = u32::try_from(layout.fd_sets.len()).unwrap_or(u32::MAX);
+                layout.fd_sets.insert(image.storage_node, set);
+            }
+        }
         number_images(disk, layout.last_node + 1);
+        if next > layout.last_node + 1 {
+            next += u32::try_from(disk.rest.throttle_filters.len()).unwrap_or(0);
+        }
         if let Some(alias) = &*disk.info.alias {
             layout.disk_ids.insert(alias.clone(), layout.last_node + 1);
         }
         layout.last_node = next - 1;
     }
+    number_hostdevs(&mut layout, &domain)?;
+    encrypt_connections(&mut domain, &host.config);
     layout.boot_order = boot_order(&domain);
     for graphics in &mut domain.devices.graphics {
         match graphics {

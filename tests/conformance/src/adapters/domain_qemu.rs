@@ -1,5 +1,6 @@
 //! Area `domain-qemu`: what the QEMU driver makes of definitions, and the command lines of their guests.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use serde_json::Value;
@@ -8,15 +9,21 @@ use virt_conf::domain::hostdev::HostPciAddress;
 use virt_conf::domain::normalize::{NormalizeContext, NormalizeFlags, Randomness, normalize};
 use virt_conf::domain::small::TpmVersion;
 use virt_conf::domain::validate::validate;
+use virt_conf::secret::SecretUsageType;
 use virt_driver_qemu::capabilities::host_model::HostProcessor;
 use virt_driver_qemu::capabilities::{Flag, QemuCaps, cache_xml};
 use virt_driver_qemu::firmware::{Descriptor, SearchPath};
 use virt_driver_qemu::hooks::{CapsSource, HostDevices, QemuHooks};
 use virt_driver_qemu::plan::args::{Descriptor as Fd, DescriptorUse};
-use virt_driver_qemu::plan::host::{DisplayConfig, DriverConfig, Host, HostNode, HugePageMount, Paths};
+use virt_driver_qemu::plan::host::{
+    DisplayConfig, DriverConfig, Host, HostNode, HugePageMount, Nbdkit, Paths, TlsConfig,
+};
+use virt_driver_qemu::plan::prepare::FdGroup;
+use virt_driver_qemu::plan::secrets::{self, MASTER_KEY_LENGTH, SecretName, SecretValue, Secrets};
 use virt_driver_qemu::plan::{self, FixedPorts, Start};
 use virt_util::arch::Arch;
 use virt_util::bitmap::Bitmap;
+use virt_util::uuid::Uuid;
 use virt_util::xml::XmlFlags;
 
 use crate::corpus::{Case, Corpus};
@@ -98,6 +105,7 @@ fn numbering(usage: &DescriptorUse, before: &[Fd]) -> i32 {
         DescriptorUse::Tap { .. } => 3 + count(|usage| matches!(usage, DescriptorUse::Tap { .. })),
         DescriptorUse::VhostNet { .. } => 44 + count(|usage| matches!(usage, DescriptorUse::VhostNet { .. })),
         DescriptorUse::VhostVsock { .. } => 6789,
+        DescriptorUse::VhostScsi { .. } => 3,
         DescriptorUse::Tpm { .. } => 1730,
         DescriptorUse::TpmCancel { .. } => 1731,
         DescriptorUse::Vdpa { .. } => 1732,
@@ -200,6 +208,7 @@ pub(super) fn driver(case: &Case, corpus: &Corpus) -> Result<Driver, String> {
             nvram: "/var/lib/libvirt/qemu/nvram".into(),
             state: "/var/run/libvirt/qemu".into(),
             swtpm_socket: Some("/dev/test".into()),
+            passt: "/var/run/libvirt/qemu/passt".into(),
         },
         config: config(case),
         huge_pages: [(2048, "/dev/hugepages2M"), (1_048_576, "/dev/hugepages1G")]
@@ -265,11 +274,27 @@ fn config(case: &Case) -> DriverConfig {
             .and_then(Value::as_bool)
             .unwrap_or(false)
     };
+    let secret = |kind: &str| {
+        let text = settings.and_then(|all| all.get(format!("{kind}_tls_x509_secret_uuid")));
+        Uuid::parse_str(text?.as_str()?).ok()
+    };
+    let tls = |kind: &str| TlsConfig {
+        on: on(&format!("{kind}_tls")),
+        dir: format!("/etc/pki/libvirt-{kind}"),
+        verify: on(&format!("{kind}_tls_x509_verify")),
+        secret: secret(kind),
+    };
+    // Without a list of its own a case does not use nbdkit.
+    let nbdkit = |plugin: &str| {
+        let offered = case.more.get("nbdkit_caps").and_then(Value::as_array);
+        on("storage_use_nbdkit") && offered.is_some_and(|all| all.iter().any(|one| one == plugin))
+    };
     let display = |kind: &str| DisplayConfig {
         auto_unix_socket: on(&format!("{kind}_auto_unix_socket")),
         tls: on(&format!("{kind}_tls")),
         tls_x509_dir: format!("/etc/pki/libvirt-{kind}"),
         tls_x509_verify: on(&format!("{kind}_tls_x509_verify")),
+        tls_x509_secret: secret(kind),
         sasl: on(&format!("{kind}_sasl")),
         sasl_dir: Some("/etc/sasl2".to_owned()),
         ..DisplayConfig::default()
@@ -283,6 +308,13 @@ fn config(case: &Case) -> DriverConfig {
         },
         vnc_allow_host_audio: on("vnc_allow_host_audio"),
         nographics_allow_host_audio: on("nographics_allow_host_audio"),
+        chardev_tls: tls("chardev"),
+        vxhs_tls: tls("vxhs"),
+        nbd_tls: tls("nbd"),
+        nbdkit: Nbdkit {
+            curl: nbdkit("plugin-curl"),
+            ssh: nbdkit("plugin-ssh"),
+        },
         ..DriverConfig::default()
     }
 }
@@ -336,12 +368,61 @@ pub fn xml2xml(case: &Case, corpus: &Corpus) -> Outcome {
     run().into()
 }
 
+/// Descriptors that are associated with the guest of a case.
+fn fd_groups(case: &Case) -> BTreeMap<String, FdGroup> {
+    let groups = case.more.get("fd_groups").and_then(Value::as_array);
+    let group = |group: &Value| {
+        let numbers = group.get("fds")?.as_array()?.iter();
+        let found = FdGroup {
+            numbers: numbers
+                .filter_map(|number| i32::try_from(number.as_i64()?).ok())
+                .collect(),
+            writable: group.get("writable")?.as_bool()?,
+        };
+        Some((group.get("name")?.as_str()?.to_owned(), found))
+    };
+    groups.into_iter().flatten().filter_map(group).collect()
+}
+
+/// What the area's host answers about a guest.
+fn facts(domain: &Domain, host: &Host, start: &mut Start) -> virt_util::Result<()> {
+    let mut key = vec![0; MASTER_KEY_LENGTH];
+    Counting.fill(&mut key);
+    start.secrets = Secrets {
+        master_key: Some(SecretValue::new(key)),
+        random: |bytes| {
+            Counting.fill(bytes);
+            Ok(())
+        },
+        values: Vec::new(),
+    };
+    for secret in secrets::wanted(domain, host)? {
+        let known = match (&secret.name, secret.usage) {
+            (SecretName::Uuid(_), _) => true,
+            (SecretName::Usage(text), SecretUsageType::Volume) => text.starts_with("/storage/guest_disks/"),
+            (SecretName::Usage(text), SecretUsageType::Ceph) => {
+                matches!(text.as_str(), "mycluster_myname" | "client.admin secret")
+            }
+            _ => false,
+        };
+        if known {
+            let value = SecretValue::new("AQCVn5hO6HzFAhAAq0NCv8jtJcIcE+HOBlMQ1A");
+            start.secrets.values.push((secret, value));
+        }
+    }
+    start.scsi_generic = plan::prepare::scsi_places(domain)
+        .into_iter()
+        .map(|place| (place, "sg0".to_owned()))
+        .collect();
+    Ok(())
+}
+
 /// Read, and make the command line.
 pub fn xml2argv(case: &Case, corpus: &Corpus) -> Outcome {
     let run = || -> Result<Outcome, String> {
         let driver = driver(case, corpus)?;
         let input = corpus.input(case)?;
-        let start = Start {
+        let mut start = Start {
             id: -1,
             auto_nodes: Some(Bitmap::parse_growing("0-3").map_err(|error| error.to_string())?),
             cdrom_drives: vec!["/dev/cdrom".to_owned()],
@@ -351,10 +432,14 @@ pub fn xml2argv(case: &Case, corpus: &Corpus) -> Outcome {
                 .get("migrate_from")
                 .and_then(Value::as_str)
                 .map(str::to_owned),
+            fd_groups: fd_groups(case),
+            vsock_cid: Some(42),
+            ..Start::default()
         };
         let have = driver.read(&input, "input", case);
         let have = match have {
-            Ok(domain) => plan::plan(&domain, &driver.caps, &driver.host, &start, &mut FixedPorts)
+            Ok(domain) => facts(&domain, &driver.host, &mut start)
+                .and_then(|()| plan::plan(&domain, &driver.caps, &driver.host, &start, &mut FixedPorts))
                 .map(|plan| plan.command.to_shell()),
             Err(error) => return Ok(Outcome::failed(format!("refused at once: {error}"))),
         };
