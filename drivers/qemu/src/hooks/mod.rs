@@ -10,6 +10,7 @@ mod validate;
 
 pub(crate) use defaults::implied_audio;
 use std::borrow::Cow;
+pub(crate) use validate::pseries_nvdimm_size;
 use virt_conf::domain::Domain;
 use virt_conf::domain::hostdev::HostPciAddress;
 use virt_conf::domain::normalize::{

@@ -182,6 +182,8 @@ pub enum DescriptorUse {
         device: String,
         /// Number of the queue.
         queue: u32,
+        /// It becomes a port of a bridge.
+        bridged: bool,
     },
     /// The kernel's back end for one queue of a tap device.
     VhostNet {

@@ -37,6 +37,8 @@ pub struct ImageSettings {
     pub metadata_cache: Option<u64>,
     /// The device is a CD-ROM drive of the host.
     pub host_cdrom: bool,
+    /// How much the library that reaches a Gluster server tells the log.
+    pub gluster_debug: Option<u32>,
 }
 
 /// One image of a chain with the names of its nodes.
@@ -282,7 +284,12 @@ pub fn pflash_nodes(os: &Os, caps: &QemuCaps) -> Result<(Option<Pflash>, Option<
         auth: None,
         encryption: None,
     };
-    let mut code = image(plain(&source, format), settings, caps, "libvirt-pflash0".to_owned());
+    let mut code = image(
+        plain(&source, format),
+        settings,
+        caps,
+        "libvirt-pflash0".to_owned(),
+    );
     code.format_node
         .get_or_insert_with(|| "libvirt-pflash0-format".to_owned());
     code.backing = Backing::None;
@@ -388,9 +395,9 @@ impl Image<'_> {
         if let (Some(node), Some(slice)) = (&self.slice_node, &self.source.slice) {
             let props = Props::new()
                 .with("driver", "raw")
+                .with("file", self.storage_node.as_str())
                 .with("offset", slice.offset)
-                .with("size", slice.size)
-                .with("file", self.storage_node.as_str());
+                .with("size", slice.size);
             nodes.push(props.and(self.common(node, self.format_node.is_none())));
         }
         if let Some(node) = &self.format_node {
@@ -415,8 +422,16 @@ impl Image<'_> {
                 .maybe("discard", settings.discard.map(DiskDiscard::as_str))
                 .maybe("detect-zeroes", zeroes);
         } else {
-            // Formats above decide; a block job may need to write later.
-            props = props.with("auto-read-only", true).with("discard", "unmap");
+            // Formats above decide; a block job may need to write later. A single descriptor has one kind of access only.
+            let single = self
+                .descriptors
+                .as_ref()
+                .filter(|(group, _)| group.numbers.len() == 1);
+            props = match single {
+                Some((group, _)) => props.with("read-only", settings.read_only && !group.writable),
+                None => props.with("auto-read-only", true),
+            };
+            props = props.with("discard", "unmap");
         }
         props.maybe("cache", cache)
     }
@@ -615,7 +630,8 @@ impl Image<'_> {
                     .with("driver", "gluster")
                     .with("volume", volume)
                     .with("path", path)
-                    .with("server", servers.collect::<Result<Vec<Value>>>()?))
+                    .with("server", servers.collect::<Result<Vec<Value>>>()?)
+                    .maybe("debug", self.settings.gluster_debug))
             }
             NetProtocol::Rbd => {
                 let (pool, image) = name.split_once('/').unwrap_or((name, ""));
@@ -650,7 +666,9 @@ impl Image<'_> {
                 .maybe("tls-creds", self.tls_object())
                 .with("vdisk-id", name)
                 .with("server", inet_address(one_host()?)?)),
-            NetProtocol::Sheepdog => Err(unsupported("QEMU has no driver for storage by protocol 'sheepdog'")),
+            NetProtocol::Sheepdog => Err(unsupported(
+                "QEMU has no driver for storage by protocol 'sheepdog'",
+            )),
         }
     }
 
@@ -692,6 +710,7 @@ impl Builder<'_> {
     pub(super) fn image(&mut self, image: &Image<'_>) -> Result<()> {
         let mut image = image.clone();
         self.complete(&mut image)?;
+        image.settings.gluster_debug = Some(self.host.config.gluster_debug_level);
         if let Some(helper) = image.reservations_helper()
             && helper != MANAGED_HELPER
         {
@@ -774,7 +793,9 @@ impl Builder<'_> {
             let what = "this QEMU cannot encrypt connections of protocol 'nbd'";
             return Err(VirtError::new(ErrorCode::CONFIG_UNSUPPORTED, what));
         }
-        let password = tls.secret.map(|uuid| (format!("{object}-secret0"), SecretKey::tls(uuid)));
+        let password = tls
+            .secret
+            .map(|uuid| (format!("{object}-secret0"), SecretKey::tls(uuid)));
         if let Some((id, key)) = &password {
             self.secret(id, key)?;
         }

@@ -174,7 +174,9 @@ impl Builder<'_> {
         let host = self.host;
         let tls = &host.config.chardev_tls;
         let object = format!("obj{id}_tls0");
-        let password = tls.secret.map(|uuid| (format!("{id}-secret0"), SecretKey::tls(uuid)));
+        let password = tls
+            .secret
+            .map(|uuid| (format!("{id}-secret0"), SecretKey::tls(uuid)));
         if let Some((id, key)) = &password {
             self.secret(id, key)?;
         }
@@ -203,7 +205,10 @@ impl Builder<'_> {
     /// After how long a lost connection is made again.
     fn reconnect(&self, seconds: Option<u64>) -> Props {
         if self.caps.has(Flag::ChardevReconnectMiliseconds) {
-            Props::new().maybe("reconnect-ms", seconds.map(|seconds| seconds.saturating_mul(1000)))
+            Props::new().maybe(
+                "reconnect-ms",
+                seconds.map(|seconds| seconds.saturating_mul(1000)),
+            )
         } else {
             Props::new().maybe("reconnect", seconds)
         }

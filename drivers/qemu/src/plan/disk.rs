@@ -1,7 +1,9 @@
 //! Drives: their images and the device that the guest sees.
 
 use serde_json::{Value, json};
-use virt_conf::domain::chardev::{ChardevHost, ChardevSource, Reconnect, SourceMode, SpicevmcType, UnixSource};
+use virt_conf::domain::chardev::{
+    ChardevHost, ChardevSource, Reconnect, SourceMode, SpicevmcType, UnixSource,
+};
 use virt_conf::domain::disk::{Disk, DiskBus, DiskDevice, DiskErrorPolicy, DiskModel, IoThreadMapping};
 use virt_conf::domain::storage::{StorageFormat, StorageLocation};
 use virt_util::{ErrorCode, Result, VirtError};
@@ -34,7 +36,9 @@ pub fn images<'a>(
     let driver = &disk.driver;
     let host_cdrom = match &disk.source.location {
         StorageLocation::Block { path: Some(path) } => {
-            disk.device == DiskDevice::Cdrom && format == StorageFormat::Raw && start.cdrom_drives.contains(path)
+            disk.device == DiskDevice::Cdrom
+                && format == StorageFormat::Raw
+                && start.cdrom_drives.contains(path)
         }
         _ => false,
     };
@@ -48,6 +52,7 @@ pub fn images<'a>(
         floppy: disk.device == DiskDevice::Floppy,
         metadata_cache: driver.metadata_cache,
         host_cdrom,
+        gluster_debug: None,
     };
     let top = Top {
         source: &disk.source,
@@ -206,7 +211,11 @@ impl Builder<'_> {
                     DiskModel::VirtioNonTransitional => VirtioVariant::NonTransitional,
                     DiskModel::Default | DiskModel::Virtio => VirtioVariant::Plain,
                 };
-                let base = if vhost_user { "vhost-user-blk" } else { "virtio-blk" };
+                let base = if vhost_user {
+                    "vhost-user-blk"
+                } else {
+                    "virtio-blk"
+                };
                 let scsi = match disk.device {
                     _ if vhost_user || !self.caps.has(Flag::VirtioBlkScsi) => None,
                     DiskDevice::Lun => Some(true),

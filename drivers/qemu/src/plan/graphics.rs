@@ -10,9 +10,9 @@ use virt_util::{ErrorCode, Result, VirtError};
 
 use super::Builder;
 use super::args::{DescriptorUse, Props, escape_commas, on_off};
-use super::secrets::{SecretKey, TlsEndpoint};
 use super::device::{VirtioVariant, alias, virtio_options};
 use super::machine::Options;
+use super::secrets::{SecretKey, TlsEndpoint};
 use crate::capabilities::Flag;
 
 fn unsupported(what: impl std::fmt::Display) -> VirtError {

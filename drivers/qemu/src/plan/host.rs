@@ -131,6 +131,8 @@ pub struct DriverConfig {
     pub vxhs_tls: TlsConfig,
     /// `nbd_tls…`: storage by protocol `nbd`.
     pub nbd_tls: TlsConfig,
+    /// `gluster_debug_level`
+    pub gluster_debug_level: u32,
     /// What nbdkit serves in QEMU's place: with `storage_use_nbdkit`, what the installed one can.
     pub nbdkit: Nbdkit,
 }
@@ -197,6 +199,7 @@ impl Default for DriverConfig {
             chardev_tls: TlsConfig::default(),
             vxhs_tls: TlsConfig::default(),
             nbd_tls: TlsConfig::default(),
+            gluster_debug_level: 4,
             nbdkit: Nbdkit::default(),
         }
     }

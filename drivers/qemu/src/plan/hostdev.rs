@@ -1,5 +1,6 @@
 //! Devices of the host that the guest has to itself.
 
+use virt_conf::domain::disk::DiskBus;
 use virt_conf::domain::hostdev::{
     Hostdev, HostdevPass, HostdevSource, HostdevSubsys, MdevModel, PciDriverName, PciHostdev, ScsiHostdev,
     ScsiVhostModel, UsbGuestReset,
@@ -127,7 +128,7 @@ impl Builder<'_> {
                 "loadparm",
                 parameter.filter(|_| self.caps.has(Flag::VirtioCcwDeviceLoadparm)),
             )
-            .and(self.address(&hostdev.info, None)?))
+            .and(self.address(&hostdev.info, Some(DiskBus::Scsi))?))
     }
 
     /// A target of the host's kernel that the guest sees as its own adapter.

@@ -2,9 +2,8 @@
 
 use virt_conf::domain::chardev::Reconnect;
 use virt_conf::domain::interface::{
-    VhostUserSource,
     Interface, InterfaceBackendType, InterfaceDriver, InterfaceDriverName, InterfaceSource, InterfaceTxMode,
-    IpConfig, TeamingType,
+    IpConfig, TeamingType, VhostUserSource,
 };
 use virt_conf::domain::{Address, VirtType};
 use virt_util::{Arch, ErrorCode, Result, VirtError};
@@ -158,7 +157,10 @@ impl Builder<'_> {
     }
 
     fn passt_socket(&self, name: &str) -> String {
-        format!("{}/{}-{name}.socket", self.host.paths.passt, self.layout.short_name)
+        format!(
+            "{}/{}-{name}.socket",
+            self.host.paths.passt, self.layout.short_name
+        )
     }
 
     /// A user network that another program is.
@@ -186,6 +188,7 @@ impl Builder<'_> {
             taps.push(self.descriptor(DescriptorUse::Tap {
                 device: name.to_owned(),
                 queue,
+                bridged: matches!(interface.source, InterfaceSource::Bridge { .. }),
             }));
         }
         let vhost = self.uses_vhost(interface, driver)?;

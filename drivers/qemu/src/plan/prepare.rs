@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use virt_conf::domain::chardev::SmartcardSource;
 use virt_conf::domain::chardev::{ChannelTarget, ChardevSource, ConsoleTargetType, SourceMode};
 use virt_conf::domain::controller::{Controller, ControllerKind, PciControllerModel, ScsiControllerModel};
 use virt_conf::domain::disk::{Disk, DiskBus, DiskDevice};
@@ -11,12 +12,12 @@ use virt_conf::domain::graphics::{
 use virt_conf::domain::hostdev::{Hostdev, HostdevPass, HostdevSubsys, ScsiHostdev};
 use virt_conf::domain::memory::MemoryModel;
 use virt_conf::domain::os::BootDevice;
-use virt_conf::domain::chardev::SmartcardSource;
+use virt_conf::domain::security::LaunchSecurity;
 use virt_conf::domain::small::{MemballoonModel, RngSource};
 use virt_conf::domain::storage::{BackingStore, StorageLocation, StorageSource};
 use virt_conf::domain::{Address, DeviceInfo, Devices, Domain};
 use virt_util::bitmap::Bitmap;
-use virt_util::{Result, VirtError};
+use virt_util::{ErrorCode, Result, VirtError};
 
 use super::disk::{images, name_index};
 use super::guest_arch;
@@ -217,7 +218,8 @@ pub fn short_name(id: i32, name: &str) -> String {
 /// Writes down the numbers of a drive's images: block jobs, and what QEMU reports of nodes, name images by them.
 fn number_images(disk: &mut Disk, first: u32) {
     let mut number = first;
-    if !disk.source.location.is_empty() && !matches!(disk.source.location, StorageLocation::Vhostuser { .. }) {
+    if !disk.source.location.is_empty() && !matches!(disk.source.location, StorageLocation::Vhostuser { .. })
+    {
         disk.source.index = Some(number);
         number_data(&mut disk.source, &mut number);
     }
@@ -313,10 +315,13 @@ fn tls_chardevs_mut(devices: &mut Devices) -> impl Iterator<Item = &mut ChardevS
         RngSource::Egd(host) => Some(&mut host.source),
         _ => None,
     });
-    let cards = devices.smartcards.iter_mut().filter_map(|one| match &mut one.source {
-        SmartcardSource::Passthrough(host) => Some(&mut host.source),
-        _ => None,
-    });
+    let cards = devices
+        .smartcards
+        .iter_mut()
+        .filter_map(|one| match &mut one.source {
+            SmartcardSource::Passthrough(host) => Some(&mut host.source),
+            _ => None,
+        });
     let redirected = devices.redirdevs.iter_mut().map(|one| &mut one.host.source);
     serials
         .chain(parallels)
@@ -369,7 +374,24 @@ pub fn prepare(
         ..Layout::default()
     };
     crate::hooks::assign_at_start(&mut domain, caps)?;
-    align_memory(&mut domain)?;
+    // Memory that is moved here already has its sizes.
+    if start.incoming.is_none() {
+        align_memory(&mut domain)?;
+    }
+    complete_security(&mut domain, caps);
+    if let Some(vsock) = domain
+        .devices
+        .vsock
+        .as_mut()
+        .filter(|vsock| vsock.auto_cid == Some(true))
+    {
+        vsock.cid = start.vsock_cid.ok_or_else(|| {
+            VirtError::new(
+                ErrorCode::CONFIG_UNSUPPORTED,
+                "the vsock device wants an address chosen by the host, and none was",
+            )
+        })?;
+    }
     resolve_cpu(&mut domain, caps, host, start)?;
     assign_aliases(&mut domain)?;
     for disk in domain.devices.disks.iter_mut().rev() {
@@ -381,6 +403,10 @@ pub fn prepare(
             }
         }
         number_images(disk, layout.last_node + 1);
+        if disk.is_empty() && disk.bus() != Some(DiskBus::Sd) {
+            // The number of what may be put in later.
+            next += 1;
+        }
         if next > layout.last_node + 1 {
             next += u32::try_from(disk.rest.throttle_filters.len()).unwrap_or(0);
         }
@@ -439,6 +465,20 @@ pub fn prepare(
     Ok((domain, layout))
 }
 
+/// What the processor's encryption of memory needs to know of the processor.
+fn complete_security(domain: &mut Domain, caps: &QemuCaps) {
+    let (Some(security), Some(known)) = (domain.launch_security.as_deref_mut(), &caps.sev) else {
+        return;
+    };
+    let (position, reduced) = match security {
+        LaunchSecurity::Sev(sev) => (&mut sev.cbitpos, &mut sev.reduced_phys_bits),
+        LaunchSecurity::SevSnp(snp) => (&mut snp.cbitpos, &mut snp.reduced_phys_bits),
+        LaunchSecurity::S390Pv => return,
+    };
+    position.get_or_insert(known.cbitpos);
+    reduced.get_or_insert(known.reduced_phys_bits);
+}
+
 /// Memory comes in blocks that the guest can use.
 fn align_memory(domain: &mut Domain) -> Result<()> {
     let align = if guest_arch(domain)?.is_ppc64() {
@@ -463,13 +503,15 @@ fn align_memory(domain: &mut Domain) -> Result<()> {
     }
     let mut total = if cells == 0 { round(initial) } else { cells };
     for module in &mut domain.devices.memory {
-        let align = if align == 1024 { 2048 } else { align };
-        let size = &mut module.target.size;
-        // The label of such a module counts too, so it was aligned when the module was defined.
-        if !(module.model == MemoryModel::Nvdimm && align != 2048) {
-            *size = size.div_ceil(align).saturating_mul(align);
-        }
-        total += *size;
+        let size = if module.model == MemoryModel::Nvdimm && align != 1024 {
+            let label = module.target.label_size.unwrap_or(0);
+            crate::hooks::pseries_nvdimm_size(module.target.size, label)?
+        } else {
+            let align = if align == 1024 { 2048 } else { align };
+            module.target.size.div_ceil(align).saturating_mul(align)
+        };
+        module.target.size = size;
+        total += size;
     }
     domain.memory.size = total;
     if let Some(most) = &mut domain.max_memory {

@@ -23,10 +23,10 @@ use virt_conf::secret::SecretUsageType;
 use virt_util::uuid::Uuid;
 use virt_util::{ErrorCode, Result, VirtError};
 
+use super::Builder;
 use super::args::Props;
 use super::host::Host;
 use super::prepare;
-use super::Builder;
 
 /// Bytes of the key that a guest's secrets are encrypted with.
 pub const MASTER_KEY_LENGTH: usize = 32;
@@ -253,7 +253,13 @@ fn of_disk(disk: &Disk, host: &Host, wanted: &mut Vec<SecretKey>) -> Result<()> 
     let mut below = disk.backing.as_ref();
     while let Some(BackingStore::Image(image)) = below {
         let source = &image.source;
-        of_image(source, source.auth.as_deref(), source.encryption.as_deref(), host, wanted)?;
+        of_image(
+            source,
+            source.auth.as_deref(),
+            source.encryption.as_deref(),
+            host,
+            wanted,
+        )?;
         below = image.backing.as_ref();
     }
     Ok(())
@@ -285,7 +291,13 @@ fn of_image(
     }
     if let Some(store) = &source.data_store {
         let data = &store.source;
-        of_image(data, data.auth.as_deref(), data.encryption.as_deref(), host, wanted)?;
+        of_image(
+            data,
+            data.auth.as_deref(),
+            data.encryption.as_deref(),
+            host,
+            wanted,
+        )?;
     }
     Ok(())
 }
@@ -361,7 +373,11 @@ mod tests {
     fn a_block_of_padding_follows_whole_blocks() {
         let length = |value: &[u8]| {
             let object = secrets().object("s", value).unwrap();
-            let data = object.get("data").and_then(serde_json::Value::as_str).unwrap().to_owned();
+            let data = object
+                .get("data")
+                .and_then(serde_json::Value::as_str)
+                .unwrap()
+                .to_owned();
             STANDARD.decode(data).unwrap().len()
         };
         assert_eq!((length(b""), length(&[7; 15]), length(&[7; 16])), (16, 16, 32));
@@ -371,7 +387,9 @@ mod tests {
     fn values_are_not_shown() {
         let mut secrets = secrets();
         let key = SecretKey::tls(Uuid::nil());
-        secrets.values.push((key.clone(), SecretValue::new("quite secret")));
+        secrets
+            .values
+            .push((key.clone(), SecretValue::new("quite secret")));
         let shown = format!("{secrets:?}");
         assert!(!shown.contains("113") && !shown.contains("quite"), "{shown}");
         let other = SecretKey {

@@ -94,16 +94,16 @@ impl CapsSource for Driver {
 }
 
 /// The numbers that the area gives to descriptors.
-fn numbering(usage: &DescriptorUse, before: &[Fd]) -> i32 {
-    let count = |same: fn(&DescriptorUse) -> bool| {
-        i32::try_from(before.iter().filter(|fd| same(&fd.usage)).count()).unwrap_or(0)
-    };
+fn numbering(usage: &DescriptorUse, _before: &[Fd]) -> i32 {
     match usage {
         DescriptorUse::ListenSocket { .. } => 1729,
         DescriptorUse::ChardevFile { .. } => 1750,
         DescriptorUse::ChardevLog { .. } => 1751,
-        DescriptorUse::Tap { .. } => 3 + count(|usage| matches!(usage, DescriptorUse::Tap { .. })),
-        DescriptorUse::VhostNet { .. } => 44 + count(|usage| matches!(usage, DescriptorUse::VhostNet { .. })),
+        DescriptorUse::Tap { queue, bridged, .. } => {
+            let first = if *bridged { 102 } else { 3 };
+            i32::try_from(*queue).map_or(first, |queue| first + queue)
+        }
+        DescriptorUse::VhostNet { queue, .. } => i32::try_from(*queue).map_or(44, |queue| 44 + queue),
         DescriptorUse::VhostVsock { .. } => 6789,
         DescriptorUse::VhostScsi { .. } => 3,
         DescriptorUse::Tpm { .. } => 1730,
@@ -191,9 +191,8 @@ pub(super) fn driver(case: &Case, corpus: &Corpus) -> Result<Driver, String> {
     };
     let nodes = (0..4u32)
         .map(|id| {
-            let mut cpus = Bitmap::new(8);
-            cpus.set(id as usize * 2);
-            cpus.set(id as usize * 2 + 1);
+            // As in the area's host tree.
+            let cpus = (id as usize * 4..(id as usize + 1) * 4).collect();
             HostNode { id, cpus }
         })
         .collect();
@@ -400,10 +399,9 @@ fn facts(domain: &Domain, host: &Host, start: &mut Start) -> virt_util::Result<(
         let known = match (&secret.name, secret.usage) {
             (SecretName::Uuid(_), _) => true,
             (SecretName::Usage(text), SecretUsageType::Volume) => text.starts_with("/storage/guest_disks/"),
-            (SecretName::Usage(text), SecretUsageType::Ceph) => {
+            (SecretName::Usage(text), _) => {
                 matches!(text.as_str(), "mycluster_myname" | "client.admin secret")
             }
-            _ => false,
         };
         if known {
             let value = SecretValue::new("AQCVn5hO6HzFAhAAq0NCv8jtJcIcE+HOBlMQ1A");
@@ -431,6 +429,8 @@ pub fn xml2argv(case: &Case, corpus: &Corpus) -> Outcome {
                 .more
                 .get("migrate_from")
                 .and_then(Value::as_str)
+                // A stream is a descriptor of the process.
+                .map(|from| if from == "stdio" { "fd:7" } else { from })
                 .map(str::to_owned),
             fd_groups: fd_groups(case),
             vsock_cid: Some(42),

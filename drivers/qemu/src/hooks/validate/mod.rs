@@ -29,7 +29,7 @@ use virt_conf::domain::{Address, Domain, Zpci};
 use virt_util::arch::Arch;
 use virt_util::{ErrorCode, Result, VirtError};
 
-pub(super) use storage::pseries_nvdimm_size;
+pub(crate) use storage::pseries_nvdimm_size;
 
 use super::{Guest, machine};
 use crate::capabilities::{Accel, Flag};

@@ -251,7 +251,7 @@ pub(super) fn filesystem(domain: &Domain, filesystem: &Filesystem, guest: Guest<
 }
 
 /// The part of an NVDIMM that a pSeries guest sees comes in pieces of 256 MiB; the label stands outside of it.
-pub(in crate::hooks) fn pseries_nvdimm_size(size: u64, label: u64) -> Result<u64> {
+pub(crate) fn pseries_nvdimm_size(size: u64, label: u64) -> Result<u64> {
     const PIECE: u64 = 256 * 1024;
     let seen = size.saturating_sub(label) / PIECE * PIECE;
     if seen == 0 {
