@@ -144,7 +144,7 @@ pub struct CpuMaxPhysAddr {
     #[xml("@mode")]
     pub mode: CpuMaxPhysAddrMode,
     /// The number.
-    #[xml("@bits")]
+    #[xml("@bits", max = i32::MAX)]
     pub bits: Option<u32>,
     /// Most bits, if the number is the host's.
     #[xml("@limit")]

@@ -348,3 +348,37 @@ fn what_is_said_to_one_hypervisor_is_passed_over_by_others() {
     }
     assert!(guest(&property("name='x' type='remove'"), own).is_ok());
 }
+
+#[test]
+fn whoever_reads_a_part_reports_what_is_wrong_with_it() {
+    let device = |content: &str| format!("<devices>{content}</devices>");
+    let disk = |content: &str| {
+        device(&format!(
+            "<disk type='file'><target dev='vda' bus='virtio'/>{content}</disk>"
+        ))
+    };
+    for (content, code, domain) in [
+        (disk("<backingStore type='odd'><format type='raw'/><source file='/a'/></backingStore>"), C::XML_ERROR, D::DOMAIN),
+        (disk("<backingStore type='file'><format/><source file='/a'/></backingStore>"), C::XML_ERROR, D::DOMAIN),
+        (disk("<source file='/a'><encryption format='luks'><secret type='passphrase'/></encryption></source>"), C::XML_ERROR, D::NONE),
+        (disk("<source file='/a'><reservations managed='no'><source path='/s' mode='client'/></reservations></source>"), C::XML_ERROR, D::STORAGE),
+        (device("<rng model='virtio'><rate bytes='x'/><backend model='builtin'/></rng>"), C::XML_ERROR, D::DOMAIN),
+        (device("<graphics type='spice' port='x'/>"), C::XML_ERROR, D::XML),
+        (device("<graphics type='vnc' port='x'/>"), C::INTERNAL_ERROR, D::DOMAIN),
+        (device("<video><model type='vga'><acceleration/></model></video>"), C::CONFIG_UNSUPPORTED, D::DOMAIN),
+        (device("<interface type='bridge'><source bridge='b'/><virtualport/></interface>"), C::XML_ERROR, D::NONE),
+        (device("<interface type='bridge'><source bridge='b'/><virtualport type='802.1Qbg'/></interface>"), C::XML_ERROR, D::NET),
+        (device("<interface type='user'><virtualport type='openvswitch'/></interface>"), C::CONFIG_UNSUPPORTED, D::DOMAIN),
+        ("<cpu><model>m</model><feature policy='require'/></cpu>".to_owned(), C::XML_ERROR, D::CPU),
+        ("<cpu><topology sockets='0' cores='1' threads='1'/></cpu>".to_owned(), C::XML_ERROR, D::XML),
+        ("<features><hyperv><spinlocks retries='9'/></hyperv></features>".to_owned(), C::XML_ERROR, D::XML),
+        ("<resource/>".to_owned(), C::INTERNAL_ERROR, D::NONE),
+        (
+            "<cputune><cachetune vcpus='0'><cache id='0' level='3' type='both' size='1'/><cache id='0' level='3' type='code' size='1'/></cachetune></cputune>".to_owned(),
+            C::XML_ERROR,
+            D::RESCTRL,
+        ),
+    ] {
+        refused(&content, code, domain);
+    }
+}

@@ -184,11 +184,7 @@ pub struct Reconnect {
 impl Reconnect {
     fn after_read(&mut self, element: Element<'_>, cx: &mut Reader) -> Result<()> {
         match (self.enabled, self.timeout) {
-            (Some(true), None) => cx.fail(error_at(
-                element,
-                At::Text,
-                "missing required attribute 'timeout'",
-            )),
+            (Some(true), None) => cx.fail(virt_util::xml::missing(element, At::Attribute("timeout"))),
             (Some(true), Some(_)) => Ok(()),
             _ => {
                 self.timeout = None;

@@ -13,7 +13,7 @@ pub struct DeviceInfo {
     #[xml("boot")]
     pub boot: Option<Box<DeviceBoot>>,
     /// Name of the device, unique in the guest: given by the driver, or by the user with the prefix `ua-`.
-    #[xml("alias+@name")]
+    #[xml("alias+@name", nonempty)]
     pub alias: Rare<Option<String>>,
     /// First port of the companion controller, for USB 1 companions of an EHCI controller.
     #[xml("master@startport")]

@@ -511,25 +511,23 @@ impl Mirror {
         let metadata_cache = read::child_with(metadata, cx, "max_size", bytes::read)?;
         if !element.has_attr("type") {
             // The form before chains could be said: file and format as attributes.
-            let path = read::attr(
-                element,
-                cx,
-                "file",
-                <String as virt_util::xml::XmlValue>::parse_value,
-            )?;
-            return Ok(Self {
-                job,
-                state,
-                format: read::attr(element, cx, "format", word)?,
-                metadata_cache,
-                source: StorageSource {
-                    location: StorageLocation::File {
-                        path: Some(read::required(element, At::Attribute("file"), path)?),
-                        fd_group: None,
+            return read::coded(element, cx, (ErrorCode::XML_ERROR, None), |cx| {
+                let text = <String as virt_util::xml::XmlValue>::parse_value;
+                let path = read::attr(element, cx, "file", text)?;
+                Ok(Self {
+                    job,
+                    state,
+                    format: read::attr(element, cx, "format", word)?,
+                    metadata_cache,
+                    source: StorageSource {
+                        location: StorageLocation::File {
+                            path: Some(read::required(element, At::Attribute("file"), path)?),
+                            fd_group: None,
+                        },
+                        ..StorageSource::default()
                     },
-                    ..StorageSource::default()
-                },
-                backing: None,
+                    backing: None,
+                })
             });
         }
         let source = read::child_with(element, cx, "source", StorageSource::read)?;

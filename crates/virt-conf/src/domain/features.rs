@@ -521,6 +521,9 @@ pub struct DirtyRing {
 impl DirtyRing {
     fn after_read(&mut self, element: Element<'_>, cx: &mut Reader) -> Result<()> {
         needs_state(element, cx)?;
+        if self.on && !element.has_attr("size") {
+            return cx.fail(missing(element, At::Attribute("size")));
+        }
         if self.on && !(self.size.is_power_of_two() && (1024..=65536).contains(&self.size)) {
             let what = "dirty ring must be power of 2 and ranges [1024, 65536]";
             cx.fail(error_at(element, At::Attribute("size"), what))?;

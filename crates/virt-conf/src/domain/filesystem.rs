@@ -104,7 +104,7 @@ pub struct FilesystemDriverOptions {
     #[xml("@wrpolicy", default, when = self.kind != FilesystemDriver::Default)]
     pub write_policy: FilesystemWritePolicy,
     /// Entries of the queue.
-    #[xml("@queue", default, read_when = kind == FilesystemDriver::Virtiofs, nonempty)]
+    #[xml("@queue", own, default, read_when = kind == FilesystemDriver::Virtiofs, nonempty)]
     pub queue_size: u64,
     /// Options of virtio devices.
     #[xml(flatten)]
@@ -134,16 +134,16 @@ pub struct FilesystemBinary {
     #[xml("lock@flock", on_off)]
     pub flock: Option<bool>,
     /// Most worker threads of virtiofsd; 0 handles requests without them.
-    #[xml("thread_pool+@size", nonempty)]
+    #[xml("thread_pool+@size", own, nonempty)]
     pub thread_pool: Option<u32>,
     /// Most open files.
-    #[xml("openfiles+@max", nonempty, when = self.open_files != Some(0))]
+    #[xml("openfiles+@max", own, nonempty, when = self.open_files != Some(0))]
     pub open_files: Option<u64>,
 }
 
 /// Mapping of users and groups of a container.
 #[derive(Xml, Clone, Debug, Default, PartialEq, Eq)]
-#[xml(name = "idmap+")]
+#[xml(name = "idmap")]
 pub struct IdMap {
     /// Users.
     #[xml("uid")]

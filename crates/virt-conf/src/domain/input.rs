@@ -200,7 +200,7 @@ pub struct RedirfilterRule {
     #[xml("@product", with = hex4)]
     pub product: Option<u32>,
     /// Version of the device, as in `2.10`; -1 fits all.
-    #[xml("@version", with = usb_version)]
+    #[xml("@version", own, with = usb_version)]
     pub version: Option<u32>,
     /// Whether such devices may be redirected.
     #[xml("@allow")]

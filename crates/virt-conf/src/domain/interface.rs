@@ -331,7 +331,7 @@ pub struct IpAddress {
     #[xml("@address", own)]
     pub address: std::net::IpAddr,
     /// Family; told by the address.
-    #[xml("@family", default = if address.is_ipv6() { IpFamily::Ipv6 } else { IpFamily::Ipv4 }, always)]
+    #[xml("@family", read_when = matches!(element.attr("family").as_deref(), Some("ipv4" | "ipv6")), default = if address.is_ipv6() { IpFamily::Ipv6 } else { IpFamily::Ipv4 }, always)]
     pub family: IpFamily,
     /// Length of the network's prefix; 0: not said.
     #[xml("@prefix", own, default)]
@@ -602,7 +602,7 @@ pub struct InterfaceBackend {
 
 /// Part that an interface plays in a team.
 #[derive(Xml, Clone, Debug, Default, PartialEq, Eq)]
-#[xml(name = "teaming+")]
+#[xml(name = "teaming")]
 pub struct Teaming {
     /// The part.
     #[xml("@type", code = ErrorCode::CONFIG_UNSUPPORTED)]

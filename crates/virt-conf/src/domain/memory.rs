@@ -52,7 +52,7 @@ pub struct SizedMemory {
 #[derive(Debug, Xml)]
 pub struct SlottedMemory {
     /// Slots for memory devices.
-    #[xml("@slots")]
+    #[xml("@slots", own)]
     pub slots: Option<u32>,
     /// How much it is.
     #[xml(flatten)]

@@ -325,7 +325,7 @@ pub struct BootMenu {
     #[xml("@enable")]
     pub enable: Option<bool>,
     /// Milliseconds, at most 65535.
-    #[xml("@timeout", code = ErrorCode::CONFIG_UNSUPPORTED, read_when = enable == Some(true), when = self.enable.is_some())]
+    #[xml("@timeout", read_when = enable == Some(true), when = self.enable.is_some())]
     pub timeout: Option<u32>,
 }
 

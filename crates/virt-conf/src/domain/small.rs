@@ -181,10 +181,10 @@ pub struct Rng {
 #[xml(name = "rate")]
 pub struct RngRate {
     /// Bytes in a period.
-    #[xml("@bytes", default, nonempty)]
+    #[xml("@bytes", own, default, nonempty)]
     pub bytes: u32,
     /// Milliseconds; 0: the default of a second.
-    #[xml("@period", default, nonempty, read_when = bytes != 0)]
+    #[xml("@period", own, default, nonempty, read_when = bytes != 0)]
     pub period: u32,
 }
 
@@ -247,7 +247,7 @@ pub enum TpmBackend {
 #[xml(name = "source")]
 pub struct TpmSocket {
     /// Kind of socket.
-    #[xml("@type")]
+    #[xml("@type", own)]
     pub kind: super::storage::VhostUserType,
     /// Who connects.
     #[xml("@mode", default, always)]
@@ -292,7 +292,7 @@ pub struct TpmStateSource {
     #[xml("@type")]
     pub kind: TpmSourceType,
     /// Absolute path on the host.
-    #[xml("@path")]
+    #[xml("@path", own)]
     pub path: String,
 }
 

@@ -171,13 +171,15 @@ impl Graphics {
     }
 }
 
+/// A number that the helper for all documents reads.
 fn number(element: Element<'_>, cx: &mut Reader, name: &'static str) -> Result<Option<i32>> {
-    let code = match name {
-        "port" => ErrorCode::INTERNAL_ERROR,
-        _ => ErrorCode::XML_ERROR,
-    };
-    read::coded(element, cx, (code, None), |cx| {
-        read::attr(element, cx, name, |text| virt_util::xml::parse_integer(text, 10))
+    read::attr(element, cx, name, |text| virt_util::xml::parse_integer(text, 10))
+}
+
+/// The port of a kind of graphics that reads it by itself.
+fn own_port(element: Element<'_>, cx: &mut Reader) -> Result<Option<i32>> {
+    read::coded(element, cx, (ErrorCode::INTERNAL_ERROR, None), |cx| {
+        number(element, cx, "port")
     })
 }
 

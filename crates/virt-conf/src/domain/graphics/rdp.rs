@@ -3,7 +3,7 @@
 use virt_util::Result;
 use virt_util::xml::{Element, Reader, Writer, XmlElement, XmlFlags};
 
-use super::{GraphicsAuth, GraphicsType, ListenType, Listens, number, write_number};
+use super::{GraphicsAuth, GraphicsType, ListenType, Listens, own_port, write_number};
 
 /// An RDP server.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -25,7 +25,7 @@ pub struct RdpGraphics {
 impl XmlElement for RdpGraphics {
     fn read(element: Element<'_>, cx: &mut Reader) -> Result<Self> {
         let yes = |name: &str| element.attr(name).as_deref() == Some("yes");
-        let port = number(element, cx, "port")?;
+        let port = own_port(element, cx)?;
         let autoport = port.is_none_or(|port| port == -1) || yes("autoport");
         Ok(Self {
             listens: Listens::read(element, cx, false)?,

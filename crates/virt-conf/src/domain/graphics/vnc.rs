@@ -3,7 +3,7 @@
 use virt_util::Result;
 use virt_util::xml::{Element, Reader, Writer, XmlElement, XmlFlags, read};
 
-use super::{GraphicsAuth, GraphicsType, ListenType, Listens, number, write_number};
+use super::{GraphicsAuth, GraphicsType, ListenType, Listens, number, own_port, write_number};
 
 xml_enum! {
     /// How VNC clients share the display.
@@ -42,7 +42,7 @@ impl XmlElement for VncGraphics {
             listens: Listens::read(element, cx, true)?,
             ..Self::default()
         };
-        match number(element, cx, "port")? {
+        match own_port(element, cx)? {
             Some(port) => {
                 vnc.port = port;
                 if port == -1 {

@@ -6,8 +6,8 @@
 mod network;
 mod secrets;
 
-use virt_util::Result;
 use virt_util::xml::{At, Element, Rare, Reader, Writer, Xml, XmlElement, XmlFlags, error_at};
+use virt_util::{ErrorCode, ErrorDomain, Result};
 
 use super::chardev::Reconnect;
 use super::device_info::PciAddress;
@@ -261,7 +261,7 @@ xml_enum! {
 
 /// Persistent SCSI reservations.
 #[derive(Xml, Clone, Debug, Default, PartialEq, Eq)]
-#[xml(name = "reservations", check = Reservations::after_read)]
+#[xml(name = "reservations", reported_by = ErrorDomain::STORAGE, check = Reservations::after_read)]
 pub struct Reservations {
     /// Whether the driver runs the helper.
     #[xml("@managed")]
@@ -346,11 +346,27 @@ pub struct BackingImage {
 #[xml(name = "format")]
 pub struct ImageFormat {
     /// The format.
-    #[xml("@type")]
+    #[xml("@type", own)]
     pub kind: StorageFormat,
     /// Most bytes of metadata that are cached.
     #[xml("metadata_cache+/max_size+", unless_empty, with = bytes, described = crate::scaled::ScaledSize)]
     pub metadata_cache: Option<u64>,
+}
+
+/// Refuses an image of a chain of a type that nobody knows. Disks themselves leave that to the helper for all documents.
+fn check_type(image: Element<'_>, cx: &mut Reader) -> Result<()> {
+    use virt_util::xml::{XmlValue, invalid_value};
+    let at = At::Attribute("type");
+    match image
+        .attr("type")
+        .map(|word| (StorageType::parse_value(&word), word))
+    {
+        Some((Err(error), word)) => {
+            let what = invalid_value(image, at, &word, &error);
+            cx.fail(virt_util::xml::recoded(what, image, ErrorCode::XML_ERROR))
+        }
+        _ => Ok(()),
+    }
 }
 
 impl ImageFormat {
@@ -493,6 +509,7 @@ impl DataStore {
         if !element.has_attr("type") {
             return Err(virt_util::xml::missing(element, At::Attribute("type")));
         }
+        check_type(element, cx)?;
         let format = ImageFormat::of(element, cx)?;
         let source = read::child_with(element, cx, "source", StorageSource::read)?;
         Ok(Self {
@@ -522,6 +539,7 @@ impl BackingStore {
         if !element.has_attr("type") {
             return Ok(Self::End);
         }
+        check_type(element, cx)?;
         let index = if cx.has(XmlFlags::INACTIVE) {
             None
         } else {

@@ -60,10 +60,10 @@ pub struct NetworkStorage {
     #[xml("cookies/cookie", when = w.has(XmlFlags::SECURE))]
     pub cookies: Vec<Cookie>,
     /// Bytes read ahead.
-    #[xml("readahead+@size", default, nonempty)]
+    #[xml("readahead+@size", own, default, nonempty)]
     pub readahead: u64,
     /// Seconds until a request fails.
-    #[xml("timeout+@seconds", default, nonempty)]
+    #[xml("timeout+@seconds", own, default, nonempty)]
     pub timeout: u64,
     /// File with the keys of known SSH servers.
     #[xml("knownHosts@path", expected, read_when = protocol == NetProtocol::Ssh, when = self.protocol == NetProtocol::Ssh)]
@@ -108,7 +108,7 @@ pub struct StorageHost {
     #[xml("@name")]
     pub name: Option<String>,
     /// Number of the server's TCP port; 0 for the protocol's own.
-    #[xml("@port", default, max = 65535, code = virt_util::ErrorCode::INVALID_ARG, read_when = element.attr("transport").as_deref() != Some("unix"))]
+    #[xml("@port", default, max = 65535, code = virt_util::ErrorCode::INVALID_ARG, reported_by = virt_util::ErrorDomain::NONE, read_when = element.attr("transport").as_deref() != Some("unix"))]
     pub port: u32,
     /// How it is reached.
     #[xml("@transport", default)]

@@ -277,7 +277,8 @@ impl CpuTune {
                 }
                 if group.bandwidths.insert(id, bandwidth).is_some() {
                     let what = format!("memory bandwidth already defined for node {id}");
-                    cx.fail(error_at(node, At::Attribute("id"), what))?;
+                    let error = error_at(node, At::Attribute("id"), what);
+                    cx.fail(error.in_domain(ErrorDomain::RESCTRL))?;
                 }
             }
             group.read_monitors(child, cx, false, limit)?;
@@ -355,7 +356,8 @@ impl ResourceGroup {
         if collides {
             let what =
                 format!("colliding cache allocations for cache level '{level}' id '{id}', type '{kind}'");
-            cx.fail(error_at(element, At::Attribute("type"), what))?;
+            let error = error_at(element, At::Attribute("type"), what);
+            cx.fail(error.in_domain(ErrorDomain::RESCTRL))?;
         }
         self.caches.insert((level, kind, id), size);
         Ok(())

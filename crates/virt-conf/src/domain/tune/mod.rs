@@ -126,10 +126,10 @@ pub struct IoThread {
     #[xml("@id")]
     pub id: u32,
     /// Least threads of its pool.
-    #[xml("@thread_pool_min")]
+    #[xml("@thread_pool_min", max = i32::MAX)]
     pub thread_pool_min: Option<u32>,
     /// Most threads of its pool.
-    #[xml("@thread_pool_max")]
+    #[xml("@thread_pool_max", max = i32::MAX)]
     pub thread_pool_max: Option<u32>,
     /// Nanoseconds that it polls at most.
     #[xml("poll@max")]
@@ -173,10 +173,10 @@ impl IoThread {
 #[xml(name = "defaultiothread")]
 pub struct DefaultIoThread {
     /// Least threads of its pool.
-    #[xml("@thread_pool_min")]
+    #[xml("@thread_pool_min", max = i32::MAX)]
     pub thread_pool_min: Option<u32>,
     /// Most threads of its pool.
-    #[xml("@thread_pool_max")]
+    #[xml("@thread_pool_max", max = i32::MAX)]
     pub thread_pool_max: Option<u32>,
 }
 
