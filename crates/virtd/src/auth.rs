@@ -3,7 +3,7 @@
 //! | module | for |
 //! |---|---|
 //! | [`identity`] | what is known of a client: its process, its certificate, its SASL name |
-//! | [`sasl`], [`passwords`] | SASL, and the file of users |
+//! | [`sasl`], [`passwords`], [`verifier`] | SASL, the file of users, and what proves their passwords |
 //! | [`cyrus`] | SASL users and mechanisms of an installation of libvirt |
 //! | [`polkit`] | asking polkit about a process |
 //! | [`tls`], [`dn`] | the TLS server and the names in certificates |
@@ -18,6 +18,7 @@ pub mod passwords;
 pub mod polkit;
 pub mod sasl;
 pub mod tls;
+pub mod verifier;
 
 use std::path::PathBuf;
 use std::sync::Arc;

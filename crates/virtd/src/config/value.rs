@@ -336,6 +336,21 @@ impl Setting for LogLevel {
     }
 }
 
+/// A string that `parse` understands.
+fn log_setting<T>(
+    value: &ConfValue,
+    parse: impl FnOnce(&str) -> virt_util::Result<T>,
+) -> Result<String, Wrong> {
+    let text = text(value)?;
+    match parse(text) {
+        Ok(_) => Ok(text.to_owned()),
+        Err(error) => Err(Wrong {
+            code: error.code(),
+            allowed: error.detail().to_owned(),
+        }),
+    }
+}
+
 /// Log filters in their own syntax, checked.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LogFilters(pub String);
@@ -344,14 +359,7 @@ impl Setting for LogFilters {
     const KIND: &'static str = "log filters in a string";
 
     fn read(value: &ConfValue) -> Result<Self, Wrong> {
-        let text = text(value)?;
-        match log_settings::parse_filters(text) {
-            Ok(_) => Ok(Self(text.to_owned())),
-            Err(error) => Err(Wrong {
-                code: error.code(),
-                allowed: error.detail().to_owned(),
-            }),
-        }
+        log_setting(value, log_settings::parse_filters).map(Self)
     }
 
     fn show(&self) -> Option<ConfValue> {
@@ -367,14 +375,7 @@ impl Setting for LogOutputs {
     const KIND: &'static str = "log outputs in a string";
 
     fn read(value: &ConfValue) -> Result<Self, Wrong> {
-        let text = text(value)?;
-        match log_settings::parse_outputs(text) {
-            Ok(_) => Ok(Self(text.to_owned())),
-            Err(error) => Err(Wrong {
-                code: error.code(),
-                allowed: error.detail().to_owned(),
-            }),
-        }
+        log_setting(value, log_settings::parse_outputs).map(Self)
     }
 
     fn show(&self) -> Option<ConfValue> {
