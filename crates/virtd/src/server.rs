@@ -7,8 +7,8 @@
 //!                   └──> ServedStream <──────────────┘
 //! ```
 //!
-//! All input and output is on one thread with a runtime; everything that may wait is in [`workers`]. Answers are written
-//! by whoever has them ([`outbox`]). One client is one [`Session`] and one connection behind the waist.
+//! What clients send is read on one thread with a runtime, but for data that streams in; everything that may wait is in
+//! [`workers`]. Answers are written by whoever has them ([`outbox`]). One client is one [`Session`] and one connection behind the waist.
 //!
 //! Start at [`Server::welcome`] for what happens to a client, at `dispatch` for what happens to a call.
 

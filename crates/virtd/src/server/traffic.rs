@@ -1,7 +1,8 @@
 //! A client's bytes: from its socket to packets, and what could not be written at once back to it.
 //!
 //! Each client has one task, which runs one of the loops here. It reads packets and hands them on, writes what the
-//! [`Outbox`] could not write itself, and asks a silent client whether it lives. It never waits for a driver.
+//! [`Outbox`] could not write itself, and asks a silent client whether it lives. It never waits for a driver. While data
+//! of a stream comes in, a worker has the [`Input`] and reads; the task waits for it to be given back.
 
 use std::os::fd::AsFd;
 use std::sync::Arc;

@@ -114,6 +114,8 @@ impl Input {
                 }
             };
             self.thread = Thread::Everybodys;
+            // Workers come and go; only who reads for everybody keeps a buffer.
+            drop(SCRATCH.take());
             // Nobody listens if the client is gone.
             let _ = done.send((self, read));
         });
