@@ -481,6 +481,7 @@ impl Reader<'_> {
         let mut card = Interface {
             source: InterfaceSource::Bridge {
                 bridge: BRIDGE.to_owned(),
+                unnamed: false,
                 host: IpConfig::default().into(),
             },
             target: Some(InterfaceTarget {

@@ -359,7 +359,8 @@ pub fn fuzz_openvz(data: &[u8]) {
     };
     assert_eq!(crate::openvz::parse(text, 1, host).as_ref(), Ok(&domain));
     // Bridges that only the tools of OpenVZ know are left out, which no definition may do.
-    let unknown = |interface: &Interface| matches!(&interface.source, InterfaceSource::Bridge { bridge, .. } if bridge.is_empty());
+    let unknown =
+        |interface: &Interface| matches!(&interface.source, InterfaceSource::Bridge { unnamed: true, .. });
     match domain.devices.interfaces.iter().any(unknown) {
         true => assert!(Doc::parse(&domain.format(XmlFlags::SECURE)).is_ok()),
         false => is_a_definition(&domain),

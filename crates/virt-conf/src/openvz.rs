@@ -20,19 +20,27 @@ const DEVICE_NAME_LIMIT: usize = 16;
 /// A number that means "no limit".
 const UNLIMITED: u64 = i64::MAX as u64;
 
-/// The value of a parameter: the last that is not empty.
+/// The value of a parameter: the last that is not empty. A carriage return at a line's end is part of it.
 pub fn parameter<'a>(text: &'a str, name: &str) -> Option<&'a str> {
-    text.lines()
+    text.split('\n')
         .filter_map(|line| line.strip_prefix(name)?.strip_prefix('='))
         .filter_map(|value| value.split(['"', '\t']).find(|part| !part.is_empty()))
         .next_back()
 }
 
-/// The UUID that a comment `#UUID: …` says.
-pub fn uuid(text: &str) -> Option<Uuid> {
-    text.lines()
-        .filter_map(|line| line.strip_prefix("#UUID:"))
-        .find_map(|value| virt_util::uuid::parse(value.trim()).ok())
+/// The UUID that the first comment `#UUID: …` says.
+///
+/// # Errors
+/// `INTERNAL_ERROR` if it is none.
+pub fn uuid(text: &str) -> Result<Option<Uuid>> {
+    let said = text
+        .split('\n')
+        .find_map(|line| line.trim_start_matches(' ').strip_prefix("#UUID: "));
+    said.map(|value| {
+        virt_util::uuid::parse(value.trim())
+            .map_err(|_| VirtError::internal(format_args!("the comment '#UUID: {value}' holds no UUID")))
+    })
+    .transpose()
 }
 
 /// What a container's file leaves to the host.
@@ -57,7 +65,7 @@ pub fn parse(text: &str, id: u32, host: OpenvzHost) -> Result<Domain> {
     let mut domain = Domain {
         virt_type: VirtType::Openvz,
         name: id.to_string(),
-        uuid: uuid(text),
+        uuid: uuid(text)?,
         ..Domain::default()
     };
     domain.os.kind.os = OsType::Exe;
@@ -98,7 +106,7 @@ pub fn read_network(text: &str, domain: &mut Domain) -> Result<()> {
     for device in list.split(';') {
         let mut interface = Interface::default();
         interface.mac.address = Some(NO_MAC);
-        let mut bridge = String::new();
+        let mut bridge = None;
         for (name, value) in device.split(',').filter_map(|part| part.split_once('=')) {
             let short = || {
                 if value.len() > DEVICE_NAME_LIMIT {
@@ -114,7 +122,7 @@ pub fn read_network(text: &str, domain: &mut Domain) -> Result<()> {
                         ..InterfaceTarget::default()
                     });
                 }
-                "bridge" => bridge = short()?,
+                "bridge" => bridge = Some(short()?),
                 "mac" => {
                     let mac = MacAddress::parse_value(value).ok().filter(|_| value.len() == 17);
                     let mac =
@@ -125,7 +133,8 @@ pub fn read_network(text: &str, domain: &mut Domain) -> Result<()> {
             }
         }
         interface.source = InterfaceSource::Bridge {
-            bridge,
+            unnamed: bridge.is_none(),
+            bridge: bridge.unwrap_or_default(),
             host: host().into(),
         };
         domain.devices.interfaces.push(interface);
@@ -138,11 +147,25 @@ fn barrier_and_limit(text: &str, name: &str) -> Result<Option<(u64, u64)>> {
     let Some(value) = parameter(text, name) else {
         return Ok(None);
     };
-    let both = value
-        .split_once(':')
+    let both = two_parts(value)
         .and_then(|(barrier, limit)| Some((native::number::<u64>(barrier)?, native::number::<u64>(limit)?)));
     both.map(Some)
         .ok_or_else(|| wrong(name, value, "two numbers separated by a colon are expected"))
+}
+
+/// `BARRIER:…`, where the limit is of no account.
+fn barrier(text: &str, name: &str) -> Result<Option<u64>> {
+    let Some(value) = parameter(text, name) else {
+        return Ok(None);
+    };
+    let barrier = two_parts(value).and_then(|(barrier, _)| native::number::<u64>(barrier));
+    barrier
+        .map(Some)
+        .ok_or_else(|| wrong(name, value, "a number, a colon and a limit are expected"))
+}
+
+fn two_parts(value: &str) -> Option<(&str, &str)> {
+    value.split_once(':').filter(|(_, limit)| !limit.contains(':'))
 }
 
 fn root(text: &str, id: u32) -> Result<Filesystem> {
@@ -189,7 +212,7 @@ fn memory(text: &str, host: OpenvzHost, domain: &mut Domain) -> Result<()> {
         kib.filter(|kib| *kib < crate::values::MEMORY_UNLIMITED_KIB)
     };
     let mut tune = MemoryTune::default();
-    if let Some((barrier, _)) = barrier_and_limit(text, "VMGUARPAGES")? {
+    if let Some(barrier) = barrier(text, "VMGUARPAGES")? {
         tune.min_guarantee = kib(barrier).filter(|kib| *kib != 0);
     }
     if let Some((barrier, limit)) = barrier_and_limit(text, "PRIVVMPAGES")? {
@@ -230,6 +253,18 @@ mod tests {
     }
 
     #[test]
+    fn lines_are_taken_as_the_tools_do() {
+        assert_eq!(parameter("A=\"1\"\r\nB=\r\n", "B"), Some("\r"));
+        assert_eq!(parameter("A=\"1\"\r\n", "A"), Some("1"));
+        // The limit of a guarantee is not looked at.
+        let domain = parse("VE_PRIVATE=/\nVMGUARPAGES=\"10:x\"\n#UUID:c7", 1, HOST).unwrap();
+        assert_eq!(domain.memory_tune.unwrap().min_guarantee, Some(40));
+        assert_eq!(domain.uuid, None);
+        let text = "  #UUID: c7a5fdbd-edaf-9455-926a-d65c16db1809\n#UUID: x\n";
+        assert!(uuid(text).unwrap().is_some());
+    }
+
+    #[test]
     fn addresses_are_the_c_librarys() {
         let mut domain = Domain::default();
         read_network("IP_ADDRESS=\"10.1\"\n", &mut domain).unwrap();
@@ -252,6 +287,8 @@ mod tests {
                 "VE_PRIVATE=/\nDISKSPACE=\"x\"",
                 "two numbers separated by a colon",
             ),
+            ("VE_PRIVATE=/\nVMGUARPAGES=1:2:3", "a colon and a limit"),
+            ("#UUID: x\nVE_PRIVATE=/", "'#UUID: x' holds no UUID"),
             ("", "neither OSTEMPLATE nor VE_PRIVATE"),
         ] {
             let error = parse(text, 1, HOST).unwrap_err();

@@ -56,3 +56,55 @@ fn answers_come_out_as_they_went_in() {
         wrong.join("\n")
     );
 }
+
+#[test]
+fn what_only_a_guests_cpu_says_is_found_first() {
+    use virt_conf::cpu::CpuDocument;
+    for attribute in ["mode='custom'", "migratable='on'"] {
+        let text = format!("<cpu {attribute}><arch>x86_64</arch><feature/></cpu>");
+        for error in [
+            CpuDocument::parse(&text, "test").unwrap_err(),
+            CpuDocument::parse_host(&text, "test").unwrap_err(),
+        ] {
+            assert_eq!(error.code(), virt_util::ErrorCode::CONFIG_UNSUPPORTED, "{error}");
+        }
+    }
+}
+
+#[test]
+fn what_is_wrong_with_a_device_has_libvirts_code() {
+    use virt_conf::node_device::NodeDevice;
+    use virt_util::ErrorCode;
+    let pci = |inner: &str| {
+        format!(
+            "<capability type='pci'><domain>0</domain><bus>0</bus><slot>0</slot><function>0</function><product id='0x1'/>\
+             <vendor id='0x1'/>{inner}</capability>"
+        )
+    };
+    let device = |inner: &str| format!("<device><name>a</name>{inner}</device>");
+    for (text, code) in [
+        // The name is missed before anything else.
+        ("<device/>".to_owned(), ErrorCode::NO_NAME),
+        (
+            "<device><name/><capability type='pci'><domain>x</domain></capability></device>".to_owned(),
+            ErrorCode::NO_NAME,
+        ),
+        (device(&pci("<numa node='x'/>")), ErrorCode::INTERNAL_ERROR),
+        (device(&pci("<iommuGroup/>")), ErrorCode::XML_ERROR),
+        (device(&pci("<iommuGroup number='0x1'/>")), ErrorCode::XML_ERROR),
+        (
+            device("<capability type='scsi_host'><host>x</host></capability>"),
+            ErrorCode::INTERNAL_ERROR,
+        ),
+        (
+            device(
+                "<capability type='storage'><block>/dev/a</block><capability type='removable'>\
+                 <media_available>1</media_available><media_size>x</media_size></capability></capability>",
+            ),
+            ErrorCode::INTERNAL_ERROR,
+        ),
+    ] {
+        let error = NodeDevice::parse(&text, "test").unwrap_err();
+        assert_eq!(error.code(), code, "{text}: {error}");
+    }
+}

@@ -94,6 +94,18 @@ fn addresses_are_of_their_family() {
 }
 
 #[test]
+fn a_bridge_without_a_name_stays_one() {
+    says(
+        "<devices><interface type='bridge'><source bridge=''/></interface></devices>",
+        "<source bridge=''/>",
+    );
+    refuses(
+        "<devices><interface type='bridge'><source/></interface></devices>",
+        ErrorCode::XML_ERROR,
+    );
+}
+
+#[test]
 fn what_stands_behind_a_mac_address_and_a_blank_is_passed_over() {
     let card =
         |mac: &str| format!("<devices><interface type='user'><mac address='{mac}'/></interface></devices>");

@@ -117,15 +117,6 @@ impl HostCpu {
     }
 
     fn after_read(&mut self, element: Element<'_>, cx: &mut Reader) -> Result<()> {
-        if element.has_attr("mode") {
-            let what = "attribute 'mode' is only allowed for guest CPUs";
-            cx.fail(error_with(
-                ErrorCode::CONFIG_UNSUPPORTED,
-                element,
-                At::Attribute("mode"),
-                what,
-            ))?;
-        }
         match self.arch.as_deref() {
             None => cx.fail(error_at(element, At::Child("arch"), "missing CPU architecture"))?,
             Some(name) if Arch::from_name(name).is_none() => {
@@ -198,7 +189,7 @@ impl CpuDocument {
     pub fn parse_host(source: &str, name: &str) -> Result<HostCpu> {
         let doc = Doc::parse_with(source, &DocOptions::named(name).in_domain(ErrorDomain::CPU))?;
         expect_cpu(doc.root())?;
-        HostCpu::read(doc.root(), &mut Reader::new(XmlFlags::empty()))
+        read_host(doc.root())
     }
 
     /// Reads documents.
@@ -235,7 +226,7 @@ impl CpuDocument {
             let what = "'match' is of a guest's CPU and <arch> of a host's: one of them is too much";
             return Err(error_at(element, At::Attribute("match"), what));
         }
-        HostCpu::read(element, &mut cx).map(Self::Host)
+        read_host(element).map(Self::Host)
     }
 
     /// The architecture, which only a host's CPU tells.
@@ -281,6 +272,22 @@ impl From<Cpu> for CpuDocument {
     fn from(cpu: Cpu) -> Self {
         Self::Guest(cpu)
     }
+}
+
+/// Reads a host's CPU. What only a guest's may say is found before anything else.
+fn read_host(element: Element<'_>) -> Result<HostCpu> {
+    for name in ["mode", "migratable"] {
+        if element.has_attr(name) {
+            let what = format!("attribute '{name}' is only allowed for guest CPUs");
+            return Err(error_with(
+                ErrorCode::CONFIG_UNSUPPORTED,
+                element,
+                At::Attribute(name),
+                what,
+            ));
+        }
+    }
+    HostCpu::read(element, &mut Reader::new(XmlFlags::empty()))
 }
 
 fn some(sources: &[String]) -> Result<&[String]> {

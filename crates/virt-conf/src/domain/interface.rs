@@ -208,9 +208,12 @@ pub enum InterfaceSource {
     },
     /// A bridge of the host.
     Bridge {
-        /// Its name; empty where a container's own tools know it.
-        #[xml("source@bridge", when = !bridge.is_empty())]
+        /// Its name.
+        #[xml("source@bridge", when = !*unnamed)]
         bridge: String,
+        /// Only a hypervisor's own tools know its name, and no document says it.
+        #[xml(skip)]
+        unnamed: bool,
         /// Addresses and routes on the host's side.
         #[xml("source", flatten)]
         host: Rare<IpConfig>,

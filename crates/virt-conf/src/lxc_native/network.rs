@@ -172,6 +172,7 @@ impl<'a> Network<'a> {
         let source = match (kind, self.link) {
             ("veth", Some(bridge)) => InterfaceSource::Bridge {
                 bridge: bridge.to_owned(),
+                unnamed: false,
                 host: host.into(),
             },
             ("veth", None) => InterfaceSource::Ethernet { host: host.into() },

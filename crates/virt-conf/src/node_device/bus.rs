@@ -216,7 +216,7 @@ mod net_kind {
 #[derive(Xml, Clone, Debug, Default, PartialEq, Eq)]
 pub struct ScsiHost {
     /// Its number; none for an adapter that is to be made.
-    #[xml("host")]
+    #[xml("host", code = ErrorCode::INTERNAL_ERROR)]
     pub host: Option<u32>,
     /// Number that tells several adapters of one device apart.
     #[xml("unique_id", when = self.unique_id != Some(-1))]
@@ -574,7 +574,9 @@ mod medium {
             Some(removable) => (removable, "media_size"),
             None => (element, "size"),
         };
-        let size = read::child::<u64>(place, cx, name)?;
+        let size = read::child::<u64>(place, cx, name).map_err(|error| {
+            VirtError::new(ErrorCode::INTERNAL_ERROR, error.detail()).in_domain(ErrorDomain::NODEDEV)
+        })?;
         let size = match size {
             Some(size) => size,
             None => {

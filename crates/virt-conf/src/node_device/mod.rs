@@ -209,12 +209,13 @@ impl NodeDevice {
     pub fn parse(source: &str, name: &str) -> Result<Self> {
         let options = DocOptions::named(name).in_domain(ErrorDomain::NODEDEV);
         let doc = xml::Doc::parse_with(source, &options)?;
-        check_numbers(doc.root())?;
-        let device: Self = xml::from_doc(&doc, &mut Reader::new(XmlFlags::empty()))?;
-        if device.name.is_empty() {
+        let root = doc.root();
+        if root.is("device") && root.child("name").is_none_or(|name| name.text().is_empty()) {
             let what = "the device has no name";
-            return Err(error_with(ErrorCode::NO_NAME, doc.root(), At::Text, what));
+            return Err(error_with(ErrorCode::NO_NAME, root, At::Text, what));
         }
+        check_numbers(root)?;
+        let device: Self = xml::from_doc(&doc, &mut Reader::new(XmlFlags::empty()))?;
         for capability in &device.capabilities {
             if let Capability::ScsiHost(host) = capability {
                 host.check_existing(&device.name)?;

@@ -55,7 +55,7 @@ pub struct PciDevice {
     #[xml("iommuGroup", when = self.iommu_group.as_ref().is_some_and(|group| !group.devices.is_empty()))]
     pub iommu_group: Option<IommuGroup>,
     /// Memory node that it is nearest to.
-    #[xml("numa@node", when = self.numa_node.is_some_and(|node| node >= 0))]
+    #[xml("numa@node", code = ErrorCode::INTERNAL_ERROR, when = self.numa_node.is_some_and(|node| node >= 0))]
     pub numa_node: Option<i32>,
     /// Links of a PCI Express device.
     #[xml("pci-express")]
@@ -84,7 +84,7 @@ xml_enum! {
 #[xml(name = "iommuGroup")]
 pub struct IommuGroup {
     /// Which of the host's groups it is.
-    #[xml("@number", code = ErrorCode::INTERNAL_ERROR)]
+    #[xml("@number")]
     pub number: u32,
     /// Addresses of the PCI devices in it.
     #[xml("address")]

@@ -158,6 +158,7 @@ fn interface(vmx: &Vmx, number: u32) -> Result<Option<Interface>> {
     };
     let bridge = || InterfaceSource::Bridge {
         bridge: network.unwrap_or_default().to_owned(),
+        unnamed: false,
         host: IpConfig::default().into(),
     };
     if is(connection, "custom") {

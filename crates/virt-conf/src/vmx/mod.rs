@@ -305,6 +305,13 @@ mod tests {
     }
 
     #[test]
+    fn a_network_without_a_name_is_one() {
+        let domain = read("ethernet0.present = \"true\"\nethernet0.networkName = \"\"").unwrap();
+        let text = domain.format(XmlFlags::empty());
+        assert!(text.contains("<source bridge=''/>"), "{text}");
+    }
+
+    #[test]
     fn a_guest_may_have_more_cpus_than_a_host_has_numbers() {
         assert_eq!(read("numvcpus = \"20000\"").unwrap().vcpus.max, 20_000);
         let error = read("numvcpus = \"0\"").unwrap_err();

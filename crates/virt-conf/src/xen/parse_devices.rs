@@ -99,11 +99,13 @@ fn interface(entry: &str, format: XenFormat) -> std::result::Result<Interface, S
         let bridge = bridge(text, &mut card)?;
         InterfaceSource::Bridge {
             bridge,
+            unnamed: false,
             host: host.into(),
         }
     } else if matches!(script, Some("vif-bridge" | "vif-vnic")) {
         InterfaceSource::Bridge {
             bridge: String::new(),
+            unnamed: true,
             host: host.into(),
         }
     } else {
