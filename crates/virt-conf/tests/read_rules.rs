@@ -1,4 +1,5 @@
 //! Rules of reading a definition that reach across elements, each with the code that libvirt refuses with.
+#![allow(clippy::unwrap_used, reason = "helpers of tests")]
 
 use virt_conf::domain::Domain;
 use virt_conf::domain::normalize::{NoHooks, NormalizeContext, NormalizeFlags, SystemRandomness, normalize};
