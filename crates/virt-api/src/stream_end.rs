@@ -9,8 +9,10 @@ use std::sync::Arc;
 
 use virt_util::Result;
 
+mod bytes;
 mod pipe;
 
+pub use bytes::Bytes;
 pub use pipe::{PIPE_CAPACITY, pipe};
 
 /// What became of a `send` or `recv`.

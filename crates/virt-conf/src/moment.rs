@@ -174,7 +174,6 @@ pub fn check_cycles(
     kind: &str,
     name: &str,
     parent: Option<&str>,
-    domain_name: &str,
     exists: impl Fn(&str) -> bool,
     parent_of: impl Fn(&str) -> Option<String>,
 ) -> Result<()> {
@@ -188,7 +187,7 @@ pub fn check_cycles(
     if !exists(parent) {
         return Err(VirtError::new(
             ErrorCode::INVALID_ARG,
-            format_args!("parent '{parent}' of {kind} '{name}' not found in domain '{domain_name}'"),
+            format_args!("parent {parent} for moment {name} not found"),
         ));
     }
     let mut seen = HashSet::new();

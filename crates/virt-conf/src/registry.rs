@@ -12,6 +12,7 @@
 //! | [`job`] | who may change an object now, who waits, what runs beside |
 //! | [`Store`], [`StatusFolder`] | definitions, autostart links and status files on disk |
 //! | [`secrets`] | definitions and values of secrets on disk |
+//! | [`moments`] | the snapshots or the checkpoints of a guest |
 //! | [`volumes`] | the volumes of a pool, by name, key and path |
 //! | [`Clash`] | what keeps a definition from being taken in |
 //! | [`networks`], [`filters`] | the files, keys and rules of networks with ports, of filters with bindings |
@@ -30,6 +31,7 @@ mod index;
 mod interfaces;
 pub mod job;
 mod kind;
+pub mod moments;
 pub mod networks;
 mod node_devices;
 mod object;

@@ -41,6 +41,19 @@ impl TypedValue {
             Self::String(_) => 7,
         }
     }
+
+    /// libvirt's word for the value's type.
+    pub fn type_name(&self) -> &'static str {
+        match self {
+            Self::Int(_) => "int",
+            Self::UInt(_) => "uint",
+            Self::LLong(_) => "llong",
+            Self::ULLong(_) => "ullong",
+            Self::Double(_) => "double",
+            Self::Boolean(_) => "boolean",
+            Self::String(_) => "string",
+        }
+    }
 }
 
 macro_rules! from_value {
@@ -190,6 +203,60 @@ impl TypedParams {
         }
     }
 
+    /// The unsigned 32-bit number of that name; an error if it is there with another type.
+    pub fn get_u32(&self, field: &str) -> Result<Option<u32>> {
+        match self.get(field) {
+            None => Ok(None),
+            Some(TypedValue::UInt(value)) => Ok(Some(*value)),
+            Some(other) => Err(wrong_type(field, "uint", other)),
+        }
+    }
+
+    /// The signed 32-bit number of that name; an error if it is there with another type.
+    pub fn get_i32(&self, field: &str) -> Result<Option<i32>> {
+        match self.get(field) {
+            None => Ok(None),
+            Some(TypedValue::Int(value)) => Ok(Some(*value)),
+            Some(other) => Err(wrong_type(field, "int", other)),
+        }
+    }
+
+    /// Refuses parameters that a call does not know, that have another type than it wants, or that are there twice.
+    /// A value in `known` stands for its type.
+    ///
+    /// # Errors
+    /// `INVALID_ARG` for types and repetitions, `ARGUMENT_UNSUPPORTED` for names.
+    pub fn check(&self, known: &[(&str, TypedValue)]) -> Result<()> {
+        let mut sorted: Vec<&TypedParam> = self.0.iter().collect();
+        sorted.sort_by(|one, other| one.field.cmp(&other.field));
+        let mut last = None;
+        for TypedParam { field, value } in sorted {
+            let Some((_, wanted)) = known.iter().find(|(name, _)| name == field) else {
+                bail!(
+                    ErrorCode::ARGUMENT_UNSUPPORTED,
+                    "parameter '{field}' not supported: expected one of {}",
+                    known.iter().map(|(name, _)| *name).collect::<Vec<_>>().join(", ")
+                );
+            };
+            if last == Some(field) {
+                bail!(
+                    ErrorCode::INVALID_ARG,
+                    "parameter '{field}' occurs multiple times"
+                );
+            }
+            if wanted.type_number() != value.type_number() {
+                bail!(
+                    ErrorCode::INVALID_ARG,
+                    "invalid type '{}' for parameter '{field}', expected '{}'",
+                    value.type_name(),
+                    wanted.type_name()
+                );
+            }
+            last = Some(field);
+        }
+        Ok(())
+    }
+
     /// The parameters in order.
     pub fn iter(&self) -> std::slice::Iter<'_, TypedParam> {
         self.0.iter()
@@ -225,6 +292,28 @@ impl XdrDecode for TypedParams {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_call_takes_what_it_knows_once_and_in_its_type() {
+        let known = [
+            ("a", TypedValue::UInt(0)),
+            ("b", TypedValue::String(String::new())),
+        ];
+        let code = |params: TypedParams| params.check(&known).map_err(|error| error.code());
+        assert_eq!(code(TypedParams::new().with("b", "x").with("a", 1u32)), Ok(()));
+        assert_eq!(
+            code(TypedParams::new().with("a", 1u64)),
+            Err(ErrorCode::INVALID_ARG)
+        );
+        assert_eq!(
+            code(TypedParams::new().with("a", 1u32).with("a", 2u32)),
+            Err(ErrorCode::INVALID_ARG)
+        );
+        assert_eq!(
+            code(TypedParams::new().with("c", 1u32)),
+            Err(ErrorCode::ARGUMENT_UNSUPPORTED)
+        );
+    }
 
     #[test]
     fn every_type_survives_the_wire() {

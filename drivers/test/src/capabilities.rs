@@ -3,6 +3,9 @@
 use virt_conf::capabilities::{
     Capabilities, Cell, CellCpu, CpuPlace, Guest, GuestFeature, GuestPrograms, Host, SecurityModel,
 };
+use virt_conf::domain_capabilities::{
+    CpuModeChoices, CpuModes, DeviceChoices, DomainCapabilities, FeatureChoices, SevChoices, SgxChoices,
+};
 use virt_util::bitmap::Bitmap;
 
 use crate::node;
@@ -57,6 +60,36 @@ pub fn capabilities(cells: &[node::Cell]) -> Capabilities {
             ..Host::default()
         },
         guests: vec![guest("hvm"), guest("xen")],
+    }
+}
+
+/// What guests of that kind can have: nothing is known of any.
+pub fn domain_capabilities(
+    path: Option<String>,
+    domain: String,
+    machine: Option<String>,
+    arch: String,
+) -> DomainCapabilities {
+    let mode = |name: &str| CpuModeChoices {
+        name: name.to_owned(),
+        ..CpuModeChoices::default()
+    };
+    let modes = ["host-passthrough", "maximum", "host-model", "custom"];
+    DomainCapabilities {
+        path,
+        domain,
+        machine,
+        arch,
+        cpu: Some(CpuModes {
+            modes: modes.map(mode).to_vec(),
+        }),
+        devices: Some(DeviceChoices::default()),
+        features: Some(FeatureChoices {
+            sev: Some(SevChoices::default()),
+            sgx: Some(SgxChoices::default()),
+            ..FeatureChoices::default()
+        }),
+        ..DomainCapabilities::default()
     }
 }
 

@@ -8,8 +8,9 @@ use virt_conf::domain::lifecycle::LifecycleAction;
 use virt_conf::registry::job::Asker;
 use virt_conf::registry::{Definition, Purpose};
 use virt_util::types::{
-    DomainEventDefinedDetail, DomainEventType, DomainEventUndefinedDetail, DomainLifecycle,
-    DomainLifecycleAction, DomainMemoryModFlags, DomainMetadataType, DomainState, DomainVcpuFlags,
+    DomainEventDefinedDetail, DomainEventStartedDetail, DomainEventType, DomainEventUndefinedDetail,
+    DomainLifecycle, DomainLifecycleAction, DomainMemoryModFlags, DomainMetadataType, DomainRunningReason,
+    DomainState, DomainVcpuFlags,
 };
 use virt_util::xml::XmlFlags;
 use virt_util::{ErrorCode, ErrorDomain, Result};
@@ -21,7 +22,7 @@ use crate::life;
 use crate::world::World;
 
 /// What policies and clients are told of a definition that has no guest yet.
-fn claimed(definition: &GuestDefinition) -> Domain {
+pub(crate) fn claimed(definition: &GuestDefinition) -> Domain {
     Domain {
         name: definition.name().to_owned(),
         uuid: definition.uuid().unwrap_or_default(),
@@ -86,6 +87,7 @@ pub fn create(
     cx: &mut CallContext<'_>,
     definition: GuestDefinition,
     api: &'static str,
+    why: (DomainRunningReason, DomainEventStartedDetail),
 ) -> Result<Authorized<Domain>> {
     let permit = cx.authorize(&claimed(&definition))?;
     let definition = Arc::new(definition);
@@ -98,7 +100,7 @@ pub fn create(
         true => None,
         false => entered.object().snapshot().life.stored().cloned(),
     };
-    life::run(world, entered.object(), &definition, next)?;
+    life::run(world, entered.object(), &definition, next, why)?;
     let (guest, job) = entered.commit();
     let started = domain::attributes(&guest.snapshot());
     drop(job);
@@ -173,6 +175,16 @@ pub fn edit(
         }
     });
     Ok(())
+}
+
+/// Changes the one definition that `flags` mean. The caller holds the guest's lane.
+pub fn edit_one(
+    guest: &Arc<Guest>,
+    flags: u32,
+    change: impl Fn(&mut GuestDefinition) -> Result<()>,
+) -> Result<()> {
+    guest.snapshot().one_definition(flags)?;
+    edit(guest, flags, |definition, _| change(definition))
 }
 
 /// Which definition is being changed.

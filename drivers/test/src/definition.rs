@@ -61,8 +61,8 @@ impl GuestDefinition {
         Self::complete(Domain::from_element(element, flags)?)
     }
 
-    /// Fills in what the user has left to the driver.
-    fn complete(mut domain: Domain) -> Result<Self> {
+    /// With what the user has left to the driver filled in.
+    pub fn complete(mut domain: Domain) -> Result<Self> {
         let context = NormalizeContext {
             flags: NormalizeFlags::INACTIVE,
             random: &SystemRandomness,

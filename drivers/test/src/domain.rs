@@ -11,11 +11,15 @@ use virt_api::protocol::remote::{
     DomainEventDeviceRemovedMessage, DomainEventLifecycleMessage, DomainRef,
 };
 use virt_api::protocol::table::EventMessage;
+use virt_conf::checkpoint::Checkpoint;
+use virt_conf::registry::moments::Moments;
 use virt_conf::registry::{Definition, GuestFacts, Kind, Object, Snapshot, guest_matches};
+use virt_conf::snapshot::Snapshot as DomainSnapshot;
 use virt_util::types::{ConnectListAllDomainsFlags, DomainEventId, DomainEventType, DomainState};
 use virt_util::{ErrorCode, ErrorDomain, Result};
 
 use crate::definition::GuestDefinition;
+use crate::messages::Messages;
 
 /// The kind of object that guests of this driver are.
 #[derive(Debug)]
@@ -52,6 +56,73 @@ pub struct GuestState {
     pub reason: i32,
     /// Its memory was saved and waits for the next start.
     pub managed_save: bool,
+    /// What lasts whether it runs or not.
+    pub lasting: Arc<Lasting>,
+}
+
+/// What is known of a guest beside its definitions, whether it runs or not.
+#[derive(Clone, Debug)]
+pub struct Lasting {
+    /// Its clock: seconds since the epoch, nanoseconds.
+    pub clock: (i64, u32),
+    /// Whether `/` and `/boot` are frozen.
+    pub frozen: [bool; 2],
+    /// How its I/O threads poll.
+    pub polling: Vec<Polling>,
+    /// What is worth a word about its definition.
+    pub messages: Messages,
+    /// Its snapshots.
+    pub snapshots: Moments<DomainSnapshot>,
+    /// Its checkpoints.
+    pub checkpoints: Moments<Checkpoint>,
+}
+
+/// A guest's clock at first: 17 November 1989, in seconds.
+pub const GUEST_TIME: i64 = 627_319_920;
+
+impl Default for Lasting {
+    fn default() -> Self {
+        Self {
+            clock: (GUEST_TIME, 0),
+            frozen: [false; 2],
+            polling: Vec::new(),
+            messages: Messages::default(),
+            snapshots: Moments::default(),
+            checkpoints: Moments::default(),
+        }
+    }
+}
+
+/// How an I/O thread polls.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Polling {
+    /// The thread.
+    pub id: u32,
+    /// For how many nanoseconds at most.
+    pub max_ns: u64,
+    /// How much longer after nothing was found.
+    pub grow: u32,
+    /// How much shorter then.
+    pub shrink: u32,
+}
+
+impl Polling {
+    /// As threads poll that were told nothing.
+    pub const fn of(id: u32) -> Self {
+        Self {
+            id,
+            max_ns: 32_768,
+            grow: 0,
+            shrink: 0,
+        }
+    }
+}
+
+impl GuestState {
+    /// What lasts, to be changed.
+    pub fn lasting_mut(&mut self) -> &mut Lasting {
+        Arc::make_mut(&mut self.lasting)
+    }
 }
 
 impl Default for GuestState {
@@ -61,6 +132,7 @@ impl Default for GuestState {
             state: DomainState::SHUTOFF,
             reason: 0,
             managed_save: false,
+            lasting: Arc::default(),
         }
     }
 }
@@ -77,12 +149,11 @@ pub fn attributes(guest: &Snapshot<GuestKind>) -> Domain {
 
 /// Whether a guest is in the list that `filter` asks for: filters of one group add up, groups restrict each other.
 pub fn matches(snapshot: &Snapshot<GuestKind>, filter: ConnectListAllDomainsFlags) -> bool {
-    // Snapshots and checkpoints of guests are not simulated yet, so no guest has any.
     let facts = GuestFacts {
         state: snapshot.state.state,
         managed_save: snapshot.state.managed_save,
-        snapshots: false,
-        checkpoints: false,
+        snapshots: !snapshot.state.lasting.snapshots.is_empty(),
+        checkpoints: !snapshot.state.lasting.checkpoints.is_empty(),
     };
     guest_matches(snapshot, facts, filter)
 }

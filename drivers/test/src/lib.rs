@@ -10,7 +10,8 @@
 //! | [`node`], [`capabilities`] | the host's hardware, and what it says of itself |
 //! | [`definition`] | a domain's document, complete |
 //! | [`domain`] | a guest in the registry: its state, its events |
-//! | [`life`], [`changes`] | what happens to guests, what is done to definitions |
+//! | [`life`], [`changes`], [`moments`] | what happens to guests, what is done to definitions, snapshots and checkpoints |
+//! | [`messages`] | what is worth a word about a definition |
 //! | [`connection`] | the procedures of the host and its guests |
 //! | [`networks`], [`interfaces`], [`pools`], [`devices`] | what else the host has, each with its procedures |
 //! | [`shared`] | what these four share |
@@ -35,6 +36,8 @@ pub mod domain;
 pub mod hotplug;
 pub mod interfaces;
 pub mod life;
+pub mod messages;
+pub mod moments;
 pub mod networks;
 pub mod node;
 pub mod pools;

@@ -59,8 +59,12 @@ pub fn start(world: &World, guest: &Arc<Guest>) -> Result<()> {
         ));
     }
     let next = snapshot.life.stored().cloned();
-    run(world, guest, snapshot.life.current(), next)
+    run(world, guest, snapshot.life.current(), next, BOOTED)
 }
+
+/// How guests usually come to run.
+pub const BOOTED: (DomainRunningReason, DomainEventStartedDetail) =
+    (DomainRunningReason::BOOTED, DomainEventStartedDetail::BOOTED);
 
 /// Makes a guest run with `live`, and with `next` the time after. The caller holds its lane.
 pub fn run(
@@ -68,27 +72,34 @@ pub fn run(
     guest: &Arc<Guest>,
     live: &GuestDefinition,
     next: Option<Arc<GuestDefinition>>,
+    why: (DomainRunningReason, DomainEventStartedDetail),
 ) -> Result<()> {
     let id = world.new_id();
     world.guests().bind(guest, id)?;
     let live = Arc::new(live.running(id.0));
     // A simulated guest has no process.
-    world.record(GuestAudit::new(&live.domain).start(0, "booted", true));
+    world.record(GuestAudit::new(&live.domain).start(0, audited(why.0), true));
     guest.publish(|snapshot| {
         snapshot.life = Life::Active { live, next };
         snapshot.state = GuestState {
             id: id.0,
             state: DomainState::RUNNING,
-            reason: DomainRunningReason::BOOTED.0,
+            reason: why.0.0,
             managed_save: false,
+            lasting: Arc::clone(&snapshot.state.lasting),
         };
     });
-    GuestEvent::lifecycle(
-        guest,
-        DomainEventType::STARTED,
-        DomainEventStartedDetail::BOOTED.0,
-    );
+    GuestEvent::lifecycle(guest, DomainEventType::STARTED, why.1.0);
     Ok(())
+}
+
+/// The word of audit records for how a guest came to run.
+fn audited(reason: DomainRunningReason) -> &'static str {
+    match reason {
+        DomainRunningReason::RESTORED => "restored",
+        DomainRunningReason::FROM_SNAPSHOT => "from-snapshot",
+        _ => "booted",
+    }
 }
 
 /// Ends a guest that runs; a transient one is gone then. The caller holds its lane.
@@ -98,8 +109,21 @@ pub fn stop(
     reason: DomainShutoffReason,
     detail: DomainEventStoppedDetail,
 ) {
+    let persistent = guest.snapshot().is_persistent();
+    end_run(world, guest, reason, detail);
+    if !persistent {
+        world.guests().remove(guest);
+    }
+}
+
+/// Ends a guest that runs, for a caller who decides what becomes of a transient one.
+pub fn end_run(
+    world: &World,
+    guest: &Arc<Guest>,
+    reason: DomainShutoffReason,
+    detail: DomainEventStoppedDetail,
+) {
     let snapshot = guest.snapshot();
-    let managed_save = reason == DomainShutoffReason::SAVED;
     world.record([GuestAudit::new(&snapshot.life.current().domain).stop(0, reason)]);
     world.guests().unbind(&GuestId(snapshot.state.id));
     guest.publish(|snapshot| {
@@ -110,13 +134,11 @@ pub fn stop(
             id: -1,
             state: DomainState::SHUTOFF,
             reason: reason.0,
-            managed_save,
+            managed_save: false,
+            lasting: Arc::clone(&snapshot.state.lasting),
         };
     });
     GuestEvent::lifecycle(guest, DomainEventType::STOPPED, detail.0);
-    if !snapshot.is_persistent() {
-        world.guests().remove(guest);
-    }
 }
 
 /// `destroy`.
@@ -145,6 +167,7 @@ pub fn managed_save(world: &World, guest: &Arc<Guest>) -> Result<()> {
         DomainShutoffReason::SAVED,
         DomainEventStoppedDetail::SAVED,
     );
+    guest.publish(|snapshot| snapshot.state.managed_save = true);
     Ok(())
 }
 
@@ -221,6 +244,16 @@ pub fn undefine(world: &World, guest: &Arc<Guest>, flags: DomainUndefineFlags) -
             ),
         ));
     }
+    let counted = snapshot.state.lasting.snapshots.len();
+    let keeps_snapshots = !flags.contains(DomainUndefineFlags::SNAPSHOTS_METADATA);
+    if !snapshot.is_active() && counted > 0 && keeps_snapshots {
+        return Err(error(
+            ErrorCode::OPERATION_INVALID,
+            format_args!(
+                "cannot delete inactive domain with {counted} snapshots: ask for the removal of their metadata too"
+            ),
+        ));
+    }
     GuestEvent::lifecycle(
         guest,
         DomainEventType::UNDEFINED,
@@ -240,7 +273,7 @@ pub fn undefine(world: &World, guest: &Arc<Guest>, flags: DomainUndefineFlags) -
     Ok(())
 }
 
-fn set_state(guest: &Guest, state: DomainState, reason: i32) {
+pub(crate) fn set_state(guest: &Guest, state: DomainState, reason: i32) {
     guest.publish(|snapshot| {
         snapshot.state.state = state;
         snapshot.state.reason = reason;

@@ -10,7 +10,9 @@ use virt_api::host::HostServices;
 use virt_conf::interface::HostInterface;
 use virt_conf::network::Network;
 use virt_conf::node_device::NodeDevice;
+use virt_conf::registry::moments::{Moment as _, Moments};
 use virt_conf::registry::{Kind, Life, Object, Registry, Snapshot};
+use virt_conf::snapshot::Snapshot as DomainSnapshot;
 use virt_conf::storage_pool::StoragePool;
 use virt_conf::storage_volume::{CapacityRule, Volume};
 use virt_util::audit::AuditRecord;
@@ -19,11 +21,13 @@ use virt_util::xml::{Doc, DocOptions, Element, XmlFlags};
 use virt_util::{ErrorCode, ErrorDomain, Result};
 
 use crate::auth::User;
-use crate::definition::{GuestDefinition, InitialState};
+use crate::definition::{GuestDefinition, InitialState, NAMESPACE};
 use crate::devices::{self, Devices};
-use crate::domain::{Guest, GuestId, GuestKind, GuestState};
+use crate::domain::{Guest, GuestId, GuestKind, GuestState, Lasting, Polling};
 use crate::error;
 use crate::interfaces::Interfaces;
+use crate::messages::Messages;
+use crate::moments;
 use crate::networks::{self, Networks};
 use crate::node::{Cell, DEFAULT_CELLS, NodeInfo};
 use crate::pools::{self, Pools};
@@ -103,7 +107,7 @@ impl World {
             node.children_named(kind)
                 .try_for_each(|element| with_file(element, folder, take))
         };
-        each("domain", &|element| world.add_guest(element))?;
+        each("domain", &|element| world.add_guest(element, folder))?;
         each("network", &|element| {
             networks::adopt(
                 &world.networks,
@@ -136,7 +140,39 @@ impl World {
         pools::adopt(&self.pools, pool, volumes.into_inner())
     }
 
-    fn add_guest(&self, element: Element<'_>) -> Result<()> {
+    /// The snapshots that a host file gives a guest, of which one may be the current one.
+    fn read_snapshots(&self, guest: Element<'_>, folder: Option<&Path>) -> Result<Moments<DomainSnapshot>> {
+        let snapshots = RefCell::new(Moments::<DomainSnapshot>::default());
+        for element in guest
+            .children()
+            .filter(|child| child.is_in(NAMESPACE, "domainsnapshot"))
+        {
+            with_file(element, folder, &|element| {
+                let snapshot = moments::adopted(element)?;
+                let mut snapshots = snapshots.borrow_mut();
+                if snapshot.active == Some(true) {
+                    if let Some(other) = snapshots.current() {
+                        return Err(error(
+                            ErrorCode::INTERNAL_ERROR,
+                            format_args!(
+                                "two snapshots are <active>, '{}' and '{}'",
+                                other.name(),
+                                snapshot.name()
+                            ),
+                        ));
+                    }
+                    snapshots.set_current(Some(snapshot.name()));
+                }
+                snapshots.add(DomainSnapshot {
+                    active: None,
+                    ..snapshot
+                })
+            })?;
+        }
+        Ok(snapshots.into_inner())
+    }
+
+    fn add_guest(&self, element: Element<'_>, folder: Option<&Path>) -> Result<()> {
         let definition = Arc::new(GuestDefinition::read(element)?);
         let initial = InitialState::read(element)?;
         let stored = (!initial.transient).then(|| Arc::clone(&definition));
@@ -150,6 +186,17 @@ impl World {
             };
             (life, id)
         };
+        let current = &life.current().domain;
+        let lasting = Lasting {
+            messages: Messages::about(current),
+            polling: current
+                .iothreads
+                .iter()
+                .map(|thread| Polling::of(thread.id))
+                .collect(),
+            snapshots: self.read_snapshots(element, folder)?,
+            ..Lasting::default()
+        };
         let snapshot = Snapshot {
             life,
             state: GuestState {
@@ -157,6 +204,7 @@ impl World {
                 state: initial.state,
                 reason: 0,
                 managed_save: initial.managed_save,
+                lasting: Arc::new(lasting),
             },
             autostart: false,
             autostart_once: false,

@@ -3,9 +3,8 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use parking_lot::Mutex;
 use virt_api::call::CallContext;
-use virt_api::stream_end::{Readiness, Stream, Transfer, Waker};
+use virt_api::stream_end::Bytes;
 use virt_conf::domain::Domain;
 use virt_util::keycode::Codeset;
 use virt_util::types::KeycodeSet;
@@ -117,61 +116,4 @@ pub fn press_keys(
         command = command.with("hold-time", u64::try_from(hold.as_millis()).unwrap_or(u64::MAX));
     }
     guest.execute(command, cx.deadline(), cx.cancel()).map(drop)
-}
-
-/// A stream of bytes that are all there.
-#[derive(Debug)]
-pub struct Bytes {
-    bytes: Vec<u8>,
-    given: Mutex<usize>,
-}
-
-impl Bytes {
-    fn new(bytes: Vec<u8>) -> Self {
-        Self {
-            bytes,
-            given: Mutex::new(0),
-        }
-    }
-}
-
-impl Stream for Bytes {
-    fn send(&self, _data: &[u8]) -> Result<Transfer> {
-        Err(error(ErrorCode::OPERATION_INVALID, "this stream is for reading"))
-    }
-
-    fn recv(&self, buffer: &mut [u8], _stop_at_hole: bool) -> Result<Transfer> {
-        let mut given = self.given.lock();
-        let rest = self.bytes.get(*given..).unwrap_or_default();
-        let count = rest.len().min(buffer.len());
-        for (to, from) in buffer.iter_mut().zip(rest) {
-            *to = *from;
-        }
-        *given += count;
-        Ok(Transfer::Bytes(count))
-    }
-
-    fn finish(&self) -> Result<()> {
-        Ok(())
-    }
-
-    fn abort(&self) -> Result<()> {
-        Ok(())
-    }
-
-    fn set_nonblocking(&self, _nonblocking: bool) -> Result<()> {
-        Ok(())
-    }
-
-    fn readiness(&self, interest: Readiness) -> Result<Readiness> {
-        Ok(interest.and(Readiness::READABLE))
-    }
-
-    fn watch(&self, interest: Readiness, waker: Waker) -> Result<()> {
-        // All is there: whoever waits for something to read waits no longer; nobody may write.
-        if !interest.and(Readiness::READABLE).is_empty() {
-            waker(Readiness::READABLE);
-        }
-        Ok(())
-    }
 }

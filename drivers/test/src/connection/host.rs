@@ -3,13 +3,19 @@
 use virt_api::call::CallContext;
 use virt_api::protocol::remote::*;
 use virt_api::protocol::traits::HypervisorDriver;
+use virt_conf::domain::VirtType;
+use virt_util::arch::Arch;
 use virt_util::bitmap::Bitmap;
 use virt_util::types::params::node_cpu_stats;
+use virt_util::xml::XmlValue;
 use virt_util::{ErrorCode, Result};
 
 use super::{TestConnection, VCPUS_MAX, check_flags, number};
-use crate::capabilities::capabilities;
+use crate::capabilities::{capabilities, domain_capabilities};
 use crate::error;
+
+/// The most numbers of free pages in a reply.
+const FREE_PAGES_MAX: u64 = 1024;
 
 /// The version the simulated hypervisor claims: 0.0.2.
 const HYPERVISOR_VERSION: u64 = 2;
@@ -168,6 +174,62 @@ impl HypervisorDriver for TestConnection {
                 .take(count)
                 .map(|cell| cell.memory)
                 .collect(),
+        })
+    }
+
+    #[inline_safe]
+    fn node_get_free_pages(
+        &self,
+        _: &mut CallContext<'_>,
+        pages: Vec<u32>,
+        start_cell: i32,
+        cell_count: u32,
+        flags: u32,
+    ) -> Result<NodeGetFreePagesReply> {
+        check_flags("testNodeGetFreePages", flags, 0)?;
+        let asked = u64::from(cell_count).saturating_mul(u64::try_from(pages.len()).unwrap_or(u64::MAX));
+        if asked > FREE_PAGES_MAX {
+            return Err(error(
+                ErrorCode::INVALID_ARG,
+                format_args!(
+                    "{asked} numbers of free pages are too many: at most {FREE_PAGES_MAX} in a call"
+                ),
+            ));
+        }
+        // Numbers without a meaning, which differ by cell and by size.
+        let mut counts = Vec::new();
+        for cell in 0..i64::from(cell_count) {
+            let mut count = i64::from(start_cell).wrapping_add(cell).wrapping_mul(6);
+            for _ in &pages {
+                count = count.wrapping_mul(2).wrapping_add(7);
+                counts.push(count.cast_unsigned());
+            }
+        }
+        Ok(NodeGetFreePagesReply { counts })
+    }
+
+    fn connect_get_domain_capabilities(
+        &self,
+        _: &mut CallContext<'_>,
+        emulatorbin: Option<String>,
+        arch: Option<String>,
+        machine: Option<String>,
+        virttype: Option<String>,
+        flags: u32,
+    ) -> Result<ConnectGetDomainCapabilitiesReply> {
+        check_flags("testConnectGetDomainCapabilities", flags, 0)?;
+        let unknown =
+            |what: &str, word: &str| error(ErrorCode::INVALID_ARG, format_args!("unknown {what}: {word}"));
+        let arch = arch.unwrap_or_else(|| "i686".to_owned());
+        if Arch::from_name(&arch).is_none() {
+            return Err(unknown("architecture", &arch));
+        }
+        let domain = virttype.unwrap_or_else(|| "test".to_owned());
+        if VirtType::parse_value(&domain).is_err() {
+            return Err(unknown("virttype", &domain));
+        }
+        Ok(ConnectGetDomainCapabilitiesReply {
+            capabilities: domain_capabilities(emulatorbin, domain, machine, arch).format(),
         })
     }
 

@@ -25,7 +25,7 @@ impl TestConnection {
         let validate = DomainCreateFlags::START_VALIDATE.bits();
         check_flags("testDomainCreateXML", flags, validate)?;
         let definition = GuestDefinition::parse(xml, Check::asked_by(flags & validate != 0))?;
-        changes::create(&self.world, cx, definition, api)
+        changes::create(&self.world, cx, definition, api, life::BOOTED)
     }
 }
 

@@ -11,20 +11,34 @@
 //! | [`tuning`] | how much of the host a guest has |
 //! | [`hotplug`] | devices plugged in and out |
 //! | [`console`] | a guest's terminals, screen and keys |
+//! | [`processors`] | which processors of the host a guest's threads run on |
+//! | [`parameters`] | limits and weights as typed parameters |
+//! | [`statistics`] | what is counted and measured of a guest |
+//! | [`inside`] | what only the guest itself could tell or do |
+//! | [`saved`] | guests in files: saved, restored, dumped |
+//! | [`snapshots`], [`checkpoints`] | moments of guests |
 
+mod checkpoints;
 mod console;
 mod cpus;
 mod definitions;
 mod host;
 mod hotplug;
+mod inside;
 mod lifecycle;
+mod parameters;
+mod processors;
+mod saved;
+mod snapshots;
 mod state;
+mod statistics;
 mod tuning;
 
 use std::sync::Arc;
 
 use virt_api::access::{
-    Domain, Found, Interface, Network, NodeDevice, Resolved, Resolver, StoragePool, StorageVol,
+    AccessObject, Domain, DomainCheckpoint, DomainSnapshot, Found, Interface, Network, NodeDevice, Resolved,
+    Resolver, StoragePool, StorageVol,
 };
 use virt_api::call::CallContext;
 use virt_api::driver::{DriverConnection, OpenContext};
@@ -33,15 +47,16 @@ use virt_api::protocol::traits::{
     HypervisorDriver, InterfaceDriver, NetworkDriver, NodeDeviceDriver, StorageDriver,
 };
 use virt_conf::registry::job::JobGuard;
-use virt_util::types::ConnectListAllDomainsFlags;
+use virt_util::types::{ConnectListAllDomainsFlags, DomainModificationImpact, TypedParameterFlags};
 use virt_util::uuid::Uuid;
 use virt_util::{ErrorCode, ErrorDomain, Result};
 
-use crate::domain::{self, Guest, GuestId};
+use crate::definition::GuestDefinition;
+use crate::domain::{self, Guest, GuestId, Lasting};
 use crate::error;
 use crate::life;
 use crate::world::World;
-use crate::{devices, interfaces, networks, pools};
+use crate::{devices, interfaces, moments, networks, pools};
 
 /// The most processors a guest may have.
 const VCPUS_MAX: i32 = 32;
@@ -66,11 +81,19 @@ impl TestConnection {
         &self.world
     }
 
-    /// Does `change` with the guest's lane held, and tells what happened when it is let go.
-    fn change<T>(
+    /// The guest of a moment that `find` finds.
+    fn moment_of(&self, key: &Domain, find: impl Fn(&Lasting) -> Result<()>) -> Result<Arc<Guest>> {
+        let guest = self.world.guests().find_uuid(&key.uuid, Some(&key.name))?;
+        find(&guest.snapshot().state.lasting).map_err(moments::in_driver)?;
+        Ok(guest)
+    }
+
+    /// Does `change` with the guest's lane held, and tells what happened when it is let go. What was resolved is the guest,
+    /// or one of its moments.
+    fn change<T, A: AccessObject>(
         &self,
         cx: &CallContext<'_>,
-        domain: &Resolved<Domain>,
+        domain: &Resolved<A>,
         api: &'static str,
         change: impl FnOnce(&World, &Arc<Guest>) -> Result<T>,
     ) -> Result<T> {
@@ -164,6 +187,26 @@ impl Resolver for TestConnection {
         Ok(Found::new(domain::attributes(&guest.snapshot()), guest))
     }
 
+    fn domain_snapshot(&self, key: &DomainSnapshot) -> Result<Found<DomainSnapshot>> {
+        let guest = self.moment_of(&key.domain, |lasting| lasting.snapshots.find(&key.name).map(drop))?;
+        let found = DomainSnapshot {
+            domain: domain::attributes(&guest.snapshot()),
+            name: key.name.clone(),
+        };
+        Ok(Found::new(found, guest))
+    }
+
+    fn domain_checkpoint(&self, key: &DomainCheckpoint) -> Result<Found<DomainCheckpoint>> {
+        let guest = self.moment_of(&key.domain, |lasting| {
+            lasting.checkpoints.find(&key.name).map(drop)
+        })?;
+        let found = DomainCheckpoint {
+            domain: domain::attributes(&guest.snapshot()),
+            name: key.name.clone(),
+        };
+        Ok(Found::new(found, guest))
+    }
+
     fn network(&self, key: &Network) -> Result<Found<Network>> {
         networks::resolve(&self.world, key)
     }
@@ -190,6 +233,15 @@ pub(crate) fn check_flags(call: &str, flags: u32, allowed: u32) -> Result<()> {
     virt_util::types::check_flags(call, flags, allowed).map_err(|error| error.in_domain(ErrorDomain::TEST))
 }
 
+/// The one definition that a call with these flags reads, which beside them may say that texts are welcome.
+fn one_definition(call: &'static str, domain: &Resolved<Domain>, flags: u32) -> Result<Arc<GuestDefinition>> {
+    let impact = DomainModificationImpact::all().bits();
+    check_flags(call, flags, impact | TypedParameterFlags::STRING_OKAY.bits())?;
+    let snapshot = domain.handle::<Guest>()?.snapshot();
+    let (definition, _) = snapshot.one_definition(flags & impact)?;
+    Ok(Arc::clone(definition))
+}
+
 /// A count as the protocol carries it.
 fn number(value: u32) -> i32 {
     i32::try_from(value).unwrap_or(i32::MAX)
@@ -204,6 +256,13 @@ fn number(value: u32) -> i32 {
     lifecycle,
     tuning,
     hotplug,
-    console
+    console,
+    processors,
+    parameters,
+    statistics,
+    inside,
+    saved,
+    snapshots,
+    checkpoints
 ))]
 impl HypervisorDriver for TestConnection {}

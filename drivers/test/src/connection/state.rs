@@ -17,12 +17,29 @@ use virt_util::uuid::Uuid;
 use virt_util::{ErrorCode, Result};
 
 use super::{TestConnection, check_flags};
-use crate::domain::{self, Guest};
+use crate::domain::{self, GUEST_TIME, Guest, Polling};
 use crate::error;
 use crate::life;
 
-/// A guest's clock at start, and the time of its last memory report: 17 November 1989, in seconds.
-const GUEST_TIME: i64 = 627_319_920;
+/// How I/O threads poll, as statistics.
+fn polling_stats(polling: &[Polling]) -> Vec<TypedParam> {
+    let Some(count) = u32::try_from(polling.len()).ok().filter(|count| *count > 0) else {
+        return Vec::new();
+    };
+    let mut params = vec![TypedParam::new("iothread.count", count)];
+    for Polling {
+        id,
+        max_ns,
+        grow,
+        shrink,
+    } in polling
+    {
+        params.push(TypedParam::new(format!("iothread.{id}.poll-max-ns"), *max_ns));
+        params.push(TypedParam::new(format!("iothread.{id}.poll-grow"), *grow));
+        params.push(TypedParam::new(format!("iothread.{id}.poll-shrink"), *shrink));
+    }
+    params
+}
 
 #[virt_api::implements(part)]
 impl HypervisorDriver for TestConnection {
@@ -45,8 +62,7 @@ impl HypervisorDriver for TestConnection {
             | ConnectGetAllDomainStatsFlags::BACKING
             | ConnectGetAllDomainStatsFlags::ENFORCE_STATS;
         check_flags("testConnectGetAllDomainStats", flags, filters.bits() | own.bits())?;
-        // Simulated guests have a state and nothing else that could be counted.
-        let known = DomainStatsTypes::STATE.bits();
+        let known = DomainStatsTypes::STATE.bits() | DomainStatsTypes::IOTHREAD.bits();
         let enforced = flags & ConnectGetAllDomainStatsFlags::ENFORCE_STATS.bits() != 0;
         if enforced && stats & !known != 0 {
             return Err(error(
@@ -56,7 +72,7 @@ impl HypervisorDriver for TestConnection {
         }
         let filter = ConnectListAllDomainsFlags::from(flags & filters.bits());
         let wanted: BTreeSet<Uuid> = domains.iter().map(|domain| domain.uuid).collect();
-        let with_state = stats == 0 || stats & known != 0;
+        let groups = DomainStatsTypes::from(if stats == 0 { known } else { stats });
         let guests = self.world.guests().snapshots(|guest| {
             let named = || wanted.contains(&guest.life.current().uuid().unwrap_or_default());
             (wanted.is_empty() || named()) && domain::matches(guest, filter)
@@ -67,13 +83,14 @@ impl HypervisorDriver for TestConnection {
             if !cx.may_see(&domain)? {
                 continue;
             }
-            let params = match with_state {
-                true => vec![
-                    TypedParam::new("state.state", guest.state.state.0),
-                    TypedParam::new("state.reason", guest.state.reason),
-                ],
-                false => Vec::new(),
-            };
+            let mut params = Vec::new();
+            if groups.contains(DomainStatsTypes::STATE) {
+                params.push(TypedParam::new("state.state", guest.state.state.0));
+                params.push(TypedParam::new("state.reason", guest.state.reason));
+            }
+            if groups.contains(DomainStatsTypes::IOTHREAD) && guest.is_active() {
+                params.extend(polling_stats(&guest.state.lasting.polling));
+            }
             let (domain, params) = (domain.into(), TypedParams(params));
             ret_stats.push(DomainStatsRecord { domain, params });
         }
@@ -156,13 +173,12 @@ impl HypervisorDriver for TestConnection {
         flags: u32,
     ) -> Result<DomainGetTimeReply> {
         check_flags("testDomainGetTime", flags, 0)?;
-        if domain.handle::<Guest>()?.snapshot().state.state != DomainState::RUNNING {
+        let snapshot = domain.handle::<Guest>()?.snapshot();
+        if snapshot.state.state != DomainState::RUNNING {
             return Err(error(ErrorCode::OPERATION_INVALID, "domain is not running"));
         }
-        Ok(DomainGetTimeReply {
-            seconds: GUEST_TIME,
-            nseconds: 0,
-        })
+        let (seconds, nseconds) = snapshot.state.lasting.clock;
+        Ok(DomainGetTimeReply { seconds, nseconds })
     }
 
     #[inline_safe]
