@@ -41,6 +41,23 @@ pub fn uint(text: &str, base: u32) -> Option<u32> {
     }
 }
 
+/// A C `unsigned long long`; a negative number is refused.
+pub fn ulong(text: &str, base: u32) -> Option<u64> {
+    match number(text, base)? {
+        (false, value) => value.try_into().ok(),
+        (true, _) => None,
+    }
+}
+
+/// A C `unsigned long long` with whatever stands behind its digits.
+pub fn ulong_and_rest(text: &str) -> Option<(u64, &str)> {
+    let start = text.trim_start_matches([' ', '\t', '\n', '\u{b}', '\u{c}', '\r']);
+    let digits = start.strip_prefix('+').unwrap_or(start);
+    let end = digits.find(|c: char| !c.is_ascii_digit()).unwrap_or(digits.len());
+    let (digits, rest) = digits.split_at(end);
+    Some((digits.parse().ok()?, rest))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

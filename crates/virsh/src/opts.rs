@@ -2,7 +2,7 @@
 
 use crate::grammar::Invocation;
 use crate::numbers;
-use crate::shell::Failure;
+use crate::shell::{Failure, OrSay};
 use std::time::Duration;
 
 impl Invocation {
@@ -50,6 +50,20 @@ impl Invocation {
             None => Ok(None),
             Some((_, text)) => parse(text).map(Some).ok_or_else(|| malformed(text, name)),
         }
+    }
+
+    /// A size in bytes, which without a unit is in `scale` bytes.
+    pub fn scaled(&self, name: &str, scale: u64) -> Result<Option<u64>, Failure> {
+        let Some((_, text)) = self.option_value(name) else {
+            return Ok(None);
+        };
+        let unusable =
+            || format!("Scaled numeric value '{text}' for <{name}> option is malformed or out of range");
+        let (value, unit) = numbers::ulong_and_rest(text).ok_or_else(unusable)?;
+        let unit = Some(unit.trim_start()).filter(|unit| !unit.is_empty());
+        virt_util::units::scale(value, unit, scale, u64::MAX)
+            .or_say(unusable)
+            .map(Some)
     }
 
     /// `--timeout` in seconds: at least one, at most what fits in milliseconds.

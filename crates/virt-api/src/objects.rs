@@ -28,6 +28,8 @@ mod builder;
 mod connect;
 mod domain;
 mod event;
+mod moments;
+mod processors;
 mod storage;
 mod stream;
 
@@ -35,6 +37,7 @@ pub use builder::ConnectBuilder;
 pub use connect::{Connect, NodeInfo, SecurityModel};
 pub use domain::{ControlInfo, Domain, DomainInfo, SecurityLabel};
 pub use event::{DomainEvent, DomainEventKind, GraphicsAddress, Subscription};
+pub use moments::DomainCheckpoint;
 pub use storage::{StoragePool, StorageVol};
 pub use stream::{Received, Stream};
 

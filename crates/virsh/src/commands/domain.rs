@@ -11,7 +11,7 @@ use virt_util::types::{DomainModificationImpact, DomainVcpuFlags, DomainXmlFlags
 use virt_util::{ErrorCode, VirtError};
 
 use super::lifecycle::is_unsupported;
-use super::{By, domain, domain_by, guest, lifecycle, metadata, undefine};
+use super::{By, domain, domain_by, guest, lifecycle, metadata, processors, statistics, undefine};
 
 const fn named(help: &'static str, complete: crate::command::Complete) -> Opt {
     Opt::text("domain", help)
@@ -59,6 +59,7 @@ pub const COMMANDS: &[Command] = &[
                 "only if the driver can tell whether the console is in use",
             ),
         ]),
+    statistics::CPU_STATS,
     Command::new("create", lifecycle::create, "start a domain from an XML file")
         .about("Starts a domain that has no stored definition.")
         .options(&[
@@ -142,6 +143,12 @@ pub const COMMANDS: &[Command] = &[
             ANY,
             Opt::flag("skip-validate", "do not check the XML against the schema"),
         ]),
+    processors::EMULATORPIN,
+    processors::IOTHREADADD,
+    processors::IOTHREADDEL,
+    processors::IOTHREADINFO,
+    processors::IOTHREADPIN,
+    processors::IOTHREADSET,
     Command::new(
         "metadata",
         metadata::metadata,
@@ -185,6 +192,7 @@ pub const COMMANDS: &[Command] = &[
     Command::new("resume", lifecycle::resume, "let a paused guest run")
         .about("Lets a guest run that was suspended.")
         .options(&[named(WHICH, complete::paused_domain)]),
+    statistics::SCHEDINFO,
     Command::new(
         "screenshot",
         guest::screenshot,
@@ -209,6 +217,8 @@ pub const COMMANDS: &[Command] = &[
                 .positional()
                 .complete(guest::complete_keycode),
         ]),
+    statistics::SETMAXMEM,
+    processors::SETVCPUS,
     Command::new("shutdown", lifecycle::shutdown, "shut a guest down")
         .about("Asks the guest to shut down.")
         .options(&[ACTIVE, MODE]),
@@ -248,6 +258,7 @@ pub const COMMANDS: &[Command] = &[
             Opt::flag("guest", "ask the guest rather than the hypervisor"),
         ])
         .structured(),
+    processors::VCPUPIN,
 ];
 
 const MODE: Opt = Opt::text("mode", "how to ask: acpi|agent|initctl|signal|paravirt")

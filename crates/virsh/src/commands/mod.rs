@@ -14,7 +14,11 @@ pub mod host;
 pub mod lifecycle;
 pub mod list;
 pub mod metadata;
+pub mod moments;
 pub mod monitor;
+pub mod pool;
+mod processors;
+mod statistics;
 pub mod undefine;
 pub mod virsh;
 
@@ -39,6 +43,21 @@ pub const GROUPS: &[Group] = &[
         name: "Host and Hypervisor",
         keyword: "host",
         commands: host::COMMANDS,
+    },
+    Group {
+        name: "Checkpoint",
+        keyword: "checkpoint",
+        commands: moments::CHECKPOINTS,
+    },
+    Group {
+        name: "Snapshot",
+        keyword: "snapshot",
+        commands: moments::SNAPSHOTS,
+    },
+    Group {
+        name: "Storage Pool",
+        keyword: "pool",
+        commands: pool::COMMANDS,
     },
     Group {
         name: "Virsh itself",
@@ -101,10 +120,13 @@ pub(crate) fn domain_by<'a>(
     shell.debug(Level::Info, || {
         format!("{command}: found option <domain>: {text}")
     });
+    domain_named(shell, call, text, by).map(|domain| (domain, text))
+}
+
+/// The domain of that name, id or UUID.
+fn domain_named(shell: &mut Shell, call: &Invocation, text: &str, by: By) -> Result<Domain, Failure> {
     let connection = shell.connection()?;
-    let found = look_up(shell, &connection, command, text, by);
-    found
-        .map(|domain| (domain, text))
+    look_up(shell, &connection, call.command.name, text, by)
         .ok_or_else(|| format!("failed to get domain '{text}'").into())
 }
 

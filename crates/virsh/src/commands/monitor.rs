@@ -51,6 +51,7 @@ pub const COMMANDS: &[Command] = &[
         .about("Prints the state a domain is in.")
         .options(&[ANY, Opt::flag("reason", "say why as well")])
         .structured(),
+    super::statistics::DOMSTATS,
     super::list::LIST,
 ];
 
