@@ -191,7 +191,7 @@ fn snapshot_create_as(shell: &mut Shell, call: &Invocation) -> Outcome {
         return Ok(());
     }
     let name = domain.create_snapshot(&xml, Flags::from(flags))?;
-    shell.extra(format!("Domain snapshot {name} created\n"));
+    shell.extra(format!("Domain snapshot {name} created"));
     Ok(())
 }
 
@@ -216,8 +216,8 @@ fn checkpoint_create(shell: &mut Shell, call: &Invocation) -> Outcome {
     };
     let name = domain.create_checkpoint(&xml, Flags::from(flags))?;
     match file {
-        Some(file) => shell.extra(format!("Domain checkpoint {name} created from '{file}'\n")),
-        None => shell.extra(format!("Domain checkpoint {name} created\n")),
+        Some(file) => shell.extra(format!("Domain checkpoint {name} created from '{file}'")),
+        None => shell.extra(format!("Domain checkpoint {name} created")),
     }
     Ok(())
 }
