@@ -2,9 +2,9 @@
 
 use super::{Connect, Domain};
 use virt_util::Result;
+use virt_util::error::ErrorLevel;
 use virt_util::typed_param::TypedParams;
 use virt_util::types::{DomainMemoryModFlags, DomainModificationImpact};
-use virt_util::error::ErrorLevel;
 use virt_util::{ErrorCode, ErrorDomain, VirtError};
 
 impl Domain {
