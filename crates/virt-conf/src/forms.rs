@@ -143,6 +143,18 @@ pub const UNSIGNED_LONG: Form = Form {
     fits: |text| bare_decimal(text, 0, u64::MAX),
 };
 
+/// A whole number, in decimal digits; white space around them does not count.
+pub const SPACED_INT: Form = Form {
+    says: "a number from 0 to 4294967295",
+    fits: |text| decimal(text, 0, u64::from(u32::MAX)),
+};
+
+/// A whole number, in decimal digits; white space around them does not count.
+pub const SPACED_LONG: Form = Form {
+    says: "a number from 0 to 18446744073709551615",
+    fits: |text| decimal(text, 0, u64::MAX),
+};
+
 /// A whole number above 0.
 pub const POSITIVE: Form = Form {
     says: "a whole number from 1",

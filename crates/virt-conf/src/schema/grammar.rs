@@ -87,6 +87,19 @@ macro_rules! text {
     };
 }
 
+/// A number with a sign or none in a range.
+macro_rules! signed {
+    ($min:literal, $max:literal) => {
+        concat!(
+            "<data type=\"integer\"><param name=\"minInclusive\">",
+            $min,
+            "</param><param name=\"maxInclusive\">",
+            $max,
+            "</param></data>"
+        )
+    };
+}
+
 macro_rules! either {
     ($($pattern:expr),+ $(,)?) => {
         concat!("<choice>", $($pattern),+, "</choice>")
@@ -241,7 +254,8 @@ const PATTERNS: &[(&str, &str)] = &[
     ("a whole number from 0 to 32", up_to!("32")),
     ("a whole number from 0 to 128", up_to!("128")),
     ("a whole number from 0 to 4095", up_to!("4095")),
-    ("a whole number from 0 to 65535", up_to!("65535")),
+    ("a whole number from 0 to 65535", signed!("0", "65535")),
+    ("the number of a CPU: 0 to 65535", up_to!("65535")),
     ("a whole number from 0 to 4294967295", up_to!("4294967295")),
     (
         "a whole number from 0 to 18446744073709551615",
@@ -259,10 +273,10 @@ const PATTERNS: &[(&str, &str)] = &[
         "<data type=\"integer\"><param name=\"minInclusive\">-1000</param>\
          <param name=\"maxInclusive\">1000</param></data>",
     ),
-    ("a port: a whole number from 1 to 65535", number!("1", "65535")),
+    ("a port: a whole number from 1 to 65535", signed!("1", "65535")),
     (
         "a port: a whole number from 0 to 65535, or -1",
-        either!(text!("-1"), up_to!("65535")),
+        signed!("-1", "65535"),
     ),
     (
         "a whole number from 0 to 4294967295, or -1",
@@ -270,28 +284,31 @@ const PATTERNS: &[(&str, &str)] = &[
     ),
     (
         "a whole number from 0 to 255, or 0x00 to 0xff",
-        either!(text!("0x[a-fA-F0-9]{1,2}"), up_to!("255")),
+        either!(text!("0x[a-fA-F0-9]{1,2}"), signed!("0", "255")),
     ),
     (
         "a whole number from 0 to 255, or 0x0 to 0xffff",
-        either!(text!("0x[a-fA-F0-9]{1,4}"), up_to!("255")),
+        either!(text!("0x[a-fA-F0-9]{1,4}"), signed!("0", "255")),
     ),
     (
         "a whole number from 0 to 65535, or 0x0000 to 0xffff",
-        either!(text!("(0x)?[a-fA-F0-9]{1,4}"), up_to!("65535")),
+        either!(text!("(0x)?[a-fA-F0-9]{1,4}"), signed!("0", "65535")),
     ),
     (
         "a whole number from 0 to 16777215, or 0x0 to 0xffffff",
-        either!(text!("0x[a-fA-F0-9]{1,6}"), up_to!("16777215")),
+        either!(text!("0x[a-fA-F0-9]{1,6}"), signed!("0", "16777215")),
     ),
     (
         "a whole number from 0 to 4294967295, or 0x00000000 to 0xffffffff",
         either!(text!("(0x)?[a-fA-F0-9]{1,8}"), up_to!("4294967295")),
     ),
-    ("a PCI function: 0x0 to 0x7", "(0x)?[0-7]"),
+    (
+        "a PCI function: 0x0 to 0x7",
+        either!(text!("(0x)?[0-7]"), signed!("0", "7")),
+    ),
     (
         "a PCI slot: 0x00 to 0x1f",
-        either!(text!("(0x)?[0-1]?[a-fA-F0-9]"), up_to!("31")),
+        either!(text!("(0x)?[0-1]?[a-fA-F0-9]"), signed!("0", "31")),
     ),
     (
         "up to four numbers of one to three digits with dots between",
@@ -408,6 +425,85 @@ const PATTERNS: &[(&str, &str)] = &[
         "raw|dir|bochs|cloop|dmg|iso|vpc|vdi|fat|vhd|ploop|luks|cow|qcow|qcow2|qed|vmdk|auto|ext2|ext3|ext4|ufs|iso9660|udf\
          |gfs|gfs2|vfat|hfs\\+|xfs|ocfs2|vmfs|none|unknown|linux|fat16|fat32|linux-swap|linux-lvm|linux-raid|extended",
     ),
+    (
+        "a whole number from -2147483648 to 2147483647",
+        "<data type=\"int\"/>",
+    ),
+    (
+        "a whole number from -9223372036854775808 to 9223372036854775807",
+        "<data type=\"long\"/>",
+    ),
+    ("a number from 0 to 4294967295", "<data type=\"unsignedInt\"/>"),
+    (
+        "a number from 0 to 18446744073709551615",
+        "<data type=\"unsignedLong\"/>",
+    ),
+    (
+        "up to three octal digits, after a 0 or not",
+        "0[0-7]{3}|[0-7]{1,3}",
+    ),
+    ("a path", ".+"),
+    ("a name without slashes", "[^/]+"),
+    (
+        "letters, '_' and, not in front, digits",
+        "[a-zA-Z_]+[a-zA-Z0-9_]*",
+    ),
+    (
+        "letters, digits, blanks, '_', '.', '-', ':', '/' and '\\'",
+        "[a-zA-Z0-9_.\\-\\\\:/ ]*",
+    ),
+    (
+        "'vepa', 'bridge', 'private' or 'passthrough'",
+        "vepa|bridge|private|passthrough",
+    ),
+    ("'ipv4' or 'ipv6'", "ipv4|ipv6"),
+    ("text without slashes", "[^/]*"),
+    ("seconds: a whole number", "[\\-+]?[0-9]+"),
+    ("seconds: a whole number, or 'reset'", "[\\-+]?[0-9]+|reset"),
+    (
+        "letters, digits, '_', '.', '+', '-' and '/'",
+        "[a-zA-Z0-9_.+\\-/]+",
+    ),
+    ("up to twelve characters, none a comma", "[^,]{0,12}"),
+    ("'sync_pt' or 'share_pt'", "sync_pt|share_pt"),
+    ("1 to 128 characters of ASCII", "[ -~]{1,128}"),
+    ("up to 8 characters of ASCII", "[ -~]{0,8}"),
+    ("up to 40 characters of ASCII", "[ -~]{0,40}"),
+    ("one to five digits", "[0-9]{1,5}"),
+    ("one to ten digits", "[0-9]{1,10}"),
+    ("one to twenty digits", "[0-9]{1,20}"),
+    ("one to four hexadecimal digits after 0x", "0x[a-fA-F0-9]{1,4}"),
+    ("one hexadecimal digit after 0x", "0x[a-fA-F0-9]"),
+    ("one to four hexadecimal digits", "(0x)?[a-fA-F0-9]{1,4}"),
+    (
+        "one to four hexadecimal digits, or -1",
+        "(0x)?[a-fA-F0-9]{1,4}|-1",
+    ),
+    ("one or two hexadecimal digits, or -1", "(0x)?[a-fA-F0-9]{1,2}|-1"),
+    ("a version such as 1.10, or -1", "[0-9]{1,2}.[0-9]{1,2}|-1"),
+    ("letters, digits, '.', '-' and ':'", "[A-Za-z0-9.\\-:]+"),
+    ("'naa.' and sixteen hexadecimal digits", "naa\\.[0-9a-fA-F]{16}"),
+    (
+        "letters, digits and the marks that names of cookies may have",
+        "[!#$%&'*+\\-.0-9A-Z\\^_`a-z|~]+",
+    ),
+    ("a time such as 2030-01-31T12:00:00", "<data type=\"dateTime\"/>"),
+    (
+        "text without blanks, commas and semicolons, in quotation marks or not",
+        "\"?[!#$%&'()*+\\-./0-9:>=<?@A-Z\\^_`\\[\\]a-z|~]+\"?",
+    ),
+    (
+        "an absolute path, or the name of a device",
+        concat!(absolute_path!(), r"|[A-Za-z0-9_.\-:/\\]+"),
+    ),
+    ("a whole number from -1 to 32767", signed!("-1", "32767")),
+    (
+        "a whole number from -1 to 17592186044415",
+        signed!("-1", "17592186044415"),
+    ),
+    ("a whole number from 1000 to 1000000", number!("1000", "1000000")),
+    ("a whole number from 100 to 1000", number!("100", "1000")),
+    ("a whole number from 1 to 65535", number!("1", "65535")),
     (
         "some text",
         "<data type=\"string\"><param name=\"minLength\">1</param></data>",

@@ -185,7 +185,7 @@ pub(super) const NUMA_SHAPES: &[Shape] = &[
         &[&[
             maybe("@id").is(forms::UNSIGNED_INT),
             maybe("@cpus").is(forms::CPU_SET),
-            one("@memory").is(forms::UNSIGNED_LONG),
+            one("@memory").is(forms::SPACED_LONG),
             maybe("@unit").is(forms::UNIT),
             maybe("@memAccess").is(words!("shared", "private")),
             maybe("@discard").is(forms::YES_NO),

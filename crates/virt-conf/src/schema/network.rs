@@ -214,7 +214,7 @@ const NETWORK_SHAPES: &[Shape] = &[
         "forward/interface",
         &[&[
             one("@dev").is(forms::DEVICE_NAME),
-            maybe("@connections").is(forms::UNSIGNED_INT),
+            maybe("@connections").is(forms::SPACED_INT),
         ]],
     ),
     shape(

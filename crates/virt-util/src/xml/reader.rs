@@ -151,6 +151,17 @@ impl Reader {
         self.finding(element, at, wrong_value_text(at, found, error), None);
     }
 
+    /// [`Reader::wrong_value`] where what was expected is said by a form; of words the nearest is suggested.
+    #[cold]
+    pub fn misfit(&mut self, element: Element<'_>, at: At<'_>, found: &str, says: &'static str) {
+        let words = says
+            .strip_prefix("one of '")
+            .and_then(|list| list.strip_suffix('\''));
+        let meant = words.and_then(|words| nearest(found.trim_ascii(), words.split("', '")));
+        let what = wrong_value_text(at, found, &ValueError::expected(says));
+        self.finding(element, at, what, meant);
+    }
+
     /// Notes that a part is missing.
     #[cold]
     pub fn absent(&mut self, element: Element<'_>, at: At<'_>) {

@@ -4,7 +4,6 @@
 
 use super::doc::Element;
 use super::reader::{At, Reader};
-use super::value::ValueError;
 
 /// Conditions: an attribute of the element, its parents or a child (`@type`, `../@type`, `../../@type`, `format@type`; `@type?` may also be
 /// absent) with one of these values, [`PRESENT`] or [`ABSENT`]; a child by its name with one of the latter.
@@ -180,7 +179,7 @@ impl Must {
                     None => (At::Text, element.text()),
                 };
                 if !(form.fits)(&text) {
-                    cx.wrong_value(element, at, &text, &ValueError::expected(form.says));
+                    cx.misfit(element, at, &text, form.says);
                 }
             }
             Self::Have(parts) => {

@@ -27,7 +27,7 @@ use super::doc::Element;
 use super::reader::{At, Reader};
 use super::rules::{self, ByName, Form, Rule, When, fits_when};
 use super::schema::finish_schema;
-use super::value::ValueError;
+use super::value::nearest;
 use crate::error::Result;
 
 /// The schema of a format.
@@ -294,7 +294,7 @@ impl Known<'_> {
             }
             let value = attribute.value();
             if let Some(says) = misfit(forms().map(|(_, part)| part), &value) {
-                cx.wrong_value(element, At::Attribute(name), &value, &ValueError::expected(says));
+                cx.misfit(element, At::Attribute(name), &value, says);
             }
         }
         for (name, part) in self.attributes() {
@@ -353,7 +353,7 @@ impl Known<'_> {
                 return;
             }
             if let Some(says) = misfit(forms(), &text) {
-                cx.wrong_value(element, At::Text, &text, &ValueError::expected(says));
+                cx.misfit(element, At::Text, &text, says);
             }
         } else if !text.trim_ascii().is_empty() {
             cx.finding(element, At::Text, "text where none belongs".to_owned(), None);
@@ -378,7 +378,7 @@ fn check_leaf(element: Element<'_>, forms: impl Iterator<Item = &'static Part>, 
     }
     let text = element.text();
     if let Some(says) = misfit(forms, &text) {
-        cx.wrong_value(element, At::Text, &text, &ValueError::expected(says));
+        cx.misfit(element, At::Text, &text, says);
     }
 }
 
@@ -398,28 +398,65 @@ fn report_no_shape(
     rows: impl Iterator<Item = &'static Shape> + Clone,
     cx: &mut Reader,
 ) {
-    let mut conditions = rows.clone().flat_map(|row| row.when.iter());
-    let attribute = conditions.find_map(|(part, _)| part.strip_prefix('@'));
-    let Some(name) = attribute.map(|name| name.trim_end_matches('?')) else {
-        let what = "no shape of this element fits what is around it".to_owned();
+    let own = |part: &'static str| {
+        let part = part.trim_end_matches('?');
+        (!part.starts_with("../")).then_some(part)
+    };
+    // The part of the element itself that no row takes as it is.
+    let refuses_all = |part: &str| {
+        let about = rows.clone().flat_map(|row| row.when.iter());
+        let about = about.filter(|(condition, _)| own(condition) == Some(part));
+        let mut about = about.peekable();
+        about.peek().is_some() && about.all(|condition| !fits_when(element, std::slice::from_ref(condition)))
+    };
+    let conditions = || rows.clone().flat_map(|row| row.when.iter());
+    let mut parts = conditions().filter_map(|(condition, _)| own(condition));
+    let Some(part) = parts
+        .clone()
+        .find(|part| refuses_all(part))
+        .or_else(|| parts.next())
+    else {
+        let what = format!(
+            "element '{}' does not belong to what is around it",
+            element.name()
+        );
         cx.finding(element, At::Text, what, None);
         return;
     };
-    match element.attr(name) {
-        None => cx.absent(element, At::Attribute(name)),
-        Some(found) => {
-            let mut words: Vec<String> = rows
-                .flat_map(|row| row.when.iter())
-                .filter(|(part, _)| {
-                    part.strip_prefix('@').map(|part| part.trim_end_matches('?')) == Some(name)
-                })
-                .flat_map(|(_, values)| values.iter().map(|value| format!("'{value}'")))
-                .collect();
-            words.dedup();
-            let expected = ValueError::expected(format!("one of {}", words.join(", ")));
-            cx.wrong_value(element, At::Attribute(name), &found, &expected);
+    let mut words: Vec<&'static str> = Vec::new();
+    for word in conditions()
+        .filter(|(condition, _)| own(condition) == Some(part))
+        .flat_map(|(_, values)| values.iter())
+    {
+        if *word != "*" && !words.contains(word) {
+            words.push(word);
         }
     }
+    let (at, found) = match part.split_once('@') {
+        Some(("", name)) => (At::Attribute(name), element.attr(name)),
+        _ => (At::Child(part), element.child(part).map(|child| child.text())),
+    };
+    let Some(found) = found else {
+        cx.absent(element, at);
+        return;
+    };
+    let what = match (at, words.is_empty()) {
+        (_, true) => format!("'{part}' does not belong here"),
+        (At::Attribute(name), _) => format!(
+            "invalid value '{found}' of attribute '{name}': expected one of '{}'",
+            words.join("', '")
+        ),
+        _ => format!(
+            "invalid value '{found}' of element '{part}': expected one of '{}'",
+            words.join("', '")
+        ),
+    };
+    cx.finding(
+        element,
+        at,
+        what,
+        nearest(found.trim_ascii(), words.iter().copied()),
+    );
 }
 
 #[cfg(test)]

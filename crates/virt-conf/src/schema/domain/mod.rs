@@ -524,3 +524,88 @@ pub(super) const RULES: &[Rule] = &[
 
 const REAL_TIME: &[(&str, &[&str])] = &[("@scheduler", &["fifo", "rr"])];
 const NOT_REAL_TIME: &[(&str, &[&str])] = &[("@scheduler", &["batch", "idle"])];
+
+#[cfg(test)]
+mod tests {
+    use virt_util::xml::{Doc, shapes};
+
+    use super::DOMAIN;
+
+    fn verdict(inside: &str) -> Result<(), String> {
+        let text = format!("<domain type='kvm'><name>a</name>{inside}</domain>");
+        let doc = Doc::parse(&text).expect("well formed");
+        shapes::validate(doc.root(), &DOMAIN).map_err(|error| error.message().to_owned())
+    }
+
+    #[test]
+    fn right_documents() {
+        let hvm = "<os><type>hvm</type></os>";
+        for inside in [
+            "<devices><memory model='dimm'><target><size>1</size></target><address type='dimm' base='0x1'/></memory></devices>",
+            "<metadata><a xmlns='a:b' c='d'>text</a></metadata>",
+            "<devices><serial type='pty' tty='/dev/pts/1'><source path='/a'/><source path='/b'/></serial></devices>",
+            "<devices><smartcard mode='host-certificates'><certificate>a</certificate><certificate>b</certificate>\
+             <certificate>c</certificate></smartcard></devices>",
+            "<devices><hostdev type='usb'><source><vendor id='1'/><product id='0x2'/></source></hostdev></devices>",
+            "<launchSecurity type='sev'><cbitpos>1</cbitpos><reducedPhysBits>1</reducedPhysBits><policy>0xb</policy></launchSecurity>",
+            "<lxc:namespace xmlns:lxc='http://libvirt.org/schemas/domain/lxc/1.0'><lxc:sharenet type='netns' value='a'/>\
+             </lxc:namespace>",
+            "<sysinfo type='fwcfg'><entry name='a' file='/b'/><entry name='c'>d</entry></sysinfo>",
+        ] {
+            assert_eq!(verdict(&format!("{hvm}{inside}")), Ok(()), "{inside}");
+        }
+        assert_eq!(verdict("<os><type>exe</type><init>/a</init></os>"), Ok(()));
+    }
+
+    #[test]
+    fn faults_are_named_with_what_was_allowed() {
+        for (inside, fault) in [
+            ("<metadata a='b'/>", "unknown attribute 'a'"),
+            ("<metadata>text</metadata>", "text where none belongs"),
+            (
+                "<q:commandline xmlns:q='http://libvirt.org/schemas/domain/qemu/1.0'><q:arg value='a'>b</q:arg></q:commandline>",
+                "text where none belongs",
+            ),
+            ("<a:b xmlns:a='c'/>", "unknown element 'a:b'"),
+            (
+                "<features><ras/></features>",
+                "missing required attribute 'state'",
+            ),
+            ("<features><hap state='of'/></features>", "expected 'on' or 'off'"),
+            ("<os><type>hwm</type></os>", "did you mean 'hvm'?"),
+            ("<os/>", "missing required element 'type'"),
+            (
+                "<devices><disk type='fil'><target dev='vda'/></disk></devices>",
+                "did you mean 'file'?",
+            ),
+            (
+                "<devices><disk type='network'><source protocol='nbb' name='a'/><target dev='vda'/></disk></devices>",
+                "did you mean 'nbd'?",
+            ),
+            (
+                "<devices><disk><target dev='vda'/><iotune><total_bytes_sec>1</total_bytes_sec>\
+                 <read_bytes_sec>1</read_bytes_sec></iotune></disk></devices>",
+                "element 'total_bytes_sec' and element 'read_bytes_sec' exclude each other",
+            ),
+            (
+                "<devices><smartcard mode='host-certificates'><certificate>a</certificate></smartcard></devices>",
+                "there are 1 elements 'certificate': expected 3",
+            ),
+            (
+                "<devices><disk><backingStore type='file'/><target dev='vda'/></disk></devices>",
+                "missing required element 'format'",
+            ),
+            (
+                "<launchSecurity type='sev'><reducedPhysBits>1</reducedPhysBits><cbitpos>1</cbitpos><policy>1</policy></launchSecurity>",
+                "element 'cbitpos' stands too late",
+            ),
+            (
+                "<vcpu> 1</vcpu>",
+                "invalid value ' 1': expected a whole number from 1 to 65535",
+            ),
+        ] {
+            let error = verdict(inside).expect_err(inside);
+            assert!(error.contains(fault), "{inside}: {error}");
+        }
+    }
+}

@@ -196,11 +196,19 @@ impl Build<'_> {
                 Of::Table(table) => self.tabled(path, table, &way, around),
             });
         }
-        if choices.len() < 2 {
-            return choices.into_iter().next();
-        }
-        let groups = choices.iter().map(|choice| format!("<group>{choice}</group>"));
-        Some(format!("<choice>{}</choice>", groups.collect::<String>()))
+        // libxml2 does not find an empty group among others.
+        let nothing = choices.len() > 1 && choices.remove("<empty/>");
+        let pattern = match choices.len() {
+            0 | 1 => choices.into_iter().next()?,
+            _ => {
+                let groups = choices.iter().map(|choice| format!("<group>{choice}</group>"));
+                format!("<choice>{}</choice>", groups.collect::<String>())
+            }
+        };
+        Some(match nothing {
+            true => format!("<optional>{pattern}</optional>"),
+            false => pattern,
+        })
     }
 
     /// Where an element begins that a table is about, that.
