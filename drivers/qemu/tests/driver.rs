@@ -22,6 +22,7 @@ use virt_driver_qemu::capabilities::QemuCaps;
 use virt_driver_qemu::driver::QemuDriver;
 use virt_driver_qemu::driver::planner::{Occasion, Patience, Planned, Planner, Wanted};
 use virt_driver_qemu::plan::args::{CommandLine, Descriptor, DescriptorUse};
+use virt_driver_qemu::plan::secrets::SecretValue;
 use virt_driver_qemu::process::layout::Layout;
 use virt_util::command::Capabilities;
 use virt_util::time::Deadline;
@@ -96,6 +97,7 @@ impl Planner for OneKind {
             capabilities: Capabilities::Inherit,
             limits: Vec::new(),
             labels: Vec::new(),
+            master_key: SecretValue::new(Vec::new()),
         })
     }
 

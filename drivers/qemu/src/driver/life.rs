@@ -289,7 +289,7 @@ fn plan_launch(
         capabilities: planned.capabilities,
         limits: planned.limits.clone(),
         labels: planned.labels.clone(),
-        master_key: Some(random_key()),
+        master_key: Some(planned.master_key.expose().to_vec()),
         header: StartHeader {
             product: "libvirt version: 11.3.0".to_owned(),
             qemu: (major, minor, micro),
@@ -319,17 +319,6 @@ fn kernel_release() -> String {
     nix::sys::utsname::uname()
         .map(|names| names.release().to_string_lossy().into_owned())
         .unwrap_or_default()
-}
-
-/// 32 bytes that nobody can guess: two random UUIDs would have fixed bits, so the kernel is asked.
-fn random_key() -> Vec<u8> {
-    use std::io::Read as _;
-    let mut key = vec![0; 32];
-    let read = std::fs::File::open("/dev/urandom").and_then(|mut source| source.read_exact(&mut key));
-    if let Err(error) = read {
-        tracing::error!("no random numbers from the kernel: {error}");
-    }
-    key
 }
 
 /// What is sent before the processors run, all at once. [`Steps::set_up`] reads the answers in this order.

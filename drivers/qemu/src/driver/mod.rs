@@ -14,6 +14,7 @@
 //! | [`domain_events`] | what QEMU reports, as clients know it |
 //! | [`agent`] | a guest's agent: when there is one, what is learnt through it |
 //! | [`net`] | the host's side of network interfaces |
+//! | `secrets` | values of secrets, from the driver that keeps them |
 //! | [`start_facts`] | facts of the host that some guests need when they start |
 //! | [`console`] | streams to a guest's terminals |
 //! | [`screen`] | pictures of screens, keys pressed from outside |
@@ -35,6 +36,7 @@ pub mod planner;
 pub mod pure;
 mod saved;
 pub mod screen;
+mod secrets;
 pub mod sleep;
 pub mod start_facts;
 pub mod watch;

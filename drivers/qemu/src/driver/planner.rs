@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use virt_api::host::HostServices;
 use virt_conf::cpu::CpuDocument;
 use virt_conf::cpu_models::Comparison;
 use virt_conf::domain::Domain;
@@ -12,6 +13,7 @@ use virt_util::{Result, VirtError};
 
 use crate::capabilities::QemuCaps;
 use crate::plan::args::CommandLine;
+use crate::plan::secrets::SecretValue;
 use crate::process::layout::Layout;
 
 /// A guest about to start.
@@ -33,6 +35,8 @@ pub struct Planned {
     pub limits: Vec<Limit>,
     /// Its security labels.
     pub labels: Vec<ExecLabel>,
+    /// The key that its secrets are encrypted with.
+    pub master_key: SecretValue,
 }
 
 /// Who may take how long.
@@ -86,6 +90,11 @@ pub trait Planner: Send + Sync {
     /// The UUID by which the process that hosts the driver knows this host. Before anything is asked.
     fn set_host_uuid(&self, uuid: Uuid) {
         let _ = uuid;
+    }
+
+    /// Who else is in the process: secrets are asked for there. Before the first guest starts.
+    fn set_services(&self, services: &HostServices) {
+        let _ = services;
     }
 
     /// The host's capabilities document.

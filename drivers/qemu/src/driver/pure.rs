@@ -8,6 +8,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use parking_lot::Mutex;
+use virt_api::host::HostServices;
 use virt_conf::cpu::{CpuDocument, CpuFeaturePolicy, CpuMode};
 use virt_conf::cpu_models::{self, Comparison};
 use virt_conf::domain::hostdev::HostPciAddress;
@@ -33,7 +34,8 @@ use crate::capabilities::store::{Store, find_emulator};
 use crate::capabilities::{Accel, QemuCaps};
 use crate::firmware::{Descriptor, SearchPath, supported};
 use crate::hooks::{CapsSource, FirmwareSource, HostDevices, QemuHooks, implied_audio, migratable};
-use crate::plan::host::{DriverConfig, Host, HostNode, HugePageMount, Paths, consecutive};
+use crate::plan::host::{DriverConfig, Host, HostNode, HugePageMount, Paths, TlsConfig, consecutive};
+use crate::plan::secrets::{self, SecretValue};
 use crate::plan::{self, PortSource, Start};
 use crate::process::layout::Layout;
 
@@ -52,6 +54,8 @@ pub struct QemuPlanner {
     facts: OnceLock<HostFacts>,
     /// The host's UUID, if we were told.
     host_uuid: OnceLock<Uuid>,
+    /// Who keeps secrets.
+    services: Mutex<Option<HostServices>>,
 }
 
 impl QemuPlanner {
@@ -64,6 +68,7 @@ impl QemuPlanner {
             ports: Mutex::default(),
             facts: OnceLock::new(),
             host_uuid: OnceLock::new(),
+            services: Mutex::new(None),
         }
     }
 
@@ -181,7 +186,23 @@ fn config() -> DriverConfig {
     DriverConfig {
         // There is no log daemon behind a driver without a daemon.
         stdio_by_log_daemon: false,
+        chardev_tls: tls("chardev"),
+        vxhs_tls: tls("vxhs"),
+        nbd_tls: tls("nbd"),
         ..DriverConfig::default()
+    }
+}
+
+/// Where certificates are: a folder for the purpose, else the one for all.
+fn tls(purpose: &str) -> TlsConfig {
+    let own = format!("/etc/pki/libvirt-{purpose}");
+    let dir = match Path::new(&own).is_dir() {
+        true => own,
+        false => "/etc/pki/qemu".to_owned(),
+    };
+    TlsConfig {
+        dir,
+        ..TlsConfig::default()
     }
 }
 
@@ -409,12 +430,20 @@ impl Planner for QemuPlanner {
         let mut host = self.host(layout)?;
         // The kernel moves packets for guests on KVM alone.
         host.vhost_net &= domain.virt_type == VirtType::Kvm;
+        start_facts::check(domain)?;
+        let services = self.services.lock().clone();
+        let wanted = secrets::wanted(domain, &host, &Start::default())?;
+        let secrets = super::secrets::fetch(&wanted, services.as_ref(), patience)?;
+        let master_key = secrets.master_key.clone();
         let start = Start {
             id,
             incoming: None,
             auto_nodes: start_facts::auto_nodes(domain, patience)?,
             cdrom_drives: start_facts::cdrom_drives(domain),
             render_node: start_facts::render_node(domain)?,
+            secrets,
+            scsi_generic: start_facts::scsi_generic(domain)?,
+            names: start_facts::names(domain),
             ..Start::default()
         };
         let planned = plan::plan(domain, &binary.caps, &host, &start, &mut FreePorts(&self.ports))?;
@@ -427,6 +456,7 @@ impl Planner for QemuPlanner {
             capabilities: Capabilities::Inherit,
             limits: vec![Limit::both(libc::RLIMIT_CORE, 0)],
             labels: Vec::new(),
+            master_key: master_key.unwrap_or_else(|| SecretValue::new(Vec::new())),
         })
     }
 
@@ -441,6 +471,10 @@ impl Planner for QemuPlanner {
             .store(layout)
             .get(&path, patience.deadline, &patience.cancel)?;
         Ok(caps.version.into())
+    }
+
+    fn set_services(&self, services: &HostServices) {
+        *self.services.lock() = Some(services.clone());
     }
 
     fn set_host_uuid(&self, uuid: Uuid) {

@@ -4,18 +4,23 @@
 use std::path::Path;
 use std::time::Duration;
 
+use nix::unistd::{Group, User};
+
 use virt_conf::domain::Domain;
 use virt_conf::domain::disk::DiskDevice;
 use virt_conf::domain::graphics::Graphics;
-use virt_conf::domain::storage::StorageLocation;
+use virt_conf::domain::interface::InterfaceBackendType;
+use virt_conf::domain::storage::{BackingStore, StorageLocation, StorageSource};
 use virt_conf::domain::tune::CpuPlacement;
 use virt_conf::numa::NumaPlacement;
 use virt_util::bitmap::Bitmap;
 use virt_util::command::{Command, Spawner as _, SystemSpawner, find_program};
+use virt_util::error::SystemResult as _;
 use virt_util::{ErrorCode, Result};
 
 use super::error;
 use super::planner::Patience;
+use crate::plan::prepare::{Names, ScsiPlace, scsi_places};
 
 /// Where the devices are that draw.
 const DRI_FOLDER: &str = "/dev/dri";
@@ -114,6 +119,97 @@ fn first_render_node(folder: &Path) -> Option<String> {
     Some(format!("{}/renderD{first}", folder.display()))
 }
 
+/// Refuses what a plan can say and nobody here starts yet.
+///
+/// # Errors
+/// `CONFIG_UNSUPPORTED`.
+pub fn check(domain: &Domain) -> Result<()> {
+    let refuse = |what: &str| {
+        let what = format!("{what} cannot be started yet");
+        Err(error(ErrorCode::CONFIG_UNSUPPORTED, what))
+    };
+    for interface in &domain.devices.interfaces {
+        if interface.backend.as_ref().map(|backend| backend.kind) == Some(InterfaceBackendType::Passt) {
+            return refuse("guests whose network is passt");
+        }
+    }
+    for disk in &domain.devices.disks {
+        let reservations = disk.source.reservations.as_ref();
+        if reservations.is_some_and(|one| one.managed == Some(true)) {
+            return refuse("helpers for persistent reservations");
+        }
+    }
+    Ok(())
+}
+
+/// Where the kernel tells of SCSI devices.
+const SCSI_DEVICES: &str = "/sys/bus/scsi/devices";
+
+/// The names of the host's SCSI devices that a guest gets.
+///
+/// # Errors
+/// `INTERNAL_ERROR` for an adapter that is none, `SYSTEM_ERROR` for a device that is not there.
+pub fn scsi_generic(domain: &Domain) -> Result<Vec<(ScsiPlace, String)>> {
+    scsi_places(domain)
+        .into_iter()
+        .map(|place| {
+            let name = generic_name(Path::new(SCSI_DEVICES), &place)?;
+            Ok((place, name))
+        })
+        .collect()
+}
+
+fn generic_name(devices: &Path, place: &ScsiPlace) -> Result<String> {
+    let ScsiPlace {
+        adapter,
+        bus,
+        target,
+        unit,
+    } = place;
+    let number = adapter
+        .strip_prefix("scsi_host")
+        .and_then(|number| number.parse::<u32>().ok());
+    let number = number.ok_or_else(|| {
+        let what = format!("SCSI adapter '{adapter}': expected scsi_hostNUMBER");
+        error(ErrorCode::INTERNAL_ERROR, what)
+    })?;
+    let folder = devices.join(format!("{number}:{bus}:{target}:{unit}/scsi_generic"));
+    let named = || format!("the host has no SCSI device {number}:{bus}:{target}:{unit}");
+    let mut entries = std::fs::read_dir(folder).or_system(named)?;
+    let first = entries.find_map(|entry| entry.ok()?.file_name().into_string().ok());
+    first.ok_or_else(|| error(ErrorCode::INTERNAL_ERROR, named()))
+}
+
+/// The numbers of the users and groups that read images over NFS.
+pub fn names(domain: &Domain) -> Names {
+    let mut names = Names::default();
+    let mut add = |source: &StorageSource| {
+        if let StorageLocation::Network(network) = &source.location
+            && let Some(identity) = &network.nfs_identity
+        {
+            if let Some(name) = &identity.user
+                && let Ok(Some(user)) = User::from_name(name)
+            {
+                names.users.insert(name.clone(), user.uid.as_raw());
+            }
+            if let Some(name) = &identity.group
+                && let Ok(Some(group)) = Group::from_name(name)
+            {
+                names.groups.insert(name.clone(), group.gid.as_raw());
+            }
+        }
+    };
+    for disk in &domain.devices.disks {
+        add(&disk.source);
+        let mut below = disk.backing.as_ref();
+        while let Some(BackingStore::Image(image)) = below {
+            add(&image.source);
+            below = image.backing.as_ref();
+        }
+    }
+    names
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -139,6 +235,40 @@ mod tests {
             std::fs::write(folder.path().join(name), "").unwrap();
         }
         assert!(first_render_node(folder.path()).unwrap().ends_with("/renderD128"));
+    }
+
+    #[test]
+    fn scsi_devices_are_found_by_place() {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::create_dir_all(folder.path().join("2:0:1:5/scsi_generic/sg3")).unwrap();
+        let place = |adapter: &str, target| ScsiPlace {
+            adapter: adapter.to_owned(),
+            bus: 0,
+            target,
+            unit: 5,
+        };
+        let find = |adapter, target| generic_name(folder.path(), &place(adapter, target));
+        assert_eq!(find("scsi_host2", 1).unwrap(), "sg3");
+        assert_eq!(find("scsi_host2", 0).unwrap_err().code(), ErrorCode::SYSTEM_ERROR);
+        for adapter in ["fc_host2", "scsi_host", "scsi_host-1"] {
+            assert_eq!(find(adapter, 1).unwrap_err().code(), ErrorCode::INTERNAL_ERROR);
+        }
+    }
+
+    #[test]
+    fn users_have_numbers_and_some_guests_are_not_started() {
+        let nfs = "<disk type='network'><source protocol='nfs' name='/a'><host name='h'/>
+            <identity user='root' group='+7'/></source><target dev='vda'/></disk>";
+        let names = names(&guest(nfs));
+        assert_eq!((names.user("root").unwrap(), names.group("+7").unwrap()), (0, 7));
+        assert!(names.user("nobody by that name").is_err());
+
+        assert!(check(&guest(nfs)).is_ok());
+        let passt = "<interface type='user'><backend type='passt'/></interface>";
+        assert_eq!(
+            check(&guest(passt)).unwrap_err().code(),
+            ErrorCode::CONFIG_UNSUPPORTED
+        );
     }
 
     #[test]

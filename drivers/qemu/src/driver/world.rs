@@ -70,6 +70,7 @@ impl World {
     pub fn open(layout: Layout, planner: Arc<dyn Planner>, services: HostServices) -> Result<Arc<Self>> {
         layout.make(None)?;
         let lock = PidFile::acquire(layout.driver_lock())?;
+        planner.set_services(&services);
         let world = Arc::new(Self {
             store: Store::new(&layout.config, Some(layout.autostart.clone()), "edit"),
             statuses: StatusFolder::new(&layout.state),

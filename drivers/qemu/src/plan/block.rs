@@ -1,5 +1,7 @@
 //! Images as block nodes: `-blockdev` for storage, slice and format, and the names of the nodes.
 
+use std::borrow::Cow;
+
 use serde_json::{Value, json};
 use virt_conf::domain::disk::{DetectZeroes, DiskCache, DiskDiscard, DiskIo};
 use virt_conf::domain::os::{LoaderType, NvramSource, Os};
@@ -13,7 +15,7 @@ use virt_util::{ErrorCode, Result, VirtError};
 use super::args::Props;
 use super::prepare::{FdGroup, Start};
 use super::secrets::{SecretKey, TlsEndpoint};
-use super::{Builder, nbdkit_socket};
+use super::{Builder, nbdkit_socket, volumes};
 use crate::capabilities::{Flag, QemuCaps};
 
 /// Settings of a drive that hold for its images.
@@ -45,7 +47,7 @@ pub struct ImageSettings {
 #[derive(Clone, Debug)]
 pub struct Image<'a> {
     /// Where it is.
-    pub source: &'a StorageSource,
+    pub source: Cow<'a, StorageSource>,
     /// Who we are to its server.
     pub auth: Option<&'a StorageAuth>,
     /// How its data are encrypted.
@@ -224,8 +226,18 @@ pub fn image<'a>(one: Top<'a>, settings: ImageSettings, caps: &QemuCaps, name: S
         auth,
         encryption,
     } = one;
+    let located = match &source.location {
+        StorageLocation::Volume {
+            translated: Some(volume),
+            ..
+        } => Cow::Owned(StorageSource {
+            location: volumes::location(volume),
+            ..source.clone()
+        }),
+        _ => Cow::Borrowed(source),
+    };
     let mut image = Image {
-        source,
+        source: located,
         auth,
         encryption,
         format,

@@ -5,7 +5,7 @@ use virt_conf::domain::chardev::{
     ChardevHost, ChardevSource, Reconnect, SourceMode, SpicevmcType, UnixSource,
 };
 use virt_conf::domain::disk::{Disk, DiskBus, DiskDevice, DiskErrorPolicy, DiskModel, IoThreadMapping};
-use virt_conf::domain::storage::{StorageFormat, StorageLocation};
+use virt_conf::domain::storage::{StorageFormat, StorageLocation, TranslatedVolume};
 use virt_util::{ErrorCode, Result, VirtError};
 
 use super::Builder;
@@ -31,6 +31,11 @@ pub fn images<'a>(
     }
     let format = match (&disk.source.location, disk.driver.format) {
         (StorageLocation::Dir { .. }, _) => StorageFormat::Fat,
+        (StorageLocation::Volume { translated, .. }, None)
+            if matches!(translated.as_deref(), Some(TranslatedVolume::Dir { .. })) =>
+        {
+            StorageFormat::Fat
+        }
         (_, format) => format.unwrap_or(StorageFormat::Raw),
     };
     let driver = &disk.driver;

@@ -8,6 +8,7 @@ use virt_conf::domain::hostdev::{
 use virt_conf::domain::interface::{InterfaceSource, Teaming, TeamingType};
 use virt_conf::domain::storage::NetProtocol;
 use virt_conf::domain::{Address, DeviceInfo};
+use virt_conf::network::port::Plug;
 use virt_util::{ErrorCode, Result, VirtError};
 
 use super::Builder;
@@ -21,7 +22,19 @@ use crate::capabilities::Flag;
 impl Builder<'_> {
     pub(super) fn hostdevs(&mut self) -> Result<()> {
         let domain = self.domain;
+        let layout = self.layout;
         for interface in &domain.devices.interfaces {
+            if let Some(Plug::HostdevPci(plug)) = layout.plugs.get(alias(&interface.info)?) {
+                self.zpci(&interface.info)?;
+                let device = PciHostdev {
+                    address: plug.address,
+                    ..PciHostdev::default()
+                };
+                let teaming = interface.teaming.as_deref();
+                let props = self.pci_hostdev(&interface.info, teaming, &device, None, None)?;
+                self.device(props)?;
+                continue;
+            }
             let InterfaceSource::Hostdev(source) = &interface.source else {
                 continue;
             };

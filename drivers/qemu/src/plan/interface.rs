@@ -6,6 +6,7 @@ use virt_conf::domain::interface::{
     IpConfig, TeamingType, VhostUserSource,
 };
 use virt_conf::domain::{Address, VirtType};
+use virt_conf::network::port::Plug;
 use virt_util::{Arch, ErrorCode, Result, VirtError};
 
 use super::Builder;
@@ -28,7 +29,10 @@ impl Builder<'_> {
     pub(super) fn interfaces(&mut self) -> Result<()> {
         for interface in &self.domain.devices.interfaces {
             // A network card of the host is told of with the host's other devices.
-            if matches!(interface.source, InterfaceSource::Hostdev(_)) {
+            let name = alias(&interface.info)?;
+            if matches!(interface.source, InterfaceSource::Hostdev(_))
+                || matches!(self.layout.plugs.get(name), Some(Plug::HostdevPci(_)))
+            {
                 continue;
             }
             self.interface(interface)?;
@@ -78,12 +82,25 @@ impl Builder<'_> {
                         "scripts are supported only for interfaces of type 'ethernet'",
                     ));
                 }
-                self.tap(interface, &driver, name)?
+                let bridged = matches!(interface.source, InterfaceSource::Bridge { .. });
+                self.tap(interface, &driver, name, bridged)?
             }
             InterfaceSource::Network { network, .. } => {
-                return Err(unsupported(&format!(
-                    "interfaces on the virtual network '{network}' are not supported yet"
-                )));
+                let layout = self.layout;
+                if interface.link.script.is_some() {
+                    return Err(unsupported(
+                        "scripts are supported only for interfaces of type 'ethernet'",
+                    ));
+                }
+                match layout.plugs.get(name) {
+                    Some(Plug::Network(_) | Plug::Bridge(_)) => self.tap(interface, &driver, name, true)?,
+                    Some(Plug::Direct(_)) => self.tap(interface, &driver, name, false)?,
+                    Some(Plug::HostdevPci(_)) | None => {
+                        return Err(unsupported(&format!(
+                            "interfaces on the virtual network '{network}' are not supported yet"
+                        )));
+                    }
+                }
             }
             InterfaceSource::User { .. } => match interface.backend.as_ref().map(|backend| backend.kind) {
                 Some(InterfaceBackendType::Passt) => self.passt_network(name),
@@ -181,14 +198,20 @@ impl Builder<'_> {
         }
     }
 
-    fn tap(&mut self, interface: &Interface, driver: &InterfaceDriver, name: &str) -> Result<Props> {
+    fn tap(
+        &mut self,
+        interface: &Interface,
+        driver: &InterfaceDriver,
+        name: &str,
+        bridged: bool,
+    ) -> Result<Props> {
         let queues = driver.queues.max(1);
         let mut taps = Vec::new();
         for queue in 0..queues {
             taps.push(self.descriptor(DescriptorUse::Tap {
                 device: name.to_owned(),
                 queue,
-                bridged: matches!(interface.source, InterfaceSource::Bridge { .. }),
+                bridged,
             }));
         }
         let vhost = self.uses_vhost(interface, driver)?;

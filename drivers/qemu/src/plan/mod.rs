@@ -32,6 +32,7 @@ pub mod secrets;
 mod small;
 mod sound;
 mod startable;
+pub mod volumes;
 
 use serde_json::{Number, Value};
 use virt_conf::domain::controller::{Controller, ControllerType};

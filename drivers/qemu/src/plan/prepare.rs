@@ -16,6 +16,7 @@ use virt_conf::domain::security::LaunchSecurity;
 use virt_conf::domain::small::{MemballoonModel, RngSource};
 use virt_conf::domain::storage::{BackingStore, StorageLocation, StorageSource};
 use virt_conf::domain::{Address, DeviceInfo, Devices, Domain};
+use virt_conf::network::port::Plug;
 use virt_util::bitmap::Bitmap;
 use virt_util::{ErrorCode, Result, VirtError};
 
@@ -23,6 +24,7 @@ use super::disk::{images, name_index};
 use super::guest_arch;
 use super::host::{DisplayConfig, DriverConfig, Host};
 use super::secrets::Secrets;
+use super::volumes::{self, PoolFacts};
 use crate::capabilities::host_model::GuestKind;
 use crate::capabilities::{Accel, QemuCaps};
 use crate::machine::MachineKind;
@@ -48,6 +50,10 @@ pub struct Start {
     pub fd_groups: BTreeMap<String, FdGroup>,
     /// Numbers of users and groups that the definition names.
     pub names: Names,
+    /// Storage pools whose volumes are drives, by name.
+    pub pools: BTreeMap<String, PoolFacts>,
+    /// Ports that virtual networks gave to interfaces, by the interface's place in the definition.
+    pub plugs: BTreeMap<usize, Plug>,
     /// The address that a vsock device gets which leaves it to us.
     pub vsock_cid: Option<u32>,
 }
@@ -175,7 +181,7 @@ impl PortSource for FixedPorts {
 }
 
 /// Names that hold while a guest runs.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Layout {
     /// Number and name of the guest, short enough for paths of sockets.
     pub short_name: String,
@@ -191,6 +197,8 @@ pub struct Layout {
     pub disk_ids: BTreeMap<String, u32>,
     /// Numbers of the block nodes that are SCSI devices of the host, by a device's alias.
     pub hostdev_nodes: BTreeMap<String, u32>,
+    /// Ports of virtual networks by an interface's alias.
+    pub plugs: BTreeMap<String, Plug>,
     /// Numbers of the descriptor sets that are images, by the node of their storage.
     pub fd_sets: BTreeMap<String, u32>,
     /// Number of the last block node.
@@ -266,6 +274,19 @@ fn number_hostdevs(layout: &mut Layout, domain: &Domain) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// An interface that is a device of the host is called as one.
+fn plug_interfaces(domain: &mut Domain, start: &Start) {
+    for (at, plug) in &start.plugs {
+        let next = next_shared(&domain.devices, "hostdev");
+        if let Plug::HostdevPci(_) = plug
+            && let Some(interface) = domain.devices.interfaces.get_mut(*at)
+            && interface.info.alias.is_none()
+        {
+            interface.info.alias = Some(format!("hostdev{next}")).into();
+        }
+    }
 }
 
 /// Whether connections are encrypted that leave it to the driver's settings.
@@ -393,7 +414,15 @@ pub fn prepare(
         })?;
     }
     resolve_cpu(&mut domain, caps, host, start)?;
+    volumes::find(&mut domain, start)?;
+    plug_interfaces(&mut domain, start);
     assign_aliases(&mut domain)?;
+    for (at, plug) in &start.plugs {
+        if let Some(interface) = domain.devices.interfaces.get(*at) {
+            let alias = super::device::alias(&interface.info)?.to_owned();
+            layout.plugs.insert(alias, plug.clone());
+        }
+    }
     for disk in domain.devices.disks.iter_mut().rev() {
         let mut next = layout.last_node + 1;
         for image in images(disk, caps, start, &mut next)? {

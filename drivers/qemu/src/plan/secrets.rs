@@ -17,16 +17,18 @@ use virt_conf::domain::disk::Disk;
 use virt_conf::domain::graphics::Graphics;
 use virt_conf::domain::hostdev::{HostdevPass, HostdevSubsys, ScsiHostdev};
 use virt_conf::domain::storage::{
-    BackingStore, Encryption, NetProtocol, StorageAuth, StorageLocation, StorageSource,
+    BackingStore, Encryption, NetProtocol, PoolMode, StorageAuth, StorageLocation, StorageSource,
 };
 use virt_conf::secret::SecretUsageType;
+use virt_conf::storage_pool::PoolType;
 use virt_util::uuid::Uuid;
 use virt_util::{ErrorCode, Result, VirtError};
 
 use super::Builder;
 use super::args::Props;
 use super::host::Host;
-use super::prepare;
+use super::prepare::{self, Start};
+use super::volumes;
 
 /// Bytes of the key that a guest's secrets are encrypted with.
 pub const MASTER_KEY_LENGTH: usize = 32;
@@ -204,10 +206,11 @@ impl Secrets {
 ///
 /// # Errors
 /// `INTERNAL_ERROR` for a secret without a name.
-pub fn wanted(domain: &Domain, host: &Host) -> Result<Vec<SecretKey>> {
+pub fn wanted(domain: &Domain, host: &Host, start: &Start) -> Result<Vec<SecretKey>> {
     let mut wanted = Vec::new();
     for disk in &domain.devices.disks {
         of_disk(disk, host, &mut wanted)?;
+        of_pool(disk, start, &mut wanted)?;
     }
     for hostdev in &domain.devices.hostdevs {
         if let HostdevPass::Subsystem(subsystem) = &hostdev.mode
@@ -242,6 +245,25 @@ pub fn wanted(domain: &Domain, host: &Host) -> Result<Vec<SecretKey>> {
         }
     }
     Ok(seen)
+}
+
+/// Units of a target that a pool knows are reached with the pool's credentials.
+fn of_pool(disk: &Disk, start: &Start, wanted: &mut Vec<SecretKey>) -> Result<()> {
+    let StorageLocation::Volume { pool, mode, .. } = &disk.source.location else {
+        return Ok(());
+    };
+    let Some(facts) = start.pools.get(pool) else {
+        return Ok(());
+    };
+    let direct = match facts.definition.kind {
+        PoolType::IscsiDirect => true,
+        PoolType::Iscsi => *mode == Some(PoolMode::Direct),
+        _ => false,
+    };
+    if let Some(auth) = volumes::pool_auth(&facts.definition).filter(|_| direct) {
+        wanted.push(SecretKey::of_auth(&auth, NetProtocol::Iscsi)?);
+    }
+    Ok(())
 }
 
 fn of_disk(disk: &Disk, host: &Host, wanted: &mut Vec<SecretKey>) -> Result<()> {

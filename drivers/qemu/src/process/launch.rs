@@ -333,11 +333,23 @@ fn open(usage: &DescriptorUse, given: &[(DescriptorUse, OwnedFd)]) -> Result<Own
                 .map(OwnedFd::from)
                 .or_system(|| format!("cannot make file '{path}'"))
         }
+        DescriptorUse::VhostScsi { .. } => open_device("/dev/vhost-scsi"),
+        DescriptorUse::VhostVsock { .. } => open_device("/dev/vhost-vsock"),
         other => Err(VirtError::new(
             ErrorCode::CONFIG_UNSUPPORTED,
             format_args!("nothing here opens a descriptor for {other:?}"),
         )),
     }
+}
+
+/// A back end of the kernel.
+fn open_device(path: &str) -> Result<OwnedFd> {
+    OpenOptions::new()
+        .read(true)
+        .write(true)
+        .open(path)
+        .map(OwnedFd::from)
+        .or_system(|| format!("cannot open '{path}'"))
 }
 
 /// A socket as QEMU would make it with the umask that it runs with.

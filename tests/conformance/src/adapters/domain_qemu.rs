@@ -6,10 +6,15 @@ use std::sync::Arc;
 use serde_json::Value;
 use virt_conf::domain::Domain;
 use virt_conf::domain::hostdev::HostPciAddress;
+use virt_conf::domain::interface::InterfaceSource;
 use virt_conf::domain::normalize::{NormalizeContext, NormalizeFlags, Randomness, normalize};
 use virt_conf::domain::small::TpmVersion;
+use virt_conf::domain::storage::StorageLocation;
 use virt_conf::domain::validate::validate;
+use virt_conf::network::port::NetworkPort;
 use virt_conf::secret::SecretUsageType;
+use virt_conf::storage_pool::StoragePool;
+use virt_conf::storage_volume::VolumeType;
 use virt_driver_qemu::capabilities::host_model::HostProcessor;
 use virt_driver_qemu::capabilities::{Flag, QemuCaps, cache_xml};
 use virt_driver_qemu::firmware::{Descriptor, SearchPath};
@@ -20,6 +25,7 @@ use virt_driver_qemu::plan::host::{
 };
 use virt_driver_qemu::plan::prepare::FdGroup;
 use virt_driver_qemu::plan::secrets::{self, MASTER_KEY_LENGTH, SecretName, SecretValue, Secrets};
+use virt_driver_qemu::plan::volumes::PoolFacts;
 use virt_driver_qemu::plan::{self, FixedPorts, Start};
 use virt_util::arch::Arch;
 use virt_util::bitmap::Bitmap;
@@ -383,8 +389,47 @@ fn fd_groups(case: &Case) -> BTreeMap<String, FdGroup> {
     groups.into_iter().flatten().filter_map(group).collect()
 }
 
+/// Looks for a volume in the area's pools.
+fn add_volume(corpus: &Corpus, pool: &str, volume: &str, start: &mut Start) -> virt_util::Result<()> {
+    // The pool that is not active has no definition either.
+    let text = corpus.text(&format!("common/qemu-env/pools/{pool}.xml"));
+    let definition = match text {
+        Ok(text) => StoragePool::parse(&text, pool)?,
+        Err(_) => StoragePool::default(),
+    };
+    let facts = start.pools.entry(pool.to_owned()).or_insert_with(|| PoolFacts {
+        definition,
+        active: pool != "inactive",
+        volumes: BTreeMap::new(),
+    });
+    if volume != "nonexistent" {
+        let (kind, name) = volume.split_once('+').unwrap_or(("block", volume));
+        if let Some(known) = VolumeType::from_word(kind) {
+            let path = format!("/some/{kind}/device/{name}");
+            facts.volumes.insert(volume.to_owned(), (known, path));
+        }
+    }
+    Ok(())
+}
+
 /// What the area's host answers about a guest.
-fn facts(domain: &Domain, host: &Host, start: &mut Start) -> virt_util::Result<()> {
+fn facts(domain: &Domain, host: &Host, corpus: &Corpus, start: &mut Start) -> virt_util::Result<()> {
+    for disk in &domain.devices.disks {
+        if let StorageLocation::Volume { pool, volume, .. } = &disk.source.location {
+            add_volume(corpus, pool, volume, start)?;
+        }
+    }
+    for (at, interface) in domain.devices.interfaces.iter().enumerate() {
+        // The name is that of a network and of the port that it gives.
+        if let InterfaceSource::Network { network, .. } = &interface.source
+            && let Some((_, port)) = network.split_once(';')
+            && let Ok(text) = corpus.text(&format!("common/qemu-env/ports/{port}.xml"))
+        {
+            start
+                .plugs
+                .extend(NetworkPort::parse(&text, port)?.plug.map(|plug| (at, plug)));
+        }
+    }
     let mut key = vec![0; MASTER_KEY_LENGTH];
     Counting.fill(&mut key);
     start.secrets = Secrets {
@@ -395,7 +440,7 @@ fn facts(domain: &Domain, host: &Host, start: &mut Start) -> virt_util::Result<(
         },
         values: Vec::new(),
     };
-    for secret in secrets::wanted(domain, host)? {
+    for secret in secrets::wanted(domain, host, start)? {
         let known = match (&secret.name, secret.usage) {
             (SecretName::Uuid(_), _) => true,
             (SecretName::Usage(text), SecretUsageType::Volume) => text.starts_with("/storage/guest_disks/"),
@@ -438,7 +483,7 @@ pub fn xml2argv(case: &Case, corpus: &Corpus) -> Outcome {
         };
         let have = driver.read(&input, "input", case);
         let have = match have {
-            Ok(domain) => facts(&domain, &driver.host, &mut start)
+            Ok(domain) => facts(&domain, &driver.host, corpus, &mut start)
                 .and_then(|()| plan::plan(&domain, &driver.caps, &driver.host, &start, &mut FixedPorts))
                 .map(|plan| plan.command.to_shell()),
             Err(error) => return Ok(Outcome::failed(format!("refused at once: {error}"))),
