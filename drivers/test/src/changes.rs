@@ -15,6 +15,7 @@ use virt_util::types::{
 use virt_util::xml::XmlFlags;
 use virt_util::{ErrorCode, ErrorDomain, Result};
 
+use crate::connection::of_definitions;
 use crate::definition::GuestDefinition;
 use crate::domain::{self, Guest, GuestEvent, GuestState};
 use crate::error;
@@ -183,7 +184,7 @@ pub fn edit_one(
     flags: u32,
     change: impl Fn(&mut GuestDefinition) -> Result<()>,
 ) -> Result<()> {
-    guest.snapshot().one_definition(flags)?;
+    guest.snapshot().one_definition(flags).map_err(of_definitions)?;
     edit(guest, flags, |definition, _| change(definition))
 }
 

@@ -19,6 +19,7 @@ use virt_util::types::{
 use virt_util::xml::{Doc, DocOptions, Element};
 use virt_util::{ErrorCode, ErrorDomain, Result};
 
+use crate::connection::of_definitions;
 use crate::definition::GuestDefinition;
 use crate::domain::{Guest, GuestEvent};
 use crate::error;
@@ -100,7 +101,7 @@ pub fn create_snapshot(world: &World, guest: &Arc<Guest>, xml: &str, flags: u32)
         snapshot.domain = kept(before.life.current());
         align(&mut snapshot, before.state.state)?;
         snapshot.parent = snapshots.current().map(|current| current.name().to_owned());
-        snapshots.add(snapshot.clone()).map_err(in_snapshots)?;
+        snapshots.add(snapshot.clone()).map_err(of_definitions)?;
         snapshots.set_current(Some(snapshot.name()));
     }
     guest.publish(|published| published.state.lasting_mut().snapshots = snapshots);
@@ -126,7 +127,7 @@ fn complete(domain: &mut MomentDomain) -> Result<()> {
 fn redefined(snapshot: &mut Snapshot, guest: &Guest) -> Result<()> {
     let now = guest.snapshot();
     let snapshots = &now.state.lasting.snapshots;
-    snapshots.check_place(snapshot).map_err(in_snapshots)?;
+    snapshots.check_place(snapshot).map_err(of_definitions)?;
     let other = snapshots.get(snapshot.name()).map(|other| &**other);
     let uuid = now.life.current().uuid().unwrap_or_default();
     snapshot
@@ -297,7 +298,7 @@ pub fn create_checkpoint(guest: &Arc<Guest>, xml: &str, flags: u32) -> Result<St
     let mut becomes_current = true;
     if redefine {
         complete(&mut checkpoint.domain)?;
-        checkpoints.check_place(&checkpoint).map_err(in_checkpoints)?;
+        checkpoints.check_place(&checkpoint).map_err(of_definitions)?;
         let uuid = before.life.current().uuid().unwrap_or_default();
         checkpoint.prepare_redefine(uuid).map_err(in_checkpoints)?;
         becomes_current = match checkpoints.current() {
@@ -310,7 +311,7 @@ pub fn create_checkpoint(guest: &Arc<Guest>, xml: &str, flags: u32) -> Result<St
         checkpoint.domain = kept(before.life.current());
         checkpoint.align_disks().map_err(in_checkpoints)?;
         checkpoint.parent = checkpoints.current().map(|current| current.name().to_owned());
-        checkpoints.add(checkpoint.clone()).map_err(in_checkpoints)?;
+        checkpoints.add(checkpoint.clone()).map_err(of_definitions)?;
     }
     if becomes_current {
         checkpoints.set_current(Some(checkpoint.name()));

@@ -49,7 +49,7 @@ use virt_api::protocol::traits::{
 use virt_conf::registry::job::JobGuard;
 use virt_util::types::{ConnectListAllDomainsFlags, DomainModificationImpact, TypedParameterFlags};
 use virt_util::uuid::Uuid;
-use virt_util::{ErrorCode, ErrorDomain, Result};
+use virt_util::{ErrorCode, ErrorDomain, Result, VirtError};
 
 use crate::definition::GuestDefinition;
 use crate::domain::{self, Guest, GuestId, Lasting};
@@ -233,12 +233,17 @@ pub(crate) fn check_flags(call: &str, flags: u32, allowed: u32) -> Result<()> {
     virt_util::types::check_flags(call, flags, allowed).map_err(|error| error.in_domain(ErrorDomain::TEST))
 }
 
+/// The error as one of what libvirt's drivers share about definitions.
+pub(crate) fn of_definitions(error: VirtError) -> VirtError {
+    error.in_domain(ErrorDomain::DOMAIN)
+}
+
 /// The one definition that a call with these flags reads, which beside them may say that texts are welcome.
 fn one_definition(call: &'static str, domain: &Resolved<Domain>, flags: u32) -> Result<Arc<GuestDefinition>> {
     let impact = DomainModificationImpact::all().bits();
     check_flags(call, flags, impact | TypedParameterFlags::STRING_OKAY.bits())?;
     let snapshot = domain.handle::<Guest>()?.snapshot();
-    let (definition, _) = snapshot.one_definition(flags & impact)?;
+    let (definition, _) = snapshot.one_definition(flags & impact).map_err(of_definitions)?;
     Ok(Arc::clone(definition))
 }
 

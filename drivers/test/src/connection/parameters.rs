@@ -21,7 +21,7 @@ use virt_util::types::params::{
 use virt_util::{ErrorCode, Result};
 
 use super::statistics::interface_at;
-use super::{TestConnection, check_flags, one_definition};
+use super::{TestConnection, check_flags, of_definitions, one_definition};
 use crate::changes::edit_one;
 use crate::domain::Guest;
 use crate::error;
@@ -121,7 +121,7 @@ fn set_blkio(tune: &mut BlkioTune, params: &TypedParams) -> Result<()> {
         match value {
             TypedValue::UInt(weight) => tune.weight = *weight,
             TypedValue::String(text) => {
-                for (path, value) in devices(field, text)? {
+                for (path, value) in devices(field, text).map_err(of_definitions)? {
                     let known = tune.devices.iter_mut().find(|device| device.path == path);
                     match known {
                         Some(device) => set_device_value(device, field, value)?,
@@ -331,7 +331,8 @@ fn set_numa(
         return Err(error(
             ErrorCode::CONFIG_UNSUPPORTED,
             "memory with placement 'static' needs a nodeset: set it as well",
-        ));
+        ))
+        .map_err(of_definitions);
     }
     definition.numatune.get_or_insert_default().memory = Some(memory);
     Ok(())

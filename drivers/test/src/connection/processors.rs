@@ -15,7 +15,7 @@ use virt_util::types::params::iothread;
 use virt_util::types::{DomainModificationImpact, VcpuState};
 use virt_util::{ErrorCode, Result};
 
-use super::{TestConnection, check_flags, one_definition};
+use super::{TestConnection, check_flags, of_definitions, one_definition};
 use crate::changes::edit_one;
 use crate::domain::{Guest, Polling};
 use crate::error;
@@ -288,7 +288,8 @@ impl HypervisorDriver for TestConnection {
                 if domain.iothreads.iter().any(|thread| thread.id == iothread_id) {
                     return invalid(format_args!(
                         "an IOThread is already using iothread_id '{iothread_id}'"
-                    ));
+                    ))
+                    .map_err(of_definitions);
                 }
                 domain.iothreads.push(IoThread {
                     id: iothread_id,
@@ -314,11 +315,12 @@ impl HypervisorDriver for TestConnection {
         self.change(cx, &domain, "virDomainDelIOThread", |_, guest| {
             edit_one(guest, flags, |definition| {
                 let domain = &mut definition.domain;
-                let place = thread_at(domain, iothread_id)?;
+                let place = thread_at(domain, iothread_id).map_err(of_definitions)?;
                 if let Some(user) = user_of(domain, iothread_id) {
                     return invalid(format_args!(
                         "cannot remove IOThread {iothread_id} since it is being used by {user}"
-                    ));
+                    ))
+                    .map_err(of_definitions);
                 }
                 domain.iothreads.remove(place);
                 domain.iothread_count = u32::try_from(domain.iothreads.len()).unwrap_or(u32::MAX);

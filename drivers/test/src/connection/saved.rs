@@ -13,7 +13,7 @@ use virt_util::types::{
     DomainRunningReason, DomainSaveImageXmlFlags, DomainSaveRestoreFlags, DomainShutoffReason,
 };
 use virt_util::xml::XmlFlags;
-use virt_util::{ErrorCode, Result, VirtError};
+use virt_util::{ErrorCode, ErrorDomain, Result, VirtError};
 
 use super::{TestConnection, check_flags};
 use crate::changes;
@@ -56,6 +56,7 @@ fn read(path: &str) -> Result<GuestDefinition> {
             nix::errno::Errno::ENOENT as i32,
             format_args!("cannot read domain image '{path}'"),
         )
+        .in_domain(ErrorDomain::TEST)
     })?;
     let broken = |what: &str| {
         error(

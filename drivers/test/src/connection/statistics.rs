@@ -14,7 +14,7 @@ use virt_util::types::params::cpu_stats;
 use virt_util::types::{
     DomainInterfaceAddressesSource, DomainMemoryFlags, DomainMessageType, TypedParameterFlags,
 };
-use virt_util::{ErrorCode, Result};
+use virt_util::{ErrorCode, ErrorDomain, Result};
 
 use super::{TestConnection, check_flags};
 use crate::domain::Guest;
@@ -52,6 +52,7 @@ pub(super) fn interface_at(interfaces: &[Interface], device: &str) -> Result<usi
             ErrorCode::INVALID_ARG,
             format_args!("'{device}' is not a known interface: expected its name or its MAC address"),
         )
+        .in_domain(ErrorDomain::DOMAIN)
     })
 }
 
