@@ -55,7 +55,7 @@ pub struct BackupServer {
     #[xml("@name")]
     pub name: Option<String>,
     /// Number of the TCP port that NBD clients connect to.
-    #[xml("@port", default, max = 65535, code = ErrorCode::INVALID_ARG)]
+    #[xml("@port", default, max = 65535, code = ErrorCode::INVALID_ARG, reported_by = ErrorDomain::NONE)]
     pub port: u32,
     /// Path of a unix socket.
     #[xml("@socket")]

@@ -5,7 +5,7 @@
 use virt_util::xml::{
     self, At, Doc, DocOptions, Element, Reader, Writer, Xml, XmlElement, XmlFlags, error_at,
 };
-use virt_util::{ErrorDomain, Result};
+use virt_util::{ErrorCode, ErrorDomain, Result};
 
 use crate::netdev::IpFamily;
 
@@ -48,7 +48,7 @@ pub struct HostInterface {
     #[xml("start+@mode", nonempty)]
     pub start: Option<StartMode>,
     /// Largest packet in bytes; 0: the default.
-    #[xml("mtu+@size", nonempty, default, max = 100_000)]
+    #[xml("mtu+@size", nonempty, default, code = ErrorCode::INTERNAL_ERROR, reported_by = ErrorDomain::NONE)]
     pub mtu: u32,
     /// Addresses, by family.
     #[xml("protocol")]
@@ -373,7 +373,11 @@ impl HostInterface {
         }
     }
 
-    fn after_read(&mut self, _element: Element<'_>, _cx: &mut Reader) -> Result<()> {
+    fn after_read(&mut self, element: Element<'_>, cx: &mut Reader) -> Result<()> {
+        if self.mtu > 100_000 {
+            let what = format!("<mtu> has size {}, more than 100000", self.mtu);
+            cx.fail(error_at(element, At::Child("mtu"), what))?;
+        }
         if self.kind.word == InterfaceKind::Bridge {
             self.link = None;
         }
@@ -387,6 +391,17 @@ impl HostInterface {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn packets_have_a_size_that_links_carry() {
+        let refusal = |size: &str| {
+            let source = format!("<interface type='ethernet' name='e'><mtu size='{size}'/></interface>");
+            let error = HostInterface::parse(&source, "i").map(|_| ()).expect_err(size);
+            (error.code(), error.domain())
+        };
+        assert_eq!(refusal("100001"), (ErrorCode::XML_ERROR, ErrorDomain::INTERFACE));
+        assert_eq!(refusal("1a"), (ErrorCode::INTERNAL_ERROR, ErrorDomain::NONE));
+    }
 
     #[test]
     fn a_bridge_of_an_unknown_protocol_says_nothing() {

@@ -132,13 +132,13 @@ pub struct VirtualPort {
 #[xml(name = "parameters", own, reported_by = ErrorDomain::NONE)]
 pub struct VirtualPortParameters {
     /// VSI manager (802.1Qbg).
-    #[xml("@managerid", base = 0)]
+    #[xml("@managerid", with = byte)]
     pub manager_id: Option<u8>,
     /// VSI type (802.1Qbg), 24 bits.
-    #[xml("@typeid", base = 0, max = 0xff_ffff)]
+    #[xml("@typeid", with = three_bytes)]
     pub type_id: Option<u32>,
     /// Version of the VSI type (802.1Qbg).
-    #[xml("@typeidversion", base = 0)]
+    #[xml("@typeidversion", with = byte)]
     pub type_id_version: Option<u8>,
     /// VSI instance (802.1Qbg).
     #[xml("@instanceid")]
@@ -149,6 +149,39 @@ pub struct VirtualPortParameters {
     /// Port profile (802.1Qbh, Open vSwitch), at most 39 bytes.
     #[xml("@profileid", nonempty)]
     pub profile_id: Option<String>,
+}
+
+/// Numbers in any of C's notations, up to a greatest one; a negative one counts back from 2^32 first.
+mod byte {
+    use virt_util::xml::{ValueError, push_unsigned};
+
+    use crate::values::lenient::wrapping;
+
+    pub(super) fn parse(text: &str) -> Result<u8, ValueError> {
+        wrapping(text, 0)
+            .and_then(|value| u8::try_from(value).ok())
+            .ok_or_else(|| ValueError::expected("a whole number from 0 to 255"))
+    }
+
+    pub(super) fn format(value: &u8, out: &mut String) {
+        push_unsigned(out, u64::from(*value));
+    }
+}
+
+mod three_bytes {
+    use virt_util::xml::{ValueError, push_unsigned};
+
+    use crate::values::lenient::wrapping;
+
+    pub(super) fn parse(text: &str) -> Result<u32, ValueError> {
+        wrapping(text, 0)
+            .filter(|value| *value <= 0xff_ffff)
+            .ok_or_else(|| ValueError::expected("a whole number from 0 to 16777215"))
+    }
+
+    pub(super) fn format(value: &u32, out: &mut String) {
+        push_unsigned(out, u64::from(*value));
+    }
 }
 
 /// Most bytes of a port profile's name.

@@ -5,8 +5,8 @@ use std::fmt;
 use virt_util::bitmap::Bitmap;
 use virt_util::uuid::Uuid;
 use virt_util::xml::schema::ValueSchema;
-use virt_util::xml::{At, Element, ValueError, Xml, XmlValue, invalid_value, nearest};
-use virt_util::{ErrorCode, VirtError};
+use virt_util::xml::{At, Element, Reader, ValueError, Xml, XmlValue, error_at, invalid_value, nearest};
+use virt_util::{ErrorCode, ErrorDomain, VirtError};
 
 use crate::domain::normalize::Randomness;
 
@@ -88,6 +88,35 @@ pub(crate) mod lenient {
             value @ 0.. => u32::try_from(value).ok(),
             value => u32::try_from(value.unsigned_abs()).ok().map(u32::wrapping_neg),
         }
+    }
+}
+
+/// `with = crate::values::modular`: an unsigned number of 32 bits, where a negative one counts back from 2^32.
+pub(crate) mod modular {
+    use virt_util::xml::{ValueError, push_unsigned};
+
+    pub(crate) fn parse(text: &str) -> Result<u32, ValueError> {
+        super::lenient::wrapping(text, 10).ok_or_else(|| ValueError::expected("a whole number of 32 bits"))
+    }
+
+    pub(crate) fn format(value: &u32, out: &mut String) {
+        push_unsigned(out, u64::from(*value));
+    }
+}
+
+/// `with = crate::values::shown_signed`: an unsigned number of 32 bits that is written as a signed one.
+pub(crate) mod shown_signed {
+    use std::fmt::Write as _;
+
+    use virt_util::xml::{ValueError, parse_integer};
+
+    pub(crate) fn parse(text: &str) -> Result<u32, ValueError> {
+        parse_integer(text, 10)
+    }
+
+    pub(crate) fn format(value: &u32, out: &mut String) {
+        // Writing to a string does not fail.
+        let _ = write!(out, "{}", value.cast_signed());
     }
 }
 
@@ -182,20 +211,42 @@ pub fn unsupported_word(
 
 /// A PCI device of the host: `<address domain='0x0000' bus='0x00' slot='0x1f' function='0x2'/>`.
 #[derive(Xml, Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
-#[xml(name = "address")]
+#[xml(name = "address", check = HostPciAddress::after_read)]
 pub struct HostPciAddress {
     /// PCI domain.
     #[xml("@domain", default, always, format = "0x%04x")]
     pub domain: u32,
     /// PCI bus, 0 to 0xff.
-    #[xml("@bus", default, always, format = "0x%02x", max = 0xff)]
+    #[xml("@bus", default, always, format = "0x%02x")]
     pub bus: u32,
-    /// Slot on the bus.
-    #[xml("@slot", default, always, format = "0x%02x", max = 0x1f)]
+    /// Slot on the bus, 0 to 0x1f.
+    #[xml("@slot", default, always, format = "0x%02x")]
     pub slot: u32,
-    /// Function in the slot.
-    #[xml("@function", default, always, format = "0x%x", max = 7)]
+    /// Function in the slot, 0 to 7.
+    #[xml("@function", default, always, format = "0x%x")]
     pub function: u32,
+}
+
+impl HostPciAddress {
+    /// A function alone says nothing of the device, and may be any.
+    fn after_read(&mut self, element: Element<'_>, cx: &mut Reader) -> virt_util::Result<()> {
+        if (self.domain, self.bus, self.slot) == (0, 0, 0) {
+            return Ok(());
+        }
+        let limits = [
+            ("bus", self.bus, 0xff),
+            ("slot", self.slot, 0x1f),
+            ("function", self.function, 7),
+        ];
+        for (name, value, max) in limits {
+            if value > max {
+                let what = format!("invalid PCI address {name}='{value:#x}', must be <= {max:#x}");
+                // It is the tool for PCI devices that says so.
+                cx.fail(error_at(element, At::Attribute(name), what).in_domain(ErrorDomain::NONE))?;
+            }
+        }
+        Ok(())
+    }
 }
 
 /// The kernel's name for the device: `0000:00:1f.2`.
@@ -259,8 +310,8 @@ mod octal_mode {
     use virt_util::xml::{ValueError, parse_integer, push_radix};
 
     pub(super) fn parse(text: &str) -> Result<u32, ValueError> {
-        match parse_integer::<u32>(text, 8) {
-            Ok(mode) if mode <= 0o777 => Ok(mode),
+        match parse_integer::<i32>(text, 8) {
+            Ok(mode @ 0..=0o777) => Ok(mode.unsigned_abs()),
             _ => Err(ValueError::expected("an octal number from 0 to 0777")),
         }
     }

@@ -207,7 +207,8 @@ fn check_parent(devices: &Devices, new: &Definition) -> Result<()> {
         return Err(error(
             ErrorCode::INTERNAL_ERROR,
             "could not find a parent for the new device",
-        ));
+        )
+        .in_domain(ErrorDomain::NODEDEV));
     };
     let snapshot = found.snapshot();
     if !snapshot.life.current().capability_names().contains(&"vports") {

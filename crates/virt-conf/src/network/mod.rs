@@ -41,7 +41,7 @@ pub use update::{Command, Section, Update};
 
 use crate::domain::normalize::Randomness;
 use crate::netdev::{Bandwidth, MacTableManager, Route, VirtualPort, Vlan};
-use crate::values::MacAddress;
+use crate::values::{MacAddress, modular};
 
 /// URI of dnsmasq's namespace.
 pub const DNSMASQ_NAMESPACE: &str = "http://libvirt.org/schemas/network/dnsmasq/1.0";
@@ -81,7 +81,7 @@ pub struct Network {
     #[xml("bridge", default, always)]
     pub bridge: Bridge,
     /// Largest packet in bytes; 0: the default.
-    #[xml("mtu+@size", nonempty, default)]
+    #[xml("mtu+@size", nonempty, default, with = modular)]
     pub mtu: u32,
     /// MAC address of the bridge; a network that has one of its own needs one when it is stored.
     #[xml("mac@address", nonempty)]
@@ -132,11 +132,27 @@ pub struct Bridge {
     #[xml("@stp", nonempty, with = stp, described = virt_util::xml::OnOff)]
     pub stp: Option<bool>,
     /// Seconds until it forwards; of networks with a bridge of their own.
-    #[xml("@delay", nonempty)]
+    #[xml("@delay", nonempty, with = delay)]
     pub delay: Option<u64>,
     /// Who maintains the forwarding table.
     #[xml("@macTableManager", nonempty)]
     pub mac_table_manager: Option<MacTableManager>,
+}
+
+/// Seconds, which are written as a signed number.
+mod delay {
+    use std::fmt::Write as _;
+
+    use virt_util::xml::{ValueError, parse_integer};
+
+    pub(super) fn parse(text: &str) -> Result<u64, ValueError> {
+        parse_integer(text, 10)
+    }
+
+    pub(super) fn format(seconds: &u64, out: &mut String) {
+        // Writing to a string does not fail.
+        let _ = write!(out, "{}", seconds.cast_signed());
+    }
 }
 
 /// Anything but `off` is on.

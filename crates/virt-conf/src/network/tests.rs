@@ -537,3 +537,24 @@ proptest! {
         prop_assert_eq!(parse(&text).unwrap(), network);
     }
 }
+
+#[test]
+fn numbers_are_those_of_c() {
+    let network = |inside: &str| {
+        let source = format!("<network><name>n</name>{inside}</network>");
+        Network::parse(&source, XmlFlags::empty(), "n").map(|network| network.format(XmlFlags::empty()))
+    };
+    // A negative one counts back from the end, and a great one is shown as a negative one.
+    let mtu = network("<bridge name='b'/><mtu size='-4294967295'/>").unwrap();
+    assert!(mtu.contains("<mtu size='1'/>"), "{mtu}");
+    let delay = network("<bridge name='b' delay='18446744073709551615'/>").unwrap();
+    assert!(delay.contains("delay='-1'"), "{delay}");
+    let port = |manager: &str| {
+        network(&format!(
+            "<forward mode='bridge'><interface dev='e'/></forward><virtualport type='802.1Qbg'>\
+             <parameters managerid='{manager}' typeid='0x1' typeidversion='1'/></virtualport>"
+        ))
+    };
+    assert!(port("-4294967295").unwrap().contains("managerid='1'"));
+    assert_eq!(port("256").unwrap_err().code(), ErrorCode::XML_ERROR);
+}

@@ -6,6 +6,7 @@ use virt_util::{ErrorCode, ErrorDomain, Result, VirtError};
 
 use super::{check_nested, nested, start_nested};
 use crate::domain::normalize::Randomness;
+use crate::values::shown_signed;
 
 /// The host itself.
 #[derive(Xml, Clone, Debug, Default, PartialEq, Eq)]
@@ -71,10 +72,10 @@ pub struct NamedId {
 #[xml(code = ErrorCode::INTERNAL_ERROR)]
 pub struct UsbDevice {
     /// Number of its bus.
-    #[xml("bus")]
+    #[xml("bus/text()", with = shown_signed)]
     pub bus: u32,
     /// Its number on the bus.
-    #[xml("device")]
+    #[xml("device/text()", with = shown_signed)]
     pub device: u32,
     /// What its maker calls it.
     #[xml("product", with = usb_id, described = NamedId)]
@@ -105,16 +106,16 @@ mod usb_id {
 #[xml(code = ErrorCode::INTERNAL_ERROR)]
 pub struct UsbInterface {
     /// Its number in the device.
-    #[xml("number")]
+    #[xml("number/text()", with = shown_signed)]
     pub number: u32,
     /// USB class, 0 to 255.
-    #[xml("class")]
+    #[xml("class/text()", with = shown_signed)]
     pub class: u32,
     /// Its class in the class.
-    #[xml("subclass")]
+    #[xml("subclass/text()", with = shown_signed)]
     pub subclass: u32,
     /// What it speaks.
-    #[xml("protocol")]
+    #[xml("protocol/text()", with = shown_signed)]
     pub protocol: u32,
     /// What it is, for people.
     #[xml("description")]
@@ -216,10 +217,10 @@ mod net_kind {
 #[derive(Xml, Clone, Debug, Default, PartialEq, Eq)]
 pub struct ScsiHost {
     /// Its number; none for an adapter that is to be made.
-    #[xml("host", code = ErrorCode::INTERNAL_ERROR)]
+    #[xml("host/text()", with = shown_signed, code = ErrorCode::INTERNAL_ERROR)]
     pub host: Option<u32>,
     /// Number that tells several adapters of one device apart.
-    #[xml("unique_id", when = self.unique_id != Some(-1))]
+    #[xml("unique_id", code = ErrorCode::INTERNAL_ERROR, when = self.unique_id != Some(-1))]
     pub unique_id: Option<i32>,
     /// What it is beyond that.
     #[xml(".", with = scsi_host_kinds, shape = scsi_host_kinds_shape)]
@@ -434,16 +435,16 @@ mod remote_port {
 #[xml(code = ErrorCode::INTERNAL_ERROR)]
 pub struct ScsiDevice {
     /// Number of the adapter.
-    #[xml("host")]
+    #[xml("host/text()", with = shown_signed)]
     pub host: u32,
     /// Number of the adapter's bus.
-    #[xml("bus")]
+    #[xml("bus/text()", with = shown_signed)]
     pub bus: u32,
     /// Number of the target on the bus.
-    #[xml("target")]
+    #[xml("target/text()", with = shown_signed)]
     pub target: u32,
     /// Number of the unit in the target.
-    #[xml("lun")]
+    #[xml("lun/text()", with = shown_signed)]
     pub unit: u32,
     /// What it is: `disk`, `cdrom` …
     #[xml("type")]

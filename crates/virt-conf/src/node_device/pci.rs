@@ -4,12 +4,12 @@ use virt_util::xml::{
     self, At, Element, Reader, ValueError, Writer, Xml, XmlElement, error_at, parse_integer, push_signed,
     read,
 };
-use virt_util::{ErrorCode, Result};
+use virt_util::{ErrorCode, ErrorDomain, Result};
 
 use super::bus::NamedId;
 use super::mdev::{MdevType, mdev_types};
 use super::{check_nested, nested, start_nested};
-use crate::values::HostPciAddress;
+use crate::values::{HostPciAddress, shown_signed};
 
 /// A function of a PCI device.
 #[derive(Xml, Clone, Debug, Default, PartialEq, Eq)]
@@ -19,7 +19,7 @@ pub struct PciDevice {
     #[xml("class", base = 16, format = "0x%06x", max = 0xff_ffff, code = ErrorCode::INTERNAL_ERROR)]
     pub class: Option<u32>,
     /// PCI domain.
-    #[xml("domain")]
+    #[xml("domain/text()", with = shown_signed)]
     pub domain: u32,
     /// PCI bus, 0 to 0xff.
     #[xml("bus")]
@@ -55,7 +55,7 @@ pub struct PciDevice {
     #[xml("iommuGroup", when = self.iommu_group.as_ref().is_some_and(|group| !group.devices.is_empty()))]
     pub iommu_group: Option<IommuGroup>,
     /// Memory node that it is nearest to.
-    #[xml("numa@node", code = ErrorCode::INTERNAL_ERROR, when = self.numa_node.is_some_and(|node| node >= 0))]
+    #[xml("numa@node", nonempty, code = ErrorCode::INTERNAL_ERROR, reported_by = ErrorDomain::NODEDEV, when = self.numa_node.is_some_and(|node| node >= 0))]
     pub numa_node: Option<i32>,
     /// Links of a PCI Express device.
     #[xml("pci-express")]
@@ -67,7 +67,7 @@ pub struct PciDevice {
 #[xml(name = "capability")]
 pub struct VirtualFunctions {
     /// Most virtual functions, 0 for unknown.
-    #[xml("@maxCount", default, nonempty)]
+    #[xml("@maxCount", default, nonempty, reported_by = ErrorDomain::NODEDEV)]
     pub max: u32,
     /// Those that there are.
     #[xml("address")]
@@ -84,7 +84,7 @@ xml_enum! {
 #[xml(name = "iommuGroup")]
 pub struct IommuGroup {
     /// Which of the host's groups it is.
-    #[xml("@number")]
+    #[xml("@number", with = shown_signed)]
     pub number: u32,
     /// Addresses of the PCI devices in it.
     #[xml("address")]

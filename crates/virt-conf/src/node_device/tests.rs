@@ -154,3 +154,47 @@ fn usb_devices_without_names_keep_their_blank() {
         "{text}"
     );
 }
+
+/// The code and the part that a document is refused with.
+fn refusal(capability: &str) -> (ErrorCode, ErrorDomain) {
+    let error = read(capability).map(|_| ()).expect_err(capability);
+    (error.code(), error.domain())
+}
+
+#[test]
+fn numbers_that_are_none_are_told_as_libvirt_tells_them() {
+    let node = (ErrorCode::INTERNAL_ERROR, ErrorDomain::NODEDEV);
+    for capability in [
+        "<capability type='scsi_host'><host>1.5</host></capability>",
+        "<capability type='scsi_host'><host>1</host><unique_id>1a</unique_id></capability>",
+        "<capability type='storage'><block>a</block><size>-1</size></capability>",
+        "<capability type='mdev'><type id='a'/><iommuGroup number='-1'/></capability>",
+    ] {
+        assert_eq!(refusal(capability), node, "{capability}");
+    }
+    let pci = |inside: &str| {
+        format!(
+            "<capability type='pci'><domain>0</domain><bus>0</bus><slot>1</slot><function>0</function>\
+             <product id='0x1'/><vendor id='0x1'/>{inside}</capability>"
+        )
+    };
+    assert_eq!(refusal(&pci("<numa node='1a'/>")), node);
+    assert_eq!(
+        refusal(&pci("<capability type='virt_functions' maxCount='-1'/>")),
+        (ErrorCode::XML_ERROR, ErrorDomain::NODEDEV)
+    );
+    // Addresses are checked by the tool for PCI devices, which is no part of anything.
+    let group = |address: &str| {
+        pci(&format!(
+            "<iommuGroup number='1'><address {address}/></iommuGroup>"
+        ))
+    };
+    assert_eq!(
+        refusal(&group("bus='1' slot='32'")),
+        (ErrorCode::XML_ERROR, ErrorDomain::NONE)
+    );
+    assert!(read(&group("function='9'")).is_ok());
+    let scsi = "<capability type='scsi'><host>4294967295</host><bus>0</bus><target>0</target><lun>0</lun></capability>";
+    let text = read(scsi).unwrap().format(XmlFlags::empty());
+    assert!(text.contains("<host>-1</host>"), "{text}");
+}

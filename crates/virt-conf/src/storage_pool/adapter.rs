@@ -51,7 +51,7 @@ pub enum PoolAdapter {
 #[xml(name = "parentaddr")]
 pub struct AdapterPlace {
     /// Number that tells several adapters of one device apart.
-    #[xml("@unique_id", min = 0)]
+    #[xml("@unique_id", min = 0, reported_by = ErrorDomain::STORAGE)]
     pub unique_id: i32,
     /// The device.
     #[xml("address")]

@@ -4,6 +4,7 @@ use virt_conf::domain::Domain;
 use virt_conf::domain::chardev::{ChannelTarget, ChardevSource, SerialTargetModel, SerialTargetType};
 use virt_conf::domain::controller::{Controller, ControllerKind, PciControllerModel, UsbControllerModel};
 use virt_conf::domain::device_info::is_user_alias;
+use virt_conf::domain::normalize::in_reading_order;
 use virt_conf::domain::small::{PanicModel, WatchdogAction, WatchdogModel};
 use virt_conf::domain::sound::Audio;
 
@@ -15,6 +16,8 @@ use crate::plan::guest_arch;
 /// `audio` is the sound back end that the driver gives to a guest like this one; sockets of channels that lie in
 /// `channel_folders` were named by the driver.
 pub fn for_older(domain: &mut Domain, audio: Option<&Audio>, channel_folders: &[&str]) {
+    // They get a copy, and a copy is what was written, read again.
+    in_reading_order(domain);
     let Ok(arch) = guest_arch(domain) else { return };
     let name = domain.os.kind.machine.clone().unwrap_or_default();
     let kind = MachineKind::new(&name, arch);

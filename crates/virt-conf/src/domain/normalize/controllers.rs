@@ -147,6 +147,12 @@ pub(super) fn add_controllers(
     *controllers = all;
 }
 
+/// Puts controllers in the order that they have once the definition is written and read again.
+pub fn in_reading_order(domain: &mut Domain) {
+    let controllers = std::mem::take(&mut domain.devices.controllers);
+    domain.devices.controllers = insert_all(controllers);
+}
+
 /// Puts controllers in order as they were read, and refuses what USB cannot be.
 pub(super) fn order(domain: &mut Domain) -> Result<()> {
     let (mut none, mut some, mut master) = (0, 0, false);
@@ -160,8 +166,7 @@ pub(super) fn order(domain: &mut Domain) -> Result<()> {
             master |= controller.info.usb_master_port.is_none();
         }
     }
-    let controllers = std::mem::take(&mut domain.devices.controllers);
-    domain.devices.controllers = insert_all(controllers);
+    in_reading_order(domain);
     let refuse = |what: &str| Err(VirtError::new(ErrorCode::XML_DETAIL, what));
     if none > 1 || none == 1 && some > 0 {
         return refuse("Can't add another USB controller: USB is disabled for this domain");

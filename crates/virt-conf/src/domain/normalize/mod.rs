@@ -27,7 +27,9 @@ use virt_util::{ErrorDomain, Result};
 use super::Domain;
 use crate::values::MacAddress;
 
-pub use controllers::{add_controller, find_controller, insert_controller, next_free_index};
+pub use controllers::{
+    add_controller, find_controller, in_reading_order, insert_controller, next_free_index,
+};
 pub(in crate::domain) use devices::normalize_device;
 pub use devices::{
     DeviceRef, device_info, device_info_mut, device_refs, disk_index, disk_name, disk_name_parts,

@@ -1,6 +1,7 @@
 //! Which addresses devices get, and which are refused.
 
 use super::*;
+use virt_conf::domain::controller::{Controller, ControllerKind};
 use virt_conf::values::HostPciAddress;
 use virt_util::arch::Arch;
 use virt_util::xml::XmlFlags;
@@ -104,6 +105,23 @@ fn a_bus_that_is_made_for_a_conventional_device_is_one_further() {
     // It needs a bridge, and the bridge a port.
     let watchdog = "<watchdog model='i6300esb'><address type='pci' bus='1' slot='3'/></watchdog>";
     fine(Q35, watchdog, "bus='0x02' slot='0x03'");
+}
+
+#[test]
+fn cards_without_a_word_of_their_own_are_taken_for_express() {
+    let card = |model| format!("<interface type='user'><model type='{model}'/></interface>");
+    fine(
+        Q35,
+        &card("rtl8139"),
+        "<controller type='pci' index='2' model='pcie-to-pci-bridge'>",
+    );
+    for model in ["pcnet", "ne2k_pci", "i82551", "e1000-82544gc"] {
+        fine(
+            Q35,
+            &card(model),
+            "<address type='pci' domain='0x0000' bus='0x01' slot='0x00' function='0x0'/>",
+        );
+    }
 }
 
 #[test]
@@ -270,6 +288,19 @@ fn ports_of_virtio_serial_are_those_that_there_are() {
     let console =
         "<console type='pty'><target type='virtio'/><address type='virtio-serial' controller='5'/></console>";
     assert!(assigned(Q35, &format!("{controller}{console}")).is_ok());
+    // Consoles share port 0 until one of them starts.
+    let consoles = "<console type='pty'><target type='virtio'/></console>".repeat(40);
+    let domain = assigned(Q35, &format!("{controller}{consoles}")).unwrap();
+    let serial = |one: &Controller| matches!(one.kind, ControllerKind::VirtioSerial { .. });
+    assert_eq!(
+        domain
+            .devices
+            .controllers
+            .iter()
+            .filter(|one| serial(one))
+            .count(),
+        1
+    );
 }
 
 #[test]

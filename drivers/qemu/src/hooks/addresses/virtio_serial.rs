@@ -60,14 +60,9 @@ impl SerialBuses {
             return Some((index, port));
         }
         if first == 0 {
-            let mut buses = self.all.iter_mut();
-            return buses.find_map(|(index, bus)| {
-                if bus.ports.size() > 0 && !bus.ports.contains(0) {
-                    bus.ports.set(0);
-                    return Some((*index, 0));
-                }
-                Some((*index, bus.take()?))
-            });
+            // Nobody but a console takes port 0, and which console does is decided at the start.
+            let mut buses = self.all.iter();
+            return buses.find_map(|(index, bus)| (bus.ports.size() > 0).then_some((*index, 0)));
         }
         for (index, bus) in self.all.range_mut(self.open..) {
             self.open = *index;
@@ -177,7 +172,7 @@ pub(super) fn virtio_serial(domain: &mut Domain) -> Result<()> {
                 let kind = ControllerKind::new(ControllerType::VirtioSerial, Some(index));
                 add_controller(domain, kind);
                 buses.add(index, None)?;
-                if let Some(bus) = buses.all.get_mut(&index) {
+                if let Some(bus) = buses.all.get_mut(&index).filter(|_| !console) {
                     bus.ports.set(first);
                 }
                 (index, first)

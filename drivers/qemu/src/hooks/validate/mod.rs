@@ -18,13 +18,11 @@ use virt_conf::cpu::{CpuCacheMode, CpuMaxPhysAddrMode, CpuMode};
 use virt_conf::domain::disk::{Disk, DiskBus, DiskDevice};
 use virt_conf::domain::features::Features;
 use virt_conf::domain::graphics::Graphics;
-use virt_conf::domain::hostdev::{HostdevPass, HostdevSubsys};
 use virt_conf::domain::input::InputBus;
 use virt_conf::domain::normalize::{DeviceRef, device_info};
 use virt_conf::domain::os::{FirmwareType, LoaderType, OsType};
 use virt_conf::domain::small::{TpmBackend, TpmModel, TpmVersion};
 use virt_conf::domain::storage::StorageFormat;
-use virt_conf::domain::video::VideoModelType;
 use virt_conf::domain::{Address, Domain, Zpci};
 use virt_util::arch::Arch;
 use virt_util::{ErrorCode, Result, VirtError};
@@ -269,15 +267,6 @@ fn devices(domain: &Domain) -> Result<()> {
         !devices.parallels.is_empty() && !has_isa(domain),
         "a <parallel> needs an ISA bus, which this architecture has not",
     )?;
-    let none = |kind: VideoModelType| kind == VideoModelType::None;
-    refuse_if(
-        devices.videos.len() > 1 && devices.videos.iter().any(|video| none(video.model.kind)),
-        "video model 'none' means no screen at all: no other <video> may be beside it",
-    )?;
-    refuse_if(
-        devices.videos.iter().filter(|video| video.model.primary).count() > 1,
-        "two <video> have primary='yes': one screen is the first",
-    )?;
     let headless = devices
         .graphics
         .iter()
@@ -309,22 +298,6 @@ fn devices(domain: &Domain) -> Result<()> {
             "{} <tpm> beside the proxy: one is all",
             devices.tpms.len() - proxies
         ),
-    )?;
-    let drawing = devices.hostdevs.iter().filter(|hostdev| match &hostdev.mode {
-        HostdevPass::Subsystem(subsystem) => {
-            matches!(
-                **subsystem,
-                HostdevSubsys::Mdev {
-                    ramfb: Some(true),
-                    ..
-                }
-            )
-        }
-        HostdevPass::Capabilities(_) => false,
-    });
-    refuse_if(
-        drawing.count() > 1,
-        "several devices have ramfb='on': one at most can have it",
     )
 }
 
@@ -546,14 +519,10 @@ pub(super) fn device(domain: &Domain, device: DeviceRef, guest: Guest<'_>) -> Re
             .as_ref()
             .map_or(Ok(()), |one| small::pstore(one, guest)),
         DeviceRef::Vsock => small::vsock(guest),
-        DeviceRef::Video(at) => {
-            let video = devices.videos.get(at);
-            let placed = video.is_some_and(|video| {
-                video.model.kind == VideoModelType::Ramfb && video.info.address.is_some()
-            });
-            refuse_if(placed, "video model 'ramfb' takes no <address>")?;
-            video.map_or(Ok(()), |video| display::video(domain, video, guest))
-        }
+        DeviceRef::Video(at) => devices
+            .videos
+            .get(at)
+            .map_or(Ok(()), |one| display::video(domain, one, guest)),
         _ => Ok(()),
     }
 }
