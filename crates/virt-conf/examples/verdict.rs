@@ -1,15 +1,22 @@
-//! Says of each document whether the schema for its root allows it: `verdict FILE…`.
+//! Says of each document whether the schema for its root allows it, and what it does not: `verdict FILE…`.
+
+use std::process::ExitCode;
+
 use virt_conf::schema;
 use virt_util::xml::Doc;
 
-fn main() {
+fn main() -> ExitCode {
+    let mut all_allowed = true;
     for path in std::env::args().skip(1) {
-        let Ok(source) = std::fs::read_to_string(&path) else {
-            continue;
+        let verdict = match std::fs::read_to_string(&path) {
+            Ok(source) => match Doc::parse(&source).and_then(|doc| schema::check(&doc)) {
+                Ok(()) => Ok(()),
+                Err(error) => Err(error.message().to_owned()),
+            },
+            Err(error) => Err(error.to_string()),
         };
-        match Doc::parse(&source).and_then(|doc| schema::check(&doc)) {
-            Ok(()) => println!("{path}\tok"),
-            Err(error) => println!("{path}\t{}", error.message()),
-        }
+        all_allowed &= verdict.is_ok();
+        println!("{path}\t{}", verdict.err().as_deref().unwrap_or("ok"));
     }
+    ExitCode::from(u8::from(!all_allowed))
 }

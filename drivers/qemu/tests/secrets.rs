@@ -34,7 +34,7 @@ impl Caller for Keeper {
                 let padding = vec![0; self.0.len().next_multiple_of(4) - self.0.len()];
                 [&length[..], self.0.as_bytes(), &padding].concat()
             }
-            other => return Err(VirtError::no_support(&format!("procedure {other}"))),
+            other => return Err(VirtError::no_support(format!("procedure {other}"))),
         };
         Ok(CallReply {
             payload,

@@ -106,7 +106,7 @@ mod oem_string {
         Ok(element.text().into_owned())
     }
 
-    pub(super) fn write(value: &String, w: &mut Writer, name: &str) {
+    pub(super) fn write(value: &str, w: &mut Writer, name: &str) {
         w.text_element(name, value);
     }
 }

@@ -314,7 +314,7 @@ fn set_numa(
             format_args!("the numatune mode of a running domain stays '{}'", known.mode),
         ));
     }
-    let mut memory = known.cloned().unwrap_or_else(|| NumatuneMemory {
+    let mut memory = known.cloned().unwrap_or(NumatuneMemory {
         mode: NumaMemoryMode::Strict,
         nodeset: None,
         placement: Some(match placed {
@@ -328,11 +328,10 @@ fn set_numa(
         memory.placement = Some(NumaPlacement::Static);
     }
     if memory.placement != Some(NumaPlacement::Auto) && memory.nodeset.is_none() {
-        return Err(error(
+        return Err(of_definitions(error(
             ErrorCode::CONFIG_UNSUPPORTED,
             "memory with placement 'static' needs a nodeset: set it as well",
-        ))
-        .map_err(of_definitions);
+        )));
     }
     definition.numatune.get_or_insert_default().memory = Some(memory);
     Ok(())

@@ -77,7 +77,7 @@ impl<'a> Plugs<'a> {
             DeviceRef::Interface(at) => devices.interfaces.get(at).map(|one| {
                 if let InterfaceSource::Hostdev(source) = &one.source {
                     return match &source.device {
-                        HostdevSource::Pci(device) => self.from_host(&one.info, device.address),
+                        HostdevSource::Pci(device) => self.of_host(&one.info, device.address),
                         HostdevSource::Usb(_) => none,
                     };
                 }
@@ -109,7 +109,7 @@ impl<'a> Plugs<'a> {
                     return none;
                 };
                 match &**subsystem {
-                    HostdevSubsys::Pci { device, .. } => self.from_host(&one.info, device.address),
+                    HostdevSubsys::Pci { device, .. } => self.of_host(&one.info, device.address),
                     // What the host makes of its devices is Express wherever the guest has that.
                     HostdevSubsys::Mdev { .. } => self.pcie,
                     HostdevSubsys::ScsiHost { model, .. } if present(&one.info).is_none() => match model {
@@ -188,7 +188,7 @@ impl<'a> Plugs<'a> {
     }
 
     /// A PCI device of the host. One with an address fits either way.
-    fn from_host(self, info: &DeviceInfo, device: HostPciAddress) -> Connect {
+    fn of_host(self, info: &DeviceInfo, device: HostPciAddress) -> Connect {
         if self.pci == self.pcie || present(info).is_some() || self.host.is_express(device) {
             self.pcie
         } else {
