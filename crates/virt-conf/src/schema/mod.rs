@@ -15,6 +15,8 @@
 //! | [`small`] | secrets, filters of an interface, network ports |
 //! | [`common`] | rows that several of them share |
 
+#[cfg(test)]
+mod agreement;
 mod common;
 mod domain;
 mod grammar;
