@@ -169,7 +169,8 @@ fn output(program: &str, arguments: &[&str], typed: Option<&str>) -> (String, St
     (text(&out.stdout), text(&out.stderr), out.status.code())
 }
 
-/// What is the same in both: errors begin alike, and what is wrong is said in words of one's own behind that.
+/// What is the same in both: errors begin alike, and what is wrong is said in words of one's own behind that. The CPU time
+/// of the simulator's guests is the time of day.
 fn comparable((out, err, code): (String, String, Option<i32>)) -> (String, Vec<String>, Option<i32>) {
     let lines = err.lines().map(|line| {
         let mut parts = line.splitn(3, ": ");
@@ -178,7 +179,11 @@ fn comparable((out, err, code): (String, String, Option<i32>)) -> (String, Vec<S
             _ => line.to_owned(),
         }
     });
-    (out, lines.collect(), code)
+    let out = out.lines().map(|line| match line.split_once("CPU time:") {
+        Some((before, _)) => format!("{before}CPU time:\n"),
+        None => format!("{line}\n"),
+    });
+    (out.collect(), lines.collect(), code)
 }
 
 fn compare(arguments: &[&str], typed: Option<&str>) {

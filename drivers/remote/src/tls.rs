@@ -327,10 +327,9 @@ mod tests {
         );
         assert_eq!(error.message(), wanted);
         std::fs::write(&path, "none").unwrap();
-        assert_eq!(
-            certificates("CA certificate", &path).unwrap_err().code(),
-            ErrorCode::RPC
-        );
+        let error = certificates("CA certificate", &path).unwrap_err();
+        assert_eq!(error.code(), ErrorCode::SYSTEM_ERROR);
+        assert!(error.message().contains("no certificate is in it"), "{error}");
     }
 
     #[test]

@@ -97,7 +97,8 @@ fn starts_fail_for_the_same_reasons() {
     eventually("the file is locked", Duration::from_secs(20), || ready.exists());
     for (text, options, named) in wrong {
         let text = text.replace("ROOM", &path);
-        let config = room.file("some.conf", &format!("{text}\n"));
+        // libvirt refuses a file of blanks alone.
+        let config = room.file("some.conf", &format!("{text}\n# The end.\n"));
         let start = |whose| {
             let mut command = daemon(whose, &room);
             if !options.contains(&"--config") {

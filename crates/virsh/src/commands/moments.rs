@@ -49,7 +49,7 @@ pub const SNAPSHOTS: &[Command] = &[Command::new(
         "diskspec",
         "disk: disk[,snapshot=type][,driver=type][,stype=type][,file=name]",
     )
-    .positional(),
+    .legacy_positional(),
 ])];
 
 /// The rows about checkpoints.
@@ -62,7 +62,7 @@ pub const CHECKPOINTS: &[Command] = &[
     .about("Makes a checkpoint of a domain.")
     .options(&[
         ANY,
-        Opt::text("xmlfile", "file with the checkpoint's XML").legacy_positional(),
+        Opt::text("xmlfile", "file with the checkpoint's XML").positional(),
         Opt::flag("redefine", "write one down that is there"),
         Opt::flag("redefine-validate", "check one that is written down"),
         Opt::flag("quiesce", "let the guest write everything out first"),

@@ -4,7 +4,6 @@ use crate::command::{Command, Opt};
 use crate::complete;
 use crate::grammar::Invocation;
 use crate::shell::{Outcome, Shell};
-use virt_util::types::StoragePoolDefineFlags;
 use virt_util::xml::{Writer, XmlFlags};
 
 const fn about(name: &'static str, help: &'static str) -> Opt {
@@ -42,7 +41,6 @@ pub const COMMANDS: &[Command] =
                 about("adapter-parent-fabric-wwn", "fabric name of the adapter's parent"),
                 about("source-protocol-ver", "version of NFS to mount with"),
                 about("source-initiator", "name of the initiator").complete(complete::nothing),
-                Opt::flag("validate", "check the XML against the schema"),
             ]),
     ];
 
@@ -160,10 +158,8 @@ fn pool_define_as(shell: &mut Shell, call: &Invocation) -> Outcome {
         shell.print(xml);
         return Ok(());
     }
-    let mut flags = StoragePoolDefineFlags::empty();
-    flags.set(StoragePoolDefineFlags::VALIDATE, call.has("validate"));
     let connection = shell.connection()?;
-    let defined = connection.remote().storage_pool_define_xml(&xml, flags.bits());
+    let defined = connection.remote().storage_pool_define_xml(&xml, 0);
     match defined {
         Ok(reply) => {
             shell.extra(format!("Pool {} defined\n", reply.pool.name));

@@ -76,6 +76,7 @@ pub(super) const IOTHREADSET: Command = Command::new("iothreadset", iothreadset,
         Opt::number("poll-shrink", "divisor by which polling shrinks"),
         Opt::number("thread-pool-min", "least threads in its pool"),
         Opt::number("thread-pool-max", "most threads in its pool"),
+        CONFIG,
         LIVE,
         CURRENT,
     ]);
