@@ -299,7 +299,6 @@ impl<'s> Doc<'s> {
     }
 
     /// What follows `index` in an element that is joined with its siblings, and its parent with its own, `levels` up.
-    #[cold]
     fn next_joined(&self, index: u32, levels: u8) -> Option<u32> {
         let node = self.node(index)?;
         let levels = levels.checked_sub(1)?;
@@ -529,7 +528,8 @@ impl<'d> Element<'d> {
 
     /// Child elements called `name`, without a namespace.
     pub fn children_named<'n>(&self, name: &'n str) -> impl Iterator<Item = Element<'d>> + use<'d, 'n> {
-        let bit = chars::name_bit(chars::name_key(name.as_bytes()));
+        let key = chars::name_key(name.as_bytes());
+        let bit = chars::name_bit(key);
         let none = self.joined == 0 && self.real().is_none_or(|node| node.child_bits & bit == 0);
         let children = if none {
             Children {
@@ -541,7 +541,10 @@ impl<'d> Element<'d> {
         } else {
             self.children()
         };
-        children.filter(move |child| child.is(name))
+        children.filter(move |child| {
+            let node = child.doc.node(child.node);
+            node.is_some_and(|node| child.doc.is_plain_name(node, name, key))
+        })
     }
 
     /// The first child called `name`, without a namespace.
@@ -560,14 +563,21 @@ impl<'d> Element<'d> {
 
     /// All children called `name`, without a namespace, as one: what XPath sees where it does not ask for the first.
     pub fn joined_child(&self, name: &str) -> Option<Element<'d>> {
-        let joined = self.joined.saturating_add(1);
-        self.child(name).map(|child| Self { joined, ..child })
+        self.child(name).map(|child| self.join(child))
     }
 
     /// The same of children `name` of namespace `uri`.
     pub fn joined_child_in(&self, uri: &str, name: &str) -> Option<Element<'d>> {
+        self.child_in(uri, name).map(|child| self.join(child))
+    }
+
+    /// A child, joined with those like it. Nearly always there are none, and then nobody has to look for them again.
+    fn join(&self, child: Element<'d>) -> Element<'d> {
         let joined = self.joined.saturating_add(1);
-        self.child_in(uri, name).map(|child| Self { joined, ..child })
+        match self.doc.next_joined(child.node, joined) {
+            Some(_) => Self { joined, ..child },
+            None => child,
+        }
     }
 
     /// The same as [`Element::joined_child`], or the ghost of it.
