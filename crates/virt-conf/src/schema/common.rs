@@ -21,6 +21,17 @@ pub(super) const SCALED: &[Part] = &[
     one("text()").is(forms::UNSIGNED_LONG),
 ];
 
+/// Storage behind a Fibre Channel adapter.
+pub(super) const FIBRE_CHANNEL_ADAPTER: &[Part] = &[
+    maybe("@parent"),
+    maybe("@managed").is(forms::YES_NO),
+    maybe("@parent_wwnn").is(forms::WWN),
+    maybe("@parent_wwpn").is(forms::WWN),
+    maybe("@parent_fabric_wwn").is(forms::WWN),
+    one("@wwnn").is(forms::WWN),
+    one("@wwpn").is(forms::WWN),
+];
+
 /// Attributes of a PCI address.
 pub(super) const PCI_ADDRESS: &[Part] = &[
     maybe("@domain").is(forms::UINT32),

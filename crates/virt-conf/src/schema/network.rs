@@ -79,6 +79,16 @@ const NAT_PORT: Form = Form {
     fits: |text| forms::integer(text, 1, 65535),
 };
 
+/// A way to another network.
+pub(super) const ROUTE: &[Part] = &[
+    maybe("@family").is(FAMILY),
+    one("@address").is(forms::IP),
+    maybe("@netmask").is(forms::IPV4),
+    maybe("@prefix").is(forms::IP_PREFIX),
+    one("@gateway").is(forms::IP),
+    maybe("@metric").is(forms::UNSIGNED_INT),
+];
+
 /// A family of addresses.
 pub(super) const FAMILY: Form = Form {
     says: "'ipv4' or 'ipv6'",
@@ -336,17 +346,7 @@ const ADDRESS_SHAPES: &[Shape] = &[
             maybe("@server").is(forms::DNS_NAME),
         ]],
     ),
-    shape(
-        "network/route",
-        &[&[
-            maybe("@family").is(FAMILY),
-            one("@address").is(forms::IP),
-            maybe("@netmask").is(forms::IPV4),
-            maybe("@prefix").is(forms::IP_PREFIX),
-            one("@gateway").is(forms::IP),
-            maybe("@metric").is(forms::UNSIGNED_INT),
-        ]],
-    ),
+    shape("network/route", &[ROUTE]),
 ];
 
 const NETWORK_RULES: &[Rule] = &[

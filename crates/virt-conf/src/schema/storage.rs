@@ -4,7 +4,7 @@ use virt_util::words;
 use virt_util::xml::rules::{Form, Must, Rule};
 use virt_util::xml::shapes::{Part, Shape, Table, any, maybe, one, shape, some};
 
-use super::common::{ENCRYPTION, ENCRYPTION_RULES, PERMISSIONS, SCALED, rule};
+use super::common::{ENCRYPTION, ENCRYPTION_RULES, FIBRE_CHANNEL_ADAPTER, PERMISSIONS, SCALED, rule};
 use crate::forms::{self, TEXT};
 
 /// Storage pools.
@@ -238,19 +238,7 @@ const POOL_SHAPES: &[Shape] = &[
     .when(&[("../../@type", &["logical"])]),
     // Adapters.
     shape("source/adapter", &[&[maybe("@name"), maybe("parentaddr")]]).when(&[("@type?", &["scsi_host"])]),
-    shape(
-        "source/adapter",
-        &[&[
-            maybe("@parent"),
-            maybe("@managed").is(forms::YES_NO),
-            maybe("@parent_wwnn").is(forms::WWN),
-            maybe("@parent_wwpn").is(forms::WWN),
-            maybe("@parent_fabric_wwn").is(forms::WWN),
-            one("@wwnn").is(forms::WWN),
-            one("@wwpn").is(forms::WWN),
-        ]],
-    )
-    .when(&[("@type", &["fc_host"])]),
+    shape("source/adapter", &[FIBRE_CHANNEL_ADAPTER]).when(&[("@type", &["fc_host"])]),
     shape(
         "adapter/parentaddr",
         &[&[maybe("@unique_id").is(forms::POSITIVE), one("address")]],

@@ -4,7 +4,7 @@ use virt_util::words;
 use virt_util::xml::rules::{ABSENT, Must, Rule};
 use virt_util::xml::shapes::{Part, Shape, any, maybe, one, shape, some};
 
-use super::super::common::{PCI_ADDRESS, rule};
+use super::super::common::{FIBRE_CHANNEL_ADAPTER, PCI_ADDRESS, rule};
 use super::super::network::HOST_DRIVER;
 use super::device::{INFO, VIRTIO_MODEL};
 use super::interface::USB_ADDRESS;
@@ -128,19 +128,7 @@ pub(in super::super) const SHAPES: &[Shape] = &[
         &[&[one("@name"), maybe("@port").is(forms::PORT)]],
     ),
     shape("adapter", &[&[maybe("@name"), maybe("parentaddr")]]).when(&[("@type?", &["scsi_host"])]),
-    shape(
-        "adapter",
-        &[&[
-            maybe("@parent"),
-            maybe("@managed").is(forms::YES_NO),
-            maybe("@parent_wwnn").is(forms::WWN),
-            maybe("@parent_wwpn").is(forms::WWN),
-            maybe("@parent_fabric_wwn").is(forms::WWN),
-            one("@wwnn").is(forms::WWN),
-            one("@wwpn").is(forms::WWN),
-        ]],
-    )
-    .when(&[("@type", &["fc_host"])]),
+    shape("adapter", &[FIBRE_CHANNEL_ADAPTER]).when(&[("@type", &["fc_host"])]),
     shape(
         "parentaddr",
         &[&[maybe("@unique_id").is(forms::POSITIVE), one("address")]],

@@ -5,7 +5,7 @@ use virt_util::xml::rules::{ABSENT, Must, PRESENT, Rule};
 use virt_util::xml::shapes::{Part, Shape, any, maybe, one, shape};
 
 use super::super::common::{PCI_ADDRESS, rule};
-use super::super::network::{FAMILY, MAC_TABLE_MANAGER};
+use super::super::network::{FAMILY, MAC_TABLE_MANAGER, ROUTE};
 use super::device::{INFO, VIRTIO};
 use crate::forms;
 
@@ -178,17 +178,7 @@ pub(in super::super) const SHAPES: &[Shape] = &[
             maybe("@peer").is(forms::IP),
         ]],
     ),
-    shape(
-        "route",
-        &[&[
-            maybe("@family").is(FAMILY),
-            one("@address").is(forms::IP),
-            maybe("@netmask").is(forms::IPV4),
-            maybe("@prefix").is(forms::IP_PREFIX),
-            one("@gateway").is(forms::IP),
-            maybe("@metric").is(forms::UNSIGNED_INT),
-        ]],
-    ),
+    shape("route", &[ROUTE]),
     shape(
         "portForward",
         &[&[
