@@ -3,10 +3,13 @@
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::time::Duration;
 
 use nix::mount::{MntFlags, umount2};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
+
+use crate::host::eventually;
 
 /// A file system in user space whose server can be stopped: whoever touches it then waits in the kernel. It is
 /// unmounted with its value.
@@ -48,8 +51,18 @@ impl HangingMount {
     }
 
     /// Answers nobody from now on.
+    ///
+    /// # Panics
+    /// If the server does not stand still.
+    #[track_caller]
     pub fn stop(&self) {
         self.signal(Signal::SIGSTOP);
+        // A server that still takes a request and stops before it answers leaves whoever asked where not even
+        // SIGKILL ends them; requests that nobody took can be given up.
+        eventually("the server stands still", Duration::from_secs(30), || {
+            std::fs::read_to_string(format!("/proc/{}/stat", self.server.id()))
+                .is_ok_and(|stat| stat.rsplit(") ").next().is_some_and(|rest| rest.starts_with('T')))
+        });
     }
 
     /// Answers again.

@@ -352,9 +352,10 @@ fn a_pool_on_a_file_system_that_hangs_costs_others_nothing() {
     if !Path::new("/dev/fuse").exists() {
         return virt_api::testkit::skip("fuse: no /dev/fuse");
     }
-    let mount = HangingMount::new(Path::new(env!("CARGO_BIN_EXE_hanging-mount")));
     let folder = with_sleeper();
     let mut daemon = Daemon::start_in("max_anonymous_clients = 0\n", &[], folder.path());
+    // It goes before the daemon does: one that waits for the file system could not be ended.
+    let mount = HangingMount::new(Path::new(env!("CARGO_BIN_EXE_hanging-mount")));
     let socket = daemon.socket();
     let uri = format!("sleeper://{}", mount.path().display());
     let pool = StoragePoolGetInfoArgs {
