@@ -182,3 +182,79 @@ fn shared_namespaces_are_refused_in_the_containers_name() {
         );
     }
 }
+
+#[test]
+fn words_that_stand_for_nothing_said_are_no_words() {
+    for inner in [
+        "<input type='tablet' bus='default'/>",
+        "<input type='tablet' bus='virtio' model='default'/>",
+    ] {
+        refuses(
+            &format!("<devices>{inner}</devices>"),
+            ErrorCode::CONFIG_UNSUPPORTED,
+        );
+    }
+    // What has no bus says nothing of it.
+    says(
+        "<devices><input type='tablet' bus='none'/></devices>",
+        "<input type='tablet'/>",
+    );
+    says(
+        "<devices><input type='evdev'><source dev='/dev/input/event1'/></input></devices>",
+        "<input type='evdev'>",
+    );
+}
+
+#[test]
+fn images_of_firmware_are_raw_or_qcow2() {
+    let os = |inner: &str| read(&format!("<os><type arch='x86_64'>hvm</type>{inner}</os>"));
+    let loader = |format: &str| format!("<loader readonly='yes' type='pflash' format='{format}'>/a</loader>");
+    for format in ["dir", "qed", "auto", "colour"] {
+        let plain = loader("raw");
+        for inner in [
+            loader(format),
+            format!("{plain}<nvram format='{format}'>/b</nvram>"),
+            format!("{plain}<nvram template='/c' templateFormat='{format}'>/b</nvram>"),
+        ] {
+            assert_eq!(os(&inner).unwrap_err().code(), ErrorCode::XML_ERROR, "{inner}");
+        }
+    }
+    let text = os(&loader("none")).unwrap().format(XmlFlags::INACTIVE);
+    assert!(
+        text.contains("<loader readonly='yes' type='pflash'>/a</loader>"),
+        "{text}"
+    );
+    let text = os(&loader("qcow2")).unwrap().format(XmlFlags::INACTIVE);
+    assert!(
+        text.contains("type='pflash' format='qcow2'>/a</loader>"),
+        "{text}"
+    );
+}
+
+#[test]
+fn only_usb_devices_behind_interfaces_may_be_missing() {
+    let interface = |address: &str| {
+        format!(
+            "<devices><interface type='hostdev'><source startupPolicy='optional'>{address}</source></interface></devices>"
+        )
+    };
+    refuses(
+        &interface("<address type='pci' domain='0' bus='1' slot='0' function='0'/>"),
+        ErrorCode::CONFIG_UNSUPPORTED,
+    );
+    says(
+        &interface("<vendor id='0x1234'/><product id='0x5678'/>"),
+        "startupPolicy='optional'",
+    );
+}
+
+#[test]
+fn tables_of_the_host_are_not_a_guests() {
+    let text = read(&format!(
+        "{HVM}<sysinfo type='smbios'><processor><entry name='version'>b</entry></processor>\
+         <memory_device><entry name='size'>1</entry></memory_device></sysinfo>"
+    ))
+    .unwrap()
+    .format(XmlFlags::INACTIVE);
+    assert!(text.contains("<sysinfo type='smbios'/>"), "{text}");
+}

@@ -449,6 +449,16 @@ impl XmlElement for ScsiHostdev {
     }
 }
 
+/// The host has all devices but those of USB from its start on.
+fn refuse_startup_policy(source: Element<'_>, cx: &mut Reader) -> Result<()> {
+    if !source.has_attr("startupPolicy") {
+        return Ok(());
+    }
+    let what = "only a USB device has a startupPolicy";
+    let at = At::Attribute("startupPolicy");
+    cx.fail(error_with(ErrorCode::CONFIG_UNSUPPORTED, source, at, what))
+}
+
 /// A device of the host behind an interface of the guest.
 #[derive(Clone, Debug, PartialEq)]
 pub enum HostdevSource {
@@ -471,6 +481,13 @@ impl XmlElement for HostdevSource {
     fn read(element: Element<'_>, cx: &mut Reader) -> Result<Self> {
         let source = element.child_or_ghost("source");
         let kind = source.child_or_ghost("address").attr("type");
+        let is_usb = match kind.as_deref() {
+            Some(kind) => kind == "usb",
+            None => source.child("vendor").is_some(),
+        };
+        if !is_usb {
+            refuse_startup_policy(source, cx)?;
+        }
         match kind.as_deref() {
             Some("pci") => Ok(Self::Pci(PciHostdev {
                 typed: true,
@@ -580,12 +597,7 @@ impl Hostdev {
         if let HostdevPass::Subsystem(subsystem) = &self.mode
             && !matches!(**subsystem, HostdevSubsys::Usb { .. })
         {
-            let source = element.child_or_ghost("source");
-            if source.has_attr("startupPolicy") {
-                let what = "only a USB device has a startupPolicy";
-                let at = At::Attribute("startupPolicy");
-                cx.fail(error_with(ErrorCode::CONFIG_UNSUPPORTED, source, at, what))?;
-            }
+            refuse_startup_policy(element.child_or_ghost("source"), cx)?;
         }
         if let HostdevPass::Subsystem(subsystem) = &self.mode
             && let HostdevSubsys::Pci { device, .. } = &**subsystem

@@ -13,12 +13,12 @@ xml_enum! {
 
 xml_enum! {
     /// The bus of an input device.
-    pub enum InputBus { Default = "default", Ps2 = "ps2", Usb = "usb", Xen = "xen", Parallels = "parallels", Virtio = "virtio", None = "none" }
+    pub enum InputBus { Ps2 = "ps2", Usb = "usb", Xen = "xen", Parallels = "parallels", Virtio = "virtio", None = "none" }
 }
 
 xml_enum! {
     /// Which variant of a virtio input device is presented.
-    pub enum InputModel { Default = "default", Virtio = "virtio", VirtioTransitional = "virtio-transitional", VirtioNonTransitional = "virtio-non-transitional" }
+    pub enum InputModel { Virtio = "virtio", VirtioTransitional = "virtio-transitional", VirtioNonTransitional = "virtio-non-transitional" }
 }
 
 xml_enum! {
@@ -48,8 +48,8 @@ pub struct Input {
     /// What the user handles: mouse, tablet, keyboard …
     #[xml("@type", code = ErrorCode::CONFIG_UNSUPPORTED, missing = ErrorCode::INTERNAL_ERROR)]
     pub kind: InputType,
-    /// The bus; none until the definition is normalized.
-    #[xml("@bus", code = ErrorCode::CONFIG_UNSUPPORTED)]
+    /// The bus; none until the definition is normalized. What is on none says nothing of it.
+    #[xml("@bus", code = ErrorCode::CONFIG_UNSUPPORTED, when = self.bus != Some(InputBus::None))]
     pub bus: Option<InputBus>,
     /// Which variant of a virtio device is presented.
     #[xml("@model", code = ErrorCode::CONFIG_UNSUPPORTED)]

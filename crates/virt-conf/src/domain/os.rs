@@ -186,12 +186,45 @@ pub struct Loader {
     /// It keeps no variables.
     #[xml("@stateless")]
     pub stateless: Option<bool>,
-    /// Format of the image.
-    #[xml("@format")]
+    /// Format of the image: `raw` or `qcow2`.
+    #[xml("@format", with = firmware_format, described = FirmwareFormat, read_when = element.attr("format").as_deref() != Some(NO_FORMAT))]
     pub format: Option<StorageFormat>,
     /// Absolute path of the image on the host.
     #[xml("text()")]
     pub path: Option<String>,
+}
+
+xml_enum! {
+    /// Formats that images of firmware may have.
+    pub enum FirmwareFormat { Raw = "raw", Qcow2 = "qcow2" }
+}
+
+/// Says as much of an image of firmware as nothing.
+const NO_FORMAT: &str = "none";
+
+/// `with` for formats that are [`FirmwareFormat`]s.
+mod firmware_format {
+    use super::{FirmwareFormat, StorageFormat};
+    use virt_util::xml::{ValueError, XmlValue};
+
+    pub(super) fn parse(text: &str) -> Result<StorageFormat, ValueError> {
+        FirmwareFormat::parse_value(text).map(|format| match format {
+            FirmwareFormat::Raw => StorageFormat::Raw,
+            FirmwareFormat::Qcow2 => StorageFormat::Qcow2,
+        })
+    }
+
+    pub(super) fn format(value: &StorageFormat, out: &mut String) {
+        out.push_str(value.as_str());
+    }
+
+    /// [`parse`] of what may also be none.
+    pub(super) fn parse_any(text: &str) -> Result<Option<StorageFormat>, ValueError> {
+        match text {
+            super::NO_FORMAT => Ok(None),
+            text => parse(text).map(Some),
+        }
+    }
 }
 
 /// Variables of the firmware.
@@ -235,11 +268,11 @@ fn nvram_shape() -> &'static virt_util::xml::ElementSchema {
         /// File that the variables are copied from at the first start.
         "@template" => template: value(String),
         /// Format of that file.
-        "@templateFormat" => template_format: value(StorageFormat),
+        "@templateFormat" => template_format: value(FirmwareFormat),
         /// What kind of place holds the image, if it is said by a source.
         "@type" => storage_type: value(StorageType),
         /// Format of the image.
-        "@format" => format: value(StorageFormat),
+        "@format" => format: value(FirmwareFormat),
         /// Path of the image.
         "text()" => path: value(String),
         /// The image, where a path does not do.
@@ -267,9 +300,9 @@ mod nvram_element {
         };
         Ok(NvramImage {
             template: read::attr(element, cx, "template", XmlValue::parse_value)?,
-            template_format: read::attr(element, cx, "templateFormat", XmlValue::parse_value)?,
+            template_format: read::attr(element, cx, "templateFormat", firmware_format::parse_any)?.flatten(),
             source,
-            format: read::attr(element, cx, "format", XmlValue::parse_value)?,
+            format: read::attr(element, cx, "format", firmware_format::parse_any)?.flatten(),
         })
     }
 

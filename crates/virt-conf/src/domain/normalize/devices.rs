@@ -532,7 +532,7 @@ fn input(domain: &mut Domain, at: usize, neighbours: &mut Neighbours) -> Result<
     let Some(input) = domain.devices.inputs.get_mut(at) else {
         return Ok(());
     };
-    if input.bus.is_none_or(|bus| bus == InputBus::Default) {
+    if input.bus.is_none() {
         input.bus = match os {
             OsType::Hvm => Some(match input.kind {
                 InputType::Mouse | InputType::Keyboard if x86 => InputBus::Ps2,

@@ -8,7 +8,7 @@ use crate::domain::device_info::{Address, VirtioOptions};
 use crate::domain::filesystem::{Filesystem, FilesystemSource};
 use crate::domain::graphics::Graphics;
 use crate::domain::hostdev::{Hostdev, HostdevPass, HostdevSubsys};
-use crate::domain::input::{Input, InputBus, InputModel, InputType};
+use crate::domain::input::{Input, InputBus, InputType};
 use crate::domain::interface::TeamingType;
 use crate::domain::memory::{MemoryAccess, MemoryDevice, MemoryModel};
 use crate::domain::os::OsType;
@@ -341,7 +341,7 @@ pub(super) fn vsock(vsock: &Vsock) -> Result<()> {
 }
 
 pub(super) fn input(domain: &Domain, input: &Input) -> Result<()> {
-    let bus = input.bus.unwrap_or(InputBus::Default);
+    let bus = input.bus.unwrap_or(InputBus::None);
     let classic = matches!(input.kind, InputType::Mouse | InputType::Keyboard);
     let refused = |bus: InputBus| {
         Err(VirtError::internal(format_args!(
@@ -391,12 +391,9 @@ pub(super) fn input(domain: &Domain, input: &Input) -> Result<()> {
             bus != InputBus::Virtio,
             format_args!("type 'passthrough' needs bus 'virtio', not '{bus}'"),
         )?,
-        InputType::Evdev => refuse_if(
-            !matches!(bus, InputBus::None | InputBus::Default),
-            "type 'evdev' takes no bus",
-        )?,
+        InputType::Evdev => refuse_if(bus != InputBus::None, "type 'evdev' takes no bus")?,
     }
-    if let Some(model) = input.model.filter(|model| *model != InputModel::Default) {
+    if let Some(model) = input.model {
         refuse_if(
             bus != InputBus::Virtio,
             format_args!("model '{model}' needs bus 'virtio', not '{bus}'"),
