@@ -498,12 +498,6 @@ pub const PATH_OR_DEVICE: Form = Form {
     fits: |text| (ABSOLUTE_PATH.fits)(text) || (DEVICE_NAME.fits)(text),
 };
 
-/// The name of a volume in a source.
-pub const NO_SLASH: Form = Form {
-    says: "a name without slashes",
-    fits: |text| all(text, |c| c != '/'),
-};
-
 /// A variable of the environment or of a filter.
 pub const VARIABLE: Form = Form {
     says: "letters, digits and '_'",
@@ -533,7 +527,7 @@ pub const MODEL_NAME: Form = Form {
 
 /// A bridge of the host.
 pub const BRIDGE_NAME: Form = Form {
-    says: "letters, digits, blanks, '_', '.', '-', ':', '/' and '\\\\'",
+    says: "letters, digits, blanks, '_', '.', '-', ':', '/' and '\\'",
     fits: |text| {
         text.chars()
             .all(|c| c.is_ascii_alphanumeric() || "_.-\\:/ ".contains(c))
@@ -795,7 +789,8 @@ fn hex(text: &str, most: usize) -> bool {
     text.len() <= most && all(text, |c| c.is_ascii_hexdigit())
 }
 
-fn prefixed_hex(text: &str, most: usize) -> bool {
+/// Up to `most` hexadecimal digits after `0x`.
+pub(crate) fn prefixed_hex(text: &str, most: usize) -> bool {
     text.starts_with("0x") && hex(text, most)
 }
 

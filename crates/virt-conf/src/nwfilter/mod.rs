@@ -14,7 +14,6 @@
 pub mod attributes;
 pub mod parameters;
 pub mod rule;
-pub mod schema;
 pub mod value;
 
 #[cfg(test)]

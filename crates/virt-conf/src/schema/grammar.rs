@@ -1,36 +1,21 @@
-//! RELAX NG files for the formats, made of the same declarations, rules and forms that [`check`](super::check) goes by.
+//! RELAX NG files for the formats, made of the same tables that [`check`](super::check) goes by.
 
 use virt_util::xml::rng::{Source, grammar};
-use virt_util::xml::rules::{Form, Rule};
-use virt_util::xml::shapes::Table;
+use virt_util::xml::rules::Form;
 
-use super::{Schema, schema_of};
+use super::table_of;
 use crate::data::FORMATS;
-use crate::nwfilter;
 
 /// The grammar of the documents with that root; nothing for other roots.
 ///
 /// It takes what [`check`](super::check) takes. What a grammar cannot say (that the values of several elements differ) it
 /// takes as well; `tests/grammars.rs` counts how often that matters.
 pub fn grammar_of(root: &str) -> Option<String> {
-    let format = FORMATS.iter().find(|format| format.root == root)?;
-    let schemas = (format.schemas)();
-    let mut tables: Vec<(&str, &'static Table)> = Vec::new();
-    if let Schema::Table(table) = schema_of(root)? {
-        tables.push((root, table));
-    }
-    let rules: &[Rule] = match root {
-        "filter" => nwfilter::schema::RULES,
-        _ => &[],
-    };
+    let table = table_of(root)?;
     Some(grammar(&Source {
         root,
-        schemas: &schemas,
-        rules,
-        tables: &tables,
-        alone: &["filter/rule"],
+        table,
         pattern: &pattern,
-        attribute: &nwfilter::schema::expression,
     }))
 }
 
@@ -103,6 +88,20 @@ macro_rules! signed {
 macro_rules! either {
     ($($pattern:expr),+ $(,)?) => {
         concat!("<choice>", $($pattern),+, "</choice>")
+    };
+}
+
+/// Patterns, or a variable of a filter.
+macro_rules! or_variable {
+    ($($pattern:expr),+ $(,)?) => {
+        either!($($pattern,)+ text!(r"[$] *[a-zA-Z0-9_]+(\[ *@?[0-9]+ *\])? *"))
+    };
+}
+
+/// What filters take for an IPv4 address.
+macro_rules! loose_ipv4 {
+    () => {
+        r"([0-2]?[0-9]?[0-9]\.){3}[0-2]?[0-9]?[0-9]"
     };
 }
 
@@ -376,7 +375,7 @@ const PATTERNS: &[(&str, &str)] = &[
     ("a whole number", r"[+\-]?[0-9]+"),
     (
         "a number from 0",
-        r"INF|\+?([0-9]+(\.[0-9]*)?|\.[0-9]+)([eE][+\-]?[0-9]+)?",
+        r"INF|NaN|-0+(\.0*)?|\+?([0-9]+(\.[0-9]*)?|\.[0-9]+)([eE][+\-]?[0-9]+)?",
     ),
     ("a number such as '2.5'", "[0-9]+(.[0-9]+)?"),
     ("two numbers with a dot between", r"[0-9]+\.[0-9]+"),
@@ -407,6 +406,86 @@ const PATTERNS: &[(&str, &str)] = &[
          <param name=\"maxLength\">12</param></data></choice>",
     ),
     ("'false' or '0'", "0|[fF][aA][lL][sS][eE]"),
+    (
+        "a whole number from 0 to 65535, 0x0 to 0xffff, or a variable",
+        or_variable!(text!("0x[a-fA-F0-9]{1,4}"), signed!("0", "65535")),
+    ),
+    (
+        "a whole number from 0 to 4294967295, 0x0 to 0xffffffff, or a variable",
+        or_variable!(text!("0x[a-fA-F0-9]{1,8}"), up_to!("4294967295")),
+    ),
+    (
+        "a whole number from 0 to 4095, 0x0 to 0xfff, or a variable",
+        or_variable!(text!("0x[a-fA-F0-9]{1,3}"), signed!("0", "4095")),
+    ),
+    (
+        "a whole number from 0 to 63, 0x0 to 0x3f, or a variable",
+        or_variable!(text!("0x[0-3]?[a-fA-F0-9]"), signed!("0", "63")),
+    ),
+    (
+        "a protocol of frames: from 0x600, arp, rarp, ipv4, ipv6 or vlan, or a variable",
+        or_variable!(
+            text!("0x([6-9a-fA-F][a-fA-F0-9]{2}|[a-fA-F0-9]{4})|arp|rarp|ipv4|ipv6|vlan"),
+            signed!("1536", "65535"),
+        ),
+    ),
+    (
+        "a protocol: 0 to 255, 0x0 to 0xff, its name, or a variable",
+        or_variable!(
+            text!("0x[a-fA-F0-9]{1,2}|tcp|udp|udplite|esp|ah|icmp|igmp|sctp|icmpv6"),
+            signed!("0", "255"),
+        ),
+    ),
+    (
+        "a whole number from 0 to 65535, the name of an operation, or a variable",
+        or_variable!(
+            text!(
+                "[Rr]e(ply|quest)(_[Rr]everse)?|DRARP_([Rr]e(ply|quest)|[Ee]rror)|InARP_[Rr]equest|ARP_NAK"
+            ),
+            signed!("0", "65535"),
+        ),
+    ),
+    (
+        "a MAC address, or a variable",
+        or_variable!(text!("[a-fA-F0-9]{1,2}(:[a-fA-F0-9]{1,2}){5}")),
+    ),
+    (
+        "an IPv4 address, or a variable",
+        or_variable!(text!(loose_ipv4!())),
+    ),
+    (
+        "0 to 32, an IPv4 mask, or a variable",
+        or_variable!(text!(loose_ipv4!()), signed!("0", "32")),
+    ),
+    (
+        "an IPv6 address, or a variable",
+        or_variable!(text!(concat!(
+            "([a-fA-F0-9]{0,4}:){2,7}[a-fA-F0-9]*(",
+            loose_ipv4!(),
+            ")?"
+        ))),
+    ),
+    (
+        "0 to 128, an IPv6 mask, or a variable",
+        or_variable!(text!("([a-fA-F0-9]{0,4}:){2,7}[a-fA-F0-9]*"), signed!("0", "128")),
+    ),
+    (
+        "states with commas between, or NONE",
+        "NONE|(NEW|ESTABLISHED|RELATED|INVALID)(,(NEW|ESTABLISHED|RELATED|INVALID))*",
+    ),
+    (
+        "two lists of flags with a slash between",
+        "(ALL|NONE|(SYN|ACK|URG|PSH|FIN|RST)(,(SYN|ACK|URG|PSH|FIN|RST))*)\
+         /(ALL|NONE|(SYN|ACK|URG|PSH|FIN|RST)(,(SYN|ACK|URG|PSH|FIN|RST))*)",
+    ),
+    (
+        "the name of a set, or a variable",
+        or_variable!(text!(r"[a-zA-Z0-9_.:\-+ ]{1,31}")),
+    ),
+    (
+        "up to six of 'src' and 'dst' with commas between",
+        "([sS][rR][cC]|[dD][sS][tT])(,([sS][rR][cC]|[dD][sS][tT])){0,5}",
+    ),
     (
         "a path or a URI",
         "<choice><data type=\"anyURI\"/><data type=\"token\"><param name=\"pattern\">/.+</param></data></choice>",
@@ -443,7 +522,6 @@ const PATTERNS: &[(&str, &str)] = &[
         "0[0-7]{3}|[0-7]{1,3}",
     ),
     ("a path", ".+"),
-    ("a name without slashes", "[^/]+"),
     (
         "letters, '_' and, not in front, digits",
         "[a-zA-Z_]+[a-zA-Z0-9_]*",
@@ -457,6 +535,7 @@ const PATTERNS: &[(&str, &str)] = &[
         "vepa|bridge|private|passthrough",
     ),
     ("'ipv4' or 'ipv6'", "ipv4|ipv6"),
+    ("'tcp' or 'udp'", "tcp|udp"),
     ("text without slashes", "[^/]*"),
     ("seconds: a whole number", "[\\-+]?[0-9]+"),
     ("seconds: a whole number, or 'reset'", "[\\-+]?[0-9]+|reset"),
@@ -513,6 +592,29 @@ const PATTERNS: &[(&str, &str)] = &[
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Without an expression a grammar would take any text.
+    #[test]
+    fn every_form_has_an_expression() {
+        use virt_util::xml::rules::Must;
+        let mut missing = std::collections::BTreeSet::new();
+        for (root, table) in super::super::KINDS {
+            let rows = table.shapes.iter().flat_map(|rows| rows.iter());
+            let parts = rows.flat_map(|row| row.parts.iter().flat_map(|parts| parts.iter()));
+            let rules = table.rules.iter().flat_map(|rules| rules.iter());
+            let fits = rules.filter_map(|rule| match rule.must {
+                Must::Fit(_, form) => Some(form),
+                _ => None,
+            });
+            for form in parts.filter_map(|part| part.form()).chain(fits) {
+                let is_words = form.says.starts_with("one of '");
+                if form.says != "text" && !is_words && pattern(&form).is_none() {
+                    missing.insert(format!("{root}: {}", form.says));
+                }
+            }
+        }
+        assert!(missing.is_empty(), "{missing:#?}");
+    }
 
     #[test]
     fn every_format_has_a_grammar() {

@@ -553,10 +553,10 @@ const DOMAIN_CAPABILITIES_SHAPES: &[Shape] = &[
         &[
             SUPPORTED,
             &[
-                maybe("cbitpos").is(forms::UNSIGNED_INT),
-                maybe("reducedPhysBits").is(forms::UNSIGNED_INT),
-                maybe("maxGuests").is(forms::UNSIGNED_INT),
-                maybe("maxESGuests").is(forms::UNSIGNED_INT),
+                maybe("cbitpos").is(forms::SPACED_INT),
+                maybe("reducedPhysBits").is(forms::SPACED_INT),
+                maybe("maxGuests").is(forms::SPACED_INT),
+                maybe("maxESGuests").is(forms::SPACED_INT),
                 maybe("cpu0Id").is(TEXT),
             ],
         ],
@@ -580,15 +580,15 @@ const DOMAIN_CAPABILITIES_SHAPES: &[Shape] = &[
         "sgx/section_size",
         &[&[
             one("@unit").is(words!("KiB")),
-            one("text()").is(forms::UNSIGNED_LONG),
+            one("text()").is(forms::SPACED_LONG),
         ]],
     ),
     shape("sgx/sections", &[&[any("section")]]),
     shape(
         "sections/section",
         &[&[
-            one("@node").is(forms::UNSIGNED_INT),
-            one("@size").is(forms::UNSIGNED_LONG),
+            one("@node").is(forms::SPACED_INT),
+            one("@size").is(forms::SPACED_LONG),
             one("@unit").is(words!("KiB")),
         ]],
     ),
@@ -654,6 +654,11 @@ const DOMAIN_CAPABILITIES_RULES: &[Rule] = &[
             "name",
             &["host-passthrough", "maximum", "host-model", "custom"],
         ),
+    ),
+    rule(
+        "cpu/mode",
+        &[("@name", &["custom"])],
+        Must::Follows("blockers", "model"),
     ),
     rule(
         "cpu/mode",

@@ -1,14 +1,14 @@
 //! Which documents the schemas allow: one door for all formats, as `virt-xml-validate` and the VALIDATE flags need it.
 //!
-//! [`check`] chooses by the root element. Filters are held against their declarations with rules beside them
-//! ([`nwfilter::schema`]). The schemas of all other formats are tables of what each element may hold, because parsing takes
-//! more than they do:
+//! [`check`] chooses by the root element. Schemas are tables of what each element may hold: the declarations of the model
+//! are not enough, because parsing takes more than schemas allow.
 //!
 //! | module | has |
 //! |---|---|
 //! | [`domain`] | domains |
 //! | [`storage`] | pools, volumes, what pools can do |
 //! | [`network`] | networks, interfaces of the host |
+//! | [`filter`] | network filters |
 //! | [`node_device`] | devices of the host |
 //! | [`host`] | processors, capabilities of hosts and domains |
 //! | [`moments`] | snapshots, checkpoints, backups |
@@ -19,6 +19,7 @@
 mod agreement;
 mod common;
 mod domain;
+mod filter;
 mod grammar;
 mod host;
 mod moments;
@@ -33,8 +34,6 @@ pub use grammar::{grammar_file, grammar_of};
 use virt_util::xml::shapes::{self, Table};
 use virt_util::xml::{At, Doc, error_with};
 use virt_util::{ErrorCode, Result};
-
-use crate::nwfilter;
 
 /// How carefully a document is looked at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -52,45 +51,34 @@ impl Check {
     }
 }
 
-/// A kind of document: the name of its root, and what it is held against.
-type Kind = (&'static str, Schema);
+/// A kind of document: the name of its root, and its schema.
+type Kind = (&'static str, &'static Table);
 
-/// What the documents of a kind are held against.
-enum Schema {
-    /// A table that is the whole schema.
-    Table(&'static Table),
-    /// The declarations of the model with rules beside them.
-    Declared(fn(&Doc<'_>) -> Result<()>),
-}
-
-/// What documents with that root are held against.
-fn schema_of(root: &str) -> Option<&'static Schema> {
+/// The schema of documents with that root.
+fn table_of(root: &str) -> Option<&'static Table> {
     let found = KINDS.iter().find(|(name, _)| *name == root);
-    found.map(|(_, schema)| schema)
+    found.map(|(_, table)| *table)
 }
 
 /// All kinds of documents.
 const KINDS: &[Kind] = &[
-    ("domain", Schema::Table(&DOMAIN)),
-    ("domainsnapshot", Schema::Table(&moments::SNAPSHOT)),
-    ("domaincheckpoint", Schema::Table(&moments::CHECKPOINT)),
-    ("domainbackup", Schema::Table(&moments::BACKUP)),
-    ("network", Schema::Table(&network::NETWORK)),
-    ("networkport", Schema::Table(&small::NETWORK_PORT)),
-    ("interface", Schema::Table(&network::INTERFACE)),
-    ("filter", Schema::Declared(nwfilter::schema::check_schema)),
-    ("filterbinding", Schema::Table(&small::FILTER_BINDING)),
-    ("pool", Schema::Table(&storage::POOL)),
-    ("volume", Schema::Table(&storage::VOLUME)),
-    (
-        "storagepoolCapabilities",
-        Schema::Table(&storage::POOL_CAPABILITIES),
-    ),
-    ("secret", Schema::Table(&small::SECRET)),
-    ("device", Schema::Table(&node_device::NODE_DEVICE)),
-    ("cpu", Schema::Table(&host::CPU)),
-    ("capabilities", Schema::Table(&host::CAPABILITIES)),
-    ("domainCapabilities", Schema::Table(&host::DOMAIN_CAPABILITIES)),
+    ("domain", &DOMAIN),
+    ("domainsnapshot", &moments::SNAPSHOT),
+    ("domaincheckpoint", &moments::CHECKPOINT),
+    ("domainbackup", &moments::BACKUP),
+    ("network", &network::NETWORK),
+    ("networkport", &small::NETWORK_PORT),
+    ("interface", &network::INTERFACE),
+    ("filter", &filter::FILTER),
+    ("filterbinding", &small::FILTER_BINDING),
+    ("pool", &storage::POOL),
+    ("volume", &storage::VOLUME),
+    ("storagepoolCapabilities", &storage::POOL_CAPABILITIES),
+    ("secret", &small::SECRET),
+    ("device", &node_device::NODE_DEVICE),
+    ("cpu", &host::CPU),
+    ("capabilities", &host::CAPABILITIES),
+    ("domainCapabilities", &host::DOMAIN_CAPABILITIES),
 ];
 
 /// The names of the roots of documents that [`check`] knows.
@@ -105,8 +93,7 @@ pub fn roots() -> impl Iterator<Item = &'static str> {
 pub fn check(doc: &Doc<'_>) -> Result<()> {
     let root = doc.root();
     match KINDS.iter().find(|(name, _)| root.is(name)) {
-        Some((_, Schema::Table(table))) => shapes::validate(root, table),
-        Some((_, Schema::Declared(check))) => check(doc),
+        Some((_, table)) => shapes::validate(root, table),
         None => {
             let known: Vec<&str> = roots().collect();
             Err(error_with(
@@ -155,7 +142,15 @@ mod tests {
                 "<domain type='kvm'><name>a</name><os><type>hvm</type></os>{inside}</domain>"
             ))
         };
-        assert_eq!(domain("<memory unit='MiB'>64</memory>"), Ok(()));
+        for right in [
+            "<memory unit='MiB'>64</memory>",
+            "<blkiotune><device><path>/a</path><read_iops_sec> 1</read_iops_sec></device></blkiotune>",
+            "<features><hyperv><spinlocks state='on' retries=' 4096'/></hyperv><kvm><dirty-ring state='on' size=' 4096'/>\
+             </kvm></features>",
+            "<launchSecurity type='sev'><cbitpos> 1</cbitpos><policy>0x1</policy></launchSecurity>",
+        ] {
+            assert_eq!(domain(right), Ok(()), "{right}");
+        }
         for (inside, fault) in [
             (
                 "<memory unit='ells'>64</memory>",
@@ -170,6 +165,10 @@ mod tests {
             (
                 "<devices><tpm model='tpm-tis'/></devices>",
                 "missing required element 'backend'",
+            ),
+            (
+                "<devices><disk type='volume'><source pool='p' volume='..'/><target dev='vda'/></disk></devices>",
+                "invalid value '..' of attribute 'volume'",
             ),
             ("<clock/>", "missing required attribute 'offset'"),
             (
@@ -198,7 +197,25 @@ mod tests {
             "<domainsnapshot><domain><uuid>c7a5fdbd-edaf-9455-926a-d65c16db1809</uuid></domain></domainsnapshot>",
             "<domaincheckpoint><disks><disk name='vda' checkpoint='no'/></disks></domaincheckpoint>",
             "<domainbackup mode='pull'><server name='h'/></domainbackup>",
+            "<filter name='a'><uuid>c7a5fdbdedaf9455926ad65c16db1809</uuid><filterref filter='b'/></filter>",
+            "<filter name='a' chain=' root'><rule action='drop' direction='in'/></filter>",
+            "<network><name>a</name><bridge name='b' delay=' 1'/></network>",
+            "<interface type='bridge' name='b'><bridge delay='-0'/></interface>",
+            "<device><name>a</name><parent wwnn='5000c50015ea71ad' wwpn='5000c50015ea71ae'/></device>",
+            "<volume><name>a</name><target><path>a:b c</path></target></volume>",
         ];
+        for rule in [
+            "<tcp-ipv6 flags='SYN/ALL'/>",
+            "<icmpv6 srcipaddr='7:b:D7.01.31.0' dstipto='::1' dscp='-0'/>",
+            "<ip srcipmask='-0'/>",
+            "<vlan encap-protocol=' rarp' vlanid='-0'/>",
+            "<mac protocolid='0x0001'/>",
+            "<tcp ipset='a' ipsetflags='src'/>",
+        ] {
+            let source =
+                format!("<filter name='a'><rule action='drop' direction='in'>{rule}</rule></filter>");
+            assert_eq!(verdict(&source), Ok(()), "{source}");
+        }
         for source in right {
             assert_eq!(verdict(source), Ok(()), "{source}");
         }
@@ -251,7 +268,65 @@ mod tests {
                 "<domainbackup><server name='h'/></domainbackup>",
                 "unknown element 'server'",
             ),
+            (
+                "<filter name='a'><uuid> c7a5fdbd-edaf-9455-926a-d65c16db1809</uuid></filter>",
+                "expected a UUID",
+            ),
+            (
+                "<network><name>a</name><dns><srv service='s' protocol=' tcp'/></dns></network>",
+                "expected 'tcp' or 'udp'",
+            ),
+            (
+                "<network><name>a</name><ip><dhcp><bootp file='a&#10;b'/></dhcp></ip></network>",
+                "expected a path",
+            ),
+            (
+                "<device><name>a</name><parent fabric_wwn='5000c50015ea71ad'>b</parent></device>",
+                "text where none belongs",
+            ),
+            (
+                "<device><name>a</name><capability type='ccw'><cssid>1</cssid><state>online</state><ssid>0x0</ssid>\
+                 <devno>0x1</devno></capability></device>",
+                "element 'state' stands too late",
+            ),
+            (
+                "<device><name>a</name><capability type='pci'><domain>0</domain><bus>0</bus><slot>0</slot><function>0</function>\
+                 <product/><vendor/><numa node='2147483648'/></capability></device>",
+                "expected a whole number from -2147483648",
+            ),
+            (
+                "<volume><name>a</name><target><path>1:2</path></target></volume>",
+                "expected a path or a URI",
+            ),
+            (
+                "<domainCapabilities><domain>d</domain><arch>a</arch><cpu><mode name='host-passthrough' supported='yes'/>\
+                 <mode name='maximum' supported='yes'/><mode name='host-model' supported='yes'/>\
+                 <mode name='custom' supported='yes'><blockers model='m'><feature name='f'/></blockers>\
+                 <model usable='no' vendor='v'>m</model></mode></cpu></domainCapabilities>",
+                "'blockers' stands where no 'model' is right in front",
+            ),
         ];
+        for (rule, fault) in [
+            ("<tcp option='1'/>", "unknown attribute 'option'"),
+            ("<tcp-ipv6 state='NEW'/>", "unknown attribute 'state'"),
+            ("<arp arpsrcipmask='24'/>", "unknown attribute 'arpsrcipmask'"),
+            ("<tcp ipset='a'/>", "missing required attribute 'ipsetflags'"),
+            (
+                "<icmpv6 dstipto='10.0.0.1'/>",
+                "expected an IPv6 address, or a variable",
+            ),
+            ("<arp opcode='rEPLY'/>", "the name of an operation"),
+            (
+                "<tcp/><udp/>",
+                "element 'tcp' and element 'udp' exclude each other",
+            ),
+            ("<tcp/><tcp/>", "a second 'tcp'"),
+        ] {
+            let source =
+                format!("<filter name='a'><rule action='drop' direction='in'>{rule}</rule></filter>");
+            let error = verdict(&source).expect_err(&source);
+            assert!(error.message().contains(fault), "{source}: {error}");
+        }
         for (source, fault) in wrong {
             let error = verdict(source).expect_err(source);
             assert_eq!(error.code(), ErrorCode::XML_INVALID_SCHEMA);

@@ -290,7 +290,7 @@ const BACKUP_RULES: &[Rule] = &[
     rule("encryption", &[], Must::Fit("@engine", words!("qemu"))),
     rule("encryption", &[], Must::Have(&["secret"])),
     rule("encryption", &[], Must::Once(&["secret"])),
-    rule("encryption", &[], Must::InOrder(&["cipher", "ivgen"])),
+    rule("encryption", &[], Must::InOrder(&[&["cipher"], &["ivgen"]])),
     ENCRYPTION_RULES[0],
     ENCRYPTION_RULES[2],
     ENCRYPTION_RULES[3],

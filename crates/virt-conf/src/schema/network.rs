@@ -159,7 +159,7 @@ const NETWORK_SHAPES: &[Shape] = &[
         "network",
         &[
             &[
-                maybe("@connections").is(forms::UNSIGNED_INT),
+                maybe("@connections").is(forms::SPACED_INT),
                 maybe("@ipv6").is(forms::YES_NO),
                 maybe("@trustGuestRxFilters").is(forms::YES_NO),
                 one("name").is(TEXT),
@@ -191,7 +191,7 @@ const NETWORK_SHAPES: &[Shape] = &[
             maybe("@name").is(forms::DEVICE_NAME),
             maybe("@zone").is(ZONE),
             maybe("@stp").is(forms::ON_OFF),
-            maybe("@delay").is(forms::UNSIGNED_LONG),
+            maybe("@delay").is(forms::SPACED_LONG),
             maybe("@macTableManager").is(MAC_TABLE_MANAGER),
         ]],
     ),
@@ -229,7 +229,7 @@ const NETWORK_SHAPES: &[Shape] = &[
     ),
     shape(
         "forward/address",
-        &[PCI_ADDRESS, &[maybe("@connections").is(forms::UNSIGNED_INT)]],
+        &[PCI_ADDRESS, &[maybe("@connections").is(forms::SPACED_INT)]],
     )
     .when(&[("@type", &["pci"])]),
     shape("forward/pf", &[&[one("@dev").is(forms::DEVICE_NAME)]]),
@@ -284,7 +284,7 @@ const NETWORK_SHAPES: &[Shape] = &[
         "dns/srv",
         &[&[
             one("@service"),
-            one("@protocol").is(words!("tcp", "udp")),
+            one("@protocol").is(PROTOCOL),
             maybe("@domain").is(forms::DNS_NAME),
             maybe("@target"),
             maybe("@port").is(forms::UNSIGNED_SHORT),
@@ -342,7 +342,7 @@ const ADDRESS_SHAPES: &[Shape] = &[
     shape(
         "dhcp/bootp",
         &[&[
-            one("@file").is(forms::NOT_EMPTY),
+            one("@file").is(forms::FILE_PATH),
             maybe("@server").is(forms::DNS_NAME),
         ]],
     ),
@@ -467,10 +467,16 @@ const DELAY: Form = Form {
     says: "a number from 0",
     fits: |text| {
         let text = text.trim_ascii();
-        text == "INF"
-            || text.starts_with(|c: char| c.is_ascii_digit() || ".+".contains(c))
+        matches!(text, "INF" | "NaN")
+            || text.starts_with(|c: char| c.is_ascii_digit() || ".+-".contains(c))
                 && text.parse().is_ok_and(|number: f64| number >= 0.0)
     },
+};
+
+/// White space around it counts.
+const PROTOCOL: Form = Form {
+    says: "'tcp' or 'udp'",
+    fits: |text| matches!(text, "tcp" | "udp"),
 };
 
 fn is_duid(text: &str) -> bool {

@@ -1,7 +1,7 @@
 //! The schema of devices of the host.
 
 use virt_util::words;
-use virt_util::xml::rules::{Form, Must, Rule};
+use virt_util::xml::rules::{ABSENT, Form, Must, PRESENT, Rule};
 use virt_util::xml::shapes::{Part, Shape, Table, any, maybe, one, shape, some};
 
 use super::common::rule;
@@ -68,7 +68,7 @@ const AP_DOMAIN: Form = Form {
         Some(digits) => {
             matches!(digits.len(), 1..=4) && digits.bytes().all(|digit| digit.is_ascii_hexdigit())
         }
-        None => text.trim_ascii().parse().is_ok_and(|number: u16| number <= 255),
+        None => forms::integer(text, 0, 255),
     },
 };
 
@@ -134,13 +134,12 @@ const SHAPES: &[Shape] = &[
     ),
     shape(
         "device/parent",
-        &[&[
-            maybe("@wwnn").is(forms::WWN),
-            maybe("@wwpn").is(forms::WWN),
-            maybe("@fabric_wwn").is(forms::WWN),
-            one("text()").is(TEXT),
-        ]],
-    ),
+        &[&[one("@wwnn").is(forms::WWN), one("@wwpn").is(forms::WWN)]],
+    )
+    .when(&[("@wwnn", PRESENT), ("@fabric_wwn", ABSENT)]),
+    shape("device/parent", &[&[one("@fabric_wwn").is(forms::WWN)]])
+        .when(&[("@fabric_wwn", PRESENT), ("@wwnn", ABSENT)]),
+    shape("device/parent", &[&[one("text()").is(TEXT)]]).when(&[("@wwnn", ABSENT), ("@fabric_wwn", ABSENT)]),
     shape("device/driver", &[&[one("name").is(TEXT)]]),
     shape(
         "device/capability",
@@ -193,7 +192,7 @@ const SHAPES: &[Shape] = &[
         "capability/vendor",
         &[&[one("@id").is(forms::HEX_UINT), one("text()").is(TEXT)]],
     ),
-    shape("capability/numa", &[&[maybe("@node").is(forms::INTEGER)]]),
+    shape("capability/numa", &[&[maybe("@node").is(forms::INT)]]),
     shape("capability/pci-express", &[&[any("link")]]),
     shape(
         "pci-express/link",
@@ -473,8 +472,16 @@ const INNER_SHAPES: &[Shape] = &[
 ];
 
 const RULES: &[Rule] = &[
-    rule("device/parent", &[], Must::HaveTogether(&["@wwnn", "@wwpn"])),
-    rule("device/parent", &[], Must::NotBoth(&["@wwnn", "@fabric_wwn"])),
+    rule(
+        "device/capability",
+        &[("@type", &["ccw", "ccwgroup"])],
+        Must::InOrder(&[
+            &["state"],
+            &["cssid", "ssid", "devno"],
+            &["members"],
+            &["capability"],
+        ]),
+    ),
     rule(
         "device/capability",
         &[("@type", &["pci", "css", "ap_matrix", "storage", "ccw"])],

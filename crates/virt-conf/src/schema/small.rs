@@ -1,8 +1,9 @@
 //! The schemas of secrets, of the filters of one interface, and of network ports.
 
 use virt_util::words;
-use virt_util::xml::shapes::{Shape, Table, any, maybe, one, shape};
+use virt_util::xml::shapes::{Shape, Table, maybe, one, shape};
 
+use super::filter::{FILTER_PARAMETER, FILTER_REFERENCE};
 use super::network::{NETWORK_PARTS, VIRTUAL_PORT_SHAPES};
 use crate::forms::{self, TEXT};
 
@@ -45,17 +46,8 @@ pub(super) const FILTER_BINDING: Table = Table {
         shape("filterbinding/portdev", &[&[one("@name")]]),
         shape("filterbinding/linkdev", &[&[one("@name")]]),
         shape("filterbinding/mac", &[&[one("@address").is(forms::UNICAST_MAC)]]),
-        shape(
-            "filterbinding/filterref",
-            &[&[one("@filter").is(forms::NC_NAME), any("parameter")]],
-        ),
-        shape(
-            "filterref/parameter",
-            &[&[
-                one("@name").is(crate::nwfilter::schema::PARAMETER_NAME),
-                one("@value").is(crate::nwfilter::schema::PARAMETER_VALUE),
-            ]],
-        ),
+        shape("filterbinding/filterref", &[FILTER_REFERENCE]),
+        FILTER_PARAMETER,
     ]],
     rules: &[],
     namespaces: &[],

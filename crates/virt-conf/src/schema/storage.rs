@@ -1,5 +1,6 @@
 //! The schemas of storage pools, of what pools can do, and of volumes.
 
+use virt_util::uri::Uri;
 use virt_util::words;
 use virt_util::xml::rules::{Form, Must, Rule};
 use virt_util::xml::shapes::{Part, Shape, Table, any, maybe, one, shape, some};
@@ -392,10 +393,7 @@ const VOLUME_FORMAT: Form = Form {
 
 /// Whether a schema processor takes the text for a URI: relative ones count, white space around does not.
 fn is_uri(text: &str) -> bool {
-    let text = text.trim_ascii();
-    let allowed =
-        |c: char| !c.is_ascii() || c.is_ascii_alphanumeric() || "-._~:/?#[]@!$&'()*+,;=%".contains(c);
-    // Characters outside of this set are escaped before the text is looked at.
-    let escaped = |c: char| " <>\"{}|\\^`".contains(c);
-    text.chars().all(|c| allowed(c) || escaped(c))
+    // Some characters are replaced before the text is looked at.
+    let replaced = |c: char| !c.is_ascii_graphic() || "<>\"{}|\\^`".contains(c);
+    Uri::parse(&text.trim_ascii().replace(replaced, "_")).is_ok()
 }

@@ -250,7 +250,7 @@ pub use reader::{
     At, Finding, FormatFn, ParseFn, ReadFn, Reader, error_at, error_with, invalid_value, missing, read,
     recoded, reported_by, write,
 };
-pub use schema::{ElementSchema, finish_schema, validate, validate_with};
+pub use schema::{ElementSchema, finish_schema, validate};
 pub use value::{
     OnOff, ValueError, XmlInteger, XmlValue, find_word, format_on_off, nearest, parse_integer,
     parse_integer_in, parse_on_off, push_formatted, scan_integer,

@@ -1,6 +1,6 @@
-//! What a schema says beyond the declarations of elements: forms of values, parts that need or exclude each other.
+//! What a schema says beyond its rows ([`super::shapes`]): parts that need or exclude each other, and their order.
 //!
-//! A [`Rule`] is a row of a table: which elements it is about, and what holds for them.
+//! A [`Rule`] is a row of a table: which elements it is about, and what holds for them. [`Form`]s of values are here as well.
 
 use super::doc::Element;
 use super::reader::{At, Reader};
@@ -46,8 +46,10 @@ pub enum Must {
     Sequence(&'static str, &'static str, &'static [&'static str]),
     /// Where it has the first child, it has none of the others.
     Excludes(&'static str, &'static [&'static str]),
-    /// Of these children none stands behind a later one of the list.
-    InOrder(&'static [&'static str]),
+    /// Children stand in stages: none stands behind one of a later stage.
+    InOrder(&'static [&'static [&'static str]]),
+    /// Each child of the first name stands right behind one of the second.
+    Follows(&'static str, &'static str),
     /// It has exactly so many of these children.
     Times(&'static str, usize),
     /// No two of these children have the same value of this attribute.
@@ -222,7 +224,11 @@ impl Must {
             Self::Sequence(name, attribute, values) => {
                 let children = element.children_named(name);
                 let found: Vec<_> = children.filter_map(|child| child.attr(attribute)).collect();
-                if found != values {
+                if !found
+                    .iter()
+                    .map(|value| value.trim_ascii())
+                    .eq(values.iter().copied())
+                {
                     let what = format!(
                         "the values of '{attribute}' of elements '{name}' are not {}",
                         values.join(", ")
@@ -237,10 +243,11 @@ impl Must {
                 }
             }
             Self::Excludes(..) => {}
-            Self::InOrder(names) => {
+            Self::InOrder(stages) => {
                 let mut furthest = 0;
                 for child in element.children() {
-                    let Some(place) = names.iter().position(|name| child.is(name)) else {
+                    let is_of = |stage: &&[&str]| stage.iter().any(|name| child.is(name));
+                    let Some(place) = stages.iter().position(is_of) else {
                         continue;
                     };
                     if place < furthest {
@@ -248,6 +255,17 @@ impl Must {
                         cx.finding(child, At::Text, what, None);
                     }
                     furthest = furthest.max(place);
+                }
+            }
+            Self::Follows(name, first) => {
+                let mut may_stand = false;
+                for child in element.children() {
+                    if child.is(name) && !std::mem::take(&mut may_stand) {
+                        let what =
+                            format!("element '{name}' stands where no '{first}' is right in front of it");
+                        cx.finding(child, At::Text, what, None);
+                    }
+                    may_stand = child.is(first);
                 }
             }
             Self::Times(name, times) => {

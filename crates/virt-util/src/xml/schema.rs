@@ -10,7 +10,7 @@ use super::rules::Form;
 use super::value::ValueError;
 use super::{Element, XmlFlags};
 
-pub use check::{check, check_with, finish_schema, validate, validate_with};
+pub use check::{check, finish_schema, validate};
 
 /// One element, as declared by one Rust type.
 #[derive(Debug)]

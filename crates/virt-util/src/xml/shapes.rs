@@ -170,6 +170,11 @@ impl Part {
         self.form = Some(form);
         self
     }
+
+    /// The form of the value; none where any text or, in a child, whatever its own rows say will do.
+    pub const fn form(&self) -> Option<Form> {
+        self.form
+    }
 }
 
 /// Refuses an element, and what is in it, that the table does not allow.

@@ -294,8 +294,8 @@ const TICKS: &[Part] = &[
 ];
 const SEV: &[Part] = &[
     maybe("@kernelHashes").is(forms::YES_NO),
-    maybe("cbitpos").is(forms::UNSIGNED_INT),
-    maybe("reducedPhysBits").is(forms::UNSIGNED_INT),
+    maybe("cbitpos").is(forms::SPACED_INT),
+    maybe("reducedPhysBits").is(forms::SPACED_INT),
     one("policy").is(forms::HEX_UINT),
 ];
 
@@ -390,7 +390,7 @@ pub(in super::super) const FEATURES: &[Shape] = &[
     shape("hyperv/vapic", &[STATE]),
     shape(
         "hyperv/spinlocks",
-        &[STATE, &[maybe("@retries").is(forms::UNSIGNED_INT)]],
+        &[STATE, &[maybe("@retries").is(forms::SPACED_INT)]],
     ),
     shape("hyperv/vpindex", &[STATE]),
     shape("hyperv/runtime", &[STATE]),
@@ -431,7 +431,7 @@ pub(in super::super) const FEATURES: &[Shape] = &[
     shape("kvm/pv-ipi", &[STATE]),
     shape(
         "kvm/dirty-ring",
-        &[STATE, &[maybe("@size").is(forms::UNSIGNED_INT)]],
+        &[STATE, &[maybe("@size").is(forms::SPACED_INT)]],
     ),
     shape("features/xen", &[&[maybe("e820_host"), maybe("passthrough")]]),
     shape("xen/e820_host", &[STATE]),
@@ -542,7 +542,7 @@ pub(in super::super) const RULES: &[Rule] = &[
     rule(
         "launchSecurity",
         &[],
-        Must::InOrder(&["cbitpos", "reducedPhysBits"]),
+        Must::InOrder(&[&["cbitpos"], &["reducedPhysBits"]]),
     ),
     rule("timer", &[("@tickpolicy", ABSENT)], Must::NotHave(&["catchup"])),
     rule(

@@ -341,10 +341,10 @@ pub(super) const TUNING: &[Shape] = &[
         &[&[
             one("path").is(forms::ABSOLUTE_PATH),
             maybe("weight").is(forms::IO_WEIGHT),
-            maybe("read_iops_sec").is(forms::UNSIGNED_INT),
-            maybe("write_iops_sec").is(forms::UNSIGNED_INT),
-            maybe("read_bytes_sec").is(forms::UNSIGNED_LONG),
-            maybe("write_bytes_sec").is(forms::UNSIGNED_LONG),
+            maybe("read_iops_sec").is(forms::SPACED_INT),
+            maybe("write_iops_sec").is(forms::SPACED_INT),
+            maybe("read_bytes_sec").is(forms::SPACED_LONG),
+            maybe("write_bytes_sec").is(forms::SPACED_LONG),
         ]],
     ),
     shape(

@@ -73,7 +73,7 @@ pub(in super::super) const SHAPES: &[Shape] = &[
             STARTUP,
             &[
                 one("@pool").is(forms::OBJECT_NAME),
-                one("@volume").is(forms::NO_SLASH),
+                one("@volume").is(forms::VOLUME_NAME),
                 maybe("@mode").is(words!("host", "direct")),
             ],
         ],
@@ -312,7 +312,7 @@ pub(in super::super) const RULES: &[Rule] = &[
         &[("@protocol", &["ssh"])],
         Must::NotBoth(&["identity", "auth"]),
     ),
-    rule("source", &[], Must::InOrder(&["slices", "dataStore"])),
+    rule("source", &[], Must::InOrder(&[&["slices"], &["dataStore"]])),
     rule("source", &[("@protocol", &["nfs"])], Must::NotHave(&["@tls"])),
     rule(
         "source",

@@ -1,18 +1,16 @@
-//! RELAX NG made of declarations and tables: a schema file for a format, for tools that know no other.
+//! RELAX NG made of tables: a schema file for a format, for tools that know no other.
 //!
-//! What a grammar can say of what the check goes by is said: names, values, what must be there, the shapes of unions and of
-//! rows (also of those that an attribute further out chooses), and the rules, by writing out the ways in which an element may
-//! be filled ([`ways`]). What no grammar can say, and the check alone knows: that values of several elements differ
+//! What a grammar can say of what the check goes by is said: names, values, what must be there, the shapes of rows (also of
+//! those that an attribute further out chooses), and the rules, by writing out the ways in which an element may be filled
+//! ([`ways`]). What no grammar can say, and the check alone knows: that values of several elements differ
 //! ([`Must::Distinct`]), and ranges that no expression is given for.
 //!
 //! | module | has |
 //! |---|---|
 //! | [`ways`] | which ways there are to fill an element: words of attributes, parts that are there or not |
-//! | [`declared`] | the pattern of an element that declarations are about |
-//! | [`tabled`] | the pattern of an element that a table is about |
+//! | [`tabled`] | the pattern of an element |
 //! | [`values`] | patterns of values |
 
-mod declared;
 mod tabled;
 mod values;
 mod ways;
@@ -24,8 +22,7 @@ use std::rc::Rc;
 
 use self::ways::{Said, Way};
 use super::rules::{Form, Must, Rule};
-use super::schema::members::{Inside, Part};
-use super::schema::{ElementSchema, ValueSchema};
+use super::schema::ValueSchema;
 use super::shapes::{Shape, Table};
 
 /// What a grammar is made of.
@@ -33,19 +30,10 @@ use super::shapes::{Shape, Table};
 pub struct Source<'s> {
     /// Name of the root element.
     pub root: &'s str,
-    /// What the declarations of the root say; several where one name stands for several kinds. Where a table is about the
-    /// root they are of no account.
-    pub schemas: &'s [&'static ElementSchema],
-    /// Rules beside them.
-    pub rules: &'s [Rule],
-    /// Elements (the last steps of their paths) that tables are about, with all that is in them.
-    pub tables: &'s [(&'s str, &'static Table)],
-    /// Elements that have one of their children at most.
-    pub alone: &'s [&'s str],
+    /// The schema.
+    pub table: &'static Table,
     /// The expression (of XML Schema) or, if it begins with `<`, the pattern for a form; without one any text will do.
     pub pattern: &'s dyn Fn(&Form) -> Option<&'static str>,
-    /// The expression for an attribute of the element at the end of a path, where code of the format's own checks it.
-    pub attribute: &'s dyn Fn(&[&str], &str) -> Option<&'static str>,
 }
 
 impl std::fmt::Debug for Source<'_> {
@@ -63,26 +51,13 @@ pub fn grammar(source: &Source<'_>) -> String {
         defines: BTreeMap::new(),
         patterns: Vec::new(),
         rows: RefCell::default(),
-        prefixes: BTreeMap::new(),
     };
-    let path = [source.root];
-    let items: Vec<Vec<Item>> = match source.tables.iter().any(|(at, _)| *at == source.root) {
-        true => vec![Vec::new()],
-        false => source
-            .schemas
-            .iter()
-            .map(|schema| vec![Item::Schema(schema)])
-            .collect(),
-    };
-    let mut start = String::new();
-    for items in items {
-        start.push_str(&build.element(&path, Of::Declared(items), &[], Said::new(), ""));
-    }
+    let start = build.element(&[source.root], &[], Said::new(), "");
     let mut out = String::from(
         "<?xml version=\"1.0\"?>\n<grammar xmlns=\"http://relaxng.org/ns/structure/1.0\" \
          datatypeLibrary=\"http://www.w3.org/2001/XMLSchema-datatypes\">\n",
     );
-    let _ = writeln!(out, "<start><choice>{start}</choice></start>");
+    let _ = writeln!(out, "<start>{start}</start>");
     for (number, pattern) in build.patterns.iter().enumerate() {
         let _ = writeln!(out, "<define name=\"e{number}\">{pattern}</define>");
     }
@@ -95,81 +70,31 @@ pub fn grammar(source: &Source<'_>) -> String {
     out
 }
 
-/// What is about an element.
-enum Of {
-    Declared(Vec<Item>),
-    Table(&'static Table),
-}
-
-impl Of {
-    fn key(&self) -> String {
-        match self {
-            Self::Declared(items) => items.iter().map(Item::key).collect::<Vec<_>>().join(" "),
-            Self::Table(table) => format!("t{:p}", std::ptr::from_ref::<Table>(table)),
-        }
-    }
-}
-
-/// A declaration that has a say in an element.
-#[derive(Clone, Copy)]
-enum Item {
-    Schema(&'static ElementSchema),
-    Part(Part),
-    Value(ValueSchema),
-    Nothing,
-    Anything,
-}
-
-impl Item {
-    fn of(part: &Part) -> Self {
-        match part.inside() {
-            Inside::Part(part) => Self::Part(part),
-            Inside::Element(schema) => Self::Schema(schema()),
-            Inside::Value(value) => Self::Value(value),
-            Inside::Nothing => Self::Nothing,
-            Inside::Anything => Self::Anything,
-        }
-    }
-
-    fn key(&self) -> String {
-        match self {
-            Self::Schema(schema) => format!("{:p}", std::ptr::from_ref::<ElementSchema>(schema)),
-            Self::Part(part) => format!("{:p}{}", std::ptr::from_ref(part.field), part.path),
-            Self::Value(value) => format!("{value:?}"),
-            Self::Nothing => "-".to_owned(),
-            Self::Anything => "*".to_owned(),
-        }
-    }
-}
-
 struct Build<'s> {
     source: &'s Source<'s>,
     /// Numbers of definitions, by what they are made of.
     defines: BTreeMap<String, usize>,
     patterns: Vec<String>,
     /// Rows of tables about elements, by the paths of these.
-    rows: RefCell<HashMap<(*const Table, String), Rc<[&'static Shape]>>>,
-    /// URIs of prefixes that were seen.
-    prefixes: BTreeMap<&'static str, &'static str>,
+    rows: RefCell<HashMap<String, Rc<[&'static Shape]>>>,
 }
 
 impl Build<'_> {
     /// A reference to the element at the end of `path`. `around` is what is known of the elements outside of it, the nearest
     /// first, `forced` what must hold of itself.
-    fn element(&mut self, path: &[&str], of: Of, around: &[Said], forced: Said, uri: &'static str) -> String {
-        let of = self.switched(path, of);
+    fn element(&mut self, path: &[&str], around: &[Said], forced: Said, uri: &'static str) -> String {
         let around: Vec<Said> = around
             .iter()
             .enumerate()
             .map(|(at, said)| {
                 let mut said = said.clone();
-                said.retain(|key, _| self.is_asked_for(path, &of, at + 1, key));
+                said.retain(|key, _| self.is_asked_for(path, at + 1, key));
                 said
             })
             .collect();
         // Rules and rows look at four steps at most.
         let near = path.get(path.len().saturating_sub(4)..).unwrap_or(path).join("/");
-        let key = format!("{near} {around:?} {forced:?} {}", of.key());
+        let key = format!("{near} {around:?} {forced:?}");
         if let Some(number) = self.defines.get(&key) {
             return format!("<ref name=\"e{number}\"/>");
         }
@@ -179,7 +104,7 @@ impl Build<'_> {
         let name = path.last().copied().unwrap_or_default();
         let local = name.split_once(':').map_or(name, |(_, local)| local);
         let content = self
-            .content(path, &of, &around, forced)
+            .content(path, &around, forced)
             .unwrap_or_else(|| "<notAllowed/>".to_owned());
         if let Some(place) = self.patterns.get_mut(number) {
             *place = format!("<element name=\"{local}\" ns=\"{uri}\">{content}</element>");
@@ -188,13 +113,10 @@ impl Build<'_> {
     }
 
     /// What stands in the element, in whatever way; nothing if there is none.
-    fn content(&mut self, path: &[&str], of: &Of, around: &[Said], forced: Said) -> Option<String> {
+    fn content(&mut self, path: &[&str], around: &[Said], forced: Said) -> Option<String> {
         let mut choices = BTreeSet::new();
-        for way in self.ways(path, of, around, forced) {
-            choices.extend(match of {
-                Of::Declared(items) => self.declared(path, items, &way, around),
-                Of::Table(table) => self.tabled(path, table, &way, around),
-            });
+        for way in self.ways(path, around, forced) {
+            choices.extend(self.tabled(path, &way, around));
         }
         // libxml2 does not find an empty group among others.
         let nothing = choices.len() > 1 && choices.remove("<empty/>");
@@ -211,41 +133,20 @@ impl Build<'_> {
         })
     }
 
-    /// Where an element begins that a table is about, that.
-    fn switched(&self, path: &[&str], of: Of) -> Of {
-        if let Some((_, table)) = self.source.tables.iter().find(|(at, _)| is_at(path, at)) {
-            return Of::Table(table);
-        }
-        of
-    }
-
     /// Rules about the element at the end of `path`.
-    fn rules_at(&self, path: &[&str], of: &Of) -> Vec<&Rule> {
-        let (shared, own): (&[Rule], &[&[Rule]]) = match of {
-            // Rules beside declarations hold where those do.
-            Of::Table(table) => (&[], table.rules),
-            Of::Declared(_) => (self.source.rules, &[]),
-        };
-        let all = shared.iter().chain(own.iter().flat_map(|rules| rules.iter()));
+    fn rules_at(&self, path: &[&str]) -> Vec<&'static Rule> {
+        let all = self.source.table.rules.iter().flat_map(|rules| rules.iter());
         all.filter(|rule| is_at(path, rule.element)).collect()
     }
 
     /// The pattern of an attribute; nothing if none will do.
-    fn attribute(
-        &self,
-        path: &[&str],
-        name: &str,
-        forms: &[ValueSchema],
-        required: bool,
-        way: &Way,
-    ) -> Option<String> {
+    fn attribute(&self, name: &str, forms: &[ValueSchema], required: bool, way: &Way) -> Option<String> {
         let key = format!("@{name}");
         let fit = way.fit(&key).map(ValueSchema::Form);
         let forms = match &fit {
             Some(form) => std::slice::from_ref(form),
             None => forms,
         };
-        let own = (self.source.attribute)(path, name).map(values::pattern);
         let pattern = match way.said.get(key.as_str()) {
             Some(ways::Val::Absent) => return (!required).then(String::new),
             Some(ways::Val::Word(word)) => forms
@@ -254,7 +155,7 @@ impl Build<'_> {
                 .then(|| values::word(word))?,
             Some(ways::Val::Other) => self.value_but(forms, way.words(&key))?,
             Some(ways::Val::Not(words)) => self.value_but(forms, words.iter().copied())?,
-            Some(ways::Val::Present) | None => own.unwrap_or_else(|| self.value(forms)),
+            Some(ways::Val::Present) | None => self.value(forms),
         };
         let required = required || way.said.contains_key(key.as_str());
         let attribute = format!("<attribute name=\"{name}\">{pattern}</attribute>");
@@ -319,10 +220,18 @@ impl Way {
         })
     }
 
-    /// Children that stand in an order among themselves.
-    fn ordered(&self) -> impl Iterator<Item = &'static [&'static str]> {
+    /// Children that stand in stages.
+    fn ordered(&self) -> impl Iterator<Item = &'static [&'static [&'static str]]> {
         self.rules.iter().filter_map(|must| match must {
-            Must::InOrder(names) => Some(*names),
+            Must::InOrder(stages) => Some(*stages),
+            _ => None,
+        })
+    }
+
+    /// Children that stand right behind others.
+    fn followers(&self) -> impl Iterator<Item = (&'static str, &'static str)> {
+        self.rules.iter().filter_map(|must| match must {
+            Must::Follows(name, first) => Some((*name, *first)),
             _ => None,
         })
     }

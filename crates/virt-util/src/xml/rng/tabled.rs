@@ -1,22 +1,16 @@
-//! The pattern of an element that a table is about.
+//! The pattern of an element.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::super::schema::ValueSchema;
-use super::super::shapes::{Part, Shape, Table, Times};
+use super::super::shapes::{Part, Shape, Times};
 use super::ways::{Said, Val, Way, holds, parts_of};
-use super::{Build, Of, mixed, times};
+use super::{Build, mixed, times};
 
 impl Build<'_> {
     /// What stands in the element in this way; nothing if the way leads nowhere.
-    pub(super) fn tabled(
-        &mut self,
-        path: &[&str],
-        table: &'static Table,
-        way: &Way,
-        around: &[Said],
-    ) -> Option<String> {
-        let named = self.rows_at(table, path);
+    pub(super) fn tabled(&mut self, path: &[&str], way: &Way, around: &[Said]) -> Option<String> {
+        let named = self.rows_at(path);
         let rows: Vec<&Shape> = named
             .iter()
             .filter(|row| holds(row.when, &way.said, around, path.len()) != Some(false))
@@ -63,10 +57,10 @@ impl Build<'_> {
             if forms.is_empty() {
                 forms.push(ValueSchema::Text);
             }
-            out.push_str(&self.attribute(path, name, &forms, required, way)?);
+            out.push_str(&self.attribute(name, &forms, required, way)?);
         }
         let in_order = rows.iter().any(|row| row.in_order);
-        let mut inside = self.tabled_children(path, table, &children, in_order, way, around)?;
+        let mut inside = self.tabled_children(path, &children, in_order, way, around)?;
         if children_at_will {
             inside.push("<zeroOrMore><ref name=\"any-element\"/></zeroOrMore>".to_owned());
         }
@@ -97,7 +91,6 @@ impl Build<'_> {
     fn tabled_children(
         &mut self,
         path: &[&str],
-        table: &'static Table,
         children: &[&'static Part],
         in_order: bool,
         way: &Way,
@@ -106,7 +99,7 @@ impl Build<'_> {
         let around = way.around(around);
         let mut out = Vec::new();
         let mut apart: BTreeMap<&str, String> = BTreeMap::new();
-        let mut ordered: BTreeMap<usize, Vec<(&str, String)>> = BTreeMap::new();
+        let mut ordered: BTreeMap<(usize, usize), Vec<String>> = BTreeMap::new();
         let mut seen = BTreeSet::new();
         for part in children {
             let name = part.name;
@@ -130,13 +123,13 @@ impl Build<'_> {
             }
             let required = required || asked && first;
             let repeated = (several || of(&[Times::Some, Times::Any])) && !way.once(name);
-            let uri = self.uri_of(table, name);
+            let uri = self.uri_of(name);
             let inner: Vec<&str> = path.iter().copied().chain(std::iter::once(name)).collect();
             if let Some((attribute, words)) = way.sequence(name) {
                 let mut group = String::from("<group>");
                 for word in words {
                     let forced = Said::from([(format!("@{attribute}"), Val::Word(word))]);
-                    group.push_str(&self.element(&inner, Of::Table(table), &around, forced, uri));
+                    group.push_str(&self.element(&inner, &around, forced, uri));
                 }
                 out.push(group + "</group>");
                 continue;
@@ -156,20 +149,29 @@ impl Build<'_> {
                     if repeated {
                         forced.retain(|_, val| *val == Val::Absent);
                     }
-                    self.element(&inner, Of::Table(table), &around, forced, uri)
+                    self.element(&inner, &around, forced, uri)
                 }
             };
+            if way
+                .followers()
+                .any(|(follower, first)| name == follower || name == first)
+            {
+                apart.insert(name, element);
+                continue;
+            }
             let pattern = match times_asked {
                 Some(number) => format!("<group>{}</group>", element.repeat(number)),
                 None => times(element, required, repeated),
             };
-            let list = way.ordered().position(|names| names.contains(&name));
+            let stage_of = |stages: &[&[&str]]| stages.iter().position(|stage| stage.contains(&name));
+            let mut lists = way.ordered().enumerate();
+            let stage = lists.find_map(|(list, stages)| Some((list, stage_of(stages)?)));
             let exclusive = || {
                 way.excludes()
                     .any(|(one, others)| one == name || others.contains(&name))
             };
-            match list {
-                Some(list) => ordered.entry(list).or_default().push((name, pattern)),
+            match stage {
+                Some(stage) => ordered.entry(stage).or_default().push(pattern),
                 None if exclusive() => _ = apart.insert(name, pattern),
                 None => out.push(pattern),
             }
@@ -179,28 +181,32 @@ impl Build<'_> {
             let others: Vec<String> = others.iter().filter_map(|other| apart.remove(other)).collect();
             out.push(format!("<choice>{one}{}</choice>", mixed(&others)));
         }
-        for (list, mut patterns) in ordered {
-            let names = way.ordered().nth(list).unwrap_or_default();
-            patterns.sort_by_key(|(name, _)| names.iter().position(|known| known == name));
-            let patterns: String = patterns.into_iter().map(|(_, pattern)| pattern).collect();
-            out.push(format!("<group>{patterns}</group>"));
+        for (name, first) in way.followers() {
+            let (Some(first), name) = (apart.remove(first), apart.remove(name)) else {
+                continue;
+            };
+            let name = name.map(|name| times(name, false, false)).unwrap_or_default();
+            out.push(format!("<zeroOrMore><group>{first}{name}</group></zeroOrMore>"));
         }
+        let mut lists: BTreeMap<usize, String> = BTreeMap::new();
+        for ((list, _), patterns) in ordered {
+            lists.entry(list).or_default().push_str(&mixed(&patterns));
+        }
+        out.extend(lists.into_values().map(|list| format!("<group>{list}</group>")));
         if in_order && out.len() > 1 {
             out = vec![format!("<group>{}</group>", out.concat())];
         }
         Some(out)
     }
 
-    fn uri_of(&mut self, table: &'static Table, name: &'static str) -> &'static str {
+    /// What the prefix of a name in the table stands for.
+    fn uri_of(&self, name: &str) -> &'static str {
         let Some((prefix, _)) = name.split_once(':') else {
             return "";
         };
-        let mut known = table.namespaces.iter();
-        let uri = known
-            .find(|(known, _)| *known == prefix)
-            .map_or("", |(_, uri)| uri);
-        self.prefixes.insert(prefix, uri);
-        uri
+        let mut known = self.source.table.namespaces.iter();
+        let uri = known.find(|(known, _)| *known == prefix);
+        uri.map_or("", |(_, uri)| uri)
     }
 }
 

@@ -3,15 +3,12 @@
 //! Conditions of rows and rules look at attributes and children. What they look at is decided first, one way for each word;
 //! then each rule that holds leaves the ways that obey it.
 
-use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 
-use super::super::rules::{Must, Rule, When};
-use super::super::schema::members::{Inside, Members, Tags};
-use super::super::schema::{Content, ElementSchema, Kind, VariantSchema};
-use super::super::shapes::{Shape, Table};
-use super::{Build, Item, Of, is_at};
+use super::super::rules::{Must, When};
+use super::super::shapes::Shape;
+use super::{Build, is_at};
 
 /// Most ways of one element that are told apart; beyond them grammars take more than the check.
 const MOST: usize = 512;
@@ -161,35 +158,10 @@ pub(super) fn holds(when: When, said: &Said, around: &[Said], depth: usize) -> O
     certain.then_some(true)
 }
 
-/// What unions are chosen by.
-pub(super) struct ChosenTags<'a> {
-    pub name: &'a str,
-    pub said: &'a Said,
-    pub around: &'a [Said],
-}
-
-impl Tags for ChosenTags<'_> {
-    fn word(&self, tag: &str) -> Option<Cow<'_, str>> {
-        if tag == "name()" {
-            return Some(Cow::Borrowed(self.name));
-        }
-        let (from, key) = match tag.strip_prefix("../") {
-            Some(key) => (self.around.first(), key),
-            None => (Some(self.said), tag),
-        };
-        match from.and_then(|said| said.get(key)) {
-            Some(Val::Word(word)) => Some(Cow::Borrowed(*word)),
-            // A word that no variant has.
-            Some(Val::Other | Val::Present | Val::Not(_)) => Some(Cow::Borrowed("")),
-            _ => None,
-        }
-    }
-}
-
 impl Build<'_> {
     /// The ways to fill the element at the end of `path`, of which `forced` is known.
-    pub(super) fn ways(&self, path: &[&str], of: &Of, around: &[Said], forced: Said) -> Vec<Way> {
-        let mut wanted = self.wanted(path, of);
+    pub(super) fn ways(&self, path: &[&str], around: &[Said], forced: Said) -> Vec<Way> {
+        let mut wanted = self.wanted(path);
         for (key, val) in &forced {
             let words = wanted.entry(key.clone()).or_default();
             match val {
@@ -200,11 +172,11 @@ impl Build<'_> {
         }
         let wanted = Rc::new(wanted);
         let mut decided = Vec::new();
-        self.decide(path, of, around, &wanted, forced, BTreeSet::new(), &mut decided);
+        decide(&wanted, forced, BTreeSet::new(), &mut decided);
         let mut ways = Vec::new();
         for said in decided {
             let rules: Vec<Must> = self
-                .rules_at(path, of)
+                .rules_at(path)
                 .iter()
                 .filter(|rule| holds(rule.when, &said, around, path.len()) == Some(true))
                 .map(|rule| rule.must)
@@ -225,58 +197,8 @@ impl Build<'_> {
         ways
     }
 
-    /// Decides what is not yet decided.
-    #[expect(clippy::too_many_arguments, reason = "what a step of the recursion knows")]
-    fn decide(
-        &self,
-        path: &[&str],
-        of: &Of,
-        around: &[Said],
-        wanted: &Wanted,
-        said: Said,
-        done: BTreeSet<String>,
-        out: &mut Vec<Said>,
-    ) {
-        if out.len() > MOST {
-            return;
-        }
-        let (key, vals) = match of {
-            Of::Table(_) => match wanted.iter().find(|(key, _)| !done.contains(*key)) {
-                Some((key, words)) => (key.clone(), vals(key, words)),
-                None => return out.push(said),
-            },
-            Of::Declared(items) => {
-                let name = path.last().copied().unwrap_or_default();
-                let tags = ChosenTags {
-                    name,
-                    said: &said,
-                    around,
-                };
-                let members = members_of(items, &tags);
-                match undecided(&members, &done, wanted) {
-                    Some(found) => found,
-                    None => return out.push(said),
-                }
-            }
-        };
-        let mut done = done;
-        done.insert(key.clone());
-        for val in vals {
-            let val = match said.get(&key) {
-                Some(known) => match known.and(&val) {
-                    Some(val) => val,
-                    None => continue,
-                },
-                None => val,
-            };
-            let mut said = said.clone();
-            said.insert(key.clone(), val);
-            self.decide(path, of, around, wanted, said, done.clone(), out);
-        }
-    }
-
     /// What conditions look at in the element.
-    fn wanted(&self, path: &[&str], of: &Of) -> Wanted {
+    fn wanted(&self, path: &[&str]) -> Wanted {
         let mut wanted = Wanted::new();
         let mut add = |when: When, out_of_here: usize| {
             for (condition, values) in when {
@@ -287,17 +209,15 @@ impl Build<'_> {
                 }
             }
         };
-        for rule in self.rules_at(path, of) {
+        for rule in self.rules_at(path) {
             add(rule.when, 0);
         }
-        if let Of::Table(table) = of {
-            for row in self.rows_at(table, path).iter() {
-                add(row.when, 0);
-            }
+        for row in self.rows_at(path).iter() {
+            add(row.when, 0);
         }
         for (element, when) in self.conditions() {
             for out in 1..=3 {
-                if self.may_be_inside(path, of, element, out) {
+                if self.may_be_inside(path, element, out) {
                     add(when, out);
                 }
             }
@@ -307,24 +227,20 @@ impl Build<'_> {
 
     /// All conditions, with the elements that they are about.
     fn conditions(&self) -> impl Iterator<Item = (&'static str, When)> {
-        let tables = self.source.tables.iter();
-        let rows = tables.clone().flat_map(|(_, table)| {
-            let rows = table.shapes.iter().flat_map(|rows| rows.iter());
-            rows.map(|row| (row.element, row.when))
-        });
-        let of_rule = |rule: &Rule| (rule.element, rule.when);
-        let ruled =
-            tables.flat_map(move |(_, table)| table.rules.iter().flat_map(|rules| rules.iter()).map(of_rule));
-        rows.chain(ruled).chain(self.source.rules.iter().map(of_rule))
+        let table = self.source.table;
+        let rows = table.shapes.iter().flat_map(|rows| rows.iter());
+        let rules = table.rules.iter().flat_map(|rules| rules.iter());
+        rows.map(|row| (row.element, row.when))
+            .chain(rules.map(|rule| (rule.element, rule.when)))
     }
 
     /// The rows that are about the element at the end of `path`: those with the longest path.
-    pub(super) fn rows_at(&self, table: &'static Table, path: &[&str]) -> Rc<[&'static Shape]> {
-        let key = (std::ptr::from_ref(table), path.join("/"));
+    pub(super) fn rows_at(&self, path: &[&str]) -> Rc<[&'static Shape]> {
+        let key = path.join("/");
         if let Some(rows) = self.rows.borrow().get(&key) {
             return Rc::clone(rows);
         }
-        let rows = table.shapes.iter().flat_map(|rows| rows.iter());
+        let rows = self.source.table.shapes.iter().flat_map(|rows| rows.iter());
         let named: Vec<&Shape> = rows.filter(|row| is_at(path, row.element)).collect();
         let steps = |row: &Shape| row.element.split('/').count();
         let longest = named.iter().map(|row| steps(row)).max().unwrap_or(0);
@@ -334,44 +250,56 @@ impl Build<'_> {
     }
 
     /// Can an element that ends in `steps` be `below` levels inside the element at the end of `path`?
-    fn may_be_inside(&self, path: &[&str], of: &Of, steps: &str, below: usize) -> bool {
+    fn may_be_inside(&self, path: &[&str], steps: &str, below: usize) -> bool {
         let mut around = path.iter().rev();
         let fits = steps
             .rsplit('/')
             .skip(below)
             .all(|step| around.next() == Some(&step));
         let child = below.checked_sub(1).and_then(|at| steps.rsplit('/').nth(at));
-        match (of, child) {
-            (Of::Table(table), Some(child)) => fits && self.may_hold(table, path, child),
-            _ => fits,
-        }
+        fits && child.is_none_or(|child| self.may_hold(path, child))
     }
 
     /// Can the element at the end of `path` have such a child?
-    fn may_hold(&self, table: &'static Table, path: &[&str], child: &str) -> bool {
-        self.rows_at(table, path)
+    fn may_hold(&self, path: &[&str], child: &str) -> bool {
+        self.rows_at(path)
             .iter()
             .flat_map(|row| row.parts.iter().flat_map(|parts| parts.iter()))
             .any(|part| part.name == child || part.name == "*")
     }
 
     /// Does anything at the end of `path` or inside ask for a part of the element that is `out` elements further out?
-    pub(super) fn is_asked_for(&self, path: &[&str], of: &Of, out: usize, part: &str) -> bool {
-        if let (Of::Declared(items), 1) = (of, out) {
-            let tags = items.iter().filter_map(|item| match item {
-                Item::Schema(schema) => Some(parent_tags(schema, 0)),
-                _ => None,
-            });
-            if tags.flatten().any(|(name, _)| part == name) {
-                return true;
-            }
-        }
+    pub(super) fn is_asked_for(&self, path: &[&str], out: usize, part: &str) -> bool {
         self.conditions().any(|(element, when)| {
             when.iter().any(|(condition, _): &(&'static str, _)| {
                 let (from, wanted, _) = parts_of(condition);
-                wanted == part && from >= out && self.may_be_inside(path, of, element, from - out)
+                wanted == part && from >= out && self.may_be_inside(path, element, from - out)
             })
         })
+    }
+}
+
+/// Decides what conditions look at and is not yet decided.
+fn decide(wanted: &Wanted, said: Said, done: BTreeSet<String>, out: &mut Vec<Said>) {
+    if out.len() > MOST {
+        return;
+    }
+    let Some((key, words)) = wanted.iter().find(|(key, _)| !done.contains(*key)) else {
+        return out.push(said);
+    };
+    let mut done = done;
+    done.insert(key.clone());
+    for val in vals(key, words) {
+        let val = match said.get(key) {
+            Some(known) => match known.and(&val) {
+                Some(val) => val,
+                None => continue,
+            },
+            None => val,
+        };
+        let mut said = said.clone();
+        said.insert(key.clone(), val);
+        decide(wanted, said, done.clone(), out);
     }
 }
 
@@ -384,91 +312,6 @@ fn vals(key: &str, words: &BTreeSet<&'static str>) -> Vec<Val> {
         vals.push(Val::Present);
     }
     vals
-}
-
-/// What declarations say of an element.
-pub(super) fn members_of(items: &[Item], tags: &ChosenTags<'_>) -> Members {
-    let mut members = Members::default();
-    for item in items {
-        match item {
-            Item::Schema(schema) => {
-                let of = Members::required(schema, tags);
-                members.parts.extend(of.parts);
-                members.tags.extend(of.tags);
-                members.values.extend(of.values);
-                members.anything |= of.anything;
-            }
-            Item::Part(part) => members.add(Inside::Part(*part), tags),
-            Item::Value(value) => members.values.push(*value),
-            Item::Nothing => {}
-            Item::Anything => members.anything = true,
-        }
-    }
-    members
-}
-
-/// The next part that is to be decided, and what it can be.
-fn undecided(members: &Members, done: &BTreeSet<String>, wanted: &Wanted) -> Option<(String, Vec<Val>)> {
-    let word = |variant: &VariantSchema| match variant.value {
-        "*" => Val::Other,
-        word => Val::Word(word),
-    };
-    let key_of = |attribute: &str| format!("@{attribute}");
-    let tag = members
-        .tags
-        .iter()
-        .find(|tag| !done.contains(&key_of(tag.attribute)));
-    if let Some(tag) = tag {
-        let mut vals: Vec<Val> = tag.variants.iter().map(word).collect();
-        if !tag.required || tag.variants.iter().any(|variant| variant.default) {
-            vals.push(Val::Absent);
-        }
-        return Some((key_of(tag.attribute), vals));
-    }
-    let inner = members.parts.iter().filter_map(|part| match part.inside() {
-        Inside::Element(schema) => Some(parent_tags(schema(), 0)),
-        _ => None,
-    });
-    if let Some((key, variants)) = inner.flatten().find(|(key, _)| !done.contains(*key)) {
-        let mut vals: Vec<Val> = variants.iter().map(word).collect();
-        vals.push(Val::Absent);
-        return Some((key.to_owned(), vals));
-    }
-    let known = |key: &str| match key.split_once('@') {
-        Some(("", name)) => members.attribute_names().any(|known| known == name),
-        Some((child, _)) => members.child_names().any(|known| known == child),
-        None => members.child_names().any(|known| known == key),
-    };
-    let (key, words) = wanted
-        .iter()
-        .find(|(key, _)| !done.contains(*key) && known(key))?;
-    Some((key.clone(), vals(key, words)))
-}
-
-/// Attributes of the parent that choose what the element is.
-pub(super) fn parent_tags(
-    schema: &'static ElementSchema,
-    depth: u32,
-) -> Vec<(&'static str, &'static [VariantSchema])> {
-    if depth > 8 {
-        return Vec::new();
-    }
-    match &schema.content {
-        Content::Union { tag, variants } => match tag.strip_prefix("../") {
-            Some(key) => vec![(key, *variants)],
-            None => Vec::new(),
-        },
-        Content::Fields(fields) => fields
-            .iter()
-            .filter(|field| field.path == ".")
-            .filter_map(|field| match field.kind {
-                Kind::Element(schema) => Some(parent_tags(schema(), depth + 1)),
-                _ => None,
-            })
-            .flatten()
-            .collect(),
-        _ => Vec::new(),
-    }
 }
 
 /// What can be known of an element that obeys.
@@ -504,6 +347,7 @@ fn obey(must: Must, said: &Said) -> Vec<Said> {
         Must::Fit(..)
         | Must::Once(_)
         | Must::InOrder(_)
+        | Must::Follows(..)
         | Must::Times(..)
         | Must::Excludes(..)
         | Must::Sequence(..)

@@ -1,8 +1,7 @@
-//! The check of a document against declarations: what the VALIDATE flags of the API ask for.
+//! The check of a document against declarations alone, for formats without a table ([`super::super::shapes`]).
 
 use super::super::doc::{Doc, Element};
 use super::super::reader::At;
-use super::super::rules::{self, Rule};
 use super::super::value::{ValueError, nearest};
 use super::super::{Reader, XmlElement, XmlFlags};
 use super::members::{Members, Step, Tag};
@@ -15,30 +14,14 @@ pub fn check<T: XmlElement>(element: Element<'_>, cx: &mut Reader) {
     report(&Members::required(T::schema(), &element), element, cx, 0);
 }
 
-/// Refuses a document that `T`'s declarations do not allow: what the VALIDATE flags of the API ask for.
+/// Refuses a document that `T`'s declarations do not allow.
 ///
 /// # Errors
 /// `XML_INVALID_SCHEMA` with place, path and suggestion for the first few findings.
 pub fn validate<T: XmlElement>(doc: &Doc<'_>) -> Result<()> {
-    validate_with::<T>(doc.root(), &[])
-}
-
-/// [`validate`] for an element and what is in it, with further rules.
-///
-/// # Errors
-/// As [`validate`].
-pub fn validate_with<T: XmlElement>(element: Element<'_>, rules: &[Rule]) -> Result<()> {
     let mut cx = Reader::new(XmlFlags::empty());
-    check_with::<T>(element, rules, &mut cx);
-    finish_schema(element, &cx)
-}
-
-/// [`check`] with further rules.
-pub fn check_with<T: XmlElement>(element: Element<'_>, rules: &[Rule], cx: &mut Reader) {
-    check::<T>(element, cx);
-    if !rules.is_empty() {
-        rules::check(element, &[rules], cx);
-    }
+    check::<T>(doc.root(), &mut cx);
+    finish_schema(doc.root(), &cx)
 }
 
 /// The error for what was found in the document of `element`.
