@@ -115,6 +115,8 @@ pub(crate) struct Shared {
 
 /// Held for looking and for moves of bytes that do not wait; never while anything foreign is called.
 pub(crate) struct State {
+    /// Whose connection it is: after a fork there are two of everything here, and one other side.
+    process: u32,
     wire: Wire,
     reader: PacketReader,
     buffer: Vec<u8>,
@@ -198,6 +200,7 @@ impl Client {
             .or_system(|| "cannot make an event descriptor")?;
         Ok(Self(Arc::new(Shared {
             state: Mutex::new(State {
+                process: std::process::id(),
                 wire,
                 reader: PacketReader::new(),
                 buffer: Vec::new(),

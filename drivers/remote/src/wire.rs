@@ -167,6 +167,14 @@ impl Wire {
         self.helper.take()
     }
 
+    /// Lets go of everything without a word: another process has the same socket and helper, and goes on with them.
+    pub fn disown(&mut self) {
+        self.tls = None;
+        self.socket = None;
+        // Its end would wait for a program that is not this process's child, and end it.
+        std::mem::forget(self.helper.take());
+    }
+
     /// Reads what is there into `buffer`.
     pub fn read(&mut self, buffer: &mut [u8]) -> Result<Got> {
         let Some(socket) = &self.socket else {

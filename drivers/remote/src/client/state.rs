@@ -218,6 +218,27 @@ impl State {
         self.notify_all();
     }
 
+    /// Leaves the connection to the process that this one was forked from: the other side has one client, which has
+    /// gone on, and every byte from here, be it a farewell, would be in its way.
+    pub(super) fn disown(&mut self) {
+        let owner = std::mem::replace(&mut self.process, std::process::id());
+        self.wire.disown();
+        // Who waited and who read are threads that are not here.
+        self.leading = false;
+        self.waiters.clear();
+        self.inbox.clear();
+        self.inbox_bytes = 0;
+        self.has_background = false;
+        let error = VirtError::new(
+            ErrorCode::OPERATION_INVALID,
+            format_args!(
+                "the connection belongs to process {owner}, from which this one was forked: open another"
+            ),
+        );
+        // Nobody is woken: whoever would be is not here either.
+        self.fail(&error, CloseReason::Client, &mut After::default());
+    }
+
     /// Reads and writes what can be without waiting.
     pub(super) fn turn(&mut self, after: &mut After) {
         if self.end.is_some() {

@@ -310,3 +310,34 @@ fn a_watched_stream_wakes_through_the_event_loop() {
     assert_eq!(told.try_recv(), Ok(Readiness::READABLE));
     assert_eq!(stream.recv(&mut [0; 4], false).unwrap(), Transfer::Bytes(1));
 }
+
+#[test]
+fn a_forked_process_leaves_the_connection_alone() {
+    let (client, mut theirs) = pair();
+    let opened = client.send(&request(1, true)).unwrap();
+    let mut reader = PacketReader::new();
+    next(&mut theirs, &mut reader);
+    theirs.write_all(&answer(opened.header, b"")).unwrap();
+    let answer = client.receive(&opened, soon(), &Cancel::never()).unwrap();
+    let stream = client.stream(&answer, false);
+    // As it is in a child: the state says that somebody else has made it, who reads right now.
+    let parent = std::process::id() + 1;
+    {
+        let mut state = client.0.state.lock();
+        state.process = parent;
+        state.leading = true;
+    }
+    let error = client.send(&request(2, false)).unwrap_err();
+    assert_eq!(error.code(), ErrorCode::OPERATION_INVALID);
+    assert!(error.detail().contains(&parent.to_string()), "{error}");
+    assert!(receive(&client, &opened).is_err());
+    assert!(!client.is_alive());
+    assert!(stream.send(b"x").is_err());
+    drop(stream);
+    client.close();
+    drop(client);
+    // No abort and no farewell has come.
+    let mut rest = Vec::new();
+    theirs.read_to_end(&mut rest).unwrap();
+    assert!(rest.is_empty(), "{rest:?}");
+}

@@ -12,8 +12,13 @@ use virt_util::{ErrorCode, Result, VirtError};
 use super::*;
 
 impl Shared {
+    /// The state, which in a process that was forked from the connection's is that of a connection that has ended.
     pub fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock()
+        let mut state = self.state.lock();
+        if state.process != std::process::id() {
+            state.disown();
+        }
+        state
     }
 
     /// Sends what was enqueued as far as it goes now, and sees that somebody sends the rest.
