@@ -13,6 +13,7 @@
 //! Start at [`Server::welcome`] for what happens to a client, at `dispatch` for what happens to a call.
 
 mod dispatch;
+mod encryption;
 mod events;
 mod hello;
 mod ledger;
@@ -53,6 +54,7 @@ use crate::auth::AuthServices;
 use crate::auth::tls::TlsServer;
 use crate::host::{AccessCheck as _, DaemonHost};
 use dispatch::RunningCall;
+use encryption::Encryption;
 use ledger::Openings;
 use vigil::Vigil;
 use workers::Workers;
@@ -94,6 +96,7 @@ pub struct Server {
     settings: Arc<ArcSwap<Settings>>,
     host: Arc<DaemonHost>,
     runtime: Handle,
+    encryption: Encryption,
     workers: Workers,
     /// Held for looking.
     sessions: RwLock<BTreeMap<u64, Arc<Session>>>,
@@ -130,6 +133,7 @@ impl Server {
             settings,
             host,
             runtime,
+            encryption: Encryption::default(),
             sessions: RwLock::default(),
             listeners: RwLock::default(),
             ledgers: RwLock::default(),
@@ -269,6 +273,11 @@ impl Server {
 
     fn runtime(&self) -> &Handle {
         &self.runtime
+    }
+
+    /// Where the tasks of clients run whose bytes are encrypted.
+    fn runtime_of_tls(&self) -> &Handle {
+        self.encryption.runtime(&self.runtime)
     }
 
     fn running_calls(&self) -> &Mutex<BTreeMap<u64, Arc<RunningCall>>> {

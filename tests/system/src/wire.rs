@@ -30,7 +30,14 @@ impl Wire {
     /// # Errors
     /// Those of the socket.
     pub fn connect(socket: &Path) -> std::io::Result<Self> {
-        let socket = UnixStream::connect(socket)?;
+        Self::over(UnixStream::connect(socket)?)
+    }
+
+    /// A client whose bytes go through this socket, whoever is at its other end.
+    ///
+    /// # Errors
+    /// Those of the socket.
+    pub fn over(socket: UnixStream) -> std::io::Result<Self> {
         socket.set_read_timeout(Some(LIMIT))?;
         socket.set_write_timeout(Some(LIMIT))?;
         Ok(Self {
@@ -57,14 +64,23 @@ impl Wire {
     /// Those of the socket, and that the daemon refuses.
     pub fn try_open(socket: &Path, uri: &str) -> std::io::Result<Self> {
         let mut wire = Self::connect(socket)?;
+        wire.begin(uri)?;
+        Ok(wire)
+    }
+
+    /// Opens `uri` on a connection.
+    ///
+    /// # Errors
+    /// Those of the socket, and that the daemon refuses.
+    pub fn begin(&mut self, uri: &str) -> std::io::Result<()> {
         let args = ConnectOpenArgs {
             name: Some(uri.to_owned()),
             flags: 0,
         };
         let args = args.to_xdr().map_err(std::io::Error::other)?;
         for (procedure, args) in [(procedure::AUTH_LIST, &[][..]), (procedure::CONNECT_OPEN, &args)] {
-            wire.send(procedure, args)?;
-            let reply = wire.receive()?;
+            self.send(procedure, args)?;
+            let reply = self.receive()?;
             if reply.header.status != Status::Ok {
                 return Err(std::io::Error::other(format!(
                     "{:?}",
@@ -72,7 +88,7 @@ impl Wire {
                 )));
             }
         }
-        Ok(wire)
+        Ok(())
     }
 
     /// The socket.

@@ -205,7 +205,7 @@ impl Server {
             let session = Session::new(self, listener, outbox, wake);
             keep_address(&session);
             self.remember(&session);
-            self.runtime().spawn(Arc::clone(&session).run_tls(socket));
+            self.runtime_of_tls().spawn(Arc::clone(&session).run_tls(socket));
             return session;
         }
         let unix = socket.is_unix();

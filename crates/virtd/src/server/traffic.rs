@@ -31,6 +31,8 @@ use input::{Input, Read};
 const TLS_READ: usize = 32 * 1024;
 /// How much is encrypted at once.
 const TLS_WRITE: usize = 256 * 1024;
+/// How often a client's TLS connection is read or written before others get their turn.
+const TLS_TURN: usize = 16;
 /// How long a client may take for its TLS handshake.
 const HANDSHAKE: Duration = Duration::from_secs(30);
 /// A timer that is not set yet.
@@ -127,7 +129,14 @@ impl Session {
         let timer = tokio::time::sleep_until(Instant::now() + FAR);
         tokio::pin!(timer);
         let broken = |error: std::io::Error| Ending::Broken(VirtError::io(&error, "TLS connection"));
+        let mut turn = 0;
         loop {
+            turn += 1;
+            if turn == TLS_TURN {
+                // Others who use TLS wait for the thread.
+                turn = 0;
+                tokio::task::yield_now().await;
+            }
             output.fill(self.outbox());
             if let Some(ending) = self.ending()
                 && output.is_done()

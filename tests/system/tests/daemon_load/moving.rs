@@ -4,8 +4,10 @@
 //! while a call waited for its answer: that is work which was done before it.
 
 use std::io::{Read, Write};
+use std::os::fd::OwnedFd;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
+use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
@@ -14,8 +16,9 @@ use virt_api::need;
 use virt_api::protocol::remote::*;
 use virt_api::rpc::stream::{CHUNK_MAX, StreamWriter};
 use virt_api::rpc::{Header, Status};
+use virt_api::testkit::Pki;
 use virt_tests_system::daemon::Daemon;
-use virt_tests_system::host::eventually;
+use virt_tests_system::host::{eventually, free_port};
 use virt_tests_system::wire::Wire;
 use virt_util::xdr::XdrEncode;
 
@@ -45,6 +48,11 @@ struct Moving {
 impl Moving {
     /// Starts a guest, takes the place of its end of a channel, and opens a stream to it.
     fn open(daemon: &Daemon, way: Way, name: &str) -> Self {
+        Self::over(Wire::open(&daemon.socket(), QEMU), daemon, way, name)
+    }
+
+    /// [`Moving::open`] with a client that is there.
+    fn over(mut client: Wire, daemon: &Daemon, way: Way, name: &str) -> Self {
         let path = daemon.root().join(name);
         let xml_desc = format!(
             "<domain type='qemu'><name>{name}</name><memory unit='MiB'>16</memory><vcpu>1</vcpu>\
@@ -54,7 +62,6 @@ impl Moving {
              </devices></domain>",
             path.display()
         );
-        let mut client = Wire::open(&daemon.socket(), QEMU);
         // What it computes would be in everybody's way.
         let args = DomainCreateXmlArgs {
             xml_desc,
@@ -235,4 +242,98 @@ fn streams_that_move_leave_others_their_share() {
             assert!(least > 0 && most / least < 20, "{way:?}: {shares:?}");
         }
     });
+}
+
+/// How much processor time the daemon's thread of that name has had, in ticks of the clock.
+fn ticks(daemon: &Daemon, thread: &str) -> Option<u64> {
+    let tasks = std::fs::read_dir(format!("/proc/{}/task", daemon.pid())).ok()?;
+    tasks.flatten().find_map(|task| {
+        let stat = std::fs::read_to_string(task.path().join("stat")).ok()?;
+        // The name stands in parentheses and may hold anything.
+        let (head, fields) = stat.rsplit_once(") ")?;
+        let name = head.split_once('(')?.1;
+        let mut times = fields
+            .split(' ')
+            .skip(11)
+            .map_while(|field| field.parse::<u64>().ok());
+        (name == thread)
+            .then(|| times.next().zip(times.next()))?
+            .map(|(user, system)| user + system)
+    })
+}
+
+/// What openssl encrypts for a client, and the client.
+fn through_openssl(pki: &Pki, port: u16) -> (Child, Wire) {
+    let (mut ours, theirs) = UnixStream::pair().unwrap();
+    let file = |name: &str| pki.path(name).display().to_string();
+    let openssl = Command::new("openssl")
+        .args([
+            "s_client",
+            "-quiet",
+            "-no_ign_eof",
+            "-connect",
+            &format!("127.0.0.1:{port}"),
+        ])
+        .args([
+            "-CAfile",
+            &file("cacert.pem"),
+            "-cert",
+            &file("clientcert.pem"),
+            "-key",
+            &file("clientkey.pem"),
+        ])
+        .stdin(OwnedFd::from(theirs.try_clone().unwrap()))
+        .stdout(OwnedFd::from(theirs))
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    // The daemon says that the certificate is good.
+    let mut byte = [0];
+    ours.read_exact(&mut byte).unwrap();
+    assert_eq!(byte, [1]);
+    let mut wire = Wire::over(ours).unwrap();
+    wire.begin(QEMU).unwrap();
+    (openssl, wire)
+}
+
+#[test]
+fn uploads_over_tls_cost_only_those_who_use_tls() {
+    need!(program "qemu-system-x86_64", program "openssl", root);
+    let folder = tempfile::tempdir().unwrap();
+    let pki = Pki::new(folder.path());
+    for name in ["server", "client"] {
+        pki.issue(
+            name,
+            &format!("/CN={name}"),
+            &format!("{name}Auth"),
+            "DNS:localhost,IP:127.0.0.1",
+        );
+    }
+    let (port, place) = (free_port(), folder.path().display());
+    let config = format!(
+        "listen_tls = 1\ntls_port = \"{port}\"\nlisten_addr = \"127.0.0.1\"\nca_file = \"{place}/cacert.pem\"\n\
+         cert_file = \"{place}/servercert.pem\"\nkey_file = \"{place}/serverkey.pem\"\n"
+    );
+    let daemon = Daemon::start_with(&config, &["--listen"]);
+    let (mut openssl, wire) = through_openssl(&pki, port);
+    let streams = [Moving::over(wire, &daemon, Way::Up, "encrypted")];
+    std::thread::scope(|scope| {
+        scope.spawn(|| streams[0].send());
+        scope.spawn(|| streams[0].receive());
+        let _end = Ending(&streams);
+        eventually("something has moved", Duration::from_secs(30), || {
+            streams[0].moved() > MIB
+        });
+        let (before, at) = (ticks(&daemon, "virtd").unwrap(), streams[0].moved());
+        eventually("much has moved", Duration::from_secs(60), || {
+            streams[0].moved() > at + 512 * MIB
+        });
+        let everybodys = ticks(&daemon, "virtd").unwrap() - before;
+        let tls = ticks(&daemon, "virtd-tls").unwrap_or_default();
+        println!("ticks of the thread for everybody: {everybodys}, of that for TLS: {tls}");
+        assert!(tls > 10 && everybodys < tls / 4, "{everybodys}, {tls}");
+    });
+    // Its ends are closed, and if it has not seen that, it has nothing else to do.
+    let _ = openssl.kill();
+    let _ = openssl.wait();
 }
