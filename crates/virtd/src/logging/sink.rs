@@ -106,6 +106,8 @@ pub(super) struct Sink {
     channel: Channel,
     /// Messages that could not be written.
     lost: u64,
+    /// The last of them is there in part: a disk was full in the middle of a line.
+    torn: bool,
     /// Whether it has been said who logs here.
     introduced: bool,
 }
@@ -125,6 +127,7 @@ impl Sink {
             destination: Destination::Stderr,
             channel: Channel::Stderr,
             lost: 0,
+            torn: false,
             introduced: true,
         }
     }
@@ -148,6 +151,7 @@ impl Sink {
             destination,
             channel,
             lost: 0,
+            torn: false,
             introduced: false,
         })
     }
@@ -201,8 +205,15 @@ impl Sink {
                 write_patiently(std::io::stderr().as_fd(), line.as_bytes())
             }
             (Channel::File(file), _) => {
-                let line = format!("{}: {}\n", stamped.time, stamped.line);
-                file.write_all(line.as_bytes()).is_ok()
+                let behind = if self.torn { "\n" } else { "" };
+                let line = format!("{behind}{}: {}\n", stamped.time, stamped.line);
+                match file.write(line.as_bytes()) {
+                    Ok(count) => {
+                        self.torn = count < line.len();
+                        !self.torn
+                    }
+                    Err(_) => false,
+                }
             }
             (Channel::Datagrams(socket, path), Destination::Syslog(name)) => {
                 // Facility 3: daemons.
@@ -357,4 +368,53 @@ fn send_file_to_journal(path: &Path, fields: &[u8]) -> std::io::Result<()> {
         None,
     )?;
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use nix::fcntl::OFlag;
+    use std::io::Read as _;
+
+    #[test]
+    fn a_line_that_was_cut_does_not_spoil_the_next() {
+        // A pipe that is full takes a part of a long message, as a disk does.
+        let (reader, writer) = nix::unistd::pipe2(OFlag::O_NONBLOCK | OFlag::O_CLOEXEC).unwrap();
+        fcntl(&writer, FcntlArg::F_SETPIPE_SZ(4096)).unwrap();
+        let mut sink = Sink {
+            destination: Destination::File("x".to_owned()),
+            channel: Channel::File(writer.into()),
+            ..Sink::stderr()
+        };
+        let mut reader = File::from(reader);
+        let mut read = || {
+            let mut text = String::new();
+            // It ends where the pipe is empty.
+            let _ = reader.read_to_string(&mut text);
+            text
+        };
+        let mut write = |text: &str| {
+            let message = Message {
+                priority: Priority::Error,
+                source: "test",
+                text,
+                file: None,
+                line: 1,
+                request: None,
+            };
+            sink.write(&Stamped::new(&message));
+        };
+        write(&"x".repeat(6000));
+        let cut = read();
+        assert!(!cut.ends_with('\n'));
+        write("whole");
+        let text = cut + &read();
+        let lines: Vec<&str> = text.lines().collect();
+        assert_eq!(lines.len(), 3, "{text}");
+        assert!(
+            lines[1].contains("1 messages could not be written here"),
+            "{text}"
+        );
+        assert!(lines[2].ends_with(" : test:1 : whole"), "{text}");
+    }
 }
