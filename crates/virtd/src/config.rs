@@ -11,7 +11,7 @@ use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
 use virt_util::conf_file::{ConfEntry, ConfFile, ConfValue, Dialect};
-use virt_util::{ErrorCode, ErrorDomain, Result, VirtError};
+use virt_util::{ErrorDomain, Result, VirtError};
 
 pub use keys::{DaemonConfig, KEYS, Key, OBSOLETE, Scope, Takes, WITHOUT_EFFECT};
 pub use value::{AccessDriver, Auth, SocketMode};
@@ -139,7 +139,8 @@ impl DaemonConfig {
     /// Reads the file of this daemon, or the one that an option named. Without an option the file may be missing.
     ///
     /// # Errors
-    /// Syntax, types and values, each with file, line, key, value and what is allowed; codes as libvirt's.
+    /// Syntax, types and values, each with file, line, key (as the second string too), value and what is allowed; codes
+    /// as libvirt's.
     pub fn load(role: &Role, named: Option<&Path>) -> Result<Loaded> {
         let usual = role.config_path();
         let Some(path) = named.or(usual.as_deref()) else {
@@ -189,40 +190,29 @@ impl DaemonConfig {
                     format_args!("{file}:{line}: {name} = {}: {}", shown(&value), wrong.allowed),
                 )
                 .in_domain(ErrorDomain::CONF)
+                .with_strings(None, Some(name.clone()), None)
             })?;
+            if matches!(key.name, "auth_tcp" | "auth_tls") && value == ConfValue::from("polkit") {
+                ignored.push(Ignored::new(
+                    key.name,
+                    line,
+                    "lets nobody in: polkit knows processes of this host only",
+                ));
+            }
         }
-        config
-            .check()
-            .map_err(|error| error.context(file).in_domain(ErrorDomain::CONF))?;
         Ok(Loaded { config, ignored })
     }
 
-    /// What no single value tells.
-    fn check(&self) -> Result<()> {
-        let files = [
-            ("ca_file", &self.ca_file),
-            ("cert_file", &self.cert_file),
-            ("key_file", &self.key_file),
-        ];
-        if let Some((set, _)) = files.iter().find(|(_, value)| value.is_some())
-            && let Some((missing, _)) = files.iter().find(|(_, value)| value.is_none())
-        {
-            return Err(VirtError::new(
-                ErrorCode::CONFIG_UNSUPPORTED,
-                format_args!(
-                    "{set} is set and {missing} is not: certificate, key and authority are set together or not at all"
-                ),
-            ));
-        }
-        for (key, auth) in [("auth_tcp", self.auth_tcp), ("auth_tls", self.auth_tls)] {
-            if auth == Auth::Polkit {
-                return Err(VirtError::new(
-                    ErrorCode::CONFIG_UNSUPPORTED,
-                    format_args!(
-                        "{key} = \"polkit\": polkit knows processes of this host only, expected \"none\" or \"sasl\""
-                    ),
-                ));
-            }
+    /// Whether the limits go together.
+    ///
+    /// # Errors
+    /// `INTERNAL_ERROR`, as libvirt's.
+    pub fn check_limits(&self) -> Result<()> {
+        if self.max_clients < self.max_anonymous_clients {
+            return Err(VirtError::internal(format_args!(
+                "max_clients = {} is less than max_anonymous_clients = {}: clients that have not logged in are clients too",
+                self.max_clients, self.max_anonymous_clients
+            )));
         }
         Ok(())
     }

@@ -146,7 +146,10 @@ fn start(options: &Options, argv: Vec<OsString>) -> std::result::Result<Daemon, 
         .root
         .as_deref()
         .map_or(paths.clone(), |root| below(root, paths));
-    let loaded = places::load(options, &role, &paths.config_file).in_step(Step::Config)?;
+    let loaded = places::load(options, &role, &paths.config_file).map_err(|error| StartError {
+        step: places::step_of(&error),
+        error,
+    })?;
     let config = loaded.config;
     let logger = Arc::new(Logger::new(Places::default()));
     logger.install();
@@ -189,6 +192,7 @@ fn start(options: &Options, argv: Vec<OsString>) -> std::result::Result<Daemon, 
         ),
     };
     let pid_file = take_pid_file(&paths.pid_file, PREDECESSOR).in_step(Step::PidFile)?;
+    config.check_limits().in_step(Step::Initialize)?;
     Ok(Daemon {
         options: options.clone(),
         name,
@@ -398,7 +402,7 @@ impl Daemon {
         let users = places::password_file(&self.config, &self.role, self.options.root.as_deref());
         let tls = match with_tls {
             true => {
-                let files = TlsFiles::locate(&self.config, &self.role);
+                let files = TlsFiles::locate(&self.config, &self.role)?;
                 Some(Arc::new(TlsServer::new(&self.config, &files)?))
             }
             false => None,

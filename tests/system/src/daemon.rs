@@ -78,10 +78,19 @@ impl Daemon {
     /// If it does not start.
     #[track_caller]
     pub fn start_env(config: &str, variables: &[(&str, &str)]) -> Self {
+        Self::start_like(config, &[], variables)
+    }
+
+    /// A daemon with this configuration, these options and these variables in its environment.
+    ///
+    /// # Panics
+    /// If it does not start.
+    #[track_caller]
+    pub fn start_like(config: &str, options: &[&str], variables: &[(&str, &str)]) -> Self {
         let plugins = plugins().expect("the plugins build");
         let mut all = vec![("VIRT_DRIVER_DIR", plugins.directory().as_os_str())];
         all.extend(variables.iter().map(|(name, value)| (*name, OsStr::new(*value))));
-        Self::start_as(config, &[], &all)
+        Self::start_as(config, options, &all)
     }
 
     /// A daemon with this configuration, in whose folder `prepare` has put something.
@@ -339,8 +348,8 @@ fn spawn(root: &Path, options: &[String], variables: &[(String, OsString)]) -> C
         .arg("--root")
         .arg(root)
         .args(options)
-        .envs(variables.iter().map(|(name, value)| (name, value)))
         .env("LIBVIRT_LOG_OUTPUTS", "2:stderr")
+        .envs(variables.iter().map(|(name, value)| (name, value)))
         .stdin(Stdio::null())
         .stdout(Stdio::null())
         .stderr(log)

@@ -45,7 +45,7 @@ fn starts_fail_for_the_same_reasons() {
     need!(root, program "libvirtd", program "python3");
     /// What is wrong: the configuration, options, and what has to be named.
     type Wrong<'a> = (&'a str, &'a [&'a str], &'a str);
-    let wrong: [Wrong; 19] = [
+    let wrong: [Wrong; 27] = [
         ("", &["--nosuch"], "--nosuch"),
         ("", &["extra"], ""),
         ("", &["--timeout", "soon"], "timeout"),
@@ -60,6 +60,18 @@ fn starts_fail_for_the_same_reasons() {
         ("auth_unix_rw = \"magic\"", &[], "auth_unix_rw"),
         ("unix_sock_group = \"nosuchgroup\"", &[], "nosuchgroup"),
         ("host_uuid = \"xyz\"", &[], "xyz"),
+        ("max_clients = 5", &[], "max_anonymous_clients"),
+        ("max_anonymous_clients = 6000", &[], "max_anonymous_clients"),
+        ("unix_sock_rw_perms = \"rwx\"", &[], "unix_sock_rw_perms"),
+        ("unix_sock_ro_perms = \"0888\"", &[], "unix_sock_ro_perms"),
+        ("unix_sock_admin_perms = 448", &[], "unix_sock_admin_perms"),
+        ("unix_sock_dir = \"ROOM/nowhere\"", &[], "ROOM/nowhere"),
+        ("unix_sock_dir = \"ROOM/secret.conf\"", &[], "ROOM/secret.conf"),
+        (
+            "listen_tls = 1\nkey_file = \"ROOM/none.pem\"",
+            &["--listen"],
+            "key_file",
+        ),
         ("log_filters = \"9:x\"", &[], "9"),
         ("log_outputs = \"1:nowhere\"", &[], "nowhere"),
         (

@@ -53,7 +53,25 @@ pub struct TlsFiles {
 impl TlsFiles {
     /// As configured, or in libvirt's places: the user's where they exist, unless the daemon runs as root; else the
     /// system's.
-    pub fn locate(config: &DaemonConfig, role: &Role) -> Self {
+    ///
+    /// # Errors
+    /// `CONFIG_UNSUPPORTED` if the configuration names some of authority, certificate and key, and not all.
+    pub fn locate(config: &DaemonConfig, role: &Role) -> Result<Self> {
+        let files = [
+            ("ca_file", &config.ca_file),
+            ("cert_file", &config.cert_file),
+            ("key_file", &config.key_file),
+        ];
+        if let Some((set, _)) = files.iter().find(|(_, value)| value.is_some())
+            && let Some((missing, _)) = files.iter().find(|(_, value)| value.is_none())
+        {
+            return Err(VirtError::new(
+                ErrorCode::CONFIG_UNSUPPORTED,
+                format_args!(
+                    "{set} is set and {missing} is not: certificate, key and authority are set together or not at all"
+                ),
+            ));
+        }
         let user = (!role.privileged)
             .then(|| std::env::var_os("HOME"))
             .flatten()
@@ -71,7 +89,7 @@ impl TlsFiles {
         };
         let pair = mine(&["servercert.pem", "serverkey.pem"]);
         let named = |value: &Option<String>, usual: PathBuf| value.as_ref().map_or(usual, PathBuf::from);
-        Self {
+        Ok(Self {
             ca: named(
                 &config.ca_file,
                 own(mine(&["cacert.pem"]), "cacert.pem", "/etc/pki/CA/cacert.pem"),
@@ -89,7 +107,7 @@ impl TlsFiles {
                 &config.key_file,
                 own(pair, "serverkey.pem", "/etc/pki/libvirt/private/serverkey.pem"),
             ),
-        }
+        })
     }
 }
 

@@ -123,7 +123,7 @@ keys! { for role;
         unix_sock_rw_perms: Option<SocketMode> = None, Every, Restart, sample "\"0770\"";
         /// The mode of the administration socket. Whoever can connect there can stop the daemon.
         unix_sock_admin_perms: SocketMode = SocketMode(0o700), Every, Restart;
-        /// The folder of the sockets.
+        /// The folder of the sockets, which has to be there.
         unix_sock_dir: Option<String> = None, Every, Restart, sample "\"/run/libvirt\"";
     }
     section "Authentication" {
@@ -133,11 +133,13 @@ keys! { for role;
         /// How clients of the read-write socket prove who they are. polkit asks about the action
         /// org.libvirt.unix.manage. Set to "none", everybody who may open the socket's file is root on this host.
         auth_unix_rw: Auth = role.local_auth(), Every, Reload;
-        /// How clients of the plain TCP socket prove who they are. "none" gives the host away to the network.
+        /// How clients of the plain TCP socket prove who they are. "none" gives the host away to the network, "polkit",
+        /// which knows processes of this host only, lets nobody in.
         auth_tcp: Auth = Auth::Sasl, Network, Reload;
         /// How clients of the TLS socket prove who they are besides their certificates.
         auth_tls: Auth = Auth::None, Network, Reload;
-        /// The least strength of SASL's encryption on the plain TCP socket, in bits of the key. If it is not set, 56.
+        /// The least strength of SASL's encryption on the plain TCP socket, in bits of the key. If it is not set, 56. No
+        /// mechanism encrypts so far, so that none is offered there, whatever the number is.
         tcp_min_ssf: Option<MinSsf> = None, Network, Reload, sample "112";
         /// The SASL users who may connect. * stands for any text, ? for one character. An empty list lets nobody in;
         /// not set, every user may connect.
@@ -181,19 +183,20 @@ keys! { for role;
         tls_priority: Option<String> = None, Network, Reload, sample "\"NORMAL\"";
     }
     section "Limits" {
-        /// Clients at the same time, over all sockets.
+        /// Clients at the same time, over all sockets; no fewer than `max_anonymous_clients`.
         max_clients: u32 = 5000, Every, Reload;
         /// Connections that wait to be accepted.
         max_queued_clients: u32 = 1000, Every, Restart;
         /// Clients that have connected and not yet proved who they are; 0 for any number.
         max_anonymous_clients: u32 = 20, Every, Reload;
-        /// Threads for calls that are there from the start.
+        /// Threads for calls that are there from the start, as far as `max_workers` allows.
         min_workers: u32 = 5, Every, Reload;
         /// Threads for calls at most.
         max_workers: AtLeastOne = AtLeastOne(20), Every, Reload;
         /// Threads kept for calls of high priority when all others are busy.
         prio_workers: u32 = 5, Every, Reload;
-        /// Calls of one client at the same time. Further calls wait in its socket.
+        /// Calls of one client at the same time. Further calls wait in its socket. 0 is refused; libvirt takes it, and
+        /// hears no client again after its first call.
         max_client_requests: AtLeastOne = AtLeastOne(5), Every, Reload;
         /// min_workers of the administration interface.
         admin_min_workers: u32 = 5, Every, Reload;
@@ -240,9 +243,10 @@ keys! { for role;
         keepalive_interval: i32 = 5, Every, Reload;
         /// Questions without answer after which a client is given up.
         keepalive_count: u32 = 5, Every, Reload;
-        /// keepalive_interval of the administration interface.
+        /// keepalive_interval of the administration interface. Its protocol has no way for a client to say that it
+        /// answers, so nobody is ever asked; the same goes for libvirt's.
         admin_keepalive_interval: i32 = 5, Every, Reload;
-        /// keepalive_count of the administration interface.
+        /// keepalive_count of the administration interface, likewise.
         admin_keepalive_count: u32 = 5, Every, Reload;
     }
     section "Drivers" {
@@ -257,7 +261,7 @@ keys! { for role;
 }
 
 /// Keys that are read and checked, and that nothing here uses yet.
-pub const WITHOUT_EFFECT: &[&str] = &["ovs_timeout"];
+pub const WITHOUT_EFFECT: &[&str] = &["tcp_min_ssf", "ovs_timeout"];
 
 /// Keys that libvirt's files may still have and that do nothing, there and here.
 pub const OBSOLETE: &[&str] = &["keepalive_required", "admin_keepalive_required"];

@@ -1,5 +1,6 @@
 use super::*;
 use proptest::prelude::*;
+use virt_util::ErrorCode;
 
 fn system() -> Role {
     Role::new("libvirtd", true)
@@ -78,7 +79,7 @@ fn errors_name_line_key_value_and_what_is_allowed() {
         ),
         (
             "unix_sock_ro_perms = \"0888\"\n",
-            ErrorCode::INTERNAL_ERROR,
+            ErrorCode::CONFIG_UNSUPPORTED,
             "libvirtd.conf:1: unix_sock_ro_perms = \"0888\": expected an octal mode in quotes, as \"0770\"",
         ),
         (
@@ -111,10 +112,34 @@ fn errors_name_line_key_value_and_what_is_allowed() {
         error.detail().starts_with("libvirtd.conf:1: log_filters = "),
         "{error}"
     );
-    let error = parse("key_file = \"/k\"\n").unwrap_err();
-    assert!(error.detail().contains("ca_file is not"), "{error}");
-    let error = parse("auth_tls = \"polkit\"\n").unwrap_err();
-    assert!(error.detail().contains("auth_tls = \"polkit\""), "{error}");
+    let loaded = parse("auth_tls = \"polkit\"\n").unwrap();
+    assert!(loaded.ignored[0].reason.contains("nobody in"), "{loaded:?}");
+    let error = parse("max_clients = 3\n")
+        .unwrap()
+        .config
+        .check_limits()
+        .unwrap_err();
+    assert!(error.detail().contains("max_anonymous_clients = 20"), "{error}");
+}
+
+#[test]
+fn modes_are_read_as_c_reads_numbers() {
+    for (text, mode) in [
+        ("0770", 0o770),
+        ("770", 0o770),
+        (" +0770", 0o770),
+        ("7777", 0o777),
+        ("10700", 0o700),
+        ("-1", 0o777),
+        ("0", 0),
+    ] {
+        let loaded = parse(&format!("unix_sock_ro_perms = \"{text}\"\n")).unwrap();
+        assert_eq!(loaded.config.unix_sock_ro_perms, SocketMode(mode), "{text}");
+    }
+    for text in ["", "0888", "0777 ", "0x1ff", "37777777777", "rwx"] {
+        let error = parse(&format!("unix_sock_ro_perms = \"{text}\"\n")).unwrap_err();
+        assert_eq!(error.str2(), Some("unix_sock_ro_perms"), "{text}");
+    }
 }
 
 #[test]

@@ -234,14 +234,11 @@ impl Setting for SocketMode {
     const KIND: &'static str = "octal mode in a string";
 
     fn read(value: &ConfValue) -> Result<Self, Wrong> {
-        let wrong = || Wrong::kind("expected an octal mode in quotes, as \"0770\"");
         let text = text(value)?;
-        if text.is_empty() || !text.bytes().all(|byte| byte.is_ascii_digit()) {
-            return Err(wrong());
-        }
-        match u32::from_str_radix(text, 8) {
-            Ok(mode) if mode <= 0o7777 => Ok(Self(mode)),
-            _ => Err(wrong()),
+        // As C reads numbers. What a mode of a socket cannot have is left out, as by the umask with which libvirt sets it.
+        match i32::from_str_radix(text.trim_ascii_start(), 8) {
+            Ok(mode) => Ok(Self(mode.cast_unsigned() & 0o777)),
+            Err(_) => Err(Wrong::meaning("expected an octal mode in quotes, as \"0770\"")),
         }
     }
 

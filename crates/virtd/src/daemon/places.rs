@@ -14,6 +14,7 @@ use crate::options::Options;
 use crate::server::Settings;
 use crate::service::names::DaemonName;
 use crate::service::paths::Paths;
+use crate::service::startup::Step;
 
 /// Where the host's number for life is.
 const MACHINE_ID: &str = "/etc/machine-id";
@@ -67,6 +68,16 @@ pub(crate) fn load(options: &Options, role: &Role, usual: &Path) -> Result<Loade
     }
 }
 
+/// The step of the start that a mistake in the configuration belongs to. libvirt reads the modes of sockets when it makes
+/// them, and ends with that step's status.
+pub(super) fn step_of(mistake: &VirtError) -> Step {
+    let is_mode = |key: &str| key.starts_with("unix_sock_") && key.ends_with("_perms");
+    match mistake.code() == ErrorCode::CONFIG_UNSUPPORTED && mistake.str2().is_some_and(is_mode) {
+        true => Step::Network,
+        false => Step::Config,
+    }
+}
+
 /// The file of SASL users. The machine's own users are not those of a daemon with a root.
 pub(crate) fn password_file(config: &DaemonConfig, role: &Role, root: Option<&Path>) -> PathBuf {
     match &config.sasl_password_file {
@@ -77,6 +88,11 @@ pub(crate) fn password_file(config: &DaemonConfig, role: &Role, root: Option<&Pa
 
 /// The sockets in `folder`.
 pub(super) fn move_sockets(paths: Paths, folder: &Path) -> Paths {
+    // No folder is the root, as for libvirt, which puts names behind a slash.
+    let folder = match folder.as_os_str().is_empty() {
+        true => Path::new("/"),
+        false => folder,
+    };
     let move_it = |path: PathBuf| match path.file_name() {
         Some(name) => folder.join(name),
         None => path,
@@ -118,11 +134,11 @@ pub(super) fn settings(config: &DaemonConfig) -> Settings {
         max_clients: config.max_clients as usize,
         max_anonymous_clients: config.max_anonymous_clients as usize,
         max_client_requests: config.max_client_requests.0 as usize,
-        min_workers: config.min_workers as usize,
+        min_workers: config.min_workers.min(config.max_workers.0) as usize,
         max_workers: config.max_workers.0 as usize,
         prio_workers: config.prio_workers as usize,
         admin_max_clients: config.admin_max_clients as usize,
-        admin_min_workers: config.admin_min_workers as usize,
+        admin_min_workers: config.admin_min_workers.min(config.admin_max_workers) as usize,
         admin_max_workers: config.admin_max_workers as usize,
         admin_max_client_requests: config.admin_max_client_requests.0 as usize,
         keepalive_interval: interval(config.keepalive_interval),

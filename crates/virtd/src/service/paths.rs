@@ -157,7 +157,7 @@ impl Paths {
         })
     }
 
-    /// Makes the runtime folder, and that of the sockets if it is another one.
+    /// Makes the runtime folder and that of the pid file. A folder of sockets that somebody has named has to be there.
     ///
     /// # Errors
     /// `SYSTEM_ERROR` naming the folder.
@@ -166,13 +166,9 @@ impl Paths {
             Scope::System => 0o755,
             Scope::Session => 0o700,
         };
-        for folder in [
-            Some(self.runtime.as_path()),
-            self.socket.parent(),
-            self.pid_file.parent(),
-        ]
-        .into_iter()
-        .flatten()
+        for folder in [Some(self.runtime.as_path()), self.pid_file.parent()]
+            .into_iter()
+            .flatten()
         {
             make_folder(folder, mode)?;
         }

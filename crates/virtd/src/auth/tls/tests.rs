@@ -39,7 +39,7 @@ impl Site {
 
     fn server(&self, more: &str) -> Result<TlsServer> {
         let config = self.config(more);
-        TlsServer::new(&config, &TlsFiles::locate(&config, &Role::new("libvirtd", true)))
+        TlsServer::new(&config, &TlsFiles::locate(&config, &Role::new("libvirtd", true))?)
     }
 
     fn client(&self, name: Option<&str>) -> ClientConnection {
@@ -194,4 +194,14 @@ fn priorities_choose_versions() {
             "{text}"
         );
     }
+}
+
+#[test]
+fn files_are_named_together() {
+    let role = Role::new("libvirtd", true);
+    let config = DaemonConfig::parse(&role, "test", "key_file = \"/k\"\n")
+        .unwrap()
+        .config;
+    let error = TlsFiles::locate(&config, &role).unwrap_err();
+    assert!(error.detail().contains("ca_file is not"), "{error}");
 }
