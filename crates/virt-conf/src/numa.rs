@@ -16,7 +16,7 @@ xml_enum! {
 
 xml_enum! {
     /// Who chooses the host nodes.
-    pub enum NumaPlacement { Static = "static", Auto = "auto" }
+    pub enum NumaPlacement { Static = "static", Auto = "auto", Default = "default" }
 }
 
 xml_enum! {
@@ -320,6 +320,10 @@ impl Numa {
 
     fn after_read(&mut self, element: Element<'_>, cx: &mut Reader) -> Result<()> {
         let count = self.cells.len() as u32;
+        if count == 0 {
+            let what = "<numa> has no <cell>: say the nodes of the guest, or leave it out";
+            cx.fail(error_at(element, At::Text, what))?;
+        }
         let cells = element.children_named("cell");
         let mut seen = std::collections::BTreeSet::new();
         for (place, (cell, element)) in self.cells.iter_mut().zip(cells).enumerate() {
@@ -446,6 +450,10 @@ impl NumatuneMemory {
     }
 
     fn after_read(&mut self, element: Element<'_>, cx: &mut Reader) -> Result<()> {
+        // The default depends on what else is said.
+        self.placement = self
+            .placement
+            .filter(|placement| *placement != NumaPlacement::Default);
         check_nodes(self.nodeset.as_ref(), element, cx)
     }
 }

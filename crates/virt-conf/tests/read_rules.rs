@@ -258,3 +258,68 @@ fn tables_of_the_host_are_not_a_guests() {
     .format(XmlFlags::INACTIVE);
     assert!(text.contains("<sysinfo type='smbios'/>"), "{text}");
 }
+
+#[test]
+fn what_belongs_to_others_is_not_looked_at() {
+    let text = |devices: &str| {
+        let inner = format!("{HVM}<devices>{devices}</devices>");
+        read(&inner).unwrap().format(XmlFlags::INACTIVE)
+    };
+    let card = |model: &str| text(&format!("<sound model='{model}'><codec type='duplex'/></sound>"));
+    assert!(card("ich6").contains("<codec type='duplex'/>"));
+    assert!(!card("ac97").contains("codec"));
+    // Of a card without codecs, a wrong one is none either.
+    text("<sound model='es1370'><codec type='odd'/></sound>");
+    let module = |size: u32| {
+        let module = format!(
+            "<memory model='nvdimm'><source><path>/a</path></source><target><size unit='MiB'>512</size>\
+             <label><size>{size}</size></label></target></memory>"
+        );
+        let guest = format!("<domain type='test'><name>a</name>{HVM}<devices>{module}</devices></domain>");
+        let domain = Domain::parse(&guest, XmlFlags::INACTIVE, "test").unwrap();
+        domain.format(XmlFlags::INACTIVE)
+    };
+    assert!(module(128).contains("<label>"));
+    assert!(!module(0).contains("<label>"));
+}
+
+#[test]
+fn an_input_device_without_a_bus_says_none() {
+    let inner = format!("{HVM}<devices><input type='keyboard' bus='none'/></devices>");
+    let text = read(&inner).unwrap().format(XmlFlags::INACTIVE);
+    assert!(text.contains("<input type='keyboard'/>"), "{text}");
+}
+
+#[test]
+fn nodes_are_said_where_there_is_a_topology_of_them() {
+    refuses("<cpu><numa/></cpu>", ErrorCode::XML_ERROR);
+    let placed = |placement: &str| {
+        let nodes = "<vcpu placement='auto'>2</vcpu><numatune><memory";
+        read(&format!("{HVM}{nodes} placement='{placement}'/></numatune>")).map(|domain| {
+            domain
+                .numatune
+                .and_then(|tune| tune.memory)
+                .and_then(|memory| memory.placement)
+        })
+    };
+    let auto = placed("auto").unwrap();
+    assert!(auto.is_some());
+    assert_eq!(placed("default").unwrap(), auto);
+    assert_eq!(placed("odd").unwrap_err().code(), ErrorCode::CONFIG_UNSUPPORTED);
+}
+
+#[test]
+fn options_of_virtio_are_refused_where_the_interface_is_none() {
+    let text = format!(
+        "<domain type='test'><name>a</name><memory>1</memory>{HVM}<devices><interface type='user'>\
+         <driver iommu='on'/><model type='e1000'/></interface></devices></domain>"
+    );
+    let mut domain = Domain::parse(&text, XmlFlags::INACTIVE, "test").unwrap();
+    let cx = NormalizeContext {
+        flags: NormalizeFlags::INACTIVE,
+        random: &SystemRandomness,
+    };
+    normalize(&mut domain, &NoHooks, &cx).unwrap();
+    let error = virt_conf::domain::validate::validate(&domain, &NoHooks).unwrap_err();
+    assert_eq!(error.code(), ErrorCode::CONFIG_UNSUPPORTED, "{error}");
+}

@@ -787,9 +787,6 @@ impl Interface {
         {
             target.dev = None;
         }
-        if !self.is_virtio() {
-            self.driver = None;
-        }
         // vhost serves virtio alone.
         let vhost = self.is_virtio() && !matches!(self.source, S::Hostdev(_));
         if let (Some(backend), false) = (&mut self.backend, vhost) {

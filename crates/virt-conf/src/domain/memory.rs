@@ -357,7 +357,7 @@ pub struct MemoryDeviceTarget {
     #[xml("node")]
     pub node: Option<u32>,
     /// Size of the label area (NVDIMM).
-    #[xml("label/size", with = kib, described = ScaledSize, read_when = of_model(element, &["nvdimm"]))]
+    #[xml("label/size", with = kib, described = ScaledSize, read_when = of_model(element, &["nvdimm"]), when = self.label_size != Some(0))]
     pub label_size: Option<u64>,
     /// The guest cannot write (NVDIMM).
     #[xml("readonly", default, read_when = of_model(element, &["nvdimm"]))]

@@ -44,7 +44,7 @@ pub struct Sound {
     #[xml("@streams", default = 2, nonzero, always, read_when = model == SoundModel::Virtio, when = self.model == SoundModel::Virtio)]
     pub streams: u32,
     /// What is attached to an HD audio controller.
-    #[xml("codec")]
+    #[xml("codec", read_when = has_codecs(model))]
     pub codecs: Vec<SoundCodec>,
     /// Audio back end; 0: none said.
     #[xml("audio@id", default, nonzero, expected)]
@@ -55,6 +55,11 @@ pub struct Sound {
     /// Options of virtio devices.
     #[xml("driver", flatten, when = self.model == SoundModel::Virtio)]
     pub virtio: VirtioOptions,
+}
+
+/// Whether the card is an HD audio controller, to which codecs are attached. Of others they are not looked at.
+fn has_codecs(model: SoundModel) -> bool {
+    matches!(model, SoundModel::Ich6 | SoundModel::Ich9)
 }
 
 /// A codec of a sound card.

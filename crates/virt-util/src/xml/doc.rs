@@ -8,6 +8,7 @@ use std::borrow::Cow;
 use std::fmt::Write as _;
 
 use super::chars;
+use super::raw::RawElement;
 use super::scan;
 use super::tokenize;
 use crate::error::{ErrorCode, ErrorDomain, Result, VirtError};
@@ -635,7 +636,8 @@ impl<'d> Element<'d> {
             .map(|node| self.at(node.parent))
     }
 
-    /// All text inside the element and its children, decoded: what XPath's `string()` gives.
+    /// All text inside the element and its children, decoded: what XPath's `string()` gives. White space that only lays
+    /// children out is no text.
     pub fn text(&self) -> Cow<'d, str> {
         let Some(node) = self.real() else {
             return Cow::Borrowed("");
@@ -643,6 +645,8 @@ impl<'d> Element<'d> {
         let content = self.doc.slice(node.content_start, node.content_end);
         if node.plain {
             Cow::Borrowed(content)
+        } else if node.first_child != NONE {
+            Cow::Owned(RawElement::copy(*self).all_text())
         } else {
             Cow::Owned(scan::text_of(content))
         }

@@ -72,6 +72,23 @@ impl RawElement {
         Self::copy_with(element, true)
     }
 
+    /// All text inside, also that of elements inside; that of comments does not count.
+    pub fn all_text(&self) -> String {
+        let mut text = String::new();
+        self.push_all_text(&mut text);
+        text
+    }
+
+    fn push_all_text(&self, out: &mut String) {
+        for child in &self.children {
+            match child {
+                RawNode::Element(element) => element.push_all_text(out),
+                RawNode::Text(text) | RawNode::CData(text) => out.push_str(text),
+                RawNode::Comment(_) | RawNode::Instruction(..) => {}
+            }
+        }
+    }
+
     fn copy_with(element: Element<'_>, preserve: bool) -> Self {
         let mut missing = Vec::new();
         let mut copy = Self::copy_inner(element, &mut Vec::new(), &mut missing, preserve, preserve);

@@ -39,6 +39,7 @@ pub mod screen;
 mod secrets;
 pub mod sleep;
 pub mod start_facts;
+pub mod tpm;
 pub mod watch;
 pub mod world;
 

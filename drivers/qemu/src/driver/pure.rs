@@ -28,6 +28,7 @@ use super::host_caps::{self, HostFacts};
 use super::net::VHOST_NET;
 use super::planner::{Occasion, Patience, Planned, Planner, Wanted};
 use super::start_facts;
+use super::tpm::TpmSoftware;
 use crate::capabilities::domain_document::{self, Facts, Subject};
 use crate::capabilities::host_model::HostProcessor;
 use crate::capabilities::store::{Store, find_emulator};
@@ -54,6 +55,8 @@ pub struct QemuPlanner {
     facts: OnceLock<HostFacts>,
     /// The host's UUID, if we were told.
     host_uuid: OnceLock<Uuid>,
+    /// What emulates TPMs.
+    tpm: TpmSoftware,
     /// Who keeps secrets.
     services: Mutex<Option<HostServices>>,
 }
@@ -68,6 +71,7 @@ impl QemuPlanner {
             ports: Mutex::default(),
             facts: OnceLock::new(),
             host_uuid: OnceLock::new(),
+            tpm: TpmSoftware::default(),
             services: Mutex::new(None),
         }
     }
@@ -233,6 +237,10 @@ fn firmware() -> Result<Vec<Descriptor>> {
 struct SysfsDevices;
 
 impl HostDevices for SysfsDevices {
+    fn has_rdp_server(&self) -> bool {
+        find_program(Path::new("qemu-rdp")).is_ok()
+    }
+
     fn iommu_group(&self, device: HostPciAddress) -> Option<u32> {
         let link = format!("/sys/bus/pci/devices/{device}/iommu_group");
         std::fs::read_link(link).ok()?.file_name()?.to_str()?.parse().ok()
@@ -394,7 +402,11 @@ impl Planner for QemuPlanner {
             Err(_) if occasion == Occasion::Load => None,
             Err(error) => return Err(error),
         };
-        // Facts of the host are for the plan: a definition does not depend on them.
+        let versions = match domain.devices.tpms.is_empty() {
+            true => None,
+            false => Some(self.tpm.versions(&SystemSpawner)),
+        };
+        // Other facts of the host are for the plan: a definition does not depend on them.
         let paths = paths(layout);
         let hooks = QemuHooks {
             host_arch: self.arch,
@@ -406,7 +418,7 @@ impl Planner for QemuPlanner {
             channel_target_dir: &paths.channel_target,
             environment: &daemon_environment(),
             host: &SysfsDevices,
-            tpm_versions: None,
+            tpm_versions: versions.as_deref(),
         };
         let more = match occasion {
             Occasion::Define => NormalizeFlags::ABI_UPDATE,
@@ -522,7 +534,7 @@ impl Planner for QemuPlanner {
             vfio: vfio_is_usable(),
             // Guests with an emulated TPM cannot be started yet.
             swtpm: None,
-            rdp: find_program(Path::new("qemu-rdp")).is_ok(),
+            rdp: SysfsDevices.has_rdp_server(),
             sev_guests: host_caps::sev_guests(&self.machine),
             without_deprecated: wanted.without_deprecated,
             kvm_max_cpus: match accel {

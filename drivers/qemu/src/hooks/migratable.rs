@@ -1,5 +1,6 @@
 //! What a definition leaves out for older programs that read it: what all of them would add by themselves.
 
+use virt_conf::cpu::{CpuFeaturePolicy, CpuMode};
 use virt_conf::domain::Domain;
 use virt_conf::domain::chardev::{ChannelTarget, ChardevSource, SerialTargetModel, SerialTargetType};
 use virt_conf::domain::controller::{Controller, ControllerKind, PciControllerModel, UsbControllerModel};
@@ -7,6 +8,7 @@ use virt_conf::domain::device_info::is_user_alias;
 use virt_conf::domain::normalize::in_reading_order;
 use virt_conf::domain::small::{PanicModel, WatchdogAction, WatchdogModel};
 use virt_conf::domain::sound::Audio;
+use virt_conf::domain::storage::StorageLocation;
 
 use crate::machine::MachineKind;
 use crate::plan::guest_arch;
@@ -18,7 +20,21 @@ use crate::plan::guest_arch;
 pub fn for_older(domain: &mut Domain, audio: Option<&Audio>, channel_folders: &[&str]) {
     // They get a copy, and a copy is what was written, read again.
     in_reading_order(domain);
+    for disk in &mut domain.devices.disks {
+        // No source is written of a drive without a medium, and one that says no source is of type 'file'.
+        if disk.is_empty() && disk.source.startup_policy.is_none() {
+            disk.source.location = StorageLocation::default();
+        }
+    }
     let Ok(arch) = guest_arch(domain) else { return };
+    // The model had the feature once, though no emulator ever gave it to a guest: those who believe in it are told.
+    if let Some(cpu) = &mut domain.cpu
+        && arch.is_x86()
+        && cpu.mode == CpuMode::Custom
+        && cpu.model_name() == Some("Icelake-Server")
+    {
+        cpu.set_feature("pconfig", CpuFeaturePolicy::Disable);
+    }
     let name = domain.os.kind.machine.clone().unwrap_or_default();
     let kind = MachineKind::new(&name, arch);
     let own = |controller: &Controller| controller.info.alias.as_deref().is_some_and(is_user_alias);
@@ -154,6 +170,31 @@ mod tests {
             "<controller type='usb' index='0' model='piix3-uhci'/>",
         );
         assert!(later.contains("piix3-uhci"), "{later}");
+    }
+
+    #[test]
+    fn a_copy_is_read_again() {
+        let empty = "<disk type='block' device='cdrom'><target dev='sda' bus='sata'/></disk>";
+        let text = older("pc-q35-10.0", empty);
+        assert!(text.contains("<disk type='file' device='cdrom'>"), "{text}");
+        let tray = "<disk type='block' device='cdrom'><source startupPolicy='optional'/><target dev='sda' bus='sata'/></disk>";
+        let text = older("pc-q35-10.0", tray);
+        assert!(text.contains("<disk type='block' device='cdrom'>"), "{text}");
+    }
+
+    #[test]
+    fn what_a_model_once_had_is_turned_off() {
+        let text = |model: &str| {
+            let source = format!(
+                "<domain type='qemu'><name>a</name><memory>1024</memory><os><type arch='x86_64' machine='q35'>hvm</type></os>\
+                 <cpu mode='custom'><model>{model}</model></cpu></domain>"
+            );
+            let mut domain = Domain::parse(&source, XmlFlags::INACTIVE, "a").unwrap_or_default();
+            for_older(&mut domain, None, &[]);
+            domain.format(XmlFlags::MIGRATABLE | XmlFlags::INACTIVE)
+        };
+        assert!(text("Icelake-Server").contains("<feature policy='disable' name='pconfig'/>"));
+        assert!(!text("Icelake-Client").contains("pconfig"));
     }
 
     #[test]

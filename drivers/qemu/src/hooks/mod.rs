@@ -59,6 +59,11 @@ pub trait HostDevices {
         true
     }
 
+    /// Whether the program that shows screens to RDP clients is installed.
+    fn has_rdp_server(&self) -> bool {
+        true
+    }
+
     /// Whether an interface on that virtual network becomes a device of the host, which is chosen when the guest starts.
     fn network_gives_devices(&self, network: &str) -> bool {
         let _ = network;
@@ -93,7 +98,7 @@ pub struct QemuHooks<'a> {
     pub environment: &'a [(String, String)],
     /// The host's devices. They are asked about for guests that get such.
     pub host: &'a dyn HostDevices,
-    /// Versions of TPMs that swtpm emulates; `None` where that was not asked.
+    /// Versions of TPMs that swtpm emulates, none if it is not installed; `None` where that was not asked.
     pub tpm_versions: Option<&'a [TpmVersion]>,
 }
 

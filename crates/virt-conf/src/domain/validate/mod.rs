@@ -49,7 +49,7 @@ fn validate_all(domain: &Domain, hooks: &dyn DomainHooks) -> Result<()> {
 /// # Errors
 /// What contradicts itself.
 pub fn validate_os(domain: &Domain) -> Result<()> {
-    whole::os(domain)
+    whole::os(domain).map_err(|error| error.in_domain_if_none(ErrorDomain::DOMAIN))
 }
 
 fn refuse_if(wrong: bool, what: impl std::fmt::Display) -> Result<()> {

@@ -69,6 +69,11 @@ fn text() {
     refused("<a>& </a>", "1:4", "");
     let doc = Doc::parse("<a>1\r\n2<!-- x -->&lt;<![CDATA[<&>]]><b q='>'>3</b><?p x?>&#x34;</a>").unwrap();
     assert_eq!(doc.root().text(), "1\n2<<&>34");
+    // Between children white space is layout, behind text it is text.
+    let doc = Doc::parse("<a>\n  <b>\n    <c>1</c>\n  </b>\n  <b> </b>\n</a>").unwrap();
+    assert_eq!(doc.root().text(), "1 ");
+    let doc = Doc::parse("<a>1<b>\n  <c/>\n</b>\n</a>").unwrap();
+    assert_eq!(doc.root().text(), "1\n");
 }
 
 #[test]

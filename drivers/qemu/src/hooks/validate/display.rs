@@ -106,7 +106,8 @@ pub(super) fn graphics(domain: &Domain, graphics: &Graphics, guest: Guest<'_>) -
         Graphics::Vnc(_) => caps.has(Flag::Vnc),
         Graphics::Spice(_) => caps.has(Flag::Spice),
         Graphics::EglHeadless { .. } => caps.has(Flag::EglHeadless),
-        Graphics::Dbus(_) | Graphics::Rdp(_) => caps.has(Flag::DisplayDbus),
+        Graphics::Dbus(_) => caps.has(Flag::DisplayDbus),
+        Graphics::Rdp(_) => caps.has(Flag::DisplayDbus) && guest.host.has_rdp_server(),
         Graphics::Desktop { .. } => false,
     };
     refuse_if(
@@ -118,6 +119,16 @@ pub(super) fn graphics(domain: &Domain, graphics: &Graphics, guest: Guest<'_>) -
         .graphics
         .iter()
         .any(|one| matches!(one, Graphics::EglHeadless { .. }));
+    refuse_if(
+        headless
+            && !matches!(
+                graphics,
+                Graphics::EglHeadless { .. } | Graphics::Vnc(_) | Graphics::Spice(_)
+            ),
+        format_args!(
+            "graphics of type 'egl-headless' draw for type 'vnc' or 'spice', and type '{kind}' may not be beside them"
+        ),
+    )?;
     match graphics {
         Graphics::Spice(spice) => refuse_if(
             headless && spice.options.gl == Some(true),
@@ -198,6 +209,8 @@ pub(super) fn tpm(tpm: &Tpm, guest: Guest<'_>) -> Result<()> {
 
 #[cfg(test)]
 mod tests {
+    use virt_conf::domain::normalize::DeviceRef;
+    use virt_conf::domain::small::TpmVersion;
     use virt_util::ErrorCode;
 
     use crate::capabilities::Flag;
@@ -272,6 +285,39 @@ mod tests {
         judge("<audio id='1' type='none'/>", &[]).fine();
         judge("<audio id='1' type='dbus'/>", &[]).refused("'dbus'");
         judge("<audio id='1' type='dbus'/>", &[Flag::DisplayDbus]).fine();
+    }
+
+    #[test]
+    fn screens_beside_egl_headless_are_ones_that_it_draws_for() {
+        let flags = [Flag::EglHeadless, Flag::Vnc, Flag::Sdl];
+        let beside = |other: &str| judge(&format!("<graphics type='egl-headless'/>{other}"), &flags);
+        beside("").fine();
+        beside("<graphics type='vnc'/>").fine();
+        beside("<graphics type='sdl'/>").refused("'sdl' may not be beside");
+        beside("<graphics type='vnc'/><graphics type='sdl'/>").refused("'sdl' may not be beside");
+    }
+
+    #[test]
+    fn tpms_need_the_program_that_is_one() {
+        let guest = |backend: &str, known: Option<&[TpmVersion]>| {
+            let inside = format!("<devices><tpm model='tpm-tis'>{backend}</tpm></devices>");
+            ask("pc-q35-10.0", &inside, &[], |domain, _| {
+                crate::hooks::validate::tpm_version(domain, DeviceRef::Tpm(0), known)
+            })
+        };
+        let emulated = "<backend type='emulator' version='2.0'/>";
+        guest(emulated, None).fine();
+        guest(emulated, Some(&[TpmVersion::V2_0])).fine();
+        guest(emulated, Some(&[TpmVersion::V1_2])).refused("'2.0'");
+        guest(emulated, Some(&[])).refused("'2.0'");
+        let outside = "<backend type='external'><source type='unix' mode='connect' path='/a'/></backend>";
+        guest(outside, Some(&[TpmVersion::V1_2])).fine();
+        guest(outside, Some(&[])).refused("swtpm is not installed");
+        guest(
+            "<backend type='passthrough'><device path='/dev/tpm0'/></backend>",
+            Some(&[]),
+        )
+        .fine();
     }
 
     #[test]

@@ -429,10 +429,25 @@ pub(super) fn controller(domain: &Domain, controller: &Controller, guest: Guest<
         )?;
     }
     let id = driver.iothread;
+    if id == 0 && driver.iothreads.is_empty() {
+        return Ok(());
+    }
     refuse_if(
-        id != 0 && !virtio,
-        "'iothread' is for SCSI controllers of model 'virtio-scsi'",
+        !virtio,
+        "I/O threads are for SCSI controllers of model 'virtio-scsi'",
     )?;
+    refuse_if(
+        !matches!(
+            controller.info.address,
+            None | Some(Address::Pci(_) | Address::Ccw(_))
+        ),
+        "a SCSI controller with I/O threads is at a PCI or CCW address",
+    )?;
+    refuse_if(
+        !driver.iothreads.is_empty() && !caps.has(Flag::VirtioScsiIothreadMapping),
+        lacks("<iothreads> of a SCSI controller"),
+    )?;
+    mapping(domain, &driver.iothreads, driver.queues)?;
     refuse_if(
         id != 0 && !has_thread(domain, id),
         format_args!("no <iothread> has id {id}"),
@@ -502,6 +517,44 @@ mod tests {
         let queue = "<driver name='qemu' queue_size='128'/>";
         drive("", "virtio", queue, &[]).refused("queue_size='…'");
         drive("", "virtio", queue, &[Flag::VirtioBlkQueueSize]).fine();
+    }
+
+    #[test]
+    fn images_are_of_formats_that_there_are() {
+        let one = |kind: &str, format: &str, rest: &str| {
+            devices(
+                Q35,
+                &format!(
+                    "<disk type='{kind}'><driver name='qemu' type='{format}'/><source file='/a' dir='/a' pool='p' volume='v'/>\
+                     <target dev='sda' bus='scsi'/>{rest}</disk>"
+                ),
+                &[],
+            )
+        };
+        one("file", "raw", "").fine();
+        one("file", "fat", "").refused("'fat' is made of a folder");
+        one("file", "cow", "").refused("'cow'");
+        one("file", "iso", "").refused("'raw'");
+        one("dir", "fat", "<readonly/>").fine();
+        one("dir", "fat", "").refused("<readonly/>");
+        one("dir", "raw", "<readonly/>").refused("not 'raw'");
+        one("volume", "fat", "").fine();
+    }
+
+    #[test]
+    fn targets_are_names_of_whole_disks() {
+        let named = |name: &str| {
+            devices(
+                Q35,
+                &format!("<disk type='file'><source file='/a'/><target dev='{name}' bus='scsi'/></disk>"),
+                &[],
+            )
+        };
+        named("sdaa").fine();
+        named("sda0").fine();
+        named("sda1").refused("partition");
+        named("sda01").refused("no name of a disk");
+        named("sdaxxxxxxxxxx").refused("no name of a disk");
     }
 
     #[test]
@@ -586,6 +639,13 @@ mod tests {
         devices(Q35, &queues, &[Flag::ScsiLsi]).refused("'queues'");
         let thread = controller("type='scsi' index='0' model='virtio-scsi'><driver iothread='1'/>");
         devices(Q35, &thread, &[Flag::VirtioScsi]).refused("<iothread>");
+        let threads = "<iothreads><iothread id='1'/></iothreads>";
+        let some = controller(&format!(
+            "type='scsi' index='0' model='virtio-scsi'><driver>{threads}</driver>"
+        ));
+        devices(Q35, &some, &[Flag::VirtioScsi]).refused("<iothreads> of a SCSI controller");
+        let maps = [Flag::VirtioScsi, Flag::VirtioScsiIothreadMapping];
+        devices(Q35, &some, &maps).refused("no <iothread> has id 1");
         let other = controller("type='scsi' index='0' model='lsilogic'><driver iothread='1'/>");
         devices(Q35, &other, &[Flag::ScsiLsi]).refused("'virtio-scsi'");
         devices(Q35, &controller("type='sata' index='1'>"), &[]).refused("SATA");

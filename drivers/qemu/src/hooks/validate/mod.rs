@@ -17,12 +17,9 @@ mod tests;
 use virt_conf::cpu::{CpuCacheMode, CpuMaxPhysAddrMode, CpuMode};
 use virt_conf::domain::disk::{Disk, DiskBus, DiskDevice};
 use virt_conf::domain::features::Features;
-use virt_conf::domain::graphics::Graphics;
-use virt_conf::domain::input::InputBus;
-use virt_conf::domain::normalize::{DeviceRef, device_info};
+use virt_conf::domain::normalize::{DeviceRef, device_info, disk_name_parts};
 use virt_conf::domain::os::{FirmwareType, LoaderType, OsType};
 use virt_conf::domain::small::{TpmBackend, TpmModel, TpmVersion};
-use virt_conf::domain::storage::StorageFormat;
 use virt_conf::domain::{Address, Domain, Zpci};
 use virt_util::arch::Arch;
 use virt_util::{ErrorCode, Result, VirtError};
@@ -125,8 +122,6 @@ pub(super) fn domain(domain: &Domain, guest: Guest<'_>) -> Result<()> {
     features(domain, said, guest)?;
     guest::features(domain, said, guest)?;
     guest::memory(domain, guest)?;
-    let numa = domain.cpu.as_ref().and_then(|cpu| cpu.numa.as_ref());
-    huge_pages(domain, numa.map_or(0, |numa| numa.cells.len()))?;
     guest::consoles(domain, guest)?;
     guest::firmware_entries(domain)?;
     for panic in domain.devices.panics.iter() {
@@ -198,15 +193,7 @@ fn features(domain: &Domain, features: &Features, guest: Guest<'_>) -> Result<()
         features.async_teardown == Some(true) && !caps.has(Flag::RunWithAsyncTeardown),
         lacks("<async-teardown>"),
     )?;
-    let by_ps2 = domain
-        .devices
-        .inputs
-        .iter()
-        .any(|input| input.bus == Some(InputBus::Ps2));
-    refuse_if(
-        by_ps2 && ps2 == Some(false),
-        "bus 'ps2' is used while <ps2 state='off'/> turns it off",
-    )
+    Ok(())
 }
 
 fn cpu(domain: &Domain, guest: Guest<'_>) -> Result<()> {
@@ -267,22 +254,6 @@ fn devices(domain: &Domain) -> Result<()> {
         !devices.parallels.is_empty() && !has_isa(domain),
         "a <parallel> needs an ISA bus, which this architecture has not",
     )?;
-    let headless = devices
-        .graphics
-        .iter()
-        .any(|one| matches!(one, Graphics::EglHeadless { .. }));
-    let viewed = devices
-        .graphics
-        .iter()
-        .any(|one| matches!(one, Graphics::Vnc(_) | Graphics::Spice(_)));
-    let other = devices
-        .graphics
-        .iter()
-        .any(|one| !matches!(one, Graphics::EglHeadless { .. }));
-    refuse_if(
-        headless && !viewed && other,
-        "graphics of type 'egl-headless' draw for type 'vnc' or 'spice', and no other may be beside them",
-    )?;
     let proxies = devices
         .tpms
         .iter()
@@ -308,39 +279,6 @@ fn has_isa(domain: &Domain) -> bool {
         .arch
         .as_deref()
         .is_some_and(|arch| !arch.starts_with("s390"))
-}
-
-fn huge_pages(domain: &Domain, cells: usize) -> Result<()> {
-    let Some(pages) = domain
-        .memory_backing
-        .as_ref()
-        .and_then(|backing| backing.huge_pages.as_ref())
-    else {
-        return Ok(());
-    };
-    let mut master = None;
-    for page in &pages.pages {
-        match &page.nodeset {
-            None => {
-                if let Some(other) = master.replace(page.size) {
-                    let what = format!(
-                        "two <page> have no 'nodeset', those of {other} and {} KiB: one at most is for all nodes",
-                        page.size
-                    );
-                    return Err(VirtError::new(ErrorCode::XML_DETAIL, what));
-                }
-            }
-            Some(nodes) => {
-                let missing = nodes.0.iter().find(|node| *node >= cells);
-                if let Some(node) = missing {
-                    let what =
-                        format!("<hugepages> names NUMA node {node}: the guest has nodes below {cells}");
-                    return Err(VirtError::new(ErrorCode::XML_DETAIL, what));
-                }
-            }
-        }
-    }
-    Ok(())
 }
 
 /// Checks the place of a device, and what depends on it.
@@ -527,7 +465,7 @@ pub(super) fn device(domain: &Domain, device: DeviceRef, guest: Guest<'_>) -> Re
     }
 }
 
-/// Whether an emulated TPM is of a version that the emulator knows.
+/// Whether there is a program for a TPM that QEMU leaves to one, and whether it knows the version.
 pub(super) fn tpm_version(domain: &Domain, device: DeviceRef, known: Option<&[TpmVersion]>) -> Result<()> {
     let (DeviceRef::Tpm(at), Some(known)) = (device, known) else {
         return Ok(());
@@ -543,13 +481,17 @@ pub(super) fn tpm_version(domain: &Domain, device: DeviceRef, known: Option<&[Tp
                 ),
             )
         }
+        Some(TpmBackend::External { .. }) => refuse_if(
+            known.is_empty(),
+            "swtpm is not installed, which TPM backend type 'external' needs",
+        ),
         _ => Ok(()),
     }
 }
 
 fn disk(disk: &virt_conf::domain::disk::Disk, guest: Guest<'_>) -> Result<()> {
     let name = disk.target.dev.as_str();
-    let (bus, format) = (disk.bus(), disk.driver.format);
+    let bus = disk.bus();
     refuse_if(
         disk.is_empty() && !matches!(disk.device, DiskDevice::Cdrom | DiskDevice::Floppy),
         format_args!(
@@ -561,19 +503,17 @@ fn disk(disk: &virt_conf::domain::disk::Disk, guest: Guest<'_>) -> Result<()> {
         bus == Some(DiskBus::Usb) && disk.is_empty(),
         "a disk on bus 'usb' needs a <source>",
     )?;
-    let partition = name.ends_with(|last: char| last.is_ascii_digit());
     refuse_if(
-        partition,
-        format_args!("'{name}' names a partition: a target is a whole disk"),
+        bus == Some(DiskBus::Virtio)
+            && disk.device == DiskDevice::Lun
+            && !guest.caps.has(Flag::VirtioBlkScsi),
+        lacks("device='lun' on bus 'virtio'"),
     )?;
-    match format {
-        Some(StorageFormat::Dir) => Err(unsupported("format 'dir' is not for QEMU: say <disk type='dir'>")),
-        Some(StorageFormat::Iso) => Err(unsupported("format 'iso' is not for QEMU: say 'raw'")),
-        _ => refuse_if(
-            bus == Some(DiskBus::Virtio)
-                && disk.device == DiskDevice::Lun
-                && !guest.caps.has(Flag::VirtioBlkScsi),
-            lacks("device='lun' on bus 'virtio'"),
+    match disk_name_parts(name) {
+        None => Err(unsupported(format_args!("'{name}' is no name of a disk"))),
+        Some((_, partition)) => refuse_if(
+            partition != 0,
+            format_args!("'{name}' names a partition: a target is a whole disk"),
         ),
     }
 }

@@ -41,13 +41,14 @@ pub(super) fn chain(disk: &Disk, guest: Guest<'_>) -> Result<()> {
     image(
         &disk.source,
         encryption,
-        disk.driver.format,
+        (disk.driver.format, disk.rest.read_only),
         disk.driver.metadata_cache,
         guest,
     )?;
     let mut next = disk.backing.as_ref();
     while let Some(BackingStore::Image(behind)) = next {
-        let format = Some(behind.format.kind);
+        // What is behind an image is only read.
+        let format = (Some(behind.format.kind), true);
         image(
             &behind.source,
             behind.source.encryption.as_deref(),
@@ -63,7 +64,7 @@ pub(super) fn chain(disk: &Disk, guest: Guest<'_>) -> Result<()> {
 fn image(
     source: &StorageSource,
     encryption: Option<&Encryption>,
-    format: Option<StorageFormat>,
+    (format, read_only): (Option<StorageFormat>, bool),
     metadata_cache: Option<u64>,
     guest: Guest<'_>,
 ) -> Result<()> {
@@ -71,6 +72,31 @@ fn image(
         StorageLocation::Network(network) => Some(&**network),
         _ => None,
     };
+    let folder = matches!(source.location, StorageLocation::Dir { .. });
+    // What a volume is shows when the guest starts.
+    let volume = matches!(source.location, StorageLocation::Volume { .. });
+    match format {
+        Some(StorageFormat::Cow) => return Err(unsupported(lacks("disks of format 'cow'"))),
+        Some(StorageFormat::Dir) => {
+            return Err(unsupported("format 'dir' is not for QEMU: say <disk type='dir'>"));
+        }
+        Some(StorageFormat::Iso) => return Err(unsupported("format 'iso' is not for QEMU: say 'raw'")),
+        Some(StorageFormat::Fat) if !folder && !volume => {
+            return Err(unsupported(
+                "format 'fat' is made of a folder: say <disk type='dir'>",
+            ));
+        }
+        Some(other) if folder && other != StorageFormat::Fat => {
+            return Err(unsupported(format_args!(
+                "a folder becomes format 'fat', not '{other}'"
+            )));
+        }
+        _ => {}
+    }
+    refuse_if(
+        folder && !read_only,
+        "a folder as a disk cannot be written to: say <readonly/>",
+    )?;
     if let Some(network) = network {
         match network.protocol {
             NetProtocol::Tftp => {
