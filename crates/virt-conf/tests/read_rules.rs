@@ -323,3 +323,43 @@ fn options_of_virtio_are_refused_where_the_interface_is_none() {
     let error = virt_conf::domain::validate::validate(&domain, &NoHooks).unwrap_err();
     assert_eq!(error.code(), ErrorCode::CONFIG_UNSUPPORTED, "{error}");
 }
+
+#[test]
+fn words_of_elsewhere_are_not_known_here() {
+    refuses(
+        "<devices><input type='tablet' bus='default'/></devices>",
+        ErrorCode::CONFIG_UNSUPPORTED,
+    );
+    let secret = |kind: &str| {
+        format!(
+            "<devices><hostdev mode='subsystem' type='scsi'><source protocol='iscsi' name='iqn.1992-01.com.example:a/1'>\
+             <host name='example.org'/><auth username='a'><secret type='{kind}' usage='b'/></auth></source></hostdev></devices>"
+        )
+    };
+    assert!(read(&format!("{HVM}{}", secret("iscsi"))).is_ok());
+    refuses(&secret("ceph"), ErrorCode::INTERNAL_ERROR);
+    refuses(&secret("odd"), ErrorCode::CONFIG_UNSUPPORTED);
+    let device = |kind: &str| {
+        let text = format!("<device><name>a</name><capability type='{kind}'/></device>");
+        virt_conf::node_device::NodeDevice::parse(&text, "test")
+            .unwrap_err()
+            .code()
+    };
+    assert_eq!(device("scsi_generic"), ErrorCode::INTERNAL_ERROR);
+    assert_eq!(device("vpd"), ErrorCode::INTERNAL_ERROR);
+    assert_eq!(device("odd"), ErrorCode::XML_ERROR);
+}
+
+#[test]
+fn users_of_a_folder_are_mapped_by_virtiofsd_alone() {
+    let map = "<idmap><uid start='0' target='1000' count='5'/></idmap>";
+    let folder = |driver: &str| {
+        let inner = format!(
+            "{HVM}<devices><filesystem type='mount'><driver type='{driver}'/>{map}<source dir='/a'/>\
+             <target dir='b'/></filesystem></devices>"
+        );
+        read(&inner).unwrap().format(XmlFlags::INACTIVE)
+    };
+    assert!(folder("virtiofs").contains("<uid start='0'"));
+    assert!(!folder("path").contains("idmap"));
+}

@@ -68,7 +68,7 @@ pub struct Filesystem {
     #[xml("binary+", default)]
     pub binary: FilesystemBinary,
     /// Mapping of users and groups.
-    #[xml("idmap+")]
+    #[xml("idmap+", read_when = driver.kind == FilesystemDriver::Virtiofs)]
     pub idmap: Option<IdMap>,
     /// What it is made from.
     #[xml(flatten, first)]

@@ -9,6 +9,7 @@ use super::disk::{Sgio, StartupPolicy};
 use super::interface::{IpConfig, Teaming};
 use super::private_data::{self, PrivateData};
 use super::storage::{StorageAuth, StorageHost};
+use crate::secret::SecretUsageType;
 pub use crate::values::HostPciAddress;
 
 xml_enum! {
@@ -337,13 +338,27 @@ impl XmlElement for ScsiHostdev {
                     format_args!("an iSCSI device has one <host>, not {}", hosts.len()),
                 ))?;
             }
+            let auth: Option<StorageAuth> = read::child(source, cx, "auth")?;
+            if let Some(auth) = &auth {
+                let kind = auth.secret.as_ref().and_then(|secret| secret.kind.as_deref());
+                let kind = kind.unwrap_or_default();
+                if kind != "iscsi" {
+                    let other = kind == "none" || SecretUsageType::from_word(kind).is_some();
+                    let code = match other {
+                        true => ErrorCode::INTERNAL_ERROR,
+                        false => ErrorCode::CONFIG_UNSUPPORTED,
+                    };
+                    let what = format!("the secret of an iSCSI device is of type 'iscsi', not '{kind}'");
+                    cx.fail(error_with(code, source, At::Child("auth"), what))?;
+                }
+            }
             let iqn = source
                 .joined_child_or_ghost("initiator")
                 .joined_child_or_ghost("iqn");
             return Ok(Self::Iscsi {
                 name: read::required(source, At::Attribute("name"), name)?,
                 host: read::required(source, At::Child("host"), hosts.into_iter().next())?,
-                auth: read::child(source, cx, "auth")?,
+                auth,
                 initiator: read::attr(iqn, cx, "name", text)?,
                 private_data,
             });

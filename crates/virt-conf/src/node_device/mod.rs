@@ -192,6 +192,29 @@ impl ParentDevice {
     }
 }
 
+/// Capabilities that devices have inside another, or that only the host's own list of devices tells.
+const NOT_READ: [&str; 7] = [
+    "ccwgroup_member",
+    "mdev_types",
+    "fc_host",
+    "vports",
+    "scsi_generic",
+    "vdpa",
+    "vpd",
+];
+
+fn check_capabilities(device: Element<'_>) -> Result<()> {
+    for capability in device.children_named("capability") {
+        let kind = capability.attr("type").unwrap_or_default();
+        if NOT_READ.contains(&&*kind) {
+            let what = format!("capability '{kind}' is none that a device is defined by");
+            let at = At::Attribute("type");
+            return Err(error_with(ErrorCode::INTERNAL_ERROR, capability, at, what));
+        }
+    }
+    Ok(())
+}
+
 impl NodeDevice {
     fn after_read(&mut self, element: Element<'_>, cx: &mut Reader) -> Result<()> {
         if self.capabilities.is_empty() {
@@ -215,6 +238,7 @@ impl NodeDevice {
             return Err(error_with(ErrorCode::NO_NAME, root, At::Text, what));
         }
         check_numbers(root)?;
+        check_capabilities(root)?;
         let device: Self = xml::from_doc(&doc, &mut Reader::new(XmlFlags::empty()))?;
         for capability in &device.capabilities {
             if let Capability::ScsiHost(host) = capability {
