@@ -284,13 +284,6 @@ fn what_belongs_to_others_is_not_looked_at() {
 }
 
 #[test]
-fn an_input_device_without_a_bus_says_none() {
-    let inner = format!("{HVM}<devices><input type='keyboard' bus='none'/></devices>");
-    let text = read(&inner).unwrap().format(XmlFlags::INACTIVE);
-    assert!(text.contains("<input type='keyboard'/>"), "{text}");
-}
-
-#[test]
 fn nodes_are_said_where_there_is_a_topology_of_them() {
     refuses("<cpu><numa/></cpu>", ErrorCode::XML_ERROR);
     let placed = |placement: &str| {
@@ -326,10 +319,6 @@ fn options_of_virtio_are_refused_where_the_interface_is_none() {
 
 #[test]
 fn words_of_elsewhere_are_not_known_here() {
-    refuses(
-        "<devices><input type='tablet' bus='default'/></devices>",
-        ErrorCode::CONFIG_UNSUPPORTED,
-    );
     let secret = |kind: &str| {
         format!(
             "<devices><hostdev mode='subsystem' type='scsi'><source protocol='iscsi' name='iqn.1992-01.com.example:a/1'>\

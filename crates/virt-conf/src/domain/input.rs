@@ -105,11 +105,6 @@ impl Input {
         } else {
             self.evdev.clear();
         }
-        if self.bus == Some(InputBus::Default) {
-            let what = "invalid value 'default' of attribute 'bus': leave it out for the default";
-            let at = At::Attribute("bus");
-            cx.fail(error_with(ErrorCode::CONFIG_UNSUPPORTED, element, at, what))?;
-        }
         if self.bus == Some(InputBus::Usb) {
             usb_address(&self.info, element, cx)?;
         }
