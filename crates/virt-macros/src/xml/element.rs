@@ -36,8 +36,21 @@ fn element_name(input: &DeriveInput, options: &TypeOptions) -> String {
         .map_or_else(|| kebab(&input.ident.to_string()), LitStr::value)
 }
 
-/// Statements that bind each field to a variable of its name.
-fn read_fields(fields: &[Field]) -> Result<TokenStream> {
+/// Refuses an order that names what is no field.
+fn check_order<'f>(order: &[Ident], fields: impl Iterator<Item = &'f Field> + Clone) -> Result<()> {
+    for (at, ident) in order.iter().enumerate() {
+        if !fields.clone().any(|field| field.ident == *ident) {
+            return Err(Error::new_spanned(ident, "`order` names fields of the type"));
+        }
+        if order.iter().take(at).any(|before| before == ident) {
+            return Err(Error::new_spanned(ident, "`order` names each field once"));
+        }
+    }
+    Ok(())
+}
+
+/// Statements that bind each field to a variable of its name: those of `order` first.
+fn read_fields(fields: &[Field], order: &[Ident]) -> Result<TokenStream> {
     let rt = runtime();
     let mut out = TokenStream::new();
     // Children on the way to leaves are looked up once each, outer ones first.
@@ -54,7 +67,14 @@ fn read_fields(fields: &[Field]) -> Result<TokenStream> {
         let child = pick.of(&parent, step);
         out.extend(quote!(let #name = #child;));
     }
-    for field in fields {
+    let mut sorted: Vec<&Field> = fields.iter().collect();
+    sorted.sort_by_key(|field| {
+        order
+            .iter()
+            .position(|ident| *ident == field.ident)
+            .unwrap_or(order.len())
+    });
+    for field in sorted {
         let ident = &field.ident;
         let ty = &field.full;
         let value = field.read(&group_expr(&field.steps()))?;
@@ -62,6 +82,9 @@ fn read_fields(fields: &[Field]) -> Result<TokenStream> {
             None => quote!(let #ident: #ty = #value;),
             Some(_) => quote!(let #ident = { let value: #ty = #value; #rt::Rare::from(value) };),
         });
+        if let Some(then) = &field.options.then {
+            out.extend(quote!(#then?;));
+        }
     }
     Ok(out)
 }
@@ -229,7 +252,8 @@ fn derive_struct(input: &DeriveInput, fields: &Fields, options: &TypeOptions) ->
         })
         .collect::<Result<Vec<_>>>()?;
     let refs: Vec<&Field> = fields.iter().collect();
-    let reads = read_fields(&fields)?;
+    check_order(&options.order, fields.iter())?;
+    let reads = read_fields(&fields, &options.order)?;
     let idents = fields.iter().map(|field| &field.ident);
     let attributes = write_attributes(&refs, 0)?;
     let declarations = write_declarations(&fields, options)?;
@@ -439,6 +463,10 @@ fn derive_union(input: &DeriveInput, data: &DataEnum, options: &TypeOptions) -> 
     if variants.is_empty() {
         return Err(Error::new_spanned(&input.ident, "a union has variants"));
     }
+    check_order(
+        &options.order,
+        variants.iter().flat_map(|variant| &variant.fields),
+    )?;
 
     let words: Vec<&String> = variants.iter().flat_map(|variant| &variant.words).collect();
     let default = variants
@@ -460,7 +488,7 @@ fn derive_union(input: &DeriveInput, data: &DataEnum, options: &TypeOptions) -> 
             default_index = Some(first);
         }
         first += variant.words.len();
-        let reads = read_fields(&variant.fields)?;
+        let reads = read_fields(&variant.fields, &options.order)?;
         let pattern = &variant.pattern;
         let choice = if at + 1 == known.len() {
             quote!(_)
@@ -504,7 +532,7 @@ fn derive_union(input: &DeriveInput, data: &DataEnum, options: &TypeOptions) -> 
         Tag::Name => {
             let absent = match other {
                 Some(variant) => {
-                    let (pattern, reads) = (&variant.pattern, read_fields(&variant.fields)?);
+                    let (pattern, reads) = (&variant.pattern, read_fields(&variant.fields, &options.order)?);
                     quote!({ #reads return ::core::result::Result::Ok(#pattern) })
                 }
                 None => absent(quote!(#rt::read::unknown_name(element, WORDS))),

@@ -57,6 +57,8 @@ pub(super) struct FieldOptions {
     pub shape: Option<Path>,
     /// What hand-written code at `.` or `@*` reads: `"@name"`, `"child"`, `"child": Type`.
     pub reads: Vec<Reads>,
+    /// A check that runs when the field has been read, before the next one is.
+    pub then: Option<Expr>,
 }
 
 /// A part that hand-written code reads, and its type.
@@ -100,6 +102,8 @@ pub(super) struct TypeOptions {
     pub own: bool,
     /// The part of the system that reports them, if it is not that of the document.
     pub reported_by: Option<Expr>,
+    /// The fields that are read before the others, in this order.
+    pub order: Vec<Ident>,
 }
 
 /// What may stand on a variant.
@@ -223,6 +227,7 @@ impl FieldOptions {
                     "described" => options.described = Some(value(input)?),
                     "called" => options.called = Some(value(input)?),
                     "shape" => options.shape = Some(value(input)?),
+                    "then" => options.then = Some(value(input)?),
                     "reads" => {
                         let inner;
                         syn::parenthesized!(inner in input);
@@ -236,7 +241,7 @@ impl FieldOptions {
                             span,
                             "flatten, skip, default, always, with, only, unless, when, read_when, write_as, format, base, \
                              nonzero, min, max, on_off, nonempty, unless_empty, sole, keep_empty, omit_empty, ghost, union, first, opaque, described, \
-                             shape, called, reads, code, missing, own, helper, reported_by, expected",
+                             shape, called, reads, code, missing, own, helper, reported_by, expected, then",
                         ));
                     }
                 }
@@ -266,6 +271,7 @@ impl TypeOptions {
                     "missing" => options.missing = Some(value(input)?),
                     "own" => options.own = true,
                     "reported_by" => options.reported_by = Some(value(input)?),
+                    "order" => options.order.extend(idents(input)?),
                     "declare" | "declare_first" => {
                         options.declared_first |= name == "declare_first";
                         let pairs = pairs(input)?;
@@ -276,7 +282,7 @@ impl TypeOptions {
                         return Err(unknown(
                             name,
                             span,
-                            "name, union, check, body, ns, declare, declare_first, absent, code, missing, own, reported_by",
+                            "name, union, check, body, ns, declare, declare_first, absent, code, missing, own, reported_by, order",
                         ));
                     }
                 }

@@ -139,7 +139,7 @@
 //!
 //! | option | means |
 //! |---|---|
-//! | `default`, `default = EXPR` | see above; `EXPR` may use fields declared before |
+//! | `default`, `default = EXPR` | see above; `EXPR` may use fields read before |
 //! | `always` | write even if equal to the default |
 //! | `on_off` | `on`/`off` in place of `yes`/`no` |
 //! | `format = "0x%02x"` | number format: prefix, `%`, zero-filled width, `x`, `o` or `d`; read in any of C's notations |
@@ -150,7 +150,8 @@
 //! | `sole`, `sole = EXPR` | several children of the name are refused, with that code, before any is read |
 //! | `only(status, …)`, `unless(inactive, …)` | read and written only with all, with none, of these [`XmlFlags`]; `secure` and `migratable` are about writing alone |
 //! | `when = EXPR` | written if `EXPR`; it sees `self` (in a union the variant's fields) and `w: &mut Writer` |
-//! | `read_when = EXPR` | read if `EXPR`; it sees `element`, `cx: &mut Reader` and fields declared before |
+//! | `read_when = EXPR` | read if `EXPR`; it sees `element`, `cx: &mut Reader` and fields read before |
+//! | `then = EXPR` | a `Result<()>`: a check when the field has been read, before the next one is; it sees what `read_when` sees, and the field |
 //! | `write_as = EXPR` | what is written in place of the field's value; same type, sees what `when` sees |
 //! | `nonzero`, `min = N`, `max = N` | numbers that are refused otherwise |
 //! | `code = EXPR` | the code of errors in the field that would be `XML_ERROR` |
@@ -185,6 +186,7 @@
 //! | `union = "@type"` | an enum: the attribute `type` chooses the variant, and is written first |
 //! | `union = "../@type"` | the attribute `type` of the parent chooses; the parent's field says `union` to have it written |
 //! | `union = "name()"` | the element's own name chooses; for `Vec`s of mixed elements |
+//! | `order(a, b, …)` | these fields are read before the others, and in this order: whatever is wrong first in it is told first. Without it the order is that of output |
 //! | `check = FUNCTION` | `fn(&mut T, Element, &mut Reader) -> Result<()>`, run after reading |
 //! | `body` | even if empty, the element is written as two tags |
 //! | `ns(q = "uri")` | makes the prefix `q:` known to the paths of the type |

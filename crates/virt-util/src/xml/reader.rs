@@ -14,6 +14,7 @@ pub struct Reader {
     /// Errors that were put aside; `None` stops at the first.
     collected: Option<Vec<VirtError>>,
     findings: Vec<Finding>,
+    surroundings: Option<Box<dyn std::any::Any>>,
 }
 
 /// Something in a document that the schema does not allow.
@@ -60,6 +61,22 @@ impl Reader {
             collected: Some(Vec::new()),
             ..Self::default()
         }
+    }
+
+    /// Tells this reader what a document of the kind cannot be judged without, and does not say: of a volume, its pool.
+    pub fn among(mut self, surroundings: impl std::any::Any) -> Self {
+        self.surroundings = Some(Box::new(surroundings));
+        self
+    }
+
+    /// What [`Reader::among`] told.
+    pub fn surroundings<T: std::any::Any>(&self) -> Option<&T> {
+        self.surroundings.as_ref()?.downcast_ref()
+    }
+
+    /// Does this reader put errors aside and go on?
+    pub fn collects(&self) -> bool {
+        self.collected.is_some()
     }
 
     /// What is being read.

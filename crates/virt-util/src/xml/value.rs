@@ -288,6 +288,8 @@ pub fn parse_integer_in<T: XmlInteger>(
         };
         let fits = value >= min && value <= max && (zero || value != 0);
         if fits {
+            // Where the greatest is that of a signed number, libvirt reads one, and -0 is as good as 0.
+            let negative = negative && !(magnitude == 0 && max == i128::from(i32::MAX));
             T::from_parts(negative, magnitude)
         } else {
             None
