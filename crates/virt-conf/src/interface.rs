@@ -171,7 +171,7 @@ fn says_stp(element: Element<'_>) -> bool {
 
 /// Interfaces that act as one.
 #[derive(Xml, Clone, Debug, Default, PartialEq)]
-#[xml(name = "bond", own, body, check = Bond::after_read)]
+#[xml(name = "bond", own, body, order(mode, interfaces, mii, arp), check = Bond::after_read)]
 pub struct Bond {
     /// How they are used.
     #[xml("@mode", nonempty)]
@@ -234,10 +234,10 @@ pub struct HostVlan {
 
 /// An interface in a bridge or bond: no start, no addresses of its own.
 #[derive(Xml, Clone, Debug, Default, PartialEq)]
-#[xml(name = "interface", own, body, check = Part::after_read)]
+#[xml(name = "interface", own, body)]
 pub struct Part {
     /// What it is; written first.
-    #[xml(flatten, first)]
+    #[xml(flatten, first, then = Part::check_kind(kind.word, element, cx))]
     pub kind: InterfaceTag,
     /// What the host calls the interface, as in `eth0`.
     #[xml("@name")]
@@ -312,17 +312,17 @@ mod body {
 }
 
 impl Part {
-    fn after_read(&mut self, element: Element<'_>, cx: &mut Reader) -> Result<()> {
+    /// Not every kind is part of every other.
+    fn check_kind(kind: InterfaceKind, element: Element<'_>, cx: &mut Reader) -> Result<()> {
         let in_bond = element.parent().is_some_and(|parent| parent.is("bond"));
         let allowed: &[InterfaceKind] = match in_bond {
             true => &[InterfaceKind::Ethernet],
             false => &[InterfaceKind::Ethernet, InterfaceKind::Bond, InterfaceKind::Vlan],
         };
-        if !allowed.contains(&self.kind.word) {
+        if !allowed.contains(&kind) {
             let words: Vec<&str> = allowed.iter().map(|kind| kind.as_str()).collect();
             let what = format!(
-                "interface has unsupported type '{}': {} expected here",
-                self.kind.word,
+                "interface has unsupported type '{kind}': {} expected here",
                 words.join(", ")
             );
             cx.fail(error_at(element, At::Attribute("type"), what))?;

@@ -4,7 +4,7 @@
 use std::net::IpAddr;
 
 use virt_util::uuid::Uuid;
-use virt_util::xml::{At, Element, Reader, Xml, XmlValue, error_at, error_with};
+use virt_util::xml::{At, Element, Reader, Xml, error_at, error_with};
 use virt_util::{ErrorCode, ErrorDomain, Result, ip};
 
 use crate::domain::normalize::Randomness;
@@ -119,8 +119,8 @@ impl Vlan {
 #[derive(Xml, Clone, Debug, Default, PartialEq, Eq)]
 #[xml(name = "virtualport", reported_by = ErrorDomain::NONE, check = VirtualPort::after_read)]
 pub struct VirtualPort {
-    /// The kind of switch. It is read by the check, with libvirt's code.
-    #[xml("@type", read_when = false)]
+    /// The kind of switch.
+    #[xml("@type", code = ErrorCode::CONFIG_UNSUPPORTED, reported_by = ErrorDomain::NONE)]
     pub kind: Option<VirtualPortType>,
     /// What the switch wants to know.
     #[xml("parameters", omit_empty)]
@@ -129,7 +129,8 @@ pub struct VirtualPort {
 
 /// What a switch wants to know of a port.
 #[derive(Xml, Clone, Debug, Default, PartialEq, Eq)]
-#[xml(name = "parameters", own, reported_by = ErrorDomain::NONE)]
+#[xml(name = "parameters", own, reported_by = ErrorDomain::NONE,
+    order(manager_id, type_id, type_id_version, instance_id, profile_id, interface_id))]
 pub struct VirtualPortParameters {
     /// VSI manager (802.1Qbg).
     #[xml("@managerid", with = byte)]
@@ -259,16 +260,6 @@ impl VirtualPort {
     }
 
     fn after_read(&mut self, element: Element<'_>, cx: &mut Reader) -> Result<()> {
-        if let Some(text) = element.attr("type") {
-            match VirtualPortType::parse_value(&text) {
-                Ok(kind) => self.kind = Some(kind),
-                Err(error) => {
-                    let what = format!("unknown virtualport type '{text}': {}", error.describe(&text));
-                    let at = At::Attribute("type");
-                    cx.fail(error_with(ErrorCode::CONFIG_UNSUPPORTED, element, at, what))?;
-                }
-            }
-        }
         if let Some(profile) = self.parameters.as_ref().and_then(|p| p.profile_id.as_ref())
             && profile.len() > PROFILE_MAX
         {

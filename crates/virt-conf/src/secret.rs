@@ -8,7 +8,7 @@ use crate::domain::normalize::Randomness;
 
 /// What is known of a secret.
 #[derive(Xml, Clone, Debug, Default, PartialEq, Eq)]
-#[xml(name = "secret")]
+#[xml(name = "secret", own)]
 pub struct Secret {
     /// Whether its value is in memory only.
     #[xml("@ephemeral", nonempty, default, always)]

@@ -512,6 +512,7 @@ impl XmlElement for SnapshotDisk {
                 "which disk is not said",
             )
         })?;
+        let location = read::attr(element, cx, "snapshot", SnapshotLocation::parse_value)?;
         let kind = read::attr(element, cx, "type", StorageType::parse_value)?.unwrap_or(StorageType::File);
         if matches!(kind, StorageType::Volume | StorageType::Dir) {
             return Err(error_at(
@@ -537,20 +538,19 @@ impl XmlElement for SnapshotDisk {
             None => None,
         };
         let cache = driver.joined_child_or_ghost("metadata_cache");
+        let metadata_cache = read::joined_child(cache, cx, "max_size", (read::is_blank, bytes::read))?;
         let path = source_name(&source.location);
         if let Some(path) = source.location.path().filter(|path| !path.starts_with('/')) {
             let what = format!("image '{path}': expected a path from the root");
             return Err(error_at(element, At::Child("source"), what));
         }
         let said = path.is_some() || format.is_some();
-        let location = read::attr(element, cx, "snapshot", SnapshotLocation::parse_value)?;
         Ok(Self {
             name,
             location: location.or(said.then_some(SnapshotLocation::External)),
             delete_in_progress: element.child("snapshotDeleteInProgress").is_some(),
             format,
-            metadata_cache: read::joined_child(cache, cx, "max_size", (read::is_blank, bytes::read))?
-                .filter(|size| *size != 0),
+            metadata_cache: metadata_cache.filter(|size| *size != 0),
             source,
         })
     }

@@ -6,7 +6,7 @@
 use virt_util::xml::{
     self, At, Doc, DocOptions, Element, Reader, Writer, Xml, XmlFlags, error_at, escape_into, push_unsigned,
 };
-use virt_util::{ErrorDomain, Result};
+use virt_util::{ErrorCode, ErrorDomain, Result};
 
 use crate::domain::storage::{Encryption, StorageFormat};
 use crate::scaled::{bytes, storage_bytes, storage_unit};
@@ -76,10 +76,13 @@ pub enum CapacityRule {
 
 /// A volume.
 #[derive(Xml, Clone, Debug, Default, PartialEq)]
-#[xml(name = "volume")]
+#[xml(
+    name = "volume",
+    order(name, key, kind, backing, capacity, allocation, target)
+)]
 pub struct Volume {
     /// What it is on the host.
-    #[xml("@type", with = volume_type, default, always)]
+    #[xml("@type", nonempty, default, always, code = ErrorCode::CONFIG_UNSUPPORTED)]
     pub kind: VolumeType,
     /// Its name, unique in the pool.
     #[xml("name")]
@@ -91,7 +94,8 @@ pub struct Volume {
     #[xml("source/device", read_when = false)]
     pub devices: Vec<VolumeDevice>,
     /// Size in bytes that users of the volume see.
-    #[xml("capacity+", with = storage_bytes, described = crate::scaled::ScaledSize, default, always)]
+    #[xml("capacity+", with = storage_bytes, described = crate::scaled::ScaledSize, default, always,
+        then = check_capacity(backing.is_some(), element, cx))]
     pub capacity: u64,
     /// Bytes that are set aside at once; the whole capacity if nothing is said.
     #[xml("allocation+", with = storage_bytes, described = crate::scaled::ScaledSize, read_when = has_text(element, "allocation"), always, write_as = Some(self.allocation.unwrap_or(self.capacity)))]
@@ -121,7 +125,7 @@ pub struct VolumeDevice {
 
 /// Where and how a volume is stored.
 #[derive(Xml, Clone, Debug, Default, PartialEq)]
-#[xml(name = "target", body)]
+#[xml(name = "target", body, order(path, format))]
 pub struct VolumeTarget {
     /// Its path on this host; made by the driver.
     #[xml("path")]
@@ -139,7 +143,7 @@ pub struct VolumeTarget {
     #[xml("encryption")]
     pub encryption: Option<Encryption>,
     /// The version of QEMU that a qcow2 image must be readable by: `0.10` or `1.1`.
-    #[xml("compat")]
+    #[xml("compat", then = check_compat(compat.as_deref(), element, cx))]
     pub compat: Option<String>,
     /// Whether copy on write is turned off for the file; never written.
     #[xml("nocow", when = false)]
@@ -248,25 +252,51 @@ impl ImageFeatures {
     }
 }
 
-/// The type of a volume: a word that is none is answered with `CONFIG_UNSUPPORTED` by [`Volume::parse`].
-mod volume_type {
-    use super::VolumeType;
-    use virt_util::xml::{ValueError, XmlValue};
+/// What a volume is read by.
+#[derive(Clone, Copy)]
+struct Rules {
+    pool: PoolType,
+    capacity: CapacityRule,
+}
 
-    pub(super) fn parse(text: &str) -> Result<VolumeType, ValueError> {
-        Ok(VolumeType::from_word(text).unwrap_or_default())
-    }
-
-    pub(super) fn format(value: &VolumeType, out: &mut String) {
-        value.format_value(out);
+/// A volume says how large it is, unless somebody else does.
+fn check_capacity(has_backing: bool, element: Element<'_>, cx: &mut Reader) -> Result<()> {
+    let needed = cx
+        .surroundings()
+        .is_some_and(|rules: &Rules| match rules.capacity {
+            CapacityRule::Required => true,
+            CapacityRule::RequiredWithoutBacking => !has_backing,
+            CapacityRule::Optional => false,
+        });
+    match needed && !has_text(element, "capacity") {
+        true => cx.fail(xml::missing(element, At::Child("capacity"))),
+        false => Ok(()),
     }
 }
 
-/// The format of a volume. Words that are none are told by [`Volume::parse`], which knows the type of the pool.
+/// A version is two numbers.
+fn check_compat(compat: Option<&str>, element: Element<'_>, cx: &mut Reader) -> Result<()> {
+    let Some(compat) = compat else { return Ok(()) };
+    let number = |text: &str| xml::parse_integer::<u32>(text, 10).is_ok();
+    match compat
+        .split_once('.')
+        .is_some_and(|(major, minor)| number(major) && number(minor))
+    {
+        true => Ok(()),
+        false => cx.fail(error_at(
+            element,
+            At::Child("compat"),
+            format_args!("invalid value '{compat}': expected two numbers, as in '1.1'"),
+        )),
+    }
+}
+
+/// The format of a volume. Which there are depends on the type of the pool.
 mod volume_format {
     use super::*;
 
-    pub(super) fn read(element: Element<'_>, _cx: &mut Reader) -> Result<Option<VolumeFormat>> {
+    pub(super) fn read(element: Element<'_>, cx: &mut Reader) -> Result<Option<VolumeFormat>> {
+        check_format(element, cx)?;
         let word = element
             .joined_child("format")
             .and_then(|format| format.attr("type"));
@@ -294,48 +324,10 @@ impl Volume {
     pub fn parse(source: &str, pool: PoolType, capacity: CapacityRule, name: &str) -> Result<Self> {
         let options = DocOptions::named(name).in_domain(ErrorDomain::STORAGE);
         let doc = Doc::parse_with(source, &options)?;
-        let mut cx = Reader::new(XmlFlags::empty());
+        let mut cx = Reader::new(XmlFlags::empty()).among(Rules { pool, capacity });
         let mut volume: Self = xml::from_doc(&doc, &mut cx)?;
-        volume.check(pool, capacity, doc.root(), &mut cx)?;
         volume.normalize(pool);
         Ok(volume)
-    }
-
-    fn check(
-        &self,
-        pool: PoolType,
-        capacity: CapacityRule,
-        element: Element<'_>,
-        cx: &mut Reader,
-    ) -> Result<()> {
-        if let Some(word) = element.attr("type").filter(|word| !word.is_empty())
-            && VolumeType::from_word(&word).is_none()
-        {
-            let words = VolumeType::WORDS.iter().copied();
-            cx.fail(unsupported_word(element, At::Attribute("type"), &word, words))?;
-        }
-        if self.backing.is_some() {
-            check_format(pool, element.joined_child_or_ghost("backingStore"), cx)?;
-        }
-        let needed = match capacity {
-            CapacityRule::Required => true,
-            CapacityRule::RequiredWithoutBacking => self.backing.is_none(),
-            CapacityRule::Optional => false,
-        };
-        if needed && !has_text(element, "capacity") {
-            cx.fail(xml::missing(element, At::Child("capacity")))?;
-        }
-        let target = element.joined_child_or_ghost("target");
-        check_format(pool, target, cx)?;
-        if let Some(compat) = &self.target.compat {
-            let numbers = compat.split_once('.');
-            let number = |text: &str| xml::parse_integer::<u32>(text, 10).is_ok();
-            if !numbers.is_some_and(|(major, minor)| number(major) && number(minor)) {
-                let what = format!("invalid value '{compat}': expected two numbers, as in '1.1'");
-                cx.fail(error_at(target, At::Child("compat"), what))?;
-            }
-        }
-        Ok(())
     }
 
     /// Fills in what is implied for a volume of a pool of type `pool`. A second time changes nothing.
@@ -363,9 +355,11 @@ impl Volume {
     }
 }
 
-/// Checks the format in `element` by the rules for a type of pool.
-fn check_format(pool: PoolType, element: Element<'_>, cx: &mut Reader) -> Result<()> {
-    let allowed = pool.rules().volumes.allowed();
+/// Checks the format in `element` by the rules for the type of pool.
+fn check_format(element: Element<'_>, cx: &mut Reader) -> Result<()> {
+    let allowed = cx
+        .surroundings()
+        .map_or(&[][..], |rules: &Rules| rules.pool.rules().volumes.allowed());
     let format = element.child_or_ghost("format");
     let Some(word) = format.attr("type").filter(|word| !word.is_empty()) else {
         return Ok(());

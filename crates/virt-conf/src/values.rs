@@ -104,6 +104,22 @@ pub(crate) mod modular {
     }
 }
 
+/// `with = crate::values::modular_64`: the same with 64 bits.
+pub(crate) mod modular_64 {
+    use virt_util::xml::{ValueError, parse_integer, push_unsigned, scan_integer};
+
+    pub(crate) fn parse(text: &str) -> Result<u64, ValueError> {
+        match scan_integer(text, 10) {
+            Some((true, value)) => Ok(value.wrapping_neg()),
+            _ => parse_integer(text, 10),
+        }
+    }
+
+    pub(crate) fn format(value: &u64, out: &mut String) {
+        push_unsigned(out, *value);
+    }
+}
+
 /// `with = crate::values::shown_signed`: an unsigned number of 32 bits that is written as a signed one.
 pub(crate) mod shown_signed {
     use std::fmt::Write as _;

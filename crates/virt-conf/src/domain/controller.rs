@@ -322,7 +322,8 @@ impl Controller {
                 "invalid value '{ports}': a whole number from 0 to {} expected",
                 i32::MAX
             );
-            cx.fail(error_at(element, At::Attribute("ports"), what))?;
+            let place = error_at(element, At::Attribute("ports"), what);
+            cx.fail(place.in_domain(ErrorDomain::XML))?;
         }
         Ok(())
     }

@@ -117,6 +117,7 @@ pub struct Disk {
 
 /// Attributes of `<disk>`.
 #[derive(Xml, Clone, Debug, Default, PartialEq, Eq)]
+#[xml(order(model, snapshot, rawio, sgio))]
 pub struct DiskOptions {
     /// Which variant of a virtio drive is presented.
     #[xml("@model", default)]
@@ -134,7 +135,10 @@ pub struct DiskOptions {
 
 /// How the host runs a drive.
 #[derive(Xml, Clone, Debug, Default, PartialEq)]
-#[xml(name = "driver", check = DiskDriver::after_read)]
+#[xml(name = "driver",
+    order(virtio, name, cache, error_policy, read_error_policy, io, ioeventfd, event_idx, copy_on_read, discard, iothread,
+        iothreads, detect_zeroes, queues, queue_size, discard_no_unref, format, metadata_cache),
+    check = DiskDriver::after_read)]
 pub struct DiskDriver {
     /// The implementation.
     #[xml("@name")]
@@ -283,6 +287,7 @@ pub struct BlockIo {
 
 /// What stands behind the target.
 #[derive(Xml, Clone, Debug, Default, PartialEq)]
+#[xml(order(transient))]
 pub struct DiskRest {
     /// Limits on throughput.
     #[xml("iotune+", omit_empty)]
@@ -453,7 +458,8 @@ impl DiskDriver {
         if self.read_error_policy == Some(DiskErrorPolicy::Enospace) {
             let what =
                 "the policy for read errors cannot be 'enospace': expected 'stop', 'report' or 'ignore'";
-            cx.fail(error_at(element, At::Attribute("rerror_policy"), what))?;
+            let at = At::Attribute("rerror_policy");
+            cx.fail(error_with(ErrorCode::CONFIG_UNSUPPORTED, element, at, what))?;
         }
         if element.attr("iothread").as_deref() == Some("0") {
             let what = "the number of an I/O thread begins at 1";
@@ -589,51 +595,54 @@ fn mirror_shape() -> &'static virt_util::xml::ElementSchema {
     })
 }
 
+impl Disk {
+    /// Credentials and encryption may stand beside the source, if they are not in it.
+    fn read_secrets(&mut self, element: Element<'_>, cx: &mut Reader) -> Result<()> {
+        let twice = |name: &'static str| {
+            let what = format!("<{name}> stands in <disk> and in <source>: one place is enough");
+            error_with(ErrorCode::CONFIG_UNSUPPORTED, element, At::Child(name), what)
+        };
+        if self.source.auth.is_some() && element.child("auth").is_some() {
+            cx.fail(twice("auth"))?;
+        }
+        self.auth = read::child(element, cx, "auth")?.map(Box::new);
+        if self.source.encryption.is_some() && element.child("encryption").is_some() {
+            cx.fail(twice("encryption"))?;
+        }
+        self.encryption = read::child(element, cx, "encryption")?.map(Box::new);
+        Ok(())
+    }
+}
+
 impl XmlElement for Disk {
     const NAME: &'static str = "disk";
 
     fn read(element: Element<'_>, cx: &mut Reader) -> Result<Self> {
+        use virt_util::xml::XmlValue;
+        // Without a source the type says nothing; a wrong word is an error all the same.
+        read::tag(element, "type", super::storage::StorageType::WORDS)?;
+        let source: Option<StorageSource> = read::child_with(element, cx, "source", StorageSource::read)?;
         let mut disk = Self {
-            device: read::attr(element, cx, "device", virt_util::xml::XmlValue::parse_value)?
-                .unwrap_or_default(),
-            options: DiskOptions::read(element, cx)?,
-            driver: read::child(element, cx, "driver")?.unwrap_or_default(),
-            auth: read::child(element, cx, "auth")?.map(Box::new),
-            source: read::child_with(element, cx, "source", StorageSource::read_of_drive)?
-                .unwrap_or_default(),
-            backing: read::child_with(element, cx, "backingStore", BackingStore::read)?,
-            mirror: None,
-            target: read::child(element, cx, "target")?.unwrap_or_default(),
-            rest: DiskRest::read(element, cx)?.into(),
-            shape: DiskShape::read(element, cx)?.into(),
-            encryption: read::child(element, cx, "encryption")?.map(Box::new),
-            info: DeviceInfo::read(element, cx)?,
-            private_data: private_data::read(element, cx)?,
+            source: source.unwrap_or_default(),
+            ..Self::default()
         };
-        if element.child("source").is_none() {
-            // Without a source the type says nothing; a wrong word is an error all the same.
-            read::tag(element, "type", super::storage::StorageType::WORDS)?;
-        }
+        disk.read_secrets(element, cx)?;
+        disk.backing = read::child_with(element, cx, "backingStore", BackingStore::read)?;
+        disk.device = read::attr(element, cx, "device", XmlValue::parse_value)?.unwrap_or_default();
+        disk.options = DiskOptions::read(element, cx)?;
+        disk.source.startup_policy = read::attr(
+            element.child_or_ghost("source"),
+            cx,
+            "startupPolicy",
+            XmlValue::parse_value,
+        )?;
+        disk.target = read::child(element, cx, "target")?.unwrap_or_default();
+        disk.shape = DiskShape::read(element, cx)?.into();
+        disk.driver = read::child(element, cx, "driver")?.unwrap_or_default();
         if !cx.has(XmlFlags::INACTIVE) {
             disk.mirror = read::child_with(element, cx, "mirror", Mirror::read)?.map(Box::new);
         }
-        if disk.auth.is_some() && disk.source.auth.is_some() {
-            cx.fail(error_with(
-                ErrorCode::CONFIG_UNSUPPORTED,
-                element,
-                At::Child("auth"),
-                "<auth> stands in <disk> and in <source>: one place is enough",
-            ))?;
-        }
-        if disk.encryption.is_some() && disk.source.encryption.is_some() {
-            let what = "<encryption> stands in <disk> and in <source>: one place is enough";
-            cx.fail(error_with(
-                ErrorCode::CONFIG_UNSUPPORTED,
-                element,
-                At::Child("encryption"),
-                what,
-            ))?;
-        }
+        disk.rest = DiskRest::read(element, cx)?.into();
         let mut filters = std::collections::HashSet::new();
         if !disk
             .rest
@@ -644,6 +653,8 @@ impl XmlElement for Disk {
             let what = "one throttle group is named twice";
             cx.fail(error_at(element, At::Child("throttlefilters"), what))?;
         }
+        disk.info = DeviceInfo::read(element, cx)?;
+        disk.private_data = private_data::read(element, cx)?;
         if let (true, Some(placement)) = (cx.has(XmlFlags::STATUS), element.child("diskSecretsPlacement")) {
             // Status files write credentials below the source and remember here where the user had them.
             if placement.has_attr("auth") && disk.auth.is_none() {

@@ -298,7 +298,8 @@ impl Filesystem {
                 "missing source information for the filesystem",
             ))?;
         }
-        if self.target.is_none() && !socket {
+        // Who stops at the first error is told of this when all is read, as libvirt does.
+        if cx.collects() && self.target.is_none() && !socket {
             cx.fail(error_with(
                 ErrorCode::NO_TARGET,
                 element,

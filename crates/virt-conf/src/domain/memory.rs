@@ -64,12 +64,14 @@ pub(super) mod max_memory {
     use super::*;
 
     pub(in crate::domain) fn read(element: Element<'_>, cx: &mut Reader) -> Result<MaxMemory> {
-        let slots = virt_util::xml::read::attr(element, cx, "slots", |text| {
-            virt_util::xml::parse_integer(text, 10)
+        use virt_util::xml::{parse_integer, read};
+        let size = kib::read(element, cx)?;
+        let slots: Option<u32> = read::coded(element, cx, (ErrorCode::XML_ERROR, None), |cx| {
+            read::attr_nonempty(element, cx, "slots", |text| parse_integer(text, 10))
         })?;
         Ok(MaxMemory {
             slots: slots.unwrap_or_default(),
-            size: kib::read(element, cx)?,
+            size,
         })
     }
 
@@ -98,11 +100,13 @@ pub(super) mod memory_size {
     use super::*;
 
     pub(in crate::domain) fn read(element: Element<'_>, cx: &mut Reader) -> Result<MemorySize> {
+        // An element that says nothing is none: the guest's NUMA nodes say it.
+        let size = match virt_util::xml::read::is_blank(element) {
+            true => 0,
+            false => kib::read(element, cx)?,
+        };
         let dump_core = virt_util::xml::read::attr(element, cx, "dumpCore", virt_util::xml::parse_on_off)?;
-        Ok(MemorySize {
-            dump_core,
-            size: kib::read(element, cx)?,
-        })
+        Ok(MemorySize { dump_core, size })
     }
 
     pub(in crate::domain) fn write(value: &MemorySize, w: &mut Writer, name: &str) {
@@ -151,7 +155,10 @@ impl MemoryTune {
 
 /// What backs the guest's memory.
 #[derive(Xml, Clone, Debug, Default, PartialEq)]
-#[xml(name = "memoryBacking")]
+#[xml(
+    name = "memoryBacking",
+    order(source, access, allocation, allocation_threads, huge_pages)
+)]
 pub struct MemoryBacking {
     /// Memory comes in huge pages of the host, of these sizes.
     #[xml("hugepages+")]
@@ -172,7 +179,7 @@ pub struct MemoryBacking {
     #[xml("allocation+@mode", nonempty, code = ErrorCode::CONFIG_UNSUPPORTED)]
     pub allocation: Option<MemoryAllocation>,
     /// Threads that allocate it; 0: the default.
-    #[xml("allocation+@threads", default, nonempty)]
+    #[xml("allocation+@threads", own, default, nonempty)]
     pub allocation_threads: u32,
     /// Its content is thrown away at the end.
     #[xml("discard")]

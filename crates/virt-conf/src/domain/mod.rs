@@ -50,14 +50,15 @@ pub mod sound;
 pub mod stability;
 pub mod storage;
 pub mod tune;
+mod usb;
 pub mod validate;
 pub mod video;
 
 use crate::scaled::{ScaledSize, kib_or_none};
 use virt_util::uuid::Uuid;
 use virt_util::xml::{
-    At, Doc, DocOptions, Element, Rare, RawElement, Reader, Writer, Xml, XmlElement, XmlFlags, XmlValue,
-    check_root, error_at, error_with, metadata,
+    At, Doc, DocOptions, Element, Rare, RawElement, Reader, Writer, Xml, XmlElement, XmlFlags, check_root,
+    error_at, error_with, metadata,
 };
 use virt_util::{ErrorCode, ErrorDomain, Result, VirtError};
 
@@ -81,7 +82,7 @@ use namespaces::{
     BHYVE_NAMESPACE, BhyveCommandline, LXC_NAMESPACE, LxcNamespaces, VMWARE_NAMESPACE, XEN_NAMESPACE,
     XenCommandline,
 };
-use os::Os;
+use os::{Os, OsKind};
 use qemu_ns::{QEMU_NAMESPACE, QemuCapabilitiesOverride, QemuCommandline, QemuDeprecation, QemuOverride};
 use seclabel::Seclabel;
 use security::{KeyWrap, LaunchSecurity};
@@ -106,16 +107,21 @@ xml_enum! {
 #[xml(name = "domain", body,
     declare(qemu = QEMU_NAMESPACE, xen = XEN_NAMESPACE, lxc = LXC_NAMESPACE, bhyve = BHYVE_NAMESPACE,
         vmware = VMWARE_NAMESPACE),
+    order(id, name, uuid, genid, virt_type, title, description, seclabels, memory, current_memory, max_memory,
+        memory_backing, blkio_tune, memory_tune, vcpus, vcpu_states, iothread_count, default_iothread, iothreads, cpu_tune,
+        cpu, numatune, resource, features, on_reboot, on_poweroff, on_crash, on_lockfailure, pm, perf, clock, bootloader,
+        bootloader_args, os, throttle_groups, devices, launch_security, idmap, sysinfo, keywrap, metadata),
     check = Domain::after_read)]
 pub struct Domain {
     /// Which hypervisor runs it.
-    #[xml("@type", code = ErrorCode::CONFIG_UNSUPPORTED, missing = ErrorCode::INTERNAL_ERROR)]
+    #[xml("@type", nonempty, code = ErrorCode::CONFIG_UNSUPPORTED, missing = ErrorCode::INTERNAL_ERROR,
+        then = known_kind(element, cx))]
     pub virt_type: VirtType,
     /// Number while it runs.
     #[xml("@id", unless(inactive))]
     pub id: Option<u32>,
     /// Name, unique on the host.
-    #[xml("name", when = !self.name.is_empty())]
+    #[xml("name", when = !self.name.is_empty(), missing = ErrorCode::NO_NAME)]
     pub name: String,
     /// UUID; none until the definition is normalized.
     #[xml("uuid", code = ErrorCode::INTERNAL_ERROR)]
@@ -124,7 +130,7 @@ pub struct Domain {
     #[xml(".", with = genid, reads("genid": String))]
     pub genid: Option<Genid>,
     /// One line for people.
-    #[xml("title")]
+    #[xml("title", then = one_line(title.as_deref(), element, cx))]
     pub title: Option<String>,
     /// Text for people.
     #[xml("description")]
@@ -154,25 +160,27 @@ pub struct Domain {
     #[xml("vcpu", default, always)]
     pub vcpus: Vcpus,
     /// State of single CPUs.
-    #[xml("vcpus+/vcpu")]
+    #[xml("vcpus+/vcpu", then = states_of_cpus(&vcpu_states, &vcpus, element, cx))]
     pub vcpu_states: Rare<Vec<VcpuState>>,
     /// Number of I/O threads.
     #[xml("iothreads", default)]
     pub iothread_count: u32,
     /// I/O threads whose settings or numbers were said.
-    #[xml("iothreadids+/iothread", when = self.iothreads.iter().any(IoThread::is_worth_listing))]
+    #[xml("iothreadids+/iothread", when = self.iothreads.iter().any(IoThread::is_worth_listing),
+        then = unique(element, cx, "iothreadids", "iothread", iothreads.iter().map(|thread| thread.id)))]
     pub iothreads: Rare<Vec<IoThread>>,
     /// Pool of the thread that runs what no I/O thread does.
     #[xml("defaultiothread", omit_empty)]
     pub default_iothread: Option<DefaultIoThread>,
     /// Throttle groups that drives name.
-    #[xml("throttlegroups+/throttlegroup", with = throttle_group, shape = throttle_group_shape)]
+    #[xml("throttlegroups+/throttlegroup", with = throttle_group, shape = throttle_group_shape,
+        then = unique(element, cx, "throttlegroups", "throttlegroup", throttle_groups.iter().map(|group| group.group.as_deref())))]
     pub throttle_groups: Rare<Vec<DiskTune>>,
     /// How host CPUs are shared out.
     #[xml("cputune+", omit_empty)]
     pub cpu_tune: Option<Box<CpuTune>>,
     /// Where memory comes from.
-    #[xml("numatune", omit_empty, sole)]
+    #[xml("numatune", omit_empty, sole, then = tuned_cells(numatune.as_deref(), &vcpus, cpu.as_deref(), element, cx))]
     pub numatune: Option<Box<Numatune>>,
     /// Place among the host's control groups.
     #[xml("resource", omit_empty, sole)]
@@ -196,7 +204,7 @@ pub struct Domain {
     #[xml("features+", omit_empty)]
     pub features: Option<Box<Features>>,
     /// CPU.
-    #[xml("cpu+", with = guest_cpu, described = Cpu)]
+    #[xml("cpu+", with = guest_cpu, described = Cpu, then = cells_have_cpus(cpu.as_deref(), &vcpus, element, cx))]
     pub cpu: Option<Box<Cpu>>,
     /// How the guest's clock is set and kept.
     #[xml("clock+", default, always)]
@@ -217,7 +225,7 @@ pub struct Domain {
     #[xml("pm+", omit_empty)]
     pub pm: Option<PowerManagement>,
     /// Performance counters.
-    #[xml("perf+/event")]
+    #[xml("perf+/event", then = unique(element, cx, "perf", "event", perf.iter().map(|event| event.name.as_str())))]
     pub perf: Rare<Vec<PerfEvent>>,
     /// All that the guest sees as hardware.
     #[xml("devices+", default, keep_empty, always)]
@@ -265,7 +273,44 @@ pub struct Domain {
 
 /// The devices of a domain, family by family, as they are written.
 #[derive(Xml, Clone, Debug, Default, PartialEq)]
-#[xml(name = "devices", body)]
+#[xml(
+    name = "devices",
+    body,
+    order(
+        emulator,
+        disks,
+        controllers,
+        leases,
+        filesystems,
+        interfaces,
+        smartcards,
+        parallels,
+        serials,
+        consoles,
+        channels,
+        inputs,
+        graphics,
+        sounds,
+        audios,
+        videos,
+        hostdevs,
+        watchdogs,
+        memballoon,
+        rngs,
+        cryptos,
+        tpms,
+        nvram,
+        hubs,
+        redirdevs,
+        redirfilter,
+        panics,
+        shmems,
+        memory,
+        iommu,
+        vsock,
+        pstore
+    )
+)]
 pub struct Devices {
     /// Program that runs the guest; none until the definition is normalized.
     #[xml("emulator")]
@@ -274,7 +319,7 @@ pub struct Devices {
     #[xml("disk")]
     pub disks: Vec<Disk>,
     /// Buses that other devices are attached to.
-    #[xml("controller")]
+    #[xml("controller", then = usb::check_controllers(&controllers, element, cx))]
     pub controllers: Vec<Controller>,
     /// Leases of the lock manager.
     #[xml("lease")]
@@ -301,7 +346,7 @@ pub struct Devices {
     #[xml("channel")]
     pub channels: Vec<Channel>,
     /// Input devices.
-    #[xml("input", with = input_element, described = Input)]
+    #[xml("input", with = input_element, described = Input, then = usb::check_inputs(&controllers, &inputs, element, cx))]
     pub inputs: Vec<Input>,
     /// Trusted platform modules.
     #[xml("tpm")]
@@ -319,7 +364,7 @@ pub struct Devices {
     #[xml("video")]
     pub videos: Vec<Video>,
     /// Devices of the host.
-    #[xml("hostdev")]
+    #[xml("hostdev", then = usb::check_hostdevs(&controllers, &hostdevs, element, cx))]
     pub hostdevs: Rare<Vec<Hostdev>>,
     /// Redirected USB devices.
     #[xml("redirdev")]
@@ -328,7 +373,7 @@ pub struct Devices {
     #[xml("redirfilter", omit_empty, sole = ErrorCode::INTERNAL_ERROR)]
     pub redirfilter: Option<Box<Redirfilter>>,
     /// Hubs that widen a USB bus.
-    #[xml("hub")]
+    #[xml("hub", then = usb::check_hubs(&controllers, &hubs, element, cx))]
     pub hubs: Rare<Vec<Hub>>,
     /// Timers that act if the guest stops responding.
     #[xml("watchdog")]
@@ -352,7 +397,7 @@ pub struct Devices {
     #[xml("memory")]
     pub memory: Rare<Vec<MemoryDevice>>,
     /// Crypto devices.
-    #[xml("crypto")]
+    #[xml("crypto", then = two_tpms(element, cx))]
     pub cryptos: Rare<Vec<Crypto>>,
     /// IOMMU.
     #[xml("iommu", sole)]
@@ -410,6 +455,112 @@ fn unique<T: std::hash::Hash + Eq>(
     if keys.any(|key| !seen.insert(key)) {
         let what = format!("one {of} is listed twice");
         cx.fail(error_at(element, At::Child(list), what))?;
+    }
+    Ok(())
+}
+
+/// Trusted platform modules are counted before one is read.
+fn two_tpms(element: Element<'_>, cx: &mut Reader) -> Result<()> {
+    match element.children_named("tpm").nth(2) {
+        None => Ok(()),
+        Some(third) => {
+            let what = "a third <tpm>: two are all, and one of them is of model 'spapr-tpm-proxy'";
+            cx.fail(error_at(third, At::Text, what).in_domain(ErrorDomain::DOMAIN))
+        }
+    }
+}
+
+/// The kind of guest is known: that is told before all that depends on it.
+fn known_kind(element: Element<'_>, cx: &mut Reader) -> Result<()> {
+    let os = element.joined_child_or_ghost("os");
+    let kind = os.child_or_ghost("type");
+    let is_empty = |element: Element<'_>| element.text().is_empty();
+    if is_empty(kind) && element.child("bootloader").is_none_or(is_empty) {
+        let what = "an os <type> must be specified; only a guest with a <bootloader> may do without";
+        return Err(error_with(ErrorCode::XML_ERROR, os, At::Child("type"), what));
+    }
+    // Who collects is told of the rest when the whole of <os> is read.
+    match cx.collects() {
+        true => Ok(()),
+        false => OsKind::read(kind, cx).map(drop),
+    }
+}
+
+fn one_line(title: Option<&str>, element: Element<'_>, cx: &mut Reader) -> Result<()> {
+    match title.is_some_and(|title| title.contains('\n')) {
+        true => cx.fail(error_at(
+            element,
+            At::Child("title"),
+            "domain title can't contain newlines",
+        )),
+        false => Ok(()),
+    }
+}
+
+/// Where the states of some CPUs are said, all have one: so many are kept. No machine has as many.
+const MOST_STATES: u32 = 1 << 20;
+
+/// The CPUs whose state is said are the guest's.
+fn states_of_cpus(states: &[VcpuState], vcpus: &Vcpus, element: Element<'_>, cx: &mut Reader) -> Result<()> {
+    if !states.is_empty() && vcpus.max > MOST_STATES {
+        let what = format!(
+            "{} CPUs are more than the {MOST_STATES} whose states are kept singly",
+            vcpus.max
+        );
+        let place = error_at(element, At::Child("vcpus"), what);
+        return Err(place
+            .with_code(ErrorCode::CONFIG_UNSUPPORTED)
+            .in_domain(ErrorDomain::DOMAIN));
+    }
+    match states.iter().find(|state| state.id >= vcpus.max) {
+        None => Ok(()),
+        Some(state) => {
+            let what = format!("CPU {} is beyond the {} of the guest", state.id, vcpus.max);
+            cx.fail(error_at(element, At::Child("vcpus"), what).in_domain(ErrorDomain::DOMAIN))
+        }
+    }
+}
+
+/// What is said of the places of memory goes together.
+fn tuned_cells(
+    tune: Option<&Numatune>,
+    vcpus: &Vcpus,
+    cpu: Option<&Cpu>,
+    element: Element<'_>,
+    cx: &mut Reader,
+) -> Result<()> {
+    let Some(tune) = tune else { return Ok(()) };
+    let cells = cpu
+        .and_then(|cpu| cpu.numa.as_ref())
+        .map_or(0, |numa| numa.cells.len());
+    match normalize::check_numatune(tune, vcpus.placement, cells) {
+        Ok(()) => Ok(()),
+        Err(error) => cx.fail(error_with(
+            error.code(),
+            element,
+            At::Child("numatune"),
+            error.detail(),
+        )),
+    }
+}
+
+/// The CPUs of NUMA cells are the guest's.
+fn cells_have_cpus(cpu: Option<&Cpu>, vcpus: &Vcpus, element: Element<'_>, cx: &mut Reader) -> Result<()> {
+    let cells = cpu.and_then(|cpu| cpu.numa.as_ref());
+    let sets = cells
+        .iter()
+        .flat_map(|numa| &numa.cells)
+        .filter_map(|cell| cell.cpus.as_ref());
+    let most = vcpus.max as usize;
+    let (mut count, mut highest) = (0, None);
+    for set in sets {
+        count += set.0.iter().count();
+        highest = highest.max(set.0.iter().last());
+    }
+    if count > most || highest.is_some_and(|cpu| cpu >= most) {
+        let what = format!("the nodes of <numa> have CPUs beyond the {most} of the guest");
+        let place = error_at(element, At::Child("cpu"), what);
+        cx.fail(VirtError::new(ErrorCode::INTERNAL_ERROR, place.detail()))?;
     }
     Ok(())
 }
@@ -566,31 +717,6 @@ impl Domain {
     }
 
     fn from_child_with(element: Element<'_>, cx: &mut Reader) -> Result<Self> {
-        if element.child("name").is_none_or(|name| name.text().is_empty()) {
-            let what = "the domain has no name";
-            return Err(error_with(ErrorCode::NO_NAME, element, At::Child("name"), what));
-        }
-        if let Some(kind) = element.attr("type")
-            && VirtType::parse_value(&kind).is_err()
-        {
-            let what = format_args!("invalid domain type '{kind}'");
-            let code = match kind.is_empty() {
-                true => ErrorCode::INTERNAL_ERROR,
-                false => ErrorCode::CONFIG_UNSUPPORTED,
-            };
-            return Err(error_with(code, element, At::Attribute("type"), what));
-        }
-        let os = element.joined_child_or_ghost("os");
-        let is_empty = |element: Element<'_>| element.text().is_empty();
-        // Libvirt looks at these before the kind of guest; they are told as they are read.
-        let wrong = element.attr("type").is_none()
-            || element
-                .child("uuid")
-                .is_some_and(|uuid| Uuid::parse_value(&uuid.text()).is_err());
-        if is_empty(os.child_or_ghost("type")) && element.child("bootloader").is_none_or(is_empty) && !wrong {
-            let what = "an os <type> must be specified; only a guest with a <bootloader> may do without";
-            return Err(error_with(ErrorCode::XML_ERROR, os, At::Child("type"), what));
-        }
         Self::read(element, cx)
     }
 
@@ -627,14 +753,7 @@ impl Domain {
             .ok_or_else(|| VirtError::internal(format_args!("domain '{}' has no UUID yet", self.name)))
     }
 
-    fn after_read(&mut self, element: Element<'_>, cx: &mut Reader) -> Result<()> {
-        if self.title.as_deref().is_some_and(|title| title.contains('\n')) {
-            cx.fail(error_at(
-                element,
-                At::Child("title"),
-                "domain title can't contain newlines",
-            ))?;
-        }
+    fn after_read(&mut self, element: Element<'_>, _: &mut Reader) -> Result<()> {
         if !metadata::counts(element) {
             self.metadata = None;
         }
@@ -642,39 +761,7 @@ impl Domain {
         if self.max_memory == Some(MaxMemory::default()) {
             self.max_memory = None;
         }
-        if self.devices.tpms.len() > 2 {
-            let what = "two <tpm> are all, and one of them is of model 'spapr-tpm-proxy'";
-            cx.fail(error_at(element, At::Child("devices"), what).in_domain(ErrorDomain::DOMAIN))?;
-        }
-        let cells = self
-            .cpu
-            .iter()
-            .filter_map(|cpu| cpu.numa.as_ref())
-            .flat_map(|numa| &numa.cells);
-        let sets = cells.filter_map(|cell| cell.cpus.as_ref());
-        let most = self.vcpus.max as usize;
-        let (mut count, mut highest) = (0, None);
-        for set in sets {
-            count += set.0.iter().count();
-            highest = highest.max(set.0.iter().last());
-        }
-        if count > most || highest.is_some_and(|cpu| cpu >= most) {
-            let what = format!("the nodes of <numa> have CPUs beyond the {most} of the guest");
-            let place = error_at(element, At::Child("cpu"), what);
-            cx.fail(VirtError::new(ErrorCode::INTERNAL_ERROR, place.detail()))?;
-        }
-        unique(
-            element,
-            cx,
-            "perf",
-            "event",
-            self.perf.iter().map(|event| event.name.as_str()),
-        )?;
         self.perf.sort_by_key(|event| event.name);
-        let ids = self.iothreads.iter().map(|thread| thread.id);
-        unique(element, cx, "iothreadids", "iothread", ids)?;
-        let groups = self.throttle_groups.iter().map(|group| group.group.as_deref());
-        unique(element, cx, "throttlegroups", "throttlegroup", groups)?;
         if self
             .idmap
             .as_ref()

@@ -367,7 +367,8 @@ impl BootMenu {
         if self.enable != Some(true) {
             self.timeout = None;
         }
-        if self.timeout.is_some_and(|timeout| timeout > 65535) {
+        // Who stops at the first error is told of this when all is read, as libvirt does.
+        if cx.collects() && self.timeout.is_some_and(|timeout| timeout > 65535) {
             let what = "expected 0 to 65535 milliseconds";
             cx.fail(error_with(
                 ErrorCode::CONFIG_UNSUPPORTED,
@@ -394,9 +395,10 @@ pub struct Bios {
 
 impl Bios {
     fn after_read(&mut self, element: Element<'_>, cx: &mut Reader) -> Result<()> {
-        if self
-            .reboot_timeout
-            .is_some_and(|timeout| !(-1..=65535).contains(&timeout))
+        if cx.collects()
+            && self
+                .reboot_timeout
+                .is_some_and(|timeout| !(-1..=65535).contains(&timeout))
         {
             let what = "expected -1 (no reboot) to 65535 milliseconds";
             cx.fail(error_with(

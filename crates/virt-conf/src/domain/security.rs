@@ -23,13 +23,13 @@ pub struct Sev {
     #[xml("@kernelHashes")]
     pub kernel_hashes: Option<bool>,
     /// Place of the C bit.
-    #[xml("cbitpos", base = 0)]
+    #[xml("cbitpos")]
     pub cbitpos: Option<u32>,
     /// Bits of physical addresses that are lost.
-    #[xml("reducedPhysBits", base = 0)]
+    #[xml("reducedPhysBits")]
     pub reduced_phys_bits: Option<u32>,
     /// Guest policy.
-    #[xml("policy", format = "0x%04x")]
+    #[xml("policy", format = "0x%04x", base = 16)]
     pub policy: u32,
     /// Diffie-Hellman certificate of the owner.
     #[xml("dhCert")]
@@ -52,13 +52,13 @@ pub struct SevSnp {
     #[xml("@vcek")]
     pub vcek: Option<bool>,
     /// Place of the C bit.
-    #[xml("cbitpos", base = 0)]
+    #[xml("cbitpos")]
     pub cbitpos: Option<u32>,
     /// Bits of physical addresses that are lost.
-    #[xml("reducedPhysBits", base = 0)]
+    #[xml("reducedPhysBits")]
     pub reduced_phys_bits: Option<u32>,
     /// Guest policy.
-    #[xml("policy", format = "0x%08x")]
+    #[xml("policy", format = "0x%08x", base = 16)]
     pub policy: u64,
     /// Workarounds that the guest sees.
     #[xml("guestVisibleWorkarounds")]

@@ -7,7 +7,7 @@ use virt_util::{ErrorCode, Result};
 
 /// The name server.
 #[derive(Xml, Clone, Debug, Default, PartialEq, Eq)]
-#[xml(name = "dns", check = Dns::after_read)]
+#[xml(name = "dns", order(enable, forward_plain_names, forwarders, hosts, services, texts), check = Dns::after_read)]
 pub struct Dns {
     /// Whether there is one.
     #[xml("@enable")]
@@ -19,13 +19,13 @@ pub struct Dns {
     #[xml("forwarder")]
     pub forwarders: Vec<DnsForwarder>,
     /// TXT records that are answered.
-    #[xml("txt")]
+    #[xml("txt", then = check_each(&texts, "txt", DnsText::check_whole, element, cx))]
     pub texts: Vec<DnsText>,
     /// SRV records that are answered.
-    #[xml("srv")]
+    #[xml("srv", then = check_each(&services, "srv", DnsService::check_whole, element, cx))]
     pub services: Vec<DnsService>,
     /// Names and their addresses.
-    #[xml("host")]
+    #[xml("host", then = check_each(&hosts, "host", DnsHost::check_whole, element, cx))]
     pub hosts: Vec<DnsHost>,
 }
 
@@ -95,18 +95,22 @@ pub struct DnsHost {
 /// Most bytes of a service's name.
 const SERVICE_MAX: usize = 482;
 
+/// Records that are stored are whole.
+fn check_each<T>(
+    records: &[T],
+    name: &'static str,
+    check: impl Fn(&T, Element<'_>, &mut Reader) -> Result<()>,
+    element: Element<'_>,
+    cx: &mut Reader,
+) -> Result<()> {
+    records
+        .iter()
+        .zip(element.children_named(name))
+        .try_for_each(|(record, place)| check(record, place, cx))
+}
+
 impl Dns {
     fn after_read(&mut self, element: Element<'_>, cx: &mut Reader) -> Result<()> {
-        let records = |name| element.children_named(name);
-        for (text, place) in self.texts.iter().zip(records("txt")) {
-            text.check_whole(place, cx)?;
-        }
-        for (service, place) in self.services.iter().zip(records("srv")) {
-            service.check_whole(place, cx)?;
-        }
-        for (host, place) in self.hosts.iter().zip(records("host")) {
-            host.check_whole(place, cx)?;
-        }
         if self.enable == Some(false) && !self.is_bare() {
             cx.fail(error_at(
                 element,

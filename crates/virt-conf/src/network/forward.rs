@@ -2,7 +2,7 @@
 
 use std::net::Ipv4Addr;
 
-use virt_util::xml::{At, Element, Reader, Xml, XmlValue, error_at, error_with};
+use virt_util::xml::{At, Element, Reader, Xml, error_at, error_with};
 use virt_util::{ErrorCode, Result};
 
 use crate::domain::hostdev::{HostPciAddress, PciDriverName, PciWord};
@@ -21,19 +21,19 @@ impl ForwardMode {
 
 /// How packets leave.
 #[derive(Xml, Clone, Debug, Default, PartialEq)]
-#[xml(name = "forward", own, check = Forward::after_read)]
+#[xml(name = "forward", own, order(mode, managed, driver, nat, device, interfaces, addresses, pf), check = Forward::after_read)]
 pub struct Forward {
     /// The first of the interfaces; what is written follows from those.
-    #[xml("@dev", nonempty, write_as = self.first_device())]
+    #[xml("@dev", nonempty, write_as = self.first_device(), then = check_device(device.as_deref(), element, cx))]
     pub device: Option<String>,
     /// How.
-    #[xml("@mode", nonempty, default = ForwardMode::Nat, always)]
+    #[xml("@mode", nonempty, default = ForwardMode::Nat, always, code = ErrorCode::CONFIG_UNSUPPORTED)]
     pub mode: ForwardMode,
     /// Whether devices of the host are taken from it when they are used; of mode `hostdev`.
     #[xml("@managed", default, always, with = crate::netdev::yes, described = bool, when = self.mode == ForwardMode::Hostdev)]
     pub managed: bool,
     /// The host's driver for devices that guests get.
-    #[xml("driver", omit_empty)]
+    #[xml("driver", omit_empty, then = check_nat(mode, element, cx))]
     pub driver: Option<ForwardDriver>,
     /// How addresses are translated; of mode `nat`.
     #[xml("nat", omit_empty)]
@@ -42,7 +42,8 @@ pub struct Forward {
     #[xml("pf@dev")]
     pub pf: Option<String>,
     /// Interfaces of the host.
-    #[xml("interface", when = self.pf.is_none() || !w.has(virt_util::xml::XmlFlags::INACTIVE))]
+    #[xml("interface", when = self.pf.is_none() || !w.has(virt_util::xml::XmlFlags::INACTIVE),
+        then = check_addresses(element, cx))]
     pub interfaces: Vec<ForwardInterface>,
     /// Devices of the host that guests get.
     #[xml("address", when = self.pf.is_none() || !w.has(virt_util::xml::XmlFlags::INACTIVE))]
@@ -78,7 +79,7 @@ pub struct ForwardInterface {
 #[xml(name = "address")]
 pub struct ForwardAddress {
     /// Kind of address.
-    #[xml("@type")]
+    #[xml("@type", missing = ErrorCode::XML_ERROR)]
     pub kind: PciWord,
     /// The address.
     #[xml(flatten)]
@@ -142,27 +143,14 @@ impl Forward {
 
     fn after_read(&mut self, element: Element<'_>, cx: &mut Reader) -> Result<()> {
         let mut wrong = |at: &'static str, what: String| cx.fail(error_at(element, At::Child(at), what));
-        for (name, count) in [
-            ("nat", element.children_named("nat").count()),
-            ("pf", element.children_named("pf").count()),
-        ] {
-            if count > 1 {
-                wrong(name, format!("only one <{name}> element is allowed in <forward>"))?;
-            }
-        }
-        if self.nat.is_some() && self.mode != ForwardMode::Nat {
-            let what = "the <nat> element can only be used when <forward> 'mode' is 'nat'";
-            wrong("nat", what.to_owned())?;
+        if element.children_named("pf").count() > 1 {
+            wrong("pf", "only one <pf> element is allowed in <forward>".to_owned())?;
         }
         if element.child("pf").is_some_and(|pf| pf.attr("dev").is_none())
             && self.device.is_none()
             && self.device_count() == 0
         {
             wrong("pf", "missing required dev attribute in <pf> element".to_owned())?;
-        }
-        if self.device.is_some() && (!self.addresses.is_empty() || element.child("pf").is_some()) {
-            let what = "the <forward> 'dev' attribute cannot be used when <address> or <pf> sub-elements are present";
-            wrong("address", what.to_owned())?;
         }
         if let Some(device) = &self.device {
             match self.interfaces.first() {
@@ -212,33 +200,42 @@ impl Forward {
         self.device = self.first_device();
         Ok(())
     }
+}
 
-    /// libvirt's codes for words that it does not know.
-    pub(super) fn check_words(element: Element<'_>) -> Result<()> {
-        let unsupported = |element, at, what: String| {
-            Err(error_with(
-                ErrorCode::CONFIG_UNSUPPORTED,
-                element,
-                At::Attribute(at),
-                what,
-            ))
-        };
-        if let Some(mode) = element.attr("mode").filter(|mode| !mode.is_empty())
-            && let Err(error) = ForwardMode::parse_value(&mode)
-        {
-            let what = format!("unknown forwarding type '{mode}': {}", error.describe(&mode));
-            return unsupported(element, "mode", what);
+/// Translation of addresses is of one mode, and there is one of it.
+fn check_nat(mode: ForwardMode, element: Element<'_>, cx: &mut Reader) -> Result<()> {
+    let what = match element.children_named("nat").count() {
+        0 => return Ok(()),
+        1 if mode == ForwardMode::Nat => return Ok(()),
+        1 => "the <nat> element can only be used when <forward> 'mode' is 'nat'",
+        _ => "only one <nat> element is allowed in <forward>",
+    };
+    cx.fail(error_at(element, At::Child("nat"), what))
+}
+
+/// A device is not named beside addresses of others.
+fn check_device(device: Option<&str>, element: Element<'_>, cx: &mut Reader) -> Result<()> {
+    match device.is_some() && (element.child("address").is_some() || element.child("pf").is_some()) {
+        true => {
+            let what = "the <forward> 'dev' attribute cannot be used when <address> or <pf> sub-elements are present";
+            cx.fail(error_at(element, At::Child("address"), what))
         }
-        for address in element.children_named("address") {
-            if let Some(kind) = address.attr("type")
-                && !matches!(&*kind, "pci" | "none" | "netdev")
-            {
-                let what = format!("unknown address type '{kind}': expected 'pci'");
-                return unsupported(address, "type", what);
-            }
-        }
-        Ok(())
+        false => Ok(()),
     }
+}
+
+/// Kinds of addresses that nobody knows have a code of their own.
+fn check_addresses(element: Element<'_>, cx: &mut Reader) -> Result<()> {
+    for address in element.children_named("address") {
+        if let Some(kind) = address.attr("type")
+            && !matches!(&*kind, "pci" | "none" | "netdev")
+        {
+            let what = format!("unknown address type '{kind}': expected 'pci'");
+            let code = ErrorCode::CONFIG_UNSUPPORTED;
+            cx.fail(error_with(code, address, At::Attribute("type"), what))?;
+        }
+    }
+    Ok(())
 }
 
 impl Nat {

@@ -10,10 +10,10 @@ use crate::values::MacAddress;
 
 /// An address of the host in the network.
 #[derive(Xml, Clone, Debug, PartialEq, Eq)]
-#[xml(name = "ip", own, body, check = NetworkIp::after_read)]
+#[xml(name = "ip", own, body, order(address, netmask, prefix_length, local_ptr, family, dhcp, tftp_root), check = NetworkIp::after_read)]
 pub struct NetworkIp {
     /// Family; none: IPv4.
-    #[xml("@family", nonempty)]
+    #[xml("@family", nonempty, then = check_address(family, address, netmask, prefix_length, element, cx))]
     pub family: Option<IpFamily>,
     /// The host's own address in the network.
     #[xml("@address", nonempty)]
@@ -111,7 +111,7 @@ pub struct DhcpBoot {
     #[xml("@file", helper)]
     pub file: String,
     /// Address of the server that has it; none: the network's own.
-    #[xml("@server", code = ErrorCode::SYSTEM_ERROR)]
+    #[xml("@server", code = ErrorCode::SYSTEM_ERROR, reported_by = ErrorDomain::NONE)]
     pub server: Option<IpAddr>,
 }
 
@@ -248,8 +248,16 @@ impl NetworkIp {
     }
 
     fn after_read(&mut self, element: Element<'_>, cx: &mut Reader) -> Result<()> {
-        self.check_address(element, cx)?;
         let is_ipv6 = self.address.is_ipv6();
+        if let Some(dhcp) = &self.dhcp {
+            let element = element.child_or_ghost("dhcp");
+            for (range, place) in dhcp.ranges.iter().zip(element.children_named("range")) {
+                self.check_range(range, place, cx)?;
+            }
+            for (host, place) in dhcp.hosts.iter().zip(element.children_named("host")) {
+                host.check(place, cx, is_ipv6, false)?;
+            }
+        }
         if element.child("tftp").is_some() && is_ipv6 {
             cx.fail(error_with(
                 ErrorCode::CONFIG_UNSUPPORTED,
@@ -258,65 +266,65 @@ impl NetworkIp {
                 "unsupported <tftp> element in an IPv6 element",
             ))?;
         }
-        let Some(dhcp) = &self.dhcp else { return Ok(()) };
-        let element = element.child_or_ghost("dhcp");
-        for (range, place) in dhcp.ranges.iter().zip(element.children_named("range")) {
-            self.check_range(range, place, cx)?;
-        }
-        for (host, place) in dhcp.hosts.iter().zip(element.children_named("host")) {
-            host.check(place, cx, is_ipv6, false)?;
-        }
         if is_ipv6 && let Some(dhcp) = &mut self.dhcp {
             dhcp.boot = None;
         }
         Ok(())
     }
+}
 
-    fn check_address(&self, element: Element<'_>, cx: &mut Reader) -> Result<()> {
-        let mut wrong = |at: &'static str, what: String| {
-            cx.fail(error_with(
-                ErrorCode::CONFIG_UNSUPPORTED,
-                element,
-                At::Attribute(at),
-                what,
-            ))
-        };
-        let family = self.family.unwrap_or_default();
-        let is_ipv6 = family == IpFamily::Ipv6;
-        let address = ip::format(self.address);
-        if self.address.is_ipv6() != is_ipv6 {
-            let said = self.family.map_or("no", |family| family.as_str());
-            wrong(
-                "address",
-                format!("{said} family specified for address '{address}'"),
-            )?;
-        }
-        match self.netmask {
-            Some(_) if is_ipv6 => wrong(
-                "netmask",
-                format!("netmask not allowed for IPv6 address '{address}'"),
-            )?,
-            Some(mask) if mask.is_ipv6() => {
-                let mask = ip::format(mask);
-                wrong(
-                    "netmask",
-                    format!("netmask '{mask}' with address '{address}': both are IPv4 where there is a mask"),
-                )?;
-            }
-            Some(_) if self.prefix_length > 0 => wrong(
-                "prefix",
-                format!("address '{address}' cannot have both a prefix and a netmask"),
-            )?,
-            _ => {}
-        }
-        let bits = if is_ipv6 { 128 } else { 32 };
-        if self.prefix_length > bits {
-            let prefix = self.prefix_length;
-            wrong(
-                "prefix",
-                format!("invalid {family} prefix '{prefix}': 0 to {bits} expected"),
-            )?;
-        }
-        Ok(())
+/// The address, its mask and its prefix are of the family that is said.
+fn check_address(
+    family: Option<IpFamily>,
+    address: IpAddr,
+    netmask: Option<IpAddr>,
+    prefix: u32,
+    element: Element<'_>,
+    cx: &mut Reader,
+) -> Result<()> {
+    let mut wrong = |at: &'static str, what: String| {
+        cx.fail(error_with(
+            ErrorCode::CONFIG_UNSUPPORTED,
+            element,
+            At::Attribute(at),
+            what,
+        ))
+    };
+    let said = family.map_or("no", |family| family.as_str());
+    let family = family.unwrap_or_default();
+    let is_ipv6 = family == IpFamily::Ipv6;
+    let other = address.is_ipv6() != is_ipv6;
+    let address = ip::format(address);
+    if other {
+        wrong(
+            "address",
+            format!("{said} family specified for address '{address}'"),
+        )?;
     }
+    match netmask {
+        Some(_) if is_ipv6 => wrong(
+            "netmask",
+            format!("netmask not allowed for IPv6 address '{address}'"),
+        )?,
+        Some(mask) if mask.is_ipv6() => {
+            let mask = ip::format(mask);
+            wrong(
+                "netmask",
+                format!("netmask '{mask}' with address '{address}': both are IPv4 where there is a mask"),
+            )?;
+        }
+        Some(_) if prefix > 0 => wrong(
+            "prefix",
+            format!("address '{address}' cannot have both a prefix and a netmask"),
+        )?,
+        _ => {}
+    }
+    let bits = if is_ipv6 { 128 } else { 32 };
+    if prefix > bits {
+        wrong(
+            "prefix",
+            format!("invalid {family} prefix '{prefix}': 0 to {bits} expected"),
+        )?;
+    }
+    Ok(())
 }

@@ -26,8 +26,8 @@ mod tests;
 
 use virt_util::uuid::Uuid;
 use virt_util::xml::{
-    self, At, Doc, DocOptions, Element, RawElement, Reader, Xml, XmlElement, XmlFlags, XmlValue, error_at,
-    error_with, metadata,
+    self, At, Doc, DocOptions, Element, RawElement, Reader, Xml, XmlElement, XmlFlags, error_at, error_with,
+    metadata,
 };
 use virt_util::{ErrorCode, ErrorDomain, Result};
 
@@ -48,7 +48,10 @@ pub const DNSMASQ_NAMESPACE: &str = "http://libvirt.org/schemas/network/dnsmasq/
 
 /// A virtual network.
 #[derive(Xml, Clone, Debug, Default, PartialEq)]
-#[xml(name = "network", own, body, declare_first(dnsmasq = DNSMASQ_NAMESPACE), check = Network::after_read)]
+#[xml(name = "network", own, body, declare_first(dnsmasq = DNSMASQ_NAMESPACE),
+    order(name, uuid, title, description, ipv6_without_gateway, trust_guest_rx_filters, domain, bandwidth, vlan, isolated, bridge,
+        mac, mtu, dns, virtual_port, port_groups, ips, routes, forward, metadata),
+    check = Network::after_read)]
 pub struct Network {
     /// How many guests are connected; only live, and never read.
     #[xml("@connections", default, unless(inactive), read_when = false)]
@@ -60,13 +63,13 @@ pub struct Network {
     #[xml("@trustGuestRxFilters", helper)]
     pub trust_guest_rx_filters: Option<bool>,
     /// Name, unique on the host.
-    #[xml("name")]
+    #[xml("name", missing = ErrorCode::NO_NAME, then = check_name(&name, element, cx))]
     pub name: String,
     /// UUID; none until the definition is complete.
-    #[xml("uuid")]
+    #[xml("uuid", code = ErrorCode::INTERNAL_ERROR)]
     pub uuid: Option<Uuid>,
     /// One line for people.
-    #[xml("title")]
+    #[xml("title", then = check_title(title.as_deref(), element, cx))]
     pub title: Option<String>,
     /// Text for people.
     #[xml("description")]
@@ -84,19 +87,19 @@ pub struct Network {
     #[xml("mtu+@size", nonempty, default, with = modular)]
     pub mtu: u32,
     /// MAC address of the bridge; a network that has one of its own needs one when it is stored.
-    #[xml("mac@address", nonempty)]
+    #[xml("mac@address", nonempty, then = check_mac(mac, element, cx))]
     pub mac: Option<MacAddress>,
     /// Domain of the guests' names.
-    #[xml("domain", omit_empty)]
+    #[xml("domain", omit_empty, then = check_domain(domain.as_ref(), element, cx))]
     pub domain: Option<DnsDomain>,
     /// Name server.
-    #[xml("dns", omit_empty)]
+    #[xml("dns", omit_empty, then = check_port_kind(element, cx))]
     pub dns: Option<Dns>,
     /// VLAN tags of guests.
     #[xml("vlan")]
     pub vlan: Option<Vlan>,
     /// Limits on throughput of the whole network.
-    #[xml("bandwidth")]
+    #[xml("bandwidth", then = check_bandwidth(bandwidth.as_ref(), element, cx))]
     pub bandwidth: Option<Bandwidth>,
     /// Whether guests do not reach each other.
     #[xml("port@isolated", helper)]
@@ -105,7 +108,7 @@ pub struct Network {
     #[xml("ip")]
     pub ips: Vec<NetworkIp>,
     /// Networks behind guests.
-    #[xml("route")]
+    #[xml("route", then = check_gateways(&name, &ips, &routes, element, cx))]
     pub routes: Vec<Route>,
     /// Port of a virtual switch that guests get.
     #[xml("virtualport", omit_empty)]
@@ -183,7 +186,12 @@ pub struct DnsDomain {
 
 /// A group of ports that guests can choose.
 #[derive(Xml, Clone, Debug, Default, PartialEq)]
-#[xml(name = "portgroup", own, body, check = PortGroup::after_read)]
+#[xml(
+    name = "portgroup",
+    own,
+    body,
+    order(name, default, trust_guest_rx_filters, virtual_port, bandwidth, vlan)
+)]
 pub struct PortGroup {
     /// By which interfaces of guests ask for it.
     #[xml("@name", nonempty)]
@@ -201,7 +209,7 @@ pub struct PortGroup {
     #[xml("virtualport", omit_empty)]
     pub virtual_port: Option<VirtualPort>,
     /// Limits on throughput of each guest.
-    #[xml("bandwidth")]
+    #[xml("bandwidth", then = check_bandwidth(bandwidth.as_ref(), element, cx))]
     pub bandwidth: Option<Bandwidth>,
 }
 
@@ -229,14 +237,97 @@ impl DnsmasqOptions {
     }
 }
 
-impl PortGroup {
-    fn after_read(&mut self, element: Element<'_>, cx: &mut Reader) -> Result<()> {
-        if let Some(bandwidth) = &self.bandwidth {
-            bandwidth.refuse_floor(element, cx)?;
-            bandwidth.refuse_class(element, cx)?;
+fn check_name(name: &str, element: Element<'_>, cx: &mut Reader) -> Result<()> {
+    match name.contains('/') {
+        true => {
+            let what = format_args!("invalid char in name '{name}': '/'");
+            let error = error_with(ErrorCode::XML_DETAIL, element, At::Child("name"), what);
+            cx.fail(error.in_domain(ErrorDomain::XML))
         }
-        Ok(())
+        false => Ok(()),
     }
+}
+
+fn check_title(title: Option<&str>, element: Element<'_>, cx: &mut Reader) -> Result<()> {
+    match title.is_some_and(|title| title.contains('\n')) {
+        true => cx.fail(error_at(element, At::Child("title"), "a title is one line")),
+        false => Ok(()),
+    }
+}
+
+fn check_domain(domain: Option<&DnsDomain>, element: Element<'_>, cx: &mut Reader) -> Result<()> {
+    match domain.is_some_and(|domain| domain.register == Some(true) && domain.local_only != Some(true)) {
+        true => cx.fail(error_with(
+            ErrorCode::CONFIG_UNSUPPORTED,
+            element,
+            At::Child("domain"),
+            "attribute 'register=yes' in <domain> element requires 'localOnly=yes'",
+        )),
+        false => Ok(()),
+    }
+}
+
+fn check_bandwidth(bandwidth: Option<&Bandwidth>, element: Element<'_>, cx: &mut Reader) -> Result<()> {
+    match bandwidth {
+        Some(bandwidth) => {
+            bandwidth.refuse_floor(element, cx)?;
+            bandwidth.refuse_class(element, cx)
+        }
+        None => Ok(()),
+    }
+}
+
+fn check_mac(mac: Option<MacAddress>, element: Element<'_>, cx: &mut Reader) -> Result<()> {
+    match mac.filter(|mac| mac.is_multicast()) {
+        Some(mac) => {
+            let what = format_args!("invalid multicast bridge mac address '{mac}'");
+            cx.fail(error_at(element, At::Child("mac"), what))
+        }
+        None => Ok(()),
+    }
+}
+
+/// The port of a network says its kind; that is told before what else is wrong with it.
+fn check_port_kind(element: Element<'_>, cx: &mut Reader) -> Result<()> {
+    match element.child("virtualport").filter(|port| !port.has_attr("type")) {
+        Some(port) => {
+            let error = error_at(port, At::Attribute("type"), "'type' is missing");
+            cx.fail(error.in_domain(ErrorDomain::NONE))
+        }
+        None => Ok(()),
+    }
+}
+
+/// A gateway must be reachable: in one of the host's own networks.
+fn check_gateways(
+    name: &str,
+    ips: &[NetworkIp],
+    routes: &[Route],
+    element: Element<'_>,
+    cx: &mut Reader,
+) -> Result<()> {
+    for route in routes {
+        let reaches = |ip: &NetworkIp| {
+            let net = |address| {
+                ip.prefix()
+                    .and_then(|prefix| virt_util::ip::network(address, prefix))
+            };
+            ip.address.is_ipv6() == route.gateway.is_ipv6()
+                && net(ip.address).is_some_and(|own| Some(own) == net(route.gateway))
+        };
+        if !ips.iter().any(reaches) {
+            cx.fail(error_with(
+                ErrorCode::CONFIG_UNSUPPORTED,
+                element,
+                At::Child("route"),
+                format_args!(
+                    "gateway '{}' is in no subnet of network '{name}'",
+                    virt_util::ip::format(route.gateway),
+                ),
+            ))?;
+        }
+    }
+    Ok(())
 }
 
 impl Network {
@@ -257,29 +348,6 @@ impl Network {
     /// As there.
     pub fn from_element(element: Element<'_>, flags: XmlFlags) -> Result<Self> {
         xml::check_root(element, "network")?;
-        if element.child("name").is_none_or(|name| name.text().is_empty()) {
-            return Err(error_with(
-                ErrorCode::NO_NAME,
-                element,
-                At::Child("name"),
-                "the network has no name",
-            ));
-        }
-        if let Some(uuid) = element.child("uuid").map(|uuid| uuid.text())
-            && !uuid.is_empty()
-            && Uuid::parse_value(&uuid).is_err()
-        {
-            let what = format!("malformed uuid '{uuid}': 32 hexadecimal digits expected");
-            return Err(error_with(
-                ErrorCode::INTERNAL_ERROR,
-                element,
-                At::Child("uuid"),
-                what,
-            ));
-        }
-        if let Some(forward) = element.child("forward") {
-            Forward::check_words(forward)?;
-        }
         Self::read(element, &mut Reader::new(flags))
     }
 
@@ -325,81 +393,17 @@ impl Network {
     }
 
     fn after_read(&mut self, element: Element<'_>, cx: &mut Reader) -> Result<()> {
-        if self.name.contains('/') {
-            let what = format_args!("invalid char in name '{}': '/'", self.name);
-            let error = error_with(ErrorCode::XML_DETAIL, element, At::Child("name"), what);
-            cx.fail(error.in_domain(ErrorDomain::XML))?;
-        }
-        if self.title.as_deref().is_some_and(|title| title.contains('\n')) {
-            cx.fail(error_at(element, At::Child("title"), "a title is one line"))?;
-        }
         if !metadata::counts(element) {
             self.metadata = None;
         }
-        if let Some(bandwidth) = &self.bandwidth {
-            bandwidth.refuse_floor(element, cx)?;
-            bandwidth.refuse_class(element, cx)?;
-        }
-        self.check_parts(element, cx)?;
-        self.check_gateways(element, cx)?;
+        // A domain without a name is none.
+        self.domain.take_if(|domain| domain.name.is_none());
         self.check_mode(element, cx)?;
         // A forward element that says "none" says as much as no element.
         if self.mode() == ForwardMode::None {
             self.forward = None;
         }
         self.fill_in();
-        Ok(())
-    }
-
-    fn check_parts(&mut self, element: Element<'_>, cx: &mut Reader) -> Result<()> {
-        if let Some(domain) = &self.domain {
-            if domain.register == Some(true) && domain.local_only != Some(true) {
-                cx.fail(error_with(
-                    ErrorCode::CONFIG_UNSUPPORTED,
-                    element,
-                    At::Child("domain"),
-                    "attribute 'register=yes' in <domain> element requires 'localOnly=yes'",
-                ))?;
-            }
-            if domain.name.is_none() {
-                self.domain = None;
-            }
-        }
-        if let Some(mac) = self.mac.filter(|mac| mac.is_multicast()) {
-            let what = format!("invalid multicast bridge mac address '{mac}'");
-            cx.fail(error_at(element, At::Child("mac"), what))?;
-        }
-        if self.virtual_port.as_ref().is_some_and(|port| port.kind.is_none()) {
-            let error = error_at(element, At::Child("virtualport"), "'type' is missing");
-            cx.fail(error.in_domain(ErrorDomain::NONE))?;
-        }
-        Ok(())
-    }
-
-    /// A gateway must be reachable: in one of the host's own networks.
-    fn check_gateways(&self, element: Element<'_>, cx: &mut Reader) -> Result<()> {
-        for route in &self.routes {
-            let reaches = |ip: &NetworkIp| {
-                let net = |address| {
-                    ip.prefix()
-                        .and_then(|prefix| virt_util::ip::network(address, prefix))
-                };
-                ip.address.is_ipv6() == route.gateway.is_ipv6()
-                    && net(ip.address).is_some_and(|own| Some(own) == net(route.gateway))
-            };
-            if !self.ips.iter().any(reaches) {
-                cx.fail(error_with(
-                    ErrorCode::CONFIG_UNSUPPORTED,
-                    element,
-                    At::Child("route"),
-                    format_args!(
-                        "gateway '{}' is in no subnet of network '{}'",
-                        virt_util::ip::format(route.gateway),
-                        self.name
-                    ),
-                ))?;
-            }
-        }
         Ok(())
     }
 

@@ -35,13 +35,13 @@ use crate::domain::normalize::Randomness;
 #[xml(name = "filter", body, check = Filter::after_read)]
 pub struct Filter {
     /// Name, unique on the host.
-    #[xml("@name")]
+    #[xml("@name", nonempty, missing = ErrorCode::INTERNAL_ERROR)]
     pub name: String,
     /// Chain that the rules go to: `root`, or a name that begins with a protocol's.
     #[xml("@chain", nonempty, default = ROOT.to_owned(), always)]
     pub chain: String,
     /// Place of the chain among chains, -1000 to 1000; lower comes first.
-    #[xml("@priority", default, with = priority)]
+    #[xml("@priority", default, with = priority, then = check_chain(&chain, element, cx))]
     pub priority: i32,
     /// UUID; none until the filter is complete.
     #[xml("uuid")]
@@ -83,7 +83,7 @@ const CHAIN_MAX: usize = 12;
 /// Priority of rules and chains.
 pub(crate) const PRIORITIES: std::ops::RangeInclusive<i32> = -1000..=1000;
 
-/// The priority is checked by the filter, with libvirt's code.
+/// The priority is checked beside the chain, with libvirt's code.
 mod priority {
     use virt_util::xml::{ValueError, push_signed};
 
@@ -142,14 +142,6 @@ impl Filter {
     /// priorities, `XML_ERROR` for the rest.
     pub fn from_element(element: Element<'_>) -> Result<Self> {
         xml::check_root(element, "filter")?;
-        if element.attr("name").is_none_or(|name| name.is_empty()) {
-            return Err(error_with(
-                ErrorCode::INTERNAL_ERROR,
-                element,
-                At::Text,
-                "'name' is missing",
-            ));
-        }
         Self::read(element, &mut Reader::new(XmlFlags::empty()))
     }
 
@@ -212,37 +204,49 @@ impl Filter {
         Ok(())
     }
 
-    fn after_read(&mut self, element: Element<'_>, cx: &mut Reader) -> Result<()> {
-        let mut wrong = |at: &'static str, what: String| {
-            cx.fail(error_with(
-                ErrorCode::INVALID_ARG,
-                element,
-                At::Attribute(at),
-                what,
-            ))
-        };
-        let mut priority = None;
-        if let Some(text) = element.attr("priority").filter(|text| !text.is_empty()) {
-            match i32::parse_value(&text) {
-                Ok(value) if PRIORITIES.contains(&value) => priority = Some(value),
-                _ => wrong(
-                    "priority",
-                    format!(
-                        "invalid chain priority '{text}': expected a number from {} to {}",
-                        PRIORITIES.start(),
-                        PRIORITIES.end()
-                    ),
-                )?,
-            }
-        }
-        if element.attr("chain").is_none_or(|chain| chain.is_empty()) {
-            // Without a chain a priority means nothing.
-            return Ok(());
-        }
-        match chain_priority(&self.chain) {
-            Ok(usual) => self.priority = priority.unwrap_or(usual),
-            Err(what) => wrong("chain", what)?,
+    fn after_read(&mut self, element: Element<'_>, _: &mut Reader) -> Result<()> {
+        // Without a chain a priority means nothing.
+        if element.attr("chain").is_some_and(|chain| !chain.is_empty()) {
+            let told = told_priority(element).ok().flatten();
+            self.priority = told
+                .or_else(|| chain_priority(&self.chain).ok())
+                .unwrap_or_default();
         }
         Ok(())
+    }
+}
+
+/// The priority that a filter says its chain has.
+fn told_priority(element: Element<'_>) -> Result<Option<i32>, String> {
+    let Some(text) = element.attr("priority").filter(|text| !text.is_empty()) else {
+        return Ok(None);
+    };
+    match i32::parse_value(&text) {
+        Ok(value) if PRIORITIES.contains(&value) => Ok(Some(value)),
+        _ => Err(format!(
+            "invalid chain priority '{text}': expected a number from {} to {}",
+            PRIORITIES.start(),
+            PRIORITIES.end()
+        )),
+    }
+}
+
+/// Priority and name of a chain are told before what the filter holds.
+fn check_chain(chain: &str, element: Element<'_>, cx: &mut Reader) -> Result<()> {
+    let mut wrong = |at: &'static str, what: String| {
+        cx.fail(error_with(
+            ErrorCode::INVALID_ARG,
+            element,
+            At::Attribute(at),
+            what,
+        ))
+    };
+    if let Err(what) = told_priority(element) {
+        wrong("priority", what)?;
+    }
+    // A filter that names no chain is in one that is always right.
+    match chain_priority(chain) {
+        Ok(_) => Ok(()),
+        Err(what) => wrong("chain", what),
     }
 }

@@ -47,6 +47,7 @@ xml_enum! {
 #[derive(Xml, Clone, Debug, Default, PartialEq)]
 #[xml(
     name = "pool",
+    order(kind, source, name, uuid, copy_on_write, target, refresh_allocation),
     check = StoragePool::after_read,
     declare(
         fs = "http://libvirt.org/schemas/storagepool/fs/1.0",
@@ -55,10 +56,10 @@ xml_enum! {
 )]
 pub struct StoragePool {
     /// How it gets its volumes.
-    #[xml("@type")]
+    #[xml("@type", then = check_source_kind(kind, element.child_or_ghost("source"), cx))]
     pub kind: PoolType,
     /// Its name, unique on the host.
-    #[xml("name", default, always)]
+    #[xml("name", default, always, then = check_name(kind, &name, source.name.as_deref(), element, cx))]
     pub name: String,
     /// Its UUID; made by [`StoragePool::normalize`] if the definition has none.
     #[xml("uuid")]
@@ -73,13 +74,15 @@ pub struct StoragePool {
     #[xml("available", with = bytes, described = crate::scaled::ScaledSize, default, always, read_when = false)]
     pub available: u64,
     /// Whether copy on write is used where the file system has it.
-    #[xml("features+/cow@state")]
+    #[xml("features+/cow@state", then = check_features(kind, copy_on_write, element, cx)
+        .and_then(|()| check_needed(kind, &source, element, cx)))]
     pub copy_on_write: Option<bool>,
     /// Where the data lie.
-    #[xml("source", default, always)]
+    #[xml("source", default, always, then = check_source(kind, &source, element.child_or_ghost("source"), cx))]
     pub source: PoolSource,
     /// Where the volumes appear on this host.
-    #[xml("target+", read_when = kind.rules().target != TargetRule::None)]
+    #[xml("target+", read_when = kind.rules().target != TargetRule::None,
+        then = check_initiator(kind, &source, element, cx))]
     pub target: Option<PoolTarget>,
     /// How the allocated size of volumes is found.
     #[xml(".", with = refresh_allocation, reads("refresh/volume@allocation": RefreshAllocation))]
@@ -94,7 +97,11 @@ pub struct StoragePool {
 
 /// Where the data of a pool lie.
 #[derive(Xml, Clone, Debug, Default, PartialEq)]
-#[xml(name = "source", body)]
+#[xml(
+    name = "source",
+    body,
+    order(name, format, hosts, initiator, devices, dir, adapter, auth, protocol_version)
+)]
 pub struct PoolSource {
     /// The servers.
     #[xml("host")]
@@ -236,7 +243,7 @@ impl RbdOption {
     }
 }
 
-/// The format of a source. Words that are none are told by [`check_source`], which knows the type of the pool.
+/// The format of a source. Words that are none are told by [`check_source_kind`], which knows the type of the pool.
 mod source_format {
     use super::*;
 
@@ -311,69 +318,9 @@ impl StoragePool {
         xml::from_str(source, flags, &options)
     }
 
-    fn after_read(&mut self, element: Element<'_>, cx: &mut Reader) -> Result<()> {
-        let rules = self.kind.rules();
-        let source = element.child_or_ghost("source");
-        check_source(self.kind, &mut self.source, source, cx)?;
-        let named = !self.name.is_empty() || (rules.has(SourceParts::NAME) && self.source.name.is_some());
-        if !named {
-            cx.fail(xml::missing(element, At::Child("name")))?;
-        }
-        let name = self.effective_name();
-        if name.contains('/') {
-            let what = format!("'{name}' contains '/'");
-            cx.fail(error_at(element, At::Child("name"), what))?;
-        }
-        if self.copy_on_write.is_some() && !matches!(self.kind, PoolType::Fs | PoolType::Dir) {
-            let what = "feature 'cow' is for pools of the types 'fs' and 'dir' only";
-            let at = At::Child("features");
-            cx.fail(error_with(ErrorCode::NO_SUPPORT, element, at, what))?;
-        }
-        self.check_needed(element, source, cx)
-    }
-
-    /// Checks that all is there that the type of pool cannot be without.
-    fn check_needed(&self, element: Element<'_>, source: Element<'_>, cx: &mut Reader) -> Result<()> {
-        let rules = self.kind.rules();
-        if rules.has(SourceParts::HOST) && self.source.hosts.is_empty() {
-            cx.fail(xml::missing(source, At::Child("host")))?;
-        }
-        // The root of a Gluster volume is meant if nothing is said.
-        if rules.has(SourceParts::DIR) && self.source.dir.is_none() && self.kind != PoolType::Gluster {
-            cx.fail(error_at(source, At::Text, "missing path of element 'dir'"))?;
-        }
-        if rules.has(SourceParts::ADAPTER) {
-            match &self.source.adapter {
-                Some(adapter) => adapter.validate(source.child_or_ghost("adapter"), cx)?,
-                None => cx.fail(xml::missing(source, At::Child("adapter")))?,
-            }
-        }
-        if rules.parts == SourceParts::DEVICE && self.source.devices.is_empty() {
-            cx.fail(xml::missing(source, At::Child("device")))?;
-        }
-        if rules.target == TargetRule::Named
-            && self.target.as_ref().is_none_or(|target| target.path.is_empty())
-        {
-            let target = element.joined_child_or_ghost("target");
-            cx.fail(xml::missing(target, At::Child("path")))?;
-        }
-        if self.kind == PoolType::IscsiDirect && self.source.initiator.is_none() {
-            let what = "missing iSCSI qualified name of the initiator";
-            cx.fail(error_with(
-                ErrorCode::CONFIG_UNSUPPORTED,
-                source,
-                At::Child("initiator"),
-                what,
-            ))?;
-        }
+    fn after_read(&mut self, element: Element<'_>, _: &mut Reader) -> Result<()> {
+        self.source.drop_void_adapter(element.child_or_ghost("source"));
         Ok(())
-    }
-
-    fn effective_name(&self) -> &str {
-        match &self.source.name {
-            Some(name) if self.name.is_empty() => name,
-            _ => &self.name,
-        }
     }
 
     /// Fills in what is implied, and drops what pools of the type have not. A second time changes nothing.
@@ -435,64 +382,147 @@ impl StoragePool {
     }
 }
 
-/// Checks a source by the rules for a type of pool.
-fn check_source(
-    kind: PoolType,
-    source: &mut PoolSource,
-    element: Element<'_>,
-    cx: &mut Reader,
-) -> Result<()> {
-    if source.adapter.as_ref().is_some_and(PoolAdapter::says_nothing)
-        && !element.child_or_ghost("adapter").has_attr("type")
+/// What a source says that depends on the type of pool alone: it is told before the rest is read.
+fn check_source_kind(kind: PoolType, element: Element<'_>, cx: &mut Reader) -> Result<()> {
+    if kind == PoolType::Rbd
+        && element.exists()
+        && element.child("name").is_none_or(|name| name.text().is_empty())
     {
-        source.adapter = None;
-    }
-    if kind == PoolType::Rbd && source.name.is_none() && element.exists() {
         cx.fail(xml::missing(element, At::Child("name")))?;
     }
-    let rules = kind.rules();
-    let formats = rules.source_formats();
+    let formats = kind.rules().source_formats();
     let format = element.child_or_ghost("format");
     if let Some(word) = format.attr("type").filter(|word| !word.is_empty())
         && !formats.is_empty()
-        && source.format.is_none_or(|format| !formats.contains(&format))
+        && PoolFormat::from_word(&word).is_none_or(|format| !formats.contains(&format))
     {
         let words = formats.iter().map(|format| format.as_str());
         cx.fail(unsupported_word(format, At::Attribute("type"), &word, words))?;
     }
+    Ok(())
+}
+
+/// Checks a source by the rules for a type of pool.
+fn check_source(kind: PoolType, source: &PoolSource, element: Element<'_>, cx: &mut Reader) -> Result<()> {
+    let rules = kind.rules();
+    let formats = rules.source_formats();
     if source.auth.as_ref().is_some_and(|auth| auth.kind.is_none()) {
         let auth = element.child_or_ghost("auth");
         let what = "the credentials of a storage pool need attribute 'type'";
         cx.fail(error_with(ErrorCode::CONFIG_UNSUPPORTED, auth, At::Text, what))?;
     }
-    if let Some(version) = &source.protocol_version {
-        let protocol = element.child_or_ghost("protocol");
-        // libvirt compares the number of the format, not the format: the first two of each type pass.
-        let number = source
-            .format
-            .and_then(|format| formats.iter().position(|known| *known == format));
-        let default = rules
-            .formats
-            .and_then(|(_, default)| formats.iter().position(|known| *known == default));
-        if number.or(default).unwrap_or(0) > 1 {
-            let what = "a version of the protocol is for the formats 'nfs' and 'auto' only";
-            let at = At::Attribute("ver");
-            cx.fail(error_with(ErrorCode::CONFIG_UNSUPPORTED, protocol, at, what))?;
-        }
-        if version.contains(',') {
-            let what = format!("version '{version}' of the protocol must not contain ','");
-            cx.fail(error_with(
-                ErrorCode::XML_DETAIL,
-                protocol,
-                At::Attribute("ver"),
-                what,
-            ))?;
-        }
+    let Some(version) = &source.protocol_version else {
+        return Ok(());
+    };
+    let protocol = element.child_or_ghost("protocol");
+    // libvirt compares the number of the format, not the format: the first two of each type pass.
+    let number = source
+        .format
+        .and_then(|format| formats.iter().position(|known| *known == format));
+    let default = rules
+        .formats
+        .and_then(|(_, default)| formats.iter().position(|known| *known == default));
+    if number.or(default).unwrap_or(0) > 1 {
+        let what = "a version of the protocol is for the formats 'nfs' and 'auto' only";
+        let at = At::Attribute("ver");
+        cx.fail(error_with(ErrorCode::CONFIG_UNSUPPORTED, protocol, at, what))?;
+    }
+    if version.contains(',') {
+        let what = format!("version '{version}' of the protocol must not contain ','");
+        cx.fail(error_with(
+            ErrorCode::XML_DETAIL,
+            protocol,
+            At::Attribute("ver"),
+            what,
+        ))?;
     }
     Ok(())
 }
 
+/// A pool has a name, or gets that of its source.
+fn check_name(
+    kind: PoolType,
+    name: &str,
+    source: Option<&str>,
+    element: Element<'_>,
+    cx: &mut Reader,
+) -> Result<()> {
+    let source = source.filter(|_| kind.rules().has(SourceParts::NAME));
+    let name = match (name, source) {
+        ("", None) => return cx.fail(xml::missing(element, At::Child("name"))),
+        ("", Some(source)) => source,
+        (name, _) => name,
+    };
+    match name.contains('/') {
+        true => cx.fail(error_at(
+            element,
+            At::Child("name"),
+            format_args!("'{name}' contains '/'"),
+        )),
+        false => Ok(()),
+    }
+}
+
+fn check_features(kind: PoolType, cow: Option<bool>, element: Element<'_>, cx: &mut Reader) -> Result<()> {
+    match cow.is_some() && !matches!(kind, PoolType::Fs | PoolType::Dir) {
+        true => {
+            let what = "feature 'cow' is for pools of the types 'fs' and 'dir' only";
+            let at = At::Child("features");
+            cx.fail(error_with(ErrorCode::NO_SUPPORT, element, at, what))
+        }
+        false => Ok(()),
+    }
+}
+
+/// Checks that all is there of the source that the type of pool cannot be without.
+fn check_needed(kind: PoolType, source: &PoolSource, element: Element<'_>, cx: &mut Reader) -> Result<()> {
+    let rules = kind.rules();
+    let place = element.child_or_ghost("source");
+    if rules.has(SourceParts::HOST) && source.hosts.is_empty() {
+        cx.fail(xml::missing(place, At::Child("host")))?;
+    }
+    // The root of a Gluster volume is meant if nothing is said.
+    if rules.has(SourceParts::DIR) && source.dir.is_none() && kind != PoolType::Gluster {
+        cx.fail(error_at(place, At::Text, "missing path of element 'dir'"))?;
+    }
+    if rules.has(SourceParts::ADAPTER) {
+        let said = place.child_or_ghost("adapter");
+        match source.adapter.as_ref() {
+            Some(adapter) if !adapter.says_nothing() || said.has_attr("type") => {
+                adapter.validate(said, cx)?
+            }
+            _ => cx.fail(xml::missing(place, At::Child("adapter")))?,
+        }
+    }
+    if rules.parts == SourceParts::DEVICE && source.devices.is_empty() {
+        cx.fail(xml::missing(place, At::Child("device")))?;
+    }
+    let target = element.joined_child_or_ghost("target");
+    if rules.target == TargetRule::Named && target.child("path").is_none_or(|path| path.text().is_empty()) {
+        cx.fail(xml::missing(target, At::Child("path")))?;
+    }
+    Ok(())
+}
+
+fn check_initiator(kind: PoolType, source: &PoolSource, element: Element<'_>, cx: &mut Reader) -> Result<()> {
+    match kind == PoolType::IscsiDirect && source.initiator.is_none() {
+        true => {
+            let source = element.child_or_ghost("source");
+            let what = "missing iSCSI qualified name of the initiator";
+            let at = At::Child("initiator");
+            cx.fail(error_with(ErrorCode::CONFIG_UNSUPPORTED, source, at, what))
+        }
+        false => Ok(()),
+    }
+}
+
 impl PoolSource {
+    /// An adapter of which nothing is said is none.
+    fn drop_void_adapter(&mut self, element: Element<'_>) {
+        self.adapter
+            .take_if(|adapter| adapter.says_nothing() && !element.child_or_ghost("adapter").has_attr("type"));
+    }
+
     /// Reads a source that stands alone, as in a request to find sources.
     ///
     /// # Errors
@@ -502,7 +532,9 @@ impl PoolSource {
         let doc = Doc::parse_with(source, &options)?;
         let mut cx = Reader::new(XmlFlags::empty());
         let mut found: Self = xml::from_doc(&doc, &mut cx)?;
-        check_source(kind, &mut found, doc.root(), &mut cx)?;
+        check_source_kind(kind, doc.root(), &mut cx)?;
+        check_source(kind, &found, doc.root(), &mut cx)?;
+        found.drop_void_adapter(doc.root());
         found.normalize(kind);
         Ok(found)
     }

@@ -18,7 +18,7 @@ use virt_util::durable::{self, WriteOptions};
 use virt_util::error::SystemResult as _;
 use virt_util::host::Host;
 use virt_util::time::{Cancel, Deadline};
-use virt_util::{Arch, Result, VirtError};
+use virt_util::{Arch, ErrorDomain, Result, VirtError};
 
 use super::{HostFingerprint, QemuCaps, arch_to_qemu, cache_xml, guest_is_native, probe};
 use crate::monitor::BlockingQmp;
@@ -95,8 +95,9 @@ impl Store {
     }
 
     fn stamp(&self, binary: &Path) -> Result<Stamp> {
-        let metadata =
-            fs::metadata(binary).or_system(|| format!("cannot look at emulator '{}'", binary.display()))?;
+        let metadata = fs::metadata(binary)
+            .or_system(|| format!("cannot look at emulator '{}'", binary.display()))
+            .map_err(|error| error.in_domain(ErrorDomain::QEMU))?;
         Ok(Stamp {
             size: metadata.size(),
             mtime: (metadata.mtime(), metadata.mtime_nsec()),

@@ -2,8 +2,6 @@
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 
-use virt_util::{ErrorCode, Result, VirtError};
-
 use crate::domain::Domain;
 use crate::domain::controller::{Controller, ControllerKind, ControllerType, UsbControllerModel};
 
@@ -151,30 +149,6 @@ pub(super) fn add_controllers(
 pub fn in_reading_order(domain: &mut Domain) {
     let controllers = std::mem::take(&mut domain.devices.controllers);
     domain.devices.controllers = insert_all(controllers);
-}
-
-/// Puts controllers in order as they were read, and refuses what USB cannot be.
-pub(super) fn order(domain: &mut Domain) -> Result<()> {
-    let (mut none, mut some, mut master) = (0, 0, false);
-    for controller in &domain.devices.controllers {
-        if let ControllerKind::Usb { model, .. } = &controller.kind {
-            if *model == Some(UsbControllerModel::None) {
-                none += 1
-            } else {
-                some += 1
-            }
-            master |= controller.info.usb_master_port.is_none();
-        }
-    }
-    in_reading_order(domain);
-    let refuse = |what: &str| Err(VirtError::new(ErrorCode::XML_DETAIL, what));
-    if none > 1 || none == 1 && some > 0 {
-        return refuse("Can't add another USB controller: USB is disabled for this domain");
-    }
-    if some > 0 && !master {
-        return refuse("No master USB controller specified");
-    }
-    Ok(())
 }
 
 /// Gives each controller that has none a number: the lowest free one; companions of a USB 2 controller share its number.

@@ -306,10 +306,7 @@ fn common(
                     .get_or_insert(FilesystemAccessMode::Passthrough);
             }
         }
-        DeviceRef::Input(at) => input(domain, at, neighbours)?,
-        DeviceRef::Hub(_) if neighbours.usb_disabled(domain) => {
-            return Err(unsupported("Can't add USB hub: USB is disabled for this domain"));
-        }
+        DeviceRef::Input(at) => input(domain, at),
         _ => {}
     }
     Ok(())
@@ -433,14 +430,6 @@ fn hostdev(
         return Ok(());
     };
     match &mut **subsystem {
-        HostdevSubsys::Usb { .. } => {
-            if neighbours.usb_disabled(domain) {
-                return Err(unsupported(
-                    "Can't add host USB device: USB is disabled in this host",
-                ));
-            }
-            Ok(())
-        }
         HostdevSubsys::Scsi { device, .. } => {
             if let ScsiHostdev::Iscsi { name, .. } = device
                 && !name.contains('/')
@@ -526,11 +515,11 @@ fn video(domain: &mut Domain, at: usize) {
     }
 }
 
-fn input(domain: &mut Domain, at: usize, neighbours: &mut Neighbours) -> Result<()> {
+fn input(domain: &mut Domain, at: usize) {
     let (x86, os, virt_type) = (is_x86(domain), domain.os.kind.os, domain.virt_type);
     let s390 = matches!(domain.os.kind.arch.as_deref(), Some("s390" | "s390x"));
     let Some(input) = domain.devices.inputs.get_mut(at) else {
-        return Ok(());
+        return;
     };
     if input.bus.is_none() {
         input.bus = match os {
@@ -546,10 +535,6 @@ fn input(domain: &mut Domain, at: usize, neighbours: &mut Neighbours) -> Result<
             _ => None,
         };
     }
-    if input.bus == Some(InputBus::Usb) && neighbours.usb_disabled(domain) {
-        return Err(unsupported("Can't add USB input device. USB bus is disabled"));
-    }
-    Ok(())
 }
 
 fn check_features(domain: &Domain, device: DeviceRef, hooks: &dyn DomainHooks) -> Result<()> {

@@ -47,7 +47,7 @@ pub(super) fn generate(
         domain.uuid.get_or_insert_default();
     } else {
         super::devices::order_disks(domain);
-        super::controllers::order(domain)?;
+        super::controllers::in_reading_order(domain);
         super::common::host_scsi_controllers(domain);
         domain.uuid.get_or_insert_with(|| cx.random.uuid());
     }
@@ -243,6 +243,14 @@ fn complete_vcpus(domain: &mut Domain) -> Result<()> {
 /// Placement of memory and of CPUs depend on each other.
 fn complete_numatune(domain: &mut Domain) -> Result<()> {
     let auto_cpus = domain.vcpus.placement == CpuPlacement::Auto;
+    let cells = domain
+        .cpu
+        .as_ref()
+        .and_then(|cpu| cpu.numa.as_ref())
+        .map_or(0, |numa| numa.cells.len());
+    if let Some(tune) = &domain.numatune {
+        check_numatune(tune, domain.vcpus.placement, cells)?;
+    }
     let tune = match (&mut domain.numatune, auto_cpus) {
         (None, false) => return Ok(()),
         (slot, _) => slot.get_or_insert_default(),
@@ -254,14 +262,7 @@ fn complete_numatune(domain: &mut Domain) -> Result<()> {
         });
     }
     if let Some(memory) = &mut tune.memory {
-        let placement = memory.placement.unwrap_or(match (&memory.nodeset, auto_cpus) {
-            (Some(_), _) | (None, false) => NumaPlacement::Static,
-            (None, true) => NumaPlacement::Auto,
-        });
-        if placement == NumaPlacement::Static && memory.nodeset.is_none() {
-            let what = "<numatune><memory placement='static'> does not say where: 'nodeset' is missing";
-            return Err(VirtError::new(ErrorCode::CONFIG_UNSUPPORTED, what));
-        }
+        let placement = placement_of(memory, auto_cpus);
         if placement == NumaPlacement::Auto {
             memory.nodeset = None;
         }
@@ -275,26 +276,36 @@ fn complete_numatune(domain: &mut Domain) -> Result<()> {
         }
     }
     tune.nodes.sort_by_key(|node| node.cell);
-    check_memory_nodes(
-        tune,
-        domain
-            .cpu
-            .as_ref()
-            .and_then(|cpu| cpu.numa.as_ref())
-            .map_or(0, |numa| numa.cells.len()),
-    )
+    Ok(())
 }
 
-/// What is said of the memory of single nodes is said of some that the guest has, once of each.
-fn check_memory_nodes(tune: &Numatune, cells: usize) -> Result<()> {
+/// Who chooses the nodes that memory comes from.
+fn placement_of(memory: &NumatuneMemory, auto_cpus: bool) -> NumaPlacement {
+    memory.placement.unwrap_or(match (&memory.nodeset, auto_cpus) {
+        (Some(_), _) | (None, false) => NumaPlacement::Static,
+        (None, true) => NumaPlacement::Auto,
+    })
+}
+
+/// Memory whose place is fixed says the place. What is said of the memory of single nodes is said of some that the guest
+/// has, once of each.
+pub(in crate::domain) fn check_numatune(tune: &Numatune, cpus: CpuPlacement, cells: usize) -> Result<()> {
+    let auto_cpus = cpus == CpuPlacement::Auto;
+    let placement = match &tune.memory {
+        Some(memory) => {
+            let placement = placement_of(memory, auto_cpus);
+            if placement == NumaPlacement::Static && memory.nodeset.is_none() {
+                let what = "<numatune><memory placement='static'> does not say where: 'nodeset' is missing";
+                return Err(VirtError::new(ErrorCode::CONFIG_UNSUPPORTED, what));
+            }
+            Some(placement)
+        }
+        None => auto_cpus.then_some(NumaPlacement::Auto),
+    };
     if tune.nodes.is_empty() {
         return Ok(());
     }
-    let auto = tune
-        .memory
-        .as_ref()
-        .is_some_and(|memory| memory.placement == Some(NumaPlacement::Auto));
-    if auto {
+    if placement == Some(NumaPlacement::Auto) {
         return Err(VirtError::new(
             ErrorCode::CONFIG_UNSUPPORTED,
             "<memnode> binds cells to nodes, which <memory placement='auto'> leaves to the host",
@@ -304,7 +315,7 @@ fn check_memory_nodes(tune: &Numatune, cells: usize) -> Result<()> {
     if cells == 0 {
         return wrong("<memnode> is about NUMA cells, and the guest has none".to_owned());
     }
-    let mut last = None;
+    let mut seen = std::collections::HashSet::new();
     for node in &tune.nodes {
         if node.cell as usize >= cells {
             return wrong(format!(
@@ -312,7 +323,7 @@ fn check_memory_nodes(tune: &Numatune, cells: usize) -> Result<()> {
                 node.cell
             ));
         }
-        if last.replace(node.cell) == Some(node.cell) {
+        if !seen.insert(node.cell) {
             return wrong(format!("two <memnode> have the cellid {}", node.cell));
         }
     }

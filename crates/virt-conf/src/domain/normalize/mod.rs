@@ -35,8 +35,8 @@ pub use devices::{
     DeviceRef, device_info, device_info_mut, device_refs, disk_index, disk_name, disk_name_parts,
     drive_address,
 };
-pub(in crate::domain) use generate::complete_interface;
 pub use generate::generate_mac;
+pub(in crate::domain) use generate::{check_numatune, complete_interface};
 pub use names::device_name;
 pub(in crate::domain) use neighbours::Neighbours;
 
@@ -232,7 +232,7 @@ fn normalize_all(domain: &mut Domain, hooks: &dyn DomainHooks, cx: &NormalizeCon
         forget_aliases(domain);
     }
     generate::generate(domain, hooks, cx)?;
-    let mut neighbours = Neighbours::of(domain);
+    let mut neighbours = Neighbours::default();
     let basic = hooks.basic(domain, cx);
     tolerate(domain, cx, basic)?;
     controllers::assign_indexes(domain);

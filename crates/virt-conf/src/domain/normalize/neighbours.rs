@@ -3,7 +3,6 @@
 use std::collections::{HashMap, HashSet};
 
 use crate::domain::Domain;
-use crate::domain::controller::{ControllerKind, UsbControllerModel};
 use crate::domain::device_info::{Address, DriveAddress};
 use crate::domain::disk::{DiskBus, DiskTune};
 use crate::domain::hostdev::{Hostdev, HostdevPass, HostdevSubsys};
@@ -19,17 +18,9 @@ pub(in crate::domain) struct Neighbours {
     scsi_next: u32,
     serial_port: Option<u32>,
     parallel_port: Option<u32>,
-    usb_disabled: Option<bool>,
 }
 
 impl Neighbours {
-    /// Of a definition as it was read, before a driver has said what controllers without a model are.
-    pub(super) fn of(domain: &Domain) -> Self {
-        let mut neighbours = Self::default();
-        neighbours.usb_disabled(domain);
-        neighbours
-    }
-
     /// The limits of a group of drives: those of the first of its drives that has any.
     pub(super) fn tune_group(&mut self, domain: &Domain, group: &str) -> Option<Box<DiskTune>> {
         let groups = self.tune_groups.get_or_insert_with(|| {
@@ -105,21 +96,6 @@ impl Neighbours {
     pub(super) fn parallel_port(&mut self, domain: &Domain, said: Option<u32>) -> u32 {
         let ports = domain.devices.parallels.iter().map(|parallel| parallel.port);
         port(&mut self.parallel_port, ports, said)
-    }
-
-    /// Whether the definition says that the guest has no USB.
-    pub(super) fn usb_disabled(&mut self, domain: &Domain) -> bool {
-        *self.usb_disabled.get_or_insert_with(|| {
-            domain.devices.controllers.iter().any(|controller| {
-                matches!(
-                    &controller.kind,
-                    ControllerKind::Usb {
-                        model: Some(UsbControllerModel::None),
-                        ..
-                    }
-                )
-            })
-        })
     }
 }
 

@@ -369,6 +369,18 @@ fn check_type(image: Element<'_>, cx: &mut Reader) -> Result<()> {
     }
 }
 
+/// The number that names an image of a running guest.
+fn read_index(element: Element<'_>, cx: &mut Reader) -> Result<Option<u32>> {
+    use virt_util::xml::{parse_integer, read};
+    if cx.has(XmlFlags::INACTIVE) {
+        return Ok(None);
+    }
+    let number = |text: &str| parse_integer(text, 10);
+    read::coded(element, cx, (ErrorCode::XML_ERROR, None), |cx| {
+        read::attr(element, cx, "index", number)
+    })
+}
+
 impl ImageFormat {
     /// What the `<format>` of an image says.
     fn of(image: Element<'_>, cx: &mut Reader) -> Result<Option<Self>> {
@@ -405,25 +417,22 @@ pub struct DataStore {
 }
 
 impl StorageSource {
-    /// Reads the `<source>` of a drive, which says also what happens if it is not there when the guest starts.
-    ///
-    /// # Errors
-    /// As of [`StorageSource::read`].
-    pub fn read_of_drive(element: Element<'_>, cx: &mut Reader) -> Result<Self> {
-        let policy = virt_util::xml::XmlValue::parse_value;
-        Ok(Self {
-            startup_policy: virt_util::xml::read::attr(element, cx, "startupPolicy", policy)?,
-            ..Self::read(element, cx)?
-        })
-    }
-
     /// Reads `<source>`; the kind of location is said by its parent.
     ///
     /// # Errors
     /// `XML_ERROR` for wrong values.
     pub fn read(element: Element<'_>, cx: &mut Reader) -> Result<Self> {
+        // Images are those of disks in every document.
+        Self::read_parts(element, cx)
+            .map_err(|error| virt_util::xml::reported_by(error, element, ErrorDomain::DOMAIN))
+    }
+
+    fn read_parts(element: Element<'_>, cx: &mut Reader) -> Result<Self> {
         use virt_util::xml::read;
         let location = StorageLocation::read(element, cx)?;
+        let auth = read::child(element, cx, "auth")?;
+        let encryption = read::child(element, cx, "encryption")?;
+        let reservations = read::child(element, cx, "reservations")?;
         let slices = element.joined_child_or_ghost("slices");
         // Slices of other types mean nothing.
         let slice = slices
@@ -431,21 +440,17 @@ impl StorageSource {
             .find(|slice| slice.attr("type").as_deref() == Some(SliceType::Storage.as_str()))
             .map(|slice| StorageSlice::read(slice, cx))
             .transpose()?;
-        let index = if cx.has(XmlFlags::INACTIVE) {
-            None
-        } else {
-            read::attr(element, cx, "index", |text| {
-                virt_util::xml::parse_integer(text, 10)
-            })?
-        };
+        let seclabels = read::children(element, cx, "seclabel")?;
+        let data_store = read::child_with(element, cx, "dataStore", DataStore::read)?;
+        let index = read_index(element, cx)?;
         Ok(Self {
             location,
-            auth: read::child(element, cx, "auth")?.map(Box::new),
-            encryption: read::child(element, cx, "encryption")?.map(Box::new),
+            auth: auth.map(Box::new),
+            encryption: encryption.map(Box::new),
             slice: slice.map(Box::new),
-            seclabels: read::children(element, cx, "seclabel")?.into(),
-            reservations: read::child(element, cx, "reservations")?.map(Box::new),
-            data_store: read::child_with(element, cx, "dataStore", DataStore::read)?.map(Box::new),
+            seclabels: seclabels.into(),
+            reservations: reservations.map(Box::new),
+            data_store: data_store.map(Box::new),
             index,
             startup_policy: None,
             private_data: private_data::read(element, cx)?,
@@ -539,15 +544,16 @@ impl BackingStore {
         if !element.has_attr("type") {
             return Ok(Self::End);
         }
+        let format = element.joined_child("format");
+        if format.is_none_or(|format| format.attr("type").is_none_or(|kind| kind.is_empty())) {
+            return Err(virt_util::xml::missing(element, At::Child("format")));
+        }
+        if element.child("source").is_none() {
+            return Err(virt_util::xml::missing(element, At::Child("source")));
+        }
         check_type(element, cx)?;
-        let index = if cx.has(XmlFlags::INACTIVE) {
-            None
-        } else {
-            read::attr(element, cx, "index", |text| {
-                virt_util::xml::parse_integer(text, 10)
-            })?
-        };
         let format = ImageFormat::of(element, cx)?;
+        let index = read_index(element, cx)?;
         let source = read::child_with(element, cx, "source", StorageSource::read)?;
         Ok(Self::Image(Box::new(BackingImage {
             index,

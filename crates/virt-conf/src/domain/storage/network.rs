@@ -15,13 +15,16 @@ xml_enum! {
 
 /// Storage on the network.
 #[derive(Xml, Clone, Debug, Default, PartialEq)]
-#[xml(name = "source", check = NetworkStorage::after_read)]
+#[xml(name = "source",
+    order(protocol, name, tls, tls_hostname, tls_from_config, reconnect_delay, snapshot, config_file, query, hosts, nfs_identity,
+        initiator, ssl_verify, cookies, readahead, timeout, known_hosts, ssh_identity),
+    check = NetworkStorage::after_read)]
 pub struct NetworkStorage {
     /// How the server is spoken to.
     #[xml("@protocol")]
     pub protocol: NetProtocol,
     /// Name of the image on the server: volume and path, pool and image, export, target …
-    #[xml("@name", nonempty)]
+    #[xml("@name", nonempty, then = check_name(protocol, name.as_deref(), element, cx))]
     pub name: Option<String>,
     /// Query string of a URL.
     #[xml("@query")]
@@ -42,7 +45,7 @@ pub struct NetworkStorage {
     #[xml("identity", when = self.protocol == NetProtocol::Nfs, omit_empty)]
     pub nfs_identity: Option<NfsIdentity>,
     /// Seconds until a lost NBD connection is given up.
-    #[xml("reconnect@delay", default)]
+    #[xml("reconnect@delay", default, read_when = protocol == NetProtocol::Nbd)]
     pub reconnect_delay: u32,
     /// Snapshot on the server.
     #[xml("snapshot+@name", nonempty)]
@@ -54,22 +57,22 @@ pub struct NetworkStorage {
     #[xml("initiator+/iqn+@name", nonempty)]
     pub initiator: Option<String>,
     /// Whether the server's certificate is checked.
-    #[xml("ssl@verify")]
+    #[xml("ssl@verify", read_when = matches!(protocol, NetProtocol::Https | NetProtocol::Ftps))]
     pub ssl_verify: Option<bool>,
     /// Cookies sent with each request.
-    #[xml("cookies/cookie", when = w.has(XmlFlags::SECURE))]
+    #[xml("cookies/cookie", when = w.has(XmlFlags::SECURE), read_when = protocol.is_web())]
     pub cookies: Vec<Cookie>,
     /// Bytes read ahead.
-    #[xml("readahead+@size", own, default, nonempty)]
+    #[xml("readahead+@size", own, default, nonempty, read_when = protocol.has_urls())]
     pub readahead: u64,
     /// Seconds until a request fails.
-    #[xml("timeout+@seconds", own, default, nonempty)]
+    #[xml("timeout+@seconds", own, default, nonempty, read_when = protocol.has_urls())]
     pub timeout: u64,
     /// File with the keys of known SSH servers.
     #[xml("knownHosts@path", expected, read_when = protocol == NetProtocol::Ssh, when = self.protocol == NetProtocol::Ssh)]
     pub known_hosts: Option<String>,
     /// Who logs in to an SSH server.
-    #[xml("identity", when = self.protocol == NetProtocol::Ssh)]
+    #[xml("identity", when = self.protocol == NetProtocol::Ssh, read_when = protocol == NetProtocol::Ssh)]
     pub ssh_identity: Option<SshIdentity>,
 }
 
@@ -87,10 +90,10 @@ pub struct NfsIdentity {
 
 /// Who logs in to an SSH server.
 #[derive(Xml, Clone, Debug, Default, PartialEq, Eq)]
-#[xml(name = "identity")]
+#[xml(name = "identity", check = SshIdentity::after_read)]
 pub struct SshIdentity {
     /// User name.
-    #[xml("@username")]
+    #[xml("@username", expected)]
     pub username: Option<String>,
     /// File with the private key.
     #[xml("@keyfile")]
@@ -102,10 +105,10 @@ pub struct SshIdentity {
 
 /// A storage server.
 #[derive(Xml, Clone, Debug, Default, PartialEq, Eq)]
-#[xml(name = "host", check = StorageHost::after_read)]
+#[xml(name = "host", order(transport, socket, port, name), check = StorageHost::after_read)]
 pub struct StorageHost {
     /// Name or address.
-    #[xml("@name")]
+    #[xml("@name", then = check_host_name(transport, name.as_deref(), element, cx))]
     pub name: Option<String>,
     /// Number of the server's TCP port; 0 for the protocol's own.
     #[xml("@port", default, max = 65535, code = virt_util::ErrorCode::INVALID_ARG, reported_by = virt_util::ErrorDomain::NONE, read_when = element.attr("transport").as_deref() != Some("unix"))]
@@ -114,13 +117,13 @@ pub struct StorageHost {
     #[xml("@transport", default)]
     pub transport: HostTransport,
     /// Path of a unix socket.
-    #[xml("@socket")]
+    #[xml("@socket", then = check_socket(transport, socket.as_deref(), element, cx))]
     pub socket: Option<String>,
 }
 
 /// A cookie for an HTTP server.
 #[derive(Xml, Clone, Debug, Default, PartialEq, Eq)]
-#[xml(name = "cookie")]
+#[xml(name = "cookie", own)]
 pub struct Cookie {
     /// What the server knows the cookie by.
     #[xml("@name")]
@@ -130,60 +133,83 @@ pub struct Cookie {
     pub value: Option<String>,
 }
 
-impl NetworkStorage {
+/// Images have names, but for those of a server that has one alone.
+fn check_name(
+    protocol: NetProtocol,
+    name: Option<&str>,
+    element: Element<'_>,
+    cx: &mut Reader,
+) -> Result<()> {
+    let what = match name {
+        None if protocol != NetProtocol::Nbd => format!("protocol '{protocol}' needs a name of the image"),
+        Some(name)
+            if matches!(protocol, NetProtocol::Gluster | NetProtocol::Rbd)
+                && name.find('/').is_none_or(|at| at == 0) =>
+        {
+            format!("name '{name}': expected POOL/IMAGE")
+        }
+        _ => return Ok(()),
+    };
+    cx.fail(error_at(element, At::Attribute("name"), what))
+}
+
+/// A server has a socket or a name, by how it is reached.
+fn check_socket(
+    transport: HostTransport,
+    socket: Option<&str>,
+    element: Element<'_>,
+    cx: &mut Reader,
+) -> Result<()> {
+    let what = match (transport, socket) {
+        (HostTransport::Fd, _) => "a host that is reached by a descriptor is not allowed here".to_owned(),
+        (HostTransport::Unix, None) => "transport 'unix' needs 'socket'".to_owned(),
+        (HostTransport::Tcp | HostTransport::Rdma, Some(_)) => {
+            format!("'socket' is for transport 'unix', not '{transport}'")
+        }
+        _ => return Ok(()),
+    };
+    cx.fail(error_at(element, At::Attribute("socket"), what))
+}
+
+fn check_host_name(
+    transport: HostTransport,
+    name: Option<&str>,
+    element: Element<'_>,
+    cx: &mut Reader,
+) -> Result<()> {
+    match name.is_none() && matches!(transport, HostTransport::Tcp | HostTransport::Rdma) {
+        true => {
+            let what = format!("transport '{transport}' needs the 'name' of a host");
+            cx.fail(error_at(element, At::Attribute("name"), what))
+        }
+        false => Ok(()),
+    }
+}
+
+impl SshIdentity {
     fn after_read(&mut self, element: Element<'_>, cx: &mut Reader) -> Result<()> {
-        use NetProtocol as P;
-        let protocol = self.protocol;
-        if self.name.is_none() && protocol != P::Nbd {
-            cx.fail(error_at(
+        match self.keyfile.is_none() && self.agent_socket.is_none() {
+            true => cx.fail(error_at(
                 element,
                 At::Text,
-                format_args!("protocol '{protocol}' needs a name of the image"),
-            ))?;
+                "expected 'keyfile' or 'agentsock', found none",
+            )),
+            false => Ok(()),
         }
-        if matches!(protocol, P::Gluster | P::Rbd)
-            && let Some(name) = &self.name
-            && name.find('/').is_none_or(|at| at == 0)
-        {
-            let what = format!("name '{name}': expected POOL/IMAGE");
-            cx.fail(error_at(element, At::Attribute("name"), what))?;
-        }
-        let web = matches!(protocol, P::Http | P::Https);
-        let files = web || matches!(protocol, P::Ftp | P::Ftps);
-        if !web {
+    }
+}
+
+impl NetworkStorage {
+    fn after_read(&mut self, _: Element<'_>, _: &mut Reader) -> Result<()> {
+        use NetProtocol as P;
+        let protocol = self.protocol;
+        if !protocol.is_web() {
             self.query = None;
-            self.cookies.clear();
-        }
-        if !matches!(protocol, P::Https | P::Ftps) {
-            self.ssl_verify = None;
-        }
-        if !files {
-            (self.readahead, self.timeout) = (0, 0);
-        }
-        if protocol != P::Nbd {
-            self.reconnect_delay = 0;
         }
         if protocol == P::Nfs {
             self.nfs_identity.get_or_insert_default();
         } else {
             self.nfs_identity = None;
-        }
-        if protocol == P::Ssh {
-            if let Some(identity) = &self.ssh_identity {
-                if identity.username.is_none() {
-                    cx.fail(error_at(
-                        element,
-                        At::Child("identity"),
-                        "missing required attribute 'username'",
-                    ))?;
-                }
-                if identity.keyfile.is_none() && identity.agent_socket.is_none() {
-                    let what = "expected 'keyfile' or 'agentsock', found none";
-                    cx.fail(error_at(element, At::Child("identity"), what))?;
-                }
-            }
-        } else {
-            (self.known_hosts, self.ssh_identity) = (None, None);
         }
         for host in &mut self.hosts {
             if host.transport == HostTransport::Tcp && host.port == 0 {
@@ -195,6 +221,16 @@ impl NetworkStorage {
 }
 
 impl NetProtocol {
+    /// Whether it is one of the Web.
+    fn is_web(self) -> bool {
+        matches!(self, Self::Http | Self::Https)
+    }
+
+    /// Whether what is read is named by a URL of a file.
+    fn has_urls(self) -> bool {
+        self.is_web() || matches!(self, Self::Ftp | Self::Ftps)
+    }
+
     /// The port of a server that names none; 0 where the protocol has no usual one.
     pub fn default_port(self) -> u32 {
         match self {
@@ -215,30 +251,10 @@ impl NetProtocol {
 }
 
 impl StorageHost {
-    fn after_read(&mut self, element: Element<'_>, cx: &mut Reader) -> Result<()> {
-        let unix = matches!(self.transport, HostTransport::Unix);
-        if self.transport == HostTransport::Fd {
-            let what = "a host that is reached by a descriptor is not allowed here";
-            cx.fail(error_at(element, At::Attribute("transport"), what))?;
-        }
-        if unix {
+    fn after_read(&mut self, _: Element<'_>, _: &mut Reader) -> Result<()> {
+        if self.transport == HostTransport::Unix {
             // The socket is all.
             (self.name, self.port) = (None, 0);
-        }
-        if unix && self.socket.is_none() {
-            cx.fail(error_at(element, At::Text, "transport 'unix' needs 'socket'"))?;
-        }
-        if !unix && self.socket.is_some() {
-            let what = format!("'socket' is for transport 'unix', not '{}'", self.transport);
-            cx.fail(error_at(element, At::Attribute("socket"), what))?;
-        }
-        if self.transport != HostTransport::Unix && self.name.is_none() && self.transport != HostTransport::Fd
-        {
-            cx.fail(error_at(
-                element,
-                At::Text,
-                format_args!("transport '{}' needs the 'name' of a host", self.transport),
-            ))?;
         }
         Ok(())
     }

@@ -271,10 +271,6 @@ impl CpuTune {
             for node in child.children_named("node") {
                 let id = required_number(node, cx, "id")?;
                 let bandwidth = required_number(node, cx, "bandwidth")?;
-                if bandwidth > 100 {
-                    let what = "memory bandwidth allocation exceeds 100";
-                    cx.fail(error_at(node, At::Attribute("bandwidth"), what))?;
-                }
                 if group.bandwidths.insert(id, bandwidth).is_some() {
                     let what = format!("memory bandwidth already defined for node {id}");
                     let error = error_at(node, At::Attribute("id"), what);

@@ -24,19 +24,19 @@ xml_enum! {
 
 /// `<vcpu placement='static' cpuset='0-3' current='2'>4</vcpu>`.
 #[derive(Xml, Clone, Debug, PartialEq)]
-#[xml(name = "vcpu", check = Vcpus::after_read)]
+#[xml(name = "vcpu", order(max, current, placement, cpuset), check = Vcpus::after_read)]
 pub struct Vcpus {
     /// Who decides on which host CPUs the guest runs.
     #[xml("@placement", default, always)]
     pub placement: CpuPlacement,
     /// Host CPUs that the guest may run on.
-    #[xml("@cpuset", code = ErrorCode::INVALID_ARG, reported_by = ErrorDomain::NONE)]
+    #[xml("@cpuset", code = ErrorCode::INVALID_ARG, reported_by = ErrorDomain::NONE, read_when = placement != CpuPlacement::Auto)]
     pub cpuset: Option<CpuSet>,
     /// CPUs that are plugged in; none: all.
     #[xml("@current")]
     pub current: Option<u32>,
     /// CPUs that the guest may have at most.
-    #[xml("text()", default = 1, always)]
+    #[xml("text()", default = 1, always, with = crate::values::modular, then = Vcpus::check_count(element, cx))]
     pub max: u32,
 }
 
@@ -52,23 +52,25 @@ impl Default for Vcpus {
 }
 
 impl Vcpus {
-    fn after_read(&mut self, element: Element<'_>, cx: &mut Reader) -> Result<()> {
-        if self.placement == CpuPlacement::Auto {
-            self.cpuset = None;
+    /// A count that is said is a number.
+    fn check_count(element: Element<'_>, cx: &mut Reader) -> Result<()> {
+        match element.exists() && element.text().is_empty() {
+            true => cx.fail(error_at(
+                element,
+                At::Text,
+                "the count of vCPUs must be a whole number",
+            )),
+            false => Ok(()),
         }
+    }
+
+    fn after_read(&mut self, element: Element<'_>, cx: &mut Reader) -> Result<()> {
         if self.cpuset.as_ref().is_some_and(CpuSet::is_empty) {
             cx.fail(error_with(
                 ErrorCode::CONFIG_UNSUPPORTED,
                 element,
                 At::Attribute("cpuset"),
                 "invalid value of 'cpuset': no CPU is in it",
-            ))?;
-        }
-        if element.exists() && element.text().is_empty() {
-            cx.fail(error_at(
-                element,
-                At::Text,
-                "the count of vCPUs must be a whole number",
             ))?;
         }
         if self.max == 0 {
@@ -200,19 +202,19 @@ pub struct BlkioDevice {
     #[xml("path")]
     pub path: String,
     /// Share of the device's time, 10 to 1000.
-    #[xml("weight", default)]
+    #[xml("weight/text()", default, with = crate::values::modular)]
     pub weight: u32,
     /// Requests to read per second.
-    #[xml("read_iops_sec", default)]
+    #[xml("read_iops_sec/text()", default, with = crate::values::modular)]
     pub read_iops: u32,
     /// Requests to write per second.
-    #[xml("write_iops_sec", default)]
+    #[xml("write_iops_sec/text()", default, with = crate::values::modular)]
     pub write_iops: u32,
     /// Bytes read per second.
-    #[xml("read_bytes_sec", default)]
+    #[xml("read_bytes_sec/text()", default, with = crate::values::modular_64)]
     pub read_bytes: u64,
     /// Bytes written per second.
-    #[xml("write_bytes_sec", default)]
+    #[xml("write_bytes_sec/text()", default, with = crate::values::modular_64)]
     pub write_bytes: u64,
 }
 

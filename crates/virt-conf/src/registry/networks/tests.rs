@@ -200,7 +200,10 @@ fn clashing_files_stay_and_are_told() {
         failed[0],
         "b.xml network 'a' is already defined with uuid 00000000-0000-0000-0000-000000000001"
     );
-    assert!(failed[1].contains("the network has no name"), "{failed:?}");
+    assert!(
+        failed[1].contains("missing required element 'name'"),
+        "{failed:?}"
+    );
     assert_eq!(
         failed[2],
         "cc.xml network 'cc' already exists with uuid 00000000-0000-0000-0000-000000000002"
