@@ -10,9 +10,11 @@ use std::sync::Arc;
 use virt_util::Result;
 
 mod bytes;
+mod file;
 mod pipe;
 
 pub use bytes::Bytes;
+pub use file::FileStream;
 pub use pipe::{PIPE_CAPACITY, pipe};
 
 /// What became of a `send` or `recv`.

@@ -8,6 +8,7 @@ use std::time::Duration;
 use nix::mount::{MntFlags, umount2};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
+use virt_api::testkit::{copy_plugin, plugins};
 
 use crate::host::eventually;
 
@@ -83,4 +84,18 @@ impl Drop for HangingMount {
         let _ = self.server.wait();
         let _ = umount2(self.folder.path(), MntFlags::MNT_DETACH);
     }
+}
+
+/// Plugins of the tree, and the one that sleeps.
+pub fn with_sleeper() -> tempfile::TempDir {
+    let plugins = plugins().expect("the plugins build");
+    let folder = tempfile::tempdir().expect("a driver can be put into a folder");
+    let object = plugins.object("virt-tests-sleeper").expect("the sleeper builds");
+    let manifest = virt_api::plugin::inspect(object).expect("a driver can be put into a folder");
+    copy_plugin(object, folder.path(), &manifest).expect("a driver can be put into a folder");
+    for name in ["virt-driver-test.so", "virt-driver-test.toml"] {
+        std::fs::copy(plugins.directory().join(name), folder.path().join(name))
+            .expect("a driver can be put into a folder");
+    }
+    folder
 }

@@ -3,6 +3,7 @@
 //! Stock libvirtd has no option for its folders, so it runs in a mount namespace of its own, which needs root.
 
 use super::wire::Wire;
+use crate::manifest;
 use crate::task::{self, Context, Result};
 use std::cell::RefCell;
 use std::path::{Path, PathBuf};
@@ -19,6 +20,18 @@ const FOLDERS: &[&str] = &[
     "/var/cache/libvirt",
     "/var/log/libvirt",
 ];
+
+/// Adds the driver of the tests that has files to an installation.
+pub(super) fn add_volumes(prefix: &Path, debug: bool) -> Result<()> {
+    let profile = if debug { "debug" } else { "release" };
+    let object = task::root().join(format!("target/{profile}/libvirt_tests_sleeper.so"));
+    let manifest = manifest::read(&object)?;
+    let drivers = prefix.join("lib/virt/drivers");
+    let stem = format!("virt-driver-{}", manifest.name);
+    let installed = drivers.join(format!("{stem}.so"));
+    std::fs::copy(&object, &installed).context(|| installed.display().to_string())?;
+    task::write(&drivers.join(format!("{stem}.toml")), manifest.text)
+}
 
 /// A daemon of one kind.
 pub(super) enum Kind {

@@ -1,7 +1,7 @@
 //! `bench rpc`: our daemon beside stock libvirtd, both on folders of their own, asked by one client that is nothing but
 //! packets. The machine's own daemon is never touched.
 
-use super::daemons::{Kind, Running, Side, serial};
+use super::daemons::{self, Kind, Running, Side, serial};
 use super::wire::{self, Wire, open_args, procedure, text, words};
 use super::{Options, median, rows};
 use crate::install;
@@ -127,6 +127,20 @@ const ROWS: &[Row] = &[
         measure: |side| stream(side, Way::Up),
     },
     Row {
+        name: "volume-down",
+        about: "bytes from a file in memory to a client, as a volume's download",
+        goal: 3.0,
+        unit: Unit::Bandwidth,
+        measure: |side| volume(side, Way::Down),
+    },
+    Row {
+        name: "volume-up",
+        about: "the same from a client into the file",
+        goal: 3.0,
+        unit: Unit::Bandwidth,
+        measure: |side| volume(side, Way::Up),
+    },
+    Row {
         name: "stuck-guest-p99",
         about: "dominfo of a healthy guest beside 100 clients that ask a stuck one (5 s: no answer)",
         goal: 2.0,
@@ -147,6 +161,7 @@ pub(super) fn run(options: &Options) -> Result<Outcome> {
     if !options.built {
         install::into(&folder, options.debug)?;
     }
+    daemons::add_volumes(&folder, options.debug)?;
     let work = folder.join("rpc");
     let ours = Side::new(work.join("ours"), Kind::Ours(folder.clone()))?;
     let stock = match Kind::stock() {
@@ -499,6 +514,70 @@ fn stream(side: &Side, way: Way) -> Result<f64> {
     drop(wire);
     guest.end();
     let _ = std::fs::remove_file(&path);
+    measured
+}
+
+/// Bytes a second between a client and a file in memory. Stock has it as a volume of a pool; ours has no pools yet, and
+/// takes a driver of the tests that does nothing but open the file.
+fn volume(side: &Side, way: Way) -> Result<f64> {
+    const TOTAL: usize = 4096 * wire::CHUNK;
+    const POOL: &str = "bench";
+    let folder = PathBuf::from(format!("/dev/shm/virt-bench-{}-{}", std::process::id(), serial()));
+    let file = folder.join("volume");
+    let content = vec![0x5a; TOTAL];
+    task::write(&file, &content)?;
+    drop(content);
+    let measured = (|| {
+        let mut wire = match side.kind {
+            Kind::Ours(_) => side.open(&format!("sleeper://{}", folder.display()))?,
+            Kind::Stock => side.open("qemu:///system")?,
+        };
+        let path = file.display().to_string();
+        let reference = match side.kind {
+            Kind::Ours(_) => [text(POOL), text("volume"), text(&path)].concat(),
+            Kind::Stock => {
+                let xml = format!(
+                    "<pool type='dir'><name>{POOL}</name><target><path>{}</path></target></pool>",
+                    folder.display()
+                );
+                wire.ask(
+                    procedure::STORAGE_POOL_CREATE_XML,
+                    &[text(&xml), words(&[0])].concat(),
+                )?;
+                wire.ask(procedure::STORAGE_VOL_LOOKUP_BY_PATH, &text(&path))?
+            }
+        };
+        // From the beginning, everything, no flags.
+        let args = [reference, words(&[0, 0, 0, 0, 0])].concat();
+        let procedure = match way {
+            Way::Down => procedure::STORAGE_VOL_DOWNLOAD,
+            Way::Up => procedure::STORAGE_VOL_UPLOAD,
+        };
+        let begun = Instant::now();
+        wire.ask(procedure, &args)?;
+        match way {
+            Way::Down => wire.receive_stream(TOTAL)?,
+            Way::Up => {
+                // As each side's own client has it.
+                if matches!(side.kind, Kind::Ours(_)) {
+                    wire.widen()?;
+                }
+                wire.send_stream(procedure, TOTAL)?;
+                wire.finish_stream(procedure)?;
+            }
+        }
+        let rate = TOTAL as f64 / begun.elapsed().as_secs_f64();
+        drop(wire);
+        Ok(rate)
+    })();
+    if matches!(side.kind, Kind::Stock)
+        && let Ok(mut wire) = side.open("qemu:///system")
+    {
+        // The next turn makes it anew, and its complaint would hide the first one.
+        let found = wire.ask(procedure::STORAGE_POOL_LOOKUP_BY_NAME, &text(POOL));
+        let _ = found.and_then(|pool| wire.ask(procedure::STORAGE_POOL_DESTROY, &pool));
+    }
+    let _ = std::fs::remove_dir_all(&folder);
     measured
 }
 

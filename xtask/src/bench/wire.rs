@@ -14,6 +14,10 @@ const HEAD: usize = 28;
 /// The most data that libvirt puts into one packet of a stream.
 pub(super) const CHUNK: usize = 262_120;
 
+/// Kinds of packets.
+const REPLY: u32 = 1;
+const STREAM: u32 = 3;
+
 /// Procedures that rows call.
 pub(super) mod procedure {
     pub const CONNECT_OPEN: u32 = 1;
@@ -29,6 +33,12 @@ pub(super) mod procedure {
     pub const DOMAIN_CREATE_XML: u32 = 10;
     pub const DOMAIN_OPEN_CHANNEL: u32 = 296;
     pub const DOMAIN_MEMORY_STATS: u32 = 159;
+    pub const STORAGE_POOL_CREATE_XML: u32 = 76;
+    pub const STORAGE_POOL_LOOKUP_BY_NAME: u32 = 84;
+    pub const STORAGE_POOL_DESTROY: u32 = 80;
+    pub const STORAGE_VOL_LOOKUP_BY_PATH: u32 = 97;
+    pub const STORAGE_VOL_UPLOAD: u32 = 208;
+    pub const STORAGE_VOL_DOWNLOAD: u32 = 209;
 }
 
 /// A connection.
@@ -101,6 +111,11 @@ impl Wire {
 
     /// The next answer.
     pub(super) fn receive(&mut self) -> Result<Answer> {
+        self.receive_one(REPLY)
+    }
+
+    /// The next packet of a kind; keepalive, events and whatever else are passed over.
+    fn receive_one(&mut self, kind: u32) -> Result<Answer> {
         loop {
             if let Some((length, _)) = self.buffer.split_first_chunk::<4>() {
                 let length = u32::from_be_bytes(*length) as usize;
@@ -116,8 +131,7 @@ impl Wire {
                             .and_then(|bytes| bytes.try_into().ok())
                             .map_or(0, u32::from_be_bytes)
                     };
-                    // A reply is type 1; keepalive and events are passed over.
-                    if word(16) == 1 {
+                    if word(16) == kind {
                         return Ok(Answer {
                             well: word(24) == 0,
                             payload: packet.get(HEAD..).unwrap_or_default().to_vec(),
@@ -150,8 +164,8 @@ impl Wire {
     pub(super) fn send_stream(&mut self, procedure: u32, total: usize) -> Result<()> {
         let mut packet = Vec::with_capacity(HEAD + CHUNK);
         let length = u32::try_from(HEAD + CHUNK).unwrap_or(u32::MAX);
-        // Type 3 is a stream, status 2 says that it goes on.
-        for word in [length, REMOTE, 1, procedure, 3, self.serial, 2] {
+        // Status 2 says that it goes on.
+        for word in [length, REMOTE, 1, procedure, STREAM, self.serial, 2] {
             packet.extend_from_slice(&word.to_be_bytes());
         }
         packet.resize(HEAD + CHUNK, 0x5a);
@@ -159,6 +173,16 @@ impl Wire {
             self.send(&packet)?;
         }
         Ok(())
+    }
+
+    /// Ends a stream of what is sent, and waits for the other side to have all of it.
+    pub(super) fn finish_stream(&mut self, procedure: u32) -> Result<()> {
+        let length = u32::try_from(HEAD).unwrap_or(u32::MAX);
+        self.send(&words(&[length, REMOTE, 1, procedure, STREAM, self.serial, 0]))?;
+        match self.receive_one(STREAM)? {
+            Answer { well: true, .. } => Ok(()),
+            answer => Err(format!("the stream failed: {}", error_text(&answer.payload)).into()),
+        }
     }
 
     /// Reads packets of a stream until they have brought `total` bytes.
@@ -190,7 +214,7 @@ impl Wire {
                             .map_or(0, u32::from_be_bytes)
                     };
                     left = (word(0) as usize).saturating_sub(HEAD);
-                    is_data = word(16) == 3;
+                    is_data = word(16) == STREAM;
                     if is_data && word(24) == 1 {
                         return Err("the stream failed".into());
                     }

@@ -1,22 +1,24 @@
 //! A guest's screen and keyboard, from outside.
 
+use std::fs::File;
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use nix::fcntl::OFlag;
+
 use virt_api::call::CallContext;
-use virt_api::stream_end::Bytes;
+use virt_api::stream_end::FileStream;
 use virt_conf::domain::Domain;
+use virt_util::error::SystemResult as _;
 use virt_util::keycode::Codeset;
 use virt_util::types::KeycodeSet;
-use virt_util::{ErrorCode, Result, durable};
+use virt_util::{ErrorCode, Result};
 
 use super::error;
 use crate::monitor::Command;
 use crate::process::guest::Guest;
 use crate::process::status::Status;
-
-/// No screen has more bytes.
-const PICTURE_LIMIT: u64 = 512 << 20;
 
 /// A picture of a screen and its MIME type.
 ///
@@ -28,7 +30,7 @@ pub fn picture(
     status: Option<&Status>,
     screen: u32,
     cx: &CallContext<'_>,
-) -> Result<(Bytes, &'static str)> {
+) -> Result<(FileStream, &'static str)> {
     let invalid = |what: &str| error(ErrorCode::OPERATION_INVALID, what);
     if domain.devices.videos.is_empty() {
         return Err(invalid("the domain has no <video>, and no picture"));
@@ -59,18 +61,36 @@ pub fn picture(
         command = command.with("format", "png");
     }
     guest.execute(command, cx.deadline(), cx.cancel())?;
-    let bytes = durable::read(&file.0, PICTURE_LIMIT)?
-        .ok_or_else(|| error(ErrorCode::INTERNAL_ERROR, "QEMU has written no picture"))?;
+    let picture = FileStream::reader(file.open()?, 0, None, false)?;
     let mime = if png {
         "image/png"
     } else {
         "image/x-portable-pixmap"
     };
-    Ok((Bytes::new(bytes), mime))
+    Ok((picture, mime))
 }
 
-/// A file that is gone when it was read.
+/// A file that is gone once it is open.
 struct PictureFile(PathBuf);
+
+impl PictureFile {
+    /// It lies where QEMU may write, so it is only read if it is a file of its own.
+    fn open(&self) -> Result<File> {
+        let flags = OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK;
+        let name = self.0.display();
+        let file = File::options()
+            .read(true)
+            .custom_flags(flags.bits())
+            .open(&self.0)
+            .or_system(|| format!("cannot open the picture {name} that QEMU was to write"))?;
+        let about = file.metadata().or_system(|| format!("cannot look at {name}"))?;
+        if !about.is_file() {
+            let what = format_args!("the picture {name} is not a file");
+            return Err(error(ErrorCode::INTERNAL_ERROR, what));
+        }
+        Ok(file)
+    }
+}
 
 impl Drop for PictureFile {
     fn drop(&mut self) {

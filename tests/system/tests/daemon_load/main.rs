@@ -16,10 +16,9 @@ use nix::unistd::Pid;
 use virt_api::need;
 use virt_api::protocol::remote::*;
 use virt_api::rpc::Status;
-use virt_api::testkit::plugins;
 use virt_tests_system::daemon::Daemon;
 use virt_tests_system::host::eventually;
-use virt_tests_system::stuck::HangingMount;
+use virt_tests_system::stuck::{HangingMount, with_sleeper};
 use virt_tests_system::wire::Wire;
 use virt_util::xdr::XdrEncode;
 
@@ -218,19 +217,6 @@ fn clients_that_come_and_go_leave_nothing() {
     assert!(after.threads <= before.threads + 2, "{before:?} to {after:?}");
     let grown = after.memory.saturating_sub(before.memory);
     assert!(grown < 8 * 1024, "{grown} KiB after {cycles} clients");
-}
-
-/// Plugins of the tree, and the one that sleeps.
-fn with_sleeper() -> tempfile::TempDir {
-    let plugins = plugins().expect("the plugins build");
-    let folder = tempfile::tempdir().unwrap();
-    let object = plugins.object("virt-tests-sleeper").expect("the sleeper builds");
-    let manifest = virt_api::plugin::inspect(object).unwrap();
-    virt_api::testkit::copy_plugin(object, folder.path(), &manifest).unwrap();
-    for name in ["virt-driver-test.so", "virt-driver-test.toml"] {
-        std::fs::copy(plugins.directory().join(name), folder.path().join(name)).unwrap();
-    }
-    folder
 }
 
 /// How long calls of clients that have nothing to do with what is stuck take.
