@@ -110,11 +110,26 @@ pub struct NameFile<'a> {
     pub content: &'a str,
 }
 
+/// What the name service knows of a name, as its modules tell the C library.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Status {
+    /// Nothing: other modules are asked.
+    #[default]
+    NotFound,
+    /// Addresses.
+    Found,
+    /// Addresses of the other family only.
+    NoData,
+    /// Nothing, because there is nothing to look in: a guest of whose interfaces no file tells. A file that is not what it
+    /// should be comes to the same.
+    Unavailable,
+}
+
 /// An answer of the name service.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Answer {
-    /// Whether there is a lease that counts, be it of the other family.
-    pub found: bool,
+    /// What is known.
+    pub status: Status,
     /// The addresses, those that end last in front.
     pub addresses: Vec<IpAddr>,
 }
@@ -138,7 +153,10 @@ pub fn addresses_of(
             found.extend(MacMap::parse_lenient(file.content, name)?);
         }
         if found.is_empty() {
-            return Ok(Answer::default());
+            return Ok(Answer {
+                status: Status::Unavailable,
+                ..Answer::default()
+            });
         }
         macs = Some(found);
     }
@@ -169,7 +187,7 @@ pub fn addresses_of(
             let Some(address) = text("ip-address") else {
                 continue;
             };
-            answer.found = true;
+            answer.status = Status::NoData;
             let address = ip::parse(&address)
                 .ok_or_else(|| wrong(file.name, &format_args!("'{address}' is no address")))?;
             let asked = match family {
@@ -184,6 +202,9 @@ pub fn addresses_of(
     }
     leases.sort_by_key(|(expiry, _)| std::cmp::Reverse(*expiry));
     answer.addresses = leases.into_iter().map(|(_, address)| address).collect();
+    if !answer.addresses.is_empty() {
+        answer.status = Status::Found;
+    }
     Ok(answer)
 }
 
@@ -256,11 +277,13 @@ mod tests {
   {"ip-address": "10.0.0.6", "mac-address": "52:54:00:00:00:01", "hostname": "web", "expiry-time": 0},
   {"ip-address": "10.0.0.7", "mac-address": "52:54:00:00:00:02", "hostname": "web", "expiry-time": 99},
   {"iaid": "1", "ip-address": "2001:db8::1", "mac-address": "52:54:00:00:00:01", "hostname": "web",
-   "server-duid": "00:01", "expiry-time": 300}
+   "server-duid": "00:01", "expiry-time": 300},
+  {"ip-address": "10.0.0.8", "mac-address": "52:54:00:00:00:03", "expiry-time": 300}
 ]"#;
 
     fn ask(name: &str, name_of: NameOf, family: Family) -> Answer {
-        let macs = r#"[{"domain": "Guest", "macs": ["52:54:00:00:00:02", "52:54:00:00:00:01"]}]"#;
+        let macs = r#"[{"domain": "Guest", "macs": ["52:54:00:00:00:02", "52:54:00:00:00:01"]},
+            {"domain": "idle", "macs": ["52:54:00:00:00:09"]}, {"domain": "old", "macs": ["52:54:00:00:00:03"]}]"#;
         let files = [
             NameFile {
                 name: "virbr0.status",
@@ -290,8 +313,16 @@ mod tests {
             texts(ask("guest", NameOf::Guest, Family::Unspecified)),
             ["2001:db8::1", "10.0.0.5", "10.0.0.6"]
         );
-        assert_eq!(ask("web", NameOf::Guest, Family::Inet), Answer::default());
-        assert!(!ask("nobody", NameOf::Host, Family::Inet6).found);
+        for (name, name_of, family, status) in [
+            ("web", NameOf::Host, Family::Inet, Status::Found),
+            ("nobody", NameOf::Host, Family::Inet6, Status::NotFound),
+            ("guest", NameOf::Guest, Family::Inet6, Status::Found),
+            ("guest6", NameOf::Guest, Family::Inet, Status::Unavailable),
+            ("idle", NameOf::Guest, Family::Inet, Status::NotFound),
+            ("old", NameOf::Guest, Family::Inet6, Status::NoData),
+        ] {
+            assert_eq!(ask(name, name_of, family).status, status, "{name}");
+        }
     }
 
     fn ask_one(lease: &str, name: &str) -> Result<Vec<String>> {
@@ -353,6 +384,7 @@ mod tests {
                 "200 52:54:00:00:00:01 10.0.0.5 Web *",
                 "0 52:54:00:00:00:01 10.0.0.6 web *",
                 "99 52:54:00:00:00:02 10.0.0.7 web *",
+                "300 52:54:00:00:00:03 10.0.0.8 * *",
                 "duid 00:01",
                 "300 1 2001:db8::1 web *"
             ]

@@ -22,6 +22,7 @@ enum Backend {
     Qdisk,
     Tap,
     Phy,
+    Standalone,
 }
 
 /// A drive as it was written.
@@ -30,21 +31,45 @@ struct Spec<'a> {
     target: Option<&'a str>,
     format: Option<Format>,
     vdev: Option<&'a str>,
-    read_write: Option<bool>,
+    read_only: bool,
     access_said: bool,
     backend: Option<Backend>,
+    specification: Option<&'a str>,
     cdrom: bool,
     /// The target bears a prefix of older files, which have no format behind it.
     old_style: bool,
+    /// What a definition cannot say, but what may be said once only.
+    unheard: Vec<(&'static str, &'a str)>,
 }
 
+/// Sets what may be said again if it stays the same.
 fn set<T: PartialEq>(slot: &mut Option<T>, value: T, what: &str) -> Result<(), Refusal> {
     if slot.as_ref().is_some_and(|old| *old != value) {
-        return Err(format!("{what} is given twice"));
+        return Err(twice(what));
     }
     *slot = Some(value);
     Ok(())
 }
+
+/// Sets a text, which nothing but an empty one may stand for already.
+fn save<'a>(slot: &mut Option<&'a str>, value: &'a str, what: &str) -> Result<(), Refusal> {
+    if slot.is_some_and(|old| !old.is_empty()) {
+        return Err(twice(what));
+    }
+    *slot = Some(value);
+    Ok(())
+}
+
+fn twice(what: &str) -> Refusal {
+    format!("{what} is given twice")
+}
+
+/// Prefixes of older files.
+const OLD_PREFIXES: &[&str] = &["tapdisk", "tap", "tap2", "aio", "ioemu", "file", "phy"];
+/// Prefixes that name the format.
+const FORMAT_PREFIXES: &[&str] = &["raw", "qcow", "qcow2", "vhd"];
+/// Prefixes that name the script that makes the drive.
+const SCRIPT_PREFIXES: &[&str] = &["iscsi", "nbd", "enbd", "drbd"];
 
 impl<'a> Spec<'a> {
     fn parse(text: &'a str) -> Result<Self, Refusal> {
@@ -56,8 +81,12 @@ impl<'a> Spec<'a> {
                 return Ok(spec);
             }
             if let Some(target) = rest.strip_prefix("target=") {
-                // It takes all that is left.
-                set(&mut spec.target, target, "the target")?;
+                // It takes all that is left, but for a last comma.
+                save(
+                    &mut spec.target,
+                    target.strip_suffix(',').unwrap_or(target),
+                    "the target",
+                )?;
                 return Ok(spec);
             }
             if let Some(behind) = spec.old_prefix(rest)? {
@@ -78,19 +107,48 @@ impl<'a> Spec<'a> {
         let Some((prefix, behind)) = text.split_once(':') else {
             return Ok(None);
         };
-        match prefix {
-            "raw" | "qcow" | "qcow2" | "vhd" | "qed" => self.format(prefix)?,
-            "tapdisk" | "tap" | "tap2" | "aio" | "ioemu" | "file" | "phy" => {}
-            _ => return Ok(None),
+        if FORMAT_PREFIXES.contains(&prefix) {
+            self.format(prefix)?;
+        } else if SCRIPT_PREFIXES.contains(&prefix) {
+            self.save_unheard("script", prefix)?;
+        } else if !OLD_PREFIXES.contains(&prefix) {
+            let mut letters = prefix.bytes();
+            let is_prefix = letters.next().is_some_and(|byte| byte.is_ascii_lowercase())
+                && letters.all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit());
+            let word_follows = behind.starts_with(|c: char| c.is_ascii_lowercase() || c.is_ascii_digit());
+            if is_prefix && !word_follows {
+                return Err(format!("the prefix '{prefix}:' is not known"));
+            }
+            return Ok(None);
         }
         self.old_style = true;
         Ok(Some(behind))
     }
 
+    fn save_unheard(&mut self, name: &'static str, value: &'a str) -> Result<(), Refusal> {
+        if self
+            .unheard
+            .iter()
+            .any(|(known, old)| *known == name && !old.is_empty())
+        {
+            return Err(twice(name));
+        }
+        self.unheard.push((name, value));
+        Ok(())
+    }
+
     fn named(&mut self, name: &str, value: &'a str) -> Result<(), Refusal> {
+        const UNHEARD: &[&str] = &[
+            "backend",
+            "script",
+            "colo-host",
+            "colo-export",
+            "active-disk",
+            "hidden-disk",
+        ];
         match name {
             "format" => self.format(value),
-            "vdev" => set(&mut self.vdev, value, "vdev"),
+            "vdev" => save(&mut self.vdev, value, "vdev"),
             "access" => self.access(value),
             "devtype" => match value {
                 "cdrom" => {
@@ -105,21 +163,38 @@ impl<'a> Spec<'a> {
             },
             "backendtype" => {
                 let backend = match value {
-                    "" => return Ok(()),
                     "qdisk" => Backend::Qdisk,
                     "tap" => Backend::Tap,
                     "phy" => Backend::Phy,
+                    "standalone" => Backend::Standalone,
                     _ => {
                         return Err(format!(
-                            "backendtype is '{value}', 'phy', 'tap' or 'qdisk' is expected"
+                            "backendtype is '{value}', 'phy', 'tap', 'qdisk' or 'standalone' is expected"
                         ));
                     }
                 };
                 set(&mut self.backend, backend, "backendtype")
             }
-            // What a definition cannot say.
-            "backend" | "script" | "specification" | "transport" => Ok(()),
-            _ => Err(format!("the parameter '{name}' is not known")),
+            "specification" => match value {
+                "xen" | "virtio" => set(&mut self.specification, value, "specification"),
+                _ => Err(format!(
+                    "specification is '{value}', 'xen' or 'virtio' is expected"
+                )),
+            },
+            "colo-port" => {
+                let number = value.trim_ascii_start();
+                let number = number.strip_prefix(['+', '-']).unwrap_or(number);
+                let mut digits = number.bytes().take_while(u8::is_ascii_digit);
+                match digits.any(|digit| digit != b'0') {
+                    true => Ok(()),
+                    false => Err(format!("colo-port is '{value}', a number is expected")),
+                }
+            }
+            "grant_usage" if matches!(value, "0" | "1") => Ok(()),
+            _ => match UNHEARD.iter().find(|known| **known == name) {
+                Some(name) => self.save_unheard(name, value),
+                None => Err(format!("the parameter '{name}' is not known")),
+            },
         }
     }
 
@@ -129,31 +204,46 @@ impl<'a> Spec<'a> {
                 self.cdrom = true;
                 return Ok(());
             }
-            "direct-io-safe" | "discard" | "no-discard" => return Ok(()),
+            "direct-io-safe" | "discard" | "no-discard" | "colo" | "no-colo" | "trusted" | "untrusted" => {
+                return Ok(());
+            }
             _ => {}
         }
-        if self.target.is_none() {
-            self.target = Some(value);
-        } else if self.format.is_none() && !self.old_style {
-            self.format(value)?;
-        } else if self.vdev.is_none() {
-            let (name, kind) = value
-                .rsplit_once(':')
-                .map_or((value, None), |(name, kind)| (name, Some(kind)));
-            match kind {
-                None => {}
-                Some("cdrom") => self.cdrom = true,
-                Some(kind) => {
-                    return Err(format!(
-                        "the kind '{kind}' of a drive is not known, 'cdrom' is expected"
-                    ));
+        match self.target {
+            None => self.target = Some(value),
+            Some(target) if self.format.is_none() && !self.old_style => {
+                if target.is_empty() && value.contains(':') {
+                    self.drive(value)?;
+                    self.format = Some(Format::Empty);
+                } else {
+                    self.format(value)?;
                 }
             }
-            self.vdev = Some(name);
-        } else if !self.access_said {
-            self.access(value)?;
-        } else {
-            return Err(format!("'{value}' is one parameter too many"));
+            Some(_) if self.vdev.is_none() => self.drive(value)?,
+            Some(_) if !self.access_said => {
+                self.access_said = true;
+                self.access(value)?;
+            }
+            Some(_) => return Err(format!("'{value}' is one parameter too many")),
+        }
+        Ok(())
+    }
+
+    /// The name of the drive, with or without what it is.
+    fn drive(&mut self, value: &'a str) -> Result<(), Refusal> {
+        let (name, kind) = value
+            .rsplit_once(':')
+            .map_or((value, None), |(name, kind)| (name, Some(kind)));
+        save(&mut self.vdev, name, "vdev")?;
+        match kind {
+            None => {}
+            Some("cdrom") => self.cdrom = true,
+            Some("disk") => self.cdrom = false,
+            Some(kind) => {
+                return Err(format!(
+                    "the kind '{kind}' of a drive is not known, 'cdrom' or 'disk' is expected"
+                ));
+            }
         }
         Ok(())
     }
@@ -163,7 +253,7 @@ impl<'a> Spec<'a> {
             "" | "raw" => Format::Image(StorageFormat::Raw),
             "qcow" => Format::Image(StorageFormat::Qcow),
             "qcow2" => Format::Image(StorageFormat::Qcow2),
-            "vhd" | "xvhd" => Format::Image(StorageFormat::Vhd),
+            "vhd" => Format::Image(StorageFormat::Vhd),
             "qed" => Format::Image(StorageFormat::Qed),
             "empty" => Format::Empty,
             _ => {
@@ -176,17 +266,15 @@ impl<'a> Spec<'a> {
     }
 
     fn access(&mut self, value: &str) -> Result<(), Refusal> {
-        self.access_said = true;
-        match value {
-            "" => {}
-            "rw" | "w" | "w!" | "!" | "rw!" => self.read_write = Some(true),
-            "r" | "ro" => self.read_write = Some(false),
+        self.read_only = match value {
+            "" | "rw" | "w" => false,
+            "r" | "ro" => true,
             _ => {
                 return Err(format!(
                     "the access is '{value}', 'rw', 'w', 'r' or 'ro' is expected"
                 ));
             }
-        }
+        };
         Ok(())
     }
 }
@@ -197,8 +285,7 @@ pub(super) fn parse(text: &str, hvm: bool) -> Result<Disk, Refusal> {
     let Some(vdev) = spec.vdev.filter(|vdev| !vdev.is_empty()) else {
         return Err("no vdev is given".to_owned());
     };
-    let target = spec.target.filter(|target| !target.is_empty());
-    if target.is_none() && !spec.cdrom {
+    if spec.target.is_none() && !spec.cdrom {
         return Err("no target is given, which CD-ROMs alone can do without".to_owned());
     }
     let mut disk = Disk::default();
@@ -208,13 +295,23 @@ pub(super) fn parse(text: &str, hvm: bool) -> Result<Disk, Refusal> {
         _ if vdev.starts_with("sd") => DiskBus::Scsi,
         _ => DiskBus::Ide,
     });
-    disk.rest.read_only = spec.cdrom || spec.read_write == Some(false);
-    let owned = target.map(str::to_owned);
+    disk.rest.read_only = spec.cdrom || spec.read_only;
+    let is_empty = spec.target.is_none_or(str::is_empty);
+    let ceph = spec.target.and_then(|target| target.strip_prefix("rbd:"));
+    let ceph = ceph.map(ceph_image).transpose()?;
+    // Where it is no drive of Ceph, the name of the image in its pool is left of one.
+    let path = match &ceph {
+        Some((storage, _)) => storage.name.as_deref().map(|name| {
+            let (_, image) = name.split_once('/').unwrap_or(("", name));
+            image.to_owned()
+        }),
+        None => spec.target.map(str::to_owned),
+    };
     let file = |path| StorageLocation::File { path, fd_group: None };
     let driver = if spec.cdrom {
         disk.device = DiskDevice::Cdrom;
-        disk.driver.format = target.is_some().then_some(StorageFormat::Raw);
-        disk.source.location = file(owned);
+        disk.driver.format = (!is_empty).then_some(StorageFormat::Raw);
+        disk.source.location = file(path);
         "qemu"
     } else {
         disk.driver.format = match spec.format {
@@ -222,26 +319,25 @@ pub(super) fn parse(text: &str, hvm: bool) -> Result<Disk, Refusal> {
             Some(Format::Image(format)) => Some(format),
             Some(Format::Empty) => None,
         };
-        match (
-            spec.backend,
-            target.and_then(|target| target.strip_prefix("rbd:")),
-        ) {
-            (None | Some(Backend::Qdisk), Some(rbd)) => {
-                let (location, auth) = ceph(rbd)?;
-                disk.source.location = location;
+        match (spec.backend, ceph) {
+            (Some(Backend::Standalone), _) => {
+                return Err("the backend 'standalone' cannot be said of a guest".to_owned());
+            }
+            (None | Some(Backend::Qdisk), Some((storage, auth))) => {
+                disk.source.location = StorageLocation::Network(Box::new(storage));
                 disk.source.auth = auth.map(Box::new);
                 "qemu"
             }
             (None | Some(Backend::Qdisk), None) => {
-                disk.source.location = file(owned);
+                disk.source.location = file(path);
                 "qemu"
             }
             (Some(Backend::Tap), _) => {
-                disk.source.location = file(owned);
+                disk.source.location = file(path);
                 "tap"
             }
             (Some(Backend::Phy), _) => {
-                disk.source.location = StorageLocation::Block { path: owned };
+                disk.source.location = StorageLocation::Block { path };
                 "phy"
             }
         }
@@ -251,7 +347,7 @@ pub(super) fn parse(text: &str, hvm: bool) -> Result<Disk, Refusal> {
 }
 
 /// `POOL/IMAGE@SNAPSHOT:OPTION=VALUE:…` of Ceph. Backslashes hide separators, and are themselves written twice.
-fn ceph(text: &str) -> Result<(StorageLocation, Option<StorageAuth>), Refusal> {
+fn ceph_image(text: &str) -> Result<(NetworkStorage, Option<StorageAuth>), Refusal> {
     let text = text.replace("\\\\", "\\");
     let (name, options) = text.split_once(':').unwrap_or((&text, ""));
     let (name, snapshot) = match name.split_once('@') {
@@ -287,7 +383,7 @@ fn ceph(text: &str) -> Result<(StorageLocation, Option<StorageAuth>), Refusal> {
             storage.config_file = Some(file.to_owned());
         }
     }
-    Ok((StorageLocation::Network(Box::new(storage)), auth))
+    Ok((storage, auth))
 }
 
 /// The parts between colons without a backslash before them.
@@ -357,6 +453,40 @@ mod tests {
             }
         }
         assert_eq!(path("vdev=hdc,cdrom"), None);
+        for (text, want) in [
+            ("/a,,hda:disk,", "/a"),
+            ("iscsi:a/b,xvda", "a/b"),
+            ("vdev=hda,target=/a,b,", "/a,b"),
+            (",raw,hda", ""),
+            (",hda:disk,w", ""),
+            (
+                "/a,raw,hda,w,colo,colo-port=1x,specification=xen,active-disk=/b",
+                "/a",
+            ),
+            ("cdrom,vdev=hda,target=rbd:p/i@s:id=u", "i"),
+            ("x:y,,hda", "x:y"),
+        ] {
+            assert_eq!(path(text).as_deref(), Some(want), "{text}");
+        }
+        for (text, want) in [
+            ("/a,xvhd,hda", "the format is 'xvhd'"),
+            ("/a,raw,hda,w!", "the access is 'w!'"),
+            ("/a,raw,hda,backendtype=", "backendtype is ''"),
+            ("/a,raw,hda,backendtype=standalone", "cannot be said"),
+            ("/a,raw,hda,target=/a", "the target is given twice"),
+            ("/a,raw,hda,vdev=hda", "vdev is given twice"),
+            ("nbd:a,hda,script=x", "script is given twice"),
+            ("/a,raw,hda,transport=mmio", "'transport' is not known"),
+            ("/a,raw,hda,specification=", "specification is ''"),
+            ("/a,raw,hda,colo-port=x", "colo-port is 'x'"),
+            ("http://a,raw,hda", "the prefix 'http:' is not known"),
+            ("qed:/a,hda", "the prefix 'qed:' is not known"),
+            ("/a,raw,hda:floppy", "the kind 'floppy'"),
+            ("/a,raw,", "no vdev"),
+        ] {
+            let refusal = parse(text, true).unwrap_err();
+            assert!(refusal.contains(want), "{text}: {refusal}");
+        }
         assert_eq!(path("vdev=hda,target=/a,b=c").as_deref(), Some("/a,b=c"));
         assert!(parse("vdev=hda", true).unwrap_err().contains("target"));
         assert!(parse("/a,raw,hda,rw,x", true).unwrap_err().contains("too many"));
