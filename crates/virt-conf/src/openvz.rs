@@ -147,8 +147,7 @@ fn barrier_and_limit(text: &str, name: &str) -> Result<Option<(u64, u64)>> {
     let Some(value) = parameter(text, name) else {
         return Ok(None);
     };
-    let both = two_parts(value)
-        .and_then(|(barrier, limit)| Some((native::number::<u64>(barrier)?, native::number::<u64>(limit)?)));
+    let both = two_parts(value).and_then(|(barrier, limit)| Some((unsigned(barrier)?, unsigned(limit)?)));
     both.map(Some)
         .ok_or_else(|| wrong(name, value, "two numbers separated by a colon are expected"))
 }
@@ -158,10 +157,20 @@ fn barrier(text: &str, name: &str) -> Result<Option<u64>> {
     let Some(value) = parameter(text, name) else {
         return Ok(None);
     };
-    let barrier = two_parts(value).and_then(|(barrier, _)| native::number::<u64>(barrier));
+    let barrier = two_parts(value).and_then(|(barrier, _)| unsigned(barrier));
     barrier
         .map(Some)
         .ok_or_else(|| wrong(name, value, "a number, a colon and a limit are expected"))
+}
+
+/// A number as C's `strtoull` reads it, for which numbers below 0 are large ones.
+fn unsigned(text: &str) -> Option<u64> {
+    match text.trim_ascii_start().strip_prefix('-') {
+        Some(rest) if rest.starts_with(|c: char| c.is_ascii_digit()) => {
+            native::number::<u64>(rest).map(u64::wrapping_neg)
+        }
+        _ => native::number(text),
+    }
 }
 
 fn two_parts(value: &str) -> Option<(&str, &str)> {
@@ -207,16 +216,15 @@ fn root(text: &str, id: u32) -> Result<Filesystem> {
 }
 
 fn memory(text: &str, host: OpenvzHost, domain: &mut Domain) -> Result<()> {
-    let kib = |pages: u64| {
-        let kib = (pages != UNLIMITED).then(|| pages.saturating_mul(host.page_size));
-        kib.filter(|kib| *kib < crate::values::MEMORY_UNLIMITED_KIB)
-    };
+    // More pages than can be told in KiB begin anew at 0.
+    let kib = |pages: u64| (pages != UNLIMITED).then(|| pages.wrapping_mul(host.page_size));
+    let limited = |pages| kib(pages).filter(|kib| *kib < crate::values::MEMORY_UNLIMITED_KIB);
     let mut tune = MemoryTune::default();
     if let Some(barrier) = barrier(text, "VMGUARPAGES")? {
         tune.min_guarantee = kib(barrier).filter(|kib| *kib != 0);
     }
     if let Some((barrier, limit)) = barrier_and_limit(text, "PRIVVMPAGES")? {
-        (tune.soft_limit, tune.hard_limit) = (kib(barrier), kib(limit));
+        (tune.soft_limit, tune.hard_limit) = (limited(barrier), limited(limit));
     }
     domain.memory_tune = (tune != MemoryTune::default()).then_some(Box::new(tune));
     Ok(())
@@ -262,6 +270,27 @@ mod tests {
         assert_eq!(domain.uuid, None);
         let text = "  #UUID: c7a5fdbd-edaf-9455-926a-d65c16db1809\n#UUID: x\n";
         assert!(uuid(text).unwrap().is_some());
+    }
+
+    #[test]
+    fn numbers_are_the_c_librarys() {
+        let tune = |text: &str| {
+            parse(&format!("VE_PRIVATE=/\n{text}"), 1, HOST)
+                .unwrap()
+                .memory_tune
+        };
+        let limits = |text| tune(text).map(|tune| (tune.soft_limit, tune.hard_limit));
+        assert_eq!(
+            tune("VMGUARPAGES=2251799813685248:0").unwrap().min_guarantee,
+            Some(1 << 53)
+        );
+        assert_eq!(tune("VMGUARPAGES=9223372036854775807:0"), None);
+        assert_eq!(limits("PRIVVMPAGES=2251799813685248:1"), Some((None, Some(4))));
+        assert_eq!(
+            limits("PRIVVMPAGES=9223372036854775808:-1"),
+            Some((Some(0), None))
+        );
+        assert!(parse("VE_PRIVATE=/\nPRIVVMPAGES=--1:1", 1, HOST).is_err());
     }
 
     #[test]
