@@ -77,7 +77,7 @@ fn config_path() -> Option<PathBuf> {
 /// Whether aliases are looked up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Aliases {
-    /// Names without a colon or slash are looked up.
+    /// Every name is looked up: what is no alias is in no entry, but a mistake in one is told to everybody.
     Resolve,
     /// Everything is a URI (`VIR_CONNECT_NO_ALIASES`).
     Ignore,
@@ -99,7 +99,6 @@ pub fn resolve(given: Option<&str>, config: &ClientConfig, aliases: Aliases) -> 
         },
     };
     if aliases == Aliases::Resolve
-        && uri::is_alias(&text)
         && let Some(meant) = config.resolve_alias(&text)?
     {
         return Ok(Some(meant));
@@ -172,7 +171,10 @@ mod tests {
     #[test]
     fn a_broken_alias_entry_is_named() {
         let config = ClientConfig::parse("uri_aliases = [ \"broken\" ]\n").unwrap();
-        let error = resolve(Some("x"), &config, Aliases::Resolve).unwrap_err();
-        assert!(error.message().contains("'broken'"), "{error}");
+        for given in ["x", "test:///default"] {
+            let error = resolve(Some(given), &config, Aliases::Resolve).unwrap_err();
+            assert!(error.message().contains("'broken'"), "{error}");
+            assert!(resolve(Some(given), &config, Aliases::Ignore).is_ok());
+        }
     }
 }
