@@ -21,6 +21,7 @@ mod listener;
 mod names;
 mod outbox;
 mod own;
+mod running;
 mod session;
 mod settings;
 mod socket;
@@ -53,9 +54,9 @@ use crate::audit::Audit;
 use crate::auth::AuthServices;
 use crate::auth::tls::TlsServer;
 use crate::host::{AccessCheck as _, DaemonHost};
-use dispatch::RunningCall;
 use encryption::Encryption;
 use ledger::Openings;
+use running::RunningCall;
 use vigil::Vigil;
 use workers::Workers;
 

@@ -9,8 +9,7 @@
 
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use virt_api::call::{
     CallReply, Identity, OutgoingCall, PROGRAM_ADMIN, PROGRAM_REMOTE, StreamMode, call_extras,
@@ -30,6 +29,7 @@ use super::Opened;
 use super::ledger::{INLINE_MAX, Ledger, Where};
 use super::listener::Scope;
 use super::outbox::Outgoing;
+use super::running::RunningCall;
 use super::session::{Phase, Session};
 use super::stream::ServedStream;
 use crate::access::Caller;
@@ -40,60 +40,6 @@ use crate::logging::request::{self, RequestId};
 
 /// What a waiting call counts beside its bytes.
 const CALL_WEIGHT: usize = 256;
-
-/// A call that runs in a worker, or waits for one.
-pub(super) struct RunningCall {
-    pub(super) id: u64,
-    pub(super) header: Header,
-    pub(super) procedure: &'static Procedure,
-    pub(super) session: Arc<Session>,
-    pub(super) ledger: Arc<Ledger>,
-    pub(super) begun: Instant,
-    cancel: Cancel,
-    answered: AtomicBool,
-}
-
-impl RunningCall {
-    /// Tells the driver that nobody waits any more.
-    pub(super) fn cancel(&self) {
-        self.cancel.set();
-    }
-
-    /// How long nothing was heard of it: since it began, or since its driver said that it moves.
-    pub(super) fn still(&self) -> Duration {
-        let since = self.begun.elapsed();
-        self.cancel
-            .since_progress()
-            .map_or(since, |moved| moved.min(since))
-    }
-
-    /// What is logged on this thread from now on belongs to the call.
-    pub(super) fn enter(&self) -> request::Entered {
-        request::enter(RequestId {
-            client: self.session.id(),
-            serial: self.header.serial,
-        })
-    }
-
-    /// Whether the caller of this is the first to answer.
-    fn claim(&self) -> bool {
-        !self.answered.swap(true, Ordering::AcqRel)
-    }
-
-    /// Gives the call up: its client is answered now, and what the driver says later is dropped. False if it was
-    /// answered before.
-    pub(super) fn give_up(&self, error: VirtError) -> bool {
-        if !self.claim() {
-            return false;
-        }
-        self.cancel();
-        self.ledger.lost_one();
-        self.session.forget_call(self.id);
-        self.session.answer(&self.header, Err(error));
-        self.session.finished();
-        true
-    }
-}
 
 /// Whether a call is over.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -321,7 +267,7 @@ impl Session {
                     .router
                     .route(procedure.program, procedure.number)
                     .and_then(|target| {
-                        target.call(outgoing(procedure, payload, &lent, call.cancel.clone(), extras))
+                        target.call(outgoing(procedure, payload, &lent, call.token().clone(), extras))
                     });
                 call.ledger.called(procedure, begun.elapsed(), reply.is_ok());
                 call.session.worker_done(&call, reply, flags);
@@ -337,16 +283,7 @@ impl Session {
         header: &Header,
         ledger: Arc<Ledger>,
     ) -> Arc<RunningCall> {
-        let call = Arc::new(RunningCall {
-            id: self.server().next_call_id(),
-            header: *header,
-            procedure,
-            session: Arc::clone(self),
-            ledger,
-            begun: Instant::now(),
-            cancel: Cancel::new(),
-            answered: AtomicBool::new(false),
-        });
+        let call = Arc::new(RunningCall::new(self, procedure, *header, ledger));
         self.state.lock().calls.insert(call.id, Arc::clone(&call));
         self.server()
             .running_calls()
@@ -355,7 +292,7 @@ impl Session {
         call
     }
 
-    fn forget_call(&self, id: u64) {
+    pub(super) fn forget_call(&self, id: u64) {
         self.state.lock().calls.remove(&id);
         self.server().running_calls().lock().remove(&id);
     }

@@ -19,10 +19,10 @@ use virt_api::rpc::stream::StreamPacket;
 use virt_api::rpc::{Header, MessageType, Packet, Status};
 use virt_util::{Result, VirtError};
 
-use super::dispatch::RunningCall;
 use super::events::Subscriptions;
 use super::listener::{Listener, Place};
 use super::outbox::{Outbox, Outgoing};
+use super::running::RunningCall;
 use super::stream::{ServedStream, weight};
 use super::{Opened, Server};
 use crate::audit::Event;
