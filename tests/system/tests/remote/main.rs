@@ -17,7 +17,7 @@ use virt_api::testkit::stock::{self, Room, Stock};
 use virt_api::{DomainEventKind, ErrorCode, need};
 use virt_driver_remote::PluginEntry;
 use virt_tests_system::daemon::Daemon;
-use virt_tests_system::host::{Host, free_port};
+use virt_tests_system::host::{Host, eventually, free_port};
 use virt_util::typed_param::TypedParams;
 use virt_util::types::{ConnectCloseReason, DomainEventId, DomainEventType, DomainMigrateFlags, DomainState};
 

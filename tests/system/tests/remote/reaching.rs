@@ -86,7 +86,12 @@ fn tls_daemon(room: Room, certificate: &str, port: u16, tcp: u16) -> Stock {
          listen_addr = \"127.0.0.1\"\ntls_port = \"{port}\"\ntcp_port = \"{tcp}\"\nca_file = \"{pki}/cacert.pem\"\n\
          cert_file = \"{pki}/{certificate}cert.pem\"\nkey_file = \"{pki}/{certificate}key.pem\"\n"
     );
-    room.start(&configuration, &["--listen"])
+    let stock = room.start(&configuration, &["--listen"]);
+    // Its sockets of the network come after the local one.
+    eventually("the daemon listens", WAIT, || {
+        std::net::TcpStream::connect(("127.0.0.1", port)).is_ok()
+    });
+    stock
 }
 
 #[test]
