@@ -5,7 +5,7 @@ use std::collections::HashSet;
 
 use virt_util::uuid::Uuid;
 use virt_util::xml::{Element, Writer, XmlElement, XmlFlags};
-use virt_util::{ErrorCode, Result, VirtError};
+use virt_util::{ErrorCode, ErrorDomain, Result, VirtError};
 
 use crate::domain::Domain;
 use crate::domain::disk::Disk;
@@ -37,7 +37,7 @@ impl MomentDomain {
     pub(crate) fn read(parent: Element<'_>) -> Result<Self> {
         match parent.child("domain") {
             Some(child) if child.has_attr("type") => {
-                let domain = Domain::from_element(child, XmlFlags::INACTIVE)?;
+                let domain = Domain::from_element(child, XmlFlags::INACTIVE).map_err(of_domain)?;
                 Ok(Self::Definition(Box::new(domain)))
             }
             _ => Ok(Self::Unknown),
@@ -61,6 +61,15 @@ impl MomentDomain {
             Self::Definition(domain) => normalize(domain, hooks, cx),
             _ => Ok(()),
         }
+    }
+}
+
+/// What is wrong in a part of a domain is told as the domain's, also inside another document.
+pub(crate) fn of_domain(error: VirtError) -> VirtError {
+    let outer = [ErrorDomain::DOMAIN_SNAPSHOT, ErrorDomain::DOMAIN_CHECKPOINT];
+    match outer.contains(&error.domain()) {
+        true => error.in_domain(ErrorDomain::DOMAIN),
+        false => error.in_domain_if_none(ErrorDomain::DOMAIN),
     }
 }
 

@@ -11,10 +11,10 @@ use crate::domain::normalize::Randomness;
 #[xml(name = "secret", own)]
 pub struct Secret {
     /// Whether its value is in memory only.
-    #[xml("@ephemeral", nonempty, default, always)]
+    #[xml("@ephemeral", own, nonempty, default, always)]
     pub ephemeral: bool,
     /// Whether its value is shown to nobody.
-    #[xml("@private", nonempty, default, always)]
+    #[xml("@private", own, nonempty, default, always)]
     pub private: bool,
     /// Its UUID; made by [`Secret::normalize`] if the definition has none.
     #[xml(".", with = uuid, reads("uuid": Uuid))]

@@ -522,7 +522,7 @@ impl XmlElement for SnapshotDisk {
             ));
         }
         let source = match element.child("source") {
-            Some(child) => StorageSource::read(child, cx)?,
+            Some(child) => StorageSource::read(child, cx).map_err(moment::of_domain)?,
             None => StorageSource {
                 location: StorageLocation::without_source(kind)
                     .ok_or_else(|| virt_util::xml::missing(element, At::Child("source")))?,

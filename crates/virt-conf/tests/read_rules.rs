@@ -352,3 +352,39 @@ fn users_of_a_folder_are_mapped_by_virtiofsd_alone() {
     assert!(folder("virtiofs").contains("<uid start='0'"));
     assert!(!folder("path").contains("idmap"));
 }
+
+#[test]
+fn parts_of_a_domain_tell_of_themselves_in_other_documents() {
+    use virt_conf::snapshot::{Snapshot, SnapshotFlags};
+    let parse = |inner: &str, flags: SnapshotFlags| {
+        let text = format!("<domainsnapshot>{inner}</domainsnapshot>");
+        Snapshot::parse(&text, flags, "test").unwrap_err().domain()
+    };
+    let domain = "<name>a</name><state>running</state><creationTime>1</creationTime><domain type='odd'><name>b</name></domain>";
+    assert_eq!(parse(domain, SnapshotFlags::REDEFINE), ErrorDomain::DOMAIN);
+    let label = "<seclabel model='dac' relabel='no'/>";
+    let source = format!(
+        "<disks><disk name='vda' snapshot='external'><source file='/a'>{label}{label}</source></disk></disks>"
+    );
+    assert_eq!(parse(&source, SnapshotFlags::empty()), ErrorDomain::DOMAIN);
+    let disk = "<disks><disk name='vda' snapshot='external' type='dir'/></disks>";
+    assert_ne!(parse(disk, SnapshotFlags::empty()), ErrorDomain::DOMAIN);
+    let secret = virt_conf::secret::Secret::parse("<secret private='odd'/>", "test").unwrap_err();
+    assert_eq!(
+        (secret.code(), secret.domain()),
+        (ErrorCode::XML_ERROR, ErrorDomain::SECRET)
+    );
+}
+
+#[test]
+fn credentials_name_somebody() {
+    let pool = |name: &str| {
+        let text = format!(
+            "<pool type='iscsi'><name>a</name><source><host name='h'/><device path='iqn.1992-01.com.example:a'/>\
+             <auth type='chap' username='{name}'><secret usage='b'/></auth></source><target><path>/dev</path></target></pool>"
+        );
+        virt_conf::storage_pool::StoragePool::parse(&text, "test")
+    };
+    assert!(pool("somebody").is_ok());
+    assert_eq!(pool("").unwrap_err().code(), ErrorCode::XML_ERROR);
+}

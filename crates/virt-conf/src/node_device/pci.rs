@@ -463,7 +463,8 @@ mod vital_product_data {
                 "readwrite" => found.read_write = Some(ReadWriteFields::read(fields, cx)?),
                 other => {
                     let error = ValueError::words(&["readonly", "readwrite"]);
-                    cx.fail(xml::invalid_value(fields, At::Attribute("access"), other, &error))?;
+                    let error = xml::invalid_value(fields, At::Attribute("access"), other, &error);
+                    cx.fail(error.in_domain(ErrorDomain::NODEDEV))?;
                 }
             }
         }

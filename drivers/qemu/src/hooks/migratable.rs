@@ -8,7 +8,7 @@ use virt_conf::domain::device_info::is_user_alias;
 use virt_conf::domain::normalize::in_reading_order;
 use virt_conf::domain::small::{PanicModel, WatchdogAction, WatchdogModel};
 use virt_conf::domain::sound::Audio;
-use virt_conf::domain::storage::StorageLocation;
+use virt_conf::domain::storage::{StorageLocation, StorageSource};
 
 use crate::machine::MachineKind;
 use crate::plan::guest_arch;
@@ -21,9 +21,17 @@ pub fn for_older(domain: &mut Domain, audio: Option<&Audio>, channel_folders: &[
     // They get a copy, and a copy is what was written, read again.
     in_reading_order(domain);
     for disk in &mut domain.devices.disks {
-        // No source is written of a drive without a medium, and one that says no source is of type 'file'.
-        if disk.is_empty() && disk.source.startup_policy.is_none() {
-            disk.source.location = StorageLocation::default();
+        let medium = !matches!(
+            disk.source.location,
+            StorageLocation::Block { path: None } | StorageLocation::Dir { path: None }
+        );
+        // No source is written of which nothing is known, and a drive that says no source is of type 'file'.
+        let nothing = StorageSource {
+            location: disk.source.location.clone(),
+            ..StorageSource::default()
+        };
+        if !medium && disk.source == nothing {
+            disk.source = StorageSource::default();
         }
     }
     let Ok(arch) = guest_arch(domain) else { return };

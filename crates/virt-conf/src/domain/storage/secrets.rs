@@ -182,7 +182,7 @@ pub struct IvGenerator {
 
 impl StorageAuth {
     fn after_read(&mut self, element: Element<'_>, cx: &mut Reader) -> Result<()> {
-        if self.username.is_none() {
+        if self.username.as_deref().is_none_or(str::is_empty) {
             cx.fail(error_at(
                 element,
                 At::Text,
