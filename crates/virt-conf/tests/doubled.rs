@@ -383,3 +383,30 @@ fn whoever_reads_a_part_reports_what_is_wrong_with_it() {
         refused(&content, code, domain);
     }
 }
+
+#[test]
+fn parts_of_a_feature_that_stands_twice_stay() {
+    let features = |content: &str| {
+        let written =
+            guest(&format!("<features>{content}</features>")).expect("a document that libvirt takes");
+        let end = written.find("</features>").expect("features");
+        written[..end].split_whitespace().collect::<String>()
+    };
+    for name in ["tlbflush", "stimer"] {
+        let part = "<directstate='on'/>";
+        let on = format!("<{name} state='on'><direct state='on'/></{name}>");
+        let other = format!("<{name} state='on'/>");
+        assert!(
+            features(&format!("<hyperv>{on}{other}</hyperv>")).contains(part),
+            "{name}"
+        );
+        // Of a feature that is off nothing is read.
+        let off = format!("<{name} state='off'><direct state='odd'/></{name}>");
+        assert!(
+            !features(&format!("<hyperv>{off}</hyperv>")).contains(part),
+            "{name}"
+        );
+    }
+    let rings = "<kvm><dirty-ring state='on' size='4096'/><dirty-ring state='off'/></kvm>";
+    assert!(features(rings).contains("<dirty-ringstate='off'size='4096'/>"));
+}

@@ -281,6 +281,25 @@ impl XmlElement for Smm {
     }
 }
 
+/// Whatever is wrong with the size of a page of hash page tables is told with one code.
+mod hpt_page {
+    use super::*;
+    use crate::scaled::scale_text;
+
+    pub(super) fn read(element: Element<'_>, _: &mut Reader) -> Result<u64> {
+        let (text, unit) = (element.text(), element.attr("unit"));
+        scale_text(element, At::Text, (&text, unit.as_deref()), 1024, u64::MAX)
+            .map(|bytes| bytes.div_ceil(1024))
+            .map_err(|error| {
+                error
+                    .with_code(ErrorCode::CONFIG_UNSUPPORTED)
+                    .in_domain(element.doc().domain())
+            })
+    }
+
+    pub(super) use kib::write;
+}
+
 /// Hash page table of pSeries guests.
 #[derive(Xml, Clone, Debug, Default, PartialEq, Eq)]
 #[xml(name = "hpt")]
@@ -289,7 +308,7 @@ pub struct Hpt {
     #[xml("@resizing")]
     pub resizing: Option<HptResizing>,
     /// KiB of the largest page.
-    #[xml("maxpagesize+", unless_empty, with = kib, described = ScaledSize, code = ErrorCode::CONFIG_UNSUPPORTED)]
+    #[xml("maxpagesize+", unless_empty, with = hpt_page, described = ScaledSize)]
     pub max_page_size: Option<u64>,
 }
 
@@ -391,7 +410,7 @@ pub struct HypervStimer {
     #[xml("@state", on_off, default = true, always)]
     pub on: bool,
     /// Direct mode.
-    #[xml("direct$", when = self.on && self.direct.is_some_and(|state| state.on))]
+    #[xml("direct$", read_when = on, when = self.on && self.direct.is_some_and(|state| state.on))]
     pub direct: Option<State>,
 }
 
@@ -403,10 +422,10 @@ pub struct HypervTlbflush {
     #[xml("@state", on_off, default = true, always)]
     pub on: bool,
     /// Direct mode.
-    #[xml("direct$", when = self.on && self.direct.is_some_and(|state| state.on))]
+    #[xml("direct$", read_when = on, when = self.on && self.direct.is_some_and(|state| state.on))]
     pub direct: Option<State>,
     /// Of parts.
-    #[xml("extended$", when = self.on && self.extended.is_some_and(|state| state.on))]
+    #[xml("extended$", read_when = on, when = self.on && self.extended.is_some_and(|state| state.on))]
     pub extended: Option<State>,
 }
 
@@ -475,8 +494,31 @@ impl Hyperv {
         {
             check_children::<HypervTlbflush>(flush, cx, |_| true)?;
         }
+        self.keep_parts(element, cx)
+    }
+
+    /// The last of several elements says whether a feature is on; what an earlier one said of its parts stays.
+    fn keep_parts(&mut self, element: Element<'_>, cx: &mut Reader) -> Result<()> {
+        if let Some(timer) = &mut self.stimer {
+            for one in earlier(element, "stimer") {
+                timer.direct = timer.direct.or(HypervStimer::read(one, cx)?.direct);
+            }
+        }
+        if let Some(flush) = &mut self.tlbflush {
+            for one in earlier(element, "tlbflush") {
+                let one = HypervTlbflush::read(one, cx)?;
+                flush.direct = flush.direct.or(one.direct);
+                flush.extended = flush.extended.or(one.extended);
+            }
+        }
         Ok(())
     }
+}
+
+/// The elements of a name in front of the last, from behind.
+fn earlier<'d>(element: Element<'d>, name: &'static str) -> impl Iterator<Item = Element<'d>> {
+    let all: Vec<Element<'d>> = element.children_named(name).collect();
+    all.into_iter().rev().skip(1)
 }
 
 /// Features of KVM.
@@ -502,7 +544,16 @@ pub struct Kvm {
 
 impl Kvm {
     fn after_read(&mut self, element: Element<'_>, cx: &mut Reader) -> Result<()> {
-        check_children::<Self>(element, cx, |_| true)
+        check_children::<Self>(element, cx, |_| true)?;
+        // A ring that is off keeps the size that an element before it said.
+        if let Some(ring) = self.dirty_ring.as_mut().filter(|ring| !ring.on) {
+            for one in earlier(element, "dirty-ring") {
+                if ring.size == 0 {
+                    ring.size = DirtyRing::read(one, cx)?.size;
+                }
+            }
+        }
+        Ok(())
     }
 }
 

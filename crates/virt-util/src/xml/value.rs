@@ -69,13 +69,26 @@ impl ValueError {
             text.push_str(word);
             text.push('\'');
         }
-        if let Some(word) = nearest(found, self.words.iter().copied()) {
+        if let Some(word) = switch(found, self.words).or_else(|| nearest(found, self.words.iter().copied())) {
             text.push_str("; did you mean '");
             text.push_str(word);
             text.push_str("'?");
         }
         text
     }
+}
+
+/// What turns things on, and what turns them off, where people write it.
+const SWITCHES: [&[&str]; 2] = [
+    &["yes", "on", "true", "1", "y", "enable", "enabled"],
+    &["no", "off", "false", "0", "n", "disable", "disabled"],
+];
+
+/// The word of a switch that means what `found` means elsewhere.
+fn switch<'w>(found: &str, words: &[&'w str]) -> Option<&'w str> {
+    let found = found.trim().to_ascii_lowercase();
+    let same = SWITCHES.iter().find(|same| same.contains(&found.as_str()))?;
+    words.iter().copied().find(|word| same.contains(word))
 }
 
 /// The word that `found` was probably meant to be: at most a third of its letters differ.

@@ -441,3 +441,19 @@ fn numbers_in_hexadecimal() {
     push_signed(&mut out, i64::MIN);
     assert_eq!(out, "0755 018446744073709551615 -9223372036854775808");
 }
+
+#[test]
+fn switches_know_the_words_that_are_used_elsewhere() {
+    use crate::xml::{XmlValue, parse_on_off};
+    let yes_no = |text: &str| bool::parse_value(text).unwrap_err().describe(text);
+    let on_off = |text: &str| parse_on_off(text).unwrap_err().describe(text);
+    assert_eq!(yes_no("True"), "expected one of 'yes', 'no'; did you mean 'yes'?");
+    assert_eq!(yes_no("0"), "expected one of 'yes', 'no'; did you mean 'no'?");
+    assert_eq!(on_off("yes"), "expected one of 'on', 'off'; did you mean 'on'?");
+    assert_eq!(
+        on_off("disabled"),
+        "expected one of 'on', 'off'; did you mean 'off'?"
+    );
+    assert_eq!(on_off("of"), "expected one of 'on', 'off'; did you mean 'off'?");
+    assert_eq!(yes_no("7"), "expected one of 'yes', 'no'");
+}
