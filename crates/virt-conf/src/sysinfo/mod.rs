@@ -79,9 +79,6 @@ impl Smbios {
     fn after_read(&mut self, _element: Element<'_>, _cx: &mut Reader) -> Result<()> {
         self.base_boards
             .retain(|board| *board != BaseBoardTable::default());
-        // Only hosts tell of these.
-        self.processors.clear();
-        self.memory.clear();
         Ok(())
     }
 }

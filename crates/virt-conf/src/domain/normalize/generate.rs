@@ -114,10 +114,13 @@ pub(in crate::domain) fn complete_interface(
     }
 }
 
-/// The guest reads its UUID in the system information too; it can be only one.
+/// The guest reads its UUID in the system information too; it can be only one. Tables that are a host's are dropped.
 fn uuid_of_sysinfo(domain: &mut Domain) -> Result<()> {
     for info in &mut domain.sysinfo {
         let Sysinfo::Smbios(tables) = info else { continue };
+        // Only hosts tell of these.
+        tables.processors.clear();
+        tables.memory.clear();
         let Some(text) = tables.system.as_mut().and_then(|system| system.uuid.as_mut()) else {
             continue;
         };
