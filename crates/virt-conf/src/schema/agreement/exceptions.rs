@@ -298,6 +298,7 @@ pub(super) const WORDS_READ_ONLY: &[List] = &[
             "network/forward @mode none",
             "network/vlan @trunk no",
             "networkport/vlan @trunk no",
+            "numatune/memory @placement default",
             "os/smbios @mode none",
             "portgroup/vlan @trunk no",
             "scratch/seclabel @labelskip no",
@@ -373,6 +374,7 @@ pub(super) const WORDS_READ_ONLY: &[List] = &[
             "domainsnapshot/inactiveDomain @type parallels",
             "os/type text() uml",
             "video/model @type parallels",
+            "volume @type ploop",
         ],
     ),
     (
