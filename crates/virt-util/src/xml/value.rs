@@ -91,7 +91,7 @@ fn switch<'w>(found: &str, words: &[&'w str]) -> Option<&'w str> {
     words.iter().copied().find(|word| same.contains(word))
 }
 
-/// The word that `found` was probably meant to be: at most a third of its letters differ.
+/// The word that `found` was probably meant to be: at most a third of its letters differ, or one.
 pub fn nearest<'w>(found: &str, words: impl Iterator<Item = &'w str>) -> Option<&'w str> {
     if found.len() > 64 {
         return None;
@@ -103,7 +103,8 @@ pub fn nearest<'w>(found: &str, words: impl Iterator<Item = &'w str>) -> Option<
         .filter(|(distance, word)| {
             *distance <= (word.len().max(found.len()) / 3).max(1) && *distance < word.len()
         })
-        .min_by_key(|(distance, _)| *distance)
+        // Of two that are as near, a word whose end was forgotten.
+        .min_by_key(|(distance, word)| (*distance, !word.to_ascii_lowercase().starts_with(&found)))
         .map(|(_, word)| word)
 }
 
