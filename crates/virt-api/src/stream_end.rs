@@ -1,8 +1,8 @@
 //! One end of a stream: console, volume upload and download, screenshot, tunnelled migration.
 //!
-//! [`Stream`] is what a driver implements (or takes ready-made: [`pipe()`]), [`StreamEnd`] is what its user
-//! holds; between plugin and host the end goes through the waist and stays the same to both. An end carries data in
-//! both directions. Holes exist where the opening call asked for them.
+//! [`Stream`] is what a driver implements (or takes ready-made: [`pipe()`], [`Bytes`], [`FileStream`]), [`StreamEnd`]
+//! is what its user holds; between plugin and host the end goes through the waist and stays the same to both. An end
+//! carries data in both directions. Holes exist where the opening call asked for them.
 
 use std::os::fd::BorrowedFd;
 use std::sync::Arc;
