@@ -80,8 +80,10 @@ impl FileStream {
     }
 
     fn only(&self, way: Way) -> Result<()> {
+        if self.way == way {
+            return Ok(());
+        }
         let only = match self.way {
-            way_of_it if way_of_it == way => return Ok(()),
             Way::Read => "reading",
             Way::Write => "writing",
         };
@@ -126,19 +128,11 @@ impl Place {
         if self.position < self.data_until {
             return Ok((true, self.data_until - self.position));
         }
+        // Of a device nothing else tells the size.
         let size = self
             .file
-            .metadata()
-            .or_system(|| "cannot look at the file")?
-            .len();
-        // A device's size is where it ends.
-        let size = match size {
-            0 => self
-                .file
-                .seek(SeekFrom::End(0))
-                .or_system(|| "cannot find the file's end")?,
-            size => size,
-        };
+            .seek(SeekFrom::End(0))
+            .or_system(|| "cannot find the file's end")?;
         let end = size.min(self.end);
         if self.position >= end {
             self.to(self.position)?;
