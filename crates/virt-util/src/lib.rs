@@ -3,6 +3,7 @@
 //! | module | for |
 //! |---|---|
 //! | [`cgroup`] | control groups v1, v2 and both |
+//! | [`alertness`] | staying awake for what is expected soon |
 //! | [`arch`] | processor architectures by libvirt's names |
 //! | [`command`] | starting programs: what a program gets as data, captured output, daemons |
 //! | [`durable`] | files that hold their old or their new content, and stay |
@@ -46,6 +47,7 @@
 // Derived code names this crate by its public name.
 extern crate self as virt_util;
 
+pub mod alertness;
 pub mod arch;
 pub mod audit;
 pub mod auth_file;

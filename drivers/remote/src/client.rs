@@ -18,6 +18,7 @@ use virt_api::rpc::error::ErrorMessage;
 use virt_api::rpc::keepalive::Keepalive;
 use virt_api::rpc::{Header, Packet, PacketReader, PacketWriter, Status};
 use virt_api::stream_end::Readiness;
+use virt_util::alertness::Alertness;
 use virt_util::error::SystemResult;
 use virt_util::time::{Cancel, Clock, Deadline, SystemClock};
 use virt_util::xdr::XdrDecode;
@@ -130,6 +131,8 @@ pub(crate) struct State {
     serial: u32,
     /// Somebody polls.
     leading: bool,
+    /// Whether who leads looks for an answer before it sleeps.
+    alertness: Alertness,
     waiters: VecDeque<Arc<Waiter>>,
     end: Option<VirtError>,
     keepalive: Keepalive,
@@ -212,6 +215,7 @@ impl Client {
                 streams: HashMap::new(),
                 serial: 0,
                 leading: false,
+                alertness: Alertness::default(),
                 waiters: VecDeque::new(),
                 end: None,
                 keepalive: Keepalive::new(None, 0, now()),

@@ -6,7 +6,9 @@ use super::wire::{self, Wire, open_args, procedure, text, words};
 use super::{Options, median, rows};
 use crate::install;
 use crate::task::{self, Context, Outcome, Result};
+use std::io::Write as _;
 use std::path::PathBuf;
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 /// A call that a stuck guest holds up is given up after so long.
@@ -62,6 +64,13 @@ const ROWS: &[Row] = &[
         goal: 4.0,
         unit: Unit::Rate,
         measure: many_clients,
+    },
+    Row {
+        name: "own-call",
+        about: "domid in virsh, each daemon asked by its own",
+        goal: 3.0,
+        unit: Unit::Time,
+        measure: own_calls,
     },
     Row {
         name: "connect",
@@ -290,6 +299,43 @@ fn many_clients(side: &Side) -> Result<f64> {
         }
     }
     Ok((CLIENTS * ROUNDS) as f64 / begun.elapsed().as_secs_f64())
+}
+
+/// What a command costs that is a call or two, in a `virsh` that goes on running.
+fn own_calls(side: &Side) -> Result<f64> {
+    const COMMANDS: usize = 2000;
+    let program = match &side.kind {
+        Kind::Ours(prefix) => prefix.join("bin/virsh"),
+        Kind::Stock => PathBuf::from("/usr/bin/virsh"),
+    };
+    let uri = format!(
+        "test+unix:///default?socket={}",
+        side.daemon.borrow().socket.display()
+    );
+    let run = |commands: usize| -> Result<f64> {
+        let begun = Instant::now();
+        let mut shell = Command::new(&program)
+            .args(["-q", "-c", &uri])
+            .env_remove("VIRT_DRIVER_DIR")
+            .stdin(Stdio::piped())
+            .stdout(Stdio::null())
+            .spawn()
+            .context(|| program.display().to_string())?;
+        if let Some(mut input) = shell.stdin.take() {
+            let script = "domid test\n".repeat(commands);
+            input
+                .write_all(script.as_bytes())
+                .context(|| "virsh's input".to_owned())?;
+        }
+        let status = shell.wait().context(|| program.display().to_string())?;
+        match status.success() {
+            true => Ok(begun.elapsed().as_secs_f64()),
+            false => Err(format!("{}: {status}", program.display()).into()),
+        }
+    };
+    // What start and end take is in both.
+    let few = run(COMMANDS / 10)?;
+    Ok((run(COMMANDS + COMMANDS / 10)? - few) / COMMANDS as f64)
 }
 
 /// One client from connect to close. libvirt's own asks one thing after the other; ours asks a daemon that it knows for

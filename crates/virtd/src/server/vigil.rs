@@ -5,21 +5,19 @@
 //! looks at its sockets again and again for a moment, without sleeping, and is there when the next call comes. It looks at
 //! all of them, as it does at any other time, so nobody comes before others.
 //!
-//! What that may cost is bounded. Each look that was for nothing makes the next ones rarer, by two, so that clients whose
-//! calls come slowly soon cost nothing; a daemon that nobody asks sleeps; on a host with one processor nobody stays awake,
-//! since the client needs it.
+//! What that may cost is bounded by an [`Alertness`]: clients whose calls come slowly soon cost nothing. A daemon that
+//! nobody asks sleeps.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 use arc_swap::ArcSwap;
+use parking_lot::Mutex;
 use tokio::sync::Notify;
+use virt_util::alertness::Alertness;
 
 use super::settings::Settings;
-
-/// After as many vigils for nothing, one is kept after every 2^RARE calls at most.
-const RARE: u32 = 8;
 
 /// Whether to stay awake. Touched on the I/O thread only, but shared by its tasks.
 #[derive(Debug, Default)]
@@ -28,10 +26,7 @@ pub(super) struct Vigil {
     awake: AtomicBool,
     /// A call came while it was.
     heard: AtomicBool,
-    /// Vigils for nothing, one after the other.
-    missed: AtomicU32,
-    /// How many calls are passed over before the next vigil.
-    passed_over: AtomicU32,
+    alertness: Mutex<Alertness>,
     begin: Notify,
 }
 
@@ -42,18 +37,13 @@ impl Vigil {
             self.heard.store(true, Ordering::Relaxed);
             return;
         }
-        match self.passed_over.load(Ordering::Relaxed) {
-            0 => self.begin.notify_one(),
-            left => self.passed_over.store(left - 1, Ordering::Relaxed),
+        if self.alertness.lock().is_due() {
+            self.begin.notify_one();
         }
     }
 
     /// Stays awake after calls; for a task of the runtime, never ends.
     pub(super) async fn keep(self: Arc<Self>, settings: Arc<ArcSwap<Settings>>) {
-        let processors = std::thread::available_parallelism().map_or(1, usize::from);
-        if processors < 2 {
-            return;
-        }
         loop {
             self.begin.notified().await;
             let time = settings.load().stay_awake;
@@ -62,20 +52,19 @@ impl Vigil {
             }
             self.awake.store(true, Ordering::Relaxed);
             let mut since = Instant::now();
+            let mut came = false;
             loop {
                 // The runtime looks at all sockets and clocks before it comes back, and runs what is ready.
                 tokio::task::yield_now().await;
                 if self.heard.swap(false, Ordering::Relaxed) {
-                    self.missed.store(0, Ordering::Relaxed);
+                    came = true;
                     since = Instant::now();
                 } else if since.elapsed() >= time {
                     break;
                 }
             }
             self.awake.store(false, Ordering::Relaxed);
-            let missed = self.missed.load(Ordering::Relaxed).saturating_add(1).min(RARE);
-            self.missed.store(missed, Ordering::Relaxed);
-            self.passed_over.store((1 << missed) - 2, Ordering::Relaxed);
+            self.alertness.lock().kept(came);
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use std::os::fd::AsFd;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use parking_lot::{Condvar, MutexGuard};
@@ -10,6 +10,19 @@ use virt_util::time::{Cancel, Deadline, PROGRESS_EVERY};
 use virt_util::{ErrorCode, Result, VirtError};
 
 use super::*;
+
+/// How long a thread looks for an answer before it goes to sleep.
+const STAY_AWAKE: Duration = Duration::from_micros(50);
+
+/// How a leader looks for what comes.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Look {
+    /// Without waiting.
+    Once,
+    /// For a moment without sleeping, then asleep.
+    Awake,
+    Asleep,
+}
 
 impl Shared {
     /// The state, which in a process that was forked from the connection's is that of a connection that has ended.
@@ -134,7 +147,7 @@ impl Shared {
                     None => waiter.turn.wait(state),
                 }
             } else {
-                self.lead(state, until);
+                self.lead(state, until, serial.is_some());
             }
         };
         state.remove_waiter(&waiter);
@@ -144,8 +157,9 @@ impl Shared {
         done
     }
 
-    /// Polls once for everybody.
-    fn lead(&self, state: &mut MutexGuard<'_, State>, deadline: Deadline) {
+    /// Polls once for everybody. Who leads for an `answer` stays awake for it, for a moment: one that needs nothing is
+    /// there before a thread could sleep and wake. Data that streams needs the processor more than it needs us awake.
+    fn lead(&self, state: &mut MutexGuard<'_, State>, deadline: Deadline, answer: bool) {
         state.leading = true;
         if let Some(background) = self.background.get() {
             background.arm(state);
@@ -165,11 +179,19 @@ impl Shared {
             None => deadline,
         };
         let more = state.more;
-        let polled = MutexGuard::unlocked(state, || self.poll(events, &cancels, until, more));
+        let look = match answer && !more && state.alertness.is_due() {
+            true => Look::Awake,
+            false if more => Look::Once,
+            false => Look::Asleep,
+        };
+        let polled = MutexGuard::unlocked(state, || self.poll(events, &cancels, until, look));
         state.leading = false;
+        if let (Look::Awake, Ok(came)) = (look, &polled) {
+            state.alertness.kept(*came);
+        }
         let mut after = After::default();
         match polled {
-            Ok(()) => state.turn(&mut after),
+            Ok(_) => state.turn(&mut after),
             Err(error) => state.fail(&error, CloseReason::Error, &mut after),
         }
         if cancels.iter().any(Cancel::is_set) {
@@ -180,7 +202,8 @@ impl Shared {
         }
     }
 
-    fn poll(&self, events: PollFlags, cancels: &[Cancel], until: Deadline, more: bool) -> Result<()> {
+    /// Whether something came while nobody slept.
+    fn poll(&self, events: PollFlags, cancels: &[Cancel], until: Deadline, look: Look) -> Result<bool> {
         let mut fds = Vec::with_capacity(2 + cancels.len());
         fds.push(PollFd::new(self.socket.as_fd(), events));
         fds.push(PollFd::new(self.wake.as_fd(), PollFlags::POLLIN));
@@ -189,20 +212,35 @@ impl Shared {
                 fds.push(PollFd::new(fd, PollFlags::POLLIN));
             }
         }
-        let timeout = match until.remaining() {
-            _ if more => PollTimeout::ZERO,
-            None => PollTimeout::NONE,
-            Some(left) => timeout(left),
-        };
-        match poll(&mut fds, timeout) {
-            Ok(_) | Err(nix::errno::Errno::EINTR) => {}
-            Err(errno) => return Err(VirtError::system(errno as i32, "poll on socket failed")),
+        let mut ready = 0;
+        if look != Look::Asleep {
+            let begun = Instant::now();
+            loop {
+                ready = ready_within(&mut fds, PollTimeout::ZERO)?;
+                if ready > 0 || look == Look::Once || begun.elapsed() >= STAY_AWAKE {
+                    break;
+                }
+            }
+        }
+        let came = ready > 0;
+        if !came && look != Look::Once {
+            let left = until.remaining().map_or(PollTimeout::NONE, timeout);
+            ready_within(&mut fds, left)?;
         }
         let woken = fds.get(1).and_then(PollFd::any).unwrap_or_default();
         if woken {
             let _ = self.wake.read();
         }
-        Ok(())
+        Ok(came)
+    }
+}
+
+/// How many of them are ready within the time; none if a signal came.
+fn ready_within(fds: &mut [PollFd<'_>], time: PollTimeout) -> Result<i32> {
+    match poll(fds, time) {
+        Err(nix::errno::Errno::EINTR) => Ok(0),
+        Err(errno) => Err(VirtError::system(errno as i32, "poll on socket failed")),
+        Ok(count) => Ok(count),
     }
 }
 
