@@ -48,6 +48,14 @@ impl ClientConfig {
         }
     }
 
+    /// A setting of another name whose value is a whole number.
+    pub fn number(&self, name: &str) -> Result<Option<i64>> {
+        match &self.file {
+            Some(file) => file.i64(name),
+            None => Ok(None),
+        }
+    }
+
     /// The URI that `alias` stands for (`uri_aliases`).
     pub fn resolve_alias(&self, alias: &str) -> Result<Option<String>> {
         let Some(file) = &self.file else { return Ok(None) };

@@ -62,12 +62,17 @@ pub(crate) fn choose(types: &[AuthType], wanted: Option<&str>) -> Result<AuthTyp
     }
 }
 
-/// Proves who we are in the way that was chosen.
-pub(crate) fn prove(remote: &RemoteClient<'_>, kind: AuthType, credentials: &Credentials<'_>) -> Result<()> {
+/// Proves who we are in the way that was chosen. `mechanisms` asks for those of SASL.
+pub(crate) fn prove(
+    remote: &RemoteClient<'_>,
+    kind: AuthType,
+    credentials: &Credentials<'_>,
+    mechanisms: impl FnOnce() -> Result<String>,
+) -> Result<()> {
     match kind {
         AuthType::NONE => Ok(()),
         AuthType::POLKIT => polkit(remote, credentials),
-        AuthType::SASL => sasl(remote, credentials),
+        AuthType::SASL => sasl(remote, credentials, &mechanisms()?),
         other => Err(failed(format_args!(
             "the daemon asks for authentication {}, which is unknown",
             other.0
@@ -303,9 +308,8 @@ fn nil(message: &Option<Vec<u8>>) -> i32 {
     message.is_none().into()
 }
 
-fn sasl(remote: &RemoteClient<'_>, credentials: &Credentials<'_>) -> Result<()> {
-    let offered = remote.auth_sasl_init()?.mechlist;
-    let mut session = match mechanism(credentials, &offered)? {
+fn sasl(remote: &RemoteClient<'_>, credentials: &Credentials<'_>, offered: &str) -> Result<()> {
+    let mut session = match mechanism(credentials, offered)? {
         Mechanism::Simple { name, message } => {
             let answer = remote.auth_sasl_start(&name, 0, &message)?;
             if answer.complete != 0 {

@@ -11,7 +11,7 @@ use virt_api::call::{
 };
 use virt_api::driver::{DriverConnection, Passthrough};
 use virt_api::events::EventRegistry;
-use virt_api::protocol::clients::RemoteClient;
+use virt_api::protocol::clients::{CallSettings, RemoteClient};
 use virt_api::protocol::features;
 use virt_api::protocol::ferrovirt::{self, FerrovirtConnectIsEncryptedReply};
 use virt_api::protocol::remote::{
@@ -96,9 +96,14 @@ impl Caller for Client {
     }
 }
 
+/// Calls of ours.
+fn ask(client: &Client, until: Deadline) -> RemoteClient<'_> {
+    RemoteClient::with(CallSettings::new(client, PROGRAM_REMOTE).deadline(until))
+}
+
 /// Tells a daemon for whom we speak.
-pub(crate) fn hand_on(client: &Client, identity: &Identity) -> Result<()> {
-    match RemoteClient::new(client).connect_set_identity(&identity.0, 0) {
+pub(crate) fn hand_on(client: &Client, identity: &Identity, until: Deadline) -> Result<()> {
+    match ask(client, until).connect_set_identity(&identity.0, 0) {
         // A daemon that does not know identities sees us.
         Err(error) if error.code() == ErrorCode::NO_SUPPORT => Ok(()),
         told => told,
@@ -150,24 +155,24 @@ impl Connection {
     }
 
     /// Has the application's loop read for this connection, which the daemon may then ask whether it lives.
-    pub fn start_background(&self) -> Result<bool> {
-        self.inner.start_background()
+    pub fn start_background(&self, until: Deadline) -> Result<bool> {
+        self.inner.start_background(until)
     }
 }
 
 impl Inner {
-    fn start_background(&self) -> Result<bool> {
+    fn start_background(&self, until: Deadline) -> Result<bool> {
         self.client.start_background()?;
         // Asking for it is what makes the daemon ask us from now on.
-        self.supports(features::PROGRAM_KEEPALIVE)
+        self.supports(features::PROGRAM_KEEPALIVE, until)
     }
 
     /// Whether the daemon has a feature. A daemon that does not know the question has none.
-    fn supports(&self, feature: i32) -> Result<bool> {
+    fn supports(&self, feature: i32, until: Deadline) -> Result<bool> {
         if let Some(known) = self.features.lock().get(&feature) {
             return Ok(*known);
         }
-        let asked = RemoteClient::new(&self.client).connect_supports_feature(feature);
+        let asked = ask(&self.client, until).connect_supports_feature(feature);
         let known = match asked {
             Ok(reply) => reply.supported != 0,
             Err(error) if error.code() == ErrorCode::NO_SUPPORT => false,
@@ -224,14 +229,14 @@ impl Inner {
     }
 
     /// Tells the far side for whom the calls are that follow. Those of one connection are for one at a time.
-    fn speak_for(&self, identity: &Identity) -> Result<()> {
+    fn speak_for(&self, identity: &Identity, until: Deadline) -> Result<()> {
         let Some(known) = &self.speaks_for else {
             return Ok(());
         };
         if identity.0.0.is_empty() || *known.lock() == *identity {
             return Ok(());
         }
-        hand_on(&self.client, identity)?;
+        hand_on(&self.client, identity, until)?;
         known.lock().clone_from(identity);
         Ok(())
     }
@@ -243,7 +248,7 @@ impl Inner {
                 .check_args(args)
                 .map_err(|error| error.in_domain(ErrorDomain::REMOTE))?;
         }
-        self.speak_for(cx.identity())?;
+        self.speak_for(cx.identity(), cx.deadline())?;
         let mode = cx.stream_mode();
         let request = Request {
             program: cx.program(),
@@ -269,10 +274,10 @@ impl Inner {
     }
 
     fn register(&self, cx: &mut CallContext<'_>, args: &[u8]) -> Result<Vec<u8>> {
-        self.speak_for(cx.identity())?;
+        self.speak_for(cx.identity(), cx.deadline())?;
         // Events come through the application's loop, so there must be one.
-        self.start_background()?;
-        let filtered = self.supports(features::REMOTE_EVENT_CALLBACK)?;
+        self.start_background(cx.deadline())?;
+        let filtered = self.supports(features::REMOTE_EVENT_CALLBACK, cx.deadline())?;
         let begun = self
             .subscriptions
             .register(cx.program(), cx.procedure(), args, filtered)?;
@@ -337,7 +342,7 @@ impl Inner {
         known: Option<&Procedure>,
         args: &[u8],
     ) -> Result<Vec<u8>> {
-        if self.supports(features::NETWORK_UPDATE_HAS_CORRECT_ORDER)? {
+        if self.supports(features::NETWORK_UPDATE_HAS_CORRECT_ORDER, cx.deadline())? {
             return self.forward(cx, known, args);
         }
         let mut input = XdrDecoder::new(args);
@@ -356,7 +361,7 @@ impl Inner {
             return self.forward(cx, known, args);
         }
         // The question alone would make the daemon expect answers.
-        let supported = self.start_background().unwrap_or_default();
+        let supported = self.start_background(cx.deadline()).unwrap_or_default();
         ConnectSupportsFeatureReply {
             supported: supported.into(),
         }
@@ -365,7 +370,7 @@ impl Inner {
 
     /// Whether the daemon says that the way from it to the hypervisor is secure.
     fn is_secure_there(&self, cx: &CallContext<'_>) -> Result<bool> {
-        self.speak_for(cx.identity())?;
+        self.speak_for(cx.identity(), cx.deadline())?;
         let answer = self.tell(cx, PROGRAM_REMOTE, procedure::CONNECT_IS_SECURE, &[])?;
         Ok(ConnectIsSecureReply::from_xdr(&answer)?.secure != 0)
     }
@@ -436,7 +441,7 @@ impl Passthrough for Connection {
         if let Some(known) = known
             && known.typed_strings
             && known.owner == Owner::Driver
-            && inner.supports(features::TYPED_PARAM_STRING)?
+            && inner.supports(features::TYPED_PARAM_STRING, cx.deadline())?
             && let Some(args) = with_strings(args)
         {
             return inner.forward(cx, Some(known), &args);
@@ -455,7 +460,7 @@ impl DriverConnection for Connection {
     }
 
     fn set_keepalive(&self, interval: i32, count: u32) -> Result<bool> {
-        let known = self.inner.start_background().map_err(|error| {
+        let known = self.inner.start_background(Deadline::NONE).map_err(|error| {
             VirtError::internal("the program runs no event loop, which keeps a connection alive")
                 .caused_by(error.message())
         })?;
@@ -497,8 +502,11 @@ impl DriverConnection for Connection {
 
 impl Connection {
     fn watch_close(&self) -> Result<()> {
-        self.inner.start_background()?;
-        if self.inner.supports(features::REMOTE_CLOSE_CALLBACK)? {
+        self.inner.start_background(Deadline::NONE)?;
+        if self
+            .inner
+            .supports(features::REMOTE_CLOSE_CALLBACK, Deadline::NONE)?
+        {
             // Not every driver over there knows it.
             let asked = RemoteClient::new(&self.inner.client).connect_register_close_callback();
             if let Err(error) = asked

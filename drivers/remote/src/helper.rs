@@ -10,6 +10,7 @@ use virt_util::error::SystemResult;
 use virt_util::time::{Cancel, Deadline};
 use virt_util::{Result, VirtError};
 
+use crate::patience;
 use crate::place::{Mode, Place, Transport};
 use crate::sockets::{self, Scope};
 
@@ -33,7 +34,11 @@ pub fn connect(uri: &str, read_only: bool) -> Result<UnixStream> {
             sockets::choose(&place, place.mode.unwrap_or(Mode::Auto), scope)?
         }
     };
-    let socket = UnixStream::from(sockets::open(&choice, Deadline::NONE, &Cancel::never())?);
+    let socket = UnixStream::from(sockets::open(
+        &choice,
+        Deadline::after(patience::USUAL),
+        &Cancel::never(),
+    )?);
     socket
         .set_nonblocking(false)
         .or_system(|| "cannot prepare the socket")?;

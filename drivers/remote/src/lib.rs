@@ -11,6 +11,7 @@
 //! | `tls` | certificates and names |
 //! | `ssh` | the user's ssh and other programs as a wire |
 //! | `auth` | polkit and SASL |
+//! | `patience` | how long opening waits for whom |
 //! | `open` | the way from a URI to an open connection |
 //! | `connection` | an open connection: what is not just forwarded |
 //!
@@ -32,6 +33,7 @@ pub mod fuzz;
 #[doc(hidden)]
 pub mod helper;
 mod open;
+mod patience;
 mod place;
 pub mod sockets;
 mod ssh;

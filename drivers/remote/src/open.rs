@@ -1,9 +1,12 @@
 //! Opening: a wire to the daemon, who we are, and what the daemon is to open.
 
+use std::io::ErrorKind;
 use std::net::{TcpStream, ToSocketAddrs};
+use std::os::fd::OwnedFd;
 use std::time::Duration;
-use virt_api::call::{Identity, PROGRAM_REMOTE};
 
+use nix::sys::socket::{setsockopt, sockopt};
+use virt_api::call::{Identity, PROGRAM_REMOTE};
 use virt_api::config::ClientConfig;
 use virt_api::driver::OpenContext;
 use virt_api::protocol::clients::{CallSettings, RemoteClient};
@@ -16,10 +19,17 @@ use virt_util::{ErrorCode, ErrorDomain, Result, VirtError};
 use crate::auth;
 use crate::client::{Client, Request, Ticket};
 use crate::connection::{Connection, hand_on};
+use crate::patience::{Patience, Step};
 use crate::place::{Mode, Place, Proxy, Transport};
 use crate::sockets::{self, Scope};
 use crate::ssh;
 use crate::wire::Wire;
+
+/// When the kernel asks whether another host is still there, how often, and how many questions may go unanswered: two
+/// minutes in all, in seconds.
+const PEER_IDLE: u32 = 30;
+const PEER_INTERVAL: u32 = 10;
+const PEER_COUNT: u32 = 9;
 
 /// How the process lives in which we are.
 #[derive(Clone, Copy, Debug, Default)]
@@ -38,12 +48,15 @@ pub(crate) fn open(cx: &OpenContext, surroundings: Surroundings) -> Result<Conne
         cx,
         place: &place,
         surroundings,
-        deadline: cx.deadline(),
+        patience: Patience::of(&place, &config, cx.deadline())?,
         cancel: Cancel::never(),
     };
     let wire = opening.wire(mode, &config)?;
+    let socket = wire.descriptor()?;
+    watch_peer(&socket, place.transport, true);
     let client = Client::new(wire, Some(cx.host().clone()))?;
     let opened = opening.shake_hands(&client);
+    watch_peer(&socket, place.transport, false);
     let uri = match opened {
         Ok(uri) => uri,
         Err(error) => {
@@ -60,9 +73,34 @@ pub(crate) fn open(cx: &OpenContext, surroundings: Surroundings) -> Result<Conne
     );
     if place.transport != Transport::Unix {
         // A network can fail silently, so the daemon shall ask. Without an event loop nobody would answer.
-        let _ = connection.start_background();
+        let asked = opening
+            .patience
+            .within(Step::Features, |until| connection.start_background(until));
+        if let Err(error) = asked
+            && error.code() == ErrorCode::OPERATION_TIMEOUT
+        {
+            return Err(error);
+        }
     }
     Ok(connection)
+}
+
+/// Has the kernel ask whether the other host is still there. While a connection is being opened the daemon may be silent
+/// for as long as a person or a driver takes; its host is not. Later on this is keepalive's business, and a network may be
+/// away for a while.
+fn watch_peer(socket: &OwnedFd, transport: Transport, watch: bool) {
+    if !matches!(transport, Transport::Tcp | Transport::Tls) {
+        return;
+    }
+    let set = || -> nix::Result<()> {
+        setsockopt(socket, sockopt::TcpKeepIdle, &PEER_IDLE)?;
+        setsockopt(socket, sockopt::TcpKeepInterval, &PEER_INTERVAL)?;
+        setsockopt(socket, sockopt::TcpKeepCount, &PEER_COUNT)?;
+        setsockopt(socket, sockopt::KeepAlive, &watch)
+    };
+    if let Err(errno) = set() {
+        tracing::debug!("the kernel does not watch over the connection: {errno}");
+    }
 }
 
 /// In a daemon, a URI that names no other host and no socket means the daemon's own drivers, and leads nowhere else.
@@ -103,7 +141,7 @@ struct Opening<'a> {
     cx: &'a OpenContext,
     place: &'a Place,
     surroundings: Surroundings,
-    deadline: Deadline,
+    patience: Patience,
     cancel: Cancel,
 }
 
@@ -119,7 +157,11 @@ impl Opening<'_> {
                     },
                     None => sockets::choose(place, mode, self.scope())?,
                 };
-                let socket = sockets::open(&choice, self.deadline, &self.cancel)?;
+                self.patience
+                    .name_server(format_args!("the daemon at '{}'", choice.path.display()));
+                let socket = self.patience.within(Step::Connecting, |until| {
+                    sockets::open(&choice, until, &self.cancel)
+                })?;
                 Ok(Wire::new(socket, true, None))
             }
             Transport::Tcp => self.tcp(),
@@ -128,13 +170,16 @@ impl Opening<'_> {
                 let session = crate::tls::session(place, place.tls_priority.as_deref().or(configured))?;
                 let mut wire = self.tcp()?;
                 wire.start_tls(session);
-                wire.finish_tls(self.deadline, &self.cancel)?;
+                self.patience
+                    .within(Step::TlsHandshake, |until| wire.finish_tls(until, &self.cancel))?;
                 Ok(wire)
             }
             Transport::Ssh | Transport::Libssh | Transport::Libssh2 => self.ssh(mode, config),
             Transport::Ext => {
                 let program = place.command.as_deref().unwrap_or_default();
-                ssh::external(program, self.deadline, &self.cancel)
+                self.patience
+                    .name_server(format_args!("what '{program}' leads to"));
+                ssh::external(program, self.patience.caller(), &self.cancel)
             }
         }
     }
@@ -162,12 +207,16 @@ impl Opening<'_> {
             None => Proxy::Auto,
         };
         let command = ssh::remote_command(place, proxy, &socket, self.cx.read_only())?;
-        ssh::connect(place, &command, self.deadline, &self.cancel)
+        self.patience
+            .name_server(format_args!("the daemon behind ssh to '{}'", place.hostname()));
+        ssh::connect(place, &command, self.patience.caller(), &self.cancel)
     }
 
     /// A connection over TCP, to the first of the host's addresses that takes it.
     fn tcp(&self) -> Result<Wire> {
         let (host, port) = (self.place.hostname(), self.place.port());
+        self.patience
+            .name_server(format_args!("the server at '{host}:{port}'"));
         let fail = |error: &std::io::Error| {
             VirtError::io(
                 error,
@@ -187,10 +236,18 @@ impl Opening<'_> {
             format_args!("Unable to resolve address '{host}': it has none"),
         );
         for address in addresses {
-            let connected = match self.deadline.remaining() {
-                Some(left) => TcpStream::connect_timeout(&address, left.max(Duration::from_millis(1))),
-                None => TcpStream::connect(address),
-            };
+            let connected = self.patience.within(Step::Connecting, |until| {
+                let connected = match until.remaining() {
+                    Some(left) => TcpStream::connect_timeout(&address, left.max(Duration::from_millis(1))),
+                    None => TcpStream::connect(address),
+                };
+                connected.map_err(|error| match error.kind() {
+                    ErrorKind::TimedOut if until.has_passed() => {
+                        VirtError::new(ErrorCode::OPERATION_TIMEOUT, address)
+                    }
+                    _ => fail(&error),
+                })
+            });
             match connected {
                 Ok(stream) => {
                     stream
@@ -199,16 +256,21 @@ impl Opening<'_> {
                         .map_err(|error| fail(&error))?;
                     return Ok(Wire::new(stream.into(), false, None));
                 }
-                Err(error) => last = fail(&error),
+                Err(error) => last = error,
             }
         }
         Err(last)
     }
 
+    /// For calls whose answer may depend on a person or on the start of a driver.
     fn remote<'c>(&self, client: &'c Client) -> RemoteClient<'c> {
+        self.remote_until(client, self.patience.caller())
+    }
+
+    fn remote_until<'c>(&self, client: &'c Client, until: Deadline) -> RemoteClient<'c> {
         RemoteClient::with(
             CallSettings::new(client, PROGRAM_REMOTE)
-                .deadline(self.deadline)
+                .deadline(until)
                 .cancel(self.cancel.clone()),
         )
     }
@@ -223,13 +285,15 @@ impl Opening<'_> {
             fds: &[],
             stream: false,
         })?;
-        let types = match self.remote(client).auth_list() {
-            Ok(reply) => reply.types,
-            // Daemons older than authentication.
-            Err(error) if error.code() == ErrorCode::NO_SUPPORT => Vec::new(),
-            Err(error) => return Err(error),
-        };
-        let promises = self.promises(client, &greeting)?;
+        let (types, promises) = self.patience.within(Step::Greeting, |until| {
+            let types = match self.remote_until(client, until).auth_list() {
+                Ok(reply) => reply.types,
+                // Daemons older than authentication.
+                Err(error) if error.code() == ErrorCode::NO_SUPPORT => Vec::new(),
+                Err(error) => return Err(error),
+            };
+            Ok((types, self.promises(client, &greeting, until)?))
+        })?;
         let kind = auth::choose(&types, self.place.auth.as_deref())?;
         let first = promises.contains(Promises::IDENTITY_FIRST);
         if first {
@@ -263,7 +327,9 @@ impl Opening<'_> {
         if !self.asks_uri() {
             return Ok(None);
         }
-        Ok(Some(remote.connect_get_uri()?.uri))
+        self.patience.within(Step::Uri, |until| {
+            Ok(Some(self.remote_until(client, until).connect_get_uri()?.uri))
+        })
     }
 
     /// Everything in one flight, for a daemon that handles it in order.
@@ -291,10 +357,14 @@ impl Opening<'_> {
             .then(|| send(procedure::CONNECT_GET_URI, &[]))
             .transpose()?;
 
-        let receive = |ticket: &Ticket| client.receive(ticket, self.deadline, &self.cancel);
-        let proved = polkit.as_ref().map(receive).transpose();
-        let opened = receive(&open);
-        let told = uri.as_ref().map(receive).transpose();
+        let receive = |ticket: &Ticket, until| client.receive(ticket, until, &self.cancel);
+        let caller = self.patience.caller();
+        let proved = polkit.as_ref().map(|ticket| receive(ticket, caller)).transpose();
+        let opened = receive(&open, caller);
+        let told = uri
+            .as_ref()
+            .map(|ticket| self.patience.within(Step::Uri, |until| receive(ticket, until)))
+            .transpose();
         if let Err(error) = proved {
             auth::ask_for_agent(&self.remote(client), &self.credentials(), error)?;
             return self.open_step_by_step(client);
@@ -307,8 +377,8 @@ impl Opening<'_> {
     }
 
     /// Whether the daemon is ours, and what that is worth.
-    fn promises(&self, client: &Client, greeting: &Ticket) -> Result<Promises> {
-        match client.receive(greeting, self.deadline, &self.cancel) {
+    fn promises(&self, client: &Client, greeting: &Ticket, until: Deadline) -> Result<Promises> {
+        match client.receive(greeting, until, &self.cancel) {
             Ok(answer) => hello::read_answer(&answer.payload),
             Err(error) if client.is_alive() && error.code() != ErrorCode::OPERATION_TIMEOUT => {
                 Ok(Promises::empty())
@@ -326,13 +396,20 @@ impl Opening<'_> {
     }
 
     fn authenticate(&self, client: &Client, kind: AuthType) -> Result<()> {
-        auth::prove(&self.remote(client), kind, &self.credentials())
+        let mechanisms = || {
+            self.patience.within(Step::Mechanisms, |until| {
+                Ok(self.remote_until(client, until).auth_sasl_init()?.mechlist)
+            })
+        };
+        auth::prove(&self.remote(client), kind, &self.credentials(), mechanisms)
     }
 
     /// Inside a daemon a connection speaks for whoever asked the daemon.
     fn hand_on_identity(&self, client: &Client) -> Result<()> {
         match self.speaks_for() {
-            Some(identity) if !identity.0.0.is_empty() => hand_on(client, identity),
+            Some(identity) if !identity.0.0.is_empty() => self
+                .patience
+                .within(Step::Identity, |until| hand_on(client, identity, until)),
             _ => Ok(()),
         }
     }

@@ -1,5 +1,7 @@
 //! Where a URI leads: which transport, with which parameters, and what the other side is to open.
 
+use std::time::Duration;
+
 use virt_util::uri::Uri;
 use virt_util::{ErrorCode, ErrorDomain, Result, VirtError};
 
@@ -94,6 +96,8 @@ pub(crate) struct Place {
     pub auth_file: Option<String>,
     pub mode: Option<Mode>,
     pub proxy: Option<Proxy>,
+    /// How long machines may take in a step of opening; `Some(None)` is without end.
+    pub open_timeout: Option<Option<Duration>>,
     pub sanity: bool,
     pub verify: bool,
     pub tty: bool,
@@ -111,6 +115,16 @@ fn negated(name: &str, value: &str) -> Result<bool> {
         ))
     })?;
     Ok(number == 0)
+}
+
+/// A time in whole seconds; 0 is without end.
+pub(crate) fn seconds(name: &str, value: &str) -> Result<Option<Duration>> {
+    let number: u32 = value.trim().parse().map_err(|_| {
+        invalid(format_args!(
+            "{name}='{value}': expected whole seconds, or 0 to wait without end"
+        ))
+    })?;
+    Ok((number > 0).then(|| Duration::from_secs(number.into())))
 }
 
 pub(crate) fn mode(name: &str) -> Result<Mode> {
@@ -200,6 +214,7 @@ impl Place {
             auth_file: None,
             mode: None,
             proxy: None,
+            open_timeout: None,
             sanity: true,
             verify: true,
             tty: true,
@@ -224,6 +239,7 @@ impl Place {
                 "tls_priority" => place.tls_priority = Some(value),
                 "mode" => place.mode = Some(mode(&value)?),
                 "proxy" => place.proxy = Some(proxy(&value)?),
+                "open_timeout" => place.open_timeout = Some(seconds(&param.name, &value)?),
                 "no_sanity" => place.sanity = negated(&param.name, &value)?,
                 "no_verify" => place.verify = negated(&param.name, &value)?,
                 "no_tty" => place.tty = negated(&param.name, &value)?,

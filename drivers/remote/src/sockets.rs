@@ -274,8 +274,7 @@ fn failed(path: &Path, errno: Errno) -> VirtError {
 pub fn open(choice: &Choice, deadline: Deadline, cancel: &Cancel) -> Result<OwnedFd> {
     let path = &choice.path;
     let Some(daemon) = &choice.daemon else {
-        let until = deadline.at_most(Duration::from_secs(30));
-        return connect_until(path, until, cancel, &[Errno::EAGAIN]);
+        return connect_until(path, deadline, cancel, &[Errno::EAGAIN]);
     };
     if let Ok(connected) = try_connect(path)? {
         return Ok(connected);
@@ -314,6 +313,13 @@ fn connect_until(path: &Path, until: Deadline, cancel: &Cancel, not_yet: &[Errno
     loop {
         match try_connect(path)? {
             Ok(connected) => return Ok(connected),
+            Err(Errno::EAGAIN) if until.has_passed() => {
+                return Err(VirtError::new(
+                    ErrorCode::OPERATION_TIMEOUT,
+                    format_args!("the daemon at '{}' takes no more connections", path.display()),
+                )
+                .in_domain(ErrorDomain::RPC));
+            }
             Err(errno) if !not_yet.contains(&errno) || until.has_passed() => return Err(failed(path, errno)),
             Err(_) => {
                 SystemClock.sleep(START_STEP, cancel);
@@ -341,7 +347,13 @@ impl StartLock {
         loop {
             match virt_util::lock::lock_file(&file, &path.display().to_string()) {
                 Ok(()) => return Ok(Self { _file: file }),
-                Err(error) if deadline.has_passed() => return Err(error),
+                Err(error) if deadline.has_passed() => {
+                    return Err(VirtError::new(
+                        ErrorCode::OPERATION_TIMEOUT,
+                        "another program holds the lock of the daemon's start",
+                    )
+                    .caused_by(error.message()));
+                }
                 Err(error) if error.code() == ErrorCode::OPERATION_FAILED => {
                     SystemClock.sleep(START_STEP, cancel);
                     cancel.check("waiting for the daemon's start")?;
