@@ -208,7 +208,7 @@ impl Negotiation {
                 Err(VirtError::new(code, text).in_domain(ErrorDomain::POLKIT))
             }
             Err(error) => {
-                tracing::error!(client = identity.describe(), "{error}");
+                crate::logging::log_error!(error, client = identity.describe(), "{error}");
                 Err(error.in_domain(ErrorDomain::POLKIT))
             }
         }

@@ -87,7 +87,7 @@ pub fn run(argv: Vec<OsString>) -> ExitCode {
     match start(&options, argv) {
         Ok(daemon) => daemon.run(waiting),
         Err(StartError { step, error }) => {
-            tracing::error!("{error}");
+            crate::logging::log_error!(error, "{error}");
             eprintln!("{}: {error}", program.display());
             if let Some(waiting) = waiting {
                 waiting.failed(step);
@@ -281,7 +281,7 @@ impl Daemon {
                 ExitCode::SUCCESS
             }
             Err(StartError { step, error }) => {
-                tracing::error!("{error}");
+                crate::logging::log_error!(error, "{error}");
                 if let Some(waiting) = waiting {
                     waiting.failed(step);
                 }

@@ -312,7 +312,7 @@ impl DaemonHost {
                     };
                     match up {
                         Ok(()) => tracing::info!("driver '{name}' is up"),
-                        Err(error) => tracing::error!("driver '{name}': {error}"),
+                        Err(error) => crate::logging::log_error!(error, "driver '{name}': {error}"),
                     }
                 });
             }
@@ -330,7 +330,7 @@ impl DaemonHost {
             for driver in self.registry().loaded() {
                 scope.spawn(move || {
                     if let Err(error) = tell(&driver) {
-                        tracing::error!("driver '{}', {what}: {error}", driver.name());
+                        crate::logging::log_error!(error, "driver '{}', {what}: {error}", driver.name());
                     }
                 });
             }

@@ -211,6 +211,7 @@ impl Logger {
             file: record.file.as_deref(),
             line: record.line,
             request: request::current(),
+            error: None,
         });
     }
 
@@ -362,6 +363,7 @@ impl Subscriber for Bridge {
         self.logger.write(&sink::Message {
             priority: priority_of(*metadata.level()),
             source: &source::name(metadata.target()),
+            error: text.domain.zip(text.code),
             text: &text.finish(),
             file: metadata.file(),
             line: metadata.line().unwrap_or(0),
@@ -374,11 +376,21 @@ impl Subscriber for Bridge {
     fn exit(&self, _span: &Id) {}
 }
 
-/// The message first, then `name=value` for every other field.
+/// Logs an error with what the journal tells of errors: `log_error!(error, "{what}: {error}")`.
+macro_rules! log_error {
+    ($error:expr, $($rest:tt)+) => {
+        tracing::error!(libvirt_domain = $error.domain().0, libvirt_code = $error.code().0, $($rest)+)
+    };
+}
+pub(crate) use log_error;
+
+/// The message first, then `name=value` for every other field but an error's numbers.
 #[derive(Default)]
 struct Text {
     message: String,
     fields: String,
+    domain: Option<i32>,
+    code: Option<i32>,
 }
 
 impl Text {
@@ -389,6 +401,14 @@ impl Text {
 }
 
 impl Visit for Text {
+    fn record_i64(&mut self, field: &Field, value: i64) {
+        match field.name() {
+            "libvirt_domain" => self.domain = i32::try_from(value).ok(),
+            "libvirt_code" => self.code = i32::try_from(value).ok(),
+            _ => self.record_debug(field, &value),
+        }
+    }
+
     fn record_debug(&mut self, field: &Field, value: &dyn std::fmt::Debug) {
         use std::fmt::Write;
         // Writing to a string cannot fail.
@@ -543,6 +563,40 @@ mod tests {
     }
 
     #[test]
+    fn the_journal_knows_an_errors_numbers() {
+        let folder = tempfile::tempdir().unwrap();
+        let places = places(folder.path());
+        let journal = UnixDatagram::bind(&places.journal).unwrap();
+        let logger = Arc::new(Logger::new(places));
+        logger.set_outputs(Some("4:journald")).unwrap();
+        let bridge = Bridge { logger };
+        let error =
+            VirtError::new(ErrorCode::CONFIG_UNSUPPORTED, "not here").in_domain(virt_util::ErrorDomain::QEMU);
+        tracing::subscriber::with_default(bridge, || {
+            log_error!(error, client = 7, "virDomainCreate: {error}")
+        });
+        let mut buffer = [0; 4096];
+        let mut hear = || {
+            let count = journal.recv(&mut buffer).unwrap();
+            String::from_utf8_lossy(&buffer[..count]).into_owned()
+        };
+        assert!(hear().contains("ferrovirt version"), "the log begins with it");
+        let text = hear();
+        let (domain, code) = (error.domain().0, error.code().0);
+        for wanted in [
+            "MESSAGE=virDomainCreate: unsupported configuration: not here client=7\n".to_owned(),
+            "\nPRIORITY=3\n".to_owned(),
+            "\nSYSLOG_FACILITY=3\n".to_owned(),
+            "\nLIBVIRT_SOURCE=util.error\n".to_owned(),
+            "\nCODE_FILE=".to_owned(),
+            "\nCODE_LINE=".to_owned(),
+            format!("\nLIBVIRT_DOMAIN={domain}\nLIBVIRT_CODE={code}\n"),
+        ] {
+            assert!(text.contains(&wanted), "'{wanted}' is not in {text:?}");
+        }
+    }
+
+    #[test]
     fn the_journal_gets_fields_and_syslog_a_line() {
         let folder = tempfile::tempdir().unwrap();
         let places = places(folder.path());
@@ -566,6 +620,7 @@ mod tests {
             "{text:?}"
         );
         assert!(text.contains("\nLIBVIRT_SOURCE=qemu.process\n"), "{text:?}");
+        assert!(!text.contains("LIBVIRT_CODE"), "{text:?}");
         let text = hear(&syslog);
         assert!(text.starts_with("<27>virtd: "), "{text:?}");
         // What is too long for a datagram comes in a file.

@@ -52,7 +52,7 @@ impl Daemon {
         let kept = match sockets::keep(server) {
             Ok(kept) => kept,
             Err(error) => {
-                tracing::error!("{error}");
+                crate::logging::log_error!(error, "{error}");
                 return;
             }
         };
@@ -81,7 +81,7 @@ impl Daemon {
     pub(super) fn reload(&mut self, server: &Arc<Server>) {
         match places::load(&self.options, &self.role, &self.paths.config_file) {
             Ok(loaded) => self.take(server, &loaded),
-            Err(error) => tracing::error!("the configuration stays as it was: {error}"),
+            Err(error) => crate::logging::log_error!(error, "the configuration stays as it was: {error}"),
         }
         let host = Arc::clone(server.host());
         server.in_background(move || host.reload());
@@ -99,7 +99,7 @@ impl Daemon {
         let fresh = places::settings(&self.config);
         server.change_settings(|settings| settings.clone_from(&fresh));
         if let Err(error) = self.access.reload(&self.config) {
-            tracing::error!("the access policy stays as it was: {error}");
+            crate::logging::log_error!(error, "the access policy stays as it was: {error}");
         }
         if self.parent.is_none() {
             self.audit.reload(&self.config);
@@ -108,13 +108,16 @@ impl Daemon {
         match self.security(server.security().tls.is_some()) {
             Ok(security) => server.set_security(security),
             Err(error) => {
-                tracing::error!("certificates and authentication stay as they were: {error}")
+                crate::logging::log_error!(
+                    error,
+                    "certificates and authentication stay as they were: {error}"
+                )
             }
         }
         self.warn_of_sasl(server);
         let log = places::log_config(&self.config, &self.options, &self.log_file);
         if let Err(error) = self.logger.configure(&log, &LogEnvironment::current()) {
-            tracing::error!("{error}");
+            crate::logging::log_error!(error, "{error}");
         }
     }
 

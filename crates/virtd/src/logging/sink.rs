@@ -53,6 +53,8 @@ pub(super) struct Message<'a> {
     pub(super) file: Option<&'a str>,
     pub(super) line: u32,
     pub(super) request: Option<RequestId>,
+    /// The numbers of the error that it tells: its domain and its code.
+    pub(super) error: Option<(i32, i32)>,
 }
 
 /// A message with its moment, and formatted.
@@ -195,6 +197,7 @@ impl Sink {
             file: None,
             line: 0,
             request: None,
+            error: None,
         }));
     }
 
@@ -317,11 +320,17 @@ fn journal_fields(message: &Message<'_>) -> Vec<u8> {
     field("MESSAGE", message.text);
     field("PRIORITY", &syslog_priority(message.priority).to_string());
     field("SYSLOG_FACILITY", "3");
-    field("LIBVIRT_SOURCE", message.source);
+    // Whoever searches libvirt's journal for errors searches for their common source.
+    let source = message.error.map_or(message.source, |_| "util.error");
+    field("LIBVIRT_SOURCE", source);
     if let Some(file) = message.file {
         field("CODE_FILE", file);
     }
     field("CODE_LINE", &message.line.to_string());
+    if let Some((domain, code)) = message.error {
+        field("LIBVIRT_DOMAIN", &domain.to_string());
+        field("LIBVIRT_CODE", &code.to_string());
+    }
     if let Some(request) = message.request {
         let mut text = String::new();
         // Writing to a string cannot fail.
@@ -401,6 +410,7 @@ mod tests {
                 file: None,
                 line: 1,
                 request: None,
+                error: None,
             };
             sink.write(&Stamped::new(&message));
         };

@@ -397,9 +397,14 @@ impl Session {
     fn log_failure(&self, header: &Header, error: &VirtError) {
         let operation = public_name(header);
         if logging::is_ordinary(error.code()) {
-            tracing::debug!(client = self.id(), "{operation}: {error}");
+            tracing::debug!(
+                libvirt_domain = error.domain().0,
+                libvirt_code = error.code().0,
+                client = self.id(),
+                "{operation}: {error}"
+            );
         } else {
-            tracing::error!(client = self.id(), "{operation}: {error}");
+            logging::log_error!(error, client = self.id(), "{operation}: {error}");
         }
     }
 
