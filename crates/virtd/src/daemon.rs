@@ -73,6 +73,10 @@ pub fn run(argv: Vec<OsString>) -> ExitCode {
     if let Some(status) = tools::run(&options, &program) {
         return status;
     }
+    if let Err(error) = places::check_options(&options, &program) {
+        eprintln!("{}: {error}", program.display());
+        return ExitCode::FAILURE;
+    }
     let waiting = match options.daemon {
         false => None,
         true => match background::divide(&argv) {

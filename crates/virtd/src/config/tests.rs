@@ -164,6 +164,61 @@ fn unknown_keys_are_named_and_passed_over() {
     assert_eq!(loaded.ignored.len(), 1);
 }
 
+/// libvirt's daemons are one source compiled with and without the network: the same keys, defaults and errors otherwise.
+#[test]
+fn every_daemon_has_the_keys_of_libvirts() {
+    use crate::service::names::DaemonName;
+
+    let values = [
+        "\"\"",
+        "\"no such thing\"",
+        "-7",
+        "0",
+        "1",
+        "99999999999",
+        "[ 1 ]",
+        "[ \"x\" ]",
+    ];
+    for name in DaemonName::installed() {
+        for privileged in [true, false] {
+            let role = Role::new(name, privileged);
+            let monolithic = Role::new("libvirtd", privileged);
+            let network = matches!(name, "libvirtd" | "virtproxyd");
+            let file = format!("{name}.conf");
+            let path = role.config_path().expect("there is a home");
+            assert!(path.ends_with(format!("libvirt/{file}")), "{}", path.display());
+            let mut expected = DaemonConfig::defaults(&monolithic);
+            // Where there is no option --listen, nobody could say that TLS is not wanted.
+            expected.listen_tls = name == "libvirtd";
+            assert_eq!(DaemonConfig::defaults(&role), expected, "{name}");
+            for key in KEYS {
+                for value in values {
+                    let text = format!("{} = {value}\n", key.name);
+                    let loaded = DaemonConfig::parse(&role, &file, &text);
+                    if key.scope == Scope::Network && !network {
+                        let loaded = loaded.expect(&text);
+                        assert_eq!(loaded.config, DaemonConfig::defaults(&role), "{name}: {text}");
+                        assert_eq!(loaded.ignored.len(), 1, "{name}: {text}");
+                        continue;
+                    }
+                    // What the monolithic daemon says, with this one's file.
+                    match (loaded, DaemonConfig::parse(&monolithic, &file, &text)) {
+                        (Ok(one), Ok(other)) => {
+                            assert_eq!(
+                                (key.show)(&one.config),
+                                (key.show)(&other.config),
+                                "{name}: {text}"
+                            );
+                        }
+                        (Err(one), Err(other)) => assert_eq!(one, other, "{name}: {text}"),
+                        (one, other) => panic!("{name}: {text}: {one:?}, and libvirtd {other:?}"),
+                    }
+                }
+            }
+        }
+    }
+}
+
 #[test]
 fn a_reload_takes_what_can_change() {
     let old = parse("tcp_port = \"1\"\nmax_clients = 5\n").unwrap().config;

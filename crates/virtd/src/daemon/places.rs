@@ -54,6 +54,29 @@ pub(crate) fn daemon_name(options: &Options, program: &Path) -> Result<DaemonNam
     }
 }
 
+/// Refuses an option that a program of that name does not have: libvirt's daemons of single drivers, and the one before
+/// them, are without `--listen`.
+///
+/// # Errors
+/// `INVALID_ARG` naming the option and what to do instead.
+pub(super) fn check_options(options: &Options, program: &Path) -> Result<()> {
+    if !options.listen {
+        return Ok(());
+    }
+    let name = daemon_name(options, program)?;
+    if Role::new(&name.name, true).listens_with_option() {
+        return Ok(());
+    }
+    let instead = match name.has_network() {
+        true => "it listens as its configuration says (listen_tls, listen_tcp)",
+        false => "it never listens on the network, which virtproxyd and libvirtd do",
+    };
+    Err(VirtError::invalid_arg(format_args!(
+        "{} has no option --listen: {instead}",
+        name.name
+    )))
+}
+
 /// The configuration of a daemon with these options whose own file is `usual`.
 ///
 /// # Errors
@@ -175,5 +198,38 @@ pub(super) fn host_uuid(config: &DaemonConfig) -> Result<Uuid> {
                 )
             })
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::Parser;
+
+    #[test]
+    fn only_the_daemon_for_everything_listens_by_option() {
+        let check = |words: &[&str]| {
+            let options = Options::try_parse_from(words).expect("the options are known");
+            check_options(&options, Path::new(words[0]))
+        };
+        assert_eq!(check(&["libvirtd", "--listen"]), Ok(()));
+        assert_eq!(
+            check(&["virtd", "-l", "--driver", "qemu", "--driver", "test"]),
+            Ok(())
+        );
+        for name in DaemonName::installed() {
+            assert_eq!(check(&[name]), Ok(()));
+            if name != "libvirtd" {
+                let error = check(&[name, "-l"]).unwrap_err();
+                assert!(
+                    error
+                        .message()
+                        .contains(&format!("{name} has no option --listen")),
+                    "{error}"
+                );
+            }
+        }
+        let error = check(&["virtd", "--listen", "--driver", "qemu"]).unwrap_err();
+        assert!(error.message().contains("virtqemud has no option"), "{error}");
     }
 }
