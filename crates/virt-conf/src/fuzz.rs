@@ -82,7 +82,7 @@ pub fn fuzz_domain_xml(data: &[u8]) {
     let Ok(doc) = Doc::parse_bytes(data, &DocOptions::default()) else {
         return;
     };
-    xml::schema::check::<Domain>(doc.root(), &mut Reader::new(XmlFlags::empty()));
+    let _ = crate::schema::check(&doc);
     let _ = xml::from_doc::<Domain>(&doc, &mut Reader::collecting(XmlFlags::INACTIVE));
     for (xml_flags, flags) in [
         (XmlFlags::SECURE, NormalizeFlags::empty()),

@@ -10,7 +10,7 @@
 //! | [`RawElement`], [`metadata`] | subtrees that are kept as they are |
 //! | [`Rare`] | parts that take no room where nothing is said |
 //! | [`identity()`] | root, type, name and UUID of a definition, without a model |
-//! | [`schema`] | declarations as data: docs, schemas, the check for unknown names |
+//! | [`schema`] | declarations as data: docs, JSON |
 //! | [`rules`], [`shapes`] | what schemas ask for beyond declarations: single rules, and whole schemas as tables |
 //!
 //! Reading is pure: no file, host or driver is asked. Documents are UTF-8, have no document type declaration, and pass
@@ -92,7 +92,7 @@
 //! # The language of `#[xml(…)]`
 //!
 //! **The order of fields is the order of output.** Attributes of the element are written first, in field order, then the
-//! content in field order. Names that no field mentions are passed over, as libvirt does ([`schema::check`] finds
+//! content in field order. Names that no field mentions are passed over, as libvirt does ([`shapes`] finds
 //! them).
 //!
 //! ## Where a field is: the path
@@ -166,7 +166,7 @@
 //! | `described = TYPE` | what such code reads at a child is what TYPE declares |
 //! | `shape = FUNCTION` | the same, told by a function that [`describe!`](crate::describe_xml)s it |
 //! | `called = "NAME"` | what JSON and docs call the field, where its own name is taken |
-//! | `reads("@x": TYPE, "child", …)` | what such code reads at `"."` or `"@*"`, for the check for unknown names (without it anything goes) |
+//! | `reads("@x": TYPE, "child", …)` | what such code reads at `"."` or `"@*"`, for docs, JSON and those who hold schemas against it (without it anything goes) |
 //!
 //! `with` on an attribute or text (`"@x"`, `"a@x"`, `"a/text()"`) calls `MODULE::parse(&str) -> Result<T, ValueError>` and
 //! `MODULE::format(&T, &mut String)` (escape with [`escape_into`]). On a child it calls
@@ -204,8 +204,8 @@
 //! by `name()` one variant may be `other`: it holds a type that takes all remaining elements, such as [`KeptElement`].
 //! The derived method `xml_tag()` gives the word.
 //!
-//! A type with a hand-written [`XmlElement`] says what it reads with [`describe!`](crate::describe_xml), so that the check for
-//! unknown names, docs and schemas stay complete.
+//! A type with a hand-written [`XmlElement`] says what it reads with [`describe!`](crate::describe_xml), so that
+//! docs and JSON stay complete.
 //!
 //! ## Enums of words
 //!
@@ -224,6 +224,7 @@
 mod chars;
 pub mod data;
 mod doc;
+mod findings;
 pub(crate) mod fuzz;
 mod identity;
 mod rare;
@@ -249,10 +250,10 @@ pub use identity::{Identity, identity};
 pub use rare::{Nothing, Rare};
 pub use raw::{KeptElement, RawAttribute, RawElement, RawNode, expect_root, metadata};
 pub use reader::{
-    At, Finding, FormatFn, ParseFn, ReadFn, Reader, error_at, error_with, invalid_value, missing, read,
-    recoded, reported_by, write,
+    At, FormatFn, ParseFn, ReadFn, Reader, error_at, error_with, invalid_value, missing, read, recoded,
+    reported_by, write,
 };
-pub use schema::{ElementSchema, finish_schema, validate};
+pub use schema::ElementSchema;
 pub use value::{
     OnOff, ValueError, XmlInteger, XmlValue, find_word, format_on_off, nearest, parse_integer,
     parse_integer_in, parse_on_off, push_formatted, scan_integer,

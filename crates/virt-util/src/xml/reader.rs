@@ -2,8 +2,8 @@
 //!
 //! Derived code is a list of calls into [`read`] and [`mod@write`]; the loops, lookups and errors are here, once.
 
-use super::doc::{Element, Position};
-use super::value::{ValueError, nearest};
+use super::doc::Element;
+use super::value::ValueError;
 use super::{XmlElement, XmlFlags};
 use crate::error::{ErrorCode, ErrorDomain, Result, VirtError};
 
@@ -13,21 +13,7 @@ pub struct Reader {
     flags: XmlFlags,
     /// Errors that were put aside; `None` stops at the first.
     collected: Option<Vec<VirtError>>,
-    findings: Vec<Finding>,
     surroundings: Option<Box<dyn std::any::Any>>,
-}
-
-/// Something in a document that the schema does not allow.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Finding {
-    /// Where it is.
-    pub position: Position,
-    /// The element that holds it.
-    pub path: String,
-    /// What is wrong: `unknown attribute 'x'`, `missing required element 'y'` …
-    pub what: String,
-    /// The known name that an unknown one resembles.
-    pub suggestion: Option<&'static str>,
 }
 
 /// Which part of an element is meant.
@@ -41,7 +27,7 @@ pub enum At<'n> {
     Child(&'n str),
 }
 
-/// Most errors or unknown names that are kept.
+/// Most errors that are put aside.
 const MAX_COLLECTED: usize = 1000;
 
 impl Reader {
@@ -122,73 +108,6 @@ impl Reader {
     pub fn take_errors(&mut self) -> Vec<VirtError> {
         self.collected.as_mut().map(std::mem::take).unwrap_or_default()
     }
-
-    /// Notes something that the schema does not allow.
-    #[cold]
-    pub fn finding(
-        &mut self,
-        element: Element<'_>,
-        at: At<'_>,
-        what: String,
-        suggestion: Option<&'static str>,
-    ) {
-        if self.findings.len() >= MAX_COLLECTED {
-            return;
-        }
-        let position = match at {
-            At::Attribute(name) => element.attr_position(name),
-            At::Child(name) => {
-                let child = element.children().find(|child| child.qualified_name() == name);
-                child.unwrap_or(element).position()
-            }
-            At::Text => element.position(),
-        };
-        self.findings.push(Finding {
-            position,
-            path: element.path(),
-            what,
-            suggestion,
-        });
-    }
-
-    /// Notes a name that nobody knows.
-    #[cold]
-    pub fn unknown(&mut self, element: Element<'_>, at: At<'_>, known: impl Iterator<Item = &'static str>) {
-        let (what, name) = match at {
-            At::Attribute(name) => (format!("unknown attribute '{name}'"), name),
-            At::Child(name) => (format!("unknown element '{name}'"), name),
-            At::Text => ("unknown text".to_owned(), ""),
-        };
-        self.finding(element, at, what, nearest(name, known));
-    }
-
-    /// Notes a value that is none.
-    #[cold]
-    pub fn wrong_value(&mut self, element: Element<'_>, at: At<'_>, found: &str, error: &ValueError) {
-        self.finding(element, at, wrong_value_text(at, found, error), None);
-    }
-
-    /// [`Reader::wrong_value`] where what was expected is said by a form; of words the nearest is suggested.
-    #[cold]
-    pub fn misfit(&mut self, element: Element<'_>, at: At<'_>, found: &str, says: &'static str) {
-        let words = says
-            .strip_prefix("one of '")
-            .and_then(|list| list.strip_suffix('\''));
-        let meant = words.and_then(|words| nearest(found.trim_ascii(), words.split("', '")));
-        let what = wrong_value_text(at, found, &ValueError::expected(says));
-        self.finding(element, at, what, meant);
-    }
-
-    /// Notes that a part is missing.
-    #[cold]
-    pub fn absent(&mut self, element: Element<'_>, at: At<'_>) {
-        self.finding(element, At::Text, missing_text(at), None);
-    }
-
-    /// What the schema does not allow, in document order of the elements.
-    pub fn findings(&self) -> &[Finding] {
-        &self.findings
-    }
 }
 
 /// An `XML_ERROR` about a part of `element`: place, path, then `what`. It belongs to the part of the system that reads the
@@ -252,7 +171,7 @@ pub fn invalid_value(element: Element<'_>, at: At<'_>, found: &str, error: &Valu
     by_helper(error_at(element, at, wrong_value_text(at, found, error)), at)
 }
 
-fn wrong_value_text(at: At<'_>, found: &str, error: &ValueError) -> String {
+pub(super) fn wrong_value_text(at: At<'_>, found: &str, error: &ValueError) -> String {
     let expected = error.describe(found);
     // A value may be megabytes long.
     let shown: String = found.chars().take(80).collect();
@@ -284,7 +203,7 @@ fn is_told(error: &VirtError) -> bool {
     error.code() == ErrorCode::OK
 }
 
-fn missing_text(at: At<'_>) -> String {
+pub(super) fn missing_text(at: At<'_>) -> String {
     match at {
         At::Attribute(name) => format!("missing required attribute '{name}'"),
         At::Child(name) => format!("missing required element '{name}'"),

@@ -3,7 +3,8 @@
 //! A [`Rule`] is a row of a table: which elements it is about, and what holds for them. [`Form`]s of values are here as well.
 
 use super::doc::Element;
-use super::reader::{At, Reader};
+use super::findings::Findings;
+use super::reader::At;
 
 /// Conditions: an attribute of the element, its parents or a child (`@type`, `../@type`, `../../@type`, `format@type`; `@type?` may also be
 /// absent) with one of these values, [`PRESENT`] or [`ABSENT`]; a child by its name with one of the latter.
@@ -71,14 +72,14 @@ impl std::fmt::Debug for Form {
     }
 }
 
-/// Reports what the rules do not allow in `root` and below, apart from what is in elements `metadata`, to `cx`.
-pub fn check(root: Element<'_>, rules: &[&[Rule]], cx: &mut Reader) {
+/// Reports what the rules do not allow in `root` and below, apart from what is in elements `metadata`, to `findings`.
+pub(super) fn check(root: Element<'_>, rules: &[&[Rule]], findings: &mut Findings) {
     let by_name = ByName::of(rules.iter().flat_map(|rules| rules.iter()), |rule| rule.element);
     let mut waiting = vec![root];
     while let Some(element) = waiting.pop() {
         for rule in by_name.named(element.name()) {
             if rule.is_about(element) {
-                rule.must.check(element, cx);
+                rule.must.check(element, findings);
             }
         }
         // What users keep beside a definition is theirs.
@@ -170,7 +171,7 @@ pub(super) fn fits_when(element: Element<'_>, when: When) -> bool {
 }
 
 impl Must {
-    fn check(self, element: Element<'_>, cx: &mut Reader) {
+    fn check(self, element: Element<'_>, findings: &mut Findings) {
         match self {
             Self::Fit(part, form) => {
                 let (at, text) = match part.strip_prefix('@') {
@@ -181,17 +182,17 @@ impl Must {
                     None => (At::Text, element.text()),
                 };
                 if !(form.fits)(&text) {
-                    cx.misfit(element, at, &text, form.says);
+                    findings.misfit(element, at, &text, form.says);
                 }
             }
             Self::Have(parts) => {
                 for part in parts.iter().filter(|part| count(element, part) == 0) {
-                    cx.absent(element, at(part));
+                    findings.absent(element, at(part));
                 }
             }
             Self::HaveOneOf(parts) => {
                 if parts.iter().all(|part| count(element, part) == 0) {
-                    cx.finding(
+                    findings.add(
                         element,
                         At::Text,
                         format!("one of {} is missing", list(parts)),
@@ -201,7 +202,7 @@ impl Must {
             }
             Self::NotHave(parts) => {
                 for part in parts.iter().filter(|part| count(element, part) > 0) {
-                    cx.finding(
+                    findings.add(
                         element,
                         at(part),
                         format!("{} does not belong here", list(&[part])),
@@ -211,14 +212,14 @@ impl Must {
             }
             Self::Once(parts) => {
                 for part in parts.iter().filter(|part| count(element, part) > 1) {
-                    cx.finding(element, at(part), format!("a second {}", list(&[part])), None);
+                    findings.add(element, at(part), format!("a second {}", list(&[part])), None);
                 }
             }
             Self::NotBoth(parts) => {
                 let mut there = parts.iter().filter(|part| count(element, part) > 0);
                 if let (Some(first), Some(second)) = (there.next(), there.next()) {
                     let what = format!("{} and {} exclude each other", list(&[first]), list(&[second]));
-                    cx.finding(element, at(second), what, None);
+                    findings.add(element, at(second), what, None);
                 }
             }
             Self::Sequence(name, attribute, values) => {
@@ -233,13 +234,13 @@ impl Must {
                         "the values of '{attribute}' of elements '{name}' are not {}",
                         values.join(", ")
                     );
-                    cx.finding(element, at(name), what, None);
+                    findings.add(element, at(name), what, None);
                 }
             }
             Self::Excludes(name, others) if count(element, name) > 0 => {
                 for other in others.iter().filter(|other| count(element, other) > 0) {
                     let what = format!("{} and {} exclude each other", list(&[name]), list(&[other]));
-                    cx.finding(element, at(other), what, None);
+                    findings.add(element, at(other), what, None);
                 }
             }
             Self::Excludes(..) => {}
@@ -252,7 +253,7 @@ impl Must {
                     };
                     if place < furthest {
                         let what = format!("element '{}' stands too late", child.name());
-                        cx.finding(child, At::Text, what, None);
+                        findings.add(child, At::Text, what, None);
                     }
                     furthest = furthest.max(place);
                 }
@@ -263,7 +264,7 @@ impl Must {
                     if child.is(name) && !std::mem::take(&mut may_stand) {
                         let what =
                             format!("element '{name}' stands where no '{first}' is right in front of it");
-                        cx.finding(child, At::Text, what, None);
+                        findings.add(child, At::Text, what, None);
                     }
                     may_stand = child.is(first);
                 }
@@ -272,7 +273,7 @@ impl Must {
                 let found = count(element, name);
                 if found != times {
                     let what = format!("there are {found} elements '{name}': expected {times}");
-                    cx.finding(element, at(name), what, None);
+                    findings.add(element, at(name), what, None);
                 }
             }
             Self::Distinct(name, attribute) => {
@@ -281,7 +282,7 @@ impl Must {
                     let value = child.attr(attribute);
                     if seen.contains(&value) {
                         let what = format!("a second '{name}' of this '{attribute}'");
-                        cx.finding(child, At::Attribute(attribute), what, None);
+                        findings.add(child, At::Attribute(attribute), what, None);
                     }
                     seen.push(value);
                 }
@@ -290,7 +291,7 @@ impl Must {
                 let missing = parts.iter().filter(|part| count(element, part) == 0);
                 if parts.iter().any(|part| count(element, part) > 0) {
                     for part in missing {
-                        cx.absent(element, at(part));
+                        findings.absent(element, at(part));
                     }
                 }
             }

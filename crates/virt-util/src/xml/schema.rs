@@ -1,16 +1,13 @@
-//! What a declaration says about its XML, as data: docs, schemas, JSON and the check for unknown names are made from it.
+//! What a declaration says about its XML, as data: docs and JSON are made from it, and tables of schemas are held against it.
 //!
-//! The types here are what a declaration says. What they come to in one element is put together by `members`;
-//! [`check()`] is the check for unknown names, [`super::data`] the walk to and from JSON.
+//! The types here are what a declaration says. What they come to in one element is put together by `members`, for the walk
+//! to and from JSON ([`super::data`]). Whether a schema allows a document is for tables to say ([`super::shapes`]).
 
-mod check;
 pub(super) mod members;
 
 use super::rules::Form;
 use super::value::ValueError;
 use super::{Element, XmlFlags};
-
-pub use check::{check, finish_schema, validate};
 
 /// One element, as declared by one Rust type.
 #[derive(Debug)]

@@ -22,11 +22,10 @@
 //! # Ok::<(), virt_util::VirtError>(())
 //! ```
 
-use super::XmlFlags;
 use super::doc::Element;
-use super::reader::{At, Reader};
+use super::findings::Findings;
+use super::reader::At;
 use super::rules::{self, ByName, Form, Rule, When, fits_when};
-use super::schema::finish_schema;
 use super::value::nearest;
 use crate::error::Result;
 
@@ -182,24 +181,24 @@ impl Part {
 /// # Errors
 /// `XML_INVALID_SCHEMA` with place, path and suggestion for the first few faults.
 pub fn validate(element: Element<'_>, table: &Table) -> Result<()> {
-    let mut cx = Reader::new(XmlFlags::empty());
-    check(element, table, &mut cx);
-    finish_schema(element, &cx)
+    let mut found = Findings::default();
+    check(element, table, &mut found);
+    found.finish(element)
 }
 
-/// Reports what the table does not allow in `root` and below to `cx`.
-pub fn check(root: Element<'_>, table: &Table, cx: &mut Reader) {
+/// Reports what the table does not allow in `root` and below to `findings`.
+fn check(root: Element<'_>, table: &Table, findings: &mut Findings) {
     let mut waiting = vec![root];
     let mut fresh = Vec::new();
     let shapes = ByName::of(table.shapes.iter().flat_map(|rows| rows.iter()), |row| {
         row.element
     });
     while let Some(element) = waiting.pop() {
-        table.check_element(element, &shapes, cx, &mut fresh);
+        table.check_element(element, &shapes, findings, &mut fresh);
         waiting.extend(fresh.drain(..).rev());
     }
     if !table.rules.is_empty() {
-        rules::check(root, table.rules, cx);
+        rules::check(root, table.rules, findings);
     }
 }
 
@@ -209,7 +208,7 @@ impl Table {
         &self,
         element: Element<'d>,
         shapes: &ByName<'static, Shape>,
-        cx: &mut Reader,
+        findings: &mut Findings,
         inside: &mut Vec<Element<'d>>,
     ) {
         let named = || {
@@ -220,7 +219,7 @@ impl Table {
         let named = || named().filter(|(_, steps)| *steps == longest).map(|(row, _)| row);
         let rows: Vec<&'static Shape> = named().filter(|row| fits_when(element, row.when)).collect();
         if rows.is_empty() && longest > 0 {
-            report_no_shape(element, named(), cx);
+            report_no_shape(element, named(), findings);
             return;
         }
         let known = Known {
@@ -228,14 +227,14 @@ impl Table {
             table: self,
         };
         match known.parts().find(|part| part.name == "*") {
-            Some(part) if part.times == Times::Any => known.check_attributes(element, cx),
+            Some(part) if part.times == Times::Any => known.check_attributes(element, findings),
             Some(_) => return,
             None => {
-                known.check_attributes(element, cx);
-                known.check_children(element, cx, inside);
+                known.check_attributes(element, findings);
+                known.check_children(element, findings, inside);
             }
         }
-        known.check_text(element, cx);
+        known.check_text(element, findings);
     }
 
     /// Is the element called `name`? Names without a prefix are in no namespace.
@@ -283,7 +282,7 @@ impl Known<'_> {
         conditions.filter_map(|(part, _)| part.strip_prefix('@').map(|name| name.trim_end_matches('?')))
     }
 
-    fn check_attributes(&self, element: Element<'_>, cx: &mut Reader) {
+    fn check_attributes(&self, element: Element<'_>, findings: &mut Findings) {
         for attribute in element.attributes() {
             if attribute.declares_namespace() {
                 continue;
@@ -293,23 +292,28 @@ impl Known<'_> {
             if forms().next().is_none() {
                 if !self.tags().any(|tag| tag == name) {
                     let known = self.attributes().map(|(known, _)| known).chain(self.tags());
-                    cx.unknown(element, At::Attribute(name), known);
+                    findings.unknown(element, At::Attribute(name), known);
                 }
                 continue;
             }
             let value = attribute.value();
             if let Some(says) = misfit(forms().map(|(_, part)| part), &value) {
-                cx.misfit(element, At::Attribute(name), &value, says);
+                findings.misfit(element, At::Attribute(name), &value, says);
             }
         }
         for (name, part) in self.attributes() {
             if part.times == Times::One && !element.has_attr(name) {
-                cx.absent(element, At::Attribute(name));
+                findings.absent(element, At::Attribute(name));
             }
         }
     }
 
-    fn check_children<'d>(&self, element: Element<'d>, cx: &mut Reader, inside: &mut Vec<Element<'d>>) {
+    fn check_children<'d>(
+        &self,
+        element: Element<'d>,
+        findings: &mut Findings,
+        inside: &mut Vec<Element<'d>>,
+    ) {
         let in_order = self.rows.iter().any(|row| row.in_order);
         let mut furthest = 0;
         let mut seen: Vec<&'static str> = Vec::new();
@@ -325,32 +329,32 @@ impl Known<'_> {
                 .or_else(|| places().next());
             let Some((place, part)) = place else {
                 let known = self.children().map(|part| part.name);
-                cx.unknown(element, At::Child(child.qualified_name()), known);
+                findings.unknown(element, At::Child(child.qualified_name()), known);
                 continue;
             };
             if in_order && place < furthest {
                 let what = format!("'{}' stands too late", part.name);
-                cx.finding(child, At::Text, what, None);
+                findings.add(child, At::Text, what, None);
             }
             furthest = furthest.max(place);
             let once = matches!(part.times, Times::One | Times::Maybe);
             if once && places().count() == 1 && seen.contains(&part.name) {
-                cx.finding(child, At::Text, format!("a second '{}'", part.name), None);
+                findings.add(child, At::Text, format!("a second '{}'", part.name), None);
             }
             seen.push(part.name);
             match part.form {
-                Some(_) => check_leaf(child, places().map(|(_, part)| part), cx),
+                Some(_) => check_leaf(child, places().map(|(_, part)| part), findings),
                 None => inside.push(child),
             }
         }
         for part in self.children() {
             if matches!(part.times, Times::One | Times::Some) && !seen.contains(&part.name) {
-                cx.absent(element, At::Child(part.name));
+                findings.absent(element, At::Child(part.name));
             }
         }
     }
 
-    fn check_text(&self, element: Element<'_>, cx: &mut Reader) {
+    fn check_text(&self, element: Element<'_>, findings: &mut Findings) {
         let forms = || self.parts().filter(|part| part.name == "text()");
         let text = element.own_text();
         if forms().next().is_some() {
@@ -358,32 +362,32 @@ impl Known<'_> {
                 return;
             }
             if let Some(says) = misfit(forms(), &text) {
-                cx.misfit(element, At::Text, &text, says);
+                findings.misfit(element, At::Text, &text, says);
             }
         } else if !text.trim_ascii().is_empty() {
-            cx.finding(element, At::Text, "text where none belongs".to_owned(), None);
+            findings.add(element, At::Text, "text where none belongs".to_owned(), None);
         }
     }
 }
 
 /// Checks a child that is nothing but text.
-fn check_leaf(element: Element<'_>, forms: impl Iterator<Item = &'static Part>, cx: &mut Reader) {
+fn check_leaf(element: Element<'_>, forms: impl Iterator<Item = &'static Part>, findings: &mut Findings) {
     if let Some(attribute) = element
         .attributes()
         .find(|attribute| !attribute.declares_namespace())
     {
-        cx.unknown(
+        findings.unknown(
             element,
             At::Attribute(attribute.qualified_name()),
             std::iter::empty(),
         );
     }
     if let Some(child) = element.children().next() {
-        cx.unknown(element, At::Child(child.qualified_name()), std::iter::empty());
+        findings.unknown(element, At::Child(child.qualified_name()), std::iter::empty());
     }
     let text = element.text();
     if let Some(says) = misfit(forms, &text) {
-        cx.misfit(element, At::Text, &text, says);
+        findings.misfit(element, At::Text, &text, says);
     }
 }
 
@@ -401,7 +405,7 @@ fn misfit<'p>(mut parts: impl Iterator<Item = &'p Part>, text: &str) -> Option<&
 fn report_no_shape(
     element: Element<'_>,
     rows: impl Iterator<Item = &'static Shape> + Clone,
-    cx: &mut Reader,
+    findings: &mut Findings,
 ) {
     let own = |part: &'static str| {
         let part = part.trim_end_matches('?');
@@ -425,7 +429,7 @@ fn report_no_shape(
             "element '{}' does not belong to what is around it",
             element.name()
         );
-        cx.finding(element, At::Text, what, None);
+        findings.add(element, At::Text, what, None);
         return;
     };
     let mut words: Vec<&'static str> = Vec::new();
@@ -437,12 +441,20 @@ fn report_no_shape(
             words.push(word);
         }
     }
-    let (at, found) = match part.split_once('@') {
-        Some(("", name)) => (At::Attribute(name), element.attr(name)),
-        _ => (At::Child(part), element.child(part).map(|child| child.text())),
+    let (element, at) = match part.split_once('@') {
+        Some(("", name)) => (element, At::Attribute(name)),
+        Some((child, name)) => match element.child(child) {
+            Some(child) => (child, At::Attribute(name)),
+            None => (element, At::Child(child)),
+        },
+        None => (element, At::Child(part)),
+    };
+    let found = match at {
+        At::Attribute(name) => element.attr(name),
+        _ => element.child(part).map(|child| child.text()),
     };
     let Some(found) = found else {
-        cx.absent(element, at);
+        findings.absent(element, at);
         return;
     };
     let what = match (at, words.is_empty()) {
@@ -456,7 +468,7 @@ fn report_no_shape(
             words.join("', '")
         ),
     };
-    cx.finding(
+    findings.add(
         element,
         at,
         what,
@@ -466,8 +478,9 @@ fn report_no_shape(
 
 #[cfg(test)]
 mod tests {
-    use super::super::doc::Doc;
+    use super::super::doc::{Doc, DocOptions};
     use super::*;
+    use crate::error::ErrorCode;
 
     const DIGITS: Form = Form {
         says: "digits",
@@ -481,6 +494,7 @@ mod tests {
                 one("name").is(TEXT),
                 maybe("size").is(DIGITS),
                 any("part"),
+                maybe("lid"),
                 maybe("x:extra"),
             ]],
         ),
@@ -488,6 +502,7 @@ mod tests {
         shape("part", &[&[one("first").is(TEXT), maybe("last").is(TEXT)]])
             .when(&[("@type?", &["ends"])])
             .in_order(),
+        shape("lid", &[&[one("hinge")]]).when(&[("hinge@kind", &["brass"])]),
         shape("x:extra", &[&[one("*")]]),
     ];
     const TABLE: Table = Table {
@@ -529,11 +544,38 @@ mod tests {
                 "'first' stands too late",
             ),
             ("<box><name/><extra/></box>", "unknown element 'extra'"),
+            (
+                "<box><name/><size>1</size><lid><hinge kind='bras'/></lid></box>",
+                "/box/lid/hinge: invalid value 'bras' of attribute 'kind': expected one of 'brass', did you mean 'brass'?",
+            ),
+            (
+                "<box><name/><lid/></box>",
+                "/box/lid: missing required element 'hinge'",
+            ),
         ];
         for (source, fault) in wrong {
             let doc = Doc::parse(source).expect(source);
             let error = validate(doc.root(), &TABLE).expect_err(source);
             assert!(error.message().contains(fault), "{source}: {error}");
         }
+    }
+
+    #[test]
+    fn the_first_faults_are_told_with_their_places() {
+        let told = |source: &str| {
+            let doc = Doc::parse_with(source, &DocOptions::named("b.xml")).expect(source);
+            let error = validate(doc.root(), &TABLE).expect_err(source);
+            assert_eq!(error.code(), ErrorCode::XML_INVALID_SCHEMA);
+            error.detail().to_owned()
+        };
+        assert_eq!(
+            told("<box naem='1'>\n <name/><sise>4</sise></box>"),
+            "b.xml:1:12: /box: unknown attribute 'naem'; \
+             b.xml:2:9: /box: unknown element 'sise', did you mean 'size'?"
+        );
+        let many = told("<box a='' b='' c='' d='' e='' f=''><name/></box>");
+        assert!(many.ends_with("unknown attribute 'e'; …"), "{many}");
+        let five = told("<box a='' b='' c='' d='' e=''><name/></box>");
+        assert!(five.ends_with("unknown attribute 'e'"), "{five}");
     }
 }

@@ -195,7 +195,7 @@ impl<'o> Build<'o> {
             element: at,
             map,
         };
-        let members = Members::required(schema, &tags);
+        let members = Members::of(schema, &tags);
         self.fill(at, &members, node)
     }
 
@@ -228,9 +228,9 @@ impl<'o> Build<'o> {
             return self.fail(position, format_args!("'{twice}' is there twice"));
         }
         let mut used = vec![false; map.len()];
-        for tag in &members.tags {
-            self.with_member(map, &mut used, tag.attribute, |build, node| {
-                build.attribute(at, tag.attribute, node, ValueSchema::Text)
+        for &tag in &members.tags {
+            self.with_member(map, &mut used, tag, |build, node| {
+                build.attribute(at, tag, node, ValueSchema::Text)
             })?;
         }
         // Attributes first: children may be chosen by them.
@@ -283,7 +283,7 @@ impl<'o> Build<'o> {
     #[cold]
     fn unknown(&self, members: &Members, member: &Member) -> Result<()> {
         let fields = members.parts.iter().map(|part| part.field.field);
-        let tags = members.tags.iter().map(|tag| tag.attribute);
+        let tags = members.tags.iter().copied();
         let known: Vec<&str> = tags.chain(fields).collect();
         let shown: String = member.name.chars().take(80).collect();
         let mut what = format!("unknown field '{shown}'");
@@ -574,7 +574,7 @@ fn fits(part: &Part, node: &Node) -> bool {
     let members = Members::of(schema(), &OwnTags(map));
     map.iter().all(|member| {
         members.parts.iter().any(|part| part.field.field == member.name)
-            || members.tags.iter().any(|tag| tag.attribute == member.name)
+            || members.tags.iter().any(|tag| *tag == member.name)
     })
 }
 

@@ -40,7 +40,7 @@ impl Walk {
     }
 
     fn declared(&mut self, element: Element<'_>, schema: &'static ElementSchema) -> Node {
-        let members = Members::required(schema, &element);
+        let members = Members::of(schema, &element);
         if members.anything {
             return self.whole(element);
         }
@@ -68,9 +68,9 @@ impl Walk {
                 node,
             });
         };
-        for tag in &members.tags {
-            if let Some(text) = self.attribute(element, tag.attribute) {
-                push(tag.attribute, Value::Text(text).into());
+        for &tag in &members.tags {
+            if let Some(text) = self.attribute(element, tag) {
+                push(tag, Value::Text(text).into());
             }
         }
         for part in &members.parts {

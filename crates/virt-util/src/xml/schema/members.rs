@@ -1,12 +1,12 @@
 //! What may stand in one element: all declarations that have a say in it, put together.
 //!
 //! A type may be flattened into another, and a union has the fields of the variant that its tag chooses. [`Members`] is what
-//! comes of that for one element: a list of parts. The check for unknown names and the walk to and from JSON go by it.
+//! comes of that for one element: a list of parts. The walk to and from JSON goes by it.
 
 use std::borrow::Cow;
 
 use super::super::Element;
-use super::{Content, ElementSchema, FieldSchema, Kind, Occurs, ValueSchema, VariantSchema};
+use super::{Content, ElementSchema, FieldSchema, Kind, ValueSchema, VariantSchema};
 
 /// Deepest nesting of types that are flattened into each other.
 const MAX_DEPTH: u32 = 32;
@@ -33,7 +33,7 @@ pub(in super::super) struct Members {
     /// In canonical order.
     pub parts: Vec<Part>,
     /// Attributes that choose shapes.
-    pub tags: Vec<Tag>,
+    pub tags: Vec<&'static str>,
     /// What the text may be, of types that are only a value.
     pub values: Vec<ValueSchema>,
     /// Hand-written code decides about the rest.
@@ -45,15 +45,6 @@ pub(in super::super) struct Members {
 pub(in super::super) struct Part {
     pub field: &'static FieldSchema,
     pub path: &'static str,
-    pub required: bool,
-}
-
-/// An attribute that chooses the shape of the element.
-#[derive(Clone, Copy)]
-pub(in super::super) struct Tag {
-    pub attribute: &'static str,
-    pub variants: &'static [VariantSchema],
-    pub required: bool,
 }
 
 /// The first step of a part's path.
@@ -115,7 +106,6 @@ impl Part {
             Step::Child { rest, .. } if !rest.is_empty() => Inside::Part(Self {
                 field: self.field,
                 path: rest,
-                required: false,
             }),
             _ => match self.field.kind {
                 Kind::Element(schema) => Inside::Element(schema),
@@ -139,17 +129,10 @@ impl Part {
 }
 
 impl Members {
-    /// Everything that `schema` says of an element. What it requires does not count: the type may be absent as a whole.
+    /// Everything that `schema` says of an element.
     pub fn of(schema: &'static ElementSchema, tags: &dyn Tags) -> Self {
         let mut members = Self::default();
-        members.element(schema, tags, false, 0);
-        members
-    }
-
-    /// [`Members::of`] for a type that is there.
-    pub fn required(schema: &'static ElementSchema, tags: &dyn Tags) -> Self {
-        let mut members = Self::default();
-        members.element(schema, tags, true, 0);
+        members.element(schema, tags, 0);
         members
     }
 
@@ -157,27 +140,23 @@ impl Members {
     pub fn add(&mut self, inside: Inside, tags: &dyn Tags) {
         match inside {
             Inside::Part(part) => self.part(part, tags, 0),
-            Inside::Element(schema) => self.element(schema(), tags, true, 0),
+            Inside::Element(schema) => self.element(schema(), tags, 0),
             Inside::Value(value) => self.values.push(value),
             Inside::Nothing => {}
             Inside::Anything => self.anything = true,
         }
     }
 
-    fn element(&mut self, schema: &'static ElementSchema, tags: &dyn Tags, required: bool, depth: u32) {
+    fn element(&mut self, schema: &'static ElementSchema, tags: &dyn Tags, depth: u32) {
         if depth > MAX_DEPTH {
             self.anything = true;
             return;
         }
         match &schema.content {
-            Content::Fields(fields) => self.fields(fields, tags, required, depth),
+            Content::Fields(fields) => self.fields(fields, tags, depth),
             Content::Union { tag, variants } => {
                 if let Some(attribute) = tag.strip_prefix('@') {
-                    self.tags.push(Tag {
-                        attribute,
-                        variants,
-                        required,
-                    });
+                    self.tags.push(attribute);
                 }
                 let word = tags.word(tag);
                 for variant in variants.iter() {
@@ -186,7 +165,7 @@ impl Members {
                         None => variant.default,
                     };
                     if chosen {
-                        self.fields(variant.fields, tags, required, depth);
+                        self.fields(variant.fields, tags, depth);
                     }
                 }
             }
@@ -195,42 +174,32 @@ impl Members {
         }
     }
 
-    fn fields(&mut self, fields: &'static [FieldSchema], tags: &dyn Tags, required: bool, depth: u32) {
+    fn fields(&mut self, fields: &'static [FieldSchema], tags: &dyn Tags, depth: u32) {
         self.parts.reserve(fields.len());
         for field in fields {
-            let required = required && field.occurs == Occurs::Required;
             let part = Part {
                 field,
                 path: field.path,
-                required,
             };
             self.part(part, tags, depth);
         }
     }
 
-    fn part(&mut self, mut part: Part, tags: &dyn Tags, depth: u32) {
+    fn part(&mut self, part: Part, tags: &dyn Tags, depth: u32) {
         match (part.path, part.field.kind) {
-            ("." | "@*", Kind::Element(schema)) => self.element(schema(), tags, part.required, depth + 1),
+            ("." | "@*", Kind::Element(schema)) => self.element(schema(), tags, depth + 1),
             ("." | "@*", Kind::Flag) => {}
             ("." | "@*", Kind::Opaque) | ("@*" | "*", Kind::Value(_)) | ("*", Kind::Flag | Kind::Opaque) => {
                 self.anything = true;
             }
             (".", Kind::Value(value)) => self.values.push(value),
-            _ => {
-                // A declared type may be empty as a whole.
-                part.required &= match part.step() {
-                    Step::Attribute(_) => true,
-                    Step::Child { .. } => matches!(part.field.kind, Kind::Value(_)),
-                    Step::Text | Step::Any => false,
-                };
-                self.parts.push(part);
-            }
+            _ => self.parts.push(part),
         }
     }
 
     /// What an attribute may hold.
     pub fn forms_of(&self, name: &str) -> impl Iterator<Item = ValueSchema> {
-        let tag = self.tags.iter().find(|tag| tag.attribute == name);
+        let tag = self.tags.iter().find(|tag| **tag == name);
         let parts = self.parts.iter().filter_map(move |part| match part.step() {
             Step::Attribute(attribute) if attribute == name => Some(match part.field.kind {
                 Kind::Value(value) => value,
@@ -239,18 +208,6 @@ impl Members {
             _ => None,
         });
         tag.map(|_| ValueSchema::Text).into_iter().chain(parts)
-    }
-
-    /// What the text may be; nothing if there may be none.
-    pub fn text_forms(&self) -> impl Iterator<Item = ValueSchema> {
-        let parts = self.parts.iter().filter_map(|part| match part.step() {
-            Step::Text => Some(match part.field.kind {
-                Kind::Value(value) => value,
-                _ => ValueSchema::Text,
-            }),
-            _ => None,
-        });
-        self.values.iter().copied().chain(parts)
     }
 
     /// Parts that say something of children called `name`.
@@ -262,31 +219,12 @@ impl Members {
         })
     }
 
-    /// Is there a union with a variant for all other children?
-    pub fn takes_any_child(&self) -> bool {
-        self.parts.iter().any(|part| {
-            matches!(part.step(), Step::Any) && part.choices().iter().any(|choice| choice.value == "*")
-        })
-    }
-
     /// The names of attributes.
     pub fn attribute_names(&self) -> impl Iterator<Item = &'static str> {
         let parts = self.parts.iter().filter_map(|part| match part.step() {
             Step::Attribute(name) => Some(name),
             _ => None,
         });
-        self.tags.iter().map(|tag| tag.attribute).chain(parts)
-    }
-
-    /// The names of children.
-    pub fn child_names(&self) -> impl Iterator<Item = &'static str> {
-        self.parts.iter().flat_map(|part| {
-            let (name, choices): (_, &[VariantSchema]) = match part.step() {
-                Step::Child { name, .. } => (Some(name), &[]),
-                Step::Any => (None, part.choices()),
-                _ => (None, &[]),
-            };
-            name.into_iter().chain(choices.iter().map(|choice| choice.value))
-        })
+        self.tags.iter().copied().chain(parts)
     }
 }
