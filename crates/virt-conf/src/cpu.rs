@@ -2,7 +2,7 @@
 //!
 //! What the names of models and features mean is in [`cpu_models`](crate::cpu_models).
 
-use virt_util::xml::{At, Element, Reader, Xml, error_at, error_with};
+use virt_util::xml::{At, Element, Reader, Xml, XmlValue as _, error_at, error_with};
 use virt_util::{ErrorCode, ErrorDomain, Result};
 
 use crate::numa::Numa;
@@ -48,7 +48,7 @@ xml_enum! {
 
 /// CPU of a guest.
 #[derive(Xml, Clone, Debug, Default, PartialEq)]
-#[xml(name = "cpu", reported_by = ErrorDomain::CPU, check = Cpu::after_read)]
+#[xml(name = "cpu", reported_by = ErrorDomain::CPU, order(mode, migratable, matching, check, deprecated_features, model, vendor, topology, features))]
 pub struct Cpu {
     /// How the model is chosen.
     #[xml("@mode", default, always, code = ErrorCode::CONFIG_UNSUPPORTED, when = self.says_more_than_topology())]
@@ -60,7 +60,7 @@ pub struct Cpu {
     #[xml("@check", when = self.says_more_than_topology())]
     pub check: Option<CpuCheck>,
     /// Whether features that prevent migration are left out.
-    #[xml("@migratable", on_off)]
+    #[xml("@migratable", on_off, then = check_migratable(mode, migratable, element, cx))]
     pub migratable: Option<bool>,
     /// Whether features that the model calls deprecated are on.
     #[xml("@deprecated_features", on_off, when = self.says_more_than_topology())]
@@ -69,10 +69,10 @@ pub struct Cpu {
     #[xml("model", when = self.has_model() && self.names_model())]
     pub model: Option<CpuModel>,
     /// Vendor that the host's CPU must have.
-    #[xml("vendor", when = self.has_model())]
+    #[xml("vendor", when = self.has_model(), then = check_vendor(vendor.as_deref(), model.as_ref(), element, cx))]
     pub vendor: Option<String>,
     /// Sockets, cores, threads.
-    #[xml("topology")]
+    #[xml("topology", then = foresee_features(mode, model.as_ref(), element, cx))]
     pub topology: Option<CpuTopology>,
     /// Cache that the guest sees.
     #[xml("cache", sole)]
@@ -93,10 +93,11 @@ pub struct Cpu {
 #[xml(name = "model")]
 pub struct CpuModel {
     /// Whether another model may replace it.
-    #[xml("@fallback", default, nonempty, always, code = ErrorCode::CONFIG_UNSUPPORTED, when = self.name.is_some())]
+    #[xml("@fallback", default, nonempty, always, code = ErrorCode::CONFIG_UNSUPPORTED, when = self.name.is_some(),
+        read_when = !is_of_host(element))]
     pub fallback: CpuFallback,
     /// Vendor that the guest sees: 12 characters.
-    #[xml("@vendor_id", nonempty)]
+    #[xml("@vendor_id", nonempty, read_when = !is_of_host(element), then = check_vendor_id(vendor_id.as_deref(), element, cx))]
     pub vendor_id: Option<String>,
     /// A processor of the catalogue, such as `Skylake-Client`.
     #[xml("text()")]
@@ -147,7 +148,7 @@ pub struct CpuMaxPhysAddr {
     #[xml("@bits", max = i32::MAX)]
     pub bits: Option<u32>,
     /// Most bits, if the number is the host's.
-    #[xml("@limit")]
+    #[xml("@limit", nonzero)]
     pub limit: Option<u32>,
 }
 
@@ -222,65 +223,101 @@ impl Cpu {
     fn has_model(&self) -> bool {
         matches!(self.mode, CpuMode::Custom | CpuMode::HostModel)
     }
+}
 
-    fn after_read(&mut self, element: Element<'_>, cx: &mut Reader) -> Result<()> {
-        let host = matches!(self.mode, CpuMode::HostPassthrough | CpuMode::Maximum);
-        if self.migratable.is_some() && !host {
-            let what = "'migratable' is for modes 'host-passthrough' and 'maximum', not for this one";
-            let at = At::Attribute("migratable");
-            cx.fail(error_with(ErrorCode::CONFIG_UNSUPPORTED, element, at, what))?;
-        }
-        if let Some(model) = &mut self.model {
-            if host {
-                (model.fallback, model.vendor_id) = (CpuFallback::default(), None);
-            }
-            if let Some(vendor) = &model.vendor_id {
-                if vendor.len() != 12 {
-                    cx.fail(error_at(
-                        element,
-                        At::Child("model"),
-                        "'vendor_id' has 12 characters",
-                    ))?;
-                } else if vendor.contains(',') {
-                    cx.fail(error_at(
-                        element,
-                        At::Child("model"),
-                        "vendor id is invalid: it holds a comma",
-                    ))?;
-                }
-            }
-        }
-        if self.vendor.is_some() && self.model_name().is_none() {
-            cx.fail(error_at(element, At::Child("vendor"), "<vendor> needs a <model>"))?;
-        }
-        if !self.features.is_empty() && self.mode == CpuMode::Custom && self.model_name().is_none() {
-            cx.fail(error_at(
-                element,
-                At::Child("feature"),
-                "<feature> needs a <model>, or mode 'host-model' or 'host-passthrough'",
-            ))?;
-        }
-        check_features(
-            self.features.iter().map(|feature| feature.name.as_str()),
-            element,
-            cx,
-        )
+impl CpuMode {
+    /// Is the guest's CPU that of the host, whatever model is named?
+    fn is_of_host(self) -> bool {
+        matches!(self, Self::HostPassthrough | Self::Maximum)
     }
 }
 
-/// What holds for the features of guests' and hosts' CPUs alike: each has a name of its own.
-fn check_features<'f>(
-    features: impl Iterator<Item = &'f str>,
+/// Does this `<model>` stand where the host's own is taken? What it says is passed over then.
+fn is_of_host(model: Element<'_>) -> bool {
+    let mode = model.parent().and_then(|cpu| cpu.attr("mode"));
+    mode.and_then(|mode| CpuMode::parse_value(&mode).ok())
+        .is_some_and(CpuMode::is_of_host)
+}
+
+fn check_migratable(
+    mode: CpuMode,
+    migratable: Option<bool>,
     element: Element<'_>,
     cx: &mut Reader,
 ) -> Result<()> {
+    if migratable.is_none() || mode.is_of_host() {
+        return Ok(());
+    }
+    let what = "'migratable' is for modes 'host-passthrough' and 'maximum', not for this one";
+    let at = At::Attribute("migratable");
+    cx.fail(error_with(ErrorCode::CONFIG_UNSUPPORTED, element, at, what))
+}
+
+fn check_vendor_id(vendor: Option<&str>, element: Element<'_>, cx: &mut Reader) -> Result<()> {
+    let what = match vendor {
+        Some(vendor) if vendor.len() != 12 => "'vendor_id' has 12 characters",
+        Some(vendor) if vendor.contains(',') => "vendor id is invalid: it holds a comma",
+        _ => return Ok(()),
+    };
+    cx.fail(error_at(element, At::Attribute("vendor_id"), what))
+}
+
+fn check_vendor(
+    vendor: Option<&str>,
+    model: Option<&CpuModel>,
+    element: Element<'_>,
+    cx: &mut Reader,
+) -> Result<()> {
+    if vendor.is_none() || model.is_some_and(|model| model.name.is_some()) {
+        return Ok(());
+    }
+    cx.fail(error_at(element, At::Child("vendor"), "<vendor> needs a <model>"))
+}
+
+/// What is wrong with features before they are read: that there are any, and what [`check_features`] finds up to the first
+/// one that cannot be read.
+fn foresee_features(
+    mode: CpuMode,
+    model: Option<&CpuModel>,
+    element: Element<'_>,
+    cx: &mut Reader,
+) -> Result<()> {
+    let names_model = model.is_some_and(|model| model.name.is_some());
+    if mode == CpuMode::Custom && !names_model && element.child("feature").is_some() {
+        cx.fail(error_at(
+            element,
+            At::Child("feature"),
+            "<feature> needs a <model>, or mode 'host-model' or 'host-passthrough'",
+        ))?;
+    }
+    check_features(element, cx, |feature| {
+        let policy = feature.attr("policy");
+        policy.is_none_or(|policy| CpuFeaturePolicy::parse_value(&policy).is_ok())
+    })
+}
+
+/// What holds for the features of guests' and hosts' CPUs alike: each has a name of its own. Looks no further than the first
+/// that is not `readable`, since that is told when it is read.
+fn check_features(
+    element: Element<'_>,
+    cx: &mut Reader,
+    readable: impl Fn(Element<'_>) -> bool,
+) -> Result<()> {
     let mut names = std::collections::BTreeSet::new();
-    for name in features {
+    for feature in element.children_named("feature") {
+        let Some(name) = feature.attr("name").filter(|_| readable(feature)) else {
+            if cx.collects() {
+                continue;
+            }
+            return Ok(());
+        };
         if name.is_empty() {
             cx.fail(error_at(element, At::Child("feature"), "a <feature> has no name"))?;
-        } else if !names.insert(name) {
+        } else if names.contains(&name) {
             let what = format!("<feature name='{name}'> stands there twice");
             cx.fail(error_at(element, At::Child("feature"), what))?;
+        } else {
+            names.insert(name);
         }
     }
     Ok(())
@@ -306,23 +343,10 @@ impl CpuCache {
 
 impl CpuMaxPhysAddr {
     fn after_read(&mut self, element: Element<'_>, cx: &mut Reader) -> Result<()> {
-        match self.limit {
-            None => Ok(()),
-            Some(0) => cx.fail(error_at(
-                element,
-                At::Attribute("limit"),
-                "attribute 'limit' must not be 0",
-            )),
-            Some(_) if self.mode != CpuMaxPhysAddrMode::Passthrough => {
-                let what = "'limit' is for mode 'passthrough' only";
-                cx.fail(error_with(
-                    ErrorCode::CONFIG_UNSUPPORTED,
-                    element,
-                    At::Attribute("limit"),
-                    what,
-                ))
-            }
-            Some(_) => Ok(()),
+        if self.limit.is_none() || self.mode == CpuMaxPhysAddrMode::Passthrough {
+            return Ok(());
         }
+        let (at, what) = (At::Attribute("limit"), "'limit' is for mode 'passthrough' only");
+        cx.fail(error_with(ErrorCode::CONFIG_UNSUPPORTED, element, at, what))
     }
 }

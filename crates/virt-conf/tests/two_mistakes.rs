@@ -1,6 +1,7 @@
 //! Documents with two mistakes: the one is told that libvirt comes to first when it reads. Each line has two documents with one
 //! mistake each, put together; the first of them is the one that is told.
 
+use virt_conf::cpu::CpuDocument;
 use virt_conf::domain::Domain;
 use virt_conf::interface::HostInterface;
 use virt_conf::network::Network;
@@ -68,6 +69,80 @@ fn sections_of_a_guest_go_in_an_order_of_their_own() {
     domain(tune, "<tpm model='odd'/>", C::CONFIG_UNSUPPORTED, D::DOMAIN);
     let node = "<numatune><memnode cellid='0' mode='strict' nodeset='0'/></numatune>";
     domain(node, "<tpm model='odd'/>", C::XML_ERROR, D::DOMAIN);
+}
+
+#[test]
+fn a_cpu_ends_with_its_cache() {
+    let cpu = |attributes: &str, content: &str, code: C, by: D| {
+        let source = format!("<cpu{attributes}>{content}</cpu>");
+        told(CpuDocument::parse(&source, "c"), code, by);
+    };
+    let model = "<model>Haswell</model>";
+    // Whose processor it is, and whether that may move, comes before what is compared.
+    for other in ["match", "check", "deprecated_features"] {
+        let attributes = format!(" {other}='odd' migratable='on'");
+        cpu(&attributes, model, C::CONFIG_UNSUPPORTED, D::CPU);
+    }
+    // Features come before the cache, in their own order, and after what the model says.
+    let policy = "<feature policy='odd' name='vmx'/>";
+    let address = "<maxphysaddr mode='emulate' limit='4'/>";
+    for (content, code) in [
+        (
+            format!("{model}<cache level='9' mode='emulate'/>{policy}"),
+            C::CONFIG_UNSUPPORTED,
+        ),
+        (
+            format!("{model}{address}<feature policy='require' name=''/>"),
+            C::XML_ERROR,
+        ),
+        (format!("{model}<feature name=''/>{policy}"), C::XML_ERROR),
+        (
+            format!("{model}<feature name='a'/><feature name='a'/>{policy}"),
+            C::XML_ERROR,
+        ),
+        (
+            format!("{model}{policy}<feature name='a'/><feature name='a'/>"),
+            C::CONFIG_UNSUPPORTED,
+        ),
+        (policy.to_owned(), C::XML_ERROR),
+        (format!("<model vendor_id='odd'>a</model>{policy}"), C::XML_ERROR),
+        (format!("<vendor>Intel</vendor>{policy}"), C::XML_ERROR),
+    ] {
+        cpu("", &content, code, D::CPU);
+    }
+    // Where the host's own processor is taken, what is said of the model counts for nothing.
+    let passed = "<cpu mode='host-passthrough'><model fallback='odd' vendor_id='odd'>a</model></cpu>";
+    assert!(CpuDocument::parse(passed, "c").is_ok());
+    // Of a host: its architecture, what it says of itself, its model.
+    let arch = "<arch>x86_64</arch>";
+    let microcode = "<microcode version='odd'/>";
+    cpu(
+        "",
+        "<arch>odd</arch><counter name='tsc'/>",
+        C::CONFIG_UNSUPPORTED,
+        D::CPU,
+    );
+    cpu(
+        "",
+        &format!("{arch}{microcode}<feature/>"),
+        C::CONFIG_UNSUPPORTED,
+        D::CPU,
+    );
+    cpu(" migratable='odd'", arch, C::XML_ERROR, D::XML);
+    cpu(
+        "",
+        &format!("{arch}{model}<feature/><maxphysaddr mode='odd'/>"),
+        C::XML_ERROR,
+        D::CPU,
+    );
+    cpu(
+        "",
+        &format!("{arch}{model}<maxphysaddr mode='passthrough' limit='0'/>"),
+        C::XML_ERROR,
+        D::XML,
+    );
+    let other_counter = format!("{arch}{model}<counter frequency='1'/>");
+    assert!(CpuDocument::parse(&format!("<cpu>{other_counter}</cpu>"), "c").is_ok());
 }
 
 #[test]

@@ -3,6 +3,7 @@
 use virt_util::arch::Arch;
 use virt_util::xml::{
     At, Doc, DocOptions, Element, Reader, Xml, XmlElement as _, XmlFlags, error_at, error_with,
+    invalid_value, parse_on_off,
 };
 use virt_util::{ErrorCode, ErrorDomain, Result, VirtError};
 
@@ -10,13 +11,16 @@ use super::{Cpu, CpuCache, CpuFeature, CpuFeaturePolicy, CpuMaxPhysAddr, CpuMode
 
 /// CPU of a host.
 #[derive(Xml, Clone, Debug, Default, PartialEq)]
-#[xml(name = "cpu", check = HostCpu::after_read)]
+#[xml(
+    name = "cpu",
+    order(arch, microcode, signature, counter, model, vendor, topology, features)
+)]
 pub struct HostCpu {
     /// Architecture; nothing where the document around says it.
-    #[xml("arch")]
+    #[xml("arch", then = check_arch(arch.as_deref(), element, cx))]
     pub arch: Option<String>,
     /// The model that comes closest from below; nothing if none was found.
-    #[xml("model")]
+    #[xml("model", then = check_model(model.as_deref(), element, cx))]
     pub model: Option<String>,
     /// Who made it.
     #[xml("vendor")]
@@ -28,10 +32,10 @@ pub struct HostCpu {
     #[xml("signature")]
     pub signature: Option<CpuSignature>,
     /// Its clock counter.
-    #[xml("counter")]
+    #[xml("counter", read_when = is_known(element.child("counter")))]
     pub counter: Option<CpuCounter>,
     /// Sockets, cores, threads.
-    #[xml("topology")]
+    #[xml("topology", then = super::check_features(element, cx, |_| true))]
     pub topology: Option<CpuTopology>,
     /// Cache that guests see.
     #[xml("cache", sole)]
@@ -49,7 +53,7 @@ pub struct HostCpu {
 #[xml(name = "microcode")]
 pub struct CpuMicrocode {
     /// Its version, 0 if not known.
-    #[xml("@version", default)]
+    #[xml("@version", default, code = ErrorCode::CONFIG_UNSUPPORTED)]
     pub version: u32,
 }
 
@@ -88,7 +92,7 @@ pub struct CpuCounter {
 #[xml(name = "feature")]
 pub struct HostCpuFeature {
     /// The ability, as the catalogue calls it.
-    #[xml("@name")]
+    #[xml("@name", own)]
     pub name: String,
 }
 
@@ -115,31 +119,30 @@ impl HostCpu {
             ..Cpu::default()
         }
     }
+}
 
-    fn after_read(&mut self, element: Element<'_>, cx: &mut Reader) -> Result<()> {
-        match self.arch.as_deref() {
-            None => cx.fail(error_at(element, At::Child("arch"), "missing CPU architecture"))?,
-            Some(name) if Arch::from_name(name).is_none() => {
-                let what = format!("unknown architecture '{name}'");
-                cx.fail(error_with(
-                    ErrorCode::CONFIG_UNSUPPORTED,
-                    element,
-                    At::Child("arch"),
-                    what,
-                ))?;
-            }
-            Some(_) => {}
+fn check_arch(arch: Option<&str>, element: Element<'_>, cx: &mut Reader) -> Result<()> {
+    match arch {
+        None => cx.fail(error_at(element, At::Child("arch"), "missing CPU architecture")),
+        Some(name) if Arch::from_name(name).is_none() => {
+            let what = format!("unknown architecture '{name}'");
+            let at = At::Child("arch");
+            cx.fail(error_with(ErrorCode::CONFIG_UNSUPPORTED, element, at, what))
         }
-        if self.model.is_none() {
-            cx.fail(error_at(element, At::Child("model"), "<model> is missing"))?;
-        }
-        self.counter = self.counter.take().filter(|counter| counter.name == "tsc");
-        super::check_features(
-            self.features.iter().map(|feature| feature.name.as_str()),
-            element,
-            cx,
-        )
+        Some(_) => Ok(()),
     }
+}
+
+fn check_model(model: Option<&str>, element: Element<'_>, cx: &mut Reader) -> Result<()> {
+    match model {
+        None => cx.fail(error_at(element, At::Child("model"), "<model> is missing")),
+        Some(_) => Ok(()),
+    }
+}
+
+/// Is this the counter that something is known of?
+fn is_known(counter: Option<Element<'_>>) -> bool {
+    counter.is_some_and(|counter| counter.attr("name").as_deref() == Some("tsc"))
 }
 
 /// A document about a CPU: with `<arch>` it describes a host's, without a guest's.
@@ -277,7 +280,11 @@ impl From<Cpu> for CpuDocument {
 /// Reads a host's CPU. What only a guest's may say is found before anything else.
 fn read_host(element: Element<'_>) -> Result<HostCpu> {
     for name in ["mode", "migratable"] {
-        if element.has_attr(name) {
+        if let Some(value) = element.attr(name) {
+            if name == "migratable" {
+                parse_on_off(&value)
+                    .map_err(|error| invalid_value(element, At::Attribute(name), &value, &error))?;
+            }
             let what = format!("attribute '{name}' is only allowed for guest CPUs");
             return Err(error_with(
                 ErrorCode::CONFIG_UNSUPPORTED,
