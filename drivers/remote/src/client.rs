@@ -36,6 +36,8 @@ mod wait;
 
 /// Read at once.
 const READ_SIZE: usize = 256 << 10;
+/// From how many bytes on it is worth while to read a payload by itself.
+pub(crate) const BULK: usize = 64 << 10;
 /// Read before somebody looks at clocks and cancels again.
 const TURN_MAX: usize = 4 << 20;
 /// Calls that were given up and not answered yet. With more the other side counts as stuck.
@@ -121,6 +123,8 @@ pub(crate) struct State {
     wire: Wire,
     reader: PacketReader,
     buffer: Vec<u8>,
+    /// The last packet brought much data of a stream.
+    bulk: bool,
     out: VecDeque<Outgoing>,
     out_bytes: usize,
     /// More may be there than the socket shows.
@@ -207,6 +211,7 @@ impl Client {
                 wire,
                 reader: PacketReader::new(),
                 buffer: Vec::new(),
+                bulk: false,
                 out: VecDeque::new(),
                 out_bytes: 0,
                 more: false,

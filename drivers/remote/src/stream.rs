@@ -7,16 +7,18 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use parking_lot::MutexGuard;
-use virt_api::rpc::stream::{StreamPacket, StreamWriter};
+use virt_api::rpc::stream::{CHUNK_MAX, StreamPacket, StreamWriter};
 use virt_api::rpc::{Header, Packet};
 use virt_api::stream_end::{Readiness, Stream, Transfer, Waker};
 use virt_util::time::{Cancel, Deadline};
 use virt_util::{ErrorCode, ErrorDomain, Result, VirtError};
 
-use crate::client::{After, OUT_MAX, STREAM_HARD_MAX, Shared, State};
+use crate::client::{After, BULK, OUT_MAX, STREAM_HARD_MAX, Shared, State};
 
 /// What counts for one piece of a queue besides its bytes, so that many small ones fill it too.
 const PIECE_COST: usize = 64;
+/// So many buffers are kept for data that comes.
+const SPARE_MAX: usize = 4;
 /// How long an abort waits for its confirmation.
 const ABORT_PATIENCE: std::time::Duration = std::time::Duration::from_secs(5);
 
@@ -38,6 +40,8 @@ pub(crate) struct StreamState {
     pub header: Header,
     queue: VecDeque<Piece>,
     queued: usize,
+    /// Buffers whose data was received.
+    spare: Vec<Vec<u8>>,
     end_of_data: bool,
     error: Option<VirtError>,
     closing: Closing,
@@ -50,11 +54,19 @@ impl StreamState {
             header,
             queue: VecDeque::new(),
             queued: 0,
+            spare: Vec::new(),
             end_of_data: false,
             error: None,
             closing: Closing::Open,
             watch: None,
         }
+    }
+
+    /// An empty buffer for data that comes: memory that was touched already is cheaper than new.
+    pub fn spare_buffer(&mut self) -> Option<Vec<u8>> {
+        let mut buffer = self.spare.pop()?;
+        buffer.clear();
+        Some(buffer)
     }
 
     /// Bytes that wait to be received.
@@ -197,7 +209,12 @@ impl StreamState {
     }
 
     fn drop_front(&mut self) {
-        self.queue.pop_front();
+        if let Some(Piece::Data { bytes, .. }) = self.queue.pop_front()
+            && bytes.capacity() >= BULK
+            && self.spare.len() < SPARE_MAX
+        {
+            self.spare.push(bytes);
+        }
         self.queued -= PIECE_COST.min(self.queued);
     }
 
@@ -246,7 +263,7 @@ impl RemoteStream {
         self.nonblocking.load(Ordering::Acquire)
     }
 
-    /// Waits for something about the stream.
+    /// Waits for something about the stream, or for nothing to wait any more that is to be sent.
     fn wait<T>(
         &self,
         state: &mut MutexGuard<'_, State>,
@@ -261,9 +278,9 @@ impl RemoteStream {
             "the stream does not go on",
             None,
             |state| {
-                let room = state.has_room();
+                let drained = state.is_drained();
                 match state.streams.get_mut(&serial) {
-                    Some(stream) => ready(stream, room),
+                    Some(stream) => ready(stream, drained),
                     None => Some(Err(state.end().cloned().unwrap_or_else(closed))),
                 }
             },
@@ -319,21 +336,27 @@ impl Stream for RemoteStream {
         if data.is_empty() {
             return Ok(Transfer::Bytes(0));
         }
-        if !state.has_room() {
-            if self.nonblocking() {
-                return Ok(Transfer::WouldBlock);
-            }
-            self.wait(&mut state, Deadline::NONE, |stream, room| match stream.check() {
-                Err(error) => Some(Err(error)),
-                Ok(()) => room.then_some(Ok(())),
+        let nonblocking = self.nonblocking();
+        if nonblocking && !state.has_room() {
+            return Ok(Transfer::WouldBlock);
+        }
+        if !nonblocking && !state.is_drained() {
+            // What has to wait anyway waits where it is: data that goes at once is not copied.
+            self.wait(&mut state, Deadline::NONE, |stream, drained| {
+                match stream.check() {
+                    Err(error) => Some(Err(error)),
+                    Ok(()) => drained.then_some(Ok(())),
+                }
             })?;
         }
         let mut sent = 0;
-        while sent < data.len() && (sent == 0 || state.has_room()) {
-            let (packet, count) = self.writer.data(data.get(sent..).unwrap_or_default())?;
-            state.enqueue(packet, VecDeque::new());
-            sent += count;
-            if sent >= OUT_MAX {
+        while sent < data.len() && sent < OUT_MAX {
+            let rest = data.get(sent..).unwrap_or_default();
+            let chunk = rest.get(..rest.len().min(CHUNK_MAX)).unwrap_or_default();
+            self.shared
+                .push_data(&mut state, self.writer.data_head(chunk.len())?, chunk)?;
+            sent += chunk.len();
+            if !state.is_drained() && !(nonblocking && state.has_room()) {
                 break;
             }
         }

@@ -2,17 +2,17 @@
 //!
 //! Nothing here waits. Whoever has a [`Wire`] polls [`Wire::descriptor`] and calls again.
 
-use std::io::{ErrorKind, Read, Write};
+use std::io::{ErrorKind, IoSlice, Read, Write};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 
 use nix::errno::Errno;
-use nix::sys::socket::{MsgFlags, recv, send};
+use nix::sys::socket::{MsgFlags, recv, send, sendmsg};
 use rustls::ClientConnection;
 use std::os::fd::AsRawFd;
 use virt_api::rpc::FDS_MAX;
 use virt_util::command::Child;
-use virt_util::sys::socket::{receive_with_fds, send_with_fds, widen_send_buffer};
+use virt_util::sys::socket::{receive_behind, receive_with_fds, send_with_fds, widen_send_buffer};
 use virt_util::time::{Cancel, Deadline, Interest, wait_fd};
 use virt_util::{ErrorCode, ErrorDomain, Result, VirtError};
 
@@ -199,10 +199,32 @@ impl Wire {
         };
         let sent = match &mut self.tls {
             Some(tls) => write_tls(tls, socket.as_fd(), bytes),
-            None if fds.is_empty() => write_plain(socket.as_fd(), bytes),
+            None if fds.is_empty() => write_slices(socket.as_fd(), &[IoSlice::new(bytes)]),
             None => send_with_fds(socket, bytes, fds).map(Option::unwrap_or_default),
         };
         sent.map_err(|error| self.explain(error))
+    }
+
+    /// As [`Wire::write`], of two pieces one behind the other, where nothing is encrypted here.
+    pub fn write_both(&mut self, first: &[u8], second: &[u8]) -> Result<usize> {
+        let Some(socket) = &self.socket else {
+            return Err(closed());
+        };
+        write_slices(socket.as_fd(), &[IoSlice::new(first), IoSlice::new(second)])
+            .map_err(|error| self.explain(error))
+    }
+
+    /// Reads at most `most` bytes behind what `buffer` holds, for which it has room, where nothing is encrypted here.
+    pub fn read_behind(&mut self, buffer: &mut Vec<u8>, most: usize) -> Result<Got> {
+        let Some(socket) = &self.socket else {
+            return Err(closed());
+        };
+        match receive_behind(socket, buffer, most, FDS_MAX) {
+            Ok(None) => Ok(Got::Nothing),
+            Ok(Some(received)) if received.count == 0 => Err(self.ended()),
+            Ok(Some(received)) => Ok(Got::Bytes(received.count, received.fds)),
+            Err(error) => Err(self.explain(error)),
+        }
     }
 
     /// Sends encrypted bytes that wait.
@@ -285,13 +307,10 @@ fn read_plain(socket: BorrowedFd<'_>, buffer: &mut [u8]) -> Result<Got> {
     }
 }
 
-fn write_plain(socket: BorrowedFd<'_>, bytes: &[u8]) -> Result<usize> {
+fn write_slices(socket: BorrowedFd<'_>, slices: &[IoSlice<'_>]) -> Result<usize> {
+    let flags = MsgFlags::MSG_NOSIGNAL | MsgFlags::MSG_DONTWAIT;
     loop {
-        return match send(
-            socket.as_raw_fd(),
-            bytes,
-            MsgFlags::MSG_NOSIGNAL | MsgFlags::MSG_DONTWAIT,
-        ) {
+        return match sendmsg::<()>(socket.as_raw_fd(), slices, &[], flags, None) {
             Ok(count) => Ok(count),
             Err(Errno::EINTR) => continue,
             Err(Errno::EAGAIN) => Ok(0),

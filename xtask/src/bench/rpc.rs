@@ -150,6 +150,20 @@ const ROWS: &[Row] = &[
         measure: |side| volume(side, Way::Up),
     },
     Row {
+        name: "own-volume-down",
+        about: "the same to /dev/null, by a program of each side: stock's is virsh",
+        goal: 3.0,
+        unit: Unit::Bandwidth,
+        measure: |side| own_volume(side, Way::Down),
+    },
+    Row {
+        name: "own-volume-up",
+        about: "the same from a file into the volume",
+        goal: 3.0,
+        unit: Unit::Bandwidth,
+        measure: |side| own_volume(side, Way::Up),
+    },
+    Row {
         name: "stuck-guest-p99",
         about: "dominfo of a healthy guest beside 100 clients that ask a stuck one (5 s: no answer)",
         goal: 2.0,
@@ -563,68 +577,142 @@ fn stream(side: &Side, way: Way) -> Result<f64> {
     measured
 }
 
-/// Bytes a second between a client and a file in memory. Stock has it as a volume of a pool; ours has no pools yet, and
-/// takes a driver of the tests that does nothing but open the file.
-fn volume(side: &Side, way: Way) -> Result<f64> {
-    const TOTAL: usize = 4096 * wire::CHUNK;
-    const POOL: &str = "bench";
-    let folder = PathBuf::from(format!("/dev/shm/virt-bench-{}-{}", std::process::id(), serial()));
-    let file = folder.join("volume");
-    let content = vec![0x5a; TOTAL];
-    task::write(&file, &content)?;
-    drop(content);
-    let measured = (|| {
-        let mut wire = match side.kind {
-            Kind::Ours(_) => side.open(&format!("sleeper://{}", folder.display()))?,
-            Kind::Stock => side.open("qemu:///system")?,
-        };
-        let path = file.display().to_string();
-        let reference = match side.kind {
-            Kind::Ours(_) => [text(POOL), text("volume"), text(&path)].concat(),
-            Kind::Stock => {
-                let xml = format!(
-                    "<pool type='dir'><name>{POOL}</name><target><path>{}</path></target></pool>",
-                    folder.display()
-                );
-                wire.ask(
-                    procedure::STORAGE_POOL_CREATE_XML,
-                    &[text(&xml), words(&[0])].concat(),
-                )?;
-                wire.ask(procedure::STORAGE_VOL_LOOKUP_BY_PATH, &text(&path))?
-            }
-        };
-        // From the beginning, everything, no flags.
-        let args = [reference, words(&[0, 0, 0, 0, 0])].concat();
-        let procedure = match way {
-            Way::Down => procedure::STORAGE_VOL_DOWNLOAD,
-            Way::Up => procedure::STORAGE_VOL_UPLOAD,
-        };
-        let begun = Instant::now();
-        wire.ask(procedure, &args)?;
-        match way {
-            Way::Down => wire.receive_stream(TOTAL)?,
-            Way::Up => {
-                // As each side's own client has it.
-                if matches!(side.kind, Kind::Ours(_)) {
-                    wire.widen()?;
-                }
-                wire.send_stream(procedure, TOTAL)?;
-                wire.finish_stream(procedure)?;
-            }
+/// A file in memory that is a volume. Stock has it as one of a pool; ours has no pools yet, and takes a driver of the
+/// tests that does nothing but open the file.
+struct Volume<'s> {
+    side: &'s Side,
+    folder: PathBuf,
+}
+
+impl<'s> Volume<'s> {
+    const SIZE: usize = 4096 * wire::CHUNK;
+    const POOL: &'static str = "bench";
+
+    fn new(side: &'s Side) -> Result<Self> {
+        let folder = PathBuf::from(format!("/dev/shm/virt-bench-{}-{}", std::process::id(), serial()));
+        let volume = Self { side, folder };
+        task::write(&volume.path(), vec![0x5a; Self::SIZE])?;
+        if matches!(side.kind, Kind::Stock) {
+            let xml = format!(
+                "<pool type='dir'><name>{}</name><target><path>{}</path></target></pool>",
+                Self::POOL,
+                volume.folder.display()
+            );
+            volume.open()?.ask(
+                procedure::STORAGE_POOL_CREATE_XML,
+                &[text(&xml), words(&[0])].concat(),
+            )?;
         }
-        let rate = TOTAL as f64 / begun.elapsed().as_secs_f64();
-        drop(wire);
-        Ok(rate)
-    })();
-    if matches!(side.kind, Kind::Stock)
-        && let Ok(mut wire) = side.open("qemu:///system")
-    {
-        // The next turn makes it anew, and its complaint would hide the first one.
-        let found = wire.ask(procedure::STORAGE_POOL_LOOKUP_BY_NAME, &text(POOL));
-        let _ = found.and_then(|pool| wire.ask(procedure::STORAGE_POOL_DESTROY, &pool));
+        Ok(volume)
     }
-    let _ = std::fs::remove_dir_all(&folder);
-    measured
+
+    fn path(&self) -> PathBuf {
+        self.folder.join("volume")
+    }
+
+    /// Scheme and path of the URI.
+    fn driver(&self) -> (&'static str, String) {
+        match self.side.kind {
+            Kind::Ours(_) => ("sleeper", self.folder.display().to_string()),
+            Kind::Stock => ("qemu", "/system".to_owned()),
+        }
+    }
+
+    fn open(&self) -> Result<Wire> {
+        let (scheme, path) = self.driver();
+        self.side.open(&format!("{scheme}://{path}"))
+    }
+}
+
+impl Drop for Volume<'_> {
+    fn drop(&mut self) {
+        if matches!(self.side.kind, Kind::Stock)
+            && let Ok(mut wire) = self.open()
+        {
+            // The next turn makes it anew, and its complaint would hide the first one.
+            let found = wire.ask(procedure::STORAGE_POOL_LOOKUP_BY_NAME, &text(Self::POOL));
+            let _ = found.and_then(|pool| wire.ask(procedure::STORAGE_POOL_DESTROY, &pool));
+        }
+        let _ = std::fs::remove_dir_all(&self.folder);
+    }
+}
+
+/// Bytes a second between a client and a file in memory.
+fn volume(side: &Side, way: Way) -> Result<f64> {
+    let volume = Volume::new(side)?;
+    let mut wire = volume.open()?;
+    let path = volume.path().display().to_string();
+    let reference = match side.kind {
+        Kind::Ours(_) => [text(Volume::POOL), text("volume"), text(&path)].concat(),
+        Kind::Stock => wire.ask(procedure::STORAGE_VOL_LOOKUP_BY_PATH, &text(&path))?,
+    };
+    // From the beginning, everything, no flags.
+    let args = [reference, words(&[0, 0, 0, 0, 0])].concat();
+    let procedure = match way {
+        Way::Down => procedure::STORAGE_VOL_DOWNLOAD,
+        Way::Up => procedure::STORAGE_VOL_UPLOAD,
+    };
+    let begun = Instant::now();
+    wire.ask(procedure, &args)?;
+    match way {
+        Way::Down => wire.receive_stream(Volume::SIZE)?,
+        Way::Up => {
+            // As each side's own client has it.
+            if matches!(side.kind, Kind::Ours(_)) {
+                wire.widen()?;
+            }
+            wire.send_stream(procedure, Volume::SIZE)?;
+            wire.finish_stream(procedure)?;
+        }
+    }
+    Ok(Volume::SIZE as f64 / begun.elapsed().as_secs_f64())
+}
+
+/// The same by a program, which reads or writes a file of its own.
+fn own_volume(side: &Side, way: Way) -> Result<f64> {
+    let volume = Volume::new(side)?;
+    let file = match way {
+        // What a file takes would hide what the stream takes.
+        Way::Down => PathBuf::from("/dev/null"),
+        Way::Up => volume.folder.join("file"),
+    };
+    if way == Way::Up {
+        std::fs::copy(volume.path(), &file).context(|| file.display().to_string())?;
+    }
+    let (scheme, path) = volume.driver();
+    let uri = format!(
+        "{scheme}+unix://{path}?socket={}",
+        side.daemon.borrow().socket.display()
+    );
+    let mut command = match &side.kind {
+        Kind::Ours(prefix) => {
+            let mut command = Command::new(task::root().join("target/release/volume-mover"));
+            command
+                .args([if way == Way::Up { "up" } else { "down" }, &uri])
+                .env("VIRT_DRIVER_DIR", prefix.join("lib/virt/drivers"));
+            command
+        }
+        Kind::Stock => {
+            let mut command = Command::new("/usr/bin/virsh");
+            let what = if way == Way::Up {
+                "vol-upload"
+            } else {
+                "vol-download"
+            };
+            command.args(["-q", "-c", &uri, what]);
+            command
+        }
+    };
+    command.arg(volume.path()).arg(&file);
+    let begun = Instant::now();
+    let status = command
+        .status()
+        .context(|| command.get_program().display().to_string())?;
+    let rate = Volume::SIZE as f64 / begun.elapsed().as_secs_f64();
+    match status.success() {
+        true => Ok(rate),
+        false => Err(format!("{}: {status}", command.get_program().display()).into()),
+    }
 }
 
 /// How a guest begins, as libvirt's flag.

@@ -1,9 +1,10 @@
 //! Storage pools and volumes, as far as other objects need them.
 
-use super::Connect;
+use super::{Connect, Stream};
+use crate::call::StreamMode;
 use crate::protocol::remote::{StoragePoolRef, StorageVolRef};
 use virt_util::Result;
-use virt_util::types::StorageVolDeleteFlags;
+use virt_util::types::{StorageVolDeleteFlags, StorageVolDownloadFlags, StorageVolUploadFlags};
 
 /// A storage pool.
 #[derive(Clone, Debug)]
@@ -47,6 +48,38 @@ impl StorageVol {
     /// Its name.
     pub fn name(&self) -> &str {
         &self.volume.name
+    }
+
+    /// Opens a stream whose data replaces `length` bytes of the volume from byte `offset` on; a `length` of 0 is all that
+    /// is sent. What is sent is in the volume once [`Stream::finish`] has returned without an error.
+    ///
+    /// # Errors
+    /// What the driver says: `NO_SUPPORT` where its volumes cannot be written, `INVALID_ARG` for a part that is not
+    /// within the volume, `SYSTEM_ERROR` if it cannot be opened.
+    pub fn upload(&self, offset: u64, length: u64, flags: StorageVolUploadFlags) -> Result<Stream> {
+        let end = self.connection.remote().storage_vol_upload(
+            &self.volume,
+            offset,
+            length,
+            flags.bits(),
+            StreamMode::Blocking,
+        )?;
+        Ok(end.into())
+    }
+
+    /// Opens a stream of `length` bytes of the volume from byte `offset` on; a `length` of 0 is all that there is.
+    ///
+    /// # Errors
+    /// As [`StorageVol::upload`].
+    pub fn download(&self, offset: u64, length: u64, flags: StorageVolDownloadFlags) -> Result<Stream> {
+        let end = self.connection.remote().storage_vol_download(
+            &self.volume,
+            offset,
+            length,
+            flags.bits(),
+            StreamMode::Blocking,
+        )?;
+        Ok(end.into())
     }
 
     /// Overwrites its content.

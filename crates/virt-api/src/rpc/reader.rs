@@ -127,6 +127,19 @@ impl PacketReader {
         Some((payload, missing))
     }
 
+    /// How many bytes to read next into a buffer of `most`. Where much data comes (`bulk`), behind it comes more: only the
+    /// head of the next packet is read with what lacks before it, so that its data can be put where it belongs.
+    pub fn read_ahead(&self, bulk: bool, most: usize) -> usize {
+        match bulk {
+            true if !self.is_inside_packet() => most.min(LENGTH_MIN),
+            true => match self.payload_missing() {
+                0 => most,
+                missing => most.min(missing + LENGTH_MIN),
+            },
+            false => most,
+        }
+    }
+
     /// How many bytes the payload that is being put together lacks; 0 if there is none.
     pub fn payload_missing(&self) -> usize {
         match &self.state {

@@ -85,6 +85,16 @@ impl StreamWriter {
         Ok((packet, chunk.len()))
     }
 
+    /// The head of a packet of `length` bytes of data, which the caller sends behind it; at least 1, at most [`CHUNK_MAX`].
+    pub fn data_head(&self, length: usize) -> Result<Vec<u8>> {
+        if length == 0 || length > CHUNK_MAX {
+            return Err(rpc(format_args!(
+                "a packet of data has 1 to {CHUNK_MAX} bytes, not {length}"
+            )));
+        }
+        PacketWriter::new(&self.opened.stream(Status::Continue)).finish_before(length)
+    }
+
     /// Says that no more data comes.
     pub fn end_of_data(&self) -> Result<Vec<u8>> {
         PacketWriter::new(&self.opened.stream(Status::Continue)).finish()

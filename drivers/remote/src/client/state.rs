@@ -26,6 +26,26 @@ impl State {
         self.out.push_back(Outgoing { bytes, sent: 0, fds });
     }
 
+    /// Sends a packet of data as far as it goes now, without a copy if nothing waits before it, and enqueues the rest.
+    pub fn send_data(&mut self, head: Vec<u8>, data: &[u8]) -> Result<()> {
+        let sent = match self.out.is_empty() && !self.wire.is_encrypted() {
+            true => self.wire.write_both(&head, data)?,
+            false => 0,
+        };
+        let behind = data.get(sent.saturating_sub(head.len())..).unwrap_or_default();
+        let mut rest = head.get(sent..).unwrap_or_default().to_vec();
+        rest.extend_from_slice(behind);
+        if !rest.is_empty() {
+            self.enqueue(rest, VecDeque::new());
+        }
+        Ok(())
+    }
+
+    /// Whether nothing waits to be sent.
+    pub fn is_drained(&self) -> bool {
+        self.out.is_empty()
+    }
+
     pub(super) fn wants_write(&self) -> bool {
         !self.out.is_empty() || self.wire.wants_write()
     }
@@ -63,30 +83,12 @@ impl State {
         self.more = false;
         let mut taken = 0;
         loop {
-            let mut buffer = std::mem::take(&mut self.buffer);
-            if buffer.is_empty() {
-                buffer = vec![0; READ_SIZE];
-            }
-            let got = self.wire.read(&mut buffer);
-            let fed = got.and_then(|got| match got {
-                Got::End => Err(crate::wire::closed()),
-                Got::Nothing => Ok(None),
-                Got::Bytes(count, fds) => {
-                    for fd in fds {
-                        self.reader.feed_fd(fd)?;
-                    }
-                    let mut input = buffer.get(..count).unwrap_or_default();
-                    while let Some(packet) = self.reader.feed(&mut input)? {
-                        self.dispatch(packet, after)?;
-                    }
-                    Ok(Some(count))
-                }
-            });
-            let size = buffer.len();
-            self.buffer = buffer;
-            let Some(count) = fed? else { return Ok(()) };
+            let (count, room) = match self.read_payload(after)? {
+                Some(read) => read,
+                None => self.read_some(after)?,
+            };
             taken += count;
-            if count < size && !self.wire.is_encrypted() {
+            if count == 0 || (count < room && !self.wire.is_encrypted()) {
                 return Ok(());
             }
             if taken >= TURN_MAX {
@@ -94,6 +96,65 @@ impl State {
                 return Ok(());
             }
         }
+    }
+
+    /// Reads into the buffer and takes the packets that are in it. How many bytes there were, and how many there could be.
+    fn read_some(&mut self, after: &mut After) -> Result<(usize, usize)> {
+        let mut buffer = std::mem::take(&mut self.buffer);
+        if buffer.is_empty() {
+            buffer = vec![0; READ_SIZE];
+        }
+        let most = match self.wire.is_encrypted() {
+            true => buffer.len(),
+            false => self.reader.read_ahead(self.bulk, buffer.len()),
+        };
+        let room = buffer.get_mut(..most).unwrap_or_default();
+        let fed = self.wire.read(room).and_then(|got| match got {
+            Got::End => Err(crate::wire::closed()),
+            Got::Nothing => Ok(0),
+            Got::Bytes(count, fds) => {
+                self.feed(buffer.get(..count).unwrap_or_default(), fds, after)?;
+                Ok(count)
+            }
+        });
+        self.buffer = buffer;
+        Ok((fed?, most))
+    }
+
+    /// Reads much data of a stream to where it is received from; `None` if that is not what comes.
+    fn read_payload(&mut self, after: &mut After) -> Result<Option<(usize, usize)>> {
+        if self.wire.is_encrypted() {
+            return Ok(None);
+        }
+        let spare = self.reader.payload_ahead(BULK).and_then(|(header, _)| {
+            let stream = self.streams.get_mut(&header.serial)?;
+            stream.spare_buffer()
+        });
+        let Some((payload, missing)) = self.reader.payload_in_progress(BULK) else {
+            return Ok(None);
+        };
+        if let Some(spare) = spare {
+            *payload = spare;
+        }
+        match self.wire.read_behind(payload, missing)? {
+            Got::End => Err(crate::wire::closed()),
+            Got::Nothing => Ok(Some((0, missing))),
+            Got::Bytes(count, fds) => {
+                self.feed(&[], fds, after)?;
+                Ok(Some((count, missing)))
+            }
+        }
+    }
+
+    fn feed(&mut self, mut bytes: &[u8], fds: Vec<OwnedFd>, after: &mut After) -> Result<()> {
+        for fd in fds {
+            self.reader.feed_fd(fd)?;
+        }
+        while let Some(packet) = self.reader.feed(&mut bytes)? {
+            self.bulk = packet.header.kind == MessageType::Stream && packet.payload.len() >= BULK;
+            self.dispatch(packet, after)?;
+        }
+        Ok(())
     }
 
     pub(super) fn dispatch(&mut self, packet: Packet, after: &mut After) -> Result<()> {

@@ -48,6 +48,17 @@ impl Shared {
         self.settle(state, after);
     }
 
+    /// Sends a packet of a stream's data: its head, and the data that goes behind it.
+    pub fn push_data(&self, state: &mut MutexGuard<'_, State>, head: Vec<u8>, data: &[u8]) -> Result<()> {
+        let sent = state.send_data(head, data);
+        if let Err(error) = &sent {
+            let mut after = After::default();
+            state.fail(error, CloseReason::Error, &mut after);
+            self.settle(state, after);
+        }
+        sent
+    }
+
     /// Has the application's event loop read while nobody waits. An error where there is no loop.
     pub fn start_background(self: &Arc<Self>) -> Result<()> {
         let host = self

@@ -17,8 +17,6 @@ use super::super::stream::{Diverted, Thread};
 const READ: usize = 256 * 1024;
 /// From how many bytes on it is worth while to read a payload by itself.
 const BULK: usize = 65_536;
-/// Length word and header.
-const PACKET_HEAD: usize = 28;
 /// How many pieces of data that streams in are read before other clients get their turn: a packet is one or a few.
 const BULK_TURN: usize = 8;
 /// How many packets are handled before other clients get their turn.
@@ -177,15 +175,7 @@ impl Input {
     }
 
     fn read_into(&mut self, socket: &Socket, scratch: &mut [u8], session: &Arc<Session>) -> Result<Read> {
-        // Behind much data there is more: nothing but its head is read here, and what lacks before it.
-        let room = match self.bulk {
-            true if !self.reader.is_inside_packet() => PACKET_HEAD,
-            true => match self.reader.payload_missing() {
-                0 => scratch.len(),
-                missing => scratch.len().min(missing + PACKET_HEAD),
-            },
-            false => scratch.len(),
-        };
+        let room = self.reader.read_ahead(self.bulk, scratch.len());
         let scratch = scratch.get_mut(..room).unwrap_or_default();
         let Some(received) = receive_with_fds(socket, scratch, FDS_MAX)? else {
             return Ok(Read::Nothing);
