@@ -1,7 +1,8 @@
 //! Installing Debian packages, for `--install` and CI.
 //!
 //! A machine may have some of QEMU's packages from the backports suite already; the rest must then come from there
-//! too, since they depend on each other by exact version. Where that suite is not among the machine's sources, it is
+//! too, since they depend on each other by exact version. Stock libvirt comes from there where the suite itself has one
+//! that is older than the release we are held against. Where backports are not among the machine's sources, they are
 //! added with the base address that its other sources have.
 
 use crate::task::{self, Context, Failure, Result};
@@ -14,6 +15,9 @@ const FAMILIES: &[(&str, &[&str])] = &[
     ("qemu-system-common", &["qemu-"]),
     ("libvirt0", &["libvirt-"]),
 ];
+
+/// Packages of stock libvirt's source, and the release that all comparisons are with.
+const PEER: (&str, (u32, u32)) = ("libvirt-", (11, 3));
 
 /// Installs packages. None is fine.
 pub fn install(packages: &[&str]) -> Result<()> {
@@ -31,13 +35,19 @@ pub fn install(packages: &[&str]) -> Result<()> {
             "needs root; or run: apt-get install {wanted}"
         )));
     }
-    let (backports, plain): (Vec<&str>, Vec<&str>) = packages.iter().partition(|name| from_backports(name));
+    apt(&["update"])?;
+    let (backports, plain): (Vec<&str>, Vec<&str>) = packages
+        .iter()
+        .partition(|name| from_backports(name) || is_old_peer(name));
     let suite = if backports.is_empty() {
         None
     } else {
-        Some(backports_suite()?)
+        let (suite, added) = backports_suite()?;
+        if added {
+            apt(&["update"])?;
+        }
+        Some(suite)
     };
-    apt(&["update"])?;
     apt(&[&["install", "--yes", "--no-install-recommends"], plain.as_slice()].concat())?;
     if let Some(suite) = suite {
         apt(&[
@@ -76,6 +86,38 @@ fn from_backports(package: &str) -> bool {
     })
 }
 
+/// Whether a package of stock libvirt would come in a release that is older than the one we are held against.
+fn is_old_peer(package: &str) -> bool {
+    let (prefix, release) = PEER;
+    package.starts_with(prefix) && candidate(package).is_some_and(|version| is_older(&version, release))
+}
+
+/// Whether a Debian version is of an older release than `MAJOR.MINOR`.
+fn is_older(version: &str, release: (u32, u32)) -> bool {
+    let upstream = version.split_once(':').map_or(version, |(_, upstream)| upstream);
+    let mut numbers = upstream
+        .split(|c: char| !c.is_ascii_digit())
+        .map_while(|number| number.parse().ok());
+    match (numbers.next(), numbers.next()) {
+        (Some(major), minor) => (major, minor.unwrap_or(0)) < release,
+        (None, _) => false,
+    }
+}
+
+/// The version that apt would install.
+fn candidate(package: &str) -> Option<String> {
+    let out = Command::new("apt-cache")
+        .args(["policy", package])
+        .env("LC_ALL", "C")
+        .output()
+        .ok()?;
+    let text = String::from_utf8(out.stdout).ok()?;
+    let line = text
+        .lines()
+        .find_map(|line| line.trim().strip_prefix("Candidate: "));
+    line.map(str::to_owned)
+}
+
 /// The installed version of a package.
 fn installed(package: &str) -> Option<String> {
     let out = Command::new("dpkg-query")
@@ -86,8 +128,8 @@ fn installed(package: &str) -> Option<String> {
     text.strip_prefix("installed ").map(str::to_owned)
 }
 
-/// The name of the backports suite, which is made one of apt's sources if it is none yet.
-fn backports_suite() -> Result<String> {
+/// The name of the backports suite, which is made one of apt's sources if it is none yet, and whether it was.
+fn backports_suite() -> Result<(String, bool)> {
     let release = task::read(Path::new("/etc/os-release"))?;
     let codename = release
         .lines()
@@ -101,7 +143,7 @@ fn backports_suite() -> Result<String> {
         .flat_map(|file| sources(&task::read(file).unwrap_or_default()))
         .collect();
     if sources.iter().any(|source| source.suites.contains(&suite)) {
-        return Ok(suite);
+        return Ok((suite, false));
     }
     let main = sources
         .iter()
@@ -116,7 +158,7 @@ fn backports_suite() -> Result<String> {
     let line = format!("deb{signed} {} {suite} main\n", main.address);
     let file = Path::new("/etc/apt/sources.list.d/backports-for-ferrovirt.list");
     task::write(file, line).context(|| "adding the backports suite".to_owned())?;
-    Ok(suite)
+    Ok((suite, true))
 }
 
 /// The files that name apt's sources.
@@ -186,7 +228,22 @@ fn one_line(line: &str) -> Option<Source> {
 
 #[cfg(test)]
 mod tests {
-    use super::{Source, sources};
+    use super::{PEER, Source, is_older, sources};
+
+    #[test]
+    fn an_old_peer_is_known_by_its_version() {
+        let (_, release) = PEER;
+        for (version, older) in [
+            ("9.0.0-4+deb12u2", true),
+            ("11.2.1-1", true),
+            ("11.3.0-2~bpo12+1", false),
+            ("1:11.10.0-1", false),
+            ("12", false),
+            ("(none)", false),
+        ] {
+            assert_eq!(is_older(version, release), older, "{version}");
+        }
+    }
 
     #[test]
     fn both_formats_are_read() {
