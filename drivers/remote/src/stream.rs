@@ -356,7 +356,8 @@ impl Stream for RemoteStream {
             self.shared
                 .push_data(&mut state, self.writer.data_head(chunk.len())?, chunk)?;
             sent += chunk.len();
-            if !state.is_drained() && !(nonblocking && state.has_room()) {
+            let goes_on = state.is_drained() || (nonblocking && state.has_room());
+            if !goes_on {
                 break;
             }
         }
