@@ -313,6 +313,17 @@ fn unreachable_daemon(registry: &Registry, text: &str, uri: &Uri, known: Option<
         Some(manifest) if manifest.role == Role::Stateful => error.with_hint(format!(
             "to run the driver inside this process: {scheme}:///embed?root=DIR"
         )),
+        None if uri.server.is_none() && uri.transport().is_none() => {
+            let folders = SearchPath::from_environment().0;
+            let folders: Vec<String> = folders
+                .iter()
+                .map(|folder| folder.display().to_string())
+                .collect();
+            error.with_hint(format!(
+                "drivers are looked for in {}; absolute paths in VIRT_DRIVER_DIR come first",
+                folders.join(", ")
+            ))
+        }
         _ => error,
     }
 }

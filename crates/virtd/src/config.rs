@@ -87,21 +87,39 @@ impl Role {
 /// A line of the file that changes nothing.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Ignored {
+    /// The file.
+    pub file: String,
     /// The key.
     pub name: String,
     /// The line it begins on.
     pub line: usize,
     /// Why it changes nothing.
-    pub reason: &'static str,
+    pub reason: String,
 }
 
 impl Ignored {
-    fn new(name: impl Into<String>, line: usize, reason: &'static str) -> Self {
+    fn new(file: &str, line: usize, name: &str, reason: impl Into<String>) -> Self {
         Self {
-            name: name.into(),
+            file: file.to_owned(),
+            name: name.to_owned(),
             line,
-            reason,
+            reason: reason.into(),
         }
+    }
+}
+
+/// Why a daemon of this role has no key `name`.
+fn unknown(role: &Role, name: &str) -> String {
+    if OBSOLETE.contains(&name) {
+        return "has no effect any more".to_owned();
+    }
+    if KEYS.iter().any(|key| key.name == name) {
+        return "is a setting of daemons that listen on the network, which this one does not".to_owned();
+    }
+    let known = KEYS.iter().filter(|key| role.has(key)).map(|key| key.name);
+    match virt_util::xml::nearest(name, known) {
+        Some(meant) => format!("is not known to this daemon; did you mean '{meant}'?"),
+        None => "is not known to this daemon".to_owned(),
     }
 }
 
@@ -168,21 +186,22 @@ impl DaemonConfig {
             };
             let key = KEYS.iter().find(|key| key.name == name && role.has(key));
             let Some(key) = key else {
-                let reason = match OBSOLETE.contains(&name.as_str()) {
-                    true => "has no effect any more",
-                    false => "is not known to this daemon",
-                };
-                ignored.push(Ignored::new(name, line, reason));
+                ignored.push(Ignored::new(file, line, &name, unknown(role, &name)));
                 continue;
             };
             // The first of several counts, as in libvirt.
             if seen.contains(&key.name) {
-                ignored.push(Ignored::new(name, line, "is set a second time; the first counts"));
+                ignored.push(Ignored::new(
+                    file,
+                    line,
+                    &name,
+                    "is set a second time; the first counts",
+                ));
                 continue;
             }
             seen.push(key.name);
             if WITHOUT_EFFECT.contains(&key.name) {
-                ignored.push(Ignored::new(key.name, line, "has no effect yet"));
+                ignored.push(Ignored::new(file, line, key.name, "has no effect yet"));
             }
             (key.read)(&mut config, &value).map_err(|wrong| {
                 VirtError::new(
@@ -194,8 +213,9 @@ impl DaemonConfig {
             })?;
             if matches!(key.name, "auth_tcp" | "auth_tls") && value == ConfValue::from("polkit") {
                 ignored.push(Ignored::new(
-                    key.name,
+                    file,
                     line,
+                    key.name,
                     "lets nobody in: polkit knows processes of this host only",
                 ));
             }

@@ -49,8 +49,8 @@ use sockets::Inherited;
 const PREDECESSOR: Duration = Duration::from_secs(10);
 
 /// Runs the daemon with this command line, its own name first, until it ends.
-pub fn run(argv: Vec<OsString>) -> ExitCode {
-    let options = match Options::try_parse_from(&argv) {
+pub fn run(mut argv: Vec<OsString>) -> ExitCode {
+    let mut options = match Options::try_parse_from(&argv) {
         Ok(options) => options,
         Err(error) => {
             let _ = error.print();
@@ -60,6 +60,9 @@ pub fn run(argv: Vec<OsString>) -> ExitCode {
             };
         }
     };
+    if let Ok(folder) = std::env::current_dir() {
+        options.make_absolute(&folder, &mut argv);
+    }
     let program = argv.first().map(PathBuf::from).unwrap_or_default();
     if options.version {
         println!(
@@ -90,15 +93,20 @@ pub fn run(argv: Vec<OsString>) -> ExitCode {
     };
     match start(&options, argv) {
         Ok(daemon) => daemon.run(waiting),
-        Err(StartError { step, error }) => {
-            crate::logging::log_error!(error, "{error}");
-            eprintln!("{}: {error}", program.display());
-            if let Some(waiting) = waiting {
-                waiting.failed(step);
-            }
-            ExitCode::from(step.exit_status())
-        }
+        Err(error) => failed(&program, waiting, &error),
     }
+}
+
+/// Tells why the daemon does not start: the log, and whoever started it, who may not look there.
+fn failed(program: &Path, waiting: Option<Waiting>, failure: &StartError) -> ExitCode {
+    let StartError { step, error } = failure;
+    let hint = error.hint().map(|hint| format!("; {hint}")).unwrap_or_default();
+    crate::logging::log_error!(error, "{error}{hint}");
+    eprintln!("{}: {error}{hint}", program.display());
+    if let Some(waiting) = waiting {
+        waiting.failed(*step);
+    }
+    ExitCode::from(step.exit_status())
 }
 
 /// libvirt's version as people write it.
@@ -284,12 +292,9 @@ impl Daemon {
                 self.until_the_end(server, attendance, signals).await;
                 ExitCode::SUCCESS
             }
-            Err(StartError { step, error }) => {
-                crate::logging::log_error!(error, "{error}");
-                if let Some(waiting) = waiting {
-                    waiting.failed(step);
-                }
-                ExitCode::from(step.exit_status())
+            Err(error) => {
+                let program = self.argv.first().map(PathBuf::from).unwrap_or_default();
+                failed(&program, waiting, &error)
             }
         }
     }
@@ -407,7 +412,13 @@ impl Daemon {
         let tls = match with_tls {
             true => {
                 let files = TlsFiles::locate(&self.config, &self.role)?;
-                Some(Arc::new(TlsServer::new(&self.config, &files)?))
+                let tls = TlsServer::new(&self.config, &files).map_err(|error| {
+                    error.with_hint(
+                        "with --listen or a TLS socket, TLS is served unless the configuration says listen_tls = 0; it \
+                         takes a certificate, its key and that of the authority",
+                    )
+                })?;
+                Some(Arc::new(tls))
             }
             false => None,
         };

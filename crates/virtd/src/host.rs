@@ -298,6 +298,19 @@ impl DaemonHost {
 
     /// Starts the drivers that keep state on this machine, side by side. Answers when all are up or have failed.
     pub fn start_drivers(&self) {
+        if self.drivers().is_empty() && !self.config.proxy {
+            let folders: Vec<String> = self
+                .config
+                .search
+                .0
+                .iter()
+                .map(|folder| folder.display().to_string())
+                .collect();
+            tracing::warn!(
+                "no driver is installed in {}: nothing can be opened here",
+                folders.join(" or ")
+            );
+        }
         let stateful = self
             .drivers()
             .into_iter()

@@ -389,3 +389,32 @@ fn a_driver_that_is_not_there_stops_the_start() {
         "{ran:?}"
     );
 }
+
+#[test]
+fn whoever_starts_a_daemon_in_the_background_hears_why_it_does_not_come_up() {
+    let plugins = plugins().expect("the plugins build");
+    let root = tempfile::tempdir().expect("a temporary folder");
+    let config = root.path().join("virtd.conf");
+    let start = |settings: &str, options: &[&str]| {
+        std::fs::write(&config, settings).expect("a file in a folder of our own");
+        let mut command = Command::new(program());
+        // Relative paths hold, though the daemon leaves the folder.
+        command.current_dir(root.path()).args(["--root", "."]);
+        command.args(["--config", "virtd.conf", "--daemon"]).args(options);
+        command.env("VIRT_DRIVER_DIR", plugins.directory());
+        run_to_end(command)
+    };
+    let ran = start("unix_sock_group = \"nosuchgroup\"\n", &[]);
+    assert_eq!(ran.code, Some(1), "{ran:?}");
+    assert!(ran.err.contains("there is no group 'nosuchgroup'"), "{ran:?}");
+    // What is missing, and how to do without it.
+    let ran = start(
+        "ca_file = \"/none/c\"\ncert_file = \"/none/a\"\nkey_file = \"/none/k\"\n",
+        &["--listen"],
+    );
+    assert_eq!(ran.code, Some(1), "{ran:?}");
+    assert!(
+        ran.err.contains("'/none/c'") && ran.err.contains("listen_tls = 0"),
+        "{ran:?}"
+    );
+}

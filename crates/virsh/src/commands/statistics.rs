@@ -22,8 +22,8 @@ pub(super) const CPU_STATS: Command = Command::new("cpu-stats", cpu_stats, "CPU 
     .options(&[
         ANY,
         Opt::flag("total", "the sum of all"),
-        Opt::number("start", "the first CPU"),
-        Opt::number("count", "of how many CPUs"),
+        Opt::number("start", "the first CPU").legacy_positional(),
+        Opt::number("count", "of how many CPUs").legacy_positional(),
     ]);
 pub(super) const SCHEDINFO: Command = Command::new("schedinfo", schedinfo, "how a domain is scheduled")
     .about("Prints or sets the parameters of the scheduler.")

@@ -129,6 +129,11 @@ fn a_uri_that_nobody_answers_says_so() {
         error.message().contains("no installed driver answers 'nowhere'"),
         "{error}"
     );
+    let hint = error.hint().unwrap_or_default();
+    assert!(
+        hint.contains("/virt/drivers") && hint.contains("VIRT_DRIVER_DIR"),
+        "{hint}"
+    );
     let error = open("nowhere+ssh://host/system");
     assert!(error.message().contains("'remote'"), "{error}");
     assert_eq!(open("sample:///embed").code(), ErrorCode::CONFIG_UNSUPPORTED);

@@ -155,13 +155,28 @@ fn unknown_keys_are_named_and_passed_over() {
         ignored,
         [("new_key", 1), ("max_clients", 3), ("keepalive_required", 4)]
     );
-    let reasons: Vec<_> = loaded.ignored.iter().map(|ignored| ignored.reason).collect();
+    let reasons: Vec<_> = loaded
+        .ignored
+        .iter()
+        .map(|ignored| ignored.reason.as_str())
+        .collect();
     for (reason, wanted) in reasons.iter().zip(["is not known", "a second time", "any more"]) {
         assert!(reason.contains(wanted), "{reason}");
     }
     let modular = Role::new("virtqemud", true);
     let loaded = DaemonConfig::parse(&modular, "virtqemud.conf", "listen_tcp = \"wrong type\"\n").unwrap();
-    assert_eq!(loaded.ignored.len(), 1);
+    let [ignored] = loaded.ignored.as_slice() else {
+        panic!("{:?}", loaded.ignored)
+    };
+    assert_eq!(ignored.file, "virtqemud.conf");
+    assert!(ignored.reason.contains("on the network"), "{}", ignored.reason);
+    // A slip of the pen is told as one.
+    let loaded = parse("max_client = 3\n").unwrap();
+    assert!(
+        loaded.ignored[0].reason.ends_with("did you mean 'max_clients'?"),
+        "{}",
+        loaded.ignored[0].reason
+    );
 }
 
 /// libvirt's daemons are one source compiled with and without the network: the same keys, defaults and errors otherwise.

@@ -15,8 +15,14 @@ use crate::service::activation::VARIABLES;
 
 /// Says what of the configuration changes nothing.
 pub(super) fn warn_of_ignored(ignored: &[Ignored]) {
-    for Ignored { name, line, reason } in ignored {
-        tracing::warn!("'{name}' in line {line} of the configuration {reason}");
+    for Ignored {
+        file,
+        name,
+        line,
+        reason,
+    } in ignored
+    {
+        tracing::warn!("{file}:{line}: '{name}' {reason}");
     }
 }
 
