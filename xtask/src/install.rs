@@ -96,8 +96,19 @@ pub fn run(options: &Options) -> Result<Outcome> {
             0o644,
         )?;
     }
+    let shell = task::root().join("crates/virsh/files");
+    installation.place(
+        &shell.join("virsh.1"),
+        &prefix.join("share/man/man1/virsh.1"),
+        0o644,
+    )?;
+    installation.place(
+        &shell.join("virsh.bash"),
+        &prefix.join("share/bash-completion/completions/virsh"),
+        0o644,
+    )?;
     schemas::install(&mut installation, &prefix)?;
-    daemon::install(&mut installation, &prefix, &build.plugins)?;
+    daemon::install(&mut installation, &prefix, &build)?;
     installation.finish("base")?;
     for plugin in &build.plugins {
         installation.plugin(plugin, &prefix, &libdir)?;
@@ -123,6 +134,15 @@ impl Installation<'_> {
                 "libexec/virt"
             };
             self.place(helper, &prefix.join(folder).join(name), 0o755)?;
+            let page = format!("{}.8", name.to_string_lossy());
+            let source = task::root()
+                .join("drivers")
+                .join(&plugin.name)
+                .join("files")
+                .join(&page);
+            if source.exists() {
+                self.place(&source, &prefix.join("share/man/man8").join(page), 0o644)?;
+            }
         }
         let manifest = drivers.join(plugin.manifest_name());
         task::write(&self.staged(&manifest), &plugin.manifest)?;

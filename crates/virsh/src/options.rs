@@ -265,4 +265,16 @@ mod tests {
             "Invalid string '^^x' for escape sequence"
         );
     }
+
+    #[test]
+    fn the_manual_page_has_them_all() {
+        let page = include_str!("../files/virsh.1").replace("\\-", "-");
+        for (name, _, letter) in LONG {
+            assert!(page.contains(&format!("--{name}")), "--{name}");
+            assert!(
+                *letter == 'o' || page.contains(&format!("-{letter} ")),
+                "-{letter}"
+            );
+        }
+    }
 }

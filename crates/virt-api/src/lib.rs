@@ -18,6 +18,9 @@
 //! | [`protocol`] | generated: procedures, codecs, driver traits, clients, dispatch |
 //! | [`rpc`] | libvirt's packets without I/O: framing, streams, errors, keepalive |
 //!
+//! Programs begin with [`Connect::builder`] and the example in [`objects`], drivers with [`mod@driver`]. The project's
+//! pages `docs/programs.md` and `docs/writing-a-driver.md` lead through both.
+//!
 //! `unsafe` is allowed only in the modules that wrap the binary interface and the loading of plugins; each says so at
 //! its top.
 

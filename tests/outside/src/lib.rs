@@ -9,6 +9,11 @@
 #[doc = include_str!("../../../docs/embedding.md")]
 pub mod embedding {}
 
+/// The examples of `docs/programs.md`, as tests.
+#[cfg(doctest)]
+#[doc = include_str!("../../../docs/programs.md")]
+pub mod programs {}
+
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::sync::OnceLock;

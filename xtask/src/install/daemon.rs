@@ -2,9 +2,11 @@
 //! sources are in `crates/virtd/files`.
 
 use super::Installation;
-use crate::plugins::Plugin;
-use crate::task::{self, Context, Result};
+use crate::plugins::{Build, Plugin};
+use crate::run;
+use crate::task::{self, Context, Failure, Result};
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 /// A daemon that is installed.
 #[derive(Debug, PartialEq, Eq)]
@@ -97,11 +99,11 @@ fn daemons(table: &str, plugins: &[Plugin]) -> Vec<Daemon> {
 }
 
 /// Installs everything.
-pub(super) fn install(installation: &mut Installation<'_>, prefix: &Path, plugins: &[Plugin]) -> Result<()> {
+pub(super) fn install(installation: &mut Installation<'_>, prefix: &Path, build: &Build) -> Result<()> {
     let files = task::root().join("crates/virtd/files");
     let sbin = prefix.join("sbin");
     let table = read(&files.join("daemons.tbl"))?;
-    for daemon in daemons(&table, plugins) {
+    for daemon in daemons(&table, &build.plugins) {
         // Clients start the daemon of a session by these names, and it knows by its name what to host.
         installation.link(Path::new("virtd"), &sbin.join(&daemon.name))?;
         installation.link(
@@ -156,7 +158,25 @@ pub(super) fn install(installation: &mut Installation<'_>, prefix: &Path, plugin
     ] {
         installation.place(&files.join(file), &place, 0o644)?;
     }
-    Ok(())
+    // An example, not the file itself: that one is the administrator's, and nothing has to stand in it.
+    let example = prefix.join("share/doc/ferrovirt/libvirtd.conf");
+    installation.write(&example, configuration(&run::program(build, "virtd")?)?, 0o644)
+}
+
+/// The configuration with every setting, as the program prints it.
+fn configuration(program: &Path) -> Result<Vec<u8>> {
+    let printed = Command::new(program)
+        .arg("--print-config")
+        .output()
+        .context(|| program.display().to_string())?;
+    if !printed.status.success() {
+        let said = String::from_utf8_lossy(&printed.stderr);
+        return Err(Failure::new(format!(
+            "{} --print-config: {said}",
+            program.display()
+        )));
+    }
+    Ok(printed.stdout)
 }
 
 fn read(path: &Path) -> Result<String> {

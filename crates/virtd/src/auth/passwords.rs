@@ -240,7 +240,9 @@ pub(crate) fn write_password(
             let _ = writeln!(out, "{user}:{verifier}");
         }
     }
-    durable::write(path, out.as_bytes(), &WriteOptions::default())?;
+    if found || password.is_some() {
+        store(path, &out)?;
+    }
     Ok(found)
 }
 
@@ -281,8 +283,16 @@ fn add_users_with(path: &Path, users: &[(Vec<String>, &str)], iterations: u32) -
             }
         }
     }
-    durable::write(path, out.as_bytes(), &WriteOptions::default())?;
+    store(path, &out)?;
     Ok(kept)
+}
+
+/// Writes the file, and makes its folder where the daemon has never run.
+fn store(path: &Path, text: &str) -> Result<()> {
+    if let Some(folder) = path.parent() {
+        durable::make_folder(folder, 0o755)?;
+    }
+    durable::write(path, text.as_bytes(), &WriteOptions::default())
 }
 
 /// The file's text and its users; nothing where there is none.
@@ -338,6 +348,17 @@ mod tests {
             assert!(set_password(&path, name, Some("x")).is_err());
         }
         assert!(set_password(&path, "x", Some("")).is_err());
+    }
+
+    #[test]
+    fn the_first_user_of_a_host_comes_before_its_folder() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("etc/libvirt/passwd.scram");
+        assert!(!set_password(&path, "fred", None).unwrap());
+        assert!(!path.exists(), "nobody was taken out of nothing");
+        assert!(!write_password(&path, "fred", Some("secret"), 4096).unwrap());
+        let users = PasswordFile::new(&path).users().unwrap();
+        assert!(users.accept("fred", b"secret"));
     }
 
     #[test]

@@ -175,23 +175,59 @@ fn polkits_actions_are_those_of_libvirt() {
 #[test]
 fn manual_pages_are_written_without_a_warning() {
     need!(program "groff");
-    let pages = std::fs::read_dir(Installation::get().path("share/man/man8")).unwrap();
-    let mut count = 0;
-    for page in pages {
-        let page = page.unwrap().path();
-        let ran = run("groff", &["-ww", "-man", "-Tascii", page.to_str().unwrap()]);
-        assert!(
-            ran.succeeded() && ran.err.is_empty() && ran.out.contains("serve virtual machines"),
-            "{}: {ran:?}",
-            page.display()
-        );
-        count += 1;
+    // One for each name of the daemon and each program.
+    for (programs, section) in [("sbin", 8), ("bin", 1)] {
+        for program in std::fs::read_dir(Installation::get().path(programs)).unwrap() {
+            let name = program.unwrap().file_name().into_string().unwrap();
+            let section = if name == "virt-ssh-helper" { 8 } else { section };
+            let page = Installation::get().path(&format!("share/man/man{section}/{name}.{section}"));
+            let ran = run("groff", &["-ww", "-man", "-Tascii", page.to_str().unwrap()]);
+            assert!(
+                ran.succeeded() && ran.err.is_empty() && ran.out.contains(&name),
+                "{}: {ran:?}",
+                page.display()
+            );
+        }
     }
-    // One for each name of the daemon.
-    let names = std::fs::read_dir(Installation::get().path("sbin"))
-        .unwrap()
-        .count();
-    assert_eq!(count, names);
+}
+
+/// What bash proposes behind a line.
+fn proposed(line: &str) -> String {
+    let installed = Installation::get();
+    let script = "source \"$0\"; COMP_LINE=$1; COMP_POINT=${#1}; _virsh; echo \"${COMPREPLY[*]}\"";
+    let file = installed.path("share/bash-completion/completions/virsh");
+    let mut command = Command::new("bash");
+    command.args(["--norc", "-c", script]).arg(file).arg(line);
+    let path = std::env::var("PATH").unwrap_or_default();
+    command.env("PATH", format!("{}:{path}", installed.path("bin").display()));
+    command.env_remove("VIRSH_DEFAULT_CONNECT_URI");
+    let ran = run_to_end(command);
+    assert!(ran.succeeded() && ran.err.is_empty(), "{line}: {ran:?}");
+    ran.out.trim_end().to_owned()
+}
+
+#[test]
+fn bash_completes_what_virsh_knows() {
+    need!(program "bash");
+    assert_eq!(proposed("virsh domren"), "domrename");
+    assert_eq!(proposed("virsh -c test:///default dominfo --domain "), "test");
+    assert_eq!(
+        proposed("virsh --connect=test:///default -d 3 start --pau"),
+        "--paused"
+    );
+    assert_eq!(proposed("virsh --keepalive-i"), "--keepalive-interval");
+    // Nothing is known of these.
+    for line in ["virsh -c te", "virsh nonsense "] {
+        assert_eq!(proposed(line), "", "{line}");
+    }
+}
+
+#[test]
+fn the_example_of_a_configuration_is_taken_as_it_is() {
+    let example = Installation::get().path("share/doc/ferrovirt/libvirtd.conf");
+    let text = std::fs::read_to_string(&example).unwrap();
+    assert!(text.contains("#listen_tls = 1\n"), "{text}");
+    assert!(text.lines().all(|line| line.is_empty() || line.starts_with('#')));
 }
 
 #[test]
@@ -240,6 +276,10 @@ fn a_package_has_the_files_of_an_installation_below_its_root() {
         "/usr/lib/tmpfiles.d/libvirt.conf",
         "/usr/share/polkit-1/actions/org.libvirt.unix.policy",
         "/usr/share/man/man8/virtd.8",
+        "/usr/share/man/man8/virt-ssh-helper.8",
+        "/usr/share/man/man1/virsh.1",
+        "/usr/share/bash-completion/completions/virsh",
+        "/usr/share/doc/ferrovirt/libvirtd.conf",
         "/etc/logrotate.d/libvirt",
     ] {
         assert!(files.contains(Path::new(wanted)), "{wanted}: {files:?}");
