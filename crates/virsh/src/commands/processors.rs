@@ -245,10 +245,11 @@ fn emulatorpin(shell: &mut Shell, call: &Invocation) -> Outcome {
         return Ok(());
     }
     let map = domain.emulator_pin(room(host), flags)?;
-    let mut table = Table::new(&["emulator", "CPU Affinity"]);
-    table.row(vec!["*".to_owned(), Bitmap::from_bytes(&map).to_string()]);
-    let text = table.render(!shell.options.quiet);
-    shell.print(text);
+    // Unlike its neighbours this command has no table in libvirt's virsh.
+    if !shell.options.quiet {
+        shell.print(format!("emulator: CPU Affinity\n{}\n       *: ", "-".repeat(34)));
+    }
+    shell.print(format!("{}\n", Bitmap::from_bytes(&map)));
     Ok(())
 }
 

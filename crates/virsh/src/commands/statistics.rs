@@ -41,7 +41,7 @@ pub(super) const SETMAXMEM: Command = Command::new("setmaxmem", setmaxmem, "set 
     .options(&[
         ANY,
         Opt::alias("kilobytes", "size", None),
-        Opt::text("size", "how much, in KiB unless a unit says otherwise")
+        Opt::number("size", "how much, in KiB unless a unit says otherwise")
             .required()
             .positional()
             .complete(complete::nothing),
