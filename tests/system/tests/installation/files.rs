@@ -182,7 +182,7 @@ fn manual_pages_are_written_without_a_warning() {
             let section = if name == "virt-ssh-helper" { 8 } else { section };
             // All names of the daemon are told on one page.
             let what = match programs {
-                "sbin" => "serve virtual machines",
+                "sbin" => "virtproxyd",
                 _ => name.as_str(),
             };
             let page = Installation::get().path(&format!("share/man/man{section}/{name}.{section}"));
