@@ -1,5 +1,8 @@
 use super::*;
+use crate::sys::process::{Exit, PidFd};
+use crate::time::Deadline;
 use std::io::{Read, Write, pipe};
+use std::sync::Arc;
 use std::sync::mpsc::{Receiver, channel};
 
 fn soon<T>(receiver: &Receiver<T>) -> T {
