@@ -24,6 +24,7 @@ use crate::logging::Logger;
 
 mod live;
 
+pub(crate) use live::ADMIN;
 pub use live::{Control, Event, LiveAdmin, LiveDaemon};
 
 /// The daemon, as its administrator sees it.

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use clap::Parser;
+use tokio::runtime::Runtime;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use virt_api::LIBVIRT_VERSION;
 use virt_api::plugin::SearchPath;
@@ -19,6 +20,8 @@ mod attend;
 mod changes;
 pub(crate) mod places;
 mod sockets;
+pub mod state;
+mod successor;
 
 use crate::access::Access;
 use crate::admin::Event;
@@ -33,7 +36,7 @@ use crate::isolation::{self, Isolation};
 use crate::logging::{LogEnvironment, Logger, Places};
 use crate::options::Options;
 use crate::server::{Security, Server};
-use crate::service::activation::{self, Announced, Service, Sockets};
+use crate::service::activation::{self, Announced, Service};
 use crate::service::background::{self, Waiting};
 use crate::service::names::{DaemonName, Hosts};
 use crate::service::notify::Notifier;
@@ -42,8 +45,10 @@ use crate::service::startup::{InStep, StartError, Step, take_pid_file};
 use crate::tools;
 
 use attend::{Attendance, Attending};
+use changes::Renewal;
 use places::{below, host_uuid, log_config, move_sockets, settings};
-use sockets::Inherited;
+use sockets::Guarded;
+use successor::{Left, Passed};
 
 /// How long a daemon that is just ending may take to let go of its pid file.
 const PREDECESSOR: Duration = Duration::from_secs(10);
@@ -80,7 +85,8 @@ pub fn run(mut argv: Vec<OsString>) -> ExitCode {
         eprintln!("{}: {error}", program.display());
         return ExitCode::FAILURE;
     }
-    let waiting = match options.daemon {
+    // One that was a daemon before is in the background already.
+    let waiting = match options.daemon && !successor::is_successor() {
         false => None,
         true => match background::divide(&argv) {
             Ok(background::Role::Parent(status)) => return status,
@@ -92,7 +98,7 @@ pub fn run(mut argv: Vec<OsString>) -> ExitCode {
         },
     };
     match start(&options, argv) {
-        Ok(daemon) => daemon.run(waiting),
+        Ok((daemon, runtime)) => daemon.run(runtime, waiting),
         Err(error) => failed(&program, waiting, &error),
     }
 }
@@ -129,8 +135,10 @@ struct Daemon {
     log_file: PathBuf,
     paths: Paths,
     reach: Reach,
-    passed: Option<Sockets>,
-    inherited: Inherited,
+    passed: Option<Passed>,
+    left: Left,
+    /// Until all signals are caught.
+    early: Option<EarlySignals>,
     argv: Vec<OsString>,
     polkit: Arc<Polkit>,
     access: Arc<Access>,
@@ -140,16 +148,19 @@ struct Daemon {
     _pid_file: PidFile,
 }
 
-fn start(options: &Options, argv: Vec<OsString>) -> std::result::Result<Daemon, StartError> {
+fn start(options: &Options, argv: Vec<OsString>) -> std::result::Result<(Daemon, Runtime), StartError> {
     let program = argv.first().map(PathBuf::from).unwrap_or_default();
     let name = places::daemon_name(options, &program).in_step(Step::Initialize)?;
     // Before anything else is opened: the sockets are known by their numbers.
-    let passed = activation::take(&Announced::from_environment(), &name)
-        .and_then(|passed| match passed {
-            None => sockets::passed_before(&name),
-            passed => Ok(passed),
-        })
-        .in_step(Step::Network)?;
+    let passed = activation::take(&Announced::from_environment(), &name).in_step(Step::Network)?;
+    let mut left = Left::from_environment(&name).in_step(Step::Network)?;
+    let passed = passed.map(Passed::from).or_else(|| left.take_passed());
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| VirtError::io(&error, "cannot start the runtime"))
+        .in_step(Step::Initialize)?;
+    let early = EarlySignals::catch(&runtime).in_step(Step::Signals)?;
     let reach = Reach::current();
     let role = Role::new(name.name.clone(), reach == Reach::System);
     let folders = UserFolders::from_environment();
@@ -205,7 +216,7 @@ fn start(options: &Options, argv: Vec<OsString>) -> std::result::Result<Daemon, 
     };
     let pid_file = take_pid_file(&paths.pid_file, PREDECESSOR).in_step(Step::PidFile)?;
     config.check_limits().in_step(Step::Initialize)?;
-    Ok(Daemon {
+    let daemon = Daemon {
         options: options.clone(),
         name,
         role,
@@ -215,14 +226,35 @@ fn start(options: &Options, argv: Vec<OsString>) -> std::result::Result<Daemon, 
         paths,
         reach,
         passed,
-        inherited: Inherited::from_environment(),
+        left,
+        early: Some(early),
         argv,
         polkit: Polkit::new(),
         access,
         audit: Arc::new(audit),
         parent,
         _pid_file: pid_file,
-    })
+    };
+    Ok((daemon, runtime))
+}
+
+/// Signals that would end the process if nobody caught them, and are not meant so: they are caught first of all. One that
+/// came while the program was exchanged has waited until then.
+struct EarlySignals {
+    hangup: Signal,
+    user: Signal,
+}
+
+impl EarlySignals {
+    fn catch(runtime: &Runtime) -> Result<Self> {
+        let _entered = runtime.enter();
+        let caught = Self {
+            hangup: caught(SignalKind::hangup())?,
+            user: caught(SignalKind::user_defined2())?,
+        };
+        successor::hear_signals()?;
+        Ok(caught)
+    }
 }
 
 /// The signals that mean something.
@@ -230,20 +262,36 @@ struct Signals {
     terminate: Signal,
     interrupt: Signal,
     quit: Signal,
-    hangup: Signal,
-    user: Signal,
+    early: EarlySignals,
+}
+
+fn caught(kind: SignalKind) -> Result<Signal> {
+    signal(kind).map_err(|error| VirtError::io(&error, "cannot catch a signal"))
 }
 
 impl Signals {
-    fn catch() -> Result<Self> {
-        let catch = |kind| signal(kind).map_err(|error| VirtError::io(&error, "cannot catch a signal"));
+    fn catch(early: EarlySignals) -> Result<Self> {
         Ok(Self {
-            terminate: catch(SignalKind::terminate())?,
-            interrupt: catch(SignalKind::interrupt())?,
-            quit: catch(SignalKind::quit())?,
-            hangup: catch(SignalKind::hangup())?,
-            user: catch(SignalKind::user_defined2())?,
+            terminate: caught(SignalKind::terminate())?,
+            interrupt: caught(SignalKind::interrupt())?,
+            quit: caught(SignalKind::quit())?,
+            early,
         })
+    }
+
+    /// Whether somebody has asked for the end in the meantime.
+    async fn stop_is_wished(&mut self) -> bool {
+        let asked = async {
+            tokio::select! {
+                _ = self.terminate.recv() => {}
+                _ = self.interrupt.recv() => {}
+                _ = self.quit.recv() => {}
+            }
+        };
+        // As long as it takes to hear of signals that are there.
+        tokio::time::timeout(Duration::from_millis(1), asked)
+            .await
+            .is_ok()
     }
 
     async fn next(&mut self) -> Wish {
@@ -251,8 +299,8 @@ impl Signals {
             _ = self.terminate.recv() => Wish::Stop,
             _ = self.interrupt.recv() => Wish::Stop,
             _ = self.quit.recv() => Wish::Stop,
-            _ = self.hangup.recv() => Wish::Reload,
-            _ = self.user.recv() => Wish::Renew,
+            _ = self.early.hangup.recv() => Wish::Reload,
+            _ = self.early.user.recv() => Wish::Renew,
         }
     }
 }
@@ -267,14 +315,7 @@ enum Wish {
 }
 
 impl Daemon {
-    fn run(self, waiting: Option<Waiting>) -> ExitCode {
-        let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
-            Ok(runtime) => runtime,
-            Err(error) => {
-                tracing::error!("cannot start the runtime: {error}");
-                return ExitCode::from(Step::Initialize.exit_status());
-            }
-        };
+    fn run(self, runtime: Runtime, waiting: Option<Waiting>) -> ExitCode {
         let status = runtime.block_on(self.serve(waiting));
         // Workers that a driver holds are not waited for.
         runtime.shutdown_background();
@@ -289,8 +330,7 @@ impl Daemon {
                 {
                     tracing::warn!("{error}");
                 }
-                self.until_the_end(server, attendance, signals).await;
-                ExitCode::SUCCESS
+                self.until_the_end(server, attendance, signals).await
             }
             Err(error) => {
                 let program = self.argv.first().map(PathBuf::from).unwrap_or_default();
@@ -300,7 +340,11 @@ impl Daemon {
     }
 
     async fn open(&mut self) -> std::result::Result<(Arc<Server>, Attendance, Signals), StartError> {
-        let signals = Signals::catch().in_step(Step::Signals)?;
+        let early = self
+            .early
+            .take()
+            .ok_or_else(|| VirtError::internal("signals are caught already"));
+        let signals = early.and_then(Signals::catch).in_step(Step::Signals)?;
         let drivers = match (&self.name.hosts, self.options.driver.as_slice()) {
             (Hosts::One(driver), []) => vec![driver.clone()],
             (Hosts::None, []) => vec!["remote".to_owned()],
@@ -334,22 +378,31 @@ impl Daemon {
         host.set_audit(Arc::clone(&self.audit));
         host.set_access(Arc::clone(&self.access) as Arc<dyn AccessCheck>);
         let with_tls = match &self.passed {
-            Some(passed) => passed.contains_key(&Service::Tls),
+            Some(passed) => passed.sockets.contains_key(&Service::Tls),
             None => self.listens() && self.config.listen_tls,
         };
+        let mut limits = settings(&self.config);
+        self.left.apply_limits(&mut limits);
         let server = Server::new(
-            settings(&self.config),
+            limits,
             Arc::clone(&host),
             self.security(with_tls).in_step(Step::Network)?,
             tokio::runtime::Handle::current(),
         );
+        if let Some(next) = self.left.next_client() {
+            server.number_clients_from(next);
+        }
         if let Some(isolation) = &isolate {
             server.listen(self.isolated_listener(isolation).in_step(Step::Network)?);
         }
-        for listener in self.listeners(&host).in_step(Step::Network)? {
+        for Guarded { listener, guard } in self.listeners(&host).in_step(Step::Network)? {
             tracing::info!("listening on {:?}", listener.place);
-            server.listen(listener);
+            let listener = server.listen(listener);
+            if let Some(guard) = guard {
+                guard.put(&server, &listener).in_step(Step::Network)?;
+            }
         }
+        self.left.close_rest();
         self.warn_of_sasl(&server);
         let attending = Attending {
             name: &self.name.name,
@@ -430,20 +483,31 @@ impl Daemon {
         })
     }
 
-    async fn until_the_end(&mut self, server: Arc<Server>, mut attendance: Attendance, mut signals: Signals) {
+    async fn until_the_end(
+        &mut self,
+        server: Arc<Server>,
+        mut attendance: Attendance,
+        mut signals: Signals,
+    ) -> ExitCode {
         let notifier = Notifier::from_environment();
         notifier.ready();
         let watchdog = notifier.watchdog_interval();
         let mut beat = tokio::time::interval(watchdog.unwrap_or(Duration::from_secs(3600)));
-        let mut preserve = false;
+        let (mut preserve, mut status) = (false, ExitCode::SUCCESS);
         loop {
             tokio::select! {
                 wish = signals.next() => match wish {
                     Wish::Stop => break,
                     Wish::Renew => {
                         notifier.reloading();
-                        attend::with_news(&notifier, self.renew(&server)).await;
-                        break;
+                        match attend::with_news(&notifier, self.renew(&server, &mut signals)).await {
+                            Renewal::Refused => notifier.ready(),
+                            Renewal::Overtaken => break,
+                            Renewal::Failed => {
+                                status = ExitCode::FAILURE;
+                                break;
+                            }
+                        }
                     }
                     Wish::Reload => {
                         notifier.reloading();
@@ -479,5 +543,6 @@ impl Daemon {
         }
         notifier.stopping();
         attend::with_news(&notifier, self.stop(&server, preserve)).await;
+        status
     }
 }

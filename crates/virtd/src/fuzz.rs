@@ -3,11 +3,14 @@
 
 use std::sync::{Arc, LazyLock};
 
+use virt_util::json::Json;
+
 use crate::access::policy::Policy;
 use crate::auth::cyrus::Format;
 use crate::auth::passwords::{PasswordFile, Users};
 use crate::auth::sasl::{Channel, Exchange, Mechanism, Sasl};
 use crate::config::{DaemonConfig, Role};
+use crate::daemon::state::DaemonState;
 
 /// A named entry point.
 pub type Target = (&'static str, fn(&[u8]));
@@ -19,6 +22,7 @@ pub const TARGETS: &[Target] = &[
     ("sasl_database", fuzz_sasl_database),
     ("daemon_config", fuzz_daemon_config),
     ("policy", fuzz_policy),
+    ("daemon_state", fuzz_daemon_state),
 ];
 
 /// Messages of a client in a SASL exchange: the first byte chooses the mechanism, zeros of the rest separate messages
@@ -109,6 +113,20 @@ pub fn fuzz_policy(data: &[u8]) {
     }
 }
 
+/// What a daemon leaves to its successor. What is read is written so that it is read again.
+pub fn fuzz_daemon_state(data: &[u8]) {
+    let Ok(text) = std::str::from_utf8(data) else {
+        return;
+    };
+    let read = |document: &Json| DaemonState::read(document, &["one", "two"], &mut |_| Ok(()));
+    if let Ok(document) = Json::parse(text)
+        && let Ok(state) = read(&document)
+    {
+        let written = state.to_json();
+        assert_eq!(read(&written).ok(), Some(state), "{written}");
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -123,6 +141,12 @@ mod tests {
     /// A policy for one user and one guest.
     const POLICY: &[u8] = b"[[allow]]\nuser = \"a\"\npermissions = [ \"domain:*\" ]\ndomain_name = \"x\"\n";
 
+    /// A daemon in its earliest form.
+    const STATE: &[u8] = br#"{"min_workers":1,"max_workers":2,"priority_workers":1,"max_clients":9,
+        "keepaliveInterval":5,"keepaliveCount":5,"services":[{"auth":0,"readonly":true,"nrequests_client_max":2,
+        "socks":[{"fd":100,"errfd":-1,"pid":0,"isClient":false}]}],"clients":[{"auth":1,"readonly":true,
+        "nrequests_max":15,"sock":{"fd":102,"errfd":-1,"pid":-1,"isClient":true},"privateData":null}]}"#;
+
     fn text(seed: &[u8]) -> String {
         String::from_utf8(seed.to_vec()).expect("a text")
     }
@@ -134,7 +158,7 @@ mod tests {
         let settings = sample.lines().filter_map(|line| line.strip_prefix('#'));
         let settings = settings.filter(|line| line.starts_with(|first: char| first.is_ascii_lowercase()));
         let config = settings.collect::<Vec<_>>().join("\n") + "\n";
-        let seeds: [&[u8]; 8] = [
+        let seeds: [&[u8]; 9] = [
             b"",
             b"\x01n,,n=fred,r=abc\0c=biws,r=abc,p=xyz=",
             b"\x02y,a=x,n=a=2Cb,r=q\0c=,r=,p=",
@@ -143,6 +167,7 @@ mod tests {
             POLICY,
             b"[[allow]]\nanyone = true\npermissions = \"*\"\n",
             config.as_bytes(),
+            STATE,
         ];
         // What is cut and damaged below was whole before.
         let users = Users::parse("seed", &text(USER)).expect("users");
@@ -154,6 +179,8 @@ mod tests {
         Policy::parse("seed", &text(seeds[6])).expect("a policy for anyone");
         let role = Role::new("libvirtd", true);
         DaemonConfig::parse(&role, "seed", &config).expect("a configuration");
+        let state = Json::parse(&text(STATE)).expect("JSON");
+        DaemonState::read(&state, &["one"], &mut |_| Ok(())).expect("a daemon");
         let mut tried = 0;
         for seed in seeds {
             for (_, target) in TARGETS {

@@ -285,6 +285,16 @@ impl Server {
         &self.running
     }
 
+    /// The number that the next client gets.
+    pub fn next_client(&self) -> u64 {
+        self.next_client.load(Ordering::Relaxed)
+    }
+
+    /// Has clients get numbers from there on, if they have not gone beyond it already.
+    pub fn number_clients_from(&self, next: u64) {
+        self.next_client.fetch_max(next, Ordering::Relaxed);
+    }
+
     fn next_client_id(&self) -> u64 {
         self.next_client.fetch_add(1, Ordering::Relaxed)
     }

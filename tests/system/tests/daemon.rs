@@ -356,23 +356,6 @@ fn a_driver_in_a_process_of_its_own_crashes_alone() {
 }
 
 #[test]
-fn another_program_takes_the_place_and_keeps_the_sockets() {
-    need!(package "libvirt-clients");
-    use nix::sys::signal::Signal;
-    let daemon = Daemon::start_with("log_level = 2\n", &[]);
-    let inode = || std::fs::metadata(daemon.socket()).map(|file| std::os::unix::fs::MetadataExt::ino(&file));
-    let before = inode().unwrap();
-    daemon.virsh_ok(&daemon.test_uri(), &["list"]);
-    daemon.signal(Signal::SIGUSR2);
-    eventually("the new program has begun", Duration::from_secs(20), || {
-        daemon.log().contains("takes this one's place")
-    });
-    // Whoever connects meanwhile waits in the socket's queue.
-    daemon.virsh_ok(&daemon.test_uri(), &["list"]);
-    assert_eq!(inode().unwrap(), before, "the same socket");
-}
-
-#[test]
 fn a_driver_that_is_not_there_stops_the_start() {
     let plugins = plugins().expect("the plugins build");
     let root = tempfile::tempdir().expect("a temporary folder");

@@ -16,7 +16,7 @@ use super::{Admin, Administered, AdministeredServer, Client, ClientLimits, Worke
 use crate::server::{AdminProgram, Ending, Place, Server, Session};
 
 /// The name of the administration's own server.
-const ADMIN: &str = "admin";
+pub(crate) const ADMIN: &str = "admin";
 
 /// How long the main loop may take to read certificates.
 const TLS_PATIENCE: Duration = Duration::from_secs(30);

@@ -194,6 +194,23 @@ impl Auth {
         (Self::Polkit, "polkit"),
     ];
 
+    /// libvirt's number, in what daemons leave to their successors.
+    pub fn number(self) -> i32 {
+        match self {
+            Self::None => 0,
+            Self::Sasl => 1,
+            Self::Polkit => 2,
+        }
+    }
+
+    /// The one with that number.
+    pub fn of_number(number: i32) -> Option<Self> {
+        Self::ALL
+            .iter()
+            .map(|(auth, _)| *auth)
+            .find(|auth| auth.number() == number)
+    }
+
     /// The name in the file.
     pub fn name(self) -> &'static str {
         Self::ALL

@@ -1,17 +1,16 @@
 //! What changes a daemon that runs: a reload, a successor, the end.
 
-use std::os::unix::process::CommandExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
+use virt_util::VirtError;
 use virt_util::time::Deadline;
 
-use super::{Daemon, places, sockets};
+use super::{Daemon, Signals, places, sockets, successor};
 use crate::auth::cyrus;
 use crate::config::{Auth, Ignored, Loaded};
 use crate::logging::LogEnvironment;
 use crate::server::{Ending, Place, Server};
-use crate::service::activation::VARIABLES;
 
 /// Says what of the configuration changes nothing.
 pub(super) fn warn_of_ignored(ignored: &[Ignored]) {
@@ -24,6 +23,17 @@ pub(super) fn warn_of_ignored(ignored: &[Ignored]) {
     {
         tracing::warn!("{file}:{line}: '{name}' {reason}");
     }
+}
+
+/// Why the program is still this one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Renewal {
+    /// The other one cannot be run; nothing has changed.
+    Refused,
+    /// Somebody wants the daemon to end.
+    Overtaken,
+    /// Everything was ready, and the system did not let the other one begin. Clients are gone.
+    Failed,
 }
 
 impl Daemon {
@@ -45,8 +55,22 @@ impl Daemon {
         }
     }
 
-    /// Becomes the program that is installed now. Comes back only if that fails.
-    pub(super) async fn renew(&mut self, server: &Arc<Server>) {
+    /// Becomes the program that is installed now. Comes back only if that does not happen.
+    pub(super) async fn renew(&mut self, server: &Arc<Server>, signals: &mut Signals) -> Renewal {
+        let program = successor::installed(&self.argv);
+        let tried = program.clone();
+        let tried = tokio::task::spawn_blocking(move || successor::try_out(&tried)).await;
+        match tried.map_err(|_| VirtError::internal("the trial was given up")) {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) | Err(error) => {
+                crate::logging::log_error!(
+                    error,
+                    "'{}' does not take this program's place: {error}",
+                    program.display()
+                );
+                return Renewal::Refused;
+            }
+        }
         tracing::info!("another program takes this one's place");
         server.stop(Ending::Stopping).await;
         let host = Arc::clone(server.host());
@@ -55,37 +79,21 @@ impl Daemon {
         if tokio::time::timeout(timeout, done).await.is_err() {
             tracing::warn!("drivers still have work after {timeout:?} and are left to it");
         }
-        let kept = match sockets::keep(server) {
-            Ok(kept) => kept,
-            Err(error) => {
-                crate::logging::log_error!(error, "{error}");
-                return;
-            }
-        };
-        let (name, arguments) = match self.argv.split_first() {
-            Some((name, arguments)) => (name.clone(), arguments.to_vec()),
-            None => return,
-        };
-        // The file at the same path: what `/proc/self/exe` leads to may have been replaced.
-        let program = std::fs::read_link("/proc/self/exe").ok();
-        let program = program
-            .map(|path| {
-                let text = path.to_string_lossy().into_owned();
-                PathBuf::from(text.strip_suffix(" (deleted)").unwrap_or(&text))
-            })
-            .unwrap_or_else(|| PathBuf::from(&name));
-        let mut command = std::process::Command::new(&program);
-        command.arg0(name).args(arguments).env(kept.0, kept.1);
-        for variable in VARIABLES {
-            command.env_remove(variable);
+        // The successor would not hear of it.
+        if signals.stop_is_wished().await {
+            return Renewal::Overtaken;
         }
-        let error = command.exec();
-        tracing::error!("cannot run '{}': {error}", program.display());
+        let configured = places::settings(&self.config);
+        let error = successor::become_program(&program, &self.argv, &self.name.name, server, &configured);
+        crate::logging::log_error!(error, "{error}");
+        Renewal::Failed
     }
 
     /// Takes what the configuration says now.
     pub(super) fn reload(&mut self, server: &Arc<Server>) {
-        match places::load(&self.options, &self.role, &self.paths.config_file) {
+        let loaded = places::load(&self.options, &self.role, &self.paths.config_file)
+            .and_then(|loaded| loaded.config.check_limits().map(|()| loaded));
+        match loaded {
             Ok(loaded) => self.take(server, &loaded),
             Err(error) => crate::logging::log_error!(error, "the configuration stays as it was: {error}"),
         }

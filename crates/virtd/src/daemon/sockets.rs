@@ -1,128 +1,108 @@
 //! The sockets of the daemon: passed by the service manager, kept from the process before, or made as configured.
 
 use std::net::SocketAddr;
-use std::os::fd::{AsRawFd, OwnedFd, RawFd};
-use std::os::unix::fs::PermissionsExt;
-use std::path::{Path, PathBuf};
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::path::Path;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
-use nix::fcntl::{FcntlArg, FdFlag, fcntl};
-use parking_lot::Mutex;
+use nix::fcntl::{FcntlArg, fcntl};
 use virt_api::plugin::Role as PluginRole;
 use virt_util::error::SystemResult;
-use virt_util::sys::inherit::inherited_fd;
 use virt_util::{ErrorCode, Result, VirtError};
 
 use super::Daemon;
+use super::successor::Kept;
 use crate::config::value::Port;
 use crate::config::{Auth, DaemonConfig};
 use crate::host::DaemonHost;
 use crate::isolation::Isolation;
 use crate::server::{Listener, Place, Scope, Server, bind_unix};
-use crate::service::activation::{self, Service, Sockets};
+use crate::service::activation::Service;
 use crate::service::names::DaemonName;
 use crate::service::paths::{Paths, Scope as Reach, UserFolders};
 
-/// Where a process that becomes its successor leaves its sockets: its number, then `DESCRIPTOR PLACE` for each.
-const KEPT: &str = "VIRTD_KEPT_SOCKETS";
+/// A socket to listen on, and what guards it from then on. They differ where the socket was open before: whoever waits in
+/// its queue came under the old rule.
+pub(super) struct Guarded {
+    pub(super) listener: Listener,
+    pub(super) guard: Option<Guard>,
+}
 
-/// Sockets that were open before this program was put in the place of its predecessor.
-#[derive(Debug, Default)]
-pub(super) struct Inherited(Mutex<Vec<(Place, OwnedFd)>>);
-
-impl Inherited {
-    /// Those that the environment names. What cannot be used is made anew.
-    pub(super) fn from_environment() -> Self {
-        let sockets = kept().into_iter().filter_map(|(kind, rest, number)| {
-            let place = match kind.as_str() {
-                "unix" => Place::Unix(PathBuf::from(rest)),
-                "tcp" => Place::Tcp(rest.parse().ok()?),
-                "tls" => Place::Tls(rest.parse().ok()?),
-                _ => return None,
-            };
-            Some((place, taken(number).ok()?))
-        });
-        Self(Mutex::new(sockets.collect()))
+impl From<Listener> for Guarded {
+    fn from(listener: Listener) -> Self {
+        Self {
+            listener,
+            guard: None,
+        }
     }
+}
 
-    fn take(&self, place: &Place) -> Option<OwnedFd> {
-        let mut sockets = self.0.lock();
-        let at = sockets.iter().position(|(known, _)| known == place)?;
-        Some(sockets.swap_remove(at).1)
-    }
+/// What keeps people from a socket that is open.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Guard {
+    /// How clients prove who they are.
+    pub(super) auth: Auth,
+    /// The mode of its file; as it is without one.
+    pub(super) mode: Option<u32>,
+    /// The group of its file, likewise.
+    pub(super) group: Option<u32>,
+}
 
-    fn take_net(&self, tls: bool) -> Vec<(SocketAddr, OwnedFd)> {
-        let sockets = std::mem::take(&mut *self.0.lock());
-        let (mut mine, mut others) = (Vec::new(), Vec::new());
-        for (place, socket) in sockets {
-            match place {
-                Place::Tcp(address) if !tls => mine.push((address, socket)),
-                Place::Tls(address) if tls => mine.push((address, socket)),
-                place => others.push((place, socket)),
+impl Guard {
+    /// Puts it in place. At no moment may anybody in who neither the old nor the new rule lets in: the file's mode is as
+    /// narrow as both until the new rule holds. To be called on the runtime.
+    ///
+    /// # Errors
+    /// `SYSTEM_ERROR` if the file cannot be changed; the old rule holds then.
+    pub(super) fn put(self, server: &Arc<Server>, listener: &Arc<Listener>) -> Result<()> {
+        let file = match (&listener.place, self.mode) {
+            // A file that was passed is not ours.
+            (Place::Unix(path), Some(mode)) if !listener.is_passed => Some((path, mode)),
+            _ => None,
+        };
+        let change = |path: &Path, mode: u32| {
+            std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).map_err(|error| {
+                VirtError::io(
+                    &error,
+                    format_args!("cannot change the mode of '{}'", path.display()),
+                )
+            })
+        };
+        let mut regroup = None;
+        if let Some((path, mode)) = file {
+            let found = std::fs::symlink_metadata(path).map_err(|error| {
+                VirtError::io(&error, format_args!("cannot look at '{}'", path.display()))
+            })?;
+            let now = found.mode() & 0o777;
+            regroup = self.group.filter(|group| *group != found.gid());
+            let others = if regroup.is_some() { !0o070 } else { !0 };
+            if now != now & mode & others {
+                change(path, now & mode & others)?;
             }
         }
-        *self.0.lock() = others;
-        mine
-    }
-}
-
-/// What the environment says of kept sockets: kind, which one, number.
-fn kept() -> Vec<(String, String, RawFd)> {
-    let text = std::env::var(KEPT).unwrap_or_default();
-    let mut lines = text.lines();
-    // A child of the predecessor has its environment and not its sockets.
-    if lines.next() != Some(std::process::id().to_string().as_str()) {
-        return Vec::new();
-    }
-    let sockets = lines.filter_map(|line| {
-        let (number, place) = line.split_once(' ')?;
-        let (kind, rest) = place.split_once(':')?;
-        Some((kind.to_owned(), rest.to_owned(), number.parse().ok()?))
-    });
-    sockets.collect()
-}
-
-/// The socket with that number, which children do not get; the number itself is closed.
-fn taken(number: RawFd) -> Result<OwnedFd> {
-    let socket = inherited_fd(number)?;
-    activation::drop_number(number);
-    Ok(socket)
-}
-
-/// The sockets that the service manager passed to the predecessor; `None` if there were none.
-///
-/// # Errors
-/// `INTERNAL_ERROR` for one that nobody knows, or that is not open.
-pub(super) fn passed_before(daemon: &DaemonName) -> Result<Option<Sockets>> {
-    let mut sockets = Sockets::new();
-    for (kind, unit, number) in kept() {
-        if kind == "passed" {
-            let service = activation::service_of(&unit, daemon)?;
-            sockets.entry(service).or_default().push(taken(number)?);
+        if self.auth != **listener.auth.load() {
+            tracing::info!(
+                "clients of '{}' prove who they are by {}",
+                listener.name,
+                self.auth.name()
+            );
+            server.change_auth(listener, self.auth);
         }
+        if let Some((path, mode)) = file {
+            if let Some(group) = regroup {
+                std::os::unix::fs::chown(path, None, Some(group)).map_err(|error| {
+                    VirtError::io(
+                        &error,
+                        format_args!("cannot change the group of '{}'", path.display()),
+                    )
+                })?;
+            }
+            change(path, mode)?;
+        }
+        Ok(())
     }
-    Ok((!sockets.is_empty()).then_some(sockets))
-}
-
-/// Keeps the sockets of `server` open for the program that this process becomes; the variable that says so.
-pub(super) fn keep(server: &Server) -> Result<(&'static str, String)> {
-    let mut text = format!("{}\n", std::process::id());
-    // The private socket goes with its processes.
-    let kept = |listener: &Arc<Listener>| listener.scope != Scope::Isolated;
-    for listener in server.listeners().into_iter().filter(kept) {
-        let place = match &listener.place {
-            // Those that were passed are known by their units.
-            _ if listener.is_passed => format!("passed:{}", listener.name),
-            Place::Unix(path) => format!("unix:{}", path.display()),
-            Place::Tcp(address) => format!("tcp:{address}"),
-            Place::Tls(address) => format!("tls:{address}"),
-        };
-        fcntl(&listener.socket, FcntlArg::F_SETFD(FdFlag::empty()))
-            .or_system(|| format!("cannot keep socket '{}'", listener.name))?;
-        text.push_str(&format!("{} {place}\n", listener.socket.as_raw_fd()));
-    }
-    Ok((KEPT, text))
 }
 
 /// How clients of a socket prove who they are.
@@ -143,30 +123,22 @@ pub(super) fn reload_auth(server: &Arc<Server>, config: &DaemonConfig, reach: Re
         if auth == **listener.auth.load() {
             continue;
         }
-        // The usual mode of a socket goes with what guards it: it has to be narrow before nothing else does.
-        if let Place::Unix(path) = &listener.place
-            && !listener.read_only
-            && !listener.is_passed
-            && reach == Reach::System
-        {
-            let mode = std::fs::Permissions::from_mode(config.rw_mode().0);
-            if let Err(error) = std::fs::set_permissions(path, mode) {
-                tracing::error!("'{}' keeps its mode and what guards it: {error}", path.display());
-                continue;
-            }
+        // The usual mode of a socket goes with what guards it.
+        let usual = !listener.read_only && reach == Reach::System;
+        let guard = Guard {
+            auth,
+            mode: usual.then(|| config.rw_mode().0),
+            group: None,
+        };
+        if let Err(error) = guard.put(server, &listener) {
+            tracing::error!("'{}' keeps what guards it: {error}", listener.name);
         }
-        tracing::info!(
-            "clients of '{}' prove who they are by {}",
-            listener.name,
-            auth.name()
-        );
-        server.change_auth(&listener, auth);
     }
 }
 
 impl Daemon {
     /// Sockets on the network.
-    fn network_listeners(&self, listeners: &mut Vec<Listener>) -> Result<()> {
+    fn network_listeners(&self, listeners: &mut Vec<Guarded>) -> Result<()> {
         let services = [
             (
                 self.config.listen_tcp,
@@ -186,24 +158,28 @@ impl Daemon {
                 continue;
             }
             let queue = i32::try_from(self.config.max_queued_clients).unwrap_or(i32::MAX);
-            let inherited = self.inherited.take_net(service == Service::Tls);
-            let sockets = match inherited.is_empty() {
-                true => bind_net(self.config.listen_addr.as_deref(), port, queue)?,
-                false => inherited,
-            };
-            for (address, socket) in sockets {
-                listeners.push(Listener {
-                    name: service.unit(&self.name),
+            let name = service.unit(&self.name);
+            let before = self.left.take_network(&name);
+            for (address, kept, socket) in bind_net(self.config.listen_addr.as_deref(), port, queue, before)?
+            {
+                let listener = Listener {
+                    name: name.clone(),
                     place: match service {
                         Service::Tls => Place::Tls(address),
                         _ => Place::Tcp(address),
                     },
                     scope: Scope::All,
                     read_only: false,
-                    auth: ArcSwap::from_pointee(auth),
+                    auth: ArcSwap::from_pointee(kept.flatten().unwrap_or(auth)),
                     socket,
                     is_passed: false,
+                };
+                let guard = kept.is_some().then_some(Guard {
+                    auth,
+                    mode: None,
+                    group: None,
                 });
+                listeners.push(Guarded { listener, guard });
             }
         }
         Ok(())
@@ -225,19 +201,28 @@ impl Daemon {
     }
 
     /// The sockets to listen on: those that were passed, or those that the configuration names.
-    pub(super) fn listeners(&mut self, host: &DaemonHost) -> Result<Vec<Listener>> {
+    pub(super) fn listeners(&mut self, host: &DaemonHost) -> Result<Vec<Guarded>> {
         let mut listeners = Vec::new();
         if let Some(passed) = self.passed.take() {
-            for (service, sockets) in passed {
+            for (service, sockets) in passed.sockets {
                 for socket in sockets {
-                    listeners.push(self.passed_listener(service, socket)?);
+                    let mut guarded = Guarded::from(self.passed_listener(service, socket)?);
+                    if let Some(before) = passed.before.get(&service) {
+                        let auth = guarded.listener.auth.swap(Arc::new(*before));
+                        guarded.guard = Some(Guard {
+                            auth: *auth,
+                            mode: None,
+                            group: None,
+                        });
+                    }
+                    listeners.push(guarded);
                 }
             }
             return Ok(listeners);
         }
         if let Some(path) = &self.options.isolated_socket {
             // A driver in a process of its own answers its daemon and nobody else.
-            listeners.push(Listener {
+            let listener = Listener {
                 name: Service::Main.unit(&self.name),
                 place: Place::Unix(path.clone()),
                 scope: Scope::Isolated,
@@ -245,7 +230,8 @@ impl Daemon {
                 auth: ArcSwap::from_pointee(Auth::None),
                 socket: bind_unix(path, 0o700, None, i32::from(i16::MAX))?,
                 is_passed: false,
-            });
+            };
+            listeners.push(listener.into());
             return Ok(listeners);
         }
         self.unix_listeners(&self.name, &self.paths, Scope::All, &mut listeners)?;
@@ -325,7 +311,7 @@ impl Daemon {
         name: &DaemonName,
         paths: &Paths,
         scope: Scope,
-        listeners: &mut Vec<Listener>,
+        listeners: &mut Vec<Guarded>,
     ) -> Result<()> {
         // A group that does not exist is a mistake also where it is of no use.
         let group = self.config.unix_sock_group.as_deref().map(group_id).transpose()?;
@@ -339,18 +325,28 @@ impl Daemon {
                 Service::Admin => admin_queue,
                 _ => queue,
             };
-            listeners.push(Listener {
+            let kept = self.left.take_unix(path);
+            let mode = mode(permissions);
+            let guard = kept.is_some().then_some(Guard {
+                auth,
+                mode: Some(mode),
+                // Without one it is the daemon's own.
+                group: group.or_else(|| (!session).then(|| nix::unistd::getegid().as_raw())),
+            });
+            let (socket, auth) = match kept {
+                Some(kept) => (kept.socket, kept.auth.unwrap_or(auth)),
+                None => (bind_unix(path, mode, group, queue)?, auth),
+            };
+            let listener = Listener {
                 name: service.unit(name),
                 place: Place::Unix(path.to_owned()),
                 scope,
                 read_only,
                 auth: ArcSwap::from_pointee(auth),
-                socket: match self.inherited.take(&Place::Unix(path.to_owned())) {
-                    Some(socket) => socket,
-                    None => bind_unix(path, mode(permissions), group, queue)?,
-                },
+                socket,
                 is_passed: false,
-            });
+            };
+            listeners.push(Guarded { listener, guard });
             Ok::<(), VirtError>(())
         };
         add(
@@ -384,9 +380,15 @@ impl Daemon {
     }
 }
 
-/// Sockets on that address, or on every address of the host.
-fn bind_net(address: Option<&str>, port: &Port, queue: i32) -> Result<Vec<(SocketAddr, OwnedFd)>> {
-    use std::net::{TcpListener, ToSocketAddrs};
+/// Sockets on that address, or on every address of the host; of those that were open `before`, the ones that fit stay, and
+/// the others are closed. What clients of a socket proved themselves by comes with one that was open before.
+fn bind_net(
+    address: Option<&str>,
+    port: &Port,
+    queue: i32,
+    mut before: Vec<(SocketAddr, Kept)>,
+) -> Result<Vec<(SocketAddr, Option<Option<Auth>>, OwnedFd)>> {
+    use std::net::{Ipv4Addr, Ipv6Addr, TcpListener, ToSocketAddrs};
     let number = port.number().ok_or_else(|| {
         VirtError::new(
             ErrorCode::CONFIG_UNSUPPORTED,
@@ -399,27 +401,56 @@ fn bind_net(address: Option<&str>, port: &Port, queue: i32) -> Result<Vec<(Socke
         let queue = nix::sys::socket::Backlog::new(queue).unwrap_or(nix::sys::socket::Backlog::MAXCONN);
         // The queue of a socket that listens can be changed by listening again.
         nix::sys::socket::listen(&socket, queue)?;
-        Ok((socket.local_addr()?, socket.into()))
+        Ok((socket.local_addr()?, None, socket.into()))
     };
     let context = |error: &std::io::Error| {
         let name = address.unwrap_or("*");
         VirtError::io(error, format_args!("cannot listen on '{name}' port {number}"))
     };
-    let Some(name) = address else {
+    // For each socket the addresses that will do, the best one first.
+    let wanted: Vec<Vec<SocketAddr>> = match address {
         // One socket serves both families where the host has IPv6.
-        let any6 = SocketAddr::from((std::net::Ipv6Addr::UNSPECIFIED, number));
-        let any4 = SocketAddr::from((std::net::Ipv4Addr::UNSPECIFIED, number));
-        let bound = listen(any6).or_else(|_: std::io::Error| listen(any4));
-        return Ok(vec![bound.map_err(|error| context(&error))?]);
+        None => vec![vec![
+            SocketAddr::from((Ipv6Addr::UNSPECIFIED, number)),
+            SocketAddr::from((Ipv4Addr::UNSPECIFIED, number)),
+        ]],
+        Some(name) => (name, number)
+            .to_socket_addrs()
+            .map_err(|error| context(&error))?
+            .map(|address| vec![address])
+            .collect(),
     };
-    let addresses: Vec<_> = (name, number)
-        .to_socket_addrs()
-        .map_err(|error| context(&error))?
+    let fits = |wanted: &[SocketAddr], have: &SocketAddr| {
+        let same = |address: &SocketAddr| {
+            // Port 0 is any that is free.
+            address.ip() == have.ip() && (number == 0 || address.port() == have.port())
+        };
+        wanted.iter().any(same)
+    };
+    let found: Vec<_> = wanted
+        .iter()
+        .map(|wanted| {
+            let at = before.iter().position(|(have, _)| fits(wanted, have))?;
+            Some(before.swap_remove(at))
+        })
         .collect();
-    addresses
-        .into_iter()
-        .map(|address| listen(address).map_err(|error: std::io::Error| context(&error)))
-        .collect()
+    // They may be in the way of the new ones.
+    drop(before);
+    let sockets = wanted.iter().zip(found).map(|(wanted, found)| match found {
+        Some((address, kept)) => Ok((address, Some(kept.auth), kept.socket)),
+        None => {
+            let mut last = None;
+            for address in wanted {
+                match listen(*address) {
+                    Ok(bound) => return Ok(bound),
+                    Err(error) => last = Some(error),
+                }
+            }
+            let nothing = || std::io::Error::from(std::io::ErrorKind::AddrNotAvailable);
+            Err(context(&last.unwrap_or_else(nothing)))
+        }
+    });
+    sockets.collect()
 }
 
 fn group_id(name: &str) -> Result<u32> {

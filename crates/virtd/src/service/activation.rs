@@ -4,7 +4,7 @@
 //! With activation no socket is opened by ourselves: an administrator who disabled a socket unit wants it closed.
 
 use std::collections::BTreeMap;
-use std::os::fd::{IntoRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsRawFd, IntoRawFd, OwnedFd, RawFd};
 
 use virt_util::sys::inherit::inherited_fd;
 use virt_util::{Result, VirtError};
@@ -112,19 +112,57 @@ pub fn take(announced: &Announced, daemon: &DaemonName) -> Result<Option<Sockets
     if numbers.is_empty() {
         return Ok(None);
     }
+    let mut adopted = Adopted::default();
+    for (number, _) in &numbers {
+        adopted.take(*number)?;
+    }
+    let mut taken = adopted.finish();
     let mut sockets = Sockets::new();
     for (number, name) in numbers {
         let service = service_of(&name, daemon)?;
-        let socket = inherited_fd(number)?;
-        // The duplicate is ours and closes on exec; the number that everybody could guess is done with.
-        drop_number(number);
-        sockets.entry(service).or_default().push(socket);
+        let socket = taken.remove(&number);
+        sockets.entry(service).or_default().extend(socket);
     }
     Ok(Some(sockets))
 }
 
+/// Descriptors that another program left open for this one, by their numbers.
+#[derive(Debug, Default)]
+pub(crate) struct Adopted(BTreeMap<RawFd, OwnedFd>);
+
+impl Adopted {
+    /// Takes that number.
+    ///
+    /// # Errors
+    /// `SYSTEM_ERROR` for one that is not open, `INTERNAL_ERROR` for one that was taken already.
+    pub(crate) fn take(&mut self, number: RawFd) -> Result<()> {
+        // A number that was free before may stand for one of our duplicates by now.
+        let is_ours = self.0.values().any(|own| own.as_raw_fd() == number);
+        if is_ours {
+            return Err(VirtError::system(
+                nix::errno::Errno::EBADF as i32,
+                format_args!("cannot use file descriptor {number}"),
+            ));
+        }
+        if self.0.contains_key(&number) {
+            return Err(VirtError::internal(format_args!(
+                "file descriptor {number} is passed twice"
+            )));
+        }
+        self.0.insert(number, inherited_fd(number)?);
+        Ok(())
+    }
+
+    /// What the numbers stood for. The duplicates are ours and close on exec; the numbers that everybody could guess are
+    /// done with.
+    pub(crate) fn finish(self) -> BTreeMap<RawFd, OwnedFd> {
+        self.0.keys().copied().for_each(drop_number);
+        self.0
+    }
+}
+
 /// Closes a number that was passed, once what it stood for has been taken.
-pub(crate) fn drop_number(number: RawFd) {
+fn drop_number(number: RawFd) {
     struct Number(RawFd);
     impl IntoRawFd for Number {
         fn into_raw_fd(self) -> RawFd {
@@ -177,6 +215,33 @@ mod tests {
         assert!(announced("7", "2", None).numbers(7).is_err());
         assert!(announced("7", "2", Some("one")).numbers(7).is_err());
         assert!(announced("7", "99999", Some("one")).numbers(7).is_err());
+    }
+
+    #[test]
+    fn a_number_is_taken_once_and_only_if_it_is_open() {
+        use std::io::Write;
+        use std::os::fd::AsFd;
+        let (mut writer, file) = (tempfile::tempfile().unwrap(), tempfile::tempfile().unwrap());
+        // Somebody else's numbers, as after an exec.
+        let number = file.as_fd().try_clone_to_owned().unwrap().into_raw_fd();
+        let mut adopted = Adopted::default();
+        adopted.take(number).unwrap();
+        assert_eq!(
+            adopted.take(number).unwrap_err().detail(),
+            format!("file descriptor {number} is passed twice")
+        );
+        let own = adopted.0[&number].as_raw_fd();
+        // That one was free a moment ago.
+        let error = adopted.take(own).unwrap_err();
+        assert_eq!(error.int1(), nix::errno::Errno::EBADF as i32, "{error}");
+        assert!(adopted.take(-1).is_err());
+        let taken = adopted.finish();
+        let [socket] = taken.values().collect::<Vec<_>>()[..] else {
+            panic!("one was taken: {taken:?}");
+        };
+        let flags = nix::fcntl::fcntl(socket, nix::fcntl::FcntlArg::F_GETFD).unwrap();
+        assert_eq!(flags & nix::libc::FD_CLOEXEC, nix::libc::FD_CLOEXEC);
+        writer.write_all(b"x").unwrap();
     }
 
     #[test]

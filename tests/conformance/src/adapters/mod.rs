@@ -31,6 +31,7 @@ mod qemu_agent;
 mod qemu_capabilities;
 mod qemu_firmware;
 mod qemu_monitor;
+mod rpc_daemon_state;
 mod rpc_message;
 mod schema_validation;
 mod secret;
@@ -103,6 +104,7 @@ const ADAPTERS: &[(&str, &str, Adapter)] = &[
     ("domain-xen-config", "config2xml", domain_xen::config2xml),
     ("domain-xen-config", "xml2config", domain_xen::xml2config),
     ("error-messages", "error-message", error_messages::message),
+    ("rpc-daemon-state", "exec-restart", rpc_daemon_state::exec_restart),
     ("rpc-message", "message", rpc_message::message),
     ("util-text", "keycode-name", keycodes::name),
     ("util-text", "keycode-translate", keycodes::translate),
