@@ -7,7 +7,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 
 use nix::errno::Errno;
-use nix::sys::socket::{MsgFlags, recv, send, sendmsg};
+use nix::sys::socket::{MsgFlags, Shutdown, recv, send, sendmsg, shutdown};
 use rustls::ClientConnection;
 use std::os::fd::AsRawFd;
 use virt_api::rpc::FDS_MAX;
@@ -157,13 +157,16 @@ impl Wire {
         self.tls.as_ref().is_some_and(|tls| tls.wants_write())
     }
 
-    /// Lets go of the socket; a helper ends with it.
+    /// Ends the connection and lets go of the socket; a helper ends with it.
     pub fn close(&mut self) -> Option<Helper> {
         if let (Some(tls), Some(socket)) = (&mut self.tls, &self.socket) {
             tls.send_close_notify();
             let _ = tls.write_tls(&mut Raw(socket.as_fd()));
         }
-        self.socket = None;
+        if let Some(socket) = self.socket.take() {
+            // Whoever polls it holds it too: that thread and the other side have to hear of the end at once.
+            let _ = shutdown(socket.as_raw_fd(), Shutdown::Both);
+        }
         self.helper.take()
     }
 

@@ -8,6 +8,7 @@ use crate::protocol::remote::*;
 use crate::protocol::table::EventMessage;
 use parking_lot::Mutex;
 use std::collections::{HashMap, VecDeque};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
 use virt_util::typed_param::TypedParam;
 use virt_util::types::{
@@ -191,8 +192,13 @@ pub enum DomainEventKind {
 type Callback = Box<dyn FnMut(&DomainEvent) + Send>;
 type CloseCallback = Arc<dyn Fn(ConnectCloseReason) + Send + Sync>;
 
-/// Held while it runs, so that ending a subscription can wait for it.
-type Slot = Arc<Mutex<Option<Callback>>>;
+/// Where a subscription's events go.
+struct Slot {
+    /// Held while it runs, so that ending a subscription can wait for it.
+    callback: Mutex<Option<Callback>>,
+    /// The subscription is over: what is on its way is not told, also when the callback ended it while it ran.
+    ended: AtomicBool,
+}
 
 /// Events that arrived before their subscription was known: the driver may be faster than the answer to the call that
 /// registers.
@@ -216,7 +222,7 @@ struct Attached {
 
 #[derive(Default)]
 struct State {
-    slots: HashMap<i32, Slot>,
+    slots: HashMap<i32, Arc<Slot>>,
     /// How many registrations are under way.
     registering: usize,
     early: VecDeque<(i32, u32, Arc<[u8]>)>,
@@ -293,7 +299,7 @@ impl EventSink for Sink {
 }
 
 /// Runs a callback on the event loop.
-fn deliver(connect: &Connect, slot: Slot, procedure: u32, payload: Arc<[u8]>) {
+fn deliver(connect: &Connect, slot: Arc<Slot>, procedure: u32, payload: Arc<[u8]>) {
     let connect = connect.clone();
     let event_loop = match event_loop::current() {
         Ok(event_loop) => event_loop,
@@ -302,13 +308,27 @@ fn deliver(connect: &Connect, slot: Slot, procedure: u32, payload: Arc<[u8]>) {
             return;
         }
     };
-    event_loop.post(Box::new(move || match decode(&connect, procedure, &payload) {
-        Ok(event) => {
-            if let Some(callback) = slot.lock().as_mut() {
-                callback(&event);
-            }
+    event_loop.post(Box::new(move || {
+        if slot.ended.load(Ordering::Acquire) {
+            return;
         }
-        Err(error) => tracing::warn!("an event of procedure {procedure} cannot be read: {error}"),
+        let event = match decode(&connect, procedure, &payload) {
+            Ok(event) => event,
+            Err(error) => {
+                tracing::warn!("an event of procedure {procedure} cannot be read: {error}");
+                return;
+            }
+        };
+        let mut callback = slot.callback.lock();
+        if let Some(run) = callback.as_mut() {
+            run(&event);
+        }
+        if slot.ended.load(Ordering::Acquire) {
+            // It has ended its own subscription, and ran its last time.
+            let over = callback.take();
+            drop(callback);
+            drop(over);
+        }
     }));
 }
 
@@ -317,11 +337,12 @@ fn deliver(connect: &Connect, slot: Slot, procedure: u32, payload: Arc<[u8]>) {
 pub struct Subscription {
     connect: Connect,
     id: i32,
-    slot: Slot,
+    slot: Arc<Slot>,
 }
 
 impl Drop for Subscription {
     fn drop(&mut self) {
+        self.slot.ended.store(true, Ordering::Release);
         self.connect.events().state.lock().slots.remove(&self.id);
         // A connection that is gone has no subscriptions either.
         let _ = self
@@ -331,11 +352,11 @@ impl Drop for Subscription {
         match event_loop::current() {
             // The callback drops its own subscription: it holds the lock and runs its last time.
             Ok(event_loop) if event_loop.is_loop_thread() => {
-                if let Some(mut callback) = self.slot.try_lock() {
+                if let Some(mut callback) = self.slot.callback.try_lock() {
                     *callback = None;
                 }
             }
-            _ => *self.slot.lock() = None,
+            _ => *self.slot.callback.lock() = None,
         }
     }
 }
@@ -360,7 +381,10 @@ pub(super) fn subscribe(
         .remote()
         .connect_domain_event_callback_register_any(id.0, filter.as_ref());
 
-    let slot: Slot = Arc::new(Mutex::new(Some(callback)));
+    let slot = Arc::new(Slot {
+        callback: Mutex::new(Some(callback)),
+        ended: AtomicBool::new(false),
+    });
     let mut state = table.state.lock();
     state.registering -= 1;
     let early = match &answer {

@@ -37,6 +37,8 @@ pub(super) struct Background {
 /// What the kernel was told last.
 struct Armed {
     socket: EpollFlags,
+    /// The socket is not in the set any more.
+    ended: bool,
     timer: Option<u64>,
 }
 
@@ -79,6 +81,7 @@ pub(super) fn start(shared: &Arc<Shared>, host: &HostServices) -> Result<()> {
         socket: Arc::clone(&shared.socket),
         armed: parking_lot::Mutex::new(Armed {
             socket: none,
+            ended: false,
             timer: None,
         }),
         stopped: AtomicBool::new(false),
@@ -107,7 +110,13 @@ impl Background {
             }
         }
         let mut armed = self.armed.lock();
-        if armed.socket != socket {
+        if state.end.is_some() {
+            // A socket that was hung up is ready for ever, asked for or not, and the loop would turn without pause.
+            if !armed.ended {
+                let _ = self.set.delete(&self.socket);
+                armed.ended = true;
+            }
+        } else if armed.socket != socket {
             let _ = self.set.modify(&self.socket, &mut EpollEvent::new(socket, 0));
             armed.socket = socket;
         }
