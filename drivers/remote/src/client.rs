@@ -127,6 +127,8 @@ pub(crate) struct State {
     bulk: bool,
     out: VecDeque<Outgoing>,
     out_bytes: usize,
+    /// Threads that wait for all of it to be sent.
+    senders: usize,
     /// More may be there than the socket shows.
     more: bool,
     calls: HashMap<u32, Pending>,
@@ -214,6 +216,7 @@ impl Client {
                 bulk: false,
                 out: VecDeque::new(),
                 out_bytes: 0,
+                senders: 0,
                 more: false,
                 calls: HashMap::new(),
                 abandoned: 0,

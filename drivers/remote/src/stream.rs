@@ -342,12 +342,15 @@ impl Stream for RemoteStream {
         }
         if !nonblocking && !state.is_drained() {
             // What has to wait anyway waits where it is: data that goes at once is not copied.
-            self.wait(&mut state, Deadline::NONE, |stream, drained| {
+            state.begin_sending();
+            let drained = self.wait(&mut state, Deadline::NONE, |stream, drained| {
                 match stream.check() {
                     Err(error) => Some(Err(error)),
                     Ok(()) => drained.then_some(Ok(())),
                 }
-            })?;
+            });
+            state.end_sending();
+            drained?;
         }
         let mut sent = 0;
         while sent < data.len() && sent < OUT_MAX {

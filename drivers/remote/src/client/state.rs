@@ -41,6 +41,16 @@ impl State {
         Ok(())
     }
 
+    /// A thread waits for [`State::is_drained`], and is told.
+    pub fn begin_sending(&mut self) {
+        self.senders += 1;
+    }
+
+    /// It waits no more.
+    pub fn end_sending(&mut self) {
+        self.senders = self.senders.saturating_sub(1);
+    }
+
     /// Whether nothing waits to be sent.
     pub fn is_drained(&self) -> bool {
         self.out.is_empty()
@@ -57,8 +67,10 @@ impl State {
             .any(|stream| stream.queued() > STREAM_SOFT_MAX)
     }
 
+    /// Writes what the socket takes of what waits.
     pub(super) fn write_out(&mut self) -> Result<()> {
         self.wire.flush()?;
+        let waited = !self.is_drained();
         while let Some(next) = self.out.front_mut() {
             while let Some(rest) = next.bytes.get(next.sent..).filter(|rest| !rest.is_empty()) {
                 let sent = self.wire.write(rest, &[])?;
@@ -75,6 +87,9 @@ impl State {
                 next.fds.pop_front();
             }
             self.out.pop_front();
+        }
+        if waited && self.senders > 0 {
+            self.notify_all();
         }
         Ok(())
     }
@@ -136,12 +151,13 @@ impl State {
         if let Some(spare) = spare {
             *payload = spare;
         }
-        match self.wire.read_behind(payload, missing)? {
+        let room = missing.min(payload.capacity() - payload.len());
+        match self.wire.read_behind(payload, room)? {
             Got::End => Err(crate::wire::closed()),
-            Got::Nothing => Ok(Some((0, missing))),
+            Got::Nothing => Ok(Some((0, room))),
             Got::Bytes(count, fds) => {
                 self.feed(&[], fds, after)?;
-                Ok(Some((count, missing)))
+                Ok(Some((count, room)))
             }
         }
     }

@@ -233,6 +233,47 @@ fn a_stream_without_end_is_bounded() {
 }
 
 #[test]
+fn who_sends_a_stream_goes_on_while_another_thread_leads() {
+    const TOTAL: usize = 8 << 20;
+    let (client, mut theirs) = pair();
+    let opening = client.send(&request(201, true)).unwrap();
+    theirs.write_all(&answer(opening.header, b"")).unwrap();
+    let opened = client.receive(&opening, soon(), &Cancel::never()).unwrap();
+    let stream = client.stream(&opened, false);
+    let pending = client.send(&request(1, false)).unwrap();
+    std::thread::scope(|scope| {
+        let leader = scope.spawn(|| receive(&client, &pending));
+        // The other thread polls by now.
+        std::thread::sleep(Duration::from_millis(100));
+        let daemon = scope.spawn(|| {
+            let mut reader = PacketReader::new();
+            let (mut buffer, mut data, mut call) = (vec![0; 10_000], 0, None);
+            while data < TOTAL {
+                let count = theirs.read(&mut buffer).unwrap();
+                let mut input = &buffer[..count];
+                while let Some(packet) = reader.feed(&mut input).unwrap() {
+                    match packet.header.kind {
+                        virt_api::rpc::MessageType::Stream => data += packet.payload.len(),
+                        _ => call = Some(packet.header),
+                    }
+                }
+            }
+            theirs.write_all(&answer(call.unwrap(), b"last")).unwrap();
+        });
+        let piece = vec![7; 300_000];
+        let mut left = TOTAL;
+        while left > 0 {
+            match stream.send(&piece[..left.min(piece.len())]).unwrap() {
+                Transfer::Bytes(sent) => left -= sent,
+                other => panic!("{other:?} on a stream that waits"),
+            }
+        }
+        daemon.join().unwrap();
+        assert_eq!(leader.join().unwrap().unwrap(), b"last");
+    });
+}
+
+#[test]
 fn a_flood_of_events_and_pings_is_bounded() {
     let (client, mut theirs) = pair();
     client.start_background().unwrap();
