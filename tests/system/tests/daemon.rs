@@ -242,7 +242,8 @@ fn settings_change_without_a_restart() {
     need!(package "libvirt-clients");
     use nix::sys::signal::Signal;
     let daemon = Daemon::start_with("max_clients = 20\n", &[]);
-    std::fs::write(daemon.config_file(), "max_clients = 1\n").unwrap();
+    let one = "max_clients = 1\nmax_anonymous_clients = 1\n";
+    std::fs::write(daemon.config_file(), one).unwrap();
     daemon.signal(Signal::SIGHUP);
     let mut first = Command::new("/usr/bin/virsh")
         .args(["-c", &daemon.test_uri()])

@@ -255,7 +255,7 @@ fn the_log_tells_what_is_missed_of_libvirts_sasl() {
             "{log}"
         );
         assert_eq!(
-            log.contains("'bogus' in line 2 of the configuration is not known"),
+            log.contains("libvirtd.conf:2: 'bogus' is not known to this daemon"),
             warns,
             "{log}"
         );

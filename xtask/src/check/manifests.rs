@@ -65,12 +65,14 @@ fn one(member: &Member<'_>, manifest: &toml::Table) -> Vec<String> {
         .targets
         .iter()
         .any(|t| t.is_lib() || t.is_rlib() || t.is_cdylib() || t.is_proc_macro());
-    // A program in crates/ may have a library too, for its tests; it is a program all the same.
+    // A program in crates/ may have a library too, for its tests; it is a program all the same, but has to be packaged
+    // where a crate depends on it, or `cargo package --workspace` fails.
     let is_program =
         member.room == Room::Crate && member.package.targets.iter().any(|target| target.is_bin());
-    let should = is_library && !is_program && matches!(member.room, Room::Crate | Room::Plugin);
+    let room = matches!(member.room, Room::Crate | Room::Plugin);
+    let (should, may) = (is_library && !is_program && room, is_library && room);
     match (published, should) {
-        (true, false) => wrong.push("is a program or a test and lacks publish = false".to_owned()),
+        (true, false) if !may => wrong.push("is a program or a test and lacks publish = false".to_owned()),
         (false, true) => wrong.push("is a library that others build on, and has publish = false".to_owned()),
         _ => {}
     }
