@@ -30,13 +30,13 @@ fn seconds(text: &str) -> Result<u32, String> {
 )]
 pub struct Options {
     /// Say more in the log
-    #[arg(short, long)]
+    #[arg(short, long, overrides_with = "verbose")]
     pub verbose: bool,
     /// Run in the background, and write a pid file
-    #[arg(short, long)]
+    #[arg(short, long, overrides_with = "daemon")]
     pub daemon: bool,
     /// Listen for network connections
-    #[arg(short, long)]
+    #[arg(short, long, overrides_with = "listen")]
     pub listen: bool,
     /// End after so many seconds without clients and without anything that needs the daemon; 0 for never
     #[arg(
@@ -58,7 +58,7 @@ pub struct Options {
     #[arg(long, value_name = "NAME")]
     pub driver: Vec<String>,
     /// Answer on the sockets of libvirt's modular daemons too
-    #[arg(long)]
+    #[arg(long, overrides_with = "modular")]
     pub modular: bool,
     /// A folder in which everything lies instead of the machine's own: configuration, sockets, guests
     #[arg(long, value_name = "FOLDER", overrides_with = "root")]
@@ -150,6 +150,8 @@ mod tests {
     fn the_last_of_an_option_counts() {
         let options = Options::try_parse_from(["libvirtd", "--timeout", "120", "-t", "30"]).unwrap();
         assert_eq!(options.timeout, Some(30));
+        let options = Options::try_parse_from(["libvirtd", "-v", "-d", "-l", "-v", "-d", "-l"]).unwrap();
+        assert!(options.verbose && options.daemon && options.listen);
         let options = Options::try_parse_from(["virtd", "--driver", "test", "--driver", "qemu"]).unwrap();
         assert_eq!(options.driver, ["test", "qemu"]);
     }
