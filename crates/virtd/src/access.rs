@@ -173,7 +173,7 @@ impl Configured {
             policy: config
                 .policy_file
                 .as_ref()
-                .map(|path| read_policy(Path::new(path)))
+                .map(|path| read_policy(Path::new(path)).map_err(|error| config.blame("policy_file", error)))
                 .transpose()?,
         })
     }

@@ -5,6 +5,7 @@
 //! without a new start. Unknown keys are passed over as libvirt does, but [`Loaded::ignored`] names them.
 
 pub mod keys;
+mod origin;
 pub mod value;
 
 use std::fmt::Write as _;
@@ -14,6 +15,7 @@ use virt_util::conf_file::{ConfEntry, ConfFile, ConfValue, Dialect};
 use virt_util::{ErrorDomain, Result, VirtError};
 
 pub use keys::{DaemonConfig, KEYS, Key, OBSOLETE, Scope, Takes, WITHOUT_EFFECT};
+pub use origin::Origins;
 pub use value::{AccessDriver, Auth, SocketMode};
 
 /// Which daemon is configured, and for whom it runs: defaults and the file's name depend on it.
@@ -108,6 +110,23 @@ impl Ignored {
     }
 }
 
+/// What to say of a value that is taken, since libvirt takes it, and hardly does what its author wants.
+fn odd(key: &str, value: &ConfValue) -> Option<String> {
+    match (key, value) {
+        ("auth_tcp" | "auth_tls", ConfValue::String(auth)) if auth == "polkit" => {
+            Some("lets nobody in: polkit knows processes of this host only".to_owned())
+        }
+        ("keepalive_interval" | "admin_keepalive_interval", ConfValue::Negative(seconds))
+            if *seconds < -1 =>
+        {
+            Some(format!(
+                "is {seconds}, which never asks, as -1 does; expected seconds, or -1"
+            ))
+        }
+        _ => None,
+    }
+}
+
 /// Why a daemon of this role has no key `name`.
 fn unknown(role: &Role, name: &str) -> String {
     if OBSOLETE.contains(&name) {
@@ -177,7 +196,10 @@ impl DaemonConfig {
     /// # Errors
     /// As of [`DaemonConfig::load`].
     pub fn parse(role: &Role, file: &str, text: &str) -> Result<Loaded> {
-        let mut config = Self::defaults(role);
+        let mut config = Self {
+            origins: Origins::of_file(file),
+            ..Self::defaults(role)
+        };
         let mut ignored = Vec::new();
         let mut seen: Vec<&'static str> = Vec::new();
         for (line, entry) in ConfFile::parse_lines(file, text, Dialect::Libvirt)? {
@@ -211,13 +233,9 @@ impl DaemonConfig {
                 .in_domain(ErrorDomain::CONF)
                 .with_strings(None, Some(name.clone()), None)
             })?;
-            if matches!(key.name, "auth_tcp" | "auth_tls") && value == ConfValue::from("polkit") {
-                ignored.push(Ignored::new(
-                    file,
-                    line,
-                    key.name,
-                    "lets nobody in: polkit knows processes of this host only",
-                ));
+            config.origins.add(key.name, line);
+            if let Some(oddity) = odd(key.name, &value) {
+                ignored.push(Ignored::new(file, line, key.name, oddity));
             }
         }
         Ok(Loaded { config, ignored })
@@ -253,12 +271,14 @@ impl DaemonConfig {
         }
     }
 
-    /// The mode of the read-write socket.
-    pub fn rw_mode(&self) -> SocketMode {
-        self.unix_sock_rw_perms.unwrap_or(match self.auth_unix_rw {
-            Auth::Polkit => SocketMode(0o777),
-            Auth::None | Auth::Sasl => SocketMode(0o700),
-        })
+    /// The mode of the read-write socket. libvirt's daemon opens the system's socket to everybody whatever guards it, but
+    /// says of itself that only root is let in where polkit does not: where nothing guards the socket, its mode does.
+    pub fn rw_mode(&self, role: &Role) -> SocketMode {
+        self.unix_sock_rw_perms
+            .unwrap_or(match (self.auth_unix_rw, role.privileged) {
+                (Auth::Polkit, _) | (Auth::Sasl, true) => SocketMode(0o777),
+                (Auth::Sasl, false) | (Auth::None, _) => SocketMode(0o700),
+            })
     }
 
     /// The least strength of SASL's encryption on the plain TCP socket.

@@ -415,7 +415,12 @@ impl Daemon {
                 .or(self.config.metrics_socket.as_deref().map(Path::new)),
             embedded: self.options.root.is_some(),
         };
-        let attendance = attend::attend(&attending, &server).in_step(Step::Network)?;
+        let attendance = attend::attend(&attending, &server)
+            .map_err(|error| match self.options.metrics {
+                Some(_) => error,
+                None => self.config.blame("metrics_socket", error),
+            })
+            .in_step(Step::Network)?;
         let parent = self.parent.clone();
         // Clients can connect while drivers start: opening one waits for it.
         std::thread::Builder::new()

@@ -402,3 +402,77 @@ fn whoever_starts_a_daemon_in_the_background_hears_why_it_does_not_come_up() {
         "{ran:?}"
     );
 }
+
+#[test]
+fn a_value_that_stops_the_start_is_told_with_its_line() {
+    let plugins = plugins().expect("the plugins build");
+    let root = tempfile::tempdir().expect("a temporary folder");
+    let config = root.path().join("some.conf");
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let port = taken.local_addr().expect("a socket has an address").port();
+    let network =
+        format!("listen_tls = 0\nlisten_tcp = 1\nlisten_addr = \"127.0.0.1\"\ntcp_port = \"{port}\"\n");
+    let far = "listen_tls = 0\nlisten_tcp = 1\ntcp_port = \"0\"\nlisten_addr = \"192.0.2.1\"\n";
+    let empty = root.path().join("empty.pem");
+    std::fs::write(&empty, "").expect("a file in a folder of our own");
+    let files = format!(
+        "ca_file = \"{}\"\nkey_file = \"/none/k\"\ncert_file = \"/none/c\"\n",
+        empty.display()
+    );
+    for (settings, place, what) in [
+        (
+            "\nunix_sock_dir = \"/none/s\"\n",
+            "2: unix_sock_dir = \"/none/s\": ",
+            "cannot listen on '/none/s/",
+        ),
+        (
+            "unix_sock_group = \"nosuch\"\n",
+            "1: unix_sock_group = \"nosuch\": ",
+            "there is no group 'nosuch'",
+        ),
+        (
+            "metrics_socket = \"/none/m\"\n",
+            "1: metrics_socket = \"/none/m\": ",
+            "'/none/m'",
+        ),
+        (
+            "policy_file = \"/none/p\"\n",
+            "1: policy_file = \"/none/p\": ",
+            "'/none/p'",
+        ),
+        (&network, "4: tcp_port = ", "Address already in use"),
+        (
+            far,
+            "4: listen_addr = \"192.0.2.1\": ",
+            "cannot listen on '192.0.2.1'",
+        ),
+        (&files, "1: ca_file = ", "no certificate of an authority"),
+        (
+            "key_file = \"/none/k\"\n",
+            "1: key_file = \"/none/k\": ",
+            "ca_file is not",
+        ),
+    ] {
+        std::fs::write(&config, settings).expect("a file in a folder of our own");
+        let mut command = Command::new(program());
+        command
+            .arg("--root")
+            .arg(root.path())
+            .arg("--config")
+            .arg(&config);
+        if ["listen_", "_file = \"/none/k"]
+            .iter()
+            .any(|part| settings.contains(part))
+        {
+            command.arg("--listen");
+        }
+        command.env("VIRT_DRIVER_DIR", plugins.directory());
+        let ran = run_to_end(command);
+        assert!(!ran.succeeded(), "{ran:?}");
+        let place = format!("{}:{place}", config.display());
+        assert!(
+            ran.err.contains(&place) && ran.err.contains(what),
+            "{settings}: {ran:?}"
+        );
+    }
+}

@@ -65,12 +65,10 @@ impl TlsFiles {
         if let Some((set, _)) = files.iter().find(|(_, value)| value.is_some())
             && let Some((missing, _)) = files.iter().find(|(_, value)| value.is_none())
         {
-            return Err(VirtError::new(
-                ErrorCode::CONFIG_UNSUPPORTED,
-                format_args!(
-                    "{set} is set and {missing} is not: certificate, key and authority are set together or not at all"
-                ),
+            let error = unsupported(format_args!(
+                "{set} is set and {missing} is not: certificate, key and authority are set together or not at all"
             ));
+            return Err(config.blame(set, error));
         }
         let user = (!role.privileged)
             .then(|| std::env::var_os("HOME"))
@@ -128,23 +126,26 @@ impl TlsServer {
     /// known.
     pub fn new(config: &DaemonConfig, files: &TlsFiles) -> Result<Self> {
         let provider = Arc::new(provider::default_provider());
-        let roots = Arc::new(authorities(&files.ca)?);
-        let chain = certificates(&files.cert)?;
-        if !config.tls_no_sanity_certificate {
-            sanity(&chain, files)?;
+        let of = |key: &'static str| move |error| config.blame(key, error);
+        let roots = Arc::new(authorities(&files.ca).map_err(of("ca_file"))?);
+        let chain = certificates(&files.cert).map_err(of("cert_file"))?;
+        if !config.tls_no_sanity_certificate
+            && let Some(root) = origin(&chain, files).map_err(of("cert_file"))?
+        {
+            check_root(&root, &files.ca).map_err(of("ca_file"))?;
         }
         let mut verifier =
             WebPkiClientVerifier::builder_with_provider(Arc::clone(&roots), Arc::clone(&provider));
-        let revoked = revocations(files)?;
+        let revoked = revocations(files).map_err(of("crl_file"))?;
         if !revoked.is_empty() {
             // A list says something of the certificates of its issuer only.
             verifier = verifier.with_crls(revoked).allow_unknown_revocation_status();
         }
         let verifier = verifier.build().map_err(|error| {
-            wrong(
+            of("ca_file")(wrong(
                 &files.ca,
                 format_args!("clients cannot be verified with it: {error}"),
-            )
+            ))
         })?;
         let required = !config.tls_no_verify_certificate;
         let asked: Arc<dyn ClientCertVerifier> = match required {
@@ -153,20 +154,22 @@ impl TlsServer {
                 provider: Arc::clone(&provider),
             }),
         };
-        let versions = versions(config.tls_priority.as_deref())?;
+        let versions = versions(config.tls_priority.as_deref()).map_err(of("tls_priority"))?;
         let mut server = ServerConfig::builder_with_provider(provider)
             .with_protocol_versions(&versions)
-            .map_err(|error| unsupported(format_args!("no version of TLS is left: {error}")))?
-            .with_client_cert_verifier(asked)
-            .with_single_cert(chain, private_key(&files.key)?)
             .map_err(|error| {
-                wrong(
+                of("tls_priority")(unsupported(format_args!("no version of TLS is left: {error}")))
+            })?
+            .with_client_cert_verifier(asked)
+            .with_single_cert(chain, private_key(&files.key).map_err(of("key_file"))?)
+            .map_err(|error| {
+                of("cert_file")(wrong(
                     &files.cert,
                     format_args!(
                         "it cannot be used with the key in '{}': {error}",
                         files.key.display()
                     ),
-                )
+                ))
             })?;
         server.session_storage = Arc::new(NoServerSessionStorage {});
         server.send_tls13_tickets = 0;
@@ -332,7 +335,7 @@ fn versions(priority: Option<&str>) -> Result<Vec<&'static SupportedProtocolVers
             | "%COMPAT" => {}
             other => {
                 return Err(unsupported(format_args!(
-                    "'{other}' in tls_priority is not understood, expected NORMAL or SECURE and versions of TLS, as in \
+                    "'{other}' is not understood, expected NORMAL or SECURE and versions of TLS, as in \
                      \"NORMAL:-VERS-TLS1.2\""
                 )));
             }
@@ -347,7 +350,7 @@ fn versions(priority: Option<&str>) -> Result<Vec<&'static SupportedProtocolVers
     }
     match left.is_empty() {
         true => Err(unsupported(format_args!(
-            "tls_priority leaves no version of TLS, 1.2 and 1.3 are there"
+            "it leaves no version of TLS, 1.2 and 1.3 are there"
         ))),
         false => Ok(left),
     }
@@ -433,15 +436,22 @@ fn revocations(files: &TlsFiles) -> Result<Vec<CertificateRevocationListDer<'sta
     }
 }
 
-/// Whether our certificate can be a server's that clients of this authority believe.
-fn sanity(chain: &[CertificateDer<'_>], files: &TlsFiles) -> Result<()> {
-    let broken = |path: &Path, error: x509_parser::nom::Err<x509_parser::error::X509Error>| {
-        wrong(path, format_args!("the certificate cannot be read: {error}"))
-    };
+fn parsed<'d>(der: &'d [u8], path: &Path) -> Result<X509Certificate<'d>> {
+    match X509Certificate::from_der(der) {
+        Ok((_, certificate)) => Ok(certificate),
+        Err(error) => Err(wrong(
+            path,
+            format_args!("the certificate cannot be read: {error}"),
+        )),
+    }
+}
+
+/// The certificate of the authority that ours comes from, if ours can be a server's that clients of this authority believe.
+fn origin(chain: &[CertificateDer<'_>], files: &TlsFiles) -> Result<Option<Vec<u8>>> {
     let Some((own, between)) = chain.split_first() else {
-        return Ok(());
+        return Ok(None);
     };
-    let (_, own) = X509Certificate::from_der(own).map_err(|error| broken(&files.cert, error))?;
+    let own = parsed(own, &files.cert)?;
     check_time(&own, &files.cert, "server")?;
     if let Ok(Some(constraints)) = own.basic_constraints()
         && constraints.value.ca
@@ -484,8 +494,7 @@ fn sanity(chain: &[CertificateDer<'_>], files: &TlsFiles) -> Result<()> {
     let mut left: Vec<Vec<u8>> = between.iter().filter_map(parse).collect();
     loop {
         if let Some(root) = roots.iter().find(|root| issued(root, &at)) {
-            let (_, root) = X509Certificate::from_der(root).map_err(|error| broken(&files.ca, error))?;
-            return check_time(&root, &files.ca, "CA");
+            return Ok(Some(root.clone()));
         }
         match left.iter().position(|next| issued(next, &at)) {
             Some(next) => at = left.swap_remove(next),
@@ -500,6 +509,10 @@ fn sanity(chain: &[CertificateDer<'_>], files: &TlsFiles) -> Result<()> {
             }
         }
     }
+}
+
+fn check_root(root: &[u8], path: &Path) -> Result<()> {
+    check_time(&parsed(root, path)?, path, "CA")
 }
 
 /// Whether the first certificate's owner has signed the second.

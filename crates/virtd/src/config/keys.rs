@@ -2,9 +2,10 @@
 //! and of the documentation, all at once.
 
 use super::Role;
+use super::origin::Origins;
 use super::value::{
     AccessDriver, AtLeastOne, Auth, HostUuid, HostUuidSource, LogFilters, LogLevel, LogOutputs, MinSsf, Port,
-    Setting, SocketMode, Wrong,
+    Setting, SocketMode, StayAwake, Wrong,
 };
 use crate::auth::sasl::Mechanism;
 use virt_util::conf_file::ConfValue;
@@ -66,12 +67,17 @@ macro_rules! keys {
         #[derive(Clone, Debug, PartialEq)]
         pub struct DaemonConfig {
             $($( $(#[doc = $doc])+ pub $name: $kind, )*)*
+            /// Where the settings stand.
+            pub(super) origins: Origins,
         }
 
         impl DaemonConfig {
             /// What holds where no file says anything else.
             pub fn defaults($role: &Role) -> Self {
-                Self { $($( $name: $default, )*)* }
+                Self {
+                    $($( $name: $default, )*)*
+                    origins: Origins::default(),
+                }
             }
         }
 
@@ -119,7 +125,8 @@ keys! { for role;
         unix_sock_group: Option<String> = None, Every, Restart, sample "\"libvirt\"";
         /// The mode of the read-only socket, for those who look and change nothing.
         unix_sock_ro_perms: SocketMode = SocketMode(0o777), Every, Restart;
-        /// The mode of the read-write socket. If it is not set: 0777 where polkit guards the socket, otherwise 0700.
+        /// The mode of the read-write socket. If it is not set: 0777 where polkit guards the socket, or SASL that of the
+        /// system's daemon; otherwise 0700, so that with "none" only the daemon's own user can connect.
         unix_sock_rw_perms: Option<SocketMode> = None, Every, Restart, sample "\"0770\"";
         /// The mode of the administration socket. Whoever can connect there can stop the daemon.
         unix_sock_admin_perms: SocketMode = SocketMode(0o700), Every, Restart;
@@ -208,10 +215,10 @@ keys! { for role;
         admin_max_queued_clients: u32 = 20, Every, Restart;
         /// max_client_requests of the administration interface.
         admin_max_client_requests: AtLeastOne = AtLeastOne(5), Every, Reload;
-        /// Microseconds, up to 1000, that the daemon stays awake for the next call after one, where the host has more
+        /// Microseconds, 1000 at most, that the daemon stays awake for the next call after one, where the host has more
         /// than one processor: calls that follow one another are answered in a fraction of the time. 0 never; calls that
         /// come slowly stop it by themselves.
-        stay_awake: u32 = 50, Ours, Reload;
+        stay_awake: StayAwake = StayAwake(50), Ours, Reload;
     }
     section "Logging" {
         /// What is logged: 4 errors, 3 warnings, 2 information, 1 everything. Better leave it and use log_filters.
@@ -239,7 +246,8 @@ keys! { for role;
         ovs_timeout: u32 = 5, Every, Restart;
     }
     section "Keepalive" {
-        /// Seconds of silence after which a client is asked whether it still lives; -1 never asks.
+        /// Seconds of silence after which a client is asked whether it still lives; -1 never asks, and neither do 0 and
+        /// other numbers below it, as in libvirt.
         keepalive_interval: i32 = 5, Every, Reload;
         /// Questions without answer after which a client is given up.
         keepalive_count: u32 = 5, Every, Reload;

@@ -20,7 +20,7 @@ fn defaults_are_libvirts() {
     );
     assert_eq!(
         (
-            config.rw_mode(),
+            config.rw_mode(&system()),
             config.unix_sock_ro_perms,
             config.unix_sock_admin_perms
         ),
@@ -30,9 +30,10 @@ fn defaults_are_libvirts() {
         (config.max_clients, config.max_workers.0, config.min_ssf()),
         (5000, 20, 56)
     );
-    let session = DaemonConfig::defaults(&Role::new("libvirtd", false));
+    let role = Role::new("libvirtd", false);
+    let session = DaemonConfig::defaults(&role);
     assert_eq!(
-        (session.auth_unix_rw, session.rw_mode()),
+        (session.auth_unix_rw, session.rw_mode(&role)),
         (Auth::None, SocketMode(0o700))
     );
     let proxy = DaemonConfig::defaults(&Role::new("virtproxyd", true));
@@ -41,12 +42,28 @@ fn defaults_are_libvirts() {
 
 #[test]
 fn the_mode_of_the_socket_follows_its_authentication() {
-    let config = parse("auth_unix_rw = \"none\"\n").unwrap().config;
-    assert_eq!(config.rw_mode(), SocketMode(0o700));
-    let config = parse("auth_unix_rw = \"none\"\nunix_sock_rw_perms = \"0770\"\n")
-        .unwrap()
-        .config;
-    assert_eq!(config.rw_mode(), SocketMode(0o770));
+    for (text, whole_host, own) in [
+        ("", 0o777, 0o700),
+        ("auth_unix_rw = \"polkit\"\n", 0o777, 0o777),
+        ("auth_unix_rw = \"sasl\"\n", 0o777, 0o700),
+        // libvirt's code has 0777 for root's daemon here too; its documentation does not.
+        ("auth_unix_rw = \"none\"\n", 0o700, 0o700),
+        (
+            "auth_unix_rw = \"none\"\nunix_sock_rw_perms = \"0770\"\n",
+            0o770,
+            0o770,
+        ),
+    ] {
+        for (privileged, mode) in [(true, whole_host), (false, own)] {
+            let role = Role::new("libvirtd", privileged);
+            let config = DaemonConfig::parse(&role, "libvirtd.conf", text).unwrap().config;
+            assert_eq!(
+                config.rw_mode(&role),
+                SocketMode(mode),
+                "{text:?}, privileged: {privileged}"
+            );
+        }
+    }
 }
 
 #[test]
@@ -71,6 +88,11 @@ fn errors_name_line_key_value_and_what_is_allowed() {
             "auth_tcp = \"kerberos\"\n",
             ErrorCode::CONFIG_UNSUPPORTED,
             "libvirtd.conf:1: auth_tcp = \"kerberos\": expected \"none\", \"sasl\" or \"polkit\"",
+        ),
+        (
+            "stay_awake = 5000\n",
+            ErrorCode::INTERNAL_ERROR,
+            "libvirtd.conf:1: stay_awake = 5000: expected a number, 0 to 1000",
         ),
         (
             "tcp_min_ssf = 56\n",
@@ -120,6 +142,44 @@ fn errors_name_line_key_value_and_what_is_allowed() {
         .check_limits()
         .unwrap_err();
     assert!(error.detail().contains("max_anonymous_clients = 20"), "{error}");
+}
+
+/// libvirt takes every number, and asks nobody where it is not above 0.
+#[test]
+fn an_interval_below_minus_one_is_taken_and_told() {
+    for key in ["keepalive_interval", "admin_keepalive_interval"] {
+        for (seconds, is_odd) in [(-2, true), (-7, true), (-1, false), (0, false), (5, false)] {
+            let loaded = parse(&format!("\n{key} = {seconds}\n")).unwrap();
+            let told: Vec<_> = loaded
+                .ignored
+                .iter()
+                .map(|told| (told.line, told.reason.contains("never asks, as -1 does")))
+                .collect();
+            assert_eq!(
+                told,
+                if is_odd { vec![(2, true)] } else { Vec::new() },
+                "{key} = {seconds}"
+            );
+        }
+    }
+}
+
+#[test]
+fn an_error_that_comes_later_names_where_the_value_stands() {
+    let config = parse("\ntcp_port = \"7\"\n").unwrap().config;
+    let failure = || VirtError::new(ErrorCode::SYSTEM_ERROR, "it is taken");
+    for (key, expected) in [
+        ("tcp_port", "libvirtd.conf:2: tcp_port = \"7\": it is taken"),
+        ("tls_port", "tls_port = \"16514\", the default: it is taken"),
+        ("listen_addr", "it is taken"),
+        ("no such key", "it is taken"),
+    ] {
+        let error = config.blame(key, failure());
+        assert_eq!(
+            (error.detail(), error.code()),
+            (expected, ErrorCode::SYSTEM_ERROR)
+        );
+    }
 }
 
 #[test]

@@ -127,6 +127,23 @@ impl Setting for AtLeastOne {
     }
 }
 
+/// Microseconds for which threads that have nothing to do keep their processors.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct StayAwake(pub u32);
+
+impl Setting for StayAwake {
+    const KIND: &'static str = "number, 0 to 1000";
+
+    fn read(value: &ConfValue) -> Result<Self, Wrong> {
+        let number = number(value, "a number", 0, 1000)?;
+        Ok(Self(u32::try_from(number).unwrap_or_default()))
+    }
+
+    fn show(&self) -> Option<ConfValue> {
+        self.0.show()
+    }
+}
+
 impl Setting for String {
     const KIND: &'static str = "string";
 

@@ -117,7 +117,7 @@ impl Daemon {
         }
         if self.parent.is_none() {
             self.audit.reload(&self.config);
-            sockets::reload_auth(server, &self.config, self.reach);
+            sockets::reload_auth(server, &self.config, &self.role);
         }
         match self.security(server.security().tls.is_some()) {
             Ok(security) => server.set_security(security),

@@ -166,7 +166,7 @@ pub(super) fn settings(config: &DaemonConfig) -> Settings {
         admin_max_client_requests: config.admin_max_client_requests.0 as usize,
         keepalive_interval: interval(config.keepalive_interval),
         keepalive_count: config.keepalive_count,
-        stay_awake: Duration::from_micros(config.stay_awake.min(1000).into()),
+        stay_awake: Duration::from_micros(config.stay_awake.0.into()),
         admin_keepalive_interval: interval(config.admin_keepalive_interval),
         admin_keepalive_count: config.admin_keepalive_count,
         ..Settings::default()

@@ -15,7 +15,7 @@ use virt_util::{ErrorCode, Result, VirtError};
 use super::Daemon;
 use super::successor::Kept;
 use crate::config::value::Port;
-use crate::config::{Auth, DaemonConfig};
+use crate::config::{Auth, DaemonConfig, Role};
 use crate::host::DaemonHost;
 use crate::isolation::Isolation;
 use crate::server::{Listener, Place, Scope, Server, bind_unix};
@@ -117,17 +117,16 @@ fn auth_of(config: &DaemonConfig, listener: &Listener) -> Auth {
 }
 
 /// Has clients that come from now on prove who they are as `config` says. To be called on the runtime.
-pub(super) fn reload_auth(server: &Arc<Server>, config: &DaemonConfig, reach: Reach) {
+pub(super) fn reload_auth(server: &Arc<Server>, config: &DaemonConfig, role: &Role) {
     for listener in server.listeners() {
         let auth = auth_of(config, &listener);
         if auth == **listener.auth.load() {
             continue;
         }
         // The usual mode of a socket goes with what guards it.
-        let usual = !listener.read_only && reach == Reach::System;
         let guard = Guard {
             auth,
-            mode: usual.then(|| config.rw_mode().0),
+            mode: (!listener.read_only).then(|| config.rw_mode(role).0),
             group: None,
         };
         if let Err(error) = guard.put(server, &listener) {
@@ -160,8 +159,17 @@ impl Daemon {
             let queue = i32::try_from(self.config.max_queued_clients).unwrap_or(i32::MAX);
             let name = service.unit(&self.name);
             let before = self.left.take_network(&name);
-            for (address, kept, socket) in bind_net(self.config.listen_addr.as_deref(), port, queue, before)?
-            {
+            let key = match service {
+                Service::Tls => "tls_port",
+                _ => "tcp_port",
+            };
+            let bound = bind_net(self.config.listen_addr.as_deref(), port, queue, before).map_err(
+                |Unbound { error, blames }| match blames {
+                    Blames::Port => self.config.blame(key, error),
+                    Blames::Address => self.config.blame("listen_addr", error),
+                },
+            )?;
+            for (address, kept, socket) in bound {
                 let listener = Listener {
                     name: name.clone(),
                     place: match service {
@@ -314,19 +322,18 @@ impl Daemon {
         listeners: &mut Vec<Guarded>,
     ) -> Result<()> {
         // A group that does not exist is a mistake also where it is of no use.
-        let group = self.config.unix_sock_group.as_deref().map(group_id).transpose()?;
+        let group = self.config.unix_sock_group.as_deref().map(group_id).transpose();
+        let group = group.map_err(|error| self.config.blame("unix_sock_group", error))?;
         let group = group.filter(|_| self.reach == Reach::System);
         let session = self.reach == Reach::Session;
         let queue = i32::try_from(self.config.max_queued_clients).unwrap_or(i32::MAX);
-        let mode = |mode: u32| if session { 0o700 } else { mode };
         let admin_queue = i32::try_from(self.config.admin_max_queued_clients).unwrap_or(i32::MAX);
-        let mut add = |service: Service, path: &Path, permissions: u32, scope: Scope, read_only, auth| {
+        let mut add = |service: Service, path: &Path, mode: u32, scope: Scope, read_only, auth| {
             let queue = match service {
                 Service::Admin => admin_queue,
                 _ => queue,
             };
             let kept = self.left.take_unix(path);
-            let mode = mode(permissions);
             let guard = kept.is_some().then_some(Guard {
                 auth,
                 mode: Some(mode),
@@ -335,7 +342,11 @@ impl Daemon {
             });
             let (socket, auth) = match kept {
                 Some(kept) => (kept.socket, kept.auth.unwrap_or(auth)),
-                None => (bind_unix(path, mode, group, queue)?, auth),
+                None => {
+                    let socket = bind_unix(path, mode, group, queue)
+                        .map_err(|error| self.config.blame("unix_sock_dir", error))?;
+                    (socket, auth)
+                }
             };
             let listener = Listener {
                 name: service.unit(name),
@@ -352,7 +363,7 @@ impl Daemon {
         add(
             Service::Main,
             &paths.socket,
-            self.config.rw_mode().0,
+            self.config.rw_mode(&self.role).0,
             scope.clone(),
             false,
             self.config.auth_unix_rw,
@@ -380,6 +391,19 @@ impl Daemon {
     }
 }
 
+/// Why there is no socket.
+struct Unbound {
+    error: VirtError,
+    blames: Blames,
+}
+
+/// Which part of a place on the network is in the way.
+#[derive(Clone, Copy)]
+enum Blames {
+    Address,
+    Port,
+}
+
 /// Sockets on that address, or on every address of the host; of those that were open `before`, the ones that fit stay, and
 /// the others are closed. What clients of a socket proved themselves by comes with one that was open before.
 fn bind_net(
@@ -387,13 +411,14 @@ fn bind_net(
     port: &Port,
     queue: i32,
     mut before: Vec<(SocketAddr, Kept)>,
-) -> Result<Vec<(SocketAddr, Option<Option<Auth>>, OwnedFd)>> {
+) -> std::result::Result<Vec<(SocketAddr, Option<Option<Auth>>, OwnedFd)>, Unbound> {
     use std::net::{Ipv4Addr, Ipv6Addr, TcpListener, ToSocketAddrs};
-    let number = port.number().ok_or_else(|| {
-        VirtError::new(
+    let number = port.number().ok_or_else(|| Unbound {
+        error: VirtError::new(
             ErrorCode::CONFIG_UNSUPPORTED,
             format_args!("'{}' is neither a port nor a TCP service of this host", port.0),
-        )
+        ),
+        blames: Blames::Port,
     })?;
     let listen = |address: SocketAddr| {
         let socket = TcpListener::bind(address)?;
@@ -405,7 +430,13 @@ fn bind_net(
     };
     let context = |error: &std::io::Error| {
         let name = address.unwrap_or("*");
-        VirtError::io(error, format_args!("cannot listen on '{name}' port {number}"))
+        Unbound {
+            error: VirtError::io(error, format_args!("cannot listen on '{name}' port {number}")),
+            blames: match error.kind() {
+                std::io::ErrorKind::AddrInUse | std::io::ErrorKind::PermissionDenied => Blames::Port,
+                _ => Blames::Address,
+            },
+        }
     };
     // For each socket the addresses that will do, the best one first.
     let wanted: Vec<Vec<SocketAddr>> = match address {
@@ -460,7 +491,7 @@ fn group_id(name: &str) -> Result<u32> {
         (None, Ok(number)) => Ok(number),
         (None, Err(_)) => Err(VirtError::new(
             ErrorCode::CONFIG_UNSUPPORTED,
-            format_args!("unix_sock_group: there is no group '{name}'"),
+            format_args!("there is no group '{name}'"),
         )),
     }
 }

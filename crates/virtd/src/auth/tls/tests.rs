@@ -175,6 +175,37 @@ fn our_own_certificate_is_looked_at() {
 }
 
 #[test]
+fn a_file_that_is_of_no_use_is_told_with_its_setting() {
+    need!(program "openssl");
+    let site = Site::new();
+    let none = site.path("none.pem");
+    for (missing, line, key) in [
+        ("cacert.pem", 1, "ca_file"),
+        ("servercert.pem", 2, "cert_file"),
+        ("serverkey.pem", 3, "key_file"),
+    ] {
+        std::fs::rename(site.path(missing), &none).unwrap();
+        let error = site.server("").unwrap_err();
+        std::fs::rename(&none, site.path(missing)).unwrap();
+        let expected = format!(
+            "test:{line}: {key} = \"{}\": cannot read",
+            site.path(missing).display()
+        );
+        assert!(error.detail().starts_with(&expected), "{error}");
+    }
+    for (more, key) in [
+        ("crl_file = \"/none/crl\"\n", "crl_file"),
+        ("tls_priority = \"NONE\"\n", "tls_priority"),
+    ] {
+        let error = site.server(more).unwrap_err();
+        assert!(
+            error.detail().starts_with(&format!("test:4: {key} = ")),
+            "{error}"
+        );
+    }
+}
+
+#[test]
 fn priorities_choose_versions() {
     let count = |text: &str| versions(Some(text)).map(|versions| versions.len());
     assert_eq!(count("NORMAL").unwrap(), 2);
