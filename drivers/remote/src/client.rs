@@ -261,6 +261,13 @@ impl Client {
         state.end.is_none()
     }
 
+    /// Whether nothing is under way: everything is sent, and no call or stream goes on. A call that was given up counts as
+    /// ended.
+    pub fn is_idle(&self) -> bool {
+        let state = self.0.lock();
+        state.is_drained() && state.streams.is_empty() && state.calls.values().all(|call| call.abandoned)
+    }
+
     /// Asks after each `interval` of silence whether the other side lives; `None` stops.
     pub fn set_keepalive(&self, interval: Option<Duration>, count: u32) {
         let mut state = self.0.lock();

@@ -28,8 +28,10 @@ use crate::client::{Client, Incoming, Request};
 use crate::events::{self, Begun, Subscriptions, Tell};
 use crate::place::Transport;
 
-/// How long a goodbye may take.
+/// How long a goodbye may take: the daemon may have to end what was this connection's.
 const CLOSE_PATIENCE: Duration = Duration::from_secs(10);
+/// How long a daemon may be silent meanwhile before it is asked whether it lives, and then once more.
+const CLOSE_SILENCE: Duration = Duration::from_secs(1);
 /// `VIR_TYPED_PARAM_STRING_OKAY`.
 const TYPED_PARAM_STRING_OKAY: u32 = 4;
 
@@ -488,6 +490,11 @@ impl DriverConnection for Connection {
         // The daemon hangs up when it has answered, which is the end that was asked for and no news.
         drop(self.inner.on_closed.lock().take());
         if self.inner.client.is_alive() {
+            // A daemon that reads answers questions whatever it does with the call. One that has calls or streams of ours
+            // to do may leave questions in its socket.
+            if self.inner.client.is_idle() {
+                self.inner.client.set_keepalive(Some(CLOSE_SILENCE), 1);
+            }
             let call = OutgoingCall {
                 deadline: Deadline::after(CLOSE_PATIENCE),
                 cancel: Cancel::never(),

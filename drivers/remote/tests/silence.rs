@@ -19,6 +19,7 @@ use rustls::{ServerConfig, ServerConnection};
 use virt_api::call::PROGRAM_REMOTE;
 use virt_api::objects::{Connect, ConnectBuilder};
 use virt_api::protocol::remote::procedure;
+use virt_api::rpc::keepalive::{self, Probe};
 use virt_api::testkit::Pki;
 use virt_api::{ErrorCode, Result, need};
 use virt_driver_remote::PluginEntry;
@@ -213,6 +214,56 @@ fn the_programs_own_time_is_over_first() {
         assert!(!error.message().contains("open_timeout"), "{error}");
         assert!(took < Duration::from_secs(8), "{took:?}");
     }
+}
+
+/// A daemon whose answer to the goodbye comes after `pause`, or never; questions whether it lives are answered if `lives`.
+fn leaving(pause: Option<Duration>, lives: bool) -> common::Conduct {
+    let told = std::sync::Mutex::new(None);
+    Arc::new(move |call, socket| {
+        if keepalive::probe(call) == Some(Probe::Ping) {
+            // Somebody else writes the goodbye's answer, in time.
+            let over: Option<(Instant, Vec<u8>)> = told.lock().unwrap().take();
+            match over {
+                Some((at, answer)) if Instant::now() >= at => socket.write_all(&answer)?,
+                over => *told.lock().unwrap() = over,
+            }
+            return match lives {
+                true => socket.write_all(&keepalive::pong().unwrap()),
+                false => Ok(()),
+            };
+        }
+        if call.header.procedure == procedure::CONNECT_CLOSE as i32 {
+            if let Some(pause) = pause {
+                *told.lock().unwrap() = Some((Instant::now() + pause, answer(call, &[])));
+            }
+            return Ok(());
+        }
+        socket.write_all(&usual(call).unwrap_or_else(|| common::unknown(call)))
+    })
+}
+
+/// How long it takes to close a connection to that daemon.
+fn closing(conduct: common::Conduct) -> Duration {
+    let uri = format!("test+tcp://localhost:{}/default", on_tcp(conduct));
+    let connect = builder(&uri).open().unwrap();
+    let begun = Instant::now();
+    drop(connect);
+    begun.elapsed()
+}
+
+#[test]
+fn a_daemon_that_is_silent_is_left_soon() {
+    let took = closing(leaving(None, false));
+    assert!(took >= Duration::from_secs(1), "{took:?}");
+    assert!(took < Duration::from_secs(5), "{took:?}");
+}
+
+#[test]
+fn a_daemon_that_lives_has_time_to_end_what_was_the_connections() {
+    let pause = Duration::from_millis(4500);
+    let took = closing(leaving(Some(pause), true));
+    assert!(took >= pause, "{took:?}");
+    assert!(took < Duration::from_secs(9), "{took:?}");
 }
 
 /// The first answer comes through a program that may ask its user something.
