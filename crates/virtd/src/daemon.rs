@@ -18,6 +18,7 @@ use virt_util::{Result, VirtError};
 
 mod attend;
 mod changes;
+mod inherited;
 pub(crate) mod places;
 mod sockets;
 pub mod state;
@@ -46,6 +47,7 @@ use crate::tools;
 
 use attend::{Attendance, Attending};
 use changes::Renewal;
+use inherited::Inherited;
 use places::{below, host_uuid, log_config, move_sockets, settings};
 use sockets::Guarded;
 use successor::{Left, Passed};
@@ -137,6 +139,7 @@ struct Daemon {
     reach: Reach,
     passed: Option<Passed>,
     left: Left,
+    inherited: Inherited,
     /// Until all signals are caught.
     early: Option<EarlySignals>,
     argv: Vec<OsString>,
@@ -154,6 +157,10 @@ fn start(options: &Options, argv: Vec<OsString>) -> std::result::Result<(Daemon,
     // Before anything else is opened: the sockets are known by their numbers.
     let passed = activation::take(&Announced::from_environment(), &name).in_step(Step::Network)?;
     let mut left = Left::from_environment(&name).in_step(Step::Network)?;
+    let inherited = match successor::is_successor() {
+        true => Inherited::of_this_process(),
+        false => Inherited::default(),
+    };
     let passed = passed.map(Passed::from).or_else(|| left.take_passed());
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -227,6 +234,7 @@ fn start(options: &Options, argv: Vec<OsString>) -> std::result::Result<(Daemon,
         reach,
         passed,
         left,
+        inherited,
         early: Some(early),
         argv,
         polkit: Polkit::new(),
@@ -345,6 +353,7 @@ impl Daemon {
             .take()
             .ok_or_else(|| VirtError::internal("signals are caught already"));
         let signals = early.and_then(Signals::catch).in_step(Step::Signals)?;
+        std::mem::take(&mut self.inherited).collect_all();
         let drivers = match (&self.name.hosts, self.options.driver.as_slice()) {
             (Hosts::One(driver), []) => vec![driver.clone()],
             (Hosts::None, []) => vec!["remote".to_owned()],

@@ -24,7 +24,7 @@ mod own;
 mod running;
 mod session;
 mod settings;
-mod socket;
+pub(crate) mod socket;
 mod stream;
 mod traffic;
 mod vigil;

@@ -9,6 +9,7 @@ use nix::unistd::Pid;
 use virt_api::need;
 use virt_api::testkit::{plugins, stock};
 use virt_tests_system::daemon::{Daemon, program};
+use virt_tests_system::guest::idle;
 use virt_tests_system::host::{eventually, run_to_end};
 
 #[test]
@@ -299,4 +300,38 @@ fn what_is_left_in_a_form_that_nobody_knows_stops_the_start() {
     // It is meant for somebody else.
     let ran = start("{\"servers\":{},\"process\":1}");
     assert_eq!(ran.code, Some(0), "{ran:?}");
+}
+
+/// Children of the daemon that have ended and that nobody has collected.
+fn zombies(daemon: &Daemon) -> Vec<String> {
+    let own = daemon.pid().to_string();
+    std::fs::read_dir("/proc")
+        .expect("the kernel lists processes")
+        .flatten()
+        .filter_map(|entry| std::fs::read_to_string(entry.path().join("stat")).ok())
+        .filter(|stat| {
+            let behind = stat.rsplit_once(')').map_or("", |(_, behind)| behind);
+            let mut words = behind.split_ascii_whitespace();
+            words.next() == Some("Z") && words.next() == Some(&own)
+        })
+        .collect()
+}
+
+#[test]
+fn what_the_program_before_has_started_is_collected() {
+    need!(root, package "libvirt-clients", program "qemu-system-x86_64");
+    let daemon = Daemon::start_with("log_level = 2\nisolate = [ \"test\" ]\n", &[]);
+    daemon.virsh_ok(&daemon.test_uri(), &["list"]);
+    let uri = daemon.uri("qemu:///system");
+    let file = daemon.root().join("guest.xml");
+    std::fs::write(&file, idle("inherited", "qemu")).unwrap();
+    daemon.virsh_ok(&uri, &["create", &file.display().to_string()]);
+    daemon.signal(Signal::SIGUSR2);
+    renewed(&daemon, 1);
+    assert!(daemon.virsh_ok(&uri, &["list", "--name"]).contains("inherited"));
+    daemon.virsh_ok(&uri, &["destroy", "inherited"]);
+    eventually("nothing is left over", Duration::from_secs(20), || {
+        zombies(&daemon).is_empty()
+    });
+    assert!(!daemon.virsh_ok(&uri, &["list", "--name"]).contains("inherited"));
 }

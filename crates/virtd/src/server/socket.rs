@@ -147,7 +147,7 @@ fn cannot_watch(error: &Error) -> VirtError {
 }
 
 /// Puts a descriptor into the runtime's hands.
-pub(super) fn watch(fd: OwnedFd, interest: Interest) -> std::io::Result<AsyncFd<OwnedFd>> {
+pub(crate) fn watch(fd: OwnedFd, interest: Interest) -> std::io::Result<AsyncFd<OwnedFd>> {
     #[expect(
         deprecated,
         reason = "it is unsound with what gives its descriptor away; an `OwnedFd` keeps it"
