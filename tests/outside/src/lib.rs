@@ -40,6 +40,14 @@ pub fn run(command: &mut Command) -> Result<Output> {
     Err(format!("{command:?}: {}\n{text}", out.status))
 }
 
+/// A build task of this tree.
+pub fn xtask(words: &[&str]) -> Result<Output> {
+    let mut command = cargo(&workspace());
+    run(command
+        .args(["run", "--quiet", "--package", "xtask", "--"])
+        .args(words))
+}
+
 /// The cargo that runs us, in a folder, without the network.
 fn cargo(folder: &Path) -> Command {
     let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
@@ -166,6 +174,25 @@ impl Outside {
                 return Err(format!("the manifest is\n{written}\nand not\n{expected}"));
             }
         }
+        Ok(())
+    }
+
+    /// Builds the driver and installs it as its author would: the shared object, and the manifest that lies in the folder.
+    pub fn install_by_hand(&self, name: &str) -> Result<()> {
+        self.cargo(&["build", "--quiet"])?;
+        let object = format!("libvirt_driver_{}.so", name.replace('-', "_"));
+        let object = workspace().join("target/outside/debug").join(object);
+        let manifest = self.folder.join(format!("virt-driver-{name}.toml"));
+        let to = |extension: &str| {
+            self.drivers
+                .path()
+                .join(format!("virt-driver-{name}.{extension}"))
+        };
+        run(Command::new("install").arg(&object).arg(to("so")))?;
+        run(Command::new("install")
+            .args(["-m", "644"])
+            .arg(&manifest)
+            .arg(to("toml")))?;
         Ok(())
     }
 

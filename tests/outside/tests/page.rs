@@ -2,7 +2,7 @@
 #![forbid(unsafe_code)]
 
 use virt_api::testkit::TempRoot;
-use virt_tests_outside::{Outside, Page, Published, Result, built, workspace};
+use virt_tests_outside::{Outside, Page, Published, Result, built, workspace, xtask};
 
 /// Output without what no reader sees: spaces at ends of lines, empty lines around it.
 fn seen(text: &str) -> String {
@@ -48,5 +48,21 @@ fn the_page_about_drivers_is_true() -> Result<()> {
         assert_eq!(seen(&moon.virsh(built, &words)?), seen(expected), "{command}");
     }
     moon.cargo(&["test", "--quiet"])?;
+    Ok(())
+}
+
+/// What `new-driver` writes builds, keeps the rules, and is found once it is installed.
+#[test]
+fn a_new_driver_is_complete() -> Result<()> {
+    let built = built()?;
+    let folder = TempRoot::new();
+    let weather = folder.path().join("weather");
+    let place = weather.display().to_string();
+    xtask(&["new-driver", "far-weather", "--published", "--dir", &place])?;
+    let weather = Outside::adopt(&weather, Published::get()?)?;
+    weather.install_by_hand("far-weather")?;
+    let answer = weather.virsh(built, &["-c", "far-weather:///default", "list", "--all"])?;
+    assert_eq!(seen(&answer), " Id   Name   State\n--------------------");
+    weather.cargo(&["test", "--quiet"])?;
     Ok(())
 }
