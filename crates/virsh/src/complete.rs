@@ -104,20 +104,20 @@ pub fn domain_uuid(shell: &mut Shell, _: &Invocation) -> Vec<String> {
 
 /// Ways to shut a guest down; several may be given, separated by commas.
 pub fn shutdown_modes(_: &mut Shell, call: &Invocation) -> Vec<String> {
-    let typed = call.text_if_any("mode").unwrap_or_default();
-    let (before, _) = typed
-        .rsplit_once(',')
-        .map_or(("", typed), |(before, last)| (before, last));
-    let prefix = if before.is_empty() {
-        String::new()
-    } else {
-        format!("{before},")
-    };
+    let modes = ["acpi", "agent", "initctl", "signal", "paravirt"];
+    list_of(call.text_if_any("mode").unwrap_or_default(), modes)
+}
+
+/// A list separated by commas, of which `typed` is the beginning: each of `all` that is not in it already may come next.
+pub fn list_of<T: std::fmt::Display>(typed: &str, all: impl IntoIterator<Item = T>) -> Vec<String> {
+    let before = typed
+        .rfind(',')
+        .map_or("", |at| typed.get(..=at).unwrap_or_default());
     let used: Vec<_> = before.split(',').collect();
-    ["acpi", "agent", "initctl", "signal", "paravirt"]
-        .into_iter()
-        .filter(|mode| !used.contains(mode))
-        .map(|mode| format!("{prefix}{mode}"))
+    all.into_iter()
+        .map(|one| one.to_string())
+        .filter(|one| !used.contains(&one.as_str()))
+        .map(|one| format!("{before}{one}"))
         .collect()
 }
 
@@ -156,4 +156,19 @@ pub fn files(text: &str) -> Vec<String> {
 /// Files for the option `file`.
 pub fn file_option(_: &mut Shell, call: &Invocation) -> Vec<String> {
     files(call.text_if_any("file").unwrap_or_default())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_list_has_is_not_proposed_again() {
+        let all = ["one", "two", "three"];
+        assert_eq!(list_of("", all), ["one", "two", "three"]);
+        assert_eq!(list_of("t", all), ["one", "two", "three"]);
+        assert_eq!(list_of("two,", all), ["two,one", "two,three"]);
+        assert_eq!(list_of("two,one,th", all), ["two,one,three"]);
+        assert_eq!(list_of("three,two,one,", all), [""; 0]);
+    }
 }

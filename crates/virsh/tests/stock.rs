@@ -140,6 +140,33 @@ const OTHER: &str = "<domain type='test'>
 </domain>
 ";
 
+/// A host with what values are completed from.
+const COMPLETED_HOST: &str = "<node><domain type='test'><name>threads</name><memory>8192</memory>\
+     <vcpu current='2'>4</vcpu><iothreads>3</iothreads><os><type arch='x86_64'>hvm</type></os><devices>\
+     <disk type='file'><source file='/a.img'/><target dev='vda'/></disk>\
+     <disk type='file' device='cdrom'><target dev='hdc' bus='ide'/></disk>\
+     <disk type='volume'><source pool='p' volume='v'/><target dev='vdb'/></disk></devices></domain></node>";
+
+/// Beginnings of lines; the last word is what is completed.
+const COMPLETED: &[&[&str]] = &[
+    &["vcpupin", "threads", "--vcpu", ""],
+    &["vcpupin", "--domain", "threads", "--vcpu", "1"],
+    &["vcpupin", "threads", "--cpulist", ""],
+    &["vcpupin", "threads", "--cpulist", "0,"],
+    &["emulatorpin", "threads", "--cpulist", "3,"],
+    &["iothreadadd", "threads", "--id", ""],
+    &["iothreaddel", "threads", "--id", ""],
+    &["iothreadpin", "threads", "--iothread", ""],
+    &["iothreadpin", "threads", "1", "--cpulist", "1,"],
+    &["iothreadset", "threads", "--id", ""],
+    &["iothreadset", "nobody", "--id", ""],
+    &["undefine", "threads", "--storage", ""],
+    &["undefine", "threads", "--storage", "vda,hdc,"],
+    &["pool-define-as", "x", "--type", ""],
+    &["pool-define-as", "x", "d"],
+    &["shutdown", "threads", "--mode", "acpi,"],
+];
+
 /// Lines typed into the shell.
 const TYPED: &[&str] = &[
     "list\nquit\n",
@@ -222,6 +249,24 @@ fn commands_on_the_default_host_print_what_stock_prints() {
     }
     for line in DEFAULT {
         compare(&["-c", "test:///default", line], None);
+    }
+}
+
+#[test]
+fn values_are_completed_as_stock_completes_them() {
+    need!(program "virsh");
+    if !is_same_version() {
+        virt_api::testkit::skip("virsh: another version is installed");
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let host = folder.path().join("host.xml");
+    std::fs::write(&host, COMPLETED_HOST).unwrap();
+    let uri = format!("test://{}", host.display());
+    for line in COMPLETED {
+        let mut arguments = vec!["-c", &uri, "complete", "--"];
+        arguments.extend_from_slice(line);
+        compare(&arguments, None);
     }
 }
 

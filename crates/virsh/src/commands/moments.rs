@@ -62,7 +62,9 @@ pub const CHECKPOINTS: &[Command] = &[
     .about("Makes a checkpoint of a domain.")
     .options(&[
         ANY,
-        Opt::text("xmlfile", "file with the checkpoint's XML").positional(),
+        Opt::text("xmlfile", "file with the checkpoint's XML")
+            .positional()
+            .complete(|_, call| complete::files(call.text_if_any("xmlfile").unwrap_or_default())),
         Opt::flag("redefine", "write one down that is there"),
         Opt::flag("redefine-validate", "check one that is written down"),
         Opt::flag("quiesce", "let the guest write everything out first"),

@@ -4,6 +4,7 @@ use crate::command::{Command, Opt};
 use crate::complete;
 use crate::grammar::Invocation;
 use crate::shell::{Outcome, Shell};
+use virt_conf::storage_pool::PoolType;
 use virt_util::xml::{Writer, XmlFlags};
 
 const fn about(name: &'static str, help: &'static str) -> Opt {
@@ -20,7 +21,10 @@ pub const COMMANDS: &[Command] =
                     .required()
                     .positional()
                     .complete(complete::nothing),
-                Opt::text("type", "its type").required().positional(),
+                Opt::text("type", "its type")
+                    .required()
+                    .positional()
+                    .complete(|_, _| PoolType::ALL.iter().map(ToString::to_string).collect()),
                 Opt::flag("print-xml", "print its XML, and define none"),
                 about("source-host", "host that has the storage").complete(complete::nothing),
                 about("source-path", "folder that has the storage"),

@@ -6,11 +6,12 @@ use crate::grammar::Invocation;
 use crate::numbers;
 use crate::opts::exclude;
 use crate::shell::{Failure, OrSay, Outcome, Shell};
+use crate::xpath;
 use virt_api::Domain;
 use virt_util::bitmap::Bitmap;
 use virt_util::table::Table;
 use virt_util::typed_param::{TypedParams, TypedValue};
-use virt_util::types::{DomainModificationImpact, DomainVcpuFlags, params};
+use virt_util::types::{DomainModificationImpact, DomainVcpuFlags, DomainXmlFlags, params};
 
 use super::{domain, metadata};
 
@@ -24,6 +25,7 @@ const CURRENT: Opt = Opt::flag("current", "in the domain as it is now");
 const THREAD: Opt = Opt::number("id", "number of the I/O thread")
     .required()
     .positional();
+const THERE: Opt = THREAD.complete(threads);
 const CPUS: &str = "CPUs of the host, as in 0-3,^2, or r for all";
 
 /// The rows.
@@ -35,9 +37,7 @@ pub(super) const EMULATORPIN: Command = Command::new(
 .about("Prints or sets on which CPUs of the host the emulator's threads run.")
 .options(&[
     ANY,
-    Opt::text("cpulist", CPUS)
-        .legacy_positional()
-        .complete(complete::nothing),
+    Opt::text("cpulist", CPUS).legacy_positional().complete(cpus),
     CONFIG,
     LIVE,
     CURRENT,
@@ -47,7 +47,7 @@ pub(super) const IOTHREADADD: Command =
         .options(&[ANY, THREAD, CONFIG, LIVE, CURRENT]);
 pub(super) const IOTHREADDEL: Command =
     Command::new("iothreaddel", iothreaddel, "take an I/O thread from a domain")
-        .options(&[ANY, THREAD, CONFIG, LIVE, CURRENT]);
+        .options(&[ANY, THERE, CONFIG, LIVE, CURRENT]);
 pub(super) const IOTHREADINFO: Command =
     Command::new("iothreadinfo", iothreadinfo, "the I/O threads of a domain")
         .options(&[ANY, CONFIG, LIVE, CURRENT]);
@@ -57,11 +57,9 @@ pub(super) const IOTHREADPIN: Command = Command::new("iothreadpin", iothreadpin,
         ANY,
         Opt::number("iothread", "number of the I/O thread")
             .required()
-            .positional(),
-        Opt::text("cpulist", CPUS)
-            .required()
             .positional()
-            .complete(complete::nothing),
+            .complete(threads),
+        Opt::text("cpulist", CPUS).required().positional().complete(cpus),
         CONFIG,
         LIVE,
         CURRENT,
@@ -70,7 +68,7 @@ pub(super) const IOTHREADSET: Command = Command::new("iothreadset", iothreadset,
     .about("Changes how an I/O thread of a running domain polls.")
     .options(&[
         ANY,
-        THREAD,
+        THERE,
         Opt::number("poll-max-ns", "nanoseconds of polling at most").legacy_positional(),
         Opt::number("poll-grow", "factor by which polling grows").legacy_positional(),
         Opt::number("poll-shrink", "divisor by which polling shrinks").legacy_positional(),
@@ -96,10 +94,10 @@ pub(super) const VCPUPIN: Command = Command::new("vcpupin", vcpupin, "where a do
     .about("Prints or sets on which CPUs of the host the virtual CPUs run.")
     .options(&[
         ANY,
-        Opt::number("vcpu", "number of the virtual CPU").legacy_positional(),
-        Opt::text("cpulist", CPUS)
+        Opt::number("vcpu", "number of the virtual CPU")
             .legacy_positional()
-            .complete(complete::nothing),
+            .complete(vcpus),
+        Opt::text("cpulist", CPUS).legacy_positional().complete(cpus),
         CONFIG,
         LIVE,
         CURRENT,
@@ -126,6 +124,36 @@ fn host_cpus(shell: &mut Shell) -> Result<usize, Failure> {
         }
     };
     Ok(usize::try_from(count).unwrap_or(0))
+}
+
+/// For completion: the host's CPUs as a list.
+fn cpus(shell: &mut Shell, call: &Invocation) -> Vec<String> {
+    let host = host_cpus(shell).unwrap_or_default();
+    complete::list_of(call.text_if_any("cpulist").unwrap_or_default(), 0..host)
+}
+
+/// For completion: the CPUs that the domain may have.
+fn vcpus(shell: &mut Shell, call: &Invocation) -> Vec<String> {
+    let most = domain(shell, call)
+        .ok()
+        .and_then(|(domain, _)| domain.xml(DomainXmlFlags::empty()).ok())
+        .and_then(|xml| xpath::text(&xml, "string(/domain/vcpu)").ok())
+        .and_then(|count| count.parse().ok());
+    (0..most.unwrap_or(0_u32))
+        .map(|number| number.to_string())
+        .collect()
+}
+
+/// For completion: the I/O threads that the domain has.
+fn threads(shell: &mut Shell, call: &Invocation) -> Vec<String> {
+    let threads = domain(shell, call)
+        .ok()
+        .and_then(|(domain, _)| domain.iothreads(DomainModificationImpact::empty()).ok());
+    threads
+        .unwrap_or_default()
+        .iter()
+        .map(|(id, _)| id.to_string())
+        .collect()
 }
 
 /// The set that the user names.

@@ -23,7 +23,8 @@ pub(super) const OPTIONS: &[Opt] = &[
         "storage",
         "remove these volumes as well (targets or sources, separated by commas)",
     )
-    .legacy_positional(),
+    .legacy_positional()
+    .complete(targets),
     Opt::flag(
         "remove-all-storage",
         "remove all volumes of the domain as well (careful)",
@@ -55,6 +56,22 @@ struct Belongings {
     snapshots_with_metadata: u32,
     /// The driver understands all flags of the newer call.
     knows_flags: bool,
+}
+
+/// For completion: the targets of the domain's disks as a list.
+fn targets(shell: &mut Shell, call: &Invocation) -> Vec<String> {
+    let xml = domain(shell, call)
+        .ok()
+        .and_then(|(domain, _)| domain.xml(DomainXmlFlags::empty()).ok())
+        .unwrap_or_default();
+    let disks = xpath::count(&xml, "/domain/devices/disk").unwrap_or_default();
+    let targets = (1..=disks)
+        .filter_map(|at| {
+            let target = format!("string(/domain/devices/disk[{at}]/target/@dev)");
+            xpath::text(&xml, &target).ok()
+        })
+        .filter(|target| !target.is_empty());
+    complete::list_of(call.text_if_any("storage").unwrap_or_default(), targets)
 }
 
 pub(super) fn undefine(shell: &mut Shell, call: &Invocation) -> Outcome {
