@@ -8,6 +8,7 @@ use virt_conf::domain::normalize::{
 };
 use virt_conf::domain::os::OsType;
 use virt_conf::domain::schema::check_schema;
+use virt_conf::domain::small::MemballoonModel;
 use virt_conf::domain::validate::validate;
 use virt_conf::domain::video::VideoModelType;
 use virt_conf::registry::Definition;
@@ -109,6 +110,12 @@ impl GuestDefinition {
     /// The memory the guest has, in KiB.
     pub fn memory(&self) -> u64 {
         self.domain.current_memory
+    }
+
+    /// Whether the guest has a balloon that could tell of its memory.
+    pub fn has_balloon(&self) -> bool {
+        let balloon = self.domain.devices.memballoon.as_ref();
+        balloon.is_some_and(|balloon| balloon.model != MemballoonModel::None)
     }
 
     /// The processors the guest may have at most.

@@ -46,15 +46,15 @@ impl<K: Kind> Snapshot<K> {
     }
 
     /// The one definition that a call with these flags reads, and whether it is the live one. Both flags together are
-    /// `VIR_ERR_INVALID_ARG`.
+    /// `VIR_ERR_INVALID_ARG`, whatever the object does.
     pub fn one_definition(&self, flags: u32) -> Result<(&Arc<K::Definition>, bool)> {
-        let affected = self.affected(flags)?;
-        if affected.live && affected.stored {
+        if DomainModificationImpact::from(flags).contains(DomainModificationImpact::all()) {
             return Err(error::<K>(
                 ErrorCode::INVALID_ARG,
                 "flags 'live' and 'config' are mutually exclusive here",
             ));
         }
+        let affected = self.affected(flags)?;
         Ok(match self.life.stored() {
             Some(stored) if affected.stored => (stored, false),
             _ => (self.life.current(), true),

@@ -47,7 +47,7 @@ use virt_api::protocol::traits::{
     HypervisorDriver, InterfaceDriver, NetworkDriver, NodeDeviceDriver, StorageDriver,
 };
 use virt_conf::registry::job::JobGuard;
-use virt_util::types::{ConnectListAllDomainsFlags, DomainModificationImpact, TypedParameterFlags};
+use virt_util::types::{ConnectListAllDomainsFlags, DomainModificationImpact};
 use virt_util::uuid::Uuid;
 use virt_util::{ErrorCode, ErrorDomain, Result, VirtError};
 
@@ -238,12 +238,12 @@ pub(crate) fn of_definitions(error: VirtError) -> VirtError {
     error.in_domain(ErrorDomain::DOMAIN)
 }
 
-/// The one definition that a call with these flags reads, which beside them may say that texts are welcome.
+/// The one definition that a call with these flags reads.
 fn one_definition(call: &'static str, domain: &Resolved<Domain>, flags: u32) -> Result<Arc<GuestDefinition>> {
     let impact = DomainModificationImpact::all().bits();
-    check_flags(call, flags, impact | TypedParameterFlags::STRING_OKAY.bits())?;
+    check_flags(call, flags, impact)?;
     let snapshot = domain.handle::<Guest>()?.snapshot();
-    let (definition, _) = snapshot.one_definition(flags & impact).map_err(of_definitions)?;
+    let (definition, _) = snapshot.one_definition(flags).map_err(of_definitions)?;
     Ok(Arc::clone(definition))
 }
 

@@ -1,11 +1,12 @@
 //! Limits and weights of guests, as typed parameters.
 
+use std::sync::Arc;
+
 use virt_api::access::{Domain, Resolved};
 use virt_api::call::CallContext;
 use virt_api::protocol::remote::*;
 use virt_api::protocol::traits::HypervisorDriver;
 use virt_conf::domain::disk::DiskTune;
-use virt_conf::domain::small::MemballoonModel;
 use virt_conf::domain::tune::{PerfEvent, PerfEventName};
 use virt_util::bitmap::Bitmap;
 use virt_util::typed_param::{TypedParam, TypedParams, TypedValue};
@@ -16,6 +17,7 @@ use virt_util::{ErrorCode, Result};
 use super::statistics::interface_at;
 use super::{TestConnection, check_flags, one_definition};
 use crate::changes::edit_one;
+use crate::definition::GuestDefinition;
 use crate::domain::Guest;
 use crate::error;
 
@@ -26,6 +28,23 @@ use values::*;
 const IMPACT: u32 = DomainModificationImpact::all().bits();
 /// The weight that every guest has in the scheduler.
 const WEIGHT: u32 = 50;
+
+/// The definition whose parameters a call reads. How many there are does not depend on the guest, so a call that asks
+/// for none of them is answered whatever the guest does.
+fn definition_of(
+    call: &'static str,
+    domain: &Resolved<Domain>,
+    nparams: i32,
+    flags: u32,
+) -> Result<Arc<GuestDefinition>> {
+    match nparams {
+        0 => {
+            check_flags(call, flags, IMPACT)?;
+            Ok(Arc::clone(domain.handle::<Guest>()?.snapshot().life.current()))
+        }
+        _ => one_definition(call, domain, flags),
+    }
+}
 
 /// At most so many of these parameters, and their number; asked for none, the call tells how many there are.
 fn answer(params: Vec<TypedParam>, most: i32) -> (TypedParams, i32) {
@@ -89,7 +108,7 @@ impl HypervisorDriver for TestConnection {
         nparams: i32,
         flags: u32,
     ) -> Result<DomainGetMemoryParametersReply> {
-        let definition = one_definition("testDomainGetMemoryParameters", &domain, flags)?;
+        let definition = definition_of("testDomainGetMemoryParameters", &domain, nparams, flags)?;
         let tune = definition.domain.memory_tune.clone().unwrap_or_default();
         let all = [
             (memory::HARD_LIMIT, tune.hard_limit),
@@ -144,7 +163,7 @@ impl HypervisorDriver for TestConnection {
         nparams: i32,
         flags: u32,
     ) -> Result<DomainGetNumaParametersReply> {
-        let definition = one_definition("testDomainGetNumaParameters", &domain, flags)?;
+        let definition = definition_of("testDomainGetNumaParameters", &domain, nparams, flags)?;
         let tune = definition
             .domain
             .numatune
@@ -206,7 +225,7 @@ impl HypervisorDriver for TestConnection {
         nparams: i32,
         flags: u32,
     ) -> Result<DomainGetInterfaceParametersReply> {
-        let definition = one_definition("testDomainGetInterfaceParameters", &domain, flags)?;
+        let definition = definition_of("testDomainGetInterfaceParameters", &domain, nparams, flags)?;
         let interfaces = &definition.domain.devices.interfaces;
         let limits = match nparams {
             0 => None,
@@ -276,7 +295,7 @@ impl HypervisorDriver for TestConnection {
         nparams: i32,
         flags: u32,
     ) -> Result<DomainGetBlockIoTuneReply> {
-        let definition = one_definition("testDomainGetBlockIoTune", &domain, flags)?;
+        let definition = definition_of("testDomainGetBlockIoTune", &domain, nparams, flags)?;
         let tune = match (nparams, disk) {
             (0, _) | (_, None) => DiskTune::default(),
             (_, Some(disk)) => {
@@ -317,7 +336,7 @@ impl HypervisorDriver for TestConnection {
         nparams: i32,
         flags: u32,
     ) -> Result<DomainGetBlkioParametersReply> {
-        let definition = one_definition("testDomainGetBlkioParameters", &domain, flags)?;
+        let definition = definition_of("testDomainGetBlkioParameters", &domain, nparams, flags)?;
         let tune = definition.domain.blkio_tune.clone().unwrap_or_default();
         let mut all = vec![TypedParam::new(blkio::WEIGHT, tune.weight)];
         all.extend(DEVICE_PARAMETERS.iter().map(|name| {
@@ -456,9 +475,9 @@ impl HypervisorDriver for TestConnection {
         check_flags("testDomainSetMemoryStatsPeriod", flags, IMPACT)?;
         self.change(cx, &domain, "virDomainSetMemoryStatsPeriod", |_, guest| {
             edit_one(guest, flags, |definition| {
+                let present = definition.has_balloon();
                 let balloon = definition.domain.devices.memballoon.as_mut();
-                let balloon = balloon.filter(|balloon| balloon.model != MemballoonModel::None);
-                let Some(balloon) = balloon else {
+                let Some(balloon) = balloon.filter(|_| present) else {
                     return Err(error(
                         ErrorCode::INTERNAL_ERROR,
                         "the domain has no <memballoon> whose statistics could be collected",

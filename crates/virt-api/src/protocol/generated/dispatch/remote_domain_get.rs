@@ -527,7 +527,8 @@ fn domain_get_perf_events(
     driver: &dyn HypervisorDriver,
     bytes: &[u8],
 ) -> Result<Vec<u8>> {
-    let args: DomainGetPerfEventsArgs = call.decode(bytes)?;
+    let mut args: DomainGetPerfEventsArgs = call.decode(bytes)?;
+    args.flags &= !TYPED_PARAM_STRING_OKAY;
     call.admit()?;
     let domain = call.domain(args.domain)?;
     let reply = driver.domain_get_perf_events(call.cx, domain, args.flags)?;

@@ -719,6 +719,7 @@ pub(super) static ROWS: [Procedure; 39] = [
         on: DriverKind::Hypervisor,
         owner: Owner::Driver,
         class: Class::Query,
+        typed_strings: true,
         acl: &[AclRule::always(ObjectKind::Domain, "read")],
         ..Procedure::call(0x20008086)
     },
