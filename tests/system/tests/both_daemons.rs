@@ -52,6 +52,48 @@ fn libvirt_python_sees_no_difference() {
 }
 
 #[test]
+fn programs_that_count_first_see_no_difference() {
+    need!(root, program "libvirtd", program "qemu-system-x86_64", package "python3-libvirt");
+    let (theirs, their_uri, ours, our_uri) = both();
+    let run = |uri: &str, kind: &str| {
+        let mut command = python("counts.py");
+        command.args([uri, kind]);
+        run_to_end(command).ok()
+    };
+    let expected = run(&theirs.uri("test:///default"), "test");
+    assert!(
+        expected.contains("off virDomainGetBlkioParameters () 1 0 6"),
+        "{expected}"
+    );
+    same("test", &expected, &run(&ours.test_uri(), "test"));
+    let expected = run(&their_uri, "qemu");
+    assert!(expected.contains("virNodeGetCPUStats -1 0 0 4"), "{expected}");
+    same("qemu", &expected, &run(&our_uri, "qemu"));
+}
+
+#[test]
+fn the_hosts_memory_is_counted_alike() {
+    need!(root, program "libvirtd", program "virsh", program "qemu-system-x86_64");
+    let (theirs, their_uri, ours, our_uri) = both();
+    let run = |uri: &str| {
+        let mut command = stock("/usr/bin/virsh");
+        command.args(["-c", uri, "nodeinfo"]);
+        run_to_end(command).ok()
+    };
+    let expected = run(&their_uri);
+    assert!(expected.contains("Memory size:"), "{expected}");
+    // The clock of a processor is what it is at this moment.
+    let still = |text: String| {
+        text.lines()
+            .filter(|line| !line.contains("frequency"))
+            .collect::<Vec<_>>()
+            .join("\n")
+    };
+    same("nodeinfo", &still(expected), &still(run(&our_uri)));
+    drop((theirs, ours));
+}
+
+#[test]
 fn go_libvirt_sees_no_difference() {
     need!(root, program "libvirtd", program "qemu-system-x86_64", program "go",
           package "golang-github-digitalocean-go-libvirt-dev");

@@ -13,7 +13,8 @@ pub struct MemoryStat {
 }
 
 impl Host {
-    /// Memory of the machine in KiB.
+    /// Memory of the machine in KiB: that of its cells together, which is less than what the kernel counts where some
+    /// of it belongs to none.
     pub fn memory_kib(&self) -> Result<u64> {
         self.memory_stat("total")
     }
@@ -24,13 +25,16 @@ impl Host {
     }
 
     fn memory_stat(&self, name: &str) -> Result<u64> {
-        self.memory_stats(None)?
-            .iter()
-            .find(|stat| stat.name == name)
-            .map(|stat| stat.kib)
-            .ok_or_else(|| {
+        let find = |stats: &[MemoryStat]| stats.iter().find(|stat| stat.name == name).map(|stat| stat.kib);
+        let cells = self.numa_cell_ids()?;
+        if cells.is_empty() {
+            return find(&self.memory_stats(None)?).ok_or_else(|| {
                 VirtError::internal(format_args!("'/proc/meminfo' does not tell the {name} memory"))
-            })
+            });
+        }
+        // A cell may have processors alone.
+        let of_cell = |cell| find(&self.memory_stats(Some(cell)).unwrap_or_default()).unwrap_or(0);
+        Ok(cells.into_iter().map(of_cell).fold(0, u64::saturating_add))
     }
 
     /// What is known of the machine's memory, or of a cell's: of a cell only `total` and `free`.

@@ -88,10 +88,14 @@ pub struct MemoryAccess {
 }
 
 impl Host {
+    /// The numbers of the cells, ascending; empty on a kernel without NUMA.
+    pub fn numa_cell_ids(&self) -> Result<Vec<u32>> {
+        Ok(numbered_entries(&self.system_path("node"), "node")?.unwrap_or_default())
+    }
+
     /// The cells, ascending; empty on a kernel without NUMA.
     pub fn numa_cells(&self) -> Result<Vec<NumaCell>> {
-        numbered_entries(&self.system_path("node"), "node")?
-            .unwrap_or_default()
+        self.numa_cell_ids()?
             .into_iter()
             .map(|id| self.numa_cell(id))
             .collect()
@@ -112,7 +116,11 @@ impl Host {
             id,
             memory_kib,
             free_kib,
-            pages: self.pages(id, memory_kib, free_kib)?,
+            pages: pages(
+                &self.system_path(&format!("node/node{id}/hugepages")),
+                memory_kib,
+                free_kib,
+            )?,
             distances: self.distances(id)?,
             caches: self.memory_caches(id)?,
             cpus: cpus
@@ -122,29 +130,10 @@ impl Host {
         })
     }
 
-    fn pages(&self, cell: u32, memory_kib: u64, free_kib: u64) -> Result<Vec<Pages>> {
-        let ordinary = crate::sys::memory::page_size() / 1024;
-        let folder = self.system_path(&format!("node/node{cell}/hugepages"));
-        let mut huge = Vec::new();
-        let mut huge_kib: u64 = 0;
-        for (size_kib, name) in huge_page_sizes(&folder)? {
-            let total = read_number(&folder.join(&name).join("nr_hugepages"))?.unwrap_or(0);
-            let free = read_number(&folder.join(&name).join("free_hugepages"))?.unwrap_or(0);
-            huge_kib = huge_kib.saturating_add(size_kib.saturating_mul(total));
-            huge.push(Pages {
-                size_kib,
-                total,
-                free,
-            });
-        }
-        let mut pages = vec![Pages {
-            size_kib: ordinary,
-            total: memory_kib.saturating_sub(huge_kib) / ordinary.max(1),
-            free: free_kib / ordinary.max(1),
-        }];
-        pages.append(&mut huge);
-        pages.sort_by_key(|pages| pages.size_kib);
-        Ok(pages)
+    /// The pages of the whole machine by size.
+    pub fn pages(&self) -> Result<Vec<Pages>> {
+        let folder = self.root.join("sys/kernel/mm/hugepages");
+        pages(&folder, self.memory_kib()?, self.free_memory_kib()?)
     }
 
     fn memory_caches(&self, cell: u32) -> Result<Vec<MemoryCache>> {
@@ -245,6 +234,31 @@ impl Host {
 
 fn required<T: std::str::FromStr>(path: &std::path::Path) -> Result<T> {
     read_number(path)?.ok_or_else(|| VirtError::internal(format_args!("'{}' is missing", path.display())))
+}
+
+/// The pages of so much memory, whose huge ones are told of in `folder`.
+fn pages(folder: &std::path::Path, memory_kib: u64, free_kib: u64) -> Result<Vec<Pages>> {
+    let ordinary = crate::sys::memory::page_size() / 1024;
+    let mut huge = Vec::new();
+    let mut huge_kib: u64 = 0;
+    for (size_kib, name) in huge_page_sizes(folder)? {
+        let total = read_number(&folder.join(&name).join("nr_hugepages"))?.unwrap_or(0);
+        let free = read_number(&folder.join(&name).join("free_hugepages"))?.unwrap_or(0);
+        huge_kib = huge_kib.saturating_add(size_kib.saturating_mul(total));
+        huge.push(Pages {
+            size_kib,
+            total,
+            free,
+        });
+    }
+    let mut pages = vec![Pages {
+        size_kib: ordinary,
+        total: memory_kib.saturating_sub(huge_kib) / ordinary.max(1),
+        free: free_kib / ordinary.max(1),
+    }];
+    pages.append(&mut huge);
+    pages.sort_by_key(|pages| pages.size_kib);
+    Ok(pages)
 }
 
 /// Size in KiB and name of each `hugepages-2048kB` in a folder.

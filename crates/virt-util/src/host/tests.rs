@@ -136,7 +136,6 @@ fn cells_caches_and_places() {
 #[test]
 fn what_proc_says() {
     let (_keep, host) = sample();
-    assert_eq!(host.memory_kib().unwrap(), 1_000_000);
     assert_eq!(host.memory_stats(None).unwrap().len(), 4);
     assert_eq!(
         host.memory_stats(Some(7)).unwrap_err().code(),
@@ -154,6 +153,29 @@ fn what_proc_says() {
     assert_eq!((times.kernel, times.user), (16 * tick, 3 * tick));
     assert_eq!(host.cpu_times(Some(0)).unwrap().iowait, 0);
     assert!(host.cpu_times(Some(1)).is_err());
+}
+
+#[test]
+fn memory_is_that_of_the_cells_where_there_are_any() {
+    let (_keep, host) = sample();
+    assert_eq!(host.numa_cell_ids().unwrap(), [0]);
+    assert_eq!(host.memory_kib().unwrap(), 1_048_576);
+    assert_eq!(host.free_memory_kib().unwrap(), 524_288);
+
+    let (_keep, whole) = machine(&[
+        ("proc/meminfo", "MemTotal:  1000000 kB\nMemFree: 8 kB\n"),
+        ("sys/kernel/mm/hugepages/hugepages-2048kB/nr_hugepages", "4\n"),
+        ("sys/kernel/mm/hugepages/hugepages-2048kB/free_hugepages", "1\n"),
+    ]);
+    assert_eq!(whole.memory_kib().unwrap(), 1_000_000);
+    let pages: Vec<_> = whole
+        .pages()
+        .unwrap()
+        .iter()
+        .map(|pages| (pages.size_kib, pages.free))
+        .collect();
+    let ordinary = crate::sys::memory::page_size() / 1024;
+    assert_eq!(pages, [(ordinary, 8 / ordinary), (2048, 1)]);
 }
 
 #[test]

@@ -3,7 +3,6 @@
 use virt_api::call::CallContext;
 use virt_api::protocol::remote::*;
 use virt_api::protocol::traits::HypervisorDriver;
-use virt_util::arch::Arch;
 use virt_util::types::ConnectGetDomainCapabilitiesFlags;
 use virt_util::{ErrorCode, Result};
 
@@ -54,28 +53,6 @@ impl HypervisorDriver for QemuConnection {
             }
         };
         Ok(ConnectGetMaxVcpusReply { max_vcpus })
-    }
-
-    fn node_get_info(&self, _: &mut CallContext<'_>) -> Result<NodeGetInfoReply> {
-        let arch = Arch::host().unwrap_or(Arch::X86_64);
-        let cpus = self.world.host().cpu_topology(arch)?;
-        let number = |value: u32| i32::try_from(value).unwrap_or(i32::MAX);
-        Ok(NodeGetInfoReply {
-            model: arch.name().to_owned(),
-            memory: self.world.host().memory_kib()?,
-            cpus: number(cpus.cpus),
-            mhz: number(cpus.mhz),
-            nodes: number(cpus.nodes),
-            sockets: number(cpus.sockets),
-            cores: number(cpus.cores),
-            threads: number(cpus.threads),
-        })
-    }
-
-    fn node_get_free_memory(&self, _: &mut CallContext<'_>) -> Result<NodeGetFreeMemoryReply> {
-        Ok(NodeGetFreeMemoryReply {
-            free_mem: self.world.host().free_memory_kib()?.saturating_mul(1024),
-        })
     }
 
     fn connect_get_domain_capabilities(

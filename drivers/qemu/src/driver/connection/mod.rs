@@ -3,6 +3,7 @@
 //! | module | what it is about |
 //! |---|---|
 //! | [`host`] | the host and the connection to it |
+//! | [`node`] | the machine below the guests: processors, memory, pages |
 //! | [`cpus`] | CPU models: names, comparisons, what several have in common |
 //! | [`virt_api::guests`] | virt_api::guests of guests, looking them up, their states |
 //! | [`state`] | what is known of a guest: its state, its numbers, its jobs |
@@ -20,6 +21,7 @@ mod definitions;
 mod guest_agent;
 mod host;
 mod lifecycle;
+mod node;
 mod state;
 mod tuning;
 
@@ -180,6 +182,7 @@ fn check_flags(call: &str, flags: u32, allowed: u32) -> Result<()> {
 #[virt_api::implements(parts(
     virt_api::guests,
     host,
+    node,
     cpus,
     state,
     definitions,
