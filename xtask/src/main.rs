@@ -20,6 +20,7 @@ mod install;
 mod manifest;
 mod new_driver;
 mod plugins;
+mod races;
 mod run;
 mod task;
 mod test;
@@ -47,6 +48,8 @@ enum Task {
     Install(install::Options),
     /// Run a fuzz target, or list them
     Fuzz(fuzz::Options),
+    /// Run tests under the compiler's thread sanitizer
+    Races(races::Options),
     /// Measure beside stock libvirt
     Bench(bench::Options),
     /// Write the skeleton of a driver
@@ -67,6 +70,7 @@ fn main() -> ExitCode {
         Task::Run(options) => run::run(&options),
         Task::Install(options) => install::run(&options),
         Task::Fuzz(options) => fuzz::run(&options),
+        Task::Races(options) => races::run(&options),
         Task::NewDriver(options) => new_driver::run(&options),
         Task::Demo(options) => demo::run(&options),
         Task::Bench(options) => bench::run(&options),
