@@ -129,6 +129,20 @@ const PIECES: &[Piece] = &[
         group: Group::Peer,
     },
     Piece {
+        name: "libvirt-dbus",
+        probe: Probe::File("/usr/sbin/libvirt-dbus"),
+        used: "tests with clients that are not ours",
+        package: "libvirt-dbus",
+        group: Group::Peer,
+    },
+    Piece {
+        name: "GObject for Python",
+        probe: Probe::File("/usr/lib/python3/dist-packages/gi/__init__.py"),
+        used: "tests that drive libvirt-dbus",
+        package: "python3-gi",
+        group: Group::Peer,
+    },
+    Piece {
         name: "SASL mechanisms",
         probe: Probe::FileLike("/var/lib/dpkg/info", "libsasl2-modules:"),
         used: "tests that log in with stock clients",

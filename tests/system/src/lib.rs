@@ -2,6 +2,7 @@
 //! ours with clients that are not.
 #![forbid(unsafe_code)]
 
+pub mod bus;
 pub mod clients;
 pub mod daemon;
 pub mod guest;

@@ -2,19 +2,18 @@
 
 use std::collections::HashMap;
 use std::future::poll_fn;
-use std::io::{BufRead, BufReader};
 use std::path::Path;
 use std::pin::Pin;
-use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex, mpsc};
 
 use zbus::OwnedVariant;
 use zbus::export::futures_core::Stream;
 
+use crate::bus::Bus;
+
 /// A bus, and the authority on it. They end with this value.
 pub struct Polkit {
-    bus: Child,
-    address: String,
+    bus: Bus,
     asked: Arc<Mutex<Vec<(String, u32)>>>,
 }
 
@@ -35,21 +34,9 @@ impl Polkit {
     /// If there is no bus; a test asks for `need!(program "dbus-daemon")` before.
     #[track_caller]
     pub fn start(agent: &Path) -> Self {
-        let mut bus = Command::new("dbus-daemon")
-            .args(["--session", "--print-address", "--nofork", "--nosyslog"])
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::null())
-            .spawn()
-            .expect("a bus starts");
-        let mut line = String::new();
-        if let Some(out) = bus.stdout.take() {
-            BufReader::new(out)
-                .read_line(&mut line)
-                .expect("the bus says where it is");
-        }
-        let (address, asked) = (line.trim().to_owned(), Arc::default());
-        let (there, agent, questions) = (address.clone(), agent.to_owned(), Arc::clone(&asked));
+        let bus = Bus::start();
+        let asked: Arc<Mutex<Vec<(String, u32)>>> = Arc::default();
+        let (there, agent, questions) = (bus.address().to_owned(), agent.to_owned(), Arc::clone(&asked));
         let (ready, is_ready) = mpsc::channel();
         std::thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread()
@@ -60,12 +47,12 @@ impl Polkit {
             let _ = runtime.block_on(serve(&there, &agent, &questions, &ready));
         });
         is_ready.recv().expect("the authority is on the bus");
-        Self { bus, address, asked }
+        Self { bus, asked }
     }
 
     /// Where the bus is, for `DBUS_SYSTEM_BUS_ADDRESS`.
     pub fn address(&self) -> &str {
-        &self.address
+        self.bus.address()
     }
 
     /// The actions that were asked about, and of which user, since the last time.
@@ -74,13 +61,6 @@ impl Polkit {
     /// If the authority has panicked.
     pub fn asked(&self) -> Vec<(String, u32)> {
         std::mem::take(&mut self.asked.lock().expect("no panic"))
-    }
-}
-
-impl Drop for Polkit {
-    fn drop(&mut self) {
-        let _ = self.bus.kill();
-        let _ = self.bus.wait();
     }
 }
 

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on says so")]
 
 use std::path::Path;
+use std::process::{Child, Stdio};
 use std::sync::mpsc;
 use std::time::Duration;
 
@@ -10,6 +11,7 @@ use virt_api::objects::{Connect, Domain};
 use virt_api::testkit::stock::Stock;
 use virt_api::{DomainEventKind, need};
 use virt_driver_remote::PluginEntry;
+use virt_tests_system::bus::Bus;
 use virt_tests_system::clients::{go, python, stock};
 use virt_tests_system::daemon::Daemon;
 use virt_tests_system::host::{Host, run_to_end};
@@ -91,6 +93,62 @@ fn the_hosts_memory_is_counted_alike() {
     };
     same("nodeinfo", &still(expected), &still(run(&our_uri)));
     drop((theirs, ours));
+}
+
+/// libvirt-dbus on a bus of its own. It knows no URI but its own, so the daemon's sockets lie where libvirt looks, for this
+/// program alone. It ends with this value.
+struct DbusService {
+    bus: Bus,
+    process: Child,
+}
+
+impl DbusService {
+    /// For the daemon whose socket is in `folder`. `scope` says which of libvirt's URIs is opened.
+    fn start(folder: &Path, scope: &str) -> Self {
+        let bus = Bus::start();
+        let script = "mount -t tmpfs none /run && mkdir /run/libvirt && mount --bind \"$1\" /run/libvirt && \
+                      exec libvirt-dbus \"$2\"";
+        let process = stock("unshare")
+            .args(["--mount", "--propagation", "private", "sh", "-c", script, "sh"])
+            .arg(folder)
+            .arg(scope)
+            .env("DBUS_SESSION_BUS_ADDRESS", bus.address())
+            .env("DBUS_SYSTEM_BUS_ADDRESS", bus.address())
+            .stdin(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        Self { bus, process }
+    }
+
+    fn session(&self) -> String {
+        let mut command = python("dbus.py");
+        command.env("DBUS_SESSION_BUS_ADDRESS", self.bus.address());
+        run_to_end(command).ok()
+    }
+}
+
+impl Drop for DbusService {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+#[test]
+fn libvirt_dbus_sees_no_difference() {
+    need!(root, program "libvirtd", package "libvirt-dbus", program "dbus-daemon", program "qemu-system-x86_64",
+          package "python3-gi");
+    let (theirs, _, ours, _) = both();
+    let socket = theirs.room().socket();
+    let expected = DbusService::start(socket.parent().unwrap(), "--session").session();
+    assert!(
+        expected.contains("signal /org/libvirt/QEMU/domain/_11111111"),
+        "{expected}"
+    );
+    let socket = ours.socket();
+    let found = DbusService::start(socket.parent().unwrap(), "--system").session();
+    same("libvirt-dbus", &expected, &found);
 }
 
 #[test]
