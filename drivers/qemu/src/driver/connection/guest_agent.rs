@@ -4,6 +4,7 @@ use virt_api::access::{Domain, Resolved};
 use virt_api::call::CallContext;
 use virt_api::protocol::remote::*;
 use virt_api::protocol::traits::HypervisorDriver;
+use virt_conf::domain::interface::InterfaceSource;
 use virt_conf::registry::job::{AgentJob, Job};
 use virt_util::bitmap::Bitmap;
 use virt_util::typed_param::TypedParams;
@@ -221,9 +222,25 @@ impl HypervisorDriver for QemuConnection {
     ) -> Result<DomainInterfaceAddressesReply> {
         check_flags("qemuDomainInterfaceAddresses", flags, 0)?;
         life::running(domain.handle::<GuestObject>()?)?;
-        match DomainInterfaceAddressesSource(i32::try_from(source).unwrap_or(-1)) {
+        let source_kind = DomainInterfaceAddressesSource(i32::try_from(source).unwrap_or(-1));
+        match source_kind {
             DomainInterfaceAddressesSource::AGENT => {}
             DomainInterfaceAddressesSource::LEASE | DomainInterfaceAddressesSource::ARP => {
+                let snapshot = domain.handle::<GuestObject>()?.snapshot();
+                let devices = &snapshot.life.current().domain.devices;
+                // A virtual network leases to its own interfaces alone, and the host's table of neighbours has nobody
+                // who sits behind the emulator's own network.
+                let mut answerable = devices.interfaces.iter().filter(|interface| match source_kind {
+                    DomainInterfaceAddressesSource::LEASE => {
+                        matches!(interface.source, InterfaceSource::Network { .. })
+                    }
+                    _ => !matches!(interface.source, InterfaceSource::User { .. }),
+                });
+                if answerable.next().is_none() {
+                    return Ok(DomainInterfaceAddressesReply {
+                        interfaces: Vec::new(),
+                    });
+                }
                 return Err(error(
                     ErrorCode::OPERATION_UNSUPPORTED,
                     "addresses of guests are known from their agents alone",
