@@ -1,8 +1,11 @@
 //! Recorded domain documents come out as they went in, are stable against themselves, and differ in nothing from
 //! themselves. The recordings lie where `VIRT_CORPUS` says.
 
+mod common;
+
 use std::path::{Path, PathBuf};
 
+use common::documents;
 use virt_conf::diff::diff;
 use virt_conf::domain::fragment::Device;
 use virt_conf::domain::{Domain, stability};
@@ -16,18 +19,6 @@ const FOLDERS: [&str; 4] = [
     "qemu-hotplug/cpus",
     "domain-qemu-status/active",
 ];
-
-fn documents(folder: &Path) -> Vec<PathBuf> {
-    let Ok(entries) = std::fs::read_dir(folder) else {
-        return Vec::new();
-    };
-    let mut paths: Vec<PathBuf> = entries
-        .filter_map(|entry| Some(entry.ok()?.path()))
-        .filter(|path| path.extension().is_some_and(|extension| extension == "xml"))
-        .collect();
-    paths.sort();
-    paths
-}
 
 /// Whether a manifest names the document as the result of something.
 fn is_result(corpus: &Path, path: &Path) -> bool {

@@ -1,24 +1,12 @@
 //! JSON and YAML: every document of the corpus comes through both as it is in XML. Needs a corpus (`VIRT_CORPUS`).
 
-use std::path::{Path, PathBuf};
+mod common;
 
+use std::path::Path;
+
+use common::documents;
 use virt_conf::data::{self, FORMATS, Notation};
 use virt_util::xml::{Doc, XmlFlags};
-
-fn documents(folder: &Path, found: &mut Vec<PathBuf>) {
-    let Ok(entries) = std::fs::read_dir(folder) else {
-        return;
-    };
-    let mut paths: Vec<PathBuf> = entries.filter_map(|entry| Some(entry.ok()?.path())).collect();
-    paths.sort();
-    for path in paths {
-        if path.is_dir() {
-            documents(&path, found);
-        } else if path.extension().is_some_and(|end| end == "xml") {
-            found.push(path);
-        }
-    }
-}
 
 /// The document in canonical form, through each notation; the first difference.
 fn round(doc: &Doc<'_>, flags: XmlFlags) -> Option<Result<(), String>> {
@@ -49,8 +37,7 @@ fn documents_come_through_as_they_are() {
         println!("skipped: VIRT_CORPUS names no corpus");
         return;
     };
-    let mut paths = Vec::new();
-    documents(Path::new(&corpus), &mut paths);
+    let paths = documents(Path::new(&corpus));
     let (mut count, mut wrong) = (std::collections::BTreeMap::<String, u32>::new(), Vec::new());
     for path in paths {
         let Ok(source) = std::fs::read_to_string(&path) else {

@@ -1,20 +1,12 @@
 //! Every domain of the corpus, and each of them damaged in many places, goes through the fuzz entry points.
 
+mod common;
+
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
+use common::documents;
 use virt_conf::fuzz::fuzz_domain_xml;
-
-fn files(folder: &Path, out: &mut Vec<PathBuf>) {
-    for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
-        let path = entry.path();
-        if path.is_dir() {
-            files(&path, out);
-        } else if path.extension().is_some_and(|extension| extension == "xml") {
-            out.push(path);
-        }
-    }
-}
 
 /// A seed of our own, so that the test means something without a corpus.
 const SEED: &str = "<domain type='kvm' id='7'><name>a</name><memory unit='MiB'>64</memory><vcpu>2</vcpu>\
@@ -82,7 +74,7 @@ fn domains_survive() {
                 "domain-generic",
                 "domain-lxc",
             ] {
-                files(&Path::new(&corpus).join(folder), &mut paths);
+                paths.extend(documents(&Path::new(&corpus).join(folder)));
             }
             for path in paths {
                 if let Ok(text) = std::fs::read_to_string(&path) {

@@ -7,27 +7,19 @@
     reason = "a test that cannot go on ends"
 )]
 
+mod common;
+
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use common::documents;
 use virt_conf::data::FORMATS;
 use virt_conf::schema;
 use virt_util::xml::{Doc, Element};
 
 /// Damaged documents of each format.
 const DAMAGED: usize = 200;
-
-fn documents(folder: &Path, found: &mut Vec<PathBuf>) {
-    for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
-        let path = entry.path();
-        if path.is_dir() {
-            documents(&path, found);
-        } else if path.extension().is_some_and(|end| end == "xml") {
-            found.push(path);
-        }
-    }
-}
 
 /// What is needed: the documents by their roots.
 fn corpus() -> Option<BTreeMap<String, Vec<PathBuf>>> {
@@ -39,9 +31,7 @@ fn corpus() -> Option<BTreeMap<String, Vec<PathBuf>>> {
         println!("skipped: there is no xmllint");
         return None;
     }
-    let mut paths = Vec::new();
-    documents(Path::new(&corpus), &mut paths);
-    paths.sort();
+    let paths = documents(Path::new(&corpus));
     let mut by_root: BTreeMap<String, Vec<PathBuf>> = BTreeMap::new();
     for path in paths {
         let Ok(source) = std::fs::read_to_string(&path) else {

@@ -1,9 +1,12 @@
 //! Words of documents that their schemas allow, with one letter wrong: the schema refuses them, and the error names the path,
 //! the value, what is allowed, and the word that was meant.
 
-use std::collections::BTreeSet;
-use std::path::{Path, PathBuf};
+mod common;
 
+use std::collections::BTreeSet;
+use std::path::Path;
+
+use common::documents;
 use virt_conf::schema;
 use virt_util::xml::{Doc, Element};
 
@@ -145,17 +148,6 @@ impl Tried {
     }
 }
 
-fn files(folder: &Path, out: &mut Vec<PathBuf>) {
-    for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
-        let path = entry.path();
-        if path.is_dir() {
-            files(&path, out);
-        } else if path.extension().is_some_and(|extension| extension == "xml") {
-            out.push(path);
-        }
-    }
-}
-
 #[test]
 fn words_with_a_wrong_letter_are_told() {
     let mut tried = Tried::default();
@@ -165,11 +157,13 @@ fn words_with_a_wrong_letter_are_told() {
         tried.document(document);
     }
     let own = tried.refused;
-    let mut recorded = Vec::new();
-    match std::env::var_os("VIRT_CORPUS").filter(|corpus| !corpus.is_empty()) {
-        Some(corpus) => files(Path::new(&corpus), &mut recorded),
-        None => println!("only own documents: VIRT_CORPUS names no corpus"),
-    }
+    let recorded = match std::env::var_os("VIRT_CORPUS").filter(|corpus| !corpus.is_empty()) {
+        Some(corpus) => documents(Path::new(&corpus)),
+        None => {
+            println!("only own documents: VIRT_CORPUS names no corpus");
+            Vec::new()
+        }
+    };
     for path in recorded {
         tried.document(&std::fs::read_to_string(&path).unwrap_or_default());
     }

@@ -158,41 +158,41 @@ pub(super) fn inactive(pool: &Pool) -> Result<Arc<Snapshot<Kind>>> {
     ))
 }
 
+/// Tells what happens in the pool's life.
 pub(super) fn note(pool: &Pool, what: Lifecycle) {
-    let object = attributes(&pool.snapshot());
-    let told = object.clone();
-    pool.events().note(Happened {
-        event: (EventClass::StoragePool, StoragePoolEventId::LIFECYCLE.0),
-        subject: EventSubject::Uuid(object.uuid),
-        object: Box::new(object),
-        procedure: StoragePoolEventLifecycleMessage::PROCEDURE,
-        encode: Box::new(move || {
-            StoragePoolEventLifecycleMessage {
-                callback_id: 0,
-                pool: told.clone().into(),
-                event: what.0,
-                detail: 0,
-            }
-            .behind_callback_id()
-        }),
+    happened(pool, StoragePoolEventId::LIFECYCLE, move |pool| {
+        StoragePoolEventLifecycleMessage {
+            callback_id: 0,
+            pool: pool.into(),
+            event: what.0,
+            detail: 0,
+        }
     });
 }
 
+/// Tells that the pool's volumes were looked for again.
 pub(super) fn note_refresh(pool: &Pool) {
+    happened(pool, StoragePoolEventId::REFRESH, |pool| {
+        StoragePoolEventRefreshMessage {
+            callback_id: 0,
+            pool: pool.into(),
+        }
+    });
+}
+
+fn happened<M: EventMessage>(
+    pool: &Pool,
+    event: StoragePoolEventId,
+    message: impl Fn(StoragePool) -> M + Send + Sync + 'static,
+) {
     let object = attributes(&pool.snapshot());
     let told = object.clone();
     pool.events().note(Happened {
-        event: (EventClass::StoragePool, StoragePoolEventId::REFRESH.0),
+        event: (EventClass::StoragePool, event.0),
         subject: EventSubject::Uuid(object.uuid),
         object: Box::new(object),
-        procedure: StoragePoolEventRefreshMessage::PROCEDURE,
-        encode: Box::new(move || {
-            StoragePoolEventRefreshMessage {
-                callback_id: 0,
-                pool: told.clone().into(),
-            }
-            .behind_callback_id()
-        }),
+        procedure: M::PROCEDURE,
+        encode: Box::new(move || message(told.clone()).behind_callback_id()),
     });
 }
 
