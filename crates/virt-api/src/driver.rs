@@ -7,10 +7,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use virt_util::Result;
 use virt_util::time::Deadline;
 use virt_util::typed_param::TypedParams;
 use virt_util::uuid::Uuid;
+use virt_util::xdr::XdrDecode;
+use virt_util::{ErrorDomain, Result};
 
 use crate::access::Resolver;
 use crate::call::{CallContext, Identity};
@@ -224,6 +225,11 @@ pub trait DriverConnection: Send + Sync + 'static {
         None
     }
 
+    /// Whose errors those of its methods are that do not say it themselves.
+    fn error_domain(&self) -> ErrorDomain {
+        ErrorDomain::NONE
+    }
+
     /// Finds the objects that arguments name.
     fn resolver(&self) -> Option<&dyn Resolver> {
         None
@@ -259,12 +265,31 @@ pub trait Passthrough: Send + Sync {
 }
 
 /// One method of a driver trait that a driver wrote, recorded by `#[virt_api::implements]`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug)]
 pub struct MethodEntry {
     /// The method's name in its trait.
     pub name: &'static str,
     /// The method answers from a snapshot: no I/O, no lock, no spawn.
     pub inline_safe: bool,
+    /// The flags it knows, where it is marked with them.
+    pub flags: Option<KnownFlags>,
+    /// What it wants of its arguments whatever they are about. Looked at like the flags, and after them.
+    pub first: Option<fn(&[u8]) -> Result<()>>,
+}
+
+/// The arguments of a call, for marks of methods.
+#[doc(hidden)]
+pub fn arguments<A: XdrDecode>(bytes: &[u8]) -> Result<A> {
+    A::from_xdr(bytes)
+}
+
+/// The flags that a method knows. Others are refused before anybody looks for the object that the call is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct KnownFlags {
+    /// What messages call the method.
+    pub function: &'static str,
+    /// The flags.
+    pub bits: u32,
 }
 
 impl MethodEntry {
@@ -277,6 +302,8 @@ impl MethodEntry {
         let mut all = [Self {
             name: "",
             inline_safe: false,
+            flags: None,
+            first: None,
         }; N];
         let mut rest: &mut [Self] = &mut all;
         while let Some((part, others)) = parts.split_first() {

@@ -186,13 +186,13 @@ impl<T: Guests + HypervisorDriver> HypervisorDriver for T {
     }
 
     #[inline_safe]
+    #[flags("virDomainGetState", 0)]
     fn domain_get_state(
         &self,
         _: &mut CallContext<'_>,
         domain: Resolved<Domain>,
-        flags: u32,
+        _: u32,
     ) -> Result<DomainGetStateReply> {
-        no_other_flags::<Self>("DomainGetState", flags, 0)?;
         let facts = Self::facts(domain.handle()?);
         Ok(DomainGetStateReply {
             state: facts.state.0,

@@ -57,12 +57,36 @@ pub(crate) fn supports(connection: &dyn DriverConnection, program: u32, procedur
             true => Supports::IMPLEMENTED,
             false => Supports::empty(),
         },
-        (Owner::Driver, Some(methods)) => match methods.iter().find(|entry| entry.name == procedure.method) {
-            None if crate::protocol::is_feature_query(procedure) => Supports::IMPLEMENTED,
-            None => Supports::empty(),
-            Some(entry) if entry.inline_safe && procedure.inline => Supports::IMPLEMENTED | Supports::INLINE,
-            Some(_) => Supports::IMPLEMENTED,
+        (Owner::Driver, Some(_)) => match Method::of(connection, procedure) {
+            Method::Written(entry) if entry.inline_safe && procedure.inline => {
+                Supports::IMPLEMENTED | Supports::INLINE
+            }
+            Method::Written(_) => Supports::IMPLEMENTED,
+            _ if crate::protocol::is_feature_query(procedure) => Supports::IMPLEMENTED,
+            Method::Missing | Method::Unrecorded => Supports::empty(),
         },
+    }
+}
+
+/// What is known of the method behind a procedure.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Method {
+    /// It was written.
+    Written(&'static MethodEntry),
+    /// It was not.
+    Missing,
+    /// The driver has no record of its methods: the call will tell.
+    Unrecorded,
+}
+
+impl Method {
+    pub(crate) fn of(connection: &dyn DriverConnection, procedure: &Procedure) -> Self {
+        match methods(connection, procedure) {
+            Some([]) => Self::Unrecorded,
+            methods => methods
+                .and_then(|methods| methods.iter().find(|entry| entry.name == procedure.method))
+                .map_or(Self::Missing, Self::Written),
+        }
     }
 }
 

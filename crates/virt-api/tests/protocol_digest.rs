@@ -11,7 +11,7 @@ use virt_api::protocol::table;
 /// The digest of [`wire`].
 const WIRE: &str = "91b12c323a68bdd5591cf4cf7d0b2d1c5b63e77c7b8cccf8995569257a391bf7";
 /// The digest of [`rules`].
-const RULES: &str = "fb9570bafc1c9b9403f748fabc1fc2f6eb06a03fe3eeb718d0cfc16e23ed15be";
+const RULES: &str = "e6d9614f59da5a6d0ba561b37a33502f9c9ab846a7e65303410b736f5f91cfd5";
 
 /// Numbers, names, types and limits.
 fn wire() -> String {
@@ -45,10 +45,11 @@ fn rules() -> String {
     for procedure in table::programs().flat_map(|program| program.procedures) {
         let _ = writeln!(
             out,
-            "{:#x} {} {:?} {:?} {:?} {} {:?} {:?} {:?} {:?} {:?} {:?} {:?}",
+            "{:#x} {} {:?} {:?} {:?} {:?} {} {:?} {:?} {:?} {:?} {:?} {:?} {:?} {:?}",
             procedure.program,
             procedure.number,
             procedure.on,
+            procedure.module,
             procedure.owner,
             procedure.priority,
             procedure.before_auth,
@@ -65,6 +66,7 @@ fn rules() -> String {
                 .collect::<Vec<_>>(),
             procedure.object,
             procedure.rules,
+            procedure.counts,
             procedure.stream,
             (procedure.fds_in, procedure.fds_out),
         );

@@ -5,7 +5,8 @@ use virt_util::types::DomainMetadataType;
 use virt_util::xml::{DocOptions, RawElement};
 use virt_util::{ErrorCode, Result, VirtError};
 
-/// One piece; `uri` is the namespace of an element, `absent` the code if it is not there.
+/// One piece; `uri` is the namespace of an element, `absent` the code if it is not there. Whose
+/// documents' errors they are, says the caller.
 pub(crate) fn piece(
     (title, description, metadata): (&Option<String>, &Option<String>, &Option<Box<RawElement>>),
     kind: DomainMetadataType,

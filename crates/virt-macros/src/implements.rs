@@ -7,12 +7,17 @@ use syn::parse::{Parse, ParseStream};
 use syn::punctuated::Punctuated;
 use syn::spanned::Spanned;
 use syn::{
-    Error, FnArg, GenericParam, ImplItem, ImplItemFn, ItemImpl, Path, Result, Token, parenthesized,
+    Error, Expr, FnArg, GenericParam, ImplItem, ImplItemFn, ItemImpl, Path, Result, Token, parenthesized,
     parse_quote, parse2,
 };
 
 /// The marker of methods that may run on an I/O thread.
 const INLINE_SAFE: &str = "inline_safe";
+/// The marker that names the function that looks at the arguments before the object is found:
+/// `#[first(known_parameters)]`.
+const FIRST: &str = "first";
+/// The marker that says which flags a method knows: `#[flags("testDomainReboot", DomainRebootFlags::all().bits())]`.
+const FLAGS: &str = "flags";
 
 /// What stands behind `implements`.
 enum Arguments {
@@ -72,9 +77,10 @@ fn implements(arguments: TokenStream, item: TokenStream) -> Result<TokenStream> 
     let entries = entries(&mut block)?;
     match arguments {
         Arguments::Whole => {
-            block
-                .items
-                .push(implemented_methods(&quote! { &[#(#entries),*] }));
+            block.items.push(implemented_methods(&quote! {
+                const ALL: &[::virt_api::driver::MethodEntry] = &[#(#entries),*];
+                ALL
+            }));
             Ok(quote! { #block })
         }
         Arguments::Part => part(block, &entries),
@@ -95,6 +101,8 @@ fn entries(block: &mut ItemImpl) -> Result<Vec<TokenStream>> {
             .attrs
             .retain(|attribute| !attribute.path().is_ident(INLINE_SAFE));
         let inline_safe = method.attrs.len() != before;
+        let flags = known_flags(method)?;
+        let first = first(method)?;
         let name = method.sig.ident.to_string();
         if name == "implemented_methods" {
             return Err(Error::new(
@@ -103,10 +111,48 @@ fn entries(block: &mut ItemImpl) -> Result<Vec<TokenStream>> {
             ));
         }
         entries.push(quote_spanned! { method.sig.ident.span() =>
-            ::virt_api::driver::MethodEntry { name: #name, inline_safe: #inline_safe }
+            ::virt_api::driver::MethodEntry { name: #name, inline_safe: #inline_safe, flags: #flags, first: #first }
         });
     }
     Ok(entries)
+}
+
+/// The flags that a method is marked with; the mark is taken away.
+fn known_flags(method: &mut ImplItemFn) -> Result<TokenStream> {
+    let Some(at) = method
+        .attrs
+        .iter()
+        .position(|attribute| attribute.path().is_ident(FLAGS))
+    else {
+        return Ok(quote! { ::core::option::Option::None });
+    };
+    let mark = method.attrs.remove(at);
+    let words = mark.parse_args_with(Punctuated::<Expr, Token![,]>::parse_terminated)?;
+    let mut words = words.into_iter();
+    let (Some(function), Some(bits), None) = (words.next(), words.next(), words.next()) else {
+        return Err(Error::new(
+            mark.span(),
+            "what messages call the method, and the flags that it knows: `#[flags(\"testDomainReset\", 0)]`",
+        ));
+    };
+    Ok(quote! {
+        ::core::option::Option::Some(::virt_api::driver::KnownFlags { function: #function, bits: #bits })
+    })
+}
+
+/// The function that a method is marked with; the mark is taken away.
+fn first(method: &mut ImplItemFn) -> Result<TokenStream> {
+    let Some(at) = method
+        .attrs
+        .iter()
+        .position(|attribute| attribute.path().is_ident(FIRST))
+    else {
+        return Ok(quote! { ::core::option::Option::None });
+    };
+    let function: Path = method.attrs.remove(at).parse_args()?;
+    Ok(quote! {
+        ::core::option::Option::Some(|bytes| #function(&::virt_api::driver::arguments(bytes)?))
+    })
 }
 
 fn implemented_methods(list: &TokenStream) -> ImplItem {
@@ -276,6 +322,37 @@ mod tests {
     }
 
     #[test]
+    fn what_is_looked_at_before_objects_is_recorded() {
+        let expanded = expanded(
+            TokenStream::new(),
+            quote! {
+                impl HypervisorDriver for X {
+                    #[flags("testA", 3)]
+                    #[first(known)]
+                    fn a(&self) {}
+                    fn b(&self) {}
+                }
+            },
+        );
+        assert!(
+            expanded.contains("KnownFlags { function : \"testA\" , bits : 3 }"),
+            "{expanded}"
+        );
+        assert!(
+            expanded.contains("known (& :: virt_api :: driver :: arguments (bytes) ?)"),
+            "{expanded}"
+        );
+        assert!(
+            expanded.contains("flags : :: core :: option :: Option :: None"),
+            "{expanded}"
+        );
+        assert!(
+            !expanded.contains("# [flags") && !expanded.contains("# [first"),
+            "{expanded}"
+        );
+    }
+
+    #[test]
     fn a_part_is_methods_of_the_type_and_calls_of_them() {
         let expanded = expanded(
             quote!(part),
@@ -344,6 +421,8 @@ mod tests {
         ] {
             assert!(expanded(arguments, block.clone()).contains("compile_error"));
         }
+        let bare = quote! { impl HypervisorDriver for X { #[flags("testA")] fn a(&self) {} } };
+        assert!(expanded(TokenStream::new(), bare).contains("compile_error"));
         let constant = quote! { impl HypervisorDriver for X { const A: u8 = 1; } };
         assert!(expanded(quote!(part), constant).contains("compile_error"));
     }

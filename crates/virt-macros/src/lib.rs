@@ -27,6 +27,10 @@ mod implements;
 /// Stands before `impl HypervisorDriver for X` (or another driver trait): records which methods were written, and which
 /// of them are marked `#[inline_safe]`: answered from a snapshot, without I/O, lock or spawn.
 ///
+/// Two marks say what is looked at before the object of a call is: `#[flags("testDomainReset", 0)]` names the function for
+/// messages and the flags that it knows, `#[first(check)]` a function from the arguments to a result, for what the driver
+/// wants of them whatever they are about. Both are for methods that are given a resolved object.
+///
 /// A large implementation may stand in several modules. Each has `#[implements(part)] impl HypervisorDriver for X` with
 /// its share of the methods, and the module above them has
 /// `#[implements(parts(first, second))] impl HypervisorDriver for X {}`. Within parts the methods are the type's own:

@@ -1,7 +1,7 @@
 //! Typed parameters: libvirt's name/value lists, used wherever a call or an answer may grow.
 
 use crate::xdr::{XdrDecode, XdrDecoder, XdrEncode, XdrEncoder};
-use crate::{ErrorCode, Result, VirtError, bail};
+use crate::{ErrorCode, ErrorDomain, Result, VirtError, bail};
 
 /// The longest field name on the wire: `VIR_TYPED_PARAM_FIELD_LENGTH` counts the terminating NUL (80).
 pub const FIELD_LENGTH_MAX: usize = 79;
@@ -227,6 +227,12 @@ impl TypedParams {
     /// # Errors
     /// `INVALID_ARG` for types and repetitions, `ARGUMENT_UNSUPPORTED` for names.
     pub fn check(&self, known: &[(&str, TypedValue)]) -> Result<()> {
+        // libvirt counts its typed parameters to no part.
+        self.find_unfit(known)
+            .map_err(|error| error.in_domain(ErrorDomain::NONE))
+    }
+
+    fn find_unfit(&self, known: &[(&str, TypedValue)]) -> Result<()> {
         let mut sorted: Vec<&TypedParam> = self.0.iter().collect();
         sorted.sort_by(|one, other| one.field.cmp(&other.field));
         let mut last = None;

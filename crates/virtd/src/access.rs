@@ -86,22 +86,22 @@ impl Access {
         self.rules.reload(config)
     }
 
-    /// The first checkpoint: whether `caller` may call `procedure` with these arguments on whatever object.
+    /// The first checkpoint: whether these are arguments of `procedure`, and `caller` may call it with them on whatever
+    /// object.
     ///
     /// # Errors
-    /// "authentication required", `OPERATION_DENIED` on a read-only connection, `ACCESS_DENIED`.
+    /// "authentication required", `RPC` for arguments that are none, what asks for too much, `OPERATION_DENIED` on a read-only connection, `ACCESS_DENIED`.
     pub fn admit(&self, procedure: &Procedure, args: &[u8], caller: &Caller<'_>) -> Result<()> {
+        if !procedure.before_auth && !caller.authenticated {
+            return Err(crate::auth::required());
+        }
+        procedure.check_args(args)?;
+        procedure.check_counts(args)?;
         if procedure.before_auth {
             return Ok(());
         }
-        if !caller.authenticated {
-            return Err(crate::auth::required());
-        }
         if caller.read_only && denied_read_only(procedure, args)? {
-            return Err(VirtError::new(
-                ErrorCode::OPERATION_DENIED,
-                format_args!("read only access prevents {}", procedure.public_name()),
-            ));
+            return Err(procedure.refuse_read_only());
         }
         self.rules.admit(procedure, args, caller.identity)
     }

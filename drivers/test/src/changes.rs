@@ -251,13 +251,7 @@ pub fn set_memory(guest: &Arc<Guest>, memory: u64, flags: u32) -> Result<()> {
 }
 
 /// Sets the number of processors that a guest has, or may have.
-pub fn set_vcpus(guest: &Arc<Guest>, count: u32, flags: u32, host_max: u32) -> Result<()> {
-    if count > host_max {
-        return Err(error(
-            ErrorCode::INVALID_ARG,
-            format_args!("{count} CPUs are more than the host takes, {host_max}"),
-        ));
-    }
+pub fn set_vcpus(guest: &Arc<Guest>, count: u32, flags: u32) -> Result<()> {
     let maximum = DomainVcpuFlags::from(flags).contains(DomainVcpuFlags::MAXIMUM);
     edit(guest, flags, |definition, target| {
         let vcpus = &mut definition.domain.vcpus;

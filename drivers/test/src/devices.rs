@@ -312,6 +312,7 @@ impl NodeDeviceDriver for TestConnection {
     }
 
     #[inline_safe]
+    #[flags("testNodeDeviceGetXMLDesc", NodeDeviceXmlFlags::INACTIVE.bits())]
     fn node_device_get_xml_desc(
         &self,
         _: &mut CallContext<'_>,
@@ -319,7 +320,6 @@ impl NodeDeviceDriver for TestConnection {
         flags: u32,
     ) -> Result<NodeDeviceGetXmlDescReply> {
         let inactive = NodeDeviceXmlFlags::INACTIVE.bits();
-        check_flags("testNodeDeviceGetXMLDesc", flags, inactive)?;
         let snapshot = device.handle::<Device>()?.snapshot();
         if flags & inactive != 0 && !snapshot.is_persistent() {
             return Err(error(
@@ -343,15 +343,10 @@ impl NodeDeviceDriver for TestConnection {
         device: Resolved<NodeDevice>,
     ) -> Result<NodeDeviceGetParentReply> {
         let snapshot = device.handle::<Device>()?.snapshot();
-        match snapshot.life.current().parent_name() {
-            Some(parent) => Ok(NodeDeviceGetParentReply {
-                parent_name: Some(parent.to_owned()),
-            }),
-            None => Err(error(
-                ErrorCode::INTERNAL_ERROR,
-                format_args!("device '{}' has no parent", snapshot.name()),
-            )),
-        }
+        let parent = snapshot.life.current().parent_name();
+        Ok(NodeDeviceGetParentReply {
+            parent_name: parent.map(str::to_owned),
+        })
     }
 
     #[inline_safe]
@@ -393,7 +388,12 @@ impl NodeDeviceDriver for TestConnection {
         let validate = NodeDeviceCreateXmlFlags::VALIDATE.bits();
         check_flags("testNodeDeviceCreateXML", flags, validate)?;
         let name = "(node_device_definition)";
-        check_schema(&xml_desc, name, Check::asked_by(flags & validate != 0))?;
+        check_schema(
+            &xml_desc,
+            name,
+            ErrorDomain::NODEDEV,
+            Check::asked_by(flags & validate != 0),
+        )?;
         let definition = Definition::parse_new(&xml_desc, "TEST", &SystemRandomness, name)?;
         let claimed = NodeDevice {
             name: definition.name.clone(),

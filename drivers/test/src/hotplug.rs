@@ -13,7 +13,7 @@ use virt_util::xml::XmlFlags;
 use virt_util::{ErrorCode, Result};
 
 use crate::changes::{Target, edit};
-use crate::connection::check_flags;
+use crate::connection::{check_flags, of_definitions};
 use crate::domain::{Guest, GuestEvent};
 use crate::error;
 
@@ -176,8 +176,6 @@ fn plug_hostdev(domain: &mut Domain, hostdev: Hostdev) -> Result<Option<String>>
 
 /// Puts a device in the place of the one that it names.
 pub fn update(guest: &Arc<Guest>, xml: &str, flags: u32) -> Result<()> {
-    let known = DomainModificationImpact::LIVE | DomainModificationImpact::CONFIG;
-    check_flags("testDomainUpdateDeviceFlags", flags, known.bits())?;
     let affected = guest.snapshot().affected(flags)?;
     edit(guest, flags, |definition, target| {
         let (read, normalize) = match affected.live {
@@ -224,10 +222,10 @@ pub fn detach(guest: &Arc<Guest>, alias: &str, flags: u32) -> Result<()> {
             device_info(domain, *device).is_some_and(|info| info.alias.as_deref() == Some(alias))
         };
         let Some(place) = device_refs(domain).into_iter().find(has_alias) else {
-            return Err(error(
+            return Err(of_definitions(error(
                 ErrorCode::INTERNAL_ERROR,
                 format_args!("the domain has no device with the alias '{alias}'"),
-            ));
+            )));
         };
         can_leave(domain, place)?;
         Device::take_from(domain, place);

@@ -265,13 +265,13 @@ impl InterfaceDriver for TestConnection {
     }
 
     #[inline_safe]
+    #[flags("testInterfaceGetXMLDesc", 0)]
     fn interface_get_xml_desc(
         &self,
         _: &mut CallContext<'_>,
         interface: Resolved<Interface>,
-        flags: u32,
+        _: u32,
     ) -> Result<InterfaceGetXmlDescReply> {
-        check_flags("testInterfaceGetXMLDesc", flags, 0)?;
         let snapshot = interface.handle::<Device>()?.snapshot();
         Ok(InterfaceGetXmlDescReply {
             xml: snapshot.life.current().format(),
@@ -290,6 +290,7 @@ impl InterfaceDriver for TestConnection {
         check_schema(
             &xml,
             "(interface_definition)",
+            ErrorDomain::INTERFACE,
             Check::asked_by(flags & validate != 0),
         )?;
         let definition = Arc::new(HostInterface::parse(&xml, "(interface_definition)")?);
@@ -322,13 +323,13 @@ impl InterfaceDriver for TestConnection {
         })
     }
 
+    #[flags("testInterfaceCreate", 0)]
     fn interface_create(
         &self,
         cx: &mut CallContext<'_>,
         interface: Resolved<Interface>,
-        flags: u32,
+        _: u32,
     ) -> Result<()> {
-        check_flags("testInterfaceCreate", flags, 0)?;
         self.change_interface(cx, &interface, "virInterfaceCreate", |_, interface| {
             let snapshot = interface.snapshot();
             if snapshot.is_active() {
@@ -340,13 +341,13 @@ impl InterfaceDriver for TestConnection {
         })
     }
 
+    #[flags("testInterfaceDestroy", 0)]
     fn interface_destroy(
         &self,
         cx: &mut CallContext<'_>,
         interface: Resolved<Interface>,
-        flags: u32,
+        _: u32,
     ) -> Result<()> {
-        check_flags("testInterfaceDestroy", flags, 0)?;
         self.change_interface(cx, &interface, "virInterfaceDestroy", |_, interface| {
             let snapshot = interface.snapshot();
             if !snapshot.is_active() {

@@ -14,6 +14,7 @@ use virt_util::types::{
 };
 use virt_util::{ErrorCode, ErrorDomain, Result};
 
+use crate::connection::of_definitions;
 use crate::definition::GuestDefinition;
 use crate::domain::{Guest, GuestEvent, GuestId, GuestKind, GuestState};
 use crate::error;
@@ -38,7 +39,10 @@ pub fn active(guest: &Guest) -> Result<Arc<Snapshot<GuestKind>>> {
     if snapshot.is_active() {
         return Ok(snapshot);
     }
-    Err(error(ErrorCode::OPERATION_INVALID, "domain is not running"))
+    Err(of_definitions(error(
+        ErrorCode::OPERATION_INVALID,
+        "domain is not running",
+    )))
 }
 
 /// The simulator's own words for a guest in the wrong state, with libvirt's code.

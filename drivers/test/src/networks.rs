@@ -108,7 +108,7 @@ fn note_metadata(network: &VirtualNetwork, kind: i32, uri: Option<String>) {
 
 /// Reads a definition that a client sent.
 fn parse(xml: &str, check: Check) -> Result<Arc<Definition>> {
-    check_schema(xml, "(network_definition)", check)?;
+    check_schema(xml, "(network_definition)", ErrorDomain::NETWORK, check)?;
     let mut network = Definition::parse(
         xml,
         XmlFlags::INACTIVE | XmlFlags::NO_NAMESPACES,
@@ -395,6 +395,7 @@ impl NetworkDriver for TestConnection {
         })
     }
 
+    #[flags("testNetworkUpdate", DomainModificationImpact::all().bits())]
     fn network_update(
         &self,
         cx: &mut CallContext<'_>,
@@ -405,7 +406,6 @@ impl NetworkDriver for TestConnection {
         xml: String,
         flags: u32,
     ) -> Result<()> {
-        check_flags("testNetworkUpdate", flags, DomainModificationImpact::all().bits())?;
         self.change_network(cx, &network, "virNetworkUpdate", |_, network| {
             let update = Update {
                 command: Command::from_number(command),
@@ -447,13 +447,13 @@ impl NetworkDriver for TestConnection {
     }
 
     #[inline_safe]
+    #[flags("testNetworkGetXMLDesc", 0)]
     fn network_get_xml_desc(
         &self,
         _: &mut CallContext<'_>,
         network: Resolved<Network>,
-        flags: u32,
+        _: u32,
     ) -> Result<NetworkGetXmlDescReply> {
-        check_flags("testNetworkGetXMLDesc", flags, 0)?;
         let snapshot = network.handle::<VirtualNetwork>()?.snapshot();
         Ok(NetworkGetXmlDescReply {
             xml: snapshot.life.current().format(XmlFlags::empty()),
@@ -523,6 +523,7 @@ impl NetworkDriver for TestConnection {
         })
     }
 
+    #[flags("testNetworkSetMetadata", DomainModificationImpact::all().bits())]
     fn network_set_metadata(
         &self,
         cx: &mut CallContext<'_>,
@@ -533,11 +534,6 @@ impl NetworkDriver for TestConnection {
         uri: Option<String>,
         flags: u32,
     ) -> Result<()> {
-        check_flags(
-            "testNetworkSetMetadata",
-            flags,
-            DomainModificationImpact::all().bits(),
-        )?;
         self.change_network(cx, &network, "virNetworkSetMetadata", |_, network| {
             Self::edit_network(network, flags, |definition, _| {
                 let mut edited = definition.clone();
@@ -557,6 +553,7 @@ impl NetworkDriver for TestConnection {
     }
 
     #[inline_safe]
+    #[flags("testNetworkGetMetadata", DomainModificationImpact::all().bits())]
     fn network_get_metadata(
         &self,
         _: &mut CallContext<'_>,
@@ -565,11 +562,6 @@ impl NetworkDriver for TestConnection {
         uri: Option<String>,
         flags: u32,
     ) -> Result<NetworkGetMetadataReply> {
-        check_flags(
-            "testNetworkGetMetadata",
-            flags,
-            DomainModificationImpact::all().bits(),
-        )?;
         let snapshot = network.handle::<VirtualNetwork>()?.snapshot();
         let (definition, _) = snapshot
             .one_definition(flags)

@@ -121,7 +121,12 @@ impl TestConnection {
         let snapshot = active(&pool)?;
         let kind = snapshot.life.current().kind;
         let name = "(storage_volume_definition)";
-        check_schema(xml, name, Check::asked_by(flags & validate != 0))?;
+        check_schema(
+            xml,
+            name,
+            ErrorDomain::STORAGE,
+            Check::asked_by(flags & validate != 0),
+        )?;
         let mut volume = Volume::parse(xml, kind, CapacityRule::Required, name)?;
         place(snapshot.life.current(), &mut volume, true);
         let made = volume_attributes(attributes(&snapshot), &volume);
@@ -340,13 +345,13 @@ impl StorageDriver for TestConnection {
         })
     }
 
+    #[flags("testStoragePoolCreate", 0)]
     fn storage_pool_create(
         &self,
         cx: &mut CallContext<'_>,
         pool: Resolved<StoragePool>,
-        flags: u32,
+        _: u32,
     ) -> Result<()> {
-        check_flags("testStoragePoolCreate", flags, 0)?;
         let pool = pool.handle_arc::<Pool>()?;
         self.change_pool(cx, &pool, "virStoragePoolCreate", |_, pool| {
             let live = Arc::clone(inactive(pool)?.life.current());
@@ -356,13 +361,13 @@ impl StorageDriver for TestConnection {
         })
     }
 
+    #[flags("testStoragePoolBuild", 0)]
     fn storage_pool_build(
         &self,
         cx: &mut CallContext<'_>,
         pool: Resolved<StoragePool>,
-        flags: u32,
+        _: u32,
     ) -> Result<()> {
-        check_flags("testStoragePoolBuild", flags, 0)?;
         let pool = pool.handle_arc::<Pool>()?;
         self.change_pool(cx, &pool, "virStoragePoolBuild", |_, pool| {
             inactive(pool)?;
@@ -387,13 +392,13 @@ impl StorageDriver for TestConnection {
         })
     }
 
+    #[flags("testStoragePoolDelete", 0)]
     fn storage_pool_delete(
         &self,
         cx: &mut CallContext<'_>,
         pool: Resolved<StoragePool>,
-        flags: u32,
+        _: u32,
     ) -> Result<()> {
-        check_flags("testStoragePoolDelete", flags, 0)?;
         let pool = pool.handle_arc::<Pool>()?;
         self.change_pool(cx, &pool, "virStoragePoolDelete", |_, pool| {
             inactive(pool)?;
@@ -402,13 +407,13 @@ impl StorageDriver for TestConnection {
         })
     }
 
+    #[flags("testStoragePoolRefresh", 0)]
     fn storage_pool_refresh(
         &self,
         cx: &mut CallContext<'_>,
         pool: Resolved<StoragePool>,
-        flags: u32,
+        _: u32,
     ) -> Result<()> {
-        check_flags("testStoragePoolRefresh", flags, 0)?;
         let pool = pool.handle_arc::<Pool>()?;
         self.change_pool(cx, &pool, "virStoragePoolRefresh", |_, pool| {
             active(pool)?;
@@ -438,13 +443,13 @@ impl StorageDriver for TestConnection {
     }
 
     #[inline_safe]
+    #[flags("testStoragePoolGetXMLDesc", 0)]
     fn storage_pool_get_xml_desc(
         &self,
         _: &mut CallContext<'_>,
         pool: Resolved<StoragePool>,
-        flags: u32,
+        _: u32,
     ) -> Result<StoragePoolGetXmlDescReply> {
-        check_flags("testStoragePoolGetXMLDesc", flags, 0)?;
         let snapshot = pool.handle::<Pool>()?.snapshot();
         let mut shown = Definition::clone(snapshot.life.current());
         shown.capacity = CAPACITY;
@@ -532,14 +537,14 @@ impl StorageDriver for TestConnection {
     }
 
     #[inline_safe]
+    #[flags("testStoragePoolListAllVolumes", 0)]
     fn storage_pool_list_all_volumes(
         &self,
         cx: &mut CallContext<'_>,
         pool: Resolved<StoragePool>,
         need_results: i32,
-        flags: u32,
+        _: u32,
     ) -> Result<StoragePoolListAllVolumesReply> {
-        check_flags("testStoragePoolListAllVolumes", flags, 0)?;
         let seen = self.volumes_seen(cx, &pool)?;
         let ret = u32::try_from(seen.len()).unwrap_or(u32::MAX);
         let seen = if need_results == 0 { Vec::new() } else { seen };
@@ -621,13 +626,13 @@ impl StorageDriver for TestConnection {
         }))
     }
 
+    #[flags("testStorageVolDelete", 0)]
     fn storage_vol_delete(
         &self,
         cx: &mut CallContext<'_>,
         volume: Resolved<StorageVol>,
-        flags: u32,
+        _: u32,
     ) -> Result<()> {
-        check_flags("testStorageVolDelete", flags, 0)?;
         let found = volume.handle_arc::<PoolVolume>()?;
         self.change_pool(cx, &found.pool, "virStorageVolDelete", |_, pool| {
             let mut state = active(pool)?.state.clone();
@@ -655,13 +660,13 @@ impl StorageDriver for TestConnection {
     }
 
     #[inline_safe]
+    #[flags("testStorageVolGetXMLDesc", 0)]
     fn storage_vol_get_xml_desc(
         &self,
         _: &mut CallContext<'_>,
         volume: Resolved<StorageVol>,
-        flags: u32,
+        _: u32,
     ) -> Result<StorageVolGetXmlDescReply> {
-        check_flags("testStorageVolGetXMLDesc", flags, 0)?;
         let found = volume.handle::<PoolVolume>()?;
         Ok(StorageVolGetXmlDescReply {
             xml: found.volume.format(),

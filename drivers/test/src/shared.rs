@@ -59,11 +59,11 @@ pub fn hold<K: Kind>(object: &Object<K>, cx: &CallContext<'_>, api: &'static str
     job.map_err(|error| error.in_domain_if_none(ErrorDomain::TEST))
 }
 
-/// Refuses a document that its schema does not allow, if that is asked for.
-pub fn check_schema(xml: &str, name: &str, check: Check) -> Result<()> {
+/// Refuses a document that its schema does not allow, if that is asked for; one that is none is an error of `domain`.
+pub fn check_schema(xml: &str, name: &str, domain: ErrorDomain, check: Check) -> Result<()> {
     match check {
         Check::Usual => Ok(()),
-        Check::Strict => schema::check(&Doc::parse_with(xml, &DocOptions::named(name))?),
+        Check::Strict => schema::check(&Doc::parse_with(xml, &DocOptions::named(name).in_domain(domain))?),
     }
 }
 

@@ -8,6 +8,7 @@
 //! counts are still checked against the bytes at hand before anything is allocated. Whoever takes calls from a network
 //! checks them first with [`Procedure::check_args`], and answers with [`Procedure::check_reply`].
 
+use virt_util::types::check_flags;
 use virt_util::xdr::{XdrDecoder, XdrEncoder};
 use virt_util::{ErrorCode, ErrorDomain, Result, VirtError};
 
@@ -31,7 +32,7 @@ use crate::call::{
 };
 use crate::driver::DriverConnection;
 use crate::host::Supports;
-use crate::serve;
+use crate::serve::{self, Method};
 
 /// Answers the call of `cx` from its arguments in XDR; the answer is XDR too.
 pub fn dispatch(connection: &dyn DriverConnection, cx: &mut CallContext<'_>, args: &[u8]) -> Result<Vec<u8>> {
@@ -48,33 +49,35 @@ pub fn dispatch(connection: &dyn DriverConnection, cx: &mut CallContext<'_>, arg
     };
     refuse_read_only(procedure, cx)?;
     check_attachments(procedure, cx)?;
-    let missing = || VirtError::no_support(procedure.public_name());
     let mut call = Call {
         procedure,
         resolver: connection.resolver(),
+        method: Method::of(connection, procedure),
         cx,
     };
     let reply = match handler {
         Handler::Hypervisor(_) if is_feature_query(procedure) => {
             features::answer(&mut call, connection.hypervisor(), args)
         }
-        Handler::Hypervisor(run) => run(&mut call, connection.hypervisor().ok_or_else(missing)?, args),
-        Handler::Network(run) => run(&mut call, connection.network().ok_or_else(missing)?, args),
-        Handler::Interface(run) => run(&mut call, connection.interface().ok_or_else(missing)?, args),
-        Handler::Storage(run) => run(&mut call, connection.storage().ok_or_else(missing)?, args),
-        Handler::NodeDevice(run) => run(&mut call, connection.node_device().ok_or_else(missing)?, args),
-        Handler::Nwfilter(run) => run(&mut call, connection.nwfilter().ok_or_else(missing)?, args),
-        Handler::Secret(run) => run(&mut call, connection.secret().ok_or_else(missing)?, args),
+        // Arguments are looked at also where nobody is there to take them.
+        Handler::Hypervisor(run) => run(&mut call, connection.hypervisor().unwrap_or(&Nobody), args),
+        Handler::Network(run) => run(&mut call, connection.network().unwrap_or(&Nobody), args),
+        Handler::Interface(run) => run(&mut call, connection.interface().unwrap_or(&Nobody), args),
+        Handler::Storage(run) => run(&mut call, connection.storage().unwrap_or(&Nobody), args),
+        Handler::NodeDevice(run) => run(&mut call, connection.node_device().unwrap_or(&Nobody), args),
+        Handler::Nwfilter(run) => run(&mut call, connection.nwfilter().unwrap_or(&Nobody), args),
+        Handler::Secret(run) => run(&mut call, connection.secret().unwrap_or(&Nobody), args),
         Handler::Events
             if !serve::supports(connection, procedure.program, procedure.number)
                 .contains(Supports::IMPLEMENTED) =>
         {
-            Err(missing())
+            Err(procedure.missing())
         }
         Handler::Events => events::answer(&mut call, args),
-        Handler::Admin(_) | Handler::Daemon => Err(missing()),
+        Handler::Admin(_) | Handler::Daemon => Err(procedure.missing()),
         Handler::NotACall => Err(unknown(procedure.program, procedure.number)),
-    }?;
+    }
+    .map_err(|error| error.in_domain_if_none(connection.error_domain()))?;
     cx.refuse_unauthorized()?;
     Ok(reply)
 }
@@ -93,6 +96,7 @@ pub fn dispatch_admin(service: &dyn AdminService, cx: &mut CallContext<'_>, args
             &mut Call {
                 procedure,
                 resolver: None,
+                method: Method::Unrecorded,
                 cx,
             },
             service,
@@ -109,10 +113,16 @@ pub fn unknown(program: u32, procedure: u32) -> VirtError {
         .caused_by(format_args!("program {program:#x} has no such call"))
 }
 
-/// The error for a registration that the daemon should have answered.
-fn missing_registration(procedure: &Procedure) -> VirtError {
-    VirtError::no_support(procedure.public_name())
-}
+/// The driver of what a connection has no driver for.
+struct Nobody;
+
+impl HypervisorDriver for Nobody {}
+impl NetworkDriver for Nobody {}
+impl InterfaceDriver for Nobody {}
+impl StorageDriver for Nobody {}
+impl NodeDeviceDriver for Nobody {}
+impl NwfilterDriver for Nobody {}
+impl SecretDriver for Nobody {}
 
 /// What answers a procedure.
 #[derive(Clone, Copy)]
@@ -154,17 +164,9 @@ fn handler(program: u32, number: u32) -> Option<Handler> {
 
 fn refuse_read_only(procedure: &Procedure, cx: &CallContext<'_>) -> Result<()> {
     if cx.read_only() && procedure.read_only == ReadOnly::Deny {
-        return Err(read_only(procedure));
+        return Err(procedure.refuse_read_only());
     }
     Ok(())
-}
-
-/// libvirt's error for a write on a read-only connection.
-fn read_only(procedure: &Procedure) -> VirtError {
-    VirtError::new(
-        ErrorCode::OPERATION_DENIED,
-        format_args!("read only access prevents {}", procedure.public_name()),
-    )
 }
 
 /// Descriptors and stream are as the procedure has them.
@@ -175,15 +177,20 @@ fn check_attachments(procedure: &Procedure, cx: &CallContext<'_>) -> Result<()> 
         None => (0, 0),
     };
     if count < min || count > max {
-        return Err(VirtError::invalid_arg(format_args!(
-            "{} came with {count} file descriptors, {} expected",
-            procedure.public_name(),
-            match (min, max) {
-                (0, 0) => "none".to_owned(),
-                (min, max) if min == max => min.to_string(),
-                (min, _) => format!("at least {min}"),
-            }
-        )));
+        let expected = match (min, max) {
+            (0, 0) => "none".to_owned(),
+            (min, max) if min == max => min.to_string(),
+            (min, _) => format!("at least {min}"),
+        };
+        let detail = format!(
+            "{} came with {count} file descriptors, {expected} expected",
+            procedure.public_name()
+        );
+        // One of a fixed number is missed by whoever takes the message apart, one of any number by the function.
+        return Err(match count < min && max == min {
+            true => VirtError::internal(detail).in_domain(ErrorDomain::RPC),
+            false => procedure.refuse(ErrorCode::INVALID_ARG, detail),
+        });
     }
     if procedure.stream.is_some() && cx.stream_mode() == StreamMode::None {
         return Err(VirtError::invalid_arg(format_args!(
@@ -198,6 +205,7 @@ fn check_attachments(procedure: &Procedure, cx: &CallContext<'_>) -> Result<()> 
 pub(crate) struct Call<'a, 'b> {
     procedure: &'static Procedure,
     resolver: Option<&'a dyn Resolver>,
+    method: Method,
     pub(crate) cx: &'a mut CallContext<'b>,
 }
 
@@ -238,7 +246,7 @@ impl Call<'_, '_> {
             && self.cx.read_only()
             && when.holds(subject)
         {
-            return Err(read_only(self.procedure));
+            return Err(self.procedure.refuse_read_only());
         }
         self.require(Some(subject))
     }
@@ -262,6 +270,28 @@ impl Call<'_, '_> {
             self.cx.authorize_connection()?;
         }
         Ok(())
+    }
+
+    /// What is looked at before the objects of the call: whether the driver has the method, whether it knows the flags,
+    /// and what else it wants of the arguments.
+    pub(crate) fn before_objects(&self, flags: u32, bytes: &[u8]) -> Result<()> {
+        let method = match self.method {
+            Method::Written(method) => method,
+            Method::Missing => return Err(self.procedure.missing()),
+            Method::Unrecorded => return Ok(()),
+        };
+        if let Some(known) = method.flags {
+            check_flags(known.function, flags, known.bits)?;
+        }
+        match method.first {
+            Some(check) => check(bytes),
+            None => Ok(()),
+        }
+    }
+
+    /// A check written by hand has this result.
+    pub(crate) fn rule(&self, checked: Result<()>) -> Result<()> {
+        checked.map_err(|error| error.in_domain_if_none(self.procedure.module))
     }
 
     /// The error of the rule of that index.
@@ -296,7 +326,7 @@ impl Call<'_, '_> {
             }
             Some(Rule::Check(..)) | None => format!("the arguments of {name} do not fit together"),
         };
-        Err(VirtError::invalid_arg(error))
+        Err(self.procedure.refuse(ErrorCode::INVALID_ARG, error))
     }
 
     fn resolve<K, T>(
@@ -308,7 +338,7 @@ impl Call<'_, '_> {
         T: From<K> + crate::access::AccessObject,
     {
         let Some(resolver) = self.resolver else {
-            return Err(VirtError::no_support(self.procedure.public_name()));
+            return Err(self.procedure.missing());
         };
         let found = find(resolver, &T::from(key))?;
         Resolved::admit(self.cx, found)

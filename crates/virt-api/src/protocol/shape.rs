@@ -92,20 +92,34 @@ impl Shape {
     /// The number in the field of that name, read past what stands before it; `None` if there is no such number. For
     /// conditions on arguments that are asked before anything is decoded.
     pub fn number_of(&self, field: &str, bytes: &[u8]) -> Result<Option<u64>> {
+        let mut input = XdrDecoder::new(bytes);
+        Ok(match self.find(field, &mut input)? {
+            Some(Self::I32 | Self::U32) => Some(input.u32()?.into()),
+            Some(Self::I64 | Self::U64) => Some(input.u64()?),
+            _ => None,
+        })
+    }
+
+    /// The number, with its sign, or the length of the list in the field of that name; `None` if there is no such field.
+    pub fn count_of(&self, field: &str, bytes: &[u8]) -> Result<Option<i64>> {
+        let mut input = XdrDecoder::new(bytes);
+        Ok(match self.find(field, &mut input)? {
+            Some(Self::I32) => Some(input.i32()?.into()),
+            Some(Self::U32 | Self::List { .. }) => Some(input.u32()?.into()),
+            _ => None,
+        })
+    }
+
+    /// The type of the field of that name, at which the input is then.
+    fn find(&self, field: &str, input: &mut XdrDecoder<'_>) -> Result<Option<&'static Shape>> {
         let Self::Struct { fields, .. } = self else {
             return Ok(None);
         };
-        let mut input = XdrDecoder::new(bytes);
         for (name, shape) in *fields {
-            if *name != field {
-                shape.walk(&mut input)?;
-                continue;
+            if *name == field {
+                return Ok(Some(shape));
             }
-            return Ok(match shape {
-                Self::I32 | Self::U32 => Some(input.u32()?.into()),
-                Self::I64 | Self::U64 => Some(input.u64()?),
-                _ => None,
-            });
+            shape.walk(input)?;
         }
         Ok(None)
     }
@@ -229,6 +243,45 @@ mod tests {
             }
         }
         assert!(found > 50, "{found}");
+    }
+
+    #[test]
+    fn nobody_is_made_to_hold_more_than_an_answer_may_have() {
+        use crate::protocol::remote::{ConnectListDomainsArgs, DomainGetVcpusArgs, DomainRef};
+        use virt_util::{ErrorCode, ErrorDomain};
+        let check = |number: u32, args: &dyn Fn(&mut XdrEncoder)| {
+            let mut out = XdrEncoder::new();
+            args(&mut out);
+            let procedure = table::procedure(0x2000_8086, number).unwrap();
+            procedure
+                .check_counts(&out.into_bytes())
+                .map_err(|error| (error.code(), error.domain()))
+        };
+        let vcpus = |maxinfo, maplen| {
+            let domain = DomainRef {
+                name: "a".to_owned(),
+                uuid: uuid::Uuid::nil(),
+                id: -1,
+            };
+            let args = DomainGetVcpusArgs {
+                domain,
+                maxinfo,
+                maplen,
+            };
+            check(procedure::DOMAIN_GET_VCPUS, &|out| args.encode(out).unwrap())
+        };
+        let internal = Err((ErrorCode::INTERNAL_ERROR, ErrorDomain::RPC));
+        assert_eq!(vcpus(16_384, 512), Ok(()));
+        assert_eq!(vcpus(16_384, 513), internal);
+        assert_eq!(vcpus(16_385, 0), internal);
+        assert_eq!(vcpus(1, i32::MAX), internal);
+        assert_eq!(vcpus(1, -1), internal);
+        let list = |maxids| {
+            let args = ConnectListDomainsArgs { maxids };
+            check(procedure::CONNECT_LIST_DOMAINS, &|out| args.encode(out).unwrap())
+        };
+        assert_eq!(list(16_384), Ok(()));
+        assert_eq!(list(16_385), Err((ErrorCode::RPC, ErrorDomain::RPC)));
     }
 
     #[test]

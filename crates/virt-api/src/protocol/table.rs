@@ -2,8 +2,8 @@
 //!
 //! The rows are generated. Read [`Procedure`] for what each column means, [`procedure`] to look one up.
 
-use virt_util::Result;
 use virt_util::xdr::{XdrEncode, XdrEncoder};
+use virt_util::{ErrorCode, ErrorDomain, Result, VirtError};
 
 use super::generated;
 use super::shape::Shape;
@@ -32,6 +32,8 @@ pub struct Procedure {
     pub apis: &'static [&'static str],
     /// Whose it is.
     pub on: DriverKind,
+    /// Whose errors its refusals are as long as no driver has been asked.
+    pub module: ErrorDomain,
     /// Who answers it.
     pub owner: Owner,
     /// How it behaves in time.
@@ -59,6 +61,8 @@ pub struct Procedure {
     pub object: Option<ObjectSource>,
     /// What is checked about the arguments before the driver's method runs, whoever calls.
     pub rules: &'static [Rule],
+    /// What the arguments may ask for over the network.
+    pub counts: &'static [Count],
     /// The stream it opens.
     pub stream: Option<StreamUse>,
     /// Descriptors that come with the call.
@@ -288,6 +292,17 @@ pub enum Rule {
     Requires(Flag, Flag),
 }
 
+/// How much a call may ask for over the network.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Count {
+    /// The arguments whose product it is: numbers, and lists by their length. None may be negative.
+    pub arguments: &'static [&'static str],
+    /// The most it may be.
+    pub most: Option<u32>,
+    /// The code of the error.
+    pub code: ErrorCode,
+}
+
 /// The stream of a procedure.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct StreamUse {
@@ -351,6 +366,7 @@ impl Procedure {
             reply: None,
             apis: &[],
             on: DriverKind::Hypervisor,
+            module: ErrorDomain::NONE,
             owner: Owner::Driver,
             class: Class::Event,
             priority: Priority::Low,
@@ -364,6 +380,7 @@ impl Procedure {
             filter: &[],
             object: None,
             rules: &[],
+            counts: &[],
             stream: None,
             fds_in: None,
             fds_out: None,
@@ -387,9 +404,51 @@ impl Procedure {
         self.apis.first().copied().unwrap_or(self.name)
     }
 
+    /// The refusal of a call before any driver is asked.
+    pub fn refuse(&self, code: ErrorCode, detail: impl std::fmt::Display) -> VirtError {
+        VirtError::new(code, detail).in_domain(self.module)
+    }
+
+    /// The refusal of a call that no driver answers.
+    pub fn missing(&self) -> VirtError {
+        self.refuse(ErrorCode::NO_SUPPORT, self.public_name())
+    }
+
+    /// The refusal of a call that changes something, on a connection that may only look.
+    pub fn refuse_read_only(&self) -> VirtError {
+        self.refuse(
+            ErrorCode::OPERATION_DENIED,
+            format_args!("read only access prevents {}", self.public_name()),
+        )
+    }
+
     /// Checks bytes for the network against the limits of the arguments.
     pub fn check_args(&self, bytes: &[u8]) -> Result<()> {
         check(self.args, bytes)
+    }
+
+    /// Checks what arguments from the network ask for. Bytes that [`Procedure::check_args`] has passed are expected.
+    pub fn check_counts(&self, bytes: &[u8]) -> Result<()> {
+        let Some(shape) = self.args else { return Ok(()) };
+        for count in self.counts {
+            let refuse = |what: std::fmt::Arguments<'_>| {
+                let most = count.most.map_or(i64::from(i32::MAX), i64::from);
+                let detail = format!("{} asks for {what}: 0 to {most} expected", self.public_name());
+                Err(VirtError::new(count.code, detail).in_domain(ErrorDomain::RPC))
+            };
+            let mut product = 1_i64;
+            for argument in count.arguments {
+                let number = shape.count_of(argument, bytes)?.unwrap_or(0);
+                if number < 0 {
+                    return refuse(format_args!("'{argument}' {number}"));
+                }
+                product = product.saturating_mul(number);
+            }
+            if count.most.is_some_and(|most| product > most.into()) {
+                return refuse(format_args!("'{}' {product}", count.arguments.join("' times '")));
+            }
+        }
+        Ok(())
     }
 
     /// Checks bytes for the network against the limits of the answer.

@@ -1,7 +1,7 @@
 //! Title, description and what applications keep in `<metadata>`, read and written alone.
 
 use virt_util::types::DomainMetadataType;
-use virt_util::{ErrorCode, Result};
+use virt_util::{ErrorCode, ErrorDomain, Result};
 
 use super::Domain;
 use crate::annotations;
@@ -15,6 +15,7 @@ impl Domain {
             uri,
             ErrorCode::NO_DOMAIN_METADATA,
         )
+        .map_err(|error| error.in_domain(ErrorDomain::DOMAIN))
     }
 
     /// Changes one piece of metadata, or removes it. An element gets the namespace `uri` under the prefix `key`.
@@ -32,6 +33,7 @@ impl Domain {
             key,
             uri,
         )
+        .map_err(|error| error.in_domain(ErrorDomain::DOMAIN))
     }
 }
 

@@ -1,7 +1,7 @@
 //! The pieces of a network's metadata.
 
 use virt_util::types::{DomainMetadataType, NetworkMetadataType};
-use virt_util::{ErrorCode, Result};
+use virt_util::{ErrorCode, ErrorDomain, Result};
 
 use super::Network;
 use crate::annotations;
@@ -15,6 +15,7 @@ impl Network {
             uri,
             ErrorCode::NO_NETWORK_METADATA,
         )
+        .map_err(|error| error.in_domain(ErrorDomain::NETWORK))
     }
 
     /// Changes one piece of metadata, or removes it. An element gets the namespace `uri` under the prefix `key`.
@@ -32,5 +33,6 @@ impl Network {
             key,
             uri,
         )
+        .map_err(|error| error.in_domain(ErrorDomain::NETWORK))
     }
 }

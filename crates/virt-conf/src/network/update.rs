@@ -119,10 +119,9 @@ impl Network {
         let cx = &mut Reader::new(XmlFlags::empty());
         let command = update.command;
         let Some(section) = update.section else {
-            virt_util::bail!(
-                ErrorCode::OPERATION_UNSUPPORTED,
-                "network '{}' has no such section to change",
-                self.name
+            let what = format_args!("network '{}' has no such section to change", self.name);
+            return Err(
+                VirtError::new(ErrorCode::OPERATION_UNSUPPORTED, what).in_domain(ErrorDomain::NETWORK)
             );
         };
         match section {

@@ -3,9 +3,9 @@
 use std::sync::Arc;
 
 use virt_util::types::DomainModificationImpact;
-use virt_util::{ErrorCode, Result};
+use virt_util::{ErrorCode, Result, VirtError};
 
-use super::kind::{Kind, error};
+use super::kind::{self, Kind};
 use super::object::Snapshot;
 
 /// The definitions that a change meets. At least one.
@@ -15,6 +15,11 @@ pub struct Affected {
     pub live: bool,
     /// What is stored for the next start.
     pub stored: bool,
+}
+
+/// Like collisions these are errors of the list, where that is not the driver's own.
+fn error<K: Kind>(code: ErrorCode, what: impl std::fmt::Display) -> VirtError {
+    kind::error::<K>(code, what).in_domain(K::CLASH_DOMAIN)
 }
 
 impl<K: Kind> Snapshot<K> {

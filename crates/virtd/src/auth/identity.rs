@@ -149,7 +149,7 @@ impl ClientIdentity {
             let known = KNOWN.iter().find(|(name, _)| *name == param.field);
             let Some((name, kind)) = known else {
                 return Err(VirtError::new(
-                    ErrorCode::INVALID_ARG,
+                    ErrorCode::ARGUMENT_UNSUPPORTED,
                     format_args!("parameter '{}' is not part of an identity", param.field),
                 ));
             };

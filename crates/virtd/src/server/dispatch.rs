@@ -151,7 +151,6 @@ impl Session {
             return Err(unknown_number(&header));
         };
         self.admit(procedure, &packet.payload)?;
-        procedure.check_args(&packet.payload)?;
         if admin {
             return self.admin_call(procedure, packet);
         }
@@ -207,7 +206,7 @@ impl Session {
     pub(super) fn connection(&self) -> Result<Arc<Opened>> {
         match &self.state.lock().phase {
             Phase::Open(opened) => Ok(Arc::clone(opened)),
-            Phase::New | Phase::Closed => Err(VirtError::internal("connection not open")),
+            Phase::New | Phase::Closed => Err(not_open()),
         }
     }
 
@@ -236,6 +235,7 @@ impl Session {
             ));
             let took = begun.elapsed();
             ledger.called(procedure, took, reply.is_ok());
+            let reply = reply.map_err(|error| as_of_daemon(procedure, error));
             if took > INLINE_MAX {
                 ledger.too_slow(procedure, took);
             }
@@ -270,6 +270,7 @@ impl Session {
                         target.call(outgoing(procedure, payload, &lent, call.token().clone(), extras))
                     });
                 call.ledger.called(procedure, begun.elapsed(), reply.is_ok());
+                let reply = reply.map_err(|error| as_of_daemon(procedure, error));
                 call.session.worker_done(&call, reply, flags);
             }
         };
@@ -531,6 +532,23 @@ fn outgoing<'a>(
 /// The last word of the arguments: their flags, in all procedures that open streams with holes.
 fn last_word(args: &[u8]) -> u32 {
     args.last_chunk::<4>().map_or(0, |word| u32::from_be_bytes(*word))
+}
+
+/// Who ends a subscription that is none hears of it from the daemon in libvirt, which counts the callbacks of its clients,
+/// also where the driver has no such subscriptions at all.
+fn as_of_daemon(procedure: &Procedure, error: VirtError) -> VirtError {
+    let unknown = [ErrorCode::INVALID_ARG, ErrorCode::NO_SUPPORT].contains(&error.code());
+    if unknown && procedure.owner == Owner::Events && procedure.name.contains("_deregister") {
+        return error
+            .with_code(ErrorCode::INTERNAL_ERROR)
+            .in_domain(ErrorDomain::RPC);
+    }
+    error
+}
+
+/// The error for a call that needs a connection to a driver.
+pub(super) fn not_open() -> VirtError {
+    VirtError::internal("connection not open").in_domain(ErrorDomain::RPC)
 }
 
 /// An error of the protocol itself.

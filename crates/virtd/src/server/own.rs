@@ -15,7 +15,7 @@ use virt_api::protocol::remote::{
 use virt_api::protocol::table::{Priority, Procedure};
 use virt_api::rpc::Packet;
 use virt_util::xdr::{XdrDecode, XdrEncode};
-use virt_util::{ErrorCode, Result, VirtError};
+use virt_util::{ErrorCode, ErrorDomain, Result, VirtError};
 
 use super::Opened;
 use super::dispatch::{IntoReply, Progress, rpc};
@@ -90,7 +90,7 @@ impl Session {
                 let event = ConnectDomainEventDeregisterAnyArgs::from_xdr(args)?.event_id;
                 return self.legacy(procedure, &packet, event, Legacy::DeregisterAny);
             }
-            _ => return Err(VirtError::no_support(procedure.public_name())),
+            _ => return Err(procedure.missing()),
         };
         self.answer(&packet.header, Ok(reply.into_reply()));
         Ok(Progress::Done)
@@ -163,7 +163,7 @@ impl Session {
     fn open(self: &Arc<Self>, procedure: &'static Procedure, packet: &Packet) -> Result<Progress> {
         let args = ConnectOpenArgs::from_xdr(&packet.payload)?;
         if !matches!(self.state.lock().phase, Phase::New) {
-            return Err(VirtError::internal("connection already open"));
+            return Err(VirtError::internal("connection already open").in_domain(ErrorDomain::RPC));
         }
         let header = packet.header;
         let name = args.name.as_deref().filter(|name| !name.is_empty());
@@ -251,7 +251,7 @@ impl Session {
             drop(state);
             // The client left while its connection was being opened.
             self.close_connection(opened);
-            return Err(VirtError::internal("connection not open"));
+            return Err(super::dispatch::not_open());
         }
         let uri = opened.uri.clone();
         state.phase = Phase::Open(opened);
@@ -303,11 +303,10 @@ impl Session {
     fn set_close_callback(&self, wanted: bool) -> Result<()> {
         self.connection()?;
         let mut subscriptions = self.subscriptions.lock();
-        if subscriptions.close == wanted {
-            return Err(VirtError::internal(match wanted {
-                true => "the connection's close callback is registered already",
-                false => "the connection has no close callback",
-            }));
+        if subscriptions.close && wanted {
+            return Err(VirtError::internal(
+                "the connection's close callback is registered already",
+            ));
         }
         subscriptions.close = wanted;
         Ok(())
@@ -344,9 +343,8 @@ impl Session {
 
     fn legacy_register(&self, opened: &Opened, event: i32) -> Result<()> {
         if self.subscriptions.lock().legacy.contains_key(&event) {
-            return Err(VirtError::internal(format_args!(
-                "domain event {event} already registered"
-            )));
+            let what = format_args!("domain event {event} already registered");
+            return Err(VirtError::internal(what).in_domain(ErrorDomain::RPC));
         }
         let args = ConnectDomainEventCallbackRegisterAnyArgs {
             event_id: event,
@@ -366,9 +364,8 @@ impl Session {
 
     fn legacy_deregister(&self, opened: &Opened, event: i32) -> Result<()> {
         let Some(callback) = self.subscriptions.lock().legacy.remove(&event) else {
-            return Err(VirtError::internal(format_args!(
-                "domain event {event} has no callback"
-            )));
+            let what = format_args!("domain event {event} has no callback");
+            return Err(VirtError::internal(what).in_domain(ErrorDomain::RPC));
         };
         let args = ConnectDomainEventCallbackDeregisterAnyArgs {
             callback_id: callback,

@@ -13,7 +13,7 @@ use virt_util::types::{
 };
 use virt_util::{ErrorCode, Result};
 
-use super::{TestConnection, check_flags};
+use super::TestConnection;
 use crate::domain::{self, Guest};
 use crate::error;
 use crate::life;
@@ -54,6 +54,7 @@ fn references(
 
 #[virt_api::implements(part)]
 impl HypervisorDriver for TestConnection {
+    #[flags("testDomainCheckpointCreateXML", DomainCheckpointCreateFlags::REDEFINE.bits() | DomainCheckpointCreateFlags::QUIESCE.bits())]
     fn domain_checkpoint_create_xml(
         &self,
         cx: &mut CallContext<'_>,
@@ -61,8 +62,6 @@ impl HypervisorDriver for TestConnection {
         xml_desc: String,
         flags: u32,
     ) -> Result<DomainCheckpointCreateXmlReply> {
-        let allowed = DomainCheckpointCreateFlags::REDEFINE | DomainCheckpointCreateFlags::QUIESCE;
-        check_flags("testDomainCheckpointCreateXML", flags, allowed.bits())?;
         self.change(cx, &domain, "virDomainCheckpointCreateXML", |_, guest| {
             let name = moments::create_checkpoint(guest, &xml_desc, flags)?;
             Ok(DomainCheckpointCreateXmlReply {
@@ -72,6 +71,7 @@ impl HypervisorDriver for TestConnection {
     }
 
     #[inline_safe]
+    #[flags("testDomainCheckpointGetXMLDesc", DomainCheckpointXmlFlags::all().bits())]
     fn domain_checkpoint_get_xml_desc(
         &self,
         _: &mut CallContext<'_>,
@@ -79,7 +79,6 @@ impl HypervisorDriver for TestConnection {
         flags: u32,
     ) -> Result<DomainCheckpointGetXmlDescReply> {
         type Flags = DomainCheckpointXmlFlags;
-        check_flags("testDomainCheckpointGetXMLDesc", flags, Flags::all().bits())?;
         let flags = Flags::from(flags);
         let guest = checkpoint.handle::<Guest>()?;
         let published = guest.snapshot();
@@ -102,6 +101,7 @@ impl HypervisorDriver for TestConnection {
     }
 
     #[inline_safe]
+    #[flags("testDomainListAllCheckpoints", LIST)]
     fn domain_list_all_checkpoints(
         &self,
         _: &mut CallContext<'_>,
@@ -109,12 +109,12 @@ impl HypervisorDriver for TestConnection {
         need_results: i32,
         flags: u32,
     ) -> Result<DomainListAllCheckpointsReply> {
-        check_flags("testDomainListAllCheckpoints", flags, LIST)?;
         let (checkpoints, ret) = references(domain.handle()?, None, flags, need_results);
         Ok(DomainListAllCheckpointsReply { checkpoints, ret })
     }
 
     #[inline_safe]
+    #[flags("testDomainCheckpointListAllChildren", LIST)]
     fn domain_checkpoint_list_all_children(
         &self,
         _: &mut CallContext<'_>,
@@ -122,21 +122,20 @@ impl HypervisorDriver for TestConnection {
         need_results: i32,
         flags: u32,
     ) -> Result<DomainCheckpointListAllChildrenReply> {
-        check_flags("testDomainCheckpointListAllChildren", flags, LIST)?;
         let from = Some(checkpoint.name.as_str());
         let (checkpoints, ret) = references(checkpoint.handle()?, from, flags, need_results);
         Ok(DomainCheckpointListAllChildrenReply { checkpoints, ret })
     }
 
     #[inline_safe]
+    #[flags("testDomainCheckpointLookupByName", 0)]
     fn domain_checkpoint_lookup_by_name(
         &self,
         _: &mut CallContext<'_>,
         domain: Resolved<Domain>,
         name: String,
-        flags: u32,
+        _: u32,
     ) -> Result<DomainCheckpointLookupByNameReply> {
-        check_flags("testDomainCheckpointLookupByName", flags, 0)?;
         let guest = domain.handle::<Guest>()?;
         let published = guest.snapshot();
         published
@@ -150,13 +149,13 @@ impl HypervisorDriver for TestConnection {
     }
 
     #[inline_safe]
+    #[flags("testDomainCheckpointGetParent", 0)]
     fn domain_checkpoint_get_parent(
         &self,
         _: &mut CallContext<'_>,
         checkpoint: Resolved<DomainCheckpoint>,
-        flags: u32,
+        _: u32,
     ) -> Result<DomainCheckpointGetParentReply> {
-        check_flags("testDomainCheckpointGetParent", flags, 0)?;
         let guest = checkpoint.handle::<Guest>()?;
         let published = guest.snapshot();
         let checkpoints = &published.state.lasting.checkpoints;
@@ -171,6 +170,7 @@ impl HypervisorDriver for TestConnection {
         Ok(DomainCheckpointGetParentReply { parent })
     }
 
+    #[flags("testDomainCheckpointDelete", DomainCheckpointDeleteFlags::all().bits())]
     fn domain_checkpoint_delete(
         &self,
         cx: &mut CallContext<'_>,
@@ -178,7 +178,6 @@ impl HypervisorDriver for TestConnection {
         flags: u32,
     ) -> Result<()> {
         type Flags = DomainCheckpointDeleteFlags;
-        check_flags("testDomainCheckpointDelete", flags, Flags::all().bits())?;
         let flags = Flags::from(flags);
         let removal = removal(
             flags.contains(Flags::CHILDREN),

@@ -33,14 +33,13 @@ impl HypervisorDriver for TestConnection {
         })
     }
 
+    #[flags("testDomainUndefineFlags", DomainUndefineFlags::MANAGED_SAVE.bits() | DomainUndefineFlags::SNAPSHOTS_METADATA.bits())]
     fn domain_undefine_flags(
         &self,
         cx: &mut CallContext<'_>,
         domain: Resolved<Domain>,
         flags: u32,
     ) -> Result<()> {
-        let allowed = DomainUndefineFlags::MANAGED_SAVE | DomainUndefineFlags::SNAPSHOTS_METADATA;
-        check_flags("testDomainUndefineFlags", flags, allowed.bits())?;
         self.change(cx, &domain, "virDomainUndefineFlags", |world, guest| {
             life::undefine(world, guest, flags.into())
         })
@@ -90,14 +89,13 @@ impl HypervisorDriver for TestConnection {
     }
 
     #[inline_safe]
+    #[flags("testDomainGetXMLDesc", DomainXmlFlags::SECURE.bits() | DomainXmlFlags::INACTIVE.bits() | DomainXmlFlags::MIGRATABLE.bits())]
     fn domain_get_xml_desc(
         &self,
         _: &mut CallContext<'_>,
         domain: Resolved<Domain>,
         flags: u32,
     ) -> Result<DomainGetXmlDescReply> {
-        let allowed = DomainXmlFlags::SECURE | DomainXmlFlags::INACTIVE | DomainXmlFlags::MIGRATABLE;
-        check_flags("testDomainGetXMLDesc", flags, allowed.bits())?;
         let snapshot = domain.handle::<Guest>()?.snapshot();
         let flags = DomainXmlFlags::from(flags);
         let definition = match flags.contains(DomainXmlFlags::INACTIVE) {
@@ -117,14 +115,14 @@ impl HypervisorDriver for TestConnection {
         })
     }
 
+    #[flags("testDomainRename", 0)]
     fn domain_rename(
         &self,
         cx: &mut CallContext<'_>,
         domain: Resolved<Domain>,
         new_name: Option<String>,
-        flags: u32,
+        _: u32,
     ) -> Result<DomainRenameReply> {
-        check_flags("testDomainRename", flags, 0)?;
         let Some(name) = new_name else {
             return Err(error(ErrorCode::INVALID_ARG, "the new name is missing"));
         };
@@ -135,6 +133,7 @@ impl HypervisorDriver for TestConnection {
     }
 
     #[inline_safe]
+    #[flags("testDomainGetMetadata", DomainModificationImpact::all().bits())]
     fn domain_get_metadata(
         &self,
         _: &mut CallContext<'_>,
@@ -143,11 +142,6 @@ impl HypervisorDriver for TestConnection {
         uri: Option<String>,
         flags: u32,
     ) -> Result<DomainGetMetadataReply> {
-        check_flags(
-            "testDomainGetMetadata",
-            flags,
-            DomainModificationImpact::all().bits(),
-        )?;
         let snapshot = domain.handle::<Guest>()?.snapshot();
         let (definition, _) = snapshot.one_definition(flags)?;
         let metadata = definition
@@ -157,6 +151,7 @@ impl HypervisorDriver for TestConnection {
         Ok(DomainGetMetadataReply { metadata })
     }
 
+    #[flags("testDomainSetMetadata", DomainModificationImpact::all().bits())]
     fn domain_set_metadata(
         &self,
         cx: &mut CallContext<'_>,
@@ -167,11 +162,6 @@ impl HypervisorDriver for TestConnection {
         uri: Option<String>,
         flags: u32,
     ) -> Result<()> {
-        check_flags(
-            "testDomainSetMetadata",
-            flags,
-            DomainModificationImpact::all().bits(),
-        )?;
         let (text, key, uri) = (metadata.as_deref(), key.as_deref(), uri.as_deref());
         self.change(cx, &domain, "virDomainSetMetadata", |_, guest| {
             changes::set_metadata(guest, kind, text, key, uri, flags)

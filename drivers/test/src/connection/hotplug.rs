@@ -4,6 +4,7 @@ use virt_api::access::{Domain, Resolved};
 use virt_api::call::CallContext;
 use virt_api::protocol::traits::HypervisorDriver;
 use virt_util::Result;
+use virt_util::types::DomainModificationImpact;
 
 use super::TestConnection;
 use crate::hotplug;
@@ -33,6 +34,7 @@ impl HypervisorDriver for TestConnection {
         })
     }
 
+    #[flags("testDomainUpdateDeviceFlags", DomainModificationImpact::all().bits())]
     fn domain_update_device_flags(
         &self,
         cx: &mut CallContext<'_>,

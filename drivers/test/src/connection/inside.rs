@@ -8,7 +8,7 @@ use virt_conf::domain::disk::{Disk, DiskDevice};
 use virt_util::types::{DomainProcessSignal, DomainSetTimeFlags, DomainSetUserPasswordFlags};
 use virt_util::{ErrorCode, Result};
 
-use super::{TestConnection, check_flags};
+use super::TestConnection;
 use crate::domain::Guest;
 use crate::error;
 use crate::life;
@@ -47,31 +47,46 @@ fn freeze(guest: &Guest, mounts: &[String], frozen: bool) -> Result<i32> {
     Ok(i32::try_from(changed.count()).unwrap_or(0))
 }
 
+fn only_first_process(args: &DomainSendProcessSignalArgs) -> Result<()> {
+    let DomainSendProcessSignalArgs {
+        pid_value, signum, ..
+    } = args;
+    let invalid = |what: String| Err(error(ErrorCode::INVALID_ARG, what));
+    if *pid_value != 1 {
+        return invalid(format!("process {pid_value}: only process 1 takes signals"));
+    }
+    let known = i32::try_from(*signum).is_ok_and(|number| DomainProcessSignal(number).name().is_some());
+    if !known {
+        return invalid(format!("signal {signum} is none: expected 0 to 64"));
+    }
+    Ok(())
+}
+
 #[virt_api::implements(part)]
 impl HypervisorDriver for TestConnection {
     #[inline_safe]
+    #[flags("testDomainGetHostname", 0)]
     fn domain_get_hostname(
         &self,
         _: &mut CallContext<'_>,
         domain: Resolved<Domain>,
-        flags: u32,
+        _: u32,
     ) -> Result<DomainGetHostnameReply> {
-        check_flags("testDomainGetHostname", flags, 0)?;
         let snapshot = life::active(domain.handle::<Guest>()?)?;
         Ok(DomainGetHostnameReply {
             hostname: format!("{}host", snapshot.name()),
         })
     }
 
+    #[flags("testDomainSetTime", DomainSetTimeFlags::SYNC.bits())]
     fn domain_set_time(
         &self,
         cx: &mut CallContext<'_>,
         domain: Resolved<Domain>,
         seconds: i64,
         nseconds: u32,
-        flags: u32,
+        _: u32,
     ) -> Result<()> {
-        check_flags("testDomainSetTime", flags, DomainSetTimeFlags::SYNC.bits())?;
         self.change(cx, &domain, "virDomainSetTime", |_, guest| {
             life::active(guest)?;
             guest.publish(|published| published.state.lasting_mut().clock = (seconds, nseconds));
@@ -79,55 +94,55 @@ impl HypervisorDriver for TestConnection {
         })
     }
 
+    #[flags("testDomainFSFreeze", 0)]
     fn domain_fsfreeze(
         &self,
         cx: &mut CallContext<'_>,
         domain: Resolved<Domain>,
         mountpoints: Vec<String>,
-        flags: u32,
+        _: u32,
     ) -> Result<DomainFsfreezeReply> {
-        check_flags("testDomainFSFreeze", flags, 0)?;
         let filesystems = self.change(cx, &domain, "virDomainFSFreeze", |_, guest| {
             freeze(guest, &mountpoints, true)
         })?;
         Ok(DomainFsfreezeReply { filesystems })
     }
 
+    #[flags("testDomainFSThaw", 0)]
     fn domain_fsthaw(
         &self,
         cx: &mut CallContext<'_>,
         domain: Resolved<Domain>,
         mountpoints: Vec<String>,
-        flags: u32,
+        _: u32,
     ) -> Result<DomainFsthawReply> {
-        check_flags("testDomainFSThaw", flags, 0)?;
         let filesystems = self.change(cx, &domain, "virDomainFSThaw", |_, guest| {
             freeze(guest, &mountpoints, false)
         })?;
         Ok(DomainFsthawReply { filesystems })
     }
 
+    #[flags("testDomainFSTrim", 0)]
     fn domain_fstrim(
         &self,
         _: &mut CallContext<'_>,
         domain: Resolved<Domain>,
         mount_point: Option<String>,
         _minimum: u64,
-        flags: u32,
+        _: u32,
     ) -> Result<()> {
-        check_flags("testDomainFSTrim", flags, 0)?;
         life::active(domain.handle::<Guest>()?)?;
         mount_point.map_or(Ok(()), |name| mount(&name).map(drop))
     }
 
     #[inline_safe]
+    #[flags("testDomainGetFSInfo", 0)]
     fn domain_get_fsinfo(
         &self,
         _: &mut CallContext<'_>,
         domain: Resolved<Domain>,
-        flags: u32,
+        _: u32,
     ) -> Result<DomainGetFsinfoReply> {
-        check_flags("testDomainGetFSInfo", flags, 0)?;
         let snapshot = life::active(domain.handle::<Guest>()?)?;
         let disks = &snapshot.life.current().domain.devices.disks;
         // All guests have their file systems on their first disk.
@@ -149,36 +164,28 @@ impl HypervisorDriver for TestConnection {
         })
     }
 
+    #[flags("testDomainSetUserPassword", DomainSetUserPasswordFlags::ENCRYPTED.bits())]
     fn domain_set_user_password(
         &self,
         _: &mut CallContext<'_>,
         domain: Resolved<Domain>,
         _user: Option<String>,
         _password: Option<String>,
-        flags: u32,
+        _: u32,
     ) -> Result<()> {
-        let encrypted = DomainSetUserPasswordFlags::ENCRYPTED.bits();
-        check_flags("testDomainSetUserPassword", flags, encrypted)?;
         life::active(domain.handle::<Guest>()?).map(drop)
     }
 
+    #[flags("testDomainSendProcessSignal", 0)]
+    #[first(only_first_process)]
     fn domain_send_process_signal(
         &self,
         _: &mut CallContext<'_>,
         domain: Resolved<Domain>,
-        pid_value: i64,
-        signum: u32,
-        flags: u32,
+        _: i64,
+        _: u32,
+        _: u32,
     ) -> Result<()> {
-        check_flags("testDomainSendProcessSignal", flags, 0)?;
-        let invalid = |what: String| Err(error(ErrorCode::INVALID_ARG, what));
-        if pid_value != 1 {
-            return invalid(format!("process {pid_value}: only process 1 takes signals"));
-        }
-        let known = i32::try_from(signum).is_ok_and(|number| DomainProcessSignal(number).name().is_some());
-        if !known {
-            return invalid(format!("signal {signum} is none: expected 0 to 64"));
-        }
         domain.handle::<Guest>().map(drop)
     }
 }

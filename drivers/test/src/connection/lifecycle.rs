@@ -35,13 +35,13 @@ impl HypervisorDriver for TestConnection {
         self.change(cx, &domain, "virDomainCreate", life::start)
     }
 
+    #[flags("testDomainCreateWithFlags", 0)]
     fn domain_create_with_flags(
         &self,
         cx: &mut CallContext<'_>,
         domain: Resolved<Domain>,
-        flags: u32,
+        _: u32,
     ) -> Result<DomainCreateWithFlagsReply> {
-        check_flags("testDomainCreateWithFlags", flags, 0)?;
         self.change(cx, &domain, "virDomainCreateWithFlags", |world, guest| {
             life::start(world, guest)?;
             Ok(DomainCreateWithFlagsReply {
@@ -54,17 +54,8 @@ impl HypervisorDriver for TestConnection {
         self.change(cx, &domain, "virDomainDestroy", life::destroy)
     }
 
-    fn domain_destroy_flags(
-        &self,
-        cx: &mut CallContext<'_>,
-        domain: Resolved<Domain>,
-        flags: u32,
-    ) -> Result<()> {
-        check_flags(
-            "testDomainDestroyFlags",
-            flags,
-            DomainDestroyFlags::GRACEFUL.bits(),
-        )?;
+    #[flags("testDomainDestroyFlags", DomainDestroyFlags::GRACEFUL.bits())]
+    fn domain_destroy_flags(&self, cx: &mut CallContext<'_>, domain: Resolved<Domain>, _: u32) -> Result<()> {
         self.change(cx, &domain, "virDomainDestroyFlags", life::destroy)
     }
 
@@ -72,23 +63,23 @@ impl HypervisorDriver for TestConnection {
         self.change(cx, &domain, "virDomainShutdown", life::shutdown)
     }
 
+    #[flags("testDomainShutdownFlags", 0)]
     fn domain_shutdown_flags(
         &self,
         cx: &mut CallContext<'_>,
         domain: Resolved<Domain>,
-        flags: u32,
+        _: u32,
     ) -> Result<()> {
-        check_flags("testDomainShutdownFlags", flags, 0)?;
         self.change(cx, &domain, "virDomainShutdownFlags", life::shutdown)
     }
 
-    fn domain_reboot(&self, cx: &mut CallContext<'_>, domain: Resolved<Domain>, flags: u32) -> Result<()> {
-        check_flags("testDomainReboot", flags, DomainRebootFlags::all().bits())?;
+    #[flags("testDomainReboot", DomainRebootFlags::all().bits())]
+    fn domain_reboot(&self, cx: &mut CallContext<'_>, domain: Resolved<Domain>, _: u32) -> Result<()> {
         self.change(cx, &domain, "virDomainReboot", life::reboot)
     }
 
-    fn domain_reset(&self, cx: &mut CallContext<'_>, domain: Resolved<Domain>, flags: u32) -> Result<()> {
-        check_flags("testDomainReset", flags, 0)?;
+    #[flags("testDomainReset", 0)]
+    fn domain_reset(&self, cx: &mut CallContext<'_>, domain: Resolved<Domain>, _: u32) -> Result<()> {
         self.change(cx, &domain, "virDomainReset", |_, guest| {
             life::active(guest).map(|_| ())
         })
@@ -102,39 +93,31 @@ impl HypervisorDriver for TestConnection {
         self.change(cx, &domain, "virDomainResume", |_, guest| life::resume(guest))
     }
 
-    fn domain_managed_save(
-        &self,
-        cx: &mut CallContext<'_>,
-        domain: Resolved<Domain>,
-        flags: u32,
-    ) -> Result<()> {
-        let allowed = DomainSaveRestoreFlags::BYPASS_CACHE
-            | DomainSaveRestoreFlags::RUNNING
-            | DomainSaveRestoreFlags::PAUSED;
-        check_flags("testDomainManagedSave", flags, allowed.bits())?;
+    #[flags("testDomainManagedSave", DomainSaveRestoreFlags::BYPASS_CACHE.bits() | DomainSaveRestoreFlags::RUNNING.bits() | DomainSaveRestoreFlags::PAUSED.bits())]
+    fn domain_managed_save(&self, cx: &mut CallContext<'_>, domain: Resolved<Domain>, _: u32) -> Result<()> {
         self.change(cx, &domain, "virDomainManagedSave", life::managed_save)
     }
 
     #[inline_safe]
+    #[flags("testDomainHasManagedSaveImage", 0)]
     fn domain_has_managed_save_image(
         &self,
         _: &mut CallContext<'_>,
         domain: Resolved<Domain>,
-        flags: u32,
+        _: u32,
     ) -> Result<DomainHasManagedSaveImageReply> {
-        check_flags("testDomainHasManagedSaveImage", flags, 0)?;
         Ok(DomainHasManagedSaveImageReply {
             result: domain.handle::<Guest>()?.snapshot().state.managed_save.into(),
         })
     }
 
+    #[flags("testDomainManagedSaveRemove", 0)]
     fn domain_managed_save_remove(
         &self,
         cx: &mut CallContext<'_>,
         domain: Resolved<Domain>,
-        flags: u32,
+        _: u32,
     ) -> Result<()> {
-        check_flags("testDomainManagedSaveRemove", flags, 0)?;
         self.change(cx, &domain, "virDomainManagedSaveRemove", |_, guest| {
             guest.publish(|snapshot| snapshot.state.managed_save = false);
             Ok(())
@@ -168,6 +151,7 @@ impl HypervisorDriver for TestConnection {
         }))
     }
 
+    #[flags("testDomainCreateWithFlags", 0)]
     fn domain_create_with_files(
         &self,
         cx: &mut CallContext<'_>,

@@ -47,7 +47,7 @@ use virt_api::protocol::traits::{
     HypervisorDriver, InterfaceDriver, NetworkDriver, NodeDeviceDriver, StorageDriver,
 };
 use virt_conf::registry::job::JobGuard;
-use virt_util::types::{ConnectListAllDomainsFlags, DomainModificationImpact};
+use virt_util::types::ConnectListAllDomainsFlags;
 use virt_util::uuid::Uuid;
 use virt_util::{ErrorCode, ErrorDomain, Result, VirtError};
 
@@ -129,6 +129,10 @@ impl DriverConnection for TestConnection {
 
     fn resolver(&self) -> Option<&dyn Resolver> {
         Some(self)
+    }
+
+    fn error_domain(&self) -> ErrorDomain {
+        Self::ERROR_DOMAIN
     }
 }
 
@@ -239,9 +243,7 @@ pub(crate) fn of_definitions(error: VirtError) -> VirtError {
 }
 
 /// The one definition that a call with these flags reads.
-fn one_definition(call: &'static str, domain: &Resolved<Domain>, flags: u32) -> Result<Arc<GuestDefinition>> {
-    let impact = DomainModificationImpact::all().bits();
-    check_flags(call, flags, impact)?;
+fn one_definition(domain: &Resolved<Domain>, flags: u32) -> Result<Arc<GuestDefinition>> {
     let snapshot = domain.handle::<Guest>()?.snapshot();
     let (definition, _) = snapshot.one_definition(flags).map_err(of_definitions)?;
     Ok(Arc::clone(definition))

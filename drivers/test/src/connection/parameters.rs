@@ -15,7 +15,7 @@ use virt_util::types::params::{blkio, interface_bandwidth as bandwidth, memory, 
 use virt_util::{ErrorCode, Result};
 
 use super::statistics::interface_at;
-use super::{TestConnection, check_flags, one_definition};
+use super::{TestConnection, one_definition};
 use crate::changes::edit_one;
 use crate::definition::GuestDefinition;
 use crate::domain::Guest;
@@ -31,18 +31,10 @@ const WEIGHT: u32 = 50;
 
 /// The definition whose parameters a call reads. How many there are does not depend on the guest, so a call that asks
 /// for none of them is answered whatever the guest does.
-fn definition_of(
-    call: &'static str,
-    domain: &Resolved<Domain>,
-    nparams: i32,
-    flags: u32,
-) -> Result<Arc<GuestDefinition>> {
+fn definition_of(domain: &Resolved<Domain>, nparams: i32, flags: u32) -> Result<Arc<GuestDefinition>> {
     match nparams {
-        0 => {
-            check_flags(call, flags, IMPACT)?;
-            Ok(Arc::clone(domain.handle::<Guest>()?.snapshot().life.current()))
-        }
-        _ => one_definition(call, domain, flags),
+        0 => Ok(Arc::clone(domain.handle::<Guest>()?.snapshot().life.current())),
+        _ => one_definition(domain, flags),
     }
 }
 
@@ -58,8 +50,60 @@ fn answer(params: Vec<TypedParam>, most: i32) -> (TypedParams, i32) {
     (TypedParams(params), count)
 }
 
+/// What limits memory, in the order in which it is answered.
+const MEMORY_PARAMETERS: [&str; 3] = [memory::HARD_LIMIT, memory::SOFT_LIMIT, memory::SWAP_HARD_LIMIT];
+
+fn known_memory(args: &DomainSetMemoryParametersArgs) -> Result<()> {
+    args.params.check(&long(&MEMORY_PARAMETERS))
+}
+
+fn known_numa(args: &DomainSetNumaParametersArgs) -> Result<()> {
+    args.params.check(&[
+        (numa::MODE, TypedValue::Int(0)),
+        (numa::NODESET, TypedValue::String(String::new())),
+    ])
+}
+
+fn known_bandwidth(args: &DomainSetInterfaceParametersArgs) -> Result<()> {
+    args.params.check(&bandwidth_types())
+}
+
+fn known_iotune(args: &DomainSetBlockIoTuneArgs) -> Result<()> {
+    let known = iotune(DiskTune::default());
+    let known = known
+        .iter()
+        .map(|param| (param.field.as_str(), param.value.clone()));
+    args.params.check(&known.collect::<Vec<_>>())
+}
+
+fn known_blkio(args: &DomainSetBlkioParametersArgs) -> Result<()> {
+    let text = || TypedValue::String(String::new());
+    let mut known = DEVICE_PARAMETERS.map(|name| (name, text())).to_vec();
+    known.push((blkio::WEIGHT, TypedValue::UInt(0)));
+    args.params.check(&known)
+}
+
+fn known_perf(args: &DomainSetPerfEventsArgs) -> Result<()> {
+    let known = PerfEventName::ALL
+        .iter()
+        .map(|name| (name.as_str(), TypedValue::Boolean(false)));
+    args.params.check(&known.collect::<Vec<_>>())
+}
+
+const SCHEDULER_PARAMETERS: [(&str, TypedValue); 1] = [(scheduler::WEIGHT, TypedValue::UInt(0))];
+
+fn known_scheduler(args: &DomainSetSchedulerParametersArgs) -> Result<()> {
+    args.params.check(&SCHEDULER_PARAMETERS)
+}
+
+fn known_scheduler_flags(args: &DomainSetSchedulerParametersFlagsArgs) -> Result<()> {
+    args.params.check(&SCHEDULER_PARAMETERS)
+}
+
 #[virt_api::implements(part)]
 impl HypervisorDriver for TestConnection {
+    #[flags("testDomainSetMemoryParameters", IMPACT)]
+    #[first(known_memory)]
     fn domain_set_memory_parameters(
         &self,
         cx: &mut CallContext<'_>,
@@ -67,9 +111,7 @@ impl HypervisorDriver for TestConnection {
         params: TypedParams,
         flags: u32,
     ) -> Result<()> {
-        check_flags("testDomainSetMemoryParameters", flags, IMPACT)?;
-        let [hard, soft, swap] = [memory::HARD_LIMIT, memory::SOFT_LIMIT, memory::SWAP_HARD_LIMIT];
-        params.check(&long(&[hard, soft, swap]))?;
+        let [hard, soft, swap] = MEMORY_PARAMETERS;
         let [new_hard, new_soft, new_swap] = [
             params.get_u64(hard)?,
             params.get_u64(soft)?,
@@ -101,6 +143,7 @@ impl HypervisorDriver for TestConnection {
     }
 
     #[inline_safe]
+    #[flags("testDomainGetMemoryParameters", IMPACT)]
     fn domain_get_memory_parameters(
         &self,
         _: &mut CallContext<'_>,
@@ -108,7 +151,7 @@ impl HypervisorDriver for TestConnection {
         nparams: i32,
         flags: u32,
     ) -> Result<DomainGetMemoryParametersReply> {
-        let definition = definition_of("testDomainGetMemoryParameters", &domain, nparams, flags)?;
+        let definition = definition_of(&domain, nparams, flags)?;
         let tune = definition.domain.memory_tune.clone().unwrap_or_default();
         let all = [
             (memory::HARD_LIMIT, tune.hard_limit),
@@ -120,6 +163,8 @@ impl HypervisorDriver for TestConnection {
         Ok(DomainGetMemoryParametersReply { params, nparams })
     }
 
+    #[flags("testDomainSetNumaParameters", IMPACT)]
+    #[first(known_numa)]
     fn domain_set_numa_parameters(
         &self,
         cx: &mut CallContext<'_>,
@@ -127,11 +172,6 @@ impl HypervisorDriver for TestConnection {
         params: TypedParams,
         flags: u32,
     ) -> Result<()> {
-        check_flags("testDomainSetNumaParameters", flags, IMPACT)?;
-        params.check(&[
-            (numa::MODE, TypedValue::Int(0)),
-            (numa::NODESET, TypedValue::String(String::new())),
-        ])?;
         let mode = params.get_i32(numa::MODE)?;
         let nodeset = params
             .get_string(numa::NODESET)?
@@ -156,6 +196,7 @@ impl HypervisorDriver for TestConnection {
     }
 
     #[inline_safe]
+    #[flags("testDomainGetNumaParameters", IMPACT)]
     fn domain_get_numa_parameters(
         &self,
         _: &mut CallContext<'_>,
@@ -163,7 +204,7 @@ impl HypervisorDriver for TestConnection {
         nparams: i32,
         flags: u32,
     ) -> Result<DomainGetNumaParametersReply> {
-        let definition = definition_of("testDomainGetNumaParameters", &domain, nparams, flags)?;
+        let definition = definition_of(&domain, nparams, flags)?;
         let tune = definition
             .domain
             .numatune
@@ -182,6 +223,8 @@ impl HypervisorDriver for TestConnection {
         Ok(DomainGetNumaParametersReply { params, nparams })
     }
 
+    #[flags("testDomainSetInterfaceParameters", IMPACT)]
+    #[first(known_bandwidth)]
     fn domain_set_interface_parameters(
         &self,
         cx: &mut CallContext<'_>,
@@ -191,8 +234,6 @@ impl HypervisorDriver for TestConnection {
         flags: u32,
     ) -> Result<()> {
         use bandwidth as name;
-        check_flags("testDomainSetInterfaceParameters", flags, IMPACT)?;
-        params.check(&bandwidth_types())?;
         let inbound = rate(
             &params,
             [name::IN_AVERAGE, name::IN_PEAK, name::IN_BURST, name::IN_FLOOR],
@@ -217,6 +258,7 @@ impl HypervisorDriver for TestConnection {
     }
 
     #[inline_safe]
+    #[flags("testDomainGetInterfaceParameters", IMPACT)]
     fn domain_get_interface_parameters(
         &self,
         _: &mut CallContext<'_>,
@@ -225,7 +267,7 @@ impl HypervisorDriver for TestConnection {
         nparams: i32,
         flags: u32,
     ) -> Result<DomainGetInterfaceParametersReply> {
-        let definition = definition_of("testDomainGetInterfaceParameters", &domain, nparams, flags)?;
+        let definition = definition_of(&domain, nparams, flags)?;
         let interfaces = &definition.domain.devices.interfaces;
         let limits = match nparams {
             0 => None,
@@ -257,6 +299,8 @@ impl HypervisorDriver for TestConnection {
         Ok(DomainGetInterfaceParametersReply { params, nparams })
     }
 
+    #[flags("testDomainSetBlockIoTune", IMPACT)]
+    #[first(known_iotune)]
     fn domain_set_block_io_tune(
         &self,
         cx: &mut CallContext<'_>,
@@ -265,16 +309,6 @@ impl HypervisorDriver for TestConnection {
         params: TypedParams,
         flags: u32,
     ) -> Result<()> {
-        check_flags("testDomainSetBlockIoTune", flags, IMPACT)?;
-        let known: Vec<_> = iotune(DiskTune::default())
-            .into_iter()
-            .map(|param| (param.field, param.value))
-            .collect();
-        let known: Vec<_> = known
-            .iter()
-            .map(|(name, value)| (name.as_str(), value.clone()))
-            .collect();
-        params.check(&known)?;
         self.change(cx, &domain, "virDomainSetBlockIoTune", |_, guest| {
             edit_one(guest, flags, |definition| {
                 let place = disk_at(&definition.domain, &disk)?;
@@ -287,6 +321,7 @@ impl HypervisorDriver for TestConnection {
     }
 
     #[inline_safe]
+    #[flags("testDomainGetBlockIoTune", IMPACT)]
     fn domain_get_block_io_tune(
         &self,
         _: &mut CallContext<'_>,
@@ -295,7 +330,7 @@ impl HypervisorDriver for TestConnection {
         nparams: i32,
         flags: u32,
     ) -> Result<DomainGetBlockIoTuneReply> {
-        let definition = definition_of("testDomainGetBlockIoTune", &domain, nparams, flags)?;
+        let definition = definition_of(&domain, nparams, flags)?;
         let tune = match (nparams, disk) {
             (0, _) | (_, None) => DiskTune::default(),
             (_, Some(disk)) => {
@@ -309,6 +344,8 @@ impl HypervisorDriver for TestConnection {
         Ok(DomainGetBlockIoTuneReply { params, nparams })
     }
 
+    #[flags("testDomainSetBlkioParameters", IMPACT)]
+    #[first(known_blkio)]
     fn domain_set_blkio_parameters(
         &self,
         cx: &mut CallContext<'_>,
@@ -316,11 +353,6 @@ impl HypervisorDriver for TestConnection {
         params: TypedParams,
         flags: u32,
     ) -> Result<()> {
-        check_flags("testDomainSetBlkioParameters", flags, IMPACT)?;
-        let text = || TypedValue::String(String::new());
-        let mut known = DEVICE_PARAMETERS.map(|name| (name, text())).to_vec();
-        known.push((blkio::WEIGHT, TypedValue::UInt(0)));
-        params.check(&known)?;
         self.change(cx, &domain, "virDomainSetBlkioParameters", |_, guest| {
             edit_one(guest, flags, |definition| {
                 set_blkio(definition.domain.blkio_tune.get_or_insert_default(), &params)
@@ -329,6 +361,7 @@ impl HypervisorDriver for TestConnection {
     }
 
     #[inline_safe]
+    #[flags("testDomainGetBlkioParameters", IMPACT)]
     fn domain_get_blkio_parameters(
         &self,
         _: &mut CallContext<'_>,
@@ -336,7 +369,7 @@ impl HypervisorDriver for TestConnection {
         nparams: i32,
         flags: u32,
     ) -> Result<DomainGetBlkioParametersReply> {
-        let definition = definition_of("testDomainGetBlkioParameters", &domain, nparams, flags)?;
+        let definition = definition_of(&domain, nparams, flags)?;
         let tune = definition.domain.blkio_tune.clone().unwrap_or_default();
         let mut all = vec![TypedParam::new(blkio::WEIGHT, tune.weight)];
         all.extend(DEVICE_PARAMETERS.iter().map(|name| {
@@ -354,6 +387,8 @@ impl HypervisorDriver for TestConnection {
         Ok(DomainGetBlkioParametersReply { params, nparams })
     }
 
+    #[flags("testDomainSetPerfEvents", IMPACT)]
+    #[first(known_perf)]
     fn domain_set_perf_events(
         &self,
         cx: &mut CallContext<'_>,
@@ -361,11 +396,6 @@ impl HypervisorDriver for TestConnection {
         params: TypedParams,
         flags: u32,
     ) -> Result<()> {
-        check_flags("testDomainSetPerfEvents", flags, IMPACT)?;
-        let known = PerfEventName::ALL
-            .iter()
-            .map(|name| (name.as_str(), TypedValue::Boolean(false)));
-        params.check(&known.collect::<Vec<_>>())?;
         self.change(cx, &domain, "virDomainSetPerfEvents", |_, guest| {
             edit_one(guest, flags, |definition| {
                 let events = &mut definition.domain.perf;
@@ -382,13 +412,14 @@ impl HypervisorDriver for TestConnection {
     }
 
     #[inline_safe]
+    #[flags("testDomainGetPerfEvents", IMPACT)]
     fn domain_get_perf_events(
         &self,
         _: &mut CallContext<'_>,
         domain: Resolved<Domain>,
         flags: u32,
     ) -> Result<DomainGetPerfEventsReply> {
-        let definition = one_definition("testDomainGetPerfEvents", &domain, flags)?;
+        let definition = one_definition(&domain, flags)?;
         let enabled = |name: &PerfEventName| {
             let events = &definition.domain.perf;
             events.iter().any(|event| event.name == *name && event.enabled)
@@ -429,20 +460,21 @@ impl HypervisorDriver for TestConnection {
     }
 
     #[inline_safe]
+    #[flags("testDomainGetSchedulerParametersFlags", 0)]
     fn domain_get_scheduler_parameters_flags(
         &self,
         _: &mut CallContext<'_>,
         domain: Resolved<Domain>,
         _nparams: i32,
-        flags: u32,
+        _: u32,
     ) -> Result<DomainGetSchedulerParametersFlagsReply> {
-        check_flags("testDomainGetSchedulerParametersFlags", flags, 0)?;
         domain.handle::<Guest>()?;
         Ok(DomainGetSchedulerParametersFlagsReply {
             params: TypedParams::new().with(scheduler::WEIGHT, WEIGHT),
         })
     }
 
+    #[first(known_scheduler)]
     fn domain_set_scheduler_parameters(
         &self,
         cx: &mut CallContext<'_>,
@@ -452,19 +484,20 @@ impl HypervisorDriver for TestConnection {
         self.domain_set_scheduler_parameters_flags(cx, domain, params, 0)
     }
 
+    #[flags("testDomainSetSchedulerParametersFlags", 0)]
+    #[first(known_scheduler_flags)]
     fn domain_set_scheduler_parameters_flags(
         &self,
         _: &mut CallContext<'_>,
         domain: Resolved<Domain>,
-        params: TypedParams,
-        flags: u32,
+        _: TypedParams,
+        _: u32,
     ) -> Result<()> {
-        check_flags("testDomainSetSchedulerParametersFlags", flags, 0)?;
-        params.check(&[(scheduler::WEIGHT, TypedValue::UInt(0))])?;
         // Nothing is scheduled here, so the weight is what it was.
         domain.handle::<Guest>().map(drop)
     }
 
+    #[flags("testDomainSetMemoryStatsPeriod", IMPACT)]
     fn domain_set_memory_stats_period(
         &self,
         cx: &mut CallContext<'_>,
@@ -472,7 +505,6 @@ impl HypervisorDriver for TestConnection {
         period: i32,
         flags: u32,
     ) -> Result<()> {
-        check_flags("testDomainSetMemoryStatsPeriod", flags, IMPACT)?;
         self.change(cx, &domain, "virDomainSetMemoryStatsPeriod", |_, guest| {
             edit_one(guest, flags, |definition| {
                 let present = definition.has_balloon();

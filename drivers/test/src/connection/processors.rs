@@ -15,7 +15,7 @@ use virt_util::types::params::iothread;
 use virt_util::types::{DomainModificationImpact, VcpuState};
 use virt_util::{ErrorCode, Result};
 
-use super::{TestConnection, check_flags, of_definitions, one_definition};
+use super::{TestConnection, of_definitions, one_definition};
 use crate::changes::edit_one;
 use crate::domain::{Guest, Polling};
 use crate::error;
@@ -57,6 +57,18 @@ fn thread_number(id: u32) -> Result<()> {
         )),
         _ => Ok(()),
     }
+}
+
+fn thread_to_add(args: &DomainAddIothreadArgs) -> Result<()> {
+    thread_number(args.iothread_id)
+}
+
+fn thread_to_remove(args: &DomainDelIothreadArgs) -> Result<()> {
+    thread_number(args.iothread_id)
+}
+
+fn thread_to_change(args: &DomainSetIothreadParamsArgs) -> Result<()> {
+    thread_number(args.iothread_id)
 }
 
 /// The thread of that number, which must be there.
@@ -161,6 +173,7 @@ impl HypervisorDriver for TestConnection {
         self.domain_pin_vcpu_flags(cx, domain, vcpu, cpumap, 0)
     }
 
+    #[flags("testDomainPinVcpuFlags", 0)]
     fn domain_pin_vcpu_flags(
         &self,
         cx: &mut CallContext<'_>,
@@ -169,7 +182,6 @@ impl HypervisorDriver for TestConnection {
         cpumap: Vec<u8>,
         flags: u32,
     ) -> Result<()> {
-        check_flags("testDomainPinVcpuFlags", flags, 0)?;
         self.change(cx, &domain, "virDomainPinVcpuFlags", |_, guest| {
             if !guest.snapshot().is_active() {
                 return Err(error(
@@ -199,7 +211,7 @@ impl HypervisorDriver for TestConnection {
         maplen: i32,
         flags: u32,
     ) -> Result<DomainGetVcpuPinInfoReply> {
-        let definition = one_definition("testDomainGetVcpuPinInfo", &domain, flags)?;
+        let definition = one_definition(&domain, flags)?;
         let all = self.processors();
         let most = u32::try_from(ncpumaps).unwrap_or(0).min(definition.max_vcpus());
         let tune = definition.domain.cpu_tune.as_ref();
@@ -213,6 +225,7 @@ impl HypervisorDriver for TestConnection {
         })
     }
 
+    #[flags("testDomainPinEmulator", IMPACT)]
     fn domain_pin_emulator(
         &self,
         cx: &mut CallContext<'_>,
@@ -220,7 +233,6 @@ impl HypervisorDriver for TestConnection {
         cpumap: Vec<u8>,
         flags: u32,
     ) -> Result<()> {
-        check_flags("testDomainPinEmulator", flags, IMPACT)?;
         self.change(cx, &domain, "virDomainPinEmulator", |_, guest| {
             edit_one(guest, flags, |definition| {
                 let tune = definition.domain.cpu_tune.get_or_insert_default();
@@ -231,6 +243,7 @@ impl HypervisorDriver for TestConnection {
     }
 
     #[inline_safe]
+    #[flags("testDomainGetEmulatorPinInfo", IMPACT)]
     fn domain_get_emulator_pin_info(
         &self,
         _: &mut CallContext<'_>,
@@ -238,7 +251,7 @@ impl HypervisorDriver for TestConnection {
         maplen: i32,
         flags: u32,
     ) -> Result<DomainGetEmulatorPinInfoReply> {
-        let definition = one_definition("testDomainGetEmulatorPinInfo", &domain, flags)?;
+        let definition = one_definition(&domain, flags)?;
         let all = self.processors();
         let tune = definition.domain.cpu_tune.as_ref();
         let own = tune.and_then(|tune| tune.emulator_pin.as_ref());
@@ -249,13 +262,14 @@ impl HypervisorDriver for TestConnection {
     }
 
     #[inline_safe]
+    #[flags("testDomainGetIOThreadInfo", IMPACT)]
     fn domain_get_iothread_info(
         &self,
         _: &mut CallContext<'_>,
         domain: Resolved<Domain>,
         flags: u32,
     ) -> Result<DomainGetIothreadInfoReply> {
-        let definition = one_definition("testDomainGetIOThreadInfo", &domain, flags)?;
+        let definition = one_definition(&domain, flags)?;
         // libvirt's simulator takes the guest's processors for the host's here.
         let all: Bitmap = (0..usize::try_from(definition.vcpus()).unwrap_or(0)).collect();
         let tune = definition.domain.cpu_tune.as_ref();
@@ -273,6 +287,8 @@ impl HypervisorDriver for TestConnection {
         })
     }
 
+    #[flags("testDomainAddIOThread", IMPACT)]
+    #[first(thread_to_add)]
     fn domain_add_iothread(
         &self,
         cx: &mut CallContext<'_>,
@@ -280,8 +296,6 @@ impl HypervisorDriver for TestConnection {
         iothread_id: u32,
         flags: u32,
     ) -> Result<()> {
-        check_flags("testDomainAddIOThread", flags, IMPACT)?;
-        thread_number(iothread_id)?;
         self.change(cx, &domain, "virDomainAddIOThread", |_, guest| {
             edit_one(guest, flags, |definition| {
                 let domain = &mut definition.domain;
@@ -303,6 +317,8 @@ impl HypervisorDriver for TestConnection {
         })
     }
 
+    #[flags("testDomainDelIOThread", IMPACT)]
+    #[first(thread_to_remove)]
     fn domain_del_iothread(
         &self,
         cx: &mut CallContext<'_>,
@@ -310,8 +326,6 @@ impl HypervisorDriver for TestConnection {
         iothread_id: u32,
         flags: u32,
     ) -> Result<()> {
-        check_flags("testDomainDelIOThread", flags, IMPACT)?;
-        thread_number(iothread_id)?;
         self.change(cx, &domain, "virDomainDelIOThread", |_, guest| {
             edit_one(guest, flags, |definition| {
                 let domain = &mut definition.domain;
@@ -335,6 +349,7 @@ impl HypervisorDriver for TestConnection {
         })
     }
 
+    #[flags("testDomainPinIOThread", IMPACT)]
     fn domain_pin_iothread(
         &self,
         cx: &mut CallContext<'_>,
@@ -343,7 +358,6 @@ impl HypervisorDriver for TestConnection {
         cpumap: Vec<u8>,
         flags: u32,
     ) -> Result<()> {
-        check_flags("testDomainPinIOThread", flags, IMPACT)?;
         self.change(cx, &domain, "virDomainPinIOThread", |_, guest| {
             edit_one(guest, flags, |definition| {
                 let set = pinned(&cpumap)?;
@@ -359,6 +373,8 @@ impl HypervisorDriver for TestConnection {
         })
     }
 
+    #[flags("testDomainSetIOThreadParams", DomainModificationImpact::LIVE.bits())]
+    #[first(thread_to_change)]
     fn domain_set_iothread_params(
         &self,
         cx: &mut CallContext<'_>,
@@ -367,18 +383,15 @@ impl HypervisorDriver for TestConnection {
         params: TypedParams,
         flags: u32,
     ) -> Result<()> {
-        let live = DomainModificationImpact::LIVE.bits();
-        check_flags("testDomainSetIOThreadParams", flags, live)?;
-        thread_number(iothread_id)?;
-        params.check(&[
-            (iothread::POLL_MAX_NS, TypedValue::ULLong(0)),
-            (iothread::POLL_GROW, TypedValue::UInt(0)),
-            (iothread::POLL_SHRINK, TypedValue::UInt(0)),
-        ])?;
         self.change(cx, &domain, "virDomainSetIOThreadParams", |_, guest| {
             let snapshot = guest.snapshot();
             let (definition, _) = snapshot.one_definition(flags)?;
             thread_at(&definition.domain, iothread_id)?;
+            params.check(&[
+                (iothread::POLL_MAX_NS, TypedValue::ULLong(0)),
+                (iothread::POLL_GROW, TypedValue::UInt(0)),
+                (iothread::POLL_SHRINK, TypedValue::UInt(0)),
+            ])?;
             let known = &snapshot.state.lasting.polling;
             let known = known.iter().find(|known| known.id == iothread_id);
             let mut polling = known.copied().unwrap_or(Polling::of(iothread_id));

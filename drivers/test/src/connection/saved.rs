@@ -91,22 +91,26 @@ fn no_other_document(dxml: Option<&String>) -> Result<()> {
     }
 }
 
+fn saved_as_it_is(args: &DomainSaveFlagsArgs) -> Result<()> {
+    no_other_document(args.dxml.as_ref())
+}
+
 #[virt_api::implements(part)]
 impl HypervisorDriver for TestConnection {
     fn domain_save(&self, cx: &mut CallContext<'_>, domain: Resolved<Domain>, to: String) -> Result<()> {
         self.domain_save_flags(cx, domain, to, None, 0)
     }
 
+    #[flags("testDomainSaveFlags", 0)]
+    #[first(saved_as_it_is)]
     fn domain_save_flags(
         &self,
         cx: &mut CallContext<'_>,
         domain: Resolved<Domain>,
         to: String,
-        dxml: Option<String>,
-        flags: u32,
+        _: Option<String>,
+        _: u32,
     ) -> Result<()> {
-        check_flags("testDomainSaveFlags", flags, 0)?;
-        no_other_document(dxml.as_ref())?;
         self.change(cx, &domain, "virDomainSaveFlags", |world, guest| {
             write(&to, life::active(guest)?.life.current())?;
             let (reason, detail) = (DomainShutoffReason::SAVED, DomainEventStoppedDetail::SAVED);
@@ -175,6 +179,7 @@ impl HypervisorDriver for TestConnection {
         Ok(permit.reply(DomainSaveImageGetXmlDescReply { xml }))
     }
 
+    #[flags("testDomainCoreDumpWithFormat", DomainCoreDumpFlags::CRASH.bits())]
     fn domain_core_dump(
         &self,
         cx: &mut CallContext<'_>,
@@ -186,6 +191,7 @@ impl HypervisorDriver for TestConnection {
         self.domain_core_dump_with_format(cx, domain, to, raw, flags)
     }
 
+    #[flags("testDomainCoreDumpWithFormat", DomainCoreDumpFlags::CRASH.bits())]
     fn domain_core_dump_with_format(
         &self,
         cx: &mut CallContext<'_>,
@@ -195,7 +201,6 @@ impl HypervisorDriver for TestConnection {
         flags: u32,
     ) -> Result<()> {
         let crash = DomainCoreDumpFlags::CRASH.bits();
-        check_flags("testDomainCoreDumpWithFormat", flags, crash)?;
         self.change(cx, &domain, "virDomainCoreDumpWithFormat", |world, guest| {
             life::active(guest)?;
             if dumpformat != DomainCoreDumpFormat::RAW.0.unsigned_abs() {

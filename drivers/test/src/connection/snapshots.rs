@@ -13,7 +13,7 @@ use virt_util::types::{
 use virt_util::xml::XmlFlags;
 use virt_util::{ErrorCode, Result};
 
-use super::{TestConnection, check_flags};
+use super::TestConnection;
 use crate::domain::{self, Guest};
 use crate::error;
 use crate::moments::{self, in_driver, removal};
@@ -48,18 +48,19 @@ fn references(guest: &Guest, names: Vec<String>, need_results: i32) -> (Vec<Doma
 #[virt_api::implements(part)]
 impl HypervisorDriver for TestConnection {
     #[inline_safe]
+    #[flags("testDomainSnapshotNum", LIST)]
     fn domain_snapshot_num(
         &self,
         _: &mut CallContext<'_>,
         domain: Resolved<Domain>,
         flags: u32,
     ) -> Result<DomainSnapshotNumReply> {
-        check_flags("testDomainSnapshotNum", flags, LIST)?;
         let num = listing::count(&names(domain.handle()?, None, flags));
         Ok(DomainSnapshotNumReply { num })
     }
 
     #[inline_safe]
+    #[flags("testDomainSnapshotListNames", LIST)]
     fn domain_snapshot_list_names(
         &self,
         _: &mut CallContext<'_>,
@@ -67,12 +68,12 @@ impl HypervisorDriver for TestConnection {
         maxnames: i32,
         flags: u32,
     ) -> Result<DomainSnapshotListNamesReply> {
-        check_flags("testDomainSnapshotListNames", flags, LIST)?;
         let names = listing::at_most(names(domain.handle()?, None, flags), maxnames);
         Ok(DomainSnapshotListNamesReply { names })
     }
 
     #[inline_safe]
+    #[flags("testDomainListAllSnapshots", LIST)]
     fn domain_list_all_snapshots(
         &self,
         _: &mut CallContext<'_>,
@@ -80,25 +81,25 @@ impl HypervisorDriver for TestConnection {
         need_results: i32,
         flags: u32,
     ) -> Result<DomainListAllSnapshotsReply> {
-        check_flags("testDomainListAllSnapshots", flags, LIST)?;
         let guest = domain.handle::<Guest>()?;
         let (snapshots, ret) = references(guest, names(guest, None, flags), need_results);
         Ok(DomainListAllSnapshotsReply { snapshots, ret })
     }
 
     #[inline_safe]
+    #[flags("testDomainSnapshotNumChildren", LIST)]
     fn domain_snapshot_num_children(
         &self,
         _: &mut CallContext<'_>,
         snapshot: Resolved<DomainSnapshot>,
         flags: u32,
     ) -> Result<DomainSnapshotNumChildrenReply> {
-        check_flags("testDomainSnapshotNumChildren", flags, LIST)?;
         let num = listing::count(&names(snapshot.handle()?, Some(&snapshot.name), flags));
         Ok(DomainSnapshotNumChildrenReply { num })
     }
 
     #[inline_safe]
+    #[flags("testDomainSnapshotListChildrenNames", LIST)]
     fn domain_snapshot_list_children_names(
         &self,
         _: &mut CallContext<'_>,
@@ -106,13 +107,13 @@ impl HypervisorDriver for TestConnection {
         maxnames: i32,
         flags: u32,
     ) -> Result<DomainSnapshotListChildrenNamesReply> {
-        check_flags("testDomainSnapshotListChildrenNames", flags, LIST)?;
         let children = names(snapshot.handle()?, Some(&snapshot.name), flags);
         let names = listing::at_most(children, maxnames);
         Ok(DomainSnapshotListChildrenNamesReply { names })
     }
 
     #[inline_safe]
+    #[flags("testDomainSnapshotListAllChildren", LIST)]
     fn domain_snapshot_list_all_children(
         &self,
         _: &mut CallContext<'_>,
@@ -120,7 +121,6 @@ impl HypervisorDriver for TestConnection {
         need_results: i32,
         flags: u32,
     ) -> Result<DomainSnapshotListAllChildrenReply> {
-        check_flags("testDomainSnapshotListAllChildren", flags, LIST)?;
         let guest = snapshot.handle::<Guest>()?;
         let children = names(guest, Some(&snapshot.name), flags);
         let (snapshots, ret) = references(guest, children, need_results);
@@ -128,14 +128,14 @@ impl HypervisorDriver for TestConnection {
     }
 
     #[inline_safe]
+    #[flags("testDomainSnapshotLookupByName", 0)]
     fn domain_snapshot_lookup_by_name(
         &self,
         _: &mut CallContext<'_>,
         domain: Resolved<Domain>,
         name: String,
-        flags: u32,
+        _: u32,
     ) -> Result<DomainSnapshotLookupByNameReply> {
-        check_flags("testDomainSnapshotLookupByName", flags, 0)?;
         let guest = domain.handle::<Guest>()?;
         let published = guest.snapshot();
         published.state.lasting.snapshots.find(&name).map_err(in_driver)?;
@@ -144,26 +144,26 @@ impl HypervisorDriver for TestConnection {
     }
 
     #[inline_safe]
+    #[flags("testDomainHasCurrentSnapshot", 0)]
     fn domain_has_current_snapshot(
         &self,
         _: &mut CallContext<'_>,
         domain: Resolved<Domain>,
-        flags: u32,
+        _: u32,
     ) -> Result<DomainHasCurrentSnapshotReply> {
-        check_flags("testDomainHasCurrentSnapshot", flags, 0)?;
         let snapshot = domain.handle::<Guest>()?.snapshot();
         let result = snapshot.state.lasting.snapshots.current().is_some().into();
         Ok(DomainHasCurrentSnapshotReply { result })
     }
 
     #[inline_safe]
+    #[flags("testDomainSnapshotCurrent", 0)]
     fn domain_snapshot_current(
         &self,
         _: &mut CallContext<'_>,
         domain: Resolved<Domain>,
-        flags: u32,
+        _: u32,
     ) -> Result<DomainSnapshotCurrentReply> {
-        check_flags("testDomainSnapshotCurrent", flags, 0)?;
         let guest = domain.handle::<Guest>()?;
         let published = guest.snapshot();
         let Some(current) = published.state.lasting.snapshots.current() else {
@@ -177,13 +177,13 @@ impl HypervisorDriver for TestConnection {
     }
 
     #[inline_safe]
+    #[flags("testDomainSnapshotGetParent", 0)]
     fn domain_snapshot_get_parent(
         &self,
         _: &mut CallContext<'_>,
         snapshot: Resolved<DomainSnapshot>,
-        flags: u32,
+        _: u32,
     ) -> Result<DomainSnapshotGetParentReply> {
-        check_flags("testDomainSnapshotGetParent", flags, 0)?;
         let guest = snapshot.handle::<Guest>()?;
         let published = guest.snapshot();
         let found = published
@@ -203,6 +203,7 @@ impl HypervisorDriver for TestConnection {
     }
 
     #[inline_safe]
+    #[flags("testDomainSnapshotGetXMLDesc", DomainSnapshotXmlFlags::SECURE.bits())]
     fn domain_snapshot_get_xml_desc(
         &self,
         _: &mut CallContext<'_>,
@@ -210,7 +211,6 @@ impl HypervisorDriver for TestConnection {
         flags: u32,
     ) -> Result<DomainSnapshotGetXmlDescReply> {
         let secure = DomainSnapshotXmlFlags::SECURE.bits();
-        check_flags("testDomainSnapshotGetXMLDesc", flags, secure)?;
         let published = snapshot.handle::<Guest>()?.snapshot();
         let found = published
             .state
@@ -228,13 +228,13 @@ impl HypervisorDriver for TestConnection {
     }
 
     #[inline_safe]
+    #[flags("testDomainSnapshotIsCurrent", 0)]
     fn domain_snapshot_is_current(
         &self,
         _: &mut CallContext<'_>,
         snapshot: Resolved<DomainSnapshot>,
-        flags: u32,
+        _: u32,
     ) -> Result<DomainSnapshotIsCurrentReply> {
-        check_flags("testDomainSnapshotIsCurrent", flags, 0)?;
         let published = snapshot.handle::<Guest>()?.snapshot();
         let current = published.state.lasting.snapshots.current();
         let current = current.is_some_and(|current| current.name() == snapshot.name);
@@ -244,16 +244,17 @@ impl HypervisorDriver for TestConnection {
     }
 
     #[inline_safe]
+    #[flags("testDomainSnapshotHasMetadata", 0)]
     fn domain_snapshot_has_metadata(
         &self,
         _: &mut CallContext<'_>,
         _: Resolved<DomainSnapshot>,
-        flags: u32,
+        _: u32,
     ) -> Result<DomainSnapshotHasMetadataReply> {
-        check_flags("testDomainSnapshotHasMetadata", flags, 0)?;
         Ok(DomainSnapshotHasMetadataReply { metadata: 1 })
     }
 
+    #[flags("testDomainSnapshotCreateXML", DomainSnapshotCreateFlags::REDEFINE.bits() | DomainSnapshotCreateFlags::CURRENT.bits() | DomainSnapshotCreateFlags::HALT.bits() | DomainSnapshotCreateFlags::QUIESCE.bits() | DomainSnapshotCreateFlags::ATOMIC.bits() | DomainSnapshotCreateFlags::LIVE.bits() | DomainSnapshotCreateFlags::VALIDATE.bits())]
     fn domain_snapshot_create_xml(
         &self,
         cx: &mut CallContext<'_>,
@@ -261,14 +262,6 @@ impl HypervisorDriver for TestConnection {
         xml_desc: String,
         flags: u32,
     ) -> Result<DomainSnapshotCreateXmlReply> {
-        let allowed = DomainSnapshotCreateFlags::REDEFINE
-            | DomainSnapshotCreateFlags::CURRENT
-            | DomainSnapshotCreateFlags::HALT
-            | DomainSnapshotCreateFlags::QUIESCE
-            | DomainSnapshotCreateFlags::ATOMIC
-            | DomainSnapshotCreateFlags::LIVE
-            | DomainSnapshotCreateFlags::VALIDATE;
-        check_flags("testDomainSnapshotCreateXML", flags, allowed.bits())?;
         self.change(cx, &domain, "virDomainSnapshotCreateXML", |world, guest| {
             let name = moments::create_snapshot(world, guest, &xml_desc, flags)?;
             Ok(DomainSnapshotCreateXmlReply {
@@ -277,21 +270,19 @@ impl HypervisorDriver for TestConnection {
         })
     }
 
+    #[flags("testDomainRevertToSnapshot", DomainSnapshotRevertFlags::RUNNING.bits() | DomainSnapshotRevertFlags::PAUSED.bits() | DomainSnapshotRevertFlags::FORCE.bits())]
     fn domain_revert_to_snapshot(
         &self,
         cx: &mut CallContext<'_>,
         snapshot: Resolved<DomainSnapshot>,
         flags: u32,
     ) -> Result<()> {
-        let allowed = DomainSnapshotRevertFlags::RUNNING
-            | DomainSnapshotRevertFlags::PAUSED
-            | DomainSnapshotRevertFlags::FORCE;
-        check_flags("testDomainRevertToSnapshot", flags, allowed.bits())?;
         self.change(cx, &snapshot, "virDomainRevertToSnapshot", |world, guest| {
             moments::revert(world, guest, &snapshot.name, flags)
         })
     }
 
+    #[flags("testDomainSnapshotDelete", DomainSnapshotDeleteFlags::CHILDREN.bits() | DomainSnapshotDeleteFlags::CHILDREN_ONLY.bits())]
     fn domain_snapshot_delete(
         &self,
         cx: &mut CallContext<'_>,
@@ -299,8 +290,6 @@ impl HypervisorDriver for TestConnection {
         flags: u32,
     ) -> Result<()> {
         type Flags = DomainSnapshotDeleteFlags;
-        let allowed = Flags::CHILDREN | Flags::CHILDREN_ONLY;
-        check_flags("testDomainSnapshotDelete", flags, allowed.bits())?;
         let flags = Flags::from(flags);
         let removal = removal(
             flags.contains(Flags::CHILDREN),

@@ -137,13 +137,13 @@ impl HypervisorDriver for TestConnection {
     }
 
     #[inline_safe]
+    #[flags("testDomainGetControlInfo", 0)]
     fn domain_get_control_info(
         &self,
         _: &mut CallContext<'_>,
         domain: Resolved<Domain>,
-        flags: u32,
+        _: u32,
     ) -> Result<DomainGetControlInfoReply> {
-        check_flags("testDomainGetControlInfo", flags, 0)?;
         life::active(domain.handle::<Guest>()?)?;
         Ok(DomainGetControlInfoReply {
             state: DomainControlState::OK.0.unsigned_abs(),
@@ -166,13 +166,13 @@ impl HypervisorDriver for TestConnection {
     }
 
     #[inline_safe]
+    #[flags("testDomainGetTime", 0)]
     fn domain_get_time(
         &self,
         _: &mut CallContext<'_>,
         domain: Resolved<Domain>,
-        flags: u32,
+        _: u32,
     ) -> Result<DomainGetTimeReply> {
-        check_flags("testDomainGetTime", flags, 0)?;
         let snapshot = domain.handle::<Guest>()?.snapshot();
         if snapshot.state.state != DomainState::RUNNING {
             return Err(error(ErrorCode::OPERATION_INVALID, "domain is not running"));
@@ -182,15 +182,15 @@ impl HypervisorDriver for TestConnection {
     }
 
     #[inline_safe]
+    #[flags("testDomainMemoryStats", 0)]
     fn domain_memory_stats(
         &self,
         _: &mut CallContext<'_>,
         domain: Resolved<Domain>,
         max_stats: u32,
-        flags: u32,
+        _: u32,
     ) -> Result<DomainMemoryStatsReply> {
         use DomainMemoryStatTags as Tag;
-        check_flags("testDomainMemoryStats", flags, 0)?;
         let snapshot = life::active(domain.handle::<Guest>()?)?;
         let definition = snapshot.life.current();
         // It is the balloon that knows.

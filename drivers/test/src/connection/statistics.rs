@@ -14,7 +14,7 @@ use virt_util::types::params::cpu_stats;
 use virt_util::types::{DomainInterfaceAddressesSource, DomainMemoryFlags, DomainMessageType};
 use virt_util::{ErrorCode, ErrorDomain, Result};
 
-use super::{TestConnection, check_flags};
+use super::TestConnection;
 use crate::domain::Guest;
 use crate::error;
 use crate::life;
@@ -93,34 +93,63 @@ impl TestConnection {
     }
 }
 
+fn one_disk(args: &DomainBlockStatsArgs) -> Result<()> {
+    if args.path.is_empty() {
+        return Err(error(
+            ErrorCode::OPERATION_UNSUPPORTED,
+            "statistics of all disks together are not supported: name one",
+        ));
+    }
+    Ok(())
+}
+
+fn known_source(args: &DomainInterfaceAddressesArgs) -> Result<()> {
+    let source = args.source;
+    let known =
+        i32::try_from(source).is_ok_and(|source| DomainInterfaceAddressesSource(source).name().is_some());
+    if !known {
+        return Err(error(
+            ErrorCode::ARGUMENT_UNSUPPORTED,
+            format_args!("unknown source of addresses {source}: expected 0 to 2"),
+        ));
+    }
+    Ok(())
+}
+
+fn one_space(args: &DomainMemoryPeekArgs) -> Result<()> {
+    type Space = DomainMemoryFlags;
+    let flags = args.flags;
+    if ![Space::VIRTUAL.bits(), Space::PHYSICAL.bits()].contains(&flags) {
+        return invalid(format_args!(
+            "flags {flags:#x}: expected either virtual (1) or physical (2) memory"
+        ));
+    }
+    Ok(())
+}
+
 #[virt_api::implements(part)]
 impl HypervisorDriver for TestConnection {
     #[inline_safe]
+    #[flags("testDomainGetMessages", DomainMessageType::all().bits())]
     fn domain_get_messages(
         &self,
         _: &mut CallContext<'_>,
         domain: Resolved<Domain>,
         flags: u32,
     ) -> Result<DomainGetMessagesReply> {
-        check_flags("testDomainGetMessages", flags, DomainMessageType::all().bits())?;
         let snapshot = domain.handle::<Guest>()?.snapshot();
         let msgs = snapshot.state.lasting.messages.texts(flags.into());
         Ok(DomainGetMessagesReply { msgs })
     }
 
     #[inline_safe]
+    #[first(one_disk)]
     fn domain_block_stats(
         &self,
         _: &mut CallContext<'_>,
         domain: Resolved<Domain>,
         path: String,
     ) -> Result<DomainBlockStatsReply> {
-        if path.is_empty() {
-            return Err(error(
-                ErrorCode::OPERATION_UNSUPPORTED,
-                "statistics of all disks together are not supported: name one",
-            ));
-        }
         let snapshot = life::active(domain.handle::<Guest>()?)?;
         if moment::disk_by_name(&snapshot.life.current().domain, &path).is_none() {
             return invalid(format_args!(
@@ -138,14 +167,14 @@ impl HypervisorDriver for TestConnection {
     }
 
     #[inline_safe]
+    #[flags("testDomainGetBlockInfo", 0)]
     fn domain_get_block_info(
         &self,
         _: &mut CallContext<'_>,
         domain: Resolved<Domain>,
         path: String,
-        flags: u32,
+        _: u32,
     ) -> Result<DomainGetBlockInfoReply> {
-        check_flags("testDomainGetBlockInfo", flags, 0)?;
         let snapshot = domain.handle::<Guest>()?.snapshot();
         let definition = &snapshot.life.current().domain;
         let found = moment::disk_by_name(definition, &path);
@@ -165,14 +194,14 @@ impl HypervisorDriver for TestConnection {
     }
 
     #[inline_safe]
+    #[flags("testDomainGetDiskErrors", 0)]
     fn domain_get_disk_errors(
         &self,
         _: &mut CallContext<'_>,
         domain: Resolved<Domain>,
         maxerrors: u32,
-        flags: u32,
+        _: u32,
     ) -> Result<DomainGetDiskErrorsReply> {
-        check_flags("testDomainGetDiskErrors", flags, 0)?;
         let snapshot = life::active(domain.handle::<Guest>()?)?;
         let disks = &snapshot.life.current().domain.devices.disks;
         let most = usize::try_from(maxerrors).unwrap_or(usize::MAX);
@@ -216,22 +245,15 @@ impl HypervisorDriver for TestConnection {
     }
 
     #[inline_safe]
+    #[flags("testDomainInterfaceAddresses", 0)]
+    #[first(known_source)]
     fn domain_interface_addresses(
         &self,
         _: &mut CallContext<'_>,
         domain: Resolved<Domain>,
-        source: u32,
-        flags: u32,
+        _: u32,
+        _: u32,
     ) -> Result<DomainInterfaceAddressesReply> {
-        check_flags("testDomainInterfaceAddresses", flags, 0)?;
-        let known =
-            i32::try_from(source).is_ok_and(|source| DomainInterfaceAddressesSource(source).name().is_some());
-        if !known {
-            return Err(error(
-                ErrorCode::ARGUMENT_UNSUPPORTED,
-                format_args!("unknown source of addresses {source}: expected 0 to 2"),
-            ));
-        }
         let snapshot = life::active(domain.handle::<Guest>()?)?;
         let mut interfaces = Vec::new();
         let all = &snapshot.life.current().domain.devices.interfaces;
@@ -255,6 +277,7 @@ impl HypervisorDriver for TestConnection {
     }
 
     #[inline_safe]
+    #[flags("testDomainGetCPUStats", 0)]
     fn domain_get_cpu_stats(
         &self,
         _: &mut CallContext<'_>,
@@ -262,9 +285,8 @@ impl HypervisorDriver for TestConnection {
         nparams: u32,
         start_cpu: i32,
         ncpus: u32,
-        flags: u32,
+        _: u32,
     ) -> Result<DomainGetCpuStatsReply> {
-        check_flags("testDomainGetCPUStats", flags, 0)?;
         life::active(domain.handle::<Guest>()?)?;
         let most = usize::try_from(nparams).unwrap_or(usize::MAX);
         let answer = |params: Vec<TypedParam>, count: usize| {
@@ -313,21 +335,16 @@ impl HypervisorDriver for TestConnection {
     }
 
     #[inline_safe]
+    #[flags("testDomainMemoryPeek", DomainMemoryFlags::all().bits())]
+    #[first(one_space)]
     fn domain_memory_peek(
         &self,
         _: &mut CallContext<'_>,
         domain: Resolved<Domain>,
         offset: u64,
         size: u32,
-        flags: u32,
+        _: u32,
     ) -> Result<DomainMemoryPeekReply> {
-        type Space = DomainMemoryFlags;
-        check_flags("testDomainMemoryPeek", flags, Space::all().bits())?;
-        if ![Space::VIRTUAL.bits(), Space::PHYSICAL.bits()].contains(&flags) {
-            return invalid(format_args!(
-                "flags {flags:#x}: expected either virtual (1) or physical (2) memory"
-            ));
-        }
         life::active(domain.handle::<Guest>()?)?;
         if size > PEEK_MAX {
             return invalid(format_args!(
@@ -343,13 +360,13 @@ impl HypervisorDriver for TestConnection {
     }
 
     #[inline_safe]
+    #[flags("testDomainGetLaunchSecurityInfo", 0)]
     fn domain_get_launch_security_info(
         &self,
         _: &mut CallContext<'_>,
         domain: Resolved<Domain>,
-        flags: u32,
+        _: u32,
     ) -> Result<DomainGetLaunchSecurityInfoReply> {
-        check_flags("testDomainGetLaunchSecurityInfo", flags, 0)?;
         domain.handle::<Guest>()?;
         let params = TypedParams::new();
         Ok(DomainGetLaunchSecurityInfoReply { params })

@@ -198,7 +198,7 @@ fn happened<M: EventMessage>(
 
 /// Reads a definition that a client sent.
 pub(super) fn parse(xml: &str, check: Check) -> Result<Arc<Definition>> {
-    check_schema(xml, "(storage_pool_definition)", check)?;
+    check_schema(xml, "(storage_pool_definition)", ErrorDomain::STORAGE, check)?;
     let mut pool = Definition::parse_with(
         xml,
         virt_util::xml::XmlFlags::NO_NAMESPACES,

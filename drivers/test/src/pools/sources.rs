@@ -12,12 +12,20 @@ pub(super) fn find_sources(kind: &str, spec: Option<&str>) -> Result<String> {
         let what = format_args!("pools of type '{kind}' are not searched for: expected 'netfs' or 'iscsi'");
         Err(error(code, what))
     };
-    let Some(pool) = PoolType::from_word(kind) else {
-        return refused(ErrorCode::NO_SUPPORT);
-    };
+    let pool = PoolType::from_word(kind);
     let source = match spec {
         None => None,
-        Some(text) => Some(PoolSource::parse(text, pool, "(storage_source_specification)")?),
+        Some(text) => {
+            let read_as = pool.unwrap_or(PoolType::Dir);
+            Some(PoolSource::parse(
+                text,
+                read_as,
+                "(storage_source_specification)",
+            )?)
+        }
+    };
+    let Some(pool) = pool else {
+        return refused(ErrorCode::NO_SUPPORT);
     };
     let sources = match pool {
         PoolType::Logical => [("testvg1", "/dev/sda20"), ("testvg2", "/dev/sda21")]

@@ -95,7 +95,7 @@ fn rule(rule: &Rule, procedure: &Procedure, program: &Program, index: usize) -> 
                 .iter()
                 .map(|argument| format!("&args.{argument}"))
                 .collect();
-            return format!("    checks::{name}({})?;\n", arguments.join(", "));
+            return format!("    call.rule(checks::{name}({}))?;\n", arguments.join(", "));
         }
         Rule::Below(name, _, limit) => format!("i64::from(args.{name}) >= {limit}"),
         Rule::Exclusive((_, a), (_, b)) => {
@@ -136,6 +136,18 @@ fn handler(procedure: &Procedure, program: &Program) -> String {
         let _ = writeln!(out, "    call.admit_on({subject})?;");
     } else {
         out.push_str("    call.admit()?;\n");
+    }
+    let resolves = procedure
+        .args
+        .iter()
+        .any(|field| matches!(passing(procedure, field), Passing::Resolved(_)));
+    let has_flags = procedure
+        .args
+        .iter()
+        .any(|field| field.name == "flags" && field.ty == Type::U32);
+    if resolves {
+        let flags = if has_flags { "args.flags" } else { "0" };
+        let _ = writeln!(out, "    call.before_objects({flags}, bytes)?;");
     }
     let mut arguments = String::new();
     if procedure.object.is_some() {

@@ -115,6 +115,8 @@ pub struct Procedure {
     pub reply: Vec<Field>,
     pub apis: Vec<String>,
     pub on: String,
+    /// Whose errors refusals are that come before the driver: a constant of `ErrorDomain` in lower case.
+    pub module: String,
     pub owner: String,
     pub class: String,
     pub high: bool,
@@ -127,6 +129,7 @@ pub struct Procedure {
     pub filter: Vec<AclRule>,
     pub object: Option<String>,
     pub rules: Vec<Rule>,
+    pub counts: Vec<Count>,
     pub stream: Option<StreamUse>,
     pub fds_in: Option<(u32, Option<u32>)>,
     pub fds_out: Option<(u32, Option<u32>)>,
@@ -184,12 +187,36 @@ pub enum Rule {
     Requires((String, u32), (String, u32)),
 }
 
+/// How much a call may ask for over the network.
+pub struct Count {
+    /// The arguments whose product it is.
+    pub arguments: Vec<String>,
+    pub most: Option<u32>,
+    /// Whether libvirt calls more an error of the protocol, and not an internal one.
+    pub rpc: bool,
+}
+
 /// The stream that a call opens.
 pub struct StreamUse {
     pub direction: String,
     pub both: bool,
     pub sparse: Option<(String, u32)>,
 }
+
+/// What a procedure's `module` may be: the modules of libvirt that have public functions.
+pub const MODULES: &[&str] = &[
+    "none",
+    "domain",
+    "domain_snapshot",
+    "domain_checkpoint",
+    "network",
+    "interface",
+    "storage",
+    "nodedev",
+    "nwfilter",
+    "secret",
+    "admin",
+];
 
 /// `domain_get_info` to `DomainGetInfo`.
 pub fn camel(name: &str) -> String {
@@ -226,6 +253,11 @@ impl Procedure {
             "qemu" | "lxc" => format!("{}_{}", program.name, self.name),
             _ => self.name.clone(),
         }
+    }
+
+    /// `ErrorDomain::DOMAIN`: whose errors refusals are that come before the driver.
+    pub fn error_domain(&self) -> String {
+        format!("ErrorDomain::{}", self.module.to_uppercase())
     }
 
     /// What answers to say when a driver lacks it: the public function.

@@ -204,6 +204,7 @@ impl<'a> Parser<'a> {
             }
             for (what, value) in [
                 ("on", &procedure.on),
+                ("module", &procedure.module),
                 ("class", &procedure.class),
                 ("owner", &procedure.owner),
             ] {
@@ -249,6 +250,7 @@ impl<'a> Parser<'a> {
             reply,
             apis: Vec::new(),
             on: String::new(),
+            module: String::new(),
             owner: String::new(),
             class: String::new(),
             high: false,
@@ -261,6 +263,7 @@ impl<'a> Parser<'a> {
             filter: Vec::new(),
             object: None,
             rules: Vec::new(),
+            counts: Vec::new(),
             stream: None,
             fds_in: None,
             fds_out: None,
@@ -311,6 +314,7 @@ impl<'a> Parser<'a> {
                     ],
                 )?;
             }
+            "module" => procedure.module = one_of(rest, MODULES)?,
             "owner" => procedure.owner = one_of(rest, &["daemon", "driver", "events"])?,
             "class" => {
                 procedure.class = one_of(
@@ -392,6 +396,7 @@ impl<'a> Parser<'a> {
                     _ => procedure.fds_out = Some(count),
                 }
             }
+            "count" => procedure.counts.push(self.count(line, rest, procedure, program)?),
             "rule" => procedure.rules.push(self.rule(line, rest, procedure, program)?),
             _ => return self.error(line, format_args!("`{word}` is no attribute")),
         }
@@ -457,6 +462,32 @@ impl<'a> Parser<'a> {
             }
             _ => return self.error(line, format_args!("`{name}` is no rule")),
         })
+    }
+
+    /// `ARGUMENT[*ARGUMENT] [<= LIMIT | < CONSTANT] [rpc]`.
+    fn count(&self, line: usize, text: &str, procedure: &Procedure, program: &Program) -> Result<Count> {
+        let (text, rpc) = match text.strip_suffix(" rpc") {
+            Some(text) => (text, true),
+            None => (text, false),
+        };
+        let (arguments, most) = if let Some((arguments, limit)) = text.split_once(" <= ") {
+            match program.limits.iter().find(|(name, _)| name == limit) {
+                Some((_, value)) => (arguments, Some(*value)),
+                None => return self.error(line, format_args!("there is no limit `{limit}`")),
+            }
+        } else if let Some((arguments, flag)) = text.split_once(" < ") {
+            (arguments, Some(self.flag(line, flag, program)?.saturating_sub(1)))
+        } else {
+            (text, None)
+        };
+        let arguments: Vec<String> = arguments.split('*').map(str::to_owned).collect();
+        for name in &arguments {
+            let field = procedure.args.iter().find(|field| field.name == *name);
+            if !field.is_some_and(|field| matches!(field.ty, Type::I32 | Type::U32 | Type::List(..))) {
+                return self.error(line, format_args!("`{name}` is no argument that counts"));
+            }
+        }
+        Ok(Count { arguments, most, rpc })
     }
 
     fn acl(&self, line: usize, text: &str, program: &Program) -> Result<AclRule> {
@@ -628,7 +659,7 @@ mod tests {
     use super::*;
 
     const HEAD: &str = "program test 0x1 version 1\nlimit MAX = 4\nflag VIR_A = 0x1\nflag VIR_B = 0x2\n\n";
-    const CALL: &str = "/// Does something.\ncall 1 thing(name: string, flags: u32) -> (list: [i32; MAX])\n    on hypervisor\n    owner driver\n    class query\n    acl connect:read\n";
+    const CALL: &str = "/// Does something.\ncall 1 thing(name: string, flags: u32) -> (list: [i32; MAX])\n    on hypervisor\n    module domain\n    owner driver\n    class query\n    acl connect:read\n";
 
     fn error(text: &str) -> String {
         match program("test.virt", text) {
@@ -664,6 +695,7 @@ mod tests {
             ("acl connect:read", "acl"),
             ("class query", "class"),
             ("on hypervisor", "on"),
+            ("module domain", "module"),
             ("owner driver", "owner"),
         ] {
             let text = format!("{HEAD}{CALL}").replace(&format!("    {line}\n"), "");
@@ -703,9 +735,12 @@ mod tests {
         for (rule, expected) in [
             ("rule non_empty(nome)", "no argument `nome`"),
             ("rule shiny(name)", "`shiny` is no rule"),
+            ("count name <= MAX", "`name` is no argument that counts"),
+            ("count flags <= MOST", "no limit `MOST`"),
             ("rule exclusive(VIR_A, VIR_C)", "`VIR_C` is not declared"),
         ] {
-            assert!(error(&format!("{HEAD}{CALL}    {rule}\n")).contains(expected));
+            let error = error(&format!("{HEAD}{CALL}    {rule}\n"));
+            assert!(error.contains(expected), "{error}");
         }
     }
 }

@@ -70,6 +70,15 @@ fn rule(rule: &Rule) -> String {
     }
 }
 
+fn count(count: &Count) -> String {
+    format!(
+        "Count {{ arguments: &{:?}, most: {:?}, code: ErrorCode::{} }}",
+        count.arguments,
+        count.most,
+        if count.rpc { "RPC" } else { "INTERNAL_ERROR" }
+    )
+}
+
 fn entry(procedure: &Procedure, program: &Program) -> String {
     let mut out = String::new();
     let _ = write!(
@@ -104,8 +113,9 @@ fn entry(procedure: &Procedure, program: &Program) -> String {
     if procedure.kind == Kind::Call {
         let _ = write!(
             out,
-            "on: DriverKind::{}, owner: Owner::{}, class: Class::{}, ",
+            "on: DriverKind::{}, module: {}, owner: Owner::{}, class: Class::{}, ",
             driver_kind(&procedure.on),
+            procedure.error_domain(),
             camel(&procedure.owner),
             camel(&procedure.class)
         );
@@ -149,6 +159,10 @@ fn entry(procedure: &Procedure, program: &Program) -> String {
         if !procedure.rules.is_empty() {
             let rules: Vec<String> = procedure.rules.iter().map(rule).collect();
             let _ = write!(out, "rules: &[{}], ", rules.join(", "));
+        }
+        if !procedure.counts.is_empty() {
+            let counts: Vec<String> = procedure.counts.iter().map(count).collect();
+            let _ = write!(out, "counts: &[{}], ", counts.join(", "));
         }
         if let Some(stream) = &procedure.stream {
             let _ = write!(
@@ -209,7 +223,7 @@ pub fn tree(description: &Description) -> Tree {
             ));
             file.push_str(
                 "\n#![allow(unused_imports, reason = \"each file of the table starts with the same imports\")]\n\n\
-                 use crate::access::{ObjectKind, Permission};\nuse crate::protocol::table::*;\nuse crate::protocol::wire::Wire;\n",
+                 use crate::access::{ObjectKind, Permission};\nuse crate::protocol::table::*;\nuse crate::protocol::wire::Wire;\nuse virt_util::{ErrorCode, ErrorDomain};\n",
             );
             if program.name != "keepalive" {
                 let _ = writeln!(file, "use crate::protocol::{}::*;", program.name);

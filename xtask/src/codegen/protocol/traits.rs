@@ -102,8 +102,9 @@ fn method(procedure: &Procedure, program: &Program) -> String {
     };
     let _ = writeln!(
         out,
-        ") -> Result<{reply}> {{\n        Err(VirtError::no_support({:?}))\n    }}\n",
-        procedure.public_name()
+        ") -> Result<{reply}> {{\n        Err(VirtError::no_support({:?}).in_domain({}))\n    }}\n",
+        procedure.public_name(),
+        procedure.error_domain()
     );
     out
 }
@@ -118,7 +119,7 @@ pub fn tree(description: &Description) -> Tree {
         let mut file = header(about);
         file.push_str(
             "\n#![allow(unused_imports, reason = \"each file of traits starts with the same imports\")]\n\n\
-             use uuid::Uuid;\nuse virt_util::typed_param::TypedParams;\nuse virt_util::{Result, VirtError};\n\n\
+             use uuid::Uuid;\nuse virt_util::typed_param::TypedParams;\nuse virt_util::{ErrorDomain, Result, VirtError};\n\n\
              use crate::access::*;\nuse crate::call::CallContext;\nuse crate::driver::MethodEntry;\n",
         );
         for program in &description.programs {

@@ -1,5 +1,6 @@
 //! Checks of arguments that are more than a comparison; the description names them in `rule check(…)`.
 
+use virt_util::types::{DomainAuthorizedSshKeysSetFlags, DomainLifecycle, DomainLifecycleAction};
 use virt_util::{ErrorCode, Result, VirtError};
 
 /// An amount of memory in KiB whose bytes can be counted.
@@ -152,12 +153,27 @@ pub(crate) fn new_capacity(capacity: &u64, flags: &u32) -> Result<()> {
     Ok(())
 }
 
-/// A process id that the system can have.
-pub(crate) fn pid_fits(pid: &u32) -> Result<()> {
-    if i32::try_from(*pid).is_err() {
-        return Err(VirtError::invalid_arg(format_args!(
-            "process id {pid} is too large"
-        )));
+/// An event in a guest's life, and what is done then.
+pub(crate) fn lifecycle(kind: &u32, action: &u32) -> Result<()> {
+    const EVENTS: u32 = DomainLifecycle::CRASH.0.unsigned_abs();
+    const ACTIONS: u32 = DomainLifecycleAction::COREDUMP_RESTART.0.unsigned_abs();
+    for (what, number, last) in [("event", kind, EVENTS), ("action", action, ACTIONS)] {
+        if *number > last {
+            return Err(VirtError::invalid_arg(format_args!(
+                "lifecycle {what} {number} is none: 0 to {last} expected"
+            )));
+        }
+    }
+    Ok(())
+}
+
+/// Keys may be left out only where they replace those that are there.
+pub(crate) fn authorized_keys(keys: &[String], flags: &u32) -> Result<()> {
+    let added_or_removed = DomainAuthorizedSshKeysSetFlags::all().bits();
+    if keys.is_empty() && flags & added_or_removed != 0 {
+        return Err(VirtError::invalid_arg(
+            "argument 'keys' must not be empty where keys are added or removed",
+        ));
     }
     Ok(())
 }
@@ -191,11 +207,24 @@ mod tests {
     }
 
     #[test]
+    fn a_lifecycle_has_three_events_and_six_actions() {
+        assert!(lifecycle(&2, &5).is_ok());
+        assert!(lifecycle(&3, &5).is_err());
+        assert!(lifecycle(&2, &6).is_err());
+    }
+
+    #[test]
+    fn keys_that_are_added_are_there() {
+        assert!(authorized_keys(&[], &0).is_ok());
+        assert!(authorized_keys(&[], &1).is_err());
+        assert!(authorized_keys(&["key".to_owned()], &2).is_ok());
+    }
+
+    #[test]
     fn sizes_that_cannot_be_counted_are_refused() {
         assert!(memory_fits(&(i64::MAX as u64 / 1024)).is_err());
         assert!(memory_fits(&1_048_576).is_ok());
         assert!(product_fits(&65_536, &65_536).is_err());
-        assert!(pid_fits(&u32::MAX).is_err());
         assert!(new_capacity(&0, &0).is_err());
         assert!(new_capacity(&0, &4).is_ok());
     }

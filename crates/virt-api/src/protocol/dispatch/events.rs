@@ -4,7 +4,7 @@
 
 use virt_util::{ErrorCode, Result, VirtError};
 
-use super::{Call, missing_registration};
+use super::Call;
 use crate::call::{PROGRAM_QEMU, PROGRAM_REMOTE};
 use crate::events::{EventClass, EventSubject, NameFilter};
 use crate::protocol::qemu::{
@@ -96,7 +96,7 @@ pub(super) fn answer(call: &mut Call<'_, '_>, bytes: &[u8]) -> Result<Vec<u8>> {
         (PROGRAM_QEMU, qemu::CONNECT_DOMAIN_MONITOR_EVENT_DEREGISTER) => {
             deregister!(QemuConnectDomainMonitorEventDeregisterArgs, QemuMonitor)
         }
-        _ => Err(missing_registration(call.procedure)),
+        _ => Err(call.procedure.missing()),
     }
 }
 

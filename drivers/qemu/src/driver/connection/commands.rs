@@ -9,13 +9,14 @@ use virt_conf::registry::job::{AgentJob, Job};
 use virt_util::types::DomainQemuMonitorCommandFlags;
 use virt_util::{ErrorCode, Result};
 
+use super::QemuConnection;
 use super::guest_agent::agent_timeout;
-use super::{QemuConnection, check_flags};
 use crate::driver::{error, life};
 use crate::monitor::Command;
 
 #[virt_api::implements(part)]
 impl HypervisorDriver for QemuConnection {
+    #[flags("qemuDomainQemuMonitorCommand", DomainQemuMonitorCommandFlags::HMP.bits())]
     fn qemu_domain_monitor_command(
         &self,
         cx: &mut CallContext<'_>,
@@ -23,11 +24,6 @@ impl HypervisorDriver for QemuConnection {
         cmd: String,
         flags: u32,
     ) -> Result<QemuDomainMonitorCommandReply> {
-        check_flags(
-            "qemuDomainQemuMonitorCommand",
-            flags,
-            DomainQemuMonitorCommandFlags::HMP.bits(),
-        )?;
         let human = DomainQemuMonitorCommandFlags::from(flags).contains(DomainQemuMonitorCommandFlags::HMP);
         let command = if human {
             Command::new("human-monitor-command").with("command-line", cmd)
@@ -54,15 +50,15 @@ impl HypervisorDriver for QemuConnection {
         Ok(QemuDomainMonitorCommandReply { result })
     }
 
+    #[flags("qemuDomainQemuAgentCommand", 0)]
     fn qemu_domain_agent_command(
         &self,
         cx: &mut CallContext<'_>,
         domain: Resolved<Domain>,
         cmd: String,
         timeout: i32,
-        flags: u32,
+        _: u32,
     ) -> Result<QemuDomainAgentCommandReply> {
-        check_flags("qemuDomainQemuAgentCommand", flags, 0)?;
         let limit = agent_timeout(timeout)?;
         let result = self.agent(
             cx,

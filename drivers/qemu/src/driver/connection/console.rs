@@ -8,12 +8,13 @@ use virt_conf::registry::job::Job;
 use virt_util::Result;
 use virt_util::types::{DomainChannelFlags, DomainConsoleFlags};
 
-use super::{QemuConnection, check_flags};
+use super::QemuConnection;
 use crate::driver::object::GuestObject;
 use crate::driver::{console, life, screen};
 
 #[virt_api::implements(part)]
 impl HypervisorDriver for QemuConnection {
+    #[flags("qemuDomainOpenConsole", DomainConsoleFlags::FORCE.bits() | DomainConsoleFlags::SAFE.bits())]
     fn domain_open_console(
         &self,
         cx: &mut CallContext<'_>,
@@ -21,8 +22,6 @@ impl HypervisorDriver for QemuConnection {
         dev_name: Option<String>,
         flags: u32,
     ) -> Result<()> {
-        let known = DomainConsoleFlags::FORCE | DomainConsoleFlags::SAFE;
-        check_flags("qemuDomainOpenConsole", flags, known.bits())?;
         let object = domain.handle::<GuestObject>()?;
         life::running(object)?;
         let snapshot = object.snapshot();
@@ -36,6 +35,7 @@ impl HypervisorDriver for QemuConnection {
         cx.attach_stream(stream)
     }
 
+    #[flags("qemuDomainOpenChannel", DomainChannelFlags::FORCE.bits())]
     fn domain_open_channel(
         &self,
         cx: &mut CallContext<'_>,
@@ -43,7 +43,6 @@ impl HypervisorDriver for QemuConnection {
         name: Option<String>,
         flags: u32,
     ) -> Result<()> {
-        check_flags("qemuDomainOpenChannel", flags, DomainChannelFlags::FORCE.bits())?;
         let object = domain.handle::<GuestObject>()?;
         life::running(object)?;
         let snapshot = object.snapshot();
@@ -57,14 +56,14 @@ impl HypervisorDriver for QemuConnection {
         cx.attach_stream(stream)
     }
 
+    #[flags("qemuDomainScreenshot", 0)]
     fn domain_screenshot(
         &self,
         cx: &mut CallContext<'_>,
         domain: Resolved<Domain>,
         screen: u32,
-        flags: u32,
+        _: u32,
     ) -> Result<DomainScreenshotReply> {
-        check_flags("qemuDomainScreenshot", flags, 0)?;
         let (picture, mime) = self.change(cx, &domain, Job::Query, "virDomainScreenshot", |object| {
             let guest = life::running(object)?;
             let snapshot = object.snapshot();
@@ -83,6 +82,7 @@ impl HypervisorDriver for QemuConnection {
         })
     }
 
+    #[flags("qemuDomainSendKey", 0)]
     fn domain_send_key(
         &self,
         cx: &mut CallContext<'_>,
@@ -90,9 +90,8 @@ impl HypervisorDriver for QemuConnection {
         codeset: u32,
         holdtime: u32,
         keycodes: Vec<u32>,
-        flags: u32,
+        _: u32,
     ) -> Result<()> {
-        check_flags("qemuDomainSendKey", flags, 0)?;
         let hold = std::time::Duration::from_millis(holdtime.into());
         self.change(cx, &domain, Job::Modify, "virDomainSendKey", |object| {
             screen::press_keys(&*life::running(object)?, codeset, &keycodes, hold, cx)

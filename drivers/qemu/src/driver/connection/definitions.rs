@@ -20,13 +20,13 @@ use crate::driver::world::World;
 
 #[virt_api::implements(part)]
 impl HypervisorDriver for QemuConnection {
+    #[flags("qemuDomainGetXMLDesc", DomainXmlFlags::all().bits())]
     fn domain_get_xml_desc(
         &self,
         cx: &mut CallContext<'_>,
         domain: Resolved<Domain>,
         flags: u32,
     ) -> Result<DomainGetXmlDescReply> {
-        check_flags("qemuDomainGetXMLDesc", flags, DomainXmlFlags::all().bits())?;
         let flags = DomainXmlFlags::from(flags);
         let snapshot = domain.handle::<GuestObject>()?.snapshot();
         let mut wanted = XmlFlags::empty();
@@ -134,31 +134,27 @@ impl HypervisorDriver for QemuConnection {
         Ok(preview.map(|xml| FerrovirtDomainPreviewXmlReply { xml }))
     }
 
+    #[flags("qemuDomainUndefineFlags", DomainUndefineFlags::all().bits())]
     fn domain_undefine_flags(
         &self,
         cx: &mut CallContext<'_>,
         domain: Resolved<Domain>,
         flags: u32,
     ) -> Result<()> {
-        // There is nothing yet that the other flags would remove.
-        check_flags(
-            "qemuDomainUndefineFlags",
-            flags,
-            DomainUndefineFlags::all().bits(),
-        )?;
+        // There is nothing yet that other flags would remove.
         self.change(cx, &domain, Job::Modify, "virDomainUndefineFlags", |guest| {
             changes::undefine(&self.world, guest, flags.into())
         })
     }
 
+    #[flags("qemuDomainRename", 0)]
     fn domain_rename(
         &self,
         cx: &mut CallContext<'_>,
         domain: Resolved<Domain>,
         new_name: Option<String>,
-        flags: u32,
+        _: u32,
     ) -> Result<DomainRenameReply> {
-        check_flags("qemuDomainRename", flags, 0)?;
         self.change(cx, &domain, Job::Modify, "virDomainRename", |guest| {
             changes::rename(&self.world, guest, new_name.as_deref().unwrap_or_default())?;
             Ok(DomainRenameReply { retcode: 0 })
@@ -166,6 +162,7 @@ impl HypervisorDriver for QemuConnection {
     }
 
     #[inline_safe]
+    #[flags("qemuDomainGetMetadata", DomainModificationImpact::all().bits())]
     fn domain_get_metadata(
         &self,
         _: &mut CallContext<'_>,
@@ -174,11 +171,6 @@ impl HypervisorDriver for QemuConnection {
         uri: Option<String>,
         flags: u32,
     ) -> Result<DomainGetMetadataReply> {
-        check_flags(
-            "qemuDomainGetMetadata",
-            flags,
-            DomainModificationImpact::all().bits(),
-        )?;
         let snapshot = domain.handle::<GuestObject>()?.snapshot();
         let (definition, _) = snapshot.one_definition(flags)?;
         let metadata = definition
@@ -188,6 +180,7 @@ impl HypervisorDriver for QemuConnection {
         Ok(DomainGetMetadataReply { metadata })
     }
 
+    #[flags("qemuDomainSetMetadata", DomainModificationImpact::all().bits())]
     fn domain_set_metadata(
         &self,
         cx: &mut CallContext<'_>,
@@ -198,11 +191,6 @@ impl HypervisorDriver for QemuConnection {
         uri: Option<String>,
         flags: u32,
     ) -> Result<()> {
-        check_flags(
-            "qemuDomainSetMetadata",
-            flags,
-            DomainModificationImpact::all().bits(),
-        )?;
         let (text, key, uri) = (metadata.as_deref(), key.as_deref(), uri.as_deref());
         self.change(cx, &domain, Job::Modify, "virDomainSetMetadata", |guest| {
             changes::set_metadata(&self.world, guest, kind, text, key, uri, flags)

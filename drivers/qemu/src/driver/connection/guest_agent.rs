@@ -14,7 +14,7 @@ use virt_util::types::{
 };
 use virt_util::{ErrorCode, Result};
 
-use super::{QemuConnection, check_flags};
+use super::QemuConnection;
 use crate::agent::AgentTimeout;
 use crate::driver::object::GuestObject;
 use crate::driver::{agent, error, life};
@@ -39,14 +39,14 @@ fn answered<T>(answer: Option<T>) -> Result<T> {
 
 #[virt_api::implements(part)]
 impl HypervisorDriver for QemuConnection {
+    #[flags("qemuDomainAgentSetResponseTimeout", 0)]
     fn domain_agent_set_response_timeout(
         &self,
         _: &mut CallContext<'_>,
         domain: Resolved<Domain>,
         timeout: i32,
-        flags: u32,
+        _: u32,
     ) -> Result<DomainAgentSetResponseTimeoutReply> {
-        check_flags("qemuDomainAgentSetResponseTimeout", flags, 0)?;
         let timeout = agent_timeout(timeout)?;
         let object = domain.handle::<GuestObject>()?;
         object.private().agent.set_timeout(timeout);
@@ -56,14 +56,14 @@ impl HypervisorDriver for QemuConnection {
         Ok(DomainAgentSetResponseTimeoutReply { result: 0 })
     }
 
+    #[flags("qemuDomainGetGuestInfo", 0)]
     fn domain_get_guest_info(
         &self,
         cx: &mut CallContext<'_>,
         domain: Resolved<Domain>,
         types: u32,
-        flags: u32,
+        _: u32,
     ) -> Result<DomainGetGuestInfoReply> {
-        check_flags("qemuDomainGetGuestInfo", flags, 0)?;
         let unknown = types & !DomainGuestInfoTypes::all().bits();
         if unknown != 0 {
             return Err(error(
@@ -84,14 +84,13 @@ impl HypervisorDriver for QemuConnection {
         })
     }
 
+    #[flags("qemuDomainGetHostname", DomainGetHostnameFlags::LEASE.bits() | DomainGetHostnameFlags::AGENT.bits())]
     fn domain_get_hostname(
         &self,
         cx: &mut CallContext<'_>,
         domain: Resolved<Domain>,
         flags: u32,
     ) -> Result<DomainGetHostnameReply> {
-        let known = DomainGetHostnameFlags::LEASE | DomainGetHostnameFlags::AGENT;
-        check_flags("qemuDomainGetHostname", flags, known.bits())?;
         if DomainGetHostnameFlags::from(flags).contains(DomainGetHostnameFlags::LEASE) {
             return Err(error(
                 ErrorCode::OPERATION_UNSUPPORTED,
@@ -108,13 +107,13 @@ impl HypervisorDriver for QemuConnection {
         Ok(DomainGetHostnameReply { hostname })
     }
 
+    #[flags("qemuDomainGetTime", 0)]
     fn domain_get_time(
         &self,
         cx: &mut CallContext<'_>,
         domain: Resolved<Domain>,
-        flags: u32,
+        _: u32,
     ) -> Result<DomainGetTimeReply> {
-        check_flags("qemuDomainGetTime", flags, 0)?;
         let (seconds, nseconds) =
             self.agent(cx, &domain, AgentJob::Query, "virDomainGetTime", |_, agent| {
                 agent.time()
@@ -122,6 +121,7 @@ impl HypervisorDriver for QemuConnection {
         Ok(DomainGetTimeReply { seconds, nseconds })
     }
 
+    #[flags("qemuDomainSetTime", DomainSetTimeFlags::SYNC.bits())]
     fn domain_set_time(
         &self,
         cx: &mut CallContext<'_>,
@@ -130,7 +130,6 @@ impl HypervisorDriver for QemuConnection {
         nseconds: u32,
         flags: u32,
     ) -> Result<()> {
-        check_flags("qemuDomainSetTime", flags, DomainSetTimeFlags::SYNC.bits())?;
         let sync = DomainSetTimeFlags::from(flags).contains(DomainSetTimeFlags::SYNC);
         self.agent(cx, &domain, AgentJob::Modify, "virDomainSetTime", |_, agent| {
             agent.set_time((!sync).then_some((seconds, nseconds)))
@@ -141,28 +140,28 @@ impl HypervisorDriver for QemuConnection {
         })
     }
 
+    #[flags("qemuDomainFSFreeze", 0)]
     fn domain_fsfreeze(
         &self,
         cx: &mut CallContext<'_>,
         domain: Resolved<Domain>,
         mountpoints: Vec<String>,
-        flags: u32,
+        _: u32,
     ) -> Result<DomainFsfreezeReply> {
-        check_flags("qemuDomainFSFreeze", flags, 0)?;
         let filesystems = self.agent(cx, &domain, AgentJob::Modify, "virDomainFSFreeze", |_, agent| {
             agent.freeze(&mountpoints)
         })?;
         Ok(DomainFsfreezeReply { filesystems })
     }
 
+    #[flags("qemuDomainFSThaw", 0)]
     fn domain_fsthaw(
         &self,
         cx: &mut CallContext<'_>,
         domain: Resolved<Domain>,
         mountpoints: Vec<String>,
-        flags: u32,
+        _: u32,
     ) -> Result<DomainFsthawReply> {
-        check_flags("qemuDomainFSThaw", flags, 0)?;
         if !mountpoints.is_empty() {
             return Err(error(
                 ErrorCode::ARGUMENT_UNSUPPORTED,
@@ -175,15 +174,15 @@ impl HypervisorDriver for QemuConnection {
         Ok(DomainFsthawReply { filesystems })
     }
 
+    #[flags("qemuDomainFSTrim", 0)]
     fn domain_fstrim(
         &self,
         cx: &mut CallContext<'_>,
         domain: Resolved<Domain>,
         mount_point: Option<String>,
         minimum: u64,
-        flags: u32,
+        _: u32,
     ) -> Result<()> {
-        check_flags("qemuDomainFSTrim", flags, 0)?;
         if mount_point.is_some() {
             return Err(error(
                 ErrorCode::ARGUMENT_UNSUPPORTED,
@@ -195,13 +194,13 @@ impl HypervisorDriver for QemuConnection {
         })
     }
 
+    #[flags("qemuDomainGetFSInfo", 0)]
     fn domain_get_fsinfo(
         &self,
         cx: &mut CallContext<'_>,
         domain: Resolved<Domain>,
-        flags: u32,
+        _: u32,
     ) -> Result<DomainGetFsinfoReply> {
-        check_flags("qemuDomainGetFSInfo", flags, 0)?;
         let found = self.agent(cx, &domain, AgentJob::Query, "virDomainGetFSInfo", |_, agent| {
             answered(agent.file_systems()?)
         })?;
@@ -213,14 +212,14 @@ impl HypervisorDriver for QemuConnection {
         })
     }
 
+    #[flags("qemuDomainInterfaceAddresses", 0)]
     fn domain_interface_addresses(
         &self,
         cx: &mut CallContext<'_>,
         domain: Resolved<Domain>,
         source: u32,
-        flags: u32,
+        _: u32,
     ) -> Result<DomainInterfaceAddressesReply> {
-        check_flags("qemuDomainInterfaceAddresses", flags, 0)?;
         life::running(domain.handle::<GuestObject>()?)?;
         let source_kind = DomainInterfaceAddressesSource(i32::try_from(source).unwrap_or(-1));
         match source_kind {
@@ -265,6 +264,7 @@ impl HypervisorDriver for QemuConnection {
         })
     }
 
+    #[flags("qemuDomainSetUserPassword", DomainSetUserPasswordFlags::ENCRYPTED.bits())]
     fn domain_set_user_password(
         &self,
         cx: &mut CallContext<'_>,
@@ -273,8 +273,6 @@ impl HypervisorDriver for QemuConnection {
         password: Option<String>,
         flags: u32,
     ) -> Result<()> {
-        let known = DomainSetUserPasswordFlags::ENCRYPTED;
-        check_flags("qemuDomainSetUserPassword", flags, known.bits())?;
         let (user, password) = (user.unwrap_or_default(), password.unwrap_or_default());
         self.agent(
             cx,
@@ -285,14 +283,14 @@ impl HypervisorDriver for QemuConnection {
         )
     }
 
+    #[flags("qemuDomainAuthorizedSSHKeysGet", 0)]
     fn domain_authorized_ssh_keys_get(
         &self,
         cx: &mut CallContext<'_>,
         domain: Resolved<Domain>,
         user: String,
-        flags: u32,
+        _: u32,
     ) -> Result<DomainAuthorizedSshKeysGetReply> {
-        check_flags("qemuDomainAuthorizedSSHKeysGet", flags, 0)?;
         let keys = self.agent(
             cx,
             &domain,
@@ -303,6 +301,7 @@ impl HypervisorDriver for QemuConnection {
         Ok(DomainAuthorizedSshKeysGetReply { keys })
     }
 
+    #[flags("qemuDomainAuthorizedSSHKeysSet", DomainAuthorizedSshKeysSetFlags::APPEND.bits() | DomainAuthorizedSshKeysSetFlags::REMOVE.bits())]
     fn domain_authorized_ssh_keys_set(
         &self,
         cx: &mut CallContext<'_>,
@@ -311,8 +310,6 @@ impl HypervisorDriver for QemuConnection {
         keys: Vec<String>,
         flags: u32,
     ) -> Result<()> {
-        let known = DomainAuthorizedSshKeysSetFlags::APPEND | DomainAuthorizedSshKeysSetFlags::REMOVE;
-        check_flags("qemuDomainAuthorizedSSHKeysSet", flags, known.bits())?;
         let flags = DomainAuthorizedSshKeysSetFlags::from(flags);
         self.agent(
             cx,
@@ -330,13 +327,13 @@ impl HypervisorDriver for QemuConnection {
         )
     }
 
+    #[flags("qemuDomainGetGuestVcpus", 0)]
     fn domain_get_guest_vcpus(
         &self,
         cx: &mut CallContext<'_>,
         domain: Resolved<Domain>,
-        flags: u32,
+        _: u32,
     ) -> Result<DomainGetGuestVcpusReply> {
-        check_flags("qemuDomainGetGuestVcpus", flags, 0)?;
         let cpus = self.agent(
             cx,
             &domain,
@@ -349,15 +346,15 @@ impl HypervisorDriver for QemuConnection {
         })
     }
 
+    #[flags("qemuDomainSetGuestVcpus", 0)]
     fn domain_set_guest_vcpus(
         &self,
         cx: &mut CallContext<'_>,
         domain: Resolved<Domain>,
         cpumap: String,
         state: i32,
-        flags: u32,
+        _: u32,
     ) -> Result<()> {
-        check_flags("qemuDomainSetGuestVcpus", flags, 0)?;
         if !(0..=1).contains(&state) {
             return Err(error(
                 ErrorCode::INVALID_ARG,

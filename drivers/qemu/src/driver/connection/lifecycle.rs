@@ -94,15 +94,11 @@ impl QemuConnection {
 }
 
 /// The start flags that this driver knows.
-fn create_flags(call: &str, flags: u32) -> Result<DomainCreateFlags> {
-    let allowed = DomainCreateFlags::START_PAUSED
-        | DomainCreateFlags::START_BYPASS_CACHE
-        | DomainCreateFlags::START_FORCE_BOOT
-        | DomainCreateFlags::START_RESET_NVRAM
-        | DomainCreateFlags::START_VALIDATE;
-    check_flags(call, flags, allowed.bits())?;
-    Ok(flags.into())
-}
+const CREATE: u32 = DomainCreateFlags::START_PAUSED.bits()
+    | DomainCreateFlags::START_BYPASS_CACHE.bits()
+    | DomainCreateFlags::START_FORCE_BOOT.bits()
+    | DomainCreateFlags::START_RESET_NVRAM.bits()
+    | DomainCreateFlags::START_VALIDATE.bits();
 
 #[virt_api::implements(part)]
 impl HypervisorDriver for QemuConnection {
@@ -113,7 +109,8 @@ impl HypervisorDriver for QemuConnection {
         xml_desc: String,
         flags: u32,
     ) -> Result<Authorized<DomainCreateXmlReply>> {
-        let flags = create_flags("qemuDomainCreateXML", flags)?;
+        check_flags("qemuDomainCreateXML", flags, CREATE)?;
+        let flags = DomainCreateFlags::from(flags);
         let created = changes::create(&self.world, cx, &xml_desc, flags, "virDomainCreateXML")?;
         Ok(created.map(|domain| DomainCreateXmlReply {
             domain: domain.into(),
@@ -125,14 +122,14 @@ impl HypervisorDriver for QemuConnection {
             .map(drop)
     }
 
+    #[flags("qemuDomainCreateWithFlags", CREATE)]
     fn domain_create_with_flags(
         &self,
         cx: &mut CallContext<'_>,
         domain: Resolved<Domain>,
         flags: u32,
     ) -> Result<DomainCreateWithFlagsReply> {
-        let flags = create_flags("qemuDomainCreateWithFlags", flags)?;
-        let domain = self.start(cx, &domain, flags, "virDomainCreateWithFlags")?;
+        let domain = self.start(cx, &domain, flags.into(), "virDomainCreateWithFlags")?;
         Ok(DomainCreateWithFlagsReply { domain })
     }
 
@@ -140,17 +137,13 @@ impl HypervisorDriver for QemuConnection {
         self.destroy(cx, &domain, false, "virDomainDestroy")
     }
 
+    #[flags("qemuDomainDestroyFlags", DomainDestroyFlags::GRACEFUL.bits())]
     fn domain_destroy_flags(
         &self,
         cx: &mut CallContext<'_>,
         domain: Resolved<Domain>,
         flags: u32,
     ) -> Result<()> {
-        check_flags(
-            "qemuDomainDestroyFlags",
-            flags,
-            DomainDestroyFlags::GRACEFUL.bits(),
-        )?;
         let graceful = DomainDestroyFlags::from(flags).contains(DomainDestroyFlags::GRACEFUL);
         self.destroy(cx, &domain, graceful, "virDomainDestroyFlags")
     }
@@ -159,14 +152,13 @@ impl HypervisorDriver for QemuConnection {
         self.domain_shutdown_flags(cx, domain, 0)
     }
 
+    #[flags("qemuDomainShutdownFlags", DomainShutdownFlags::ACPI_POWER_BTN.bits() | DomainShutdownFlags::GUEST_AGENT.bits())]
     fn domain_shutdown_flags(
         &self,
         cx: &mut CallContext<'_>,
         domain: Resolved<Domain>,
         flags: u32,
     ) -> Result<()> {
-        let known = DomainShutdownFlags::ACPI_POWER_BTN | DomainShutdownFlags::GUEST_AGENT;
-        check_flags("qemuDomainShutdownFlags", flags, known.bits())?;
         let flags = DomainShutdownFlags::from(flags);
         let how = (
             flags.contains(DomainShutdownFlags::GUEST_AGENT),
@@ -175,9 +167,8 @@ impl HypervisorDriver for QemuConnection {
         self.end_system(cx, &domain, false, how, "virDomainShutdownFlags")
     }
 
+    #[flags("qemuDomainReboot", DomainRebootFlags::ACPI_POWER_BTN.bits() | DomainRebootFlags::GUEST_AGENT.bits())]
     fn domain_reboot(&self, cx: &mut CallContext<'_>, domain: Resolved<Domain>, flags: u32) -> Result<()> {
-        let known = DomainRebootFlags::ACPI_POWER_BTN | DomainRebootFlags::GUEST_AGENT;
-        check_flags("qemuDomainReboot", flags, known.bits())?;
         let flags = DomainRebootFlags::from(flags);
         let how = (
             flags.contains(DomainRebootFlags::GUEST_AGENT),
@@ -186,8 +177,8 @@ impl HypervisorDriver for QemuConnection {
         self.end_system(cx, &domain, true, how, "virDomainReboot")
     }
 
-    fn domain_reset(&self, cx: &mut CallContext<'_>, domain: Resolved<Domain>, flags: u32) -> Result<()> {
-        check_flags("qemuDomainReset", flags, 0)?;
+    #[flags("qemuDomainReset", 0)]
+    fn domain_reset(&self, cx: &mut CallContext<'_>, domain: Resolved<Domain>, _: u32) -> Result<()> {
         self.change(cx, &domain, Job::Modify, "virDomainReset", |guest| {
             life::reset(&self.world, guest, cx)
         })
@@ -206,31 +197,32 @@ impl HypervisorDriver for QemuConnection {
     }
 
     #[inline_safe]
+    #[flags("qemuDomainHasManagedSaveImage", 0)]
     fn domain_has_managed_save_image(
         &self,
         _: &mut CallContext<'_>,
         domain: Resolved<Domain>,
-        flags: u32,
+        _: u32,
     ) -> Result<DomainHasManagedSaveImageReply> {
-        check_flags("qemuDomainHasManagedSaveImage", flags, 0)?;
         let snapshot = domain.handle::<GuestObject>()?.snapshot();
         Ok(DomainHasManagedSaveImageReply {
             result: snapshot.state.managed_save.into(),
         })
     }
 
+    #[flags("qemuDomainManagedSaveRemove", 0)]
     fn domain_managed_save_remove(
         &self,
         cx: &mut CallContext<'_>,
         domain: Resolved<Domain>,
-        flags: u32,
+        _: u32,
     ) -> Result<()> {
-        check_flags("qemuDomainManagedSaveRemove", flags, 0)?;
         self.change(cx, &domain, Job::Modify, "virDomainManagedSaveRemove", |guest| {
             saved::remove(self.world.layout(), guest)
         })
     }
 
+    #[flags("qemuDomainManagedSaveGetXMLDesc", DomainSaveImageXmlFlags::SECURE.bits())]
     fn domain_managed_save_get_xml_desc(
         &self,
         _: &mut CallContext<'_>,
@@ -238,7 +230,6 @@ impl HypervisorDriver for QemuConnection {
         flags: u32,
     ) -> Result<DomainManagedSaveGetXmlDescReply> {
         let known = DomainSaveImageXmlFlags::SECURE;
-        check_flags("qemuDomainManagedSaveGetXMLDesc", flags, known.bits())?;
         let snapshot = domain.handle::<GuestObject>()?.snapshot();
         let definition = saved::definition(self.world.layout(), snapshot.name())?;
         let mut wanted = XmlFlags::empty();
@@ -251,15 +242,15 @@ impl HypervisorDriver for QemuConnection {
         })
     }
 
+    #[flags("qemuDomainPMSuspendForDuration", 0)]
     fn domain_pm_suspend_for_duration(
         &self,
         cx: &mut CallContext<'_>,
         domain: Resolved<Domain>,
         target: u32,
         duration: u64,
-        flags: u32,
+        _: u32,
     ) -> Result<()> {
-        check_flags("qemuDomainPMSuspendForDuration", flags, 0)?;
         if duration != 0 {
             return Err(error(
                 ErrorCode::ARGUMENT_UNSUPPORTED,
@@ -287,8 +278,8 @@ impl HypervisorDriver for QemuConnection {
         self.agent(cx, &domain, AgentJob::Modify, API, |_, agent| agent.suspend(how))
     }
 
-    fn domain_pm_wakeup(&self, cx: &mut CallContext<'_>, domain: Resolved<Domain>, flags: u32) -> Result<()> {
-        check_flags("qemuDomainPMWakeup", flags, 0)?;
+    #[flags("qemuDomainPMWakeup", 0)]
+    fn domain_pm_wakeup(&self, cx: &mut CallContext<'_>, domain: Resolved<Domain>, _: u32) -> Result<()> {
         self.change(cx, &domain, Job::Modify, "virDomainPMWakeup", |guest| {
             life::running(guest)?
                 .execute(Command::new("system_wakeup"), cx.deadline(), cx.cancel())

@@ -116,6 +116,10 @@ impl DriverConnection for QemuConnection {
     fn resolver(&self) -> Option<&dyn Resolver> {
         Some(self)
     }
+
+    fn error_domain(&self) -> ErrorDomain {
+        Self::ERROR_DOMAIN
+    }
 }
 
 impl Guests for QemuConnection {

@@ -9,7 +9,7 @@ use virt_util::Result;
 use virt_util::time::{Clock as _, SystemClock};
 use virt_util::types::{DomainControlErrorReason, DomainControlState, DomainGetJobStatsFlags};
 
-use super::{QemuConnection, check_flags};
+use super::QemuConnection;
 use crate::driver::life;
 use crate::driver::object::GuestObject;
 use crate::process::guest::Control;
@@ -63,13 +63,13 @@ impl HypervisorDriver for QemuConnection {
     }
 
     #[inline_safe]
+    #[flags("qemuDomainGetControlInfo", 0)]
     fn domain_get_control_info(
         &self,
         _: &mut CallContext<'_>,
         domain: Resolved<Domain>,
-        flags: u32,
+        _: u32,
     ) -> Result<DomainGetControlInfoReply> {
-        check_flags("qemuDomainGetControlInfo", flags, 0)?;
         let object = domain.handle::<GuestObject>()?;
         let guest = life::running(object)?;
         let since = |nanos: u64| SystemClock.monotonic_nanos().saturating_sub(nanos) / 1_000_000;
@@ -94,27 +94,27 @@ impl HypervisorDriver for QemuConnection {
     }
 
     #[inline_safe]
+    #[flags("qemuDomainGetMessages", 3)]
     fn domain_get_messages(
         &self,
         _: &mut CallContext<'_>,
         domain: Resolved<Domain>,
-        flags: u32,
+        _: u32,
     ) -> Result<DomainGetMessagesReply> {
-        check_flags("qemuDomainGetMessages", flags, 3)?;
         let snapshot = domain.handle::<GuestObject>()?.snapshot();
         Ok(DomainGetMessagesReply {
             msgs: snapshot.state.messages.clone(),
         })
     }
 
+    #[flags("qemuDomainMemoryStats", 0)]
     fn domain_memory_stats(
         &self,
         cx: &mut CallContext<'_>,
         domain: Resolved<Domain>,
         max_stats: u32,
-        flags: u32,
+        _: u32,
     ) -> Result<DomainMemoryStatsReply> {
-        check_flags("qemuDomainMemoryStats", flags, 0)?;
         let stats = self.change(cx, &domain, Job::Query, "virDomainMemoryStats", |object| {
             life::memory_stats(object, cx)
         })?;
@@ -139,17 +139,13 @@ impl HypervisorDriver for QemuConnection {
     }
 
     #[inline_safe]
+    #[flags("qemuDomainGetJobStats", DomainGetJobStatsFlags::all().bits())]
     fn domain_get_job_stats(
         &self,
         _: &mut CallContext<'_>,
         domain: Resolved<Domain>,
         flags: u32,
     ) -> Result<DomainGetJobStatsReply> {
-        check_flags(
-            "qemuDomainGetJobStats",
-            flags,
-            DomainGetJobStatsFlags::all().bits(),
-        )?;
         let completed = DomainGetJobStatsFlags::from(flags).contains(DomainGetJobStatsFlags::COMPLETED);
         if !completed {
             life::running(domain.handle::<GuestObject>()?)?;

@@ -8,7 +8,7 @@ use virt_conf::registry::job::AgentJob;
 use virt_util::types::DomainVcpuFlags;
 use virt_util::{ErrorCode, Result};
 
-use super::{QemuConnection, check_flags};
+use super::QemuConnection;
 use crate::agent::facts::plan_online;
 use crate::driver::error;
 use crate::driver::object::GuestObject;
@@ -27,17 +27,13 @@ impl HypervisorDriver for QemuConnection {
         })
     }
 
+    #[flags("qemuDomainGetVcpusFlags", DomainVcpuFlags::LIVE.bits() | DomainVcpuFlags::CONFIG.bits() | DomainVcpuFlags::MAXIMUM.bits() | DomainVcpuFlags::GUEST.bits())]
     fn domain_get_vcpus_flags(
         &self,
         cx: &mut CallContext<'_>,
         domain: Resolved<Domain>,
         flags: u32,
     ) -> Result<DomainGetVcpusFlagsReply> {
-        let allowed = DomainVcpuFlags::LIVE
-            | DomainVcpuFlags::CONFIG
-            | DomainVcpuFlags::MAXIMUM
-            | DomainVcpuFlags::GUEST;
-        check_flags("qemuDomainGetVcpusFlags", flags, allowed.bits())?;
         let flags = DomainVcpuFlags::from(flags);
         let snapshot = domain.handle::<GuestObject>()?.snapshot();
         let refuse = |what: &str| Err(error(ErrorCode::OPERATION_INVALID, what));
@@ -81,6 +77,7 @@ impl HypervisorDriver for QemuConnection {
         })
     }
 
+    #[flags("qemuDomainSetVcpusFlags", DomainVcpuFlags::LIVE.bits() | DomainVcpuFlags::CONFIG.bits() | DomainVcpuFlags::MAXIMUM.bits() | DomainVcpuFlags::GUEST.bits() | DomainVcpuFlags::HOTPLUGGABLE.bits())]
     fn domain_set_vcpus_flags(
         &self,
         cx: &mut CallContext<'_>,
@@ -88,12 +85,6 @@ impl HypervisorDriver for QemuConnection {
         nvcpus: u32,
         flags: u32,
     ) -> Result<()> {
-        let allowed = DomainVcpuFlags::LIVE
-            | DomainVcpuFlags::CONFIG
-            | DomainVcpuFlags::MAXIMUM
-            | DomainVcpuFlags::GUEST
-            | DomainVcpuFlags::HOTPLUGGABLE;
-        check_flags("qemuDomainSetVcpusFlags", flags, allowed.bits())?;
         let flags = DomainVcpuFlags::from(flags);
         if !flags.contains(DomainVcpuFlags::GUEST) {
             return Err(error(

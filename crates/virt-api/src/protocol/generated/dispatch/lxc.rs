@@ -17,6 +17,7 @@ fn lxc_domain_open_namespace(
 ) -> Result<Vec<u8>> {
     let args: LxcDomainOpenNamespaceArgs = call.decode(bytes)?;
     call.admit()?;
+    call.before_objects(args.flags, bytes)?;
     let domain = call.domain(args.domain)?;
     driver.lxc_domain_open_namespace(call.cx, domain, args.flags)?;
     call.done()

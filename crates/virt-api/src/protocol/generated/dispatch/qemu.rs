@@ -4,7 +4,7 @@
 
 use virt_util::Result;
 
-use crate::protocol::dispatch::{Call, Handler, checks};
+use crate::protocol::dispatch::{Call, Handler};
 use crate::protocol::qemu::*;
 use crate::protocol::traits::*;
 
@@ -21,6 +21,7 @@ fn qemu_domain_monitor_command(
 ) -> Result<Vec<u8>> {
     let args: QemuDomainMonitorCommandArgs = call.decode(bytes)?;
     call.admit()?;
+    call.before_objects(args.flags, bytes)?;
     let domain = call.domain(args.domain)?;
     let reply = driver.qemu_domain_monitor_command(call.cx, domain, args.cmd, args.flags)?;
     call.encode(&reply)
@@ -35,7 +36,6 @@ fn qemu_domain_attach(
     if args.pid_value == 0 {
         return call.broken_rule(0);
     }
-    checks::pid_fits(&args.pid_value)?;
     call.admit()?;
     let reply = driver
         .qemu_domain_attach(
@@ -55,6 +55,7 @@ fn qemu_domain_agent_command(
 ) -> Result<Vec<u8>> {
     let args: QemuDomainAgentCommandArgs = call.decode(bytes)?;
     call.admit()?;
+    call.before_objects(args.flags, bytes)?;
     let domain = call.domain(args.domain)?;
     let reply = driver.qemu_domain_agent_command(call.cx, domain, args.cmd, args.timeout, args.flags)?;
     call.encode(&reply)
@@ -67,6 +68,7 @@ fn qemu_domain_monitor_command_with_files(
 ) -> Result<Vec<u8>> {
     let args: QemuDomainMonitorCommandWithFilesArgs = call.decode(bytes)?;
     call.admit()?;
+    call.before_objects(args.flags, bytes)?;
     let domain = call.domain(args.domain)?;
     let reply = driver.qemu_domain_monitor_command_with_files(call.cx, domain, args.cmd, args.flags)?;
     call.encode(&reply)

@@ -434,6 +434,9 @@ fn connect_baseline_cpu(
     bytes: &[u8],
 ) -> Result<Vec<u8>> {
     let args: ConnectBaselineCpuArgs = call.decode(bytes)?;
+    if args.xml_cpus.is_empty() {
+        return call.broken_rule(0);
+    }
     call.admit()?;
     let reply = driver.connect_baseline_cpu(call.cx, args.xml_cpus, args.flags)?;
     call.encode(&reply)
@@ -617,6 +620,9 @@ fn connect_baseline_hypervisor_cpu(
     bytes: &[u8],
 ) -> Result<Vec<u8>> {
     let args: ConnectBaselineHypervisorCpuArgs = call.decode(bytes)?;
+    if args.xml_cpus.is_empty() {
+        return call.broken_rule(0);
+    }
     call.admit()?;
     let reply = driver.connect_baseline_hypervisor_cpu(
         call.cx,

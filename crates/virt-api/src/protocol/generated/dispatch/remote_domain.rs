@@ -88,6 +88,7 @@ fn domain_attach_device(
 ) -> Result<Vec<u8>> {
     let args: DomainAttachDeviceArgs = call.decode(bytes)?;
     call.admit()?;
+    call.before_objects(0, bytes)?;
     let domain = call.domain(args.domain)?;
     driver.domain_attach_device(call.cx, domain, args.xml)?;
     call.done()
@@ -96,6 +97,7 @@ fn domain_attach_device(
 fn domain_create(call: &mut Call<'_, '_>, driver: &dyn HypervisorDriver, bytes: &[u8]) -> Result<Vec<u8>> {
     let args: DomainCreateArgs = call.decode(bytes)?;
     call.admit()?;
+    call.before_objects(0, bytes)?;
     let domain = call.domain(args.domain)?;
     driver.domain_create(call.cx, domain)?;
     call.done()
@@ -135,6 +137,7 @@ fn domain_define_xml(
 fn domain_destroy(call: &mut Call<'_, '_>, driver: &dyn HypervisorDriver, bytes: &[u8]) -> Result<Vec<u8>> {
     let args: DomainDestroyArgs = call.decode(bytes)?;
     call.admit()?;
+    call.before_objects(0, bytes)?;
     let domain = call.domain(args.domain)?;
     driver.domain_destroy(call.cx, domain)?;
     call.done()
@@ -147,6 +150,7 @@ fn domain_detach_device(
 ) -> Result<Vec<u8>> {
     let args: DomainDetachDeviceArgs = call.decode(bytes)?;
     call.admit()?;
+    call.before_objects(0, bytes)?;
     let domain = call.domain(args.domain)?;
     driver.domain_detach_device(call.cx, domain, args.xml)?;
     call.done()
@@ -197,6 +201,7 @@ fn domain_lookup_by_uuid(
 fn domain_reboot(call: &mut Call<'_, '_>, driver: &dyn HypervisorDriver, bytes: &[u8]) -> Result<Vec<u8>> {
     let args: DomainRebootArgs = call.decode(bytes)?;
     call.admit_on(u64::from(args.flags))?;
+    call.before_objects(args.flags, bytes)?;
     let domain = call.domain(args.domain)?;
     driver.domain_reboot(call.cx, domain, args.flags)?;
     call.done()
@@ -205,6 +210,7 @@ fn domain_reboot(call: &mut Call<'_, '_>, driver: &dyn HypervisorDriver, bytes: 
 fn domain_resume(call: &mut Call<'_, '_>, driver: &dyn HypervisorDriver, bytes: &[u8]) -> Result<Vec<u8>> {
     let args: DomainResumeArgs = call.decode(bytes)?;
     call.admit()?;
+    call.before_objects(0, bytes)?;
     let domain = call.domain(args.domain)?;
     driver.domain_resume(call.cx, domain)?;
     call.done()
@@ -213,6 +219,7 @@ fn domain_resume(call: &mut Call<'_, '_>, driver: &dyn HypervisorDriver, bytes: 
 fn domain_shutdown(call: &mut Call<'_, '_>, driver: &dyn HypervisorDriver, bytes: &[u8]) -> Result<Vec<u8>> {
     let args: DomainShutdownArgs = call.decode(bytes)?;
     call.admit()?;
+    call.before_objects(0, bytes)?;
     let domain = call.domain(args.domain)?;
     driver.domain_shutdown(call.cx, domain)?;
     call.done()
@@ -221,6 +228,7 @@ fn domain_shutdown(call: &mut Call<'_, '_>, driver: &dyn HypervisorDriver, bytes
 fn domain_suspend(call: &mut Call<'_, '_>, driver: &dyn HypervisorDriver, bytes: &[u8]) -> Result<Vec<u8>> {
     let args: DomainSuspendArgs = call.decode(bytes)?;
     call.admit()?;
+    call.before_objects(0, bytes)?;
     let domain = call.domain(args.domain)?;
     driver.domain_suspend(call.cx, domain)?;
     call.done()
@@ -229,6 +237,7 @@ fn domain_suspend(call: &mut Call<'_, '_>, driver: &dyn HypervisorDriver, bytes:
 fn domain_undefine(call: &mut Call<'_, '_>, driver: &dyn HypervisorDriver, bytes: &[u8]) -> Result<Vec<u8>> {
     let args: DomainUndefineArgs = call.decode(bytes)?;
     call.admit()?;
+    call.before_objects(0, bytes)?;
     let domain = call.domain(args.domain)?;
     driver.domain_undefine(call.cx, domain)?;
     call.done()
@@ -241,6 +250,7 @@ fn domain_block_stats(
 ) -> Result<Vec<u8>> {
     let args: DomainBlockStatsArgs = call.decode(bytes)?;
     call.admit()?;
+    call.before_objects(0, bytes)?;
     let domain = call.domain(args.domain)?;
     let reply = driver.domain_block_stats(call.cx, domain, args.path)?;
     call.encode(&reply)
@@ -253,6 +263,7 @@ fn domain_interface_stats(
 ) -> Result<Vec<u8>> {
     let args: DomainInterfaceStatsArgs = call.decode(bytes)?;
     call.admit()?;
+    call.before_objects(0, bytes)?;
     let domain = call.domain(args.domain)?;
     let reply = driver.domain_interface_stats(call.cx, domain, args.device)?;
     call.encode(&reply)
@@ -268,6 +279,7 @@ fn domain_block_peek(
         return call.broken_rule(0);
     }
     call.admit()?;
+    call.before_objects(args.flags, bytes)?;
     let domain = call.domain(args.domain)?;
     let reply = driver.domain_block_peek(call.cx, domain, args.path, args.offset, args.size, args.flags)?;
     call.encode(&reply)
@@ -283,6 +295,7 @@ fn domain_memory_peek(
         return call.broken_rule(0);
     }
     call.admit()?;
+    call.before_objects(args.flags, bytes)?;
     let domain = call.domain(args.domain)?;
     let reply = driver.domain_memory_peek(call.cx, domain, args.offset, args.size, args.flags)?;
     call.encode(&reply)
@@ -291,6 +304,7 @@ fn domain_memory_peek(
 fn domain_is_active(call: &mut Call<'_, '_>, driver: &dyn HypervisorDriver, bytes: &[u8]) -> Result<Vec<u8>> {
     let args: DomainIsActiveArgs = call.decode(bytes)?;
     call.admit()?;
+    call.before_objects(0, bytes)?;
     let domain = call.domain(args.domain)?;
     let reply = driver.domain_is_active(call.cx, domain)?;
     call.encode(&reply)
@@ -303,6 +317,7 @@ fn domain_is_persistent(
 ) -> Result<Vec<u8>> {
     let args: DomainIsPersistentArgs = call.decode(bytes)?;
     call.admit()?;
+    call.before_objects(0, bytes)?;
     let domain = call.domain(args.domain)?;
     let reply = driver.domain_is_persistent(call.cx, domain)?;
     call.encode(&reply)
@@ -315,6 +330,7 @@ fn domain_memory_stats(
 ) -> Result<Vec<u8>> {
     let args: DomainMemoryStatsArgs = call.decode(bytes)?;
     call.admit()?;
+    call.before_objects(args.flags, bytes)?;
     let domain = call.domain(args.domain)?;
     let reply = driver.domain_memory_stats(call.cx, domain, args.max_stats, args.flags)?;
     call.encode(&reply)
@@ -327,6 +343,7 @@ fn domain_attach_device_flags(
 ) -> Result<Vec<u8>> {
     let args: DomainAttachDeviceFlagsArgs = call.decode(bytes)?;
     call.admit_on(u64::from(args.flags))?;
+    call.before_objects(args.flags, bytes)?;
     let domain = call.domain(args.domain)?;
     driver.domain_attach_device_flags(call.cx, domain, args.xml, args.flags)?;
     call.done()
@@ -339,6 +356,7 @@ fn domain_detach_device_flags(
 ) -> Result<Vec<u8>> {
     let args: DomainDetachDeviceFlagsArgs = call.decode(bytes)?;
     call.admit_on(u64::from(args.flags))?;
+    call.before_objects(args.flags, bytes)?;
     let domain = call.domain(args.domain)?;
     driver.domain_detach_device_flags(call.cx, domain, args.xml, args.flags)?;
     call.done()
@@ -347,6 +365,7 @@ fn domain_detach_device_flags(
 fn domain_abort_job(call: &mut Call<'_, '_>, driver: &dyn HypervisorDriver, bytes: &[u8]) -> Result<Vec<u8>> {
     let args: DomainAbortJobArgs = call.decode(bytes)?;
     call.admit()?;
+    call.before_objects(0, bytes)?;
     let domain = call.domain(args.domain)?;
     driver.domain_abort_job(call.cx, domain)?;
     call.done()
@@ -359,6 +378,7 @@ fn domain_update_device_flags(
 ) -> Result<Vec<u8>> {
     let args: DomainUpdateDeviceFlagsArgs = call.decode(bytes)?;
     call.admit_on(u64::from(args.flags))?;
+    call.before_objects(args.flags, bytes)?;
     let domain = call.domain(args.domain)?;
     driver.domain_update_device_flags(call.cx, domain, args.xml, args.flags)?;
     call.done()
@@ -371,6 +391,7 @@ fn domain_create_with_flags(
 ) -> Result<Vec<u8>> {
     let args: DomainCreateWithFlagsArgs = call.decode(bytes)?;
     call.admit()?;
+    call.before_objects(args.flags, bytes)?;
     let domain = call.domain(args.domain)?;
     let reply = driver.domain_create_with_flags(call.cx, domain, args.flags)?;
     call.encode(&reply)
@@ -383,6 +404,7 @@ fn domain_open_console(
 ) -> Result<Vec<u8>> {
     let args: DomainOpenConsoleArgs = call.decode(bytes)?;
     call.admit()?;
+    call.before_objects(args.flags, bytes)?;
     let domain = call.domain(args.domain)?;
     driver.domain_open_console(call.cx, domain, args.dev_name, args.flags)?;
     call.done()
@@ -395,6 +417,7 @@ fn domain_is_updated(
 ) -> Result<Vec<u8>> {
     let args: DomainIsUpdatedArgs = call.decode(bytes)?;
     call.admit()?;
+    call.before_objects(0, bytes)?;
     let domain = call.domain(args.domain)?;
     let reply = driver.domain_is_updated(call.cx, domain)?;
     call.encode(&reply)
@@ -407,6 +430,7 @@ fn domain_inject_nmi(
 ) -> Result<Vec<u8>> {
     let args: DomainInjectNmiArgs = call.decode(bytes)?;
     call.admit()?;
+    call.before_objects(args.flags, bytes)?;
     let domain = call.domain(args.domain)?;
     driver.domain_inject_nmi(call.cx, domain, args.flags)?;
     call.done()
@@ -419,6 +443,7 @@ fn domain_screenshot(
 ) -> Result<Vec<u8>> {
     let args: DomainScreenshotArgs = call.decode(bytes)?;
     call.admit()?;
+    call.before_objects(args.flags, bytes)?;
     let domain = call.domain(args.domain)?;
     let reply = driver.domain_screenshot(call.cx, domain, args.screen, args.flags)?;
     call.encode(&reply)
@@ -436,6 +461,7 @@ fn domain_send_key(call: &mut Call<'_, '_>, driver: &dyn HypervisorDriver, bytes
         return call.broken_rule(2);
     }
     call.admit()?;
+    call.before_objects(args.flags, bytes)?;
     let domain = call.domain(args.domain)?;
     driver.domain_send_key(
         call.cx,
@@ -455,6 +481,7 @@ fn domain_undefine_flags(
 ) -> Result<Vec<u8>> {
     let args: DomainUndefineFlagsArgs = call.decode(bytes)?;
     call.admit()?;
+    call.before_objects(args.flags, bytes)?;
     let domain = call.domain(args.domain)?;
     driver.domain_undefine_flags(call.cx, domain, args.flags)?;
     call.done()
@@ -467,6 +494,7 @@ fn domain_destroy_flags(
 ) -> Result<Vec<u8>> {
     let args: DomainDestroyFlagsArgs = call.decode(bytes)?;
     call.admit()?;
+    call.before_objects(args.flags, bytes)?;
     let domain = call.domain(args.domain)?;
     driver.domain_destroy_flags(call.cx, domain, args.flags)?;
     call.done()
@@ -479,6 +507,7 @@ fn domain_block_job_abort(
 ) -> Result<Vec<u8>> {
     let args: DomainBlockJobAbortArgs = call.decode(bytes)?;
     call.admit()?;
+    call.before_objects(args.flags, bytes)?;
     let domain = call.domain(args.domain)?;
     driver.domain_block_job_abort(call.cx, domain, args.path, args.flags)?;
     call.done()
@@ -491,6 +520,7 @@ fn domain_block_job_set_speed(
 ) -> Result<Vec<u8>> {
     let args: DomainBlockJobSetSpeedArgs = call.decode(bytes)?;
     call.admit()?;
+    call.before_objects(args.flags, bytes)?;
     let domain = call.domain(args.domain)?;
     driver.domain_block_job_set_speed(call.cx, domain, args.path, args.bandwidth, args.flags)?;
     call.done()
@@ -503,6 +533,7 @@ fn domain_block_pull(
 ) -> Result<Vec<u8>> {
     let args: DomainBlockPullArgs = call.decode(bytes)?;
     call.admit()?;
+    call.before_objects(args.flags, bytes)?;
     let domain = call.domain(args.domain)?;
     driver.domain_block_pull(call.cx, domain, args.path, args.bandwidth, args.flags)?;
     call.done()
@@ -519,6 +550,7 @@ fn domain_block_stats_flags(
         return call.broken_rule(0);
     }
     call.admit()?;
+    call.before_objects(args.flags, bytes)?;
     let domain = call.domain(args.domain)?;
     let reply = driver.domain_block_stats_flags(call.cx, domain, args.path, args.nparams, args.flags)?;
     call.encode(&reply)
@@ -527,6 +559,7 @@ fn domain_block_stats_flags(
 fn domain_reset(call: &mut Call<'_, '_>, driver: &dyn HypervisorDriver, bytes: &[u8]) -> Result<Vec<u8>> {
     let args: DomainResetArgs = call.decode(bytes)?;
     call.admit()?;
+    call.before_objects(args.flags, bytes)?;
     let domain = call.domain(args.domain)?;
     driver.domain_reset(call.cx, domain, args.flags)?;
     call.done()
@@ -539,6 +572,7 @@ fn domain_open_graphics(
 ) -> Result<Vec<u8>> {
     let args: DomainOpenGraphicsArgs = call.decode(bytes)?;
     call.admit()?;
+    call.before_objects(args.flags, bytes)?;
     let domain = call.domain(args.domain)?;
     driver.domain_open_graphics(call.cx, domain, args.idx, args.flags)?;
     call.done()
@@ -551,6 +585,7 @@ fn domain_block_resize(
 ) -> Result<Vec<u8>> {
     let args: DomainBlockResizeArgs = call.decode(bytes)?;
     call.admit()?;
+    call.before_objects(args.flags, bytes)?;
     let domain = call.domain(args.domain)?;
     driver.domain_block_resize(call.cx, domain, args.disk, args.size, args.flags)?;
     call.done()
@@ -563,6 +598,7 @@ fn domain_shutdown_flags(
 ) -> Result<Vec<u8>> {
     let args: DomainShutdownFlagsArgs = call.decode(bytes)?;
     call.admit_on(u64::from(args.flags))?;
+    call.before_objects(args.flags, bytes)?;
     let domain = call.domain(args.domain)?;
     driver.domain_shutdown_flags(call.cx, domain, args.flags)?;
     call.done()
@@ -575,6 +611,7 @@ fn domain_pm_suspend_for_duration(
 ) -> Result<Vec<u8>> {
     let args: DomainPmSuspendForDurationArgs = call.decode(bytes)?;
     call.admit()?;
+    call.before_objects(args.flags, bytes)?;
     let domain = call.domain(args.domain)?;
     driver.domain_pm_suspend_for_duration(call.cx, domain, args.target, args.duration, args.flags)?;
     call.done()
@@ -586,8 +623,9 @@ fn domain_block_rebase(
     bytes: &[u8],
 ) -> Result<Vec<u8>> {
     let args: DomainBlockRebaseArgs = call.decode(bytes)?;
-    checks::rebase_flags(&args.base, &args.flags)?;
+    call.rule(checks::rebase_flags(&args.base, &args.flags))?;
     call.admit()?;
+    call.before_objects(args.flags, bytes)?;
     let domain = call.domain(args.domain)?;
     driver.domain_block_rebase(call.cx, domain, args.path, args.base, args.bandwidth, args.flags)?;
     call.done()
@@ -596,6 +634,7 @@ fn domain_block_rebase(
 fn domain_pm_wakeup(call: &mut Call<'_, '_>, driver: &dyn HypervisorDriver, bytes: &[u8]) -> Result<Vec<u8>> {
     let args: DomainPmWakeupArgs = call.decode(bytes)?;
     call.admit()?;
+    call.before_objects(args.flags, bytes)?;
     let domain = call.domain(args.domain)?;
     driver.domain_pm_wakeup(call.cx, domain, args.flags)?;
     call.done()
@@ -608,6 +647,7 @@ fn domain_block_commit(
 ) -> Result<Vec<u8>> {
     let args: DomainBlockCommitArgs = call.decode(bytes)?;
     call.admit()?;
+    call.before_objects(args.flags, bytes)?;
     let domain = call.domain(args.domain)?;
     driver.domain_block_commit(
         call.cx,
@@ -624,6 +664,7 @@ fn domain_block_commit(
 fn domain_fstrim(call: &mut Call<'_, '_>, driver: &dyn HypervisorDriver, bytes: &[u8]) -> Result<Vec<u8>> {
     let args: DomainFstrimArgs = call.decode(bytes)?;
     call.admit()?;
+    call.before_objects(args.flags, bytes)?;
     let domain = call.domain(args.domain)?;
     driver.domain_fstrim(call.cx, domain, args.mount_point, args.minimum, args.flags)?;
     call.done()
@@ -639,6 +680,7 @@ fn domain_send_process_signal(
         return call.broken_rule(0);
     }
     call.admit()?;
+    call.before_objects(args.flags, bytes)?;
     let domain = call.domain(args.domain)?;
     driver.domain_send_process_signal(call.cx, domain, args.pid_value, args.signum, args.flags)?;
     call.done()
@@ -651,6 +693,7 @@ fn domain_open_channel(
 ) -> Result<Vec<u8>> {
     let args: DomainOpenChannelArgs = call.decode(bytes)?;
     call.admit()?;
+    call.before_objects(args.flags, bytes)?;
     let domain = call.domain(args.domain)?;
     driver.domain_open_channel(call.cx, domain, args.name, args.flags)?;
     call.done()
@@ -681,6 +724,7 @@ fn domain_create_with_files(
 ) -> Result<Vec<u8>> {
     let args: DomainCreateWithFilesArgs = call.decode(bytes)?;
     call.admit()?;
+    call.before_objects(args.flags, bytes)?;
     let domain = call.domain(args.domain)?;
     let reply = driver.domain_create_with_files(call.cx, domain, args.flags)?;
     call.encode(&reply)
@@ -689,6 +733,7 @@ fn domain_create_with_files(
 fn domain_fsfreeze(call: &mut Call<'_, '_>, driver: &dyn HypervisorDriver, bytes: &[u8]) -> Result<Vec<u8>> {
     let args: DomainFsfreezeArgs = call.decode(bytes)?;
     call.admit()?;
+    call.before_objects(args.flags, bytes)?;
     let domain = call.domain(args.domain)?;
     let reply = driver.domain_fsfreeze(call.cx, domain, args.mountpoints, args.flags)?;
     call.encode(&reply)
@@ -697,6 +742,7 @@ fn domain_fsfreeze(call: &mut Call<'_, '_>, driver: &dyn HypervisorDriver, bytes
 fn domain_fsthaw(call: &mut Call<'_, '_>, driver: &dyn HypervisorDriver, bytes: &[u8]) -> Result<Vec<u8>> {
     let args: DomainFsthawArgs = call.decode(bytes)?;
     call.admit()?;
+    call.before_objects(args.flags, bytes)?;
     let domain = call.domain(args.domain)?;
     let reply = driver.domain_fsthaw(call.cx, domain, args.mountpoints, args.flags)?;
     call.encode(&reply)
@@ -709,6 +755,7 @@ fn domain_open_graphics_fd(
 ) -> Result<Vec<u8>> {
     let args: DomainOpenGraphicsFdArgs = call.decode(bytes)?;
     call.admit()?;
+    call.before_objects(args.flags, bytes)?;
     let domain = call.domain(args.domain)?;
     driver.domain_open_graphics_fd(call.cx, domain, args.idx, args.flags)?;
     call.done()
@@ -721,6 +768,7 @@ fn domain_block_copy(
 ) -> Result<Vec<u8>> {
     let args: DomainBlockCopyArgs = call.decode(bytes)?;
     call.admit()?;
+    call.before_objects(args.flags, bytes)?;
     let domain = call.domain(args.domain)?;
     driver.domain_block_copy(call.cx, domain, args.path, args.destxml, args.params, args.flags)?;
     call.done()
@@ -746,6 +794,7 @@ fn domain_interface_addresses(
 ) -> Result<Vec<u8>> {
     let args: DomainInterfaceAddressesArgs = call.decode(bytes)?;
     call.admit_on(u64::from(args.source))?;
+    call.before_objects(args.flags, bytes)?;
     let domain = call.domain(args.domain)?;
     let reply = driver.domain_interface_addresses(call.cx, domain, args.source, args.flags)?;
     call.encode(&reply)
@@ -758,6 +807,7 @@ fn domain_add_iothread(
 ) -> Result<Vec<u8>> {
     let args: DomainAddIothreadArgs = call.decode(bytes)?;
     call.admit_on(u64::from(args.flags))?;
+    call.before_objects(args.flags, bytes)?;
     let domain = call.domain(args.domain)?;
     driver.domain_add_iothread(call.cx, domain, args.iothread_id, args.flags)?;
     call.done()
@@ -773,6 +823,7 @@ fn domain_del_iothread(
         return call.broken_rule(0);
     }
     call.admit_on(u64::from(args.flags))?;
+    call.before_objects(args.flags, bytes)?;
     let domain = call.domain(args.domain)?;
     driver.domain_del_iothread(call.cx, domain, args.iothread_id, args.flags)?;
     call.done()
@@ -787,6 +838,7 @@ fn domain_rename(call: &mut Call<'_, '_>, driver: &dyn HypervisorDriver, bytes: 
         return call.broken_rule(1);
     }
     call.admit()?;
+    call.before_objects(args.flags, bytes)?;
     let domain = call.domain(args.domain)?;
     let reply = driver.domain_rename(call.cx, domain, args.new_name, args.flags)?;
     call.encode(&reply)
@@ -799,6 +851,7 @@ fn domain_detach_device_alias(
 ) -> Result<Vec<u8>> {
     let args: DomainDetachDeviceAliasArgs = call.decode(bytes)?;
     call.admit_on(u64::from(args.flags))?;
+    call.before_objects(args.flags, bytes)?;
     let domain = call.domain(args.domain)?;
     driver.domain_detach_device_alias(call.cx, domain, args.alias, args.flags)?;
     call.done()
@@ -811,6 +864,7 @@ fn domain_agent_set_response_timeout(
 ) -> Result<Vec<u8>> {
     let args: DomainAgentSetResponseTimeoutArgs = call.decode(bytes)?;
     call.admit()?;
+    call.before_objects(args.flags, bytes)?;
     let domain = call.domain(args.domain)?;
     let reply = driver.domain_agent_set_response_timeout(call.cx, domain, args.timeout, args.flags)?;
     call.encode(&reply)
@@ -823,6 +877,7 @@ fn domain_authorized_ssh_keys_get(
 ) -> Result<Vec<u8>> {
     let args: DomainAuthorizedSshKeysGetArgs = call.decode(bytes)?;
     call.admit()?;
+    call.before_objects(args.flags, bytes)?;
     let domain = call.domain(args.domain)?;
     let reply = driver.domain_authorized_ssh_keys_get(call.cx, domain, args.user, args.flags)?;
     call.encode(&reply)
@@ -834,10 +889,12 @@ fn domain_authorized_ssh_keys_set(
     bytes: &[u8],
 ) -> Result<Vec<u8>> {
     let args: DomainAuthorizedSshKeysSetArgs = call.decode(bytes)?;
+    call.rule(checks::authorized_keys(&args.keys, &args.flags))?;
     if args.flags & 0x1 != 0 && args.flags & 0x2 != 0 {
-        return call.broken_rule(0);
+        return call.broken_rule(1);
     }
     call.admit()?;
+    call.before_objects(args.flags, bytes)?;
     let domain = call.domain(args.domain)?;
     driver.domain_authorized_ssh_keys_set(call.cx, domain, args.user, args.keys, args.flags)?;
     call.done()
@@ -853,6 +910,7 @@ fn domain_start_dirty_rate_calc(
         return call.broken_rule(0);
     }
     call.admit()?;
+    call.before_objects(args.flags, bytes)?;
     let domain = call.domain(args.domain)?;
     driver.domain_start_dirty_rate_calc(call.cx, domain, args.seconds, args.flags)?;
     call.done()
@@ -865,6 +923,7 @@ fn domain_abort_job_flags(
 ) -> Result<Vec<u8>> {
     let args: DomainAbortJobFlagsArgs = call.decode(bytes)?;
     call.admit()?;
+    call.before_objects(args.flags, bytes)?;
     let domain = call.domain(args.domain)?;
     driver.domain_abort_job_flags(call.cx, domain, args.flags)?;
     call.done()
@@ -877,6 +936,7 @@ fn domain_fd_associate(
 ) -> Result<Vec<u8>> {
     let args: DomainFdAssociateArgs = call.decode(bytes)?;
     call.admit()?;
+    call.before_objects(args.flags, bytes)?;
     let domain = call.domain(args.domain)?;
     driver.domain_fd_associate(call.cx, domain, args.name, args.flags)?;
     call.done()
@@ -889,6 +949,7 @@ fn domain_graphics_reload(
 ) -> Result<Vec<u8>> {
     let args: DomainGraphicsReloadArgs = call.decode(bytes)?;
     call.admit()?;
+    call.before_objects(args.flags, bytes)?;
     let domain = call.domain(args.domain)?;
     driver.domain_graphics_reload(call.cx, domain, args.kind, args.flags)?;
     call.done()
@@ -904,6 +965,7 @@ fn domain_del_throttle_group(
         return call.broken_rule(0);
     }
     call.admit_on(u64::from(args.flags))?;
+    call.before_objects(args.flags, bytes)?;
     let domain = call.domain(args.domain)?;
     driver.domain_del_throttle_group(call.cx, domain, args.group, args.flags)?;
     call.done()

@@ -60,6 +60,7 @@ fn domain_get_xml_desc(
 ) -> Result<Vec<u8>> {
     let args: DomainGetXmlDescArgs = call.decode(bytes)?;
     call.admit_on(u64::from(args.flags))?;
+    call.before_objects(args.flags, bytes)?;
     let domain = call.domain(args.domain)?;
     let reply = driver.domain_get_xml_desc(call.cx, domain, args.flags)?;
     call.encode(&reply)
@@ -72,6 +73,7 @@ fn domain_get_autostart(
 ) -> Result<Vec<u8>> {
     let args: DomainGetAutostartArgs = call.decode(bytes)?;
     call.admit()?;
+    call.before_objects(0, bytes)?;
     let domain = call.domain(args.domain)?;
     let reply = driver.domain_get_autostart(call.cx, domain)?;
     call.encode(&reply)
@@ -80,6 +82,7 @@ fn domain_get_autostart(
 fn domain_get_info(call: &mut Call<'_, '_>, driver: &dyn HypervisorDriver, bytes: &[u8]) -> Result<Vec<u8>> {
     let args: DomainGetInfoArgs = call.decode(bytes)?;
     call.admit()?;
+    call.before_objects(0, bytes)?;
     let domain = call.domain(args.domain)?;
     let reply = driver.domain_get_info(call.cx, domain)?;
     call.encode(&reply)
@@ -92,6 +95,7 @@ fn domain_get_max_memory(
 ) -> Result<Vec<u8>> {
     let args: DomainGetMaxMemoryArgs = call.decode(bytes)?;
     call.admit()?;
+    call.before_objects(0, bytes)?;
     let domain = call.domain(args.domain)?;
     let reply = driver.domain_get_max_memory(call.cx, domain)?;
     call.encode(&reply)
@@ -104,6 +108,7 @@ fn domain_get_max_vcpus(
 ) -> Result<Vec<u8>> {
     let args: DomainGetMaxVcpusArgs = call.decode(bytes)?;
     call.admit()?;
+    call.before_objects(0, bytes)?;
     let domain = call.domain(args.domain)?;
     let reply = driver.domain_get_max_vcpus(call.cx, domain)?;
     call.encode(&reply)
@@ -116,6 +121,7 @@ fn domain_get_os_type(
 ) -> Result<Vec<u8>> {
     let args: DomainGetOsTypeArgs = call.decode(bytes)?;
     call.admit()?;
+    call.before_objects(0, bytes)?;
     let domain = call.domain(args.domain)?;
     let reply = driver.domain_get_os_type(call.cx, domain)?;
     call.encode(&reply)
@@ -129,8 +135,9 @@ fn domain_get_vcpus(call: &mut Call<'_, '_>, driver: &dyn HypervisorDriver, byte
     if args.maplen < 0 {
         return call.broken_rule(1);
     }
-    checks::product_fits(&args.maxinfo, &args.maplen)?;
+    call.rule(checks::product_fits(&args.maxinfo, &args.maplen))?;
     call.admit()?;
+    call.before_objects(0, bytes)?;
     let domain = call.domain(args.domain)?;
     let reply = driver.domain_get_vcpus(call.cx, domain, args.maxinfo, args.maplen)?;
     call.encode(&reply)
@@ -143,6 +150,7 @@ fn domain_get_scheduler_type(
 ) -> Result<Vec<u8>> {
     let args: DomainGetSchedulerTypeArgs = call.decode(bytes)?;
     call.admit()?;
+    call.before_objects(0, bytes)?;
     let domain = call.domain(args.domain)?;
     let reply = driver.domain_get_scheduler_type(call.cx, domain)?;
     call.encode(&reply)
@@ -158,6 +166,7 @@ fn domain_get_scheduler_parameters(
         return call.broken_rule(0);
     }
     call.admit()?;
+    call.before_objects(0, bytes)?;
     let domain = call.domain(args.domain)?;
     let reply = driver.domain_get_scheduler_parameters(call.cx, domain, args.nparams)?;
     call.encode(&reply)
@@ -170,6 +179,7 @@ fn domain_get_security_label(
 ) -> Result<Vec<u8>> {
     let args: DomainGetSecurityLabelArgs = call.decode(bytes)?;
     call.admit()?;
+    call.before_objects(0, bytes)?;
     let domain = call.domain(args.domain)?;
     let reply = driver.domain_get_security_label(call.cx, domain)?;
     call.encode(&reply)
@@ -182,6 +192,7 @@ fn domain_get_job_info(
 ) -> Result<Vec<u8>> {
     let args: DomainGetJobInfoArgs = call.decode(bytes)?;
     call.admit()?;
+    call.before_objects(0, bytes)?;
     let domain = call.domain(args.domain)?;
     let reply = driver.domain_get_job_info(call.cx, domain)?;
     call.encode(&reply)
@@ -197,6 +208,7 @@ fn domain_get_block_info(
         return call.broken_rule(0);
     }
     call.admit()?;
+    call.before_objects(args.flags, bytes)?;
     let domain = call.domain(args.domain)?;
     let reply = driver.domain_get_block_info(call.cx, domain, args.path, args.flags)?;
     call.encode(&reply)
@@ -216,6 +228,7 @@ fn domain_get_memory_parameters(
         return call.broken_rule(1);
     }
     call.admit()?;
+    call.before_objects(args.flags, bytes)?;
     let domain = call.domain(args.domain)?;
     let reply = driver.domain_get_memory_parameters(call.cx, domain, args.nparams, args.flags)?;
     call.encode(&reply)
@@ -231,6 +244,7 @@ fn domain_get_vcpus_flags(
         return call.broken_rule(0);
     }
     call.admit_on(u64::from(args.flags))?;
+    call.before_objects(args.flags, bytes)?;
     let domain = call.domain(args.domain)?;
     let reply = driver.domain_get_vcpus_flags(call.cx, domain, args.flags)?;
     call.encode(&reply)
@@ -250,6 +264,7 @@ fn domain_get_blkio_parameters(
         return call.broken_rule(1);
     }
     call.admit()?;
+    call.before_objects(args.flags, bytes)?;
     let domain = call.domain(args.domain)?;
     let reply = driver.domain_get_blkio_parameters(call.cx, domain, args.nparams, args.flags)?;
     call.encode(&reply)
@@ -258,6 +273,7 @@ fn domain_get_blkio_parameters(
 fn domain_get_state(call: &mut Call<'_, '_>, driver: &dyn HypervisorDriver, bytes: &[u8]) -> Result<Vec<u8>> {
     let args: DomainGetStateArgs = call.decode(bytes)?;
     call.admit()?;
+    call.before_objects(args.flags, bytes)?;
     let domain = call.domain(args.domain)?;
     let reply = driver.domain_get_state(call.cx, domain, args.flags)?;
     call.encode(&reply)
@@ -277,6 +293,7 @@ fn domain_get_scheduler_parameters_flags(
         return call.broken_rule(1);
     }
     call.admit()?;
+    call.before_objects(args.flags, bytes)?;
     let domain = call.domain(args.domain)?;
     let reply = driver.domain_get_scheduler_parameters_flags(call.cx, domain, args.nparams, args.flags)?;
     call.encode(&reply)
@@ -289,6 +306,7 @@ fn domain_get_control_info(
 ) -> Result<Vec<u8>> {
     let args: DomainGetControlInfoArgs = call.decode(bytes)?;
     call.admit()?;
+    call.before_objects(args.flags, bytes)?;
     let domain = call.domain(args.domain)?;
     let reply = driver.domain_get_control_info(call.cx, domain, args.flags)?;
     call.encode(&reply)
@@ -309,8 +327,9 @@ fn domain_get_vcpu_pin_info(
     if args.flags & 0x1 != 0 && args.flags & 0x2 != 0 {
         return call.broken_rule(2);
     }
-    checks::product_fits(&args.ncpumaps, &args.maplen)?;
+    call.rule(checks::product_fits(&args.ncpumaps, &args.maplen))?;
     call.admit()?;
+    call.before_objects(args.flags, bytes)?;
     let domain = call.domain(args.domain)?;
     let reply = driver.domain_get_vcpu_pin_info(call.cx, domain, args.ncpumaps, args.maplen, args.flags)?;
     call.encode(&reply)
@@ -323,6 +342,7 @@ fn domain_get_block_job_info(
 ) -> Result<Vec<u8>> {
     let args: DomainGetBlockJobInfoArgs = call.decode(bytes)?;
     call.admit()?;
+    call.before_objects(args.flags, bytes)?;
     let domain = call.domain(args.domain)?;
     let reply = driver.domain_get_block_job_info(call.cx, domain, args.path, args.flags)?;
     call.encode(&reply)
@@ -341,8 +361,9 @@ fn domain_get_block_io_tune(
     if args.flags & 0x1 != 0 && args.flags & 0x2 != 0 {
         return call.broken_rule(1);
     }
-    checks::disk_unless_counting(&args.disk, &args.nparams)?;
+    call.rule(checks::disk_unless_counting(&args.disk, &args.nparams))?;
     call.admit()?;
+    call.before_objects(args.flags, bytes)?;
     let domain = call.domain(args.domain)?;
     let reply = driver.domain_get_block_io_tune(call.cx, domain, args.disk, args.nparams, args.flags)?;
     call.encode(&reply)
@@ -359,6 +380,7 @@ fn domain_get_numa_parameters(
         return call.broken_rule(0);
     }
     call.admit()?;
+    call.before_objects(args.flags, bytes)?;
     let domain = call.domain(args.domain)?;
     let reply = driver.domain_get_numa_parameters(call.cx, domain, args.nparams, args.flags)?;
     call.encode(&reply)
@@ -375,6 +397,7 @@ fn domain_get_interface_parameters(
         return call.broken_rule(0);
     }
     call.admit()?;
+    call.before_objects(args.flags, bytes)?;
     let domain = call.domain(args.domain)?;
     let reply =
         driver.domain_get_interface_parameters(call.cx, domain, args.device, args.nparams, args.flags)?;
@@ -388,8 +411,9 @@ fn domain_get_cpu_stats(
 ) -> Result<Vec<u8>> {
     let mut args: DomainGetCpuStatsArgs = call.decode(bytes)?;
     args.flags &= !TYPED_PARAM_STRING_OKAY;
-    checks::cpu_range(&args.start_cpu, &args.ncpus, &args.nparams)?;
+    call.rule(checks::cpu_range(&args.start_cpu, &args.ncpus, &args.nparams))?;
     call.admit()?;
+    call.before_objects(args.flags, bytes)?;
     let domain = call.domain(args.domain)?;
     let reply = driver.domain_get_cpu_stats(
         call.cx,
@@ -409,6 +433,7 @@ fn domain_get_disk_errors(
 ) -> Result<Vec<u8>> {
     let args: DomainGetDiskErrorsArgs = call.decode(bytes)?;
     call.admit()?;
+    call.before_objects(args.flags, bytes)?;
     let domain = call.domain(args.domain)?;
     let reply = driver.domain_get_disk_errors(call.cx, domain, args.maxerrors, args.flags)?;
     call.encode(&reply)
@@ -423,8 +448,9 @@ fn domain_get_metadata(
     if args.flags & 0x1 != 0 && args.flags & 0x2 != 0 {
         return call.broken_rule(0);
     }
-    checks::metadata_uri(&args.kind, &args.uri)?;
+    call.rule(checks::metadata_uri(&args.kind, &args.uri))?;
     call.admit()?;
+    call.before_objects(args.flags, bytes)?;
     let domain = call.domain(args.domain)?;
     let reply = driver.domain_get_metadata(call.cx, domain, args.kind, args.uri, args.flags)?;
     call.encode(&reply)
@@ -437,6 +463,7 @@ fn domain_get_hostname(
 ) -> Result<Vec<u8>> {
     let args: DomainGetHostnameArgs = call.decode(bytes)?;
     call.admit()?;
+    call.before_objects(args.flags, bytes)?;
     let domain = call.domain(args.domain)?;
     let reply = driver.domain_get_hostname(call.cx, domain, args.flags)?;
     call.encode(&reply)
@@ -449,6 +476,7 @@ fn domain_get_security_label_list(
 ) -> Result<Vec<u8>> {
     let args: DomainGetSecurityLabelListArgs = call.decode(bytes)?;
     call.admit()?;
+    call.before_objects(0, bytes)?;
     let domain = call.domain(args.domain)?;
     let reply = driver.domain_get_security_label_list(call.cx, domain)?;
     call.encode(&reply)
@@ -467,6 +495,7 @@ fn domain_get_emulator_pin_info(
         return call.broken_rule(1);
     }
     call.admit()?;
+    call.before_objects(args.flags, bytes)?;
     let domain = call.domain(args.domain)?;
     let reply = driver.domain_get_emulator_pin_info(call.cx, domain, args.maplen, args.flags)?;
     call.encode(&reply)
@@ -482,6 +511,7 @@ fn domain_get_job_stats(
         return call.broken_rule(0);
     }
     call.admit()?;
+    call.before_objects(args.flags, bytes)?;
     let domain = call.domain(args.domain)?;
     let reply = driver.domain_get_job_stats(call.cx, domain, args.flags)?;
     call.encode(&reply)
@@ -490,6 +520,7 @@ fn domain_get_job_stats(
 fn domain_get_time(call: &mut Call<'_, '_>, driver: &dyn HypervisorDriver, bytes: &[u8]) -> Result<Vec<u8>> {
     let args: DomainGetTimeArgs = call.decode(bytes)?;
     call.admit()?;
+    call.before_objects(args.flags, bytes)?;
     let domain = call.domain(args.domain)?;
     let reply = driver.domain_get_time(call.cx, domain, args.flags)?;
     call.encode(&reply)
@@ -502,6 +533,7 @@ fn domain_get_fsinfo(
 ) -> Result<Vec<u8>> {
     let args: DomainGetFsinfoArgs = call.decode(bytes)?;
     call.admit()?;
+    call.before_objects(args.flags, bytes)?;
     let domain = call.domain(args.domain)?;
     let reply = driver.domain_get_fsinfo(call.cx, domain, args.flags)?;
     call.encode(&reply)
@@ -517,6 +549,7 @@ fn domain_get_iothread_info(
         return call.broken_rule(0);
     }
     call.admit()?;
+    call.before_objects(args.flags, bytes)?;
     let domain = call.domain(args.domain)?;
     let reply = driver.domain_get_iothread_info(call.cx, domain, args.flags)?;
     call.encode(&reply)
@@ -530,6 +563,7 @@ fn domain_get_perf_events(
     let mut args: DomainGetPerfEventsArgs = call.decode(bytes)?;
     args.flags &= !TYPED_PARAM_STRING_OKAY;
     call.admit()?;
+    call.before_objects(args.flags, bytes)?;
     let domain = call.domain(args.domain)?;
     let reply = driver.domain_get_perf_events(call.cx, domain, args.flags)?;
     call.encode(&reply)
@@ -542,6 +576,7 @@ fn domain_get_guest_vcpus(
 ) -> Result<Vec<u8>> {
     let args: DomainGetGuestVcpusArgs = call.decode(bytes)?;
     call.admit()?;
+    call.before_objects(args.flags, bytes)?;
     let domain = call.domain(args.domain)?;
     let reply = driver.domain_get_guest_vcpus(call.cx, domain, args.flags)?;
     call.encode(&reply)
@@ -555,6 +590,7 @@ fn domain_get_launch_security_info(
     let mut args: DomainGetLaunchSecurityInfoArgs = call.decode(bytes)?;
     args.flags &= !TYPED_PARAM_STRING_OKAY;
     call.admit()?;
+    call.before_objects(args.flags, bytes)?;
     let domain = call.domain(args.domain)?;
     let reply = driver.domain_get_launch_security_info(call.cx, domain, args.flags)?;
     call.encode(&reply)
@@ -567,6 +603,7 @@ fn domain_get_guest_info(
 ) -> Result<Vec<u8>> {
     let args: DomainGetGuestInfoArgs = call.decode(bytes)?;
     call.admit()?;
+    call.before_objects(args.flags, bytes)?;
     let domain = call.domain(args.domain)?;
     let reply = driver.domain_get_guest_info(call.cx, domain, args.types, args.flags)?;
     call.encode(&reply)
@@ -579,6 +616,7 @@ fn domain_get_messages(
 ) -> Result<Vec<u8>> {
     let args: DomainGetMessagesArgs = call.decode(bytes)?;
     call.admit()?;
+    call.before_objects(args.flags, bytes)?;
     let domain = call.domain(args.domain)?;
     let reply = driver.domain_get_messages(call.cx, domain, args.flags)?;
     call.encode(&reply)
@@ -591,6 +629,7 @@ fn domain_get_autostart_once(
 ) -> Result<Vec<u8>> {
     let args: DomainGetAutostartOnceArgs = call.decode(bytes)?;
     call.admit()?;
+    call.before_objects(0, bytes)?;
     let domain = call.domain(args.domain)?;
     let reply = driver.domain_get_autostart_once(call.cx, domain)?;
     call.encode(&reply)

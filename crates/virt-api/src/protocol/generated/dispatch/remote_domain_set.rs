@@ -50,6 +50,7 @@ fn domain_pin_vcpu(call: &mut Call<'_, '_>, driver: &dyn HypervisorDriver, bytes
         return call.broken_rule(0);
     }
     call.admit()?;
+    call.before_objects(0, bytes)?;
     let domain = call.domain(args.domain)?;
     driver.domain_pin_vcpu(call.cx, domain, args.vcpu, args.cpumap)?;
     call.done()
@@ -62,6 +63,7 @@ fn domain_set_autostart(
 ) -> Result<Vec<u8>> {
     let args: DomainSetAutostartArgs = call.decode(bytes)?;
     call.admit()?;
+    call.before_objects(0, bytes)?;
     let domain = call.domain(args.domain)?;
     driver.domain_set_autostart(call.cx, domain, args.autostart)?;
     call.done()
@@ -76,8 +78,9 @@ fn domain_set_max_memory(
     if args.memory == 0 {
         return call.broken_rule(0);
     }
-    checks::memory_fits(&args.memory)?;
+    call.rule(checks::memory_fits(&args.memory))?;
     call.admit()?;
+    call.before_objects(0, bytes)?;
     let domain = call.domain(args.domain)?;
     driver.domain_set_max_memory(call.cx, domain, args.memory)?;
     call.done()
@@ -92,8 +95,9 @@ fn domain_set_memory(
     if args.memory == 0 {
         return call.broken_rule(0);
     }
-    checks::memory_fits(&args.memory)?;
+    call.rule(checks::memory_fits(&args.memory))?;
     call.admit()?;
+    call.before_objects(0, bytes)?;
     let domain = call.domain(args.domain)?;
     driver.domain_set_memory(call.cx, domain, args.memory)?;
     call.done()
@@ -105,6 +109,7 @@ fn domain_set_vcpus(call: &mut Call<'_, '_>, driver: &dyn HypervisorDriver, byte
         return call.broken_rule(0);
     }
     call.admit()?;
+    call.before_objects(0, bytes)?;
     let domain = call.domain(args.domain)?;
     driver.domain_set_vcpus(call.cx, domain, args.nvcpus)?;
     call.done()
@@ -116,7 +121,11 @@ fn domain_set_scheduler_parameters(
     bytes: &[u8],
 ) -> Result<Vec<u8>> {
     let args: DomainSetSchedulerParametersArgs = call.decode(bytes)?;
+    if args.params.0.is_empty() {
+        return call.broken_rule(0);
+    }
     call.admit()?;
+    call.before_objects(0, bytes)?;
     let domain = call.domain(args.domain)?;
     driver.domain_set_scheduler_parameters(call.cx, domain, args.params)?;
     call.done()
@@ -132,6 +141,7 @@ fn domain_set_memory_parameters(
         return call.broken_rule(0);
     }
     call.admit_on(u64::from(args.flags))?;
+    call.before_objects(args.flags, bytes)?;
     let domain = call.domain(args.domain)?;
     driver.domain_set_memory_parameters(call.cx, domain, args.params, args.flags)?;
     call.done()
@@ -153,6 +163,7 @@ fn domain_set_vcpus_flags(
         return call.broken_rule(2);
     }
     call.admit_on(u64::from(args.flags))?;
+    call.before_objects(args.flags, bytes)?;
     let domain = call.domain(args.domain)?;
     driver.domain_set_vcpus_flags(call.cx, domain, args.nvcpus, args.flags)?;
     call.done()
@@ -167,8 +178,9 @@ fn domain_set_memory_flags(
     if args.memory == 0 {
         return call.broken_rule(0);
     }
-    checks::memory_fits(&args.memory)?;
+    call.rule(checks::memory_fits(&args.memory))?;
     call.admit_on(u64::from(args.flags))?;
+    call.before_objects(args.flags, bytes)?;
     let domain = call.domain(args.domain)?;
     driver.domain_set_memory_flags(call.cx, domain, args.memory, args.flags)?;
     call.done()
@@ -180,7 +192,11 @@ fn domain_set_blkio_parameters(
     bytes: &[u8],
 ) -> Result<Vec<u8>> {
     let args: DomainSetBlkioParametersArgs = call.decode(bytes)?;
+    if args.params.0.is_empty() {
+        return call.broken_rule(0);
+    }
     call.admit_on(u64::from(args.flags))?;
+    call.before_objects(args.flags, bytes)?;
     let domain = call.domain(args.domain)?;
     driver.domain_set_blkio_parameters(call.cx, domain, args.params, args.flags)?;
     call.done()
@@ -192,7 +208,11 @@ fn domain_set_scheduler_parameters_flags(
     bytes: &[u8],
 ) -> Result<Vec<u8>> {
     let args: DomainSetSchedulerParametersFlagsArgs = call.decode(bytes)?;
+    if args.params.0.is_empty() {
+        return call.broken_rule(0);
+    }
     call.admit_on(u64::from(args.flags))?;
+    call.before_objects(args.flags, bytes)?;
     let domain = call.domain(args.domain)?;
     driver.domain_set_scheduler_parameters_flags(call.cx, domain, args.params, args.flags)?;
     call.done()
@@ -208,6 +228,7 @@ fn domain_pin_vcpu_flags(
         return call.broken_rule(0);
     }
     call.admit_on(u64::from(args.flags))?;
+    call.before_objects(args.flags, bytes)?;
     let domain = call.domain(args.domain)?;
     driver.domain_pin_vcpu_flags(call.cx, domain, args.vcpu, args.cpumap, args.flags)?;
     call.done()
@@ -223,6 +244,7 @@ fn domain_set_block_io_tune(
         return call.broken_rule(0);
     }
     call.admit_on(u64::from(args.flags))?;
+    call.before_objects(args.flags, bytes)?;
     let domain = call.domain(args.domain)?;
     driver.domain_set_block_io_tune(call.cx, domain, args.disk, args.params, args.flags)?;
     call.done()
@@ -238,6 +260,7 @@ fn domain_set_numa_parameters(
         return call.broken_rule(0);
     }
     call.admit_on(u64::from(args.flags))?;
+    call.before_objects(args.flags, bytes)?;
     let domain = call.domain(args.domain)?;
     driver.domain_set_numa_parameters(call.cx, domain, args.params, args.flags)?;
     call.done()
@@ -253,6 +276,7 @@ fn domain_set_interface_parameters(
         return call.broken_rule(0);
     }
     call.admit_on(u64::from(args.flags))?;
+    call.before_objects(args.flags, bytes)?;
     let domain = call.domain(args.domain)?;
     driver.domain_set_interface_parameters(call.cx, domain, args.device, args.params, args.flags)?;
     call.done()
@@ -264,8 +288,14 @@ fn domain_set_metadata(
     bytes: &[u8],
 ) -> Result<Vec<u8>> {
     let args: DomainSetMetadataArgs = call.decode(bytes)?;
-    checks::new_metadata(&args.kind, &args.metadata, &args.key, &args.uri)?;
+    call.rule(checks::new_metadata(
+        &args.kind,
+        &args.metadata,
+        &args.key,
+        &args.uri,
+    ))?;
     call.admit_on(u64::from(args.flags))?;
+    call.before_objects(args.flags, bytes)?;
     let domain = call.domain(args.domain)?;
     driver.domain_set_metadata(
         call.cx,
@@ -289,6 +319,7 @@ fn domain_pin_emulator(
         return call.broken_rule(0);
     }
     call.admit_on(u64::from(args.flags))?;
+    call.before_objects(args.flags, bytes)?;
     let domain = call.domain(args.domain)?;
     driver.domain_pin_emulator(call.cx, domain, args.cpumap, args.flags)?;
     call.done()
@@ -304,6 +335,7 @@ fn domain_set_memory_stats_period(
         return call.broken_rule(0);
     }
     call.admit_on(u64::from(args.flags))?;
+    call.before_objects(args.flags, bytes)?;
     let domain = call.domain(args.domain)?;
     driver.domain_set_memory_stats_period(call.cx, domain, args.period, args.flags)?;
     call.done()
@@ -312,6 +344,7 @@ fn domain_set_memory_stats_period(
 fn domain_set_time(call: &mut Call<'_, '_>, driver: &dyn HypervisorDriver, bytes: &[u8]) -> Result<Vec<u8>> {
     let args: DomainSetTimeArgs = call.decode(bytes)?;
     call.admit()?;
+    call.before_objects(args.flags, bytes)?;
     let domain = call.domain(args.domain)?;
     driver.domain_set_time(call.cx, domain, args.seconds, args.nseconds, args.flags)?;
     call.done()
@@ -327,6 +360,7 @@ fn domain_pin_iothread(
         return call.broken_rule(0);
     }
     call.admit_on(u64::from(args.flags))?;
+    call.before_objects(args.flags, bytes)?;
     let domain = call.domain(args.domain)?;
     driver.domain_pin_iothread(call.cx, domain, args.iothreads_id, args.cpumap, args.flags)?;
     call.done()
@@ -345,6 +379,7 @@ fn domain_set_user_password(
         return call.broken_rule(1);
     }
     call.admit()?;
+    call.before_objects(args.flags, bytes)?;
     let domain = call.domain(args.domain)?;
     driver.domain_set_user_password(call.cx, domain, args.user, args.password, args.flags)?;
     call.done()
@@ -360,6 +395,7 @@ fn domain_set_perf_events(
         return call.broken_rule(0);
     }
     call.admit()?;
+    call.before_objects(args.flags, bytes)?;
     let domain = call.domain(args.domain)?;
     driver.domain_set_perf_events(call.cx, domain, args.params, args.flags)?;
     call.done()
@@ -372,6 +408,7 @@ fn domain_set_guest_vcpus(
 ) -> Result<Vec<u8>> {
     let args: DomainSetGuestVcpusArgs = call.decode(bytes)?;
     call.admit()?;
+    call.before_objects(args.flags, bytes)?;
     let domain = call.domain(args.domain)?;
     driver.domain_set_guest_vcpus(call.cx, domain, args.cpumap, args.state, args.flags)?;
     call.done()
@@ -380,6 +417,7 @@ fn domain_set_guest_vcpus(
 fn domain_set_vcpu(call: &mut Call<'_, '_>, driver: &dyn HypervisorDriver, bytes: &[u8]) -> Result<Vec<u8>> {
     let args: DomainSetVcpuArgs = call.decode(bytes)?;
     call.admit_on(u64::from(args.flags))?;
+    call.before_objects(args.flags, bytes)?;
     let domain = call.domain(args.domain)?;
     driver.domain_set_vcpu(call.cx, domain, args.cpumap, args.state, args.flags)?;
     call.done()
@@ -392,6 +430,7 @@ fn domain_set_block_threshold(
 ) -> Result<Vec<u8>> {
     let args: DomainSetBlockThresholdArgs = call.decode(bytes)?;
     call.admit()?;
+    call.before_objects(args.flags, bytes)?;
     let domain = call.domain(args.domain)?;
     driver.domain_set_block_threshold(call.cx, domain, args.dev, args.threshold, args.flags)?;
     call.done()
@@ -403,7 +442,9 @@ fn domain_set_lifecycle_action(
     bytes: &[u8],
 ) -> Result<Vec<u8>> {
     let args: DomainSetLifecycleActionArgs = call.decode(bytes)?;
+    call.rule(checks::lifecycle(&args.kind, &args.action))?;
     call.admit()?;
+    call.before_objects(args.flags, bytes)?;
     let domain = call.domain(args.domain)?;
     driver.domain_set_lifecycle_action(call.cx, domain, args.kind, args.action, args.flags)?;
     call.done()
@@ -419,6 +460,7 @@ fn domain_set_iothread_params(
         return call.broken_rule(0);
     }
     call.admit_on(u64::from(args.flags))?;
+    call.before_objects(args.flags, bytes)?;
     let domain = call.domain(args.domain)?;
     driver.domain_set_iothread_params(call.cx, domain, args.iothread_id, args.params, args.flags)?;
     call.done()
@@ -434,6 +476,7 @@ fn domain_set_launch_security_state(
         return call.broken_rule(0);
     }
     call.admit()?;
+    call.before_objects(args.flags, bytes)?;
     let domain = call.domain(args.domain)?;
     driver.domain_set_launch_security_state(call.cx, domain, args.params, args.flags)?;
     call.done()
@@ -446,6 +489,7 @@ fn domain_set_autostart_once(
 ) -> Result<Vec<u8>> {
     let args: DomainSetAutostartOnceArgs = call.decode(bytes)?;
     call.admit()?;
+    call.before_objects(0, bytes)?;
     let domain = call.domain(args.domain)?;
     driver.domain_set_autostart_once(call.cx, domain, args.autostart)?;
     call.done()
@@ -461,6 +505,7 @@ fn domain_set_throttle_group(
         return call.broken_rule(0);
     }
     call.admit_on(u64::from(args.flags))?;
+    call.before_objects(args.flags, bytes)?;
     let domain = call.domain(args.domain)?;
     driver.domain_set_throttle_group(call.cx, domain, args.group, args.params, args.flags)?;
     call.done()

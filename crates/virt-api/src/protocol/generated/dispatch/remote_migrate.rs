@@ -50,6 +50,9 @@ fn domain_migrate_prepare(
     bytes: &[u8],
 ) -> Result<Vec<u8>> {
     let args: DomainMigratePrepareArgs = call.decode(bytes)?;
+    if args.dname.as_ref().is_some_and(|value| value.is_empty()) {
+        return call.broken_rule(0);
+    }
     call.admit()?;
     let reply = driver
         .domain_migrate_prepare(
@@ -70,7 +73,11 @@ fn domain_migrate_perform(
     bytes: &[u8],
 ) -> Result<Vec<u8>> {
     let args: DomainMigratePerformArgs = call.decode(bytes)?;
+    if args.dname.as_ref().is_some_and(|value| value.is_empty()) {
+        return call.broken_rule(0);
+    }
     call.admit()?;
+    call.before_objects(0, bytes)?;
     let domain = call.domain(args.domain)?;
     driver.domain_migrate_perform(
         call.cx,
@@ -90,6 +97,9 @@ fn domain_migrate_finish(
     bytes: &[u8],
 ) -> Result<Vec<u8>> {
     let args: DomainMigrateFinishArgs = call.decode(bytes)?;
+    if args.dname.is_empty() {
+        return call.broken_rule(0);
+    }
     call.admit()?;
     let reply = driver
         .domain_migrate_finish(
@@ -110,6 +120,9 @@ fn domain_migrate_prepare2(
     bytes: &[u8],
 ) -> Result<Vec<u8>> {
     let args: DomainMigratePrepare2Args = call.decode(bytes)?;
+    if args.dname.as_ref().is_some_and(|value| value.is_empty()) {
+        return call.broken_rule(0);
+    }
     call.admit()?;
     let reply = driver
         .domain_migrate_prepare2(
@@ -131,6 +144,9 @@ fn domain_migrate_finish2(
     bytes: &[u8],
 ) -> Result<Vec<u8>> {
     let args: DomainMigrateFinish2Args = call.decode(bytes)?;
+    if args.dname.is_empty() {
+        return call.broken_rule(0);
+    }
     call.admit()?;
     let reply = driver
         .domain_migrate_finish2(
@@ -152,6 +168,9 @@ fn domain_migrate_prepare_tunnel(
     bytes: &[u8],
 ) -> Result<Vec<u8>> {
     let args: DomainMigratePrepareTunnelArgs = call.decode(bytes)?;
+    if args.dname.as_ref().is_some_and(|value| value.is_empty()) {
+        return call.broken_rule(0);
+    }
     call.admit()?;
     driver
         .domain_migrate_prepare_tunnel(
@@ -173,6 +192,7 @@ fn domain_migrate_set_max_downtime(
 ) -> Result<Vec<u8>> {
     let args: DomainMigrateSetMaxDowntimeArgs = call.decode(bytes)?;
     call.admit()?;
+    call.before_objects(args.flags, bytes)?;
     let domain = call.domain(args.domain)?;
     driver.domain_migrate_set_max_downtime(call.cx, domain, args.downtime, args.flags)?;
     call.done()
@@ -185,6 +205,7 @@ fn domain_migrate_set_max_speed(
 ) -> Result<Vec<u8>> {
     let args: DomainMigrateSetMaxSpeedArgs = call.decode(bytes)?;
     call.admit()?;
+    call.before_objects(args.flags, bytes)?;
     let domain = call.domain(args.domain)?;
     driver.domain_migrate_set_max_speed(call.cx, domain, args.bandwidth, args.flags)?;
     call.done()
@@ -196,7 +217,11 @@ fn domain_migrate_begin3(
     bytes: &[u8],
 ) -> Result<Vec<u8>> {
     let args: DomainMigrateBegin3Args = call.decode(bytes)?;
+    if args.dname.as_ref().is_some_and(|value| value.is_empty()) {
+        return call.broken_rule(0);
+    }
     call.admit()?;
+    call.before_objects(0, bytes)?;
     let domain = call.domain(args.domain)?;
     let reply =
         driver.domain_migrate_begin3(call.cx, domain, args.xmlin, args.flags, args.dname, args.resource)?;
@@ -209,6 +234,9 @@ fn domain_migrate_prepare3(
     bytes: &[u8],
 ) -> Result<Vec<u8>> {
     let args: DomainMigratePrepare3Args = call.decode(bytes)?;
+    if args.dname.as_ref().is_some_and(|value| value.is_empty()) {
+        return call.broken_rule(0);
+    }
     call.admit()?;
     let reply = driver
         .domain_migrate_prepare3(
@@ -231,6 +259,9 @@ fn domain_migrate_prepare_tunnel3(
     bytes: &[u8],
 ) -> Result<Vec<u8>> {
     let args: DomainMigratePrepareTunnel3Args = call.decode(bytes)?;
+    if args.dname.as_ref().is_some_and(|value| value.is_empty()) {
+        return call.broken_rule(0);
+    }
     call.admit()?;
     let reply = driver
         .domain_migrate_prepare_tunnel3(
@@ -252,7 +283,11 @@ fn domain_migrate_perform3(
     bytes: &[u8],
 ) -> Result<Vec<u8>> {
     let args: DomainMigratePerform3Args = call.decode(bytes)?;
+    if args.dname.as_ref().is_some_and(|value| value.is_empty()) {
+        return call.broken_rule(0);
+    }
     call.admit()?;
+    call.before_objects(0, bytes)?;
     let domain = call.domain(args.domain)?;
     let reply = driver.domain_migrate_perform3(
         call.cx,
@@ -274,6 +309,9 @@ fn domain_migrate_finish3(
     bytes: &[u8],
 ) -> Result<Vec<u8>> {
     let args: DomainMigrateFinish3Args = call.decode(bytes)?;
+    if args.dname.is_empty() {
+        return call.broken_rule(0);
+    }
     call.admit()?;
     let reply = driver
         .domain_migrate_finish3(
@@ -297,6 +335,7 @@ fn domain_migrate_confirm3(
 ) -> Result<Vec<u8>> {
     let args: DomainMigrateConfirm3Args = call.decode(bytes)?;
     call.admit()?;
+    call.before_objects(0, bytes)?;
     let domain = call.domain(args.domain)?;
     driver.domain_migrate_confirm3(call.cx, domain, args.cookie_in, args.flags, args.cancelled)?;
     call.done()
@@ -309,6 +348,7 @@ fn domain_migrate_get_max_speed(
 ) -> Result<Vec<u8>> {
     let args: DomainMigrateGetMaxSpeedArgs = call.decode(bytes)?;
     call.admit()?;
+    call.before_objects(args.flags, bytes)?;
     let domain = call.domain(args.domain)?;
     let reply = driver.domain_migrate_get_max_speed(call.cx, domain, args.flags)?;
     call.encode(&reply)
@@ -321,6 +361,7 @@ fn domain_migrate_get_compression_cache(
 ) -> Result<Vec<u8>> {
     let args: DomainMigrateGetCompressionCacheArgs = call.decode(bytes)?;
     call.admit()?;
+    call.before_objects(args.flags, bytes)?;
     let domain = call.domain(args.domain)?;
     let reply = driver.domain_migrate_get_compression_cache(call.cx, domain, args.flags)?;
     call.encode(&reply)
@@ -333,6 +374,7 @@ fn domain_migrate_set_compression_cache(
 ) -> Result<Vec<u8>> {
     let args: DomainMigrateSetCompressionCacheArgs = call.decode(bytes)?;
     call.admit()?;
+    call.before_objects(args.flags, bytes)?;
     let domain = call.domain(args.domain)?;
     driver.domain_migrate_set_compression_cache(call.cx, domain, args.cache_size, args.flags)?;
     call.done()
@@ -345,6 +387,7 @@ fn domain_migrate_begin3_params(
 ) -> Result<Vec<u8>> {
     let args: DomainMigrateBegin3ParamsArgs = call.decode(bytes)?;
     call.admit()?;
+    call.before_objects(args.flags, bytes)?;
     let domain = call.domain(args.domain)?;
     let reply = driver.domain_migrate_begin3_params(call.cx, domain, args.params, args.flags)?;
     call.encode(&reply)
@@ -395,6 +438,7 @@ fn domain_migrate_perform3_params(
 ) -> Result<Vec<u8>> {
     let args: DomainMigratePerform3ParamsArgs = call.decode(bytes)?;
     call.admit()?;
+    call.before_objects(args.flags, bytes)?;
     let domain = call.domain(args.domain)?;
     let reply = driver.domain_migrate_perform3_params(
         call.cx,
@@ -434,6 +478,7 @@ fn domain_migrate_confirm3_params(
 ) -> Result<Vec<u8>> {
     let args: DomainMigrateConfirm3ParamsArgs = call.decode(bytes)?;
     call.admit()?;
+    call.before_objects(args.flags, bytes)?;
     let domain = call.domain(args.domain)?;
     driver.domain_migrate_confirm3_params(
         call.cx,
@@ -453,6 +498,7 @@ fn domain_migrate_start_post_copy(
 ) -> Result<Vec<u8>> {
     let args: DomainMigrateStartPostCopyArgs = call.decode(bytes)?;
     call.admit()?;
+    call.before_objects(args.flags, bytes)?;
     let domain = call.domain(args.domain)?;
     driver.domain_migrate_start_post_copy(call.cx, domain, args.flags)?;
     call.done()
@@ -465,6 +511,7 @@ fn domain_migrate_get_max_downtime(
 ) -> Result<Vec<u8>> {
     let args: DomainMigrateGetMaxDowntimeArgs = call.decode(bytes)?;
     call.admit()?;
+    call.before_objects(args.flags, bytes)?;
     let domain = call.domain(args.domain)?;
     let reply = driver.domain_migrate_get_max_downtime(call.cx, domain, args.flags)?;
     call.encode(&reply)

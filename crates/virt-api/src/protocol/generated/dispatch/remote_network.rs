@@ -38,6 +38,7 @@ pub(super) const NETWORK_GET_METADATA: Handler = Handler::Network(network_get_me
 fn network_create(call: &mut Call<'_, '_>, driver: &dyn NetworkDriver, bytes: &[u8]) -> Result<Vec<u8>> {
     let args: NetworkCreateArgs = call.decode(bytes)?;
     call.admit()?;
+    call.before_objects(0, bytes)?;
     let network = call.network(args.network)?;
     driver.network_create(call.cx, network)?;
     call.done()
@@ -64,6 +65,7 @@ fn network_define_xml(call: &mut Call<'_, '_>, driver: &dyn NetworkDriver, bytes
 fn network_destroy(call: &mut Call<'_, '_>, driver: &dyn NetworkDriver, bytes: &[u8]) -> Result<Vec<u8>> {
     let args: NetworkDestroyArgs = call.decode(bytes)?;
     call.admit()?;
+    call.before_objects(0, bytes)?;
     let network = call.network(args.network)?;
     driver.network_destroy(call.cx, network)?;
     call.done()
@@ -76,6 +78,7 @@ fn network_get_xml_desc(
 ) -> Result<Vec<u8>> {
     let args: NetworkGetXmlDescArgs = call.decode(bytes)?;
     call.admit()?;
+    call.before_objects(args.flags, bytes)?;
     let network = call.network(args.network)?;
     let reply = driver.network_get_xml_desc(call.cx, network, args.flags)?;
     call.encode(&reply)
@@ -88,6 +91,7 @@ fn network_get_autostart(
 ) -> Result<Vec<u8>> {
     let args: NetworkGetAutostartArgs = call.decode(bytes)?;
     call.admit()?;
+    call.before_objects(0, bytes)?;
     let network = call.network(args.network)?;
     let reply = driver.network_get_autostart(call.cx, network)?;
     call.encode(&reply)
@@ -100,6 +104,7 @@ fn network_get_bridge_name(
 ) -> Result<Vec<u8>> {
     let args: NetworkGetBridgeNameArgs = call.decode(bytes)?;
     call.admit()?;
+    call.before_objects(0, bytes)?;
     let network = call.network(args.network)?;
     let reply = driver.network_get_bridge_name(call.cx, network)?;
     call.encode(&reply)
@@ -138,6 +143,7 @@ fn network_set_autostart(
 ) -> Result<Vec<u8>> {
     let args: NetworkSetAutostartArgs = call.decode(bytes)?;
     call.admit()?;
+    call.before_objects(0, bytes)?;
     let network = call.network(args.network)?;
     driver.network_set_autostart(call.cx, network, args.autostart)?;
     call.done()
@@ -146,6 +152,7 @@ fn network_set_autostart(
 fn network_undefine(call: &mut Call<'_, '_>, driver: &dyn NetworkDriver, bytes: &[u8]) -> Result<Vec<u8>> {
     let args: NetworkUndefineArgs = call.decode(bytes)?;
     call.admit()?;
+    call.before_objects(0, bytes)?;
     let network = call.network(args.network)?;
     driver.network_undefine(call.cx, network)?;
     call.done()
@@ -154,6 +161,7 @@ fn network_undefine(call: &mut Call<'_, '_>, driver: &dyn NetworkDriver, bytes: 
 fn network_is_active(call: &mut Call<'_, '_>, driver: &dyn NetworkDriver, bytes: &[u8]) -> Result<Vec<u8>> {
     let args: NetworkIsActiveArgs = call.decode(bytes)?;
     call.admit()?;
+    call.before_objects(0, bytes)?;
     let network = call.network(args.network)?;
     let reply = driver.network_is_active(call.cx, network)?;
     call.encode(&reply)
@@ -166,6 +174,7 @@ fn network_is_persistent(
 ) -> Result<Vec<u8>> {
     let args: NetworkIsPersistentArgs = call.decode(bytes)?;
     call.admit()?;
+    call.before_objects(0, bytes)?;
     let network = call.network(args.network)?;
     let reply = driver.network_is_persistent(call.cx, network)?;
     call.encode(&reply)
@@ -174,6 +183,7 @@ fn network_is_persistent(
 fn network_update(call: &mut Call<'_, '_>, driver: &dyn NetworkDriver, bytes: &[u8]) -> Result<Vec<u8>> {
     let args: NetworkUpdateArgs = call.decode(bytes)?;
     call.admit_on(u64::from(args.flags))?;
+    call.before_objects(args.flags, bytes)?;
     let network = call.network(args.network)?;
     driver.network_update(
         call.cx,
@@ -194,6 +204,7 @@ fn network_get_dhcp_leases(
 ) -> Result<Vec<u8>> {
     let args: NetworkGetDhcpLeasesArgs = call.decode(bytes)?;
     call.admit()?;
+    call.before_objects(args.flags, bytes)?;
     let network = call.network(args.network)?;
     let reply = driver.network_get_dhcp_leases(call.cx, network, args.mac, args.need_results, args.flags)?;
     call.encode(&reply)
@@ -206,6 +217,7 @@ fn network_list_all_ports(
 ) -> Result<Vec<u8>> {
     let args: NetworkListAllPortsArgs = call.decode(bytes)?;
     call.admit()?;
+    call.before_objects(args.flags, bytes)?;
     let network = call.network(args.network)?;
     let reply = driver.network_list_all_ports(call.cx, network, args.need_results, args.flags)?;
     call.encode(&reply)
@@ -249,10 +261,8 @@ fn network_port_get_parameters(
     bytes: &[u8],
 ) -> Result<Vec<u8>> {
     let args: NetworkPortGetParametersArgs = call.decode(bytes)?;
-    if args.nparams < 0 {
-        return call.broken_rule(0);
-    }
     call.admit()?;
+    call.before_objects(args.flags, bytes)?;
     let port = call.network_port(args.port)?;
     let reply = driver.network_port_get_parameters(call.cx, port, args.nparams, args.flags)?;
     call.encode(&reply)
@@ -265,6 +275,7 @@ fn network_port_set_parameters(
 ) -> Result<Vec<u8>> {
     let args: NetworkPortSetParametersArgs = call.decode(bytes)?;
     call.admit()?;
+    call.before_objects(args.flags, bytes)?;
     let port = call.network_port(args.port)?;
     driver.network_port_set_parameters(call.cx, port, args.params, args.flags)?;
     call.done()
@@ -277,6 +288,7 @@ fn network_port_get_xml_desc(
 ) -> Result<Vec<u8>> {
     let args: NetworkPortGetXmlDescArgs = call.decode(bytes)?;
     call.admit()?;
+    call.before_objects(args.flags, bytes)?;
     let port = call.network_port(args.port)?;
     let reply = driver.network_port_get_xml_desc(call.cx, port, args.flags)?;
     call.encode(&reply)
@@ -285,6 +297,7 @@ fn network_port_get_xml_desc(
 fn network_port_delete(call: &mut Call<'_, '_>, driver: &dyn NetworkDriver, bytes: &[u8]) -> Result<Vec<u8>> {
     let args: NetworkPortDeleteArgs = call.decode(bytes)?;
     call.admit()?;
+    call.before_objects(args.flags, bytes)?;
     let port = call.network_port(args.port)?;
     driver.network_port_delete(call.cx, port, args.flags)?;
     call.done()
@@ -322,8 +335,14 @@ fn network_set_metadata(
     bytes: &[u8],
 ) -> Result<Vec<u8>> {
     let args: NetworkSetMetadataArgs = call.decode(bytes)?;
-    checks::new_metadata(&args.kind, &args.metadata, &args.key, &args.uri)?;
+    call.rule(checks::new_metadata(
+        &args.kind,
+        &args.metadata,
+        &args.key,
+        &args.uri,
+    ))?;
     call.admit_on(u64::from(args.flags))?;
+    call.before_objects(args.flags, bytes)?;
     let network = call.network(args.network)?;
     driver.network_set_metadata(
         call.cx,
@@ -346,8 +365,9 @@ fn network_get_metadata(
     if args.flags & 0x1 != 0 && args.flags & 0x2 != 0 {
         return call.broken_rule(0);
     }
-    checks::metadata_uri(&args.kind, &args.uri)?;
+    call.rule(checks::metadata_uri(&args.kind, &args.uri))?;
     call.admit()?;
+    call.before_objects(args.flags, bytes)?;
     let network = call.network(args.network)?;
     let reply = driver.network_get_metadata(call.cx, network, args.kind, args.uri, args.flags)?;
     call.encode(&reply)

@@ -136,6 +136,7 @@ fn node_device_get_xml_desc(
 ) -> Result<Vec<u8>> {
     let args: NodeDeviceGetXmlDescArgs = call.decode(bytes)?;
     call.admit()?;
+    call.before_objects(args.flags, bytes)?;
     let device = call.node_device(args.device)?;
     let reply = driver.node_device_get_xml_desc(call.cx, device, args.flags)?;
     call.encode(&reply)
@@ -148,6 +149,7 @@ fn node_device_get_parent(
 ) -> Result<Vec<u8>> {
     let args: NodeDeviceGetParentArgs = call.decode(bytes)?;
     call.admit()?;
+    call.before_objects(0, bytes)?;
     let device = call.node_device(args.device)?;
     let reply = driver.node_device_get_parent(call.cx, device)?;
     call.encode(&reply)
@@ -160,6 +162,7 @@ fn node_device_num_of_caps(
 ) -> Result<Vec<u8>> {
     let args: NodeDeviceNumOfCapsArgs = call.decode(bytes)?;
     call.admit()?;
+    call.before_objects(0, bytes)?;
     let device = call.node_device(args.device)?;
     let reply = driver.node_device_num_of_caps(call.cx, device)?;
     call.encode(&reply)
@@ -175,6 +178,7 @@ fn node_device_list_caps(
         return call.broken_rule(0);
     }
     call.admit()?;
+    call.before_objects(0, bytes)?;
     let device = call.node_device(args.device)?;
     let reply = driver.node_device_list_caps(call.cx, device, args.maxnames)?;
     call.encode(&reply)
@@ -255,6 +259,7 @@ fn node_device_destroy(
 ) -> Result<Vec<u8>> {
     let args: NodeDeviceDestroyArgs = call.decode(bytes)?;
     call.admit()?;
+    call.before_objects(0, bytes)?;
     let device = call.node_device(args.device)?;
     driver.node_device_destroy(call.cx, device)?;
     call.done()
@@ -293,6 +298,7 @@ fn interface_get_xml_desc(
 ) -> Result<Vec<u8>> {
     let args: InterfaceGetXmlDescArgs = call.decode(bytes)?;
     call.admit()?;
+    call.before_objects(args.flags, bytes)?;
     let interface = call.interface(args.interface)?;
     let reply = driver.interface_get_xml_desc(call.cx, interface, args.flags)?;
     call.encode(&reply)
@@ -318,6 +324,7 @@ fn interface_undefine(
 ) -> Result<Vec<u8>> {
     let args: InterfaceUndefineArgs = call.decode(bytes)?;
     call.admit()?;
+    call.before_objects(0, bytes)?;
     let interface = call.interface(args.interface)?;
     driver.interface_undefine(call.cx, interface)?;
     call.done()
@@ -326,6 +333,7 @@ fn interface_undefine(
 fn interface_create(call: &mut Call<'_, '_>, driver: &dyn InterfaceDriver, bytes: &[u8]) -> Result<Vec<u8>> {
     let args: InterfaceCreateArgs = call.decode(bytes)?;
     call.admit()?;
+    call.before_objects(args.flags, bytes)?;
     let interface = call.interface(args.interface)?;
     driver.interface_create(call.cx, interface, args.flags)?;
     call.done()
@@ -334,6 +342,7 @@ fn interface_create(call: &mut Call<'_, '_>, driver: &dyn InterfaceDriver, bytes
 fn interface_destroy(call: &mut Call<'_, '_>, driver: &dyn InterfaceDriver, bytes: &[u8]) -> Result<Vec<u8>> {
     let args: InterfaceDestroyArgs = call.decode(bytes)?;
     call.admit()?;
+    call.before_objects(args.flags, bytes)?;
     let interface = call.interface(args.interface)?;
     driver.interface_destroy(call.cx, interface, args.flags)?;
     call.done()
@@ -346,6 +355,7 @@ fn interface_is_active(
 ) -> Result<Vec<u8>> {
     let args: InterfaceIsActiveArgs = call.decode(bytes)?;
     call.admit()?;
+    call.before_objects(0, bytes)?;
     let interface = call.interface(args.interface)?;
     let reply = driver.interface_is_active(call.cx, interface)?;
     call.encode(&reply)
@@ -393,7 +403,7 @@ fn node_get_cpu_stats(
     if args.nparams < 0 {
         return call.broken_rule(0);
     }
-    checks::all_or_one(&args.cpu_num)?;
+    call.rule(checks::all_or_one(&args.cpu_num))?;
     call.admit()?;
     let reply = driver.node_get_cpu_stats(call.cx, args.cpu_num, args.nparams, args.flags)?;
     call.encode(&reply)
@@ -408,7 +418,7 @@ fn node_get_memory_stats(
     if args.nparams < 0 {
         return call.broken_rule(0);
     }
-    checks::all_or_one(&args.cell_num)?;
+    call.rule(checks::all_or_one(&args.cell_num))?;
     call.admit()?;
     let reply = driver.node_get_memory_stats(call.cx, args.nparams, args.cell_num, args.flags)?;
     call.encode(&reply)
@@ -431,6 +441,9 @@ fn node_set_memory_parameters(
     bytes: &[u8],
 ) -> Result<Vec<u8>> {
     let args: NodeSetMemoryParametersArgs = call.decode(bytes)?;
+    if args.params.0.is_empty() {
+        return call.broken_rule(0);
+    }
     call.admit()?;
     driver.node_set_memory_parameters(call.cx, args.params, args.flags)?;
     call.done()
@@ -516,11 +529,14 @@ fn node_get_free_pages(
 
 fn node_alloc_pages(call: &mut Call<'_, '_>, driver: &dyn HypervisorDriver, bytes: &[u8]) -> Result<Vec<u8>> {
     let args: NodeAllocPagesArgs = call.decode(bytes)?;
-    if args.page_sizes.is_empty() {
+    if args.page_counts.is_empty() {
         return call.broken_rule(0);
     }
-    if args.cell_count == 0 {
+    if args.page_sizes.is_empty() {
         return call.broken_rule(1);
+    }
+    if args.cell_count == 0 {
+        return call.broken_rule(2);
     }
     call.admit()?;
     let reply = driver.node_alloc_pages(
@@ -541,9 +557,6 @@ fn node_get_sev_info(
 ) -> Result<Vec<u8>> {
     let mut args: NodeGetSevInfoArgs = call.decode(bytes)?;
     args.flags &= !TYPED_PARAM_STRING_OKAY;
-    if args.nparams < 0 {
-        return call.broken_rule(0);
-    }
     call.admit()?;
     let reply = driver.node_get_sev_info(call.cx, args.nparams, args.flags)?;
     call.encode(&reply)
@@ -574,6 +587,7 @@ fn node_device_undefine(
 ) -> Result<Vec<u8>> {
     let args: NodeDeviceUndefineArgs = call.decode(bytes)?;
     call.admit()?;
+    call.before_objects(args.flags, bytes)?;
     let device = call.node_device(args.device)?;
     driver.node_device_undefine(call.cx, device, args.flags)?;
     call.done()
@@ -586,6 +600,7 @@ fn node_device_create(
 ) -> Result<Vec<u8>> {
     let args: NodeDeviceCreateArgs = call.decode(bytes)?;
     call.admit()?;
+    call.before_objects(args.flags, bytes)?;
     let device = call.node_device(args.device)?;
     driver.node_device_create(call.cx, device, args.flags)?;
     call.done()
@@ -598,6 +613,7 @@ fn node_device_get_autostart(
 ) -> Result<Vec<u8>> {
     let args: NodeDeviceGetAutostartArgs = call.decode(bytes)?;
     call.admit()?;
+    call.before_objects(0, bytes)?;
     let device = call.node_device(args.device)?;
     let reply = driver.node_device_get_autostart(call.cx, device)?;
     call.encode(&reply)
@@ -610,6 +626,7 @@ fn node_device_set_autostart(
 ) -> Result<Vec<u8>> {
     let args: NodeDeviceSetAutostartArgs = call.decode(bytes)?;
     call.admit()?;
+    call.before_objects(0, bytes)?;
     let device = call.node_device(args.device)?;
     driver.node_device_set_autostart(call.cx, device, args.autostart)?;
     call.done()
@@ -622,6 +639,7 @@ fn node_device_is_persistent(
 ) -> Result<Vec<u8>> {
     let args: NodeDeviceIsPersistentArgs = call.decode(bytes)?;
     call.admit()?;
+    call.before_objects(0, bytes)?;
     let device = call.node_device(args.device)?;
     let reply = driver.node_device_is_persistent(call.cx, device)?;
     call.encode(&reply)
@@ -634,6 +652,7 @@ fn node_device_is_active(
 ) -> Result<Vec<u8>> {
     let args: NodeDeviceIsActiveArgs = call.decode(bytes)?;
     call.admit()?;
+    call.before_objects(0, bytes)?;
     let device = call.node_device(args.device)?;
     let reply = driver.node_device_is_active(call.cx, device)?;
     call.encode(&reply)
@@ -646,6 +665,7 @@ fn node_device_update(
 ) -> Result<Vec<u8>> {
     let args: NodeDeviceUpdateArgs = call.decode(bytes)?;
     call.admit_on(u64::from(args.flags))?;
+    call.before_objects(args.flags, bytes)?;
     let device = call.node_device(args.device)?;
     driver.node_device_update(call.cx, device, args.xml_desc, args.flags)?;
     call.done()

@@ -70,6 +70,7 @@ fn domain_core_dump(call: &mut Call<'_, '_>, driver: &dyn HypervisorDriver, byte
         return call.broken_rule(2);
     }
     call.admit()?;
+    call.before_objects(args.flags, bytes)?;
     let domain = call.domain(args.domain)?;
     driver.domain_core_dump(call.cx, domain, args.to, args.flags)?;
     call.done()
@@ -87,6 +88,7 @@ fn domain_restore(call: &mut Call<'_, '_>, driver: &dyn HypervisorDriver, bytes:
 fn domain_save(call: &mut Call<'_, '_>, driver: &dyn HypervisorDriver, bytes: &[u8]) -> Result<Vec<u8>> {
     let args: DomainSaveArgs = call.decode(bytes)?;
     call.admit()?;
+    call.before_objects(0, bytes)?;
     let domain = call.domain(args.domain)?;
     driver.domain_save(call.cx, domain, args.to)?;
     call.done()
@@ -102,6 +104,7 @@ fn domain_managed_save(
         return call.broken_rule(0);
     }
     call.admit()?;
+    call.before_objects(args.flags, bytes)?;
     let domain = call.domain(args.domain)?;
     driver.domain_managed_save(call.cx, domain, args.flags)?;
     call.done()
@@ -114,6 +117,7 @@ fn domain_has_managed_save_image(
 ) -> Result<Vec<u8>> {
     let args: DomainHasManagedSaveImageArgs = call.decode(bytes)?;
     call.admit()?;
+    call.before_objects(args.flags, bytes)?;
     let domain = call.domain(args.domain)?;
     let reply = driver.domain_has_managed_save_image(call.cx, domain, args.flags)?;
     call.encode(&reply)
@@ -126,6 +130,7 @@ fn domain_managed_save_remove(
 ) -> Result<Vec<u8>> {
     let args: DomainManagedSaveRemoveArgs = call.decode(bytes)?;
     call.admit()?;
+    call.before_objects(args.flags, bytes)?;
     let domain = call.domain(args.domain)?;
     driver.domain_managed_save_remove(call.cx, domain, args.flags)?;
     call.done()
@@ -147,6 +152,7 @@ fn domain_snapshot_create_xml(
         return call.broken_rule(2);
     }
     call.admit_on(u64::from(args.flags))?;
+    call.before_objects(args.flags, bytes)?;
     let domain = call.domain(args.domain)?;
     let reply = driver.domain_snapshot_create_xml(call.cx, domain, args.xml_desc, args.flags)?;
     call.encode(&reply)
@@ -159,6 +165,7 @@ fn domain_snapshot_get_xml_desc(
 ) -> Result<Vec<u8>> {
     let args: DomainSnapshotGetXmlDescArgs = call.decode(bytes)?;
     call.admit_on(u64::from(args.flags))?;
+    call.before_objects(args.flags, bytes)?;
     let snapshot = call.domain_snapshot(args.snapshot)?;
     let reply = driver.domain_snapshot_get_xml_desc(call.cx, snapshot, args.flags)?;
     call.encode(&reply)
@@ -171,6 +178,7 @@ fn domain_snapshot_num(
 ) -> Result<Vec<u8>> {
     let args: DomainSnapshotNumArgs = call.decode(bytes)?;
     call.admit()?;
+    call.before_objects(args.flags, bytes)?;
     let domain = call.domain(args.domain)?;
     let reply = driver.domain_snapshot_num(call.cx, domain, args.flags)?;
     call.encode(&reply)
@@ -186,6 +194,7 @@ fn domain_snapshot_list_names(
         return call.broken_rule(0);
     }
     call.admit()?;
+    call.before_objects(args.flags, bytes)?;
     let domain = call.domain(args.domain)?;
     let reply = driver.domain_snapshot_list_names(call.cx, domain, args.maxnames, args.flags)?;
     call.encode(&reply)
@@ -198,6 +207,7 @@ fn domain_snapshot_lookup_by_name(
 ) -> Result<Vec<u8>> {
     let args: DomainSnapshotLookupByNameArgs = call.decode(bytes)?;
     call.admit()?;
+    call.before_objects(args.flags, bytes)?;
     let domain = call.domain(args.domain)?;
     let reply = driver.domain_snapshot_lookup_by_name(call.cx, domain, args.name, args.flags)?;
     call.encode(&reply)
@@ -210,6 +220,7 @@ fn domain_has_current_snapshot(
 ) -> Result<Vec<u8>> {
     let args: DomainHasCurrentSnapshotArgs = call.decode(bytes)?;
     call.admit()?;
+    call.before_objects(args.flags, bytes)?;
     let domain = call.domain(args.domain)?;
     let reply = driver.domain_has_current_snapshot(call.cx, domain, args.flags)?;
     call.encode(&reply)
@@ -222,6 +233,7 @@ fn domain_snapshot_current(
 ) -> Result<Vec<u8>> {
     let args: DomainSnapshotCurrentArgs = call.decode(bytes)?;
     call.admit()?;
+    call.before_objects(args.flags, bytes)?;
     let domain = call.domain(args.domain)?;
     let reply = driver.domain_snapshot_current(call.cx, domain, args.flags)?;
     call.encode(&reply)
@@ -237,6 +249,7 @@ fn domain_revert_to_snapshot(
         return call.broken_rule(0);
     }
     call.admit()?;
+    call.before_objects(args.flags, bytes)?;
     let snapshot = call.domain_snapshot(args.snapshot)?;
     driver.domain_revert_to_snapshot(call.cx, snapshot, args.flags)?;
     call.done()
@@ -252,6 +265,7 @@ fn domain_snapshot_delete(
         return call.broken_rule(0);
     }
     call.admit()?;
+    call.before_objects(args.flags, bytes)?;
     let snapshot = call.domain_snapshot(args.snapshot)?;
     driver.domain_snapshot_delete(call.cx, snapshot, args.flags)?;
     call.done()
@@ -267,6 +281,7 @@ fn domain_save_flags(
         return call.broken_rule(0);
     }
     call.admit()?;
+    call.before_objects(args.flags, bytes)?;
     let domain = call.domain(args.domain)?;
     driver.domain_save_flags(call.cx, domain, args.to, args.dxml, args.flags)?;
     call.done()
@@ -336,6 +351,7 @@ fn domain_snapshot_get_parent(
 ) -> Result<Vec<u8>> {
     let args: DomainSnapshotGetParentArgs = call.decode(bytes)?;
     call.admit()?;
+    call.before_objects(args.flags, bytes)?;
     let snapshot = call.domain_snapshot(args.snapshot)?;
     let reply = driver.domain_snapshot_get_parent(call.cx, snapshot, args.flags)?;
     call.encode(&reply)
@@ -348,6 +364,7 @@ fn domain_snapshot_num_children(
 ) -> Result<Vec<u8>> {
     let args: DomainSnapshotNumChildrenArgs = call.decode(bytes)?;
     call.admit()?;
+    call.before_objects(args.flags, bytes)?;
     let snapshot = call.domain_snapshot(args.snapshot)?;
     let reply = driver.domain_snapshot_num_children(call.cx, snapshot, args.flags)?;
     call.encode(&reply)
@@ -363,6 +380,7 @@ fn domain_snapshot_list_children_names(
         return call.broken_rule(0);
     }
     call.admit()?;
+    call.before_objects(args.flags, bytes)?;
     let snapshot = call.domain_snapshot(args.snapshot)?;
     let reply = driver.domain_snapshot_list_children_names(call.cx, snapshot, args.maxnames, args.flags)?;
     call.encode(&reply)
@@ -375,6 +393,7 @@ fn domain_snapshot_is_current(
 ) -> Result<Vec<u8>> {
     let args: DomainSnapshotIsCurrentArgs = call.decode(bytes)?;
     call.admit()?;
+    call.before_objects(args.flags, bytes)?;
     let snapshot = call.domain_snapshot(args.snapshot)?;
     let reply = driver.domain_snapshot_is_current(call.cx, snapshot, args.flags)?;
     call.encode(&reply)
@@ -387,6 +406,7 @@ fn domain_snapshot_has_metadata(
 ) -> Result<Vec<u8>> {
     let args: DomainSnapshotHasMetadataArgs = call.decode(bytes)?;
     call.admit()?;
+    call.before_objects(args.flags, bytes)?;
     let snapshot = call.domain_snapshot(args.snapshot)?;
     let reply = driver.domain_snapshot_has_metadata(call.cx, snapshot, args.flags)?;
     call.encode(&reply)
@@ -399,6 +419,7 @@ fn domain_list_all_snapshots(
 ) -> Result<Vec<u8>> {
     let args: DomainListAllSnapshotsArgs = call.decode(bytes)?;
     call.admit()?;
+    call.before_objects(args.flags, bytes)?;
     let domain = call.domain(args.domain)?;
     let reply = driver.domain_list_all_snapshots(call.cx, domain, args.need_results, args.flags)?;
     call.encode(&reply)
@@ -411,6 +432,7 @@ fn domain_snapshot_list_all_children(
 ) -> Result<Vec<u8>> {
     let args: DomainSnapshotListAllChildrenArgs = call.decode(bytes)?;
     call.admit()?;
+    call.before_objects(args.flags, bytes)?;
     let snapshot = call.domain_snapshot(args.snapshot)?;
     let reply = driver.domain_snapshot_list_all_children(call.cx, snapshot, args.need_results, args.flags)?;
     call.encode(&reply)
@@ -435,6 +457,7 @@ fn domain_core_dump_with_format(
         return call.broken_rule(3);
     }
     call.admit()?;
+    call.before_objects(args.flags, bytes)?;
     let domain = call.domain(args.domain)?;
     driver.domain_core_dump_with_format(call.cx, domain, args.to, args.dumpformat, args.flags)?;
     call.done()
@@ -447,6 +470,7 @@ fn domain_managed_save_get_xml_desc(
 ) -> Result<Vec<u8>> {
     let args: DomainManagedSaveGetXmlDescArgs = call.decode(bytes)?;
     call.admit_on(u64::from(args.flags))?;
+    call.before_objects(args.flags, bytes)?;
     let domain = call.domain(args.domain)?;
     let reply = driver.domain_managed_save_get_xml_desc(call.cx, domain, args.flags)?;
     call.encode(&reply)
@@ -462,6 +486,7 @@ fn domain_managed_save_define_xml(
         return call.broken_rule(0);
     }
     call.admit()?;
+    call.before_objects(args.flags, bytes)?;
     let domain = call.domain(args.domain)?;
     driver.domain_managed_save_define_xml(call.cx, domain, args.dxml, args.flags)?;
     call.done()
@@ -480,6 +505,7 @@ fn domain_checkpoint_create_xml(
         return call.broken_rule(1);
     }
     call.admit_on(u64::from(args.flags))?;
+    call.before_objects(args.flags, bytes)?;
     let domain = call.domain(args.domain)?;
     let reply = driver.domain_checkpoint_create_xml(call.cx, domain, args.xml_desc, args.flags)?;
     call.encode(&reply)
@@ -492,6 +518,7 @@ fn domain_checkpoint_get_xml_desc(
 ) -> Result<Vec<u8>> {
     let args: DomainCheckpointGetXmlDescArgs = call.decode(bytes)?;
     call.admit_on(u64::from(args.flags))?;
+    call.before_objects(args.flags, bytes)?;
     let checkpoint = call.domain_checkpoint(args.checkpoint)?;
     let reply = driver.domain_checkpoint_get_xml_desc(call.cx, checkpoint, args.flags)?;
     call.encode(&reply)
@@ -504,6 +531,7 @@ fn domain_list_all_checkpoints(
 ) -> Result<Vec<u8>> {
     let args: DomainListAllCheckpointsArgs = call.decode(bytes)?;
     call.admit()?;
+    call.before_objects(args.flags, bytes)?;
     let domain = call.domain(args.domain)?;
     let reply = driver.domain_list_all_checkpoints(call.cx, domain, args.need_results, args.flags)?;
     call.encode(&reply)
@@ -516,6 +544,7 @@ fn domain_checkpoint_list_all_children(
 ) -> Result<Vec<u8>> {
     let args: DomainCheckpointListAllChildrenArgs = call.decode(bytes)?;
     call.admit()?;
+    call.before_objects(args.flags, bytes)?;
     let checkpoint = call.domain_checkpoint(args.checkpoint)?;
     let reply =
         driver.domain_checkpoint_list_all_children(call.cx, checkpoint, args.need_results, args.flags)?;
@@ -529,6 +558,7 @@ fn domain_checkpoint_lookup_by_name(
 ) -> Result<Vec<u8>> {
     let args: DomainCheckpointLookupByNameArgs = call.decode(bytes)?;
     call.admit()?;
+    call.before_objects(args.flags, bytes)?;
     let domain = call.domain(args.domain)?;
     let reply = driver.domain_checkpoint_lookup_by_name(call.cx, domain, args.name, args.flags)?;
     call.encode(&reply)
@@ -541,6 +571,7 @@ fn domain_checkpoint_get_parent(
 ) -> Result<Vec<u8>> {
     let args: DomainCheckpointGetParentArgs = call.decode(bytes)?;
     call.admit()?;
+    call.before_objects(args.flags, bytes)?;
     let checkpoint = call.domain_checkpoint(args.checkpoint)?;
     let reply = driver.domain_checkpoint_get_parent(call.cx, checkpoint, args.flags)?;
     call.encode(&reply)
@@ -556,6 +587,7 @@ fn domain_checkpoint_delete(
         return call.broken_rule(0);
     }
     call.admit()?;
+    call.before_objects(args.flags, bytes)?;
     let checkpoint = call.domain_checkpoint(args.checkpoint)?;
     driver.domain_checkpoint_delete(call.cx, checkpoint, args.flags)?;
     call.done()
@@ -568,6 +600,7 @@ fn domain_backup_begin(
 ) -> Result<Vec<u8>> {
     let args: DomainBackupBeginArgs = call.decode(bytes)?;
     call.admit()?;
+    call.before_objects(args.flags, bytes)?;
     let domain = call.domain(args.domain)?;
     driver.domain_backup_begin(call.cx, domain, args.backup_xml, args.checkpoint_xml, args.flags)?;
     call.done()
@@ -580,6 +613,7 @@ fn domain_backup_get_xml_desc(
 ) -> Result<Vec<u8>> {
     let args: DomainBackupGetXmlDescArgs = call.decode(bytes)?;
     call.admit()?;
+    call.before_objects(args.flags, bytes)?;
     let domain = call.domain(args.domain)?;
     let reply = driver.domain_backup_get_xml_desc(call.cx, domain, args.flags)?;
     call.encode(&reply)
@@ -595,6 +629,7 @@ fn domain_save_params(
         return call.broken_rule(0);
     }
     call.admit()?;
+    call.before_objects(args.flags, bytes)?;
     let domain = call.domain(args.domain)?;
     driver.domain_save_params(call.cx, domain, args.params, args.flags)?;
     call.done()

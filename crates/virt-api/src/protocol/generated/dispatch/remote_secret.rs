@@ -52,6 +52,7 @@ fn secret_define_xml(call: &mut Call<'_, '_>, driver: &dyn SecretDriver, bytes: 
 fn secret_get_xml_desc(call: &mut Call<'_, '_>, driver: &dyn SecretDriver, bytes: &[u8]) -> Result<Vec<u8>> {
     let args: SecretGetXmlDescArgs = call.decode(bytes)?;
     call.admit()?;
+    call.before_objects(args.flags, bytes)?;
     let secret = call.secret(args.secret)?;
     let reply = driver.secret_get_xml_desc(call.cx, secret, args.flags)?;
     call.encode(&reply)
@@ -59,7 +60,11 @@ fn secret_get_xml_desc(call: &mut Call<'_, '_>, driver: &dyn SecretDriver, bytes
 
 fn secret_set_value(call: &mut Call<'_, '_>, driver: &dyn SecretDriver, bytes: &[u8]) -> Result<Vec<u8>> {
     let args: SecretSetValueArgs = call.decode(bytes)?;
+    if args.value.is_empty() {
+        return call.broken_rule(0);
+    }
     call.admit()?;
+    call.before_objects(args.flags, bytes)?;
     let secret = call.secret(args.secret)?;
     driver.secret_set_value(call.cx, secret, args.value, args.flags)?;
     call.done()
@@ -68,6 +73,7 @@ fn secret_set_value(call: &mut Call<'_, '_>, driver: &dyn SecretDriver, bytes: &
 fn secret_get_value(call: &mut Call<'_, '_>, driver: &dyn SecretDriver, bytes: &[u8]) -> Result<Vec<u8>> {
     let args: SecretGetValueArgs = call.decode(bytes)?;
     call.admit()?;
+    call.before_objects(args.flags, bytes)?;
     let secret = call.secret(args.secret)?;
     let reply = driver.secret_get_value(call.cx, secret, args.flags)?;
     call.encode(&reply)
@@ -76,6 +82,7 @@ fn secret_get_value(call: &mut Call<'_, '_>, driver: &dyn SecretDriver, bytes: &
 fn secret_undefine(call: &mut Call<'_, '_>, driver: &dyn SecretDriver, bytes: &[u8]) -> Result<Vec<u8>> {
     let args: SecretUndefineArgs = call.decode(bytes)?;
     call.admit()?;
+    call.before_objects(0, bytes)?;
     let secret = call.secret(args.secret)?;
     driver.secret_undefine(call.cx, secret)?;
     call.done()
@@ -132,6 +139,7 @@ fn nwfilter_get_xml_desc(
 ) -> Result<Vec<u8>> {
     let args: NwfilterGetXmlDescArgs = call.decode(bytes)?;
     call.admit()?;
+    call.before_objects(args.flags, bytes)?;
     let nwfilter = call.nwfilter(args.nwfilter)?;
     let reply = driver.nwfilter_get_xml_desc(call.cx, nwfilter, args.flags)?;
     call.encode(&reply)
@@ -153,6 +161,7 @@ fn nwfilter_define_xml(
 fn nwfilter_undefine(call: &mut Call<'_, '_>, driver: &dyn NwfilterDriver, bytes: &[u8]) -> Result<Vec<u8>> {
     let args: NwfilterUndefineArgs = call.decode(bytes)?;
     call.admit()?;
+    call.before_objects(0, bytes)?;
     let nwfilter = call.nwfilter(args.nwfilter)?;
     driver.nwfilter_undefine(call.cx, nwfilter)?;
     call.done()
@@ -178,6 +187,7 @@ fn nwfilter_binding_get_xml_desc(
 ) -> Result<Vec<u8>> {
     let args: NwfilterBindingGetXmlDescArgs = call.decode(bytes)?;
     call.admit()?;
+    call.before_objects(args.flags, bytes)?;
     let nwfilter = call.nwfilter_binding(args.nwfilter)?;
     let reply = driver.nwfilter_binding_get_xml_desc(call.cx, nwfilter, args.flags)?;
     call.encode(&reply)
@@ -203,6 +213,7 @@ fn nwfilter_binding_delete(
 ) -> Result<Vec<u8>> {
     let args: NwfilterBindingDeleteArgs = call.decode(bytes)?;
     call.admit()?;
+    call.before_objects(0, bytes)?;
     let nwfilter = call.nwfilter_binding(args.nwfilter)?;
     driver.nwfilter_binding_delete(call.cx, nwfilter)?;
     call.done()

@@ -75,6 +75,7 @@ fn storage_pool_define_xml(
 fn storage_pool_create(call: &mut Call<'_, '_>, driver: &dyn StorageDriver, bytes: &[u8]) -> Result<Vec<u8>> {
     let args: StoragePoolCreateArgs = call.decode(bytes)?;
     call.admit()?;
+    call.before_objects(args.flags, bytes)?;
     let pool = call.storage_pool(args.pool)?;
     driver.storage_pool_create(call.cx, pool, args.flags)?;
     call.done()
@@ -83,6 +84,7 @@ fn storage_pool_create(call: &mut Call<'_, '_>, driver: &dyn StorageDriver, byte
 fn storage_pool_build(call: &mut Call<'_, '_>, driver: &dyn StorageDriver, bytes: &[u8]) -> Result<Vec<u8>> {
     let args: StoragePoolBuildArgs = call.decode(bytes)?;
     call.admit()?;
+    call.before_objects(args.flags, bytes)?;
     let pool = call.storage_pool(args.pool)?;
     driver.storage_pool_build(call.cx, pool, args.flags)?;
     call.done()
@@ -95,6 +97,7 @@ fn storage_pool_destroy(
 ) -> Result<Vec<u8>> {
     let args: StoragePoolDestroyArgs = call.decode(bytes)?;
     call.admit()?;
+    call.before_objects(0, bytes)?;
     let pool = call.storage_pool(args.pool)?;
     driver.storage_pool_destroy(call.cx, pool)?;
     call.done()
@@ -103,6 +106,7 @@ fn storage_pool_destroy(
 fn storage_pool_delete(call: &mut Call<'_, '_>, driver: &dyn StorageDriver, bytes: &[u8]) -> Result<Vec<u8>> {
     let args: StoragePoolDeleteArgs = call.decode(bytes)?;
     call.admit()?;
+    call.before_objects(args.flags, bytes)?;
     let pool = call.storage_pool(args.pool)?;
     driver.storage_pool_delete(call.cx, pool, args.flags)?;
     call.done()
@@ -115,6 +119,7 @@ fn storage_pool_undefine(
 ) -> Result<Vec<u8>> {
     let args: StoragePoolUndefineArgs = call.decode(bytes)?;
     call.admit()?;
+    call.before_objects(0, bytes)?;
     let pool = call.storage_pool(args.pool)?;
     driver.storage_pool_undefine(call.cx, pool)?;
     call.done()
@@ -127,6 +132,7 @@ fn storage_pool_refresh(
 ) -> Result<Vec<u8>> {
     let args: StoragePoolRefreshArgs = call.decode(bytes)?;
     call.admit()?;
+    call.before_objects(args.flags, bytes)?;
     let pool = call.storage_pool(args.pool)?;
     driver.storage_pool_refresh(call.cx, pool, args.flags)?;
     call.done()
@@ -178,6 +184,7 @@ fn storage_pool_get_info(
 ) -> Result<Vec<u8>> {
     let args: StoragePoolGetInfoArgs = call.decode(bytes)?;
     call.admit()?;
+    call.before_objects(0, bytes)?;
     let pool = call.storage_pool(args.pool)?;
     let reply = driver.storage_pool_get_info(call.cx, pool)?;
     call.encode(&reply)
@@ -190,6 +197,7 @@ fn storage_pool_get_xml_desc(
 ) -> Result<Vec<u8>> {
     let args: StoragePoolGetXmlDescArgs = call.decode(bytes)?;
     call.admit()?;
+    call.before_objects(args.flags, bytes)?;
     let pool = call.storage_pool(args.pool)?;
     let reply = driver.storage_pool_get_xml_desc(call.cx, pool, args.flags)?;
     call.encode(&reply)
@@ -202,6 +210,7 @@ fn storage_pool_get_autostart(
 ) -> Result<Vec<u8>> {
     let args: StoragePoolGetAutostartArgs = call.decode(bytes)?;
     call.admit()?;
+    call.before_objects(0, bytes)?;
     let pool = call.storage_pool(args.pool)?;
     let reply = driver.storage_pool_get_autostart(call.cx, pool)?;
     call.encode(&reply)
@@ -214,6 +223,7 @@ fn storage_pool_set_autostart(
 ) -> Result<Vec<u8>> {
     let args: StoragePoolSetAutostartArgs = call.decode(bytes)?;
     call.admit()?;
+    call.before_objects(0, bytes)?;
     let pool = call.storage_pool(args.pool)?;
     driver.storage_pool_set_autostart(call.cx, pool, args.autostart)?;
     call.done()
@@ -226,6 +236,7 @@ fn storage_pool_num_of_volumes(
 ) -> Result<Vec<u8>> {
     let args: StoragePoolNumOfVolumesArgs = call.decode(bytes)?;
     call.admit()?;
+    call.before_objects(0, bytes)?;
     let pool = call.storage_pool(args.pool)?;
     let reply = driver.storage_pool_num_of_volumes(call.cx, pool)?;
     call.encode(&reply)
@@ -241,6 +252,7 @@ fn storage_pool_list_volumes(
         return call.broken_rule(0);
     }
     call.admit()?;
+    call.before_objects(0, bytes)?;
     let pool = call.storage_pool(args.pool)?;
     let reply = driver.storage_pool_list_volumes(call.cx, pool, args.maxnames)?;
     call.encode(&reply)
@@ -268,6 +280,7 @@ fn storage_vol_create_xml(
 fn storage_vol_delete(call: &mut Call<'_, '_>, driver: &dyn StorageDriver, bytes: &[u8]) -> Result<Vec<u8>> {
     let args: StorageVolDeleteArgs = call.decode(bytes)?;
     call.admit()?;
+    call.before_objects(args.flags, bytes)?;
     let volume = call.storage_vol(args.volume)?;
     driver.storage_vol_delete(call.cx, volume, args.flags)?;
     call.done()
@@ -319,6 +332,7 @@ fn storage_vol_get_info(
 ) -> Result<Vec<u8>> {
     let args: StorageVolGetInfoArgs = call.decode(bytes)?;
     call.admit()?;
+    call.before_objects(0, bytes)?;
     let volume = call.storage_vol(args.volume)?;
     let reply = driver.storage_vol_get_info(call.cx, volume)?;
     call.encode(&reply)
@@ -331,6 +345,7 @@ fn storage_vol_get_xml_desc(
 ) -> Result<Vec<u8>> {
     let args: StorageVolGetXmlDescArgs = call.decode(bytes)?;
     call.admit()?;
+    call.before_objects(args.flags, bytes)?;
     let volume = call.storage_vol(args.volume)?;
     let reply = driver.storage_vol_get_xml_desc(call.cx, volume, args.flags)?;
     call.encode(&reply)
@@ -343,6 +358,7 @@ fn storage_vol_get_path(
 ) -> Result<Vec<u8>> {
     let args: StorageVolGetPathArgs = call.decode(bytes)?;
     call.admit()?;
+    call.before_objects(0, bytes)?;
     let volume = call.storage_vol(args.volume)?;
     let reply = driver.storage_vol_get_path(call.cx, volume)?;
     call.encode(&reply)
@@ -375,6 +391,7 @@ fn storage_pool_is_active(
 ) -> Result<Vec<u8>> {
     let args: StoragePoolIsActiveArgs = call.decode(bytes)?;
     call.admit()?;
+    call.before_objects(0, bytes)?;
     let pool = call.storage_pool(args.pool)?;
     let reply = driver.storage_pool_is_active(call.cx, pool)?;
     call.encode(&reply)
@@ -387,6 +404,7 @@ fn storage_pool_is_persistent(
 ) -> Result<Vec<u8>> {
     let args: StoragePoolIsPersistentArgs = call.decode(bytes)?;
     call.admit()?;
+    call.before_objects(0, bytes)?;
     let pool = call.storage_pool(args.pool)?;
     let reply = driver.storage_pool_is_persistent(call.cx, pool)?;
     call.encode(&reply)
@@ -395,6 +413,7 @@ fn storage_pool_is_persistent(
 fn storage_vol_wipe(call: &mut Call<'_, '_>, driver: &dyn StorageDriver, bytes: &[u8]) -> Result<Vec<u8>> {
     let args: StorageVolWipeArgs = call.decode(bytes)?;
     call.admit()?;
+    call.before_objects(args.flags, bytes)?;
     let volume = call.storage_vol(args.volume)?;
     driver.storage_vol_wipe(call.cx, volume, args.flags)?;
     call.done()
@@ -403,6 +422,7 @@ fn storage_vol_wipe(call: &mut Call<'_, '_>, driver: &dyn StorageDriver, bytes: 
 fn storage_vol_upload(call: &mut Call<'_, '_>, driver: &dyn StorageDriver, bytes: &[u8]) -> Result<Vec<u8>> {
     let args: StorageVolUploadArgs = call.decode(bytes)?;
     call.admit()?;
+    call.before_objects(args.flags, bytes)?;
     let volume = call.storage_vol(args.volume)?;
     driver.storage_vol_upload(call.cx, volume, args.offset, args.length, args.flags)?;
     call.done()
@@ -415,6 +435,7 @@ fn storage_vol_download(
 ) -> Result<Vec<u8>> {
     let args: StorageVolDownloadArgs = call.decode(bytes)?;
     call.admit()?;
+    call.before_objects(args.flags, bytes)?;
     let volume = call.storage_vol(args.volume)?;
     driver.storage_vol_download(call.cx, volume, args.offset, args.length, args.flags)?;
     call.done()
@@ -427,6 +448,7 @@ fn storage_vol_wipe_pattern(
 ) -> Result<Vec<u8>> {
     let args: StorageVolWipePatternArgs = call.decode(bytes)?;
     call.admit()?;
+    call.before_objects(args.flags, bytes)?;
     let volume = call.storage_vol(args.volume)?;
     driver.storage_vol_wipe_pattern(call.cx, volume, args.algorithm, args.flags)?;
     call.done()
@@ -434,8 +456,9 @@ fn storage_vol_wipe_pattern(
 
 fn storage_vol_resize(call: &mut Call<'_, '_>, driver: &dyn StorageDriver, bytes: &[u8]) -> Result<Vec<u8>> {
     let args: StorageVolResizeArgs = call.decode(bytes)?;
-    checks::new_capacity(&args.capacity, &args.flags)?;
+    call.rule(checks::new_capacity(&args.capacity, &args.flags))?;
     call.admit()?;
+    call.before_objects(args.flags, bytes)?;
     let volume = call.storage_vol(args.volume)?;
     driver.storage_vol_resize(call.cx, volume, args.capacity, args.flags)?;
     call.done()
@@ -448,6 +471,7 @@ fn storage_pool_list_all_volumes(
 ) -> Result<Vec<u8>> {
     let args: StoragePoolListAllVolumesArgs = call.decode(bytes)?;
     call.admit()?;
+    call.before_objects(args.flags, bytes)?;
     let pool = call.storage_pool(args.pool)?;
     let reply = driver.storage_pool_list_all_volumes(call.cx, pool, args.need_results, args.flags)?;
     call.encode(&reply)
@@ -460,6 +484,7 @@ fn storage_vol_get_info_flags(
 ) -> Result<Vec<u8>> {
     let args: StorageVolGetInfoFlagsArgs = call.decode(bytes)?;
     call.admit()?;
+    call.before_objects(args.flags, bytes)?;
     let volume = call.storage_vol(args.volume)?;
     let reply = driver.storage_vol_get_info_flags(call.cx, volume, args.flags)?;
     call.encode(&reply)

@@ -11,6 +11,7 @@ use crate::access::{ObjectKind, Permission};
 use crate::protocol::ferrovirt::*;
 use crate::protocol::table::*;
 use crate::protocol::wire::Wire;
+use virt_util::{ErrorCode, ErrorDomain};
 
 pub(super) static ROWS: [Procedure; 2] = [
     Procedure {
@@ -21,6 +22,7 @@ pub(super) static ROWS: [Procedure; 2] = [
         args: Some(<FerrovirtDomainPreviewXmlArgs as Wire>::SHAPE),
         reply: Some(<FerrovirtDomainPreviewXmlReply as Wire>::SHAPE),
         on: DriverKind::Hypervisor,
+        module: ErrorDomain::DOMAIN,
         owner: Owner::Driver,
         class: Class::Change,
         read_only: ReadOnly::Deny,
@@ -39,6 +41,7 @@ pub(super) static ROWS: [Procedure; 2] = [
         reply: Some(<FerrovirtConnectIsEncryptedReply as Wire>::SHAPE),
         apis: &["virConnectIsEncrypted"],
         on: DriverKind::Hypervisor,
+        module: ErrorDomain::NONE,
         owner: Owner::Driver,
         class: Class::Query,
         priority: Priority::High,

@@ -10,6 +10,7 @@
 use crate::access::{ObjectKind, Permission};
 use crate::protocol::table::*;
 use crate::protocol::wire::Wire;
+use virt_util::{ErrorCode, ErrorDomain};
 
 pub(super) static ROWS: [Procedure; 2] = [
     Procedure {

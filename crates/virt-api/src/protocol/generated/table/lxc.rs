@@ -11,6 +11,7 @@ use crate::access::{ObjectKind, Permission};
 use crate::protocol::lxc::*;
 use crate::protocol::table::*;
 use crate::protocol::wire::Wire;
+use virt_util::{ErrorCode, ErrorDomain};
 
 pub(super) static ROWS: [Procedure; 1] = [Procedure {
     number: 1,
@@ -20,6 +21,7 @@ pub(super) static ROWS: [Procedure; 1] = [Procedure {
     args: Some(<LxcDomainOpenNamespaceArgs as Wire>::SHAPE),
     apis: &["virDomainLxcOpenNamespace"],
     on: DriverKind::Hypervisor,
+    module: ErrorDomain::NONE,
     owner: Owner::Driver,
     class: Class::Change,
     read_only: ReadOnly::Deny,

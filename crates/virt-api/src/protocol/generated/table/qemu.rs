@@ -11,6 +11,7 @@ use crate::access::{ObjectKind, Permission};
 use crate::protocol::qemu::*;
 use crate::protocol::table::*;
 use crate::protocol::wire::Wire;
+use virt_util::{ErrorCode, ErrorDomain};
 
 pub(super) static ROWS: [Procedure; 7] = [
     Procedure {
@@ -22,6 +23,7 @@ pub(super) static ROWS: [Procedure; 7] = [
         reply: Some(<QemuDomainMonitorCommandReply as Wire>::SHAPE),
         apis: &["virDomainQemuMonitorCommand"],
         on: DriverKind::Hypervisor,
+        module: ErrorDomain::NONE,
         owner: Owner::Driver,
         class: Class::Change,
         read_only: ReadOnly::Deny,
@@ -37,6 +39,7 @@ pub(super) static ROWS: [Procedure; 7] = [
         reply: Some(<QemuDomainAttachReply as Wire>::SHAPE),
         apis: &["virDomainQemuAttach"],
         on: DriverKind::Hypervisor,
+        module: ErrorDomain::NONE,
         owner: Owner::Driver,
         class: Class::Long,
         read_only: ReadOnly::Deny,
@@ -45,10 +48,7 @@ pub(super) static ROWS: [Procedure; 7] = [
             AclRule::always(ObjectKind::Domain, "write"),
         ],
         object: Some(ObjectSource::Process),
-        rules: &[
-            Rule::NonZero("pid_value"),
-            Rule::Check("pid_fits", &["pid_value"]),
-        ],
+        rules: &[Rule::NonZero("pid_value")],
         ..Procedure::call(0x20008087)
     },
     Procedure {
@@ -60,6 +60,7 @@ pub(super) static ROWS: [Procedure; 7] = [
         reply: Some(<QemuDomainAgentCommandReply as Wire>::SHAPE),
         apis: &["virDomainQemuAgentCommand"],
         on: DriverKind::Hypervisor,
+        module: ErrorDomain::NONE,
         owner: Owner::Driver,
         class: Class::Agent,
         read_only: ReadOnly::Deny,
@@ -75,6 +76,7 @@ pub(super) static ROWS: [Procedure; 7] = [
         reply: Some(<QemuConnectDomainMonitorEventRegisterReply as Wire>::SHAPE),
         apis: &["virConnectDomainQemuMonitorEventRegister"],
         on: DriverKind::Hypervisor,
+        module: ErrorDomain::NONE,
         owner: Owner::Events,
         class: Class::Event,
         priority: Priority::High,
@@ -94,6 +96,7 @@ pub(super) static ROWS: [Procedure; 7] = [
         args: Some(<QemuConnectDomainMonitorEventDeregisterArgs as Wire>::SHAPE),
         apis: &["virConnectDomainQemuMonitorEventDeregister"],
         on: DriverKind::Hypervisor,
+        module: ErrorDomain::NONE,
         owner: Owner::Events,
         class: Class::Event,
         priority: Priority::High,
@@ -119,6 +122,7 @@ pub(super) static ROWS: [Procedure; 7] = [
         reply: Some(<QemuDomainMonitorCommandWithFilesReply as Wire>::SHAPE),
         apis: &["virDomainQemuMonitorCommandWithFiles"],
         on: DriverKind::Hypervisor,
+        module: ErrorDomain::NONE,
         owner: Owner::Driver,
         class: Class::Change,
         read_only: ReadOnly::Deny,

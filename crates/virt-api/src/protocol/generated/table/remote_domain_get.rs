@@ -11,6 +11,7 @@ use crate::access::{ObjectKind, Permission};
 use crate::protocol::remote::*;
 use crate::protocol::table::*;
 use crate::protocol::wire::Wire;
+use virt_util::{ErrorCode, ErrorDomain};
 
 pub(super) static ROWS: [Procedure; 39] = [
     Procedure {
@@ -27,6 +28,7 @@ pub(super) static ROWS: [Procedure; 39] = [
             "virDomainMigrate3",
         ],
         on: DriverKind::Hypervisor,
+        module: ErrorDomain::DOMAIN,
         owner: Owner::Driver,
         class: Class::Query,
         inline: true,
@@ -76,6 +78,7 @@ pub(super) static ROWS: [Procedure; 39] = [
         reply: Some(<DomainGetAutostartReply as Wire>::SHAPE),
         apis: &["virDomainGetAutostart"],
         on: DriverKind::Hypervisor,
+        module: ErrorDomain::DOMAIN,
         owner: Owner::Driver,
         class: Class::Query,
         priority: Priority::High,
@@ -97,6 +100,7 @@ pub(super) static ROWS: [Procedure; 39] = [
             "virDomainMigrate3",
         ],
         on: DriverKind::Hypervisor,
+        module: ErrorDomain::DOMAIN,
         owner: Owner::Driver,
         class: Class::Query,
         inline: true,
@@ -112,6 +116,7 @@ pub(super) static ROWS: [Procedure; 39] = [
         reply: Some(<DomainGetMaxMemoryReply as Wire>::SHAPE),
         apis: &["virDomainGetMaxMemory"],
         on: DriverKind::Hypervisor,
+        module: ErrorDomain::DOMAIN,
         owner: Owner::Driver,
         class: Class::Query,
         priority: Priority::High,
@@ -128,6 +133,7 @@ pub(super) static ROWS: [Procedure; 39] = [
         reply: Some(<DomainGetMaxVcpusReply as Wire>::SHAPE),
         apis: &["virDomainGetMaxVcpus"],
         on: DriverKind::Hypervisor,
+        module: ErrorDomain::DOMAIN,
         owner: Owner::Driver,
         class: Class::Query,
         priority: Priority::High,
@@ -144,6 +150,7 @@ pub(super) static ROWS: [Procedure; 39] = [
         reply: Some(<DomainGetOsTypeReply as Wire>::SHAPE),
         apis: &["virDomainGetOSType"],
         on: DriverKind::Hypervisor,
+        module: ErrorDomain::DOMAIN,
         owner: Owner::Driver,
         class: Class::Query,
         priority: Priority::High,
@@ -160,6 +167,7 @@ pub(super) static ROWS: [Procedure; 39] = [
         reply: Some(<DomainGetVcpusReply as Wire>::SHAPE),
         apis: &["virDomainGetVcpus"],
         on: DriverKind::Hypervisor,
+        module: ErrorDomain::DOMAIN,
         owner: Owner::Driver,
         class: Class::Query,
         priority: Priority::High,
@@ -168,6 +176,18 @@ pub(super) static ROWS: [Procedure; 39] = [
             Rule::Positive("maxinfo"),
             Rule::NonNegative("maplen"),
             Rule::Check("product_fits", &["maxinfo", "maplen"]),
+        ],
+        counts: &[
+            Count {
+                arguments: &["maxinfo"],
+                most: Some(16384),
+                code: ErrorCode::INTERNAL_ERROR,
+            },
+            Count {
+                arguments: &["maxinfo", "maplen"],
+                most: Some(8388608),
+                code: ErrorCode::INTERNAL_ERROR,
+            },
         ],
         ..Procedure::call(0x20008086)
     },
@@ -180,6 +200,7 @@ pub(super) static ROWS: [Procedure; 39] = [
         reply: Some(<DomainGetSchedulerTypeReply as Wire>::SHAPE),
         apis: &["virDomainGetSchedulerType"],
         on: DriverKind::Hypervisor,
+        module: ErrorDomain::DOMAIN,
         owner: Owner::Driver,
         class: Class::Query,
         inline: true,
@@ -195,10 +216,16 @@ pub(super) static ROWS: [Procedure; 39] = [
         reply: Some(<DomainGetSchedulerParametersReply as Wire>::SHAPE),
         apis: &["virDomainGetSchedulerParameters"],
         on: DriverKind::Hypervisor,
+        module: ErrorDomain::DOMAIN,
         owner: Owner::Driver,
         class: Class::Query,
         acl: &[AclRule::always(ObjectKind::Domain, "read")],
         rules: &[Rule::Positive("nparams")],
+        counts: &[Count {
+            arguments: &["nparams"],
+            most: Some(16),
+            code: ErrorCode::INTERNAL_ERROR,
+        }],
         ..Procedure::call(0x20008086)
     },
     Procedure {
@@ -210,6 +237,7 @@ pub(super) static ROWS: [Procedure; 39] = [
         reply: Some(<DomainGetSecurityLabelReply as Wire>::SHAPE),
         apis: &["virDomainGetSecurityLabel"],
         on: DriverKind::Hypervisor,
+        module: ErrorDomain::DOMAIN,
         owner: Owner::Driver,
         class: Class::Query,
         priority: Priority::High,
@@ -225,6 +253,7 @@ pub(super) static ROWS: [Procedure; 39] = [
         reply: Some(<DomainGetJobInfoReply as Wire>::SHAPE),
         apis: &["virDomainGetJobInfo"],
         on: DriverKind::Hypervisor,
+        module: ErrorDomain::DOMAIN,
         owner: Owner::Driver,
         class: Class::Query,
         acl: &[AclRule::always(ObjectKind::Domain, "read")],
@@ -239,6 +268,7 @@ pub(super) static ROWS: [Procedure; 39] = [
         reply: Some(<DomainGetBlockInfoReply as Wire>::SHAPE),
         apis: &["virDomainGetBlockInfo"],
         on: DriverKind::Hypervisor,
+        module: ErrorDomain::DOMAIN,
         owner: Owner::Driver,
         class: Class::Query,
         acl: &[AclRule::always(ObjectKind::Domain, "read")],
@@ -254,6 +284,7 @@ pub(super) static ROWS: [Procedure; 39] = [
         reply: Some(<DomainGetMemoryParametersReply as Wire>::SHAPE),
         apis: &["virDomainGetMemoryParameters"],
         on: DriverKind::Hypervisor,
+        module: ErrorDomain::DOMAIN,
         owner: Owner::Driver,
         class: Class::Query,
         typed_strings: true,
@@ -271,6 +302,11 @@ pub(super) static ROWS: [Procedure; 39] = [
                 },
             ),
         ],
+        counts: &[Count {
+            arguments: &["nparams"],
+            most: Some(16),
+            code: ErrorCode::INTERNAL_ERROR,
+        }],
         ..Procedure::call(0x20008086)
     },
     Procedure {
@@ -282,6 +318,7 @@ pub(super) static ROWS: [Procedure; 39] = [
         reply: Some(<DomainGetVcpusFlagsReply as Wire>::SHAPE),
         apis: &["virDomainGetVcpusFlags"],
         on: DriverKind::Hypervisor,
+        module: ErrorDomain::DOMAIN,
         owner: Owner::Driver,
         class: Class::Query,
         read_only: ReadOnly::DenyIf(Condition {
@@ -327,6 +364,7 @@ pub(super) static ROWS: [Procedure; 39] = [
         reply: Some(<DomainGetBlkioParametersReply as Wire>::SHAPE),
         apis: &["virDomainGetBlkioParameters"],
         on: DriverKind::Hypervisor,
+        module: ErrorDomain::DOMAIN,
         owner: Owner::Driver,
         class: Class::Query,
         typed_strings: true,
@@ -344,6 +382,11 @@ pub(super) static ROWS: [Procedure; 39] = [
                 },
             ),
         ],
+        counts: &[Count {
+            arguments: &["nparams"],
+            most: Some(16),
+            code: ErrorCode::INTERNAL_ERROR,
+        }],
         ..Procedure::call(0x20008086)
     },
     Procedure {
@@ -360,6 +403,7 @@ pub(super) static ROWS: [Procedure; 39] = [
             "virDomainMigrate3",
         ],
         on: DriverKind::Hypervisor,
+        module: ErrorDomain::DOMAIN,
         owner: Owner::Driver,
         class: Class::Query,
         priority: Priority::High,
@@ -376,6 +420,7 @@ pub(super) static ROWS: [Procedure; 39] = [
         reply: Some(<DomainGetSchedulerParametersFlagsReply as Wire>::SHAPE),
         apis: &["virDomainGetSchedulerParametersFlags"],
         on: DriverKind::Hypervisor,
+        module: ErrorDomain::DOMAIN,
         owner: Owner::Driver,
         class: Class::Query,
         typed_strings: true,
@@ -393,6 +438,11 @@ pub(super) static ROWS: [Procedure; 39] = [
                 },
             ),
         ],
+        counts: &[Count {
+            arguments: &["nparams"],
+            most: Some(16),
+            code: ErrorCode::INTERNAL_ERROR,
+        }],
         ..Procedure::call(0x20008086)
     },
     Procedure {
@@ -404,6 +454,7 @@ pub(super) static ROWS: [Procedure; 39] = [
         reply: Some(<DomainGetControlInfoReply as Wire>::SHAPE),
         apis: &["virDomainGetControlInfo"],
         on: DriverKind::Hypervisor,
+        module: ErrorDomain::DOMAIN,
         owner: Owner::Driver,
         class: Class::Query,
         priority: Priority::High,
@@ -420,6 +471,7 @@ pub(super) static ROWS: [Procedure; 39] = [
         reply: Some(<DomainGetVcpuPinInfoReply as Wire>::SHAPE),
         apis: &["virDomainGetVcpuPinInfo"],
         on: DriverKind::Hypervisor,
+        module: ErrorDomain::DOMAIN,
         owner: Owner::Driver,
         class: Class::Query,
         acl: &[AclRule::always(ObjectKind::Domain, "read")],
@@ -438,6 +490,18 @@ pub(super) static ROWS: [Procedure; 39] = [
             ),
             Rule::Check("product_fits", &["ncpumaps", "maplen"]),
         ],
+        counts: &[
+            Count {
+                arguments: &["ncpumaps"],
+                most: Some(16384),
+                code: ErrorCode::INTERNAL_ERROR,
+            },
+            Count {
+                arguments: &["ncpumaps", "maplen"],
+                most: Some(8388608),
+                code: ErrorCode::INTERNAL_ERROR,
+            },
+        ],
         ..Procedure::call(0x20008086)
     },
     Procedure {
@@ -449,6 +513,7 @@ pub(super) static ROWS: [Procedure; 39] = [
         reply: Some(<DomainGetBlockJobInfoReply as Wire>::SHAPE),
         apis: &["virDomainGetBlockJobInfo"],
         on: DriverKind::Hypervisor,
+        module: ErrorDomain::DOMAIN,
         owner: Owner::Driver,
         class: Class::Query,
         acl: &[AclRule::always(ObjectKind::Domain, "read")],
@@ -463,6 +528,7 @@ pub(super) static ROWS: [Procedure; 39] = [
         reply: Some(<DomainGetBlockIoTuneReply as Wire>::SHAPE),
         apis: &["virDomainGetBlockIoTune"],
         on: DriverKind::Hypervisor,
+        module: ErrorDomain::DOMAIN,
         owner: Owner::Driver,
         class: Class::Query,
         typed_strings: true,
@@ -481,6 +547,11 @@ pub(super) static ROWS: [Procedure; 39] = [
             ),
             Rule::Check("disk_unless_counting", &["disk", "nparams"]),
         ],
+        counts: &[Count {
+            arguments: &["nparams"],
+            most: Some(32),
+            code: ErrorCode::INTERNAL_ERROR,
+        }],
         ..Procedure::call(0x20008086)
     },
     Procedure {
@@ -492,11 +563,17 @@ pub(super) static ROWS: [Procedure; 39] = [
         reply: Some(<DomainGetNumaParametersReply as Wire>::SHAPE),
         apis: &["virDomainGetNumaParameters"],
         on: DriverKind::Hypervisor,
+        module: ErrorDomain::DOMAIN,
         owner: Owner::Driver,
         class: Class::Query,
         typed_strings: true,
         acl: &[AclRule::always(ObjectKind::Domain, "read")],
         rules: &[Rule::NonNegative("nparams")],
+        counts: &[Count {
+            arguments: &["nparams"],
+            most: Some(16),
+            code: ErrorCode::INTERNAL_ERROR,
+        }],
         ..Procedure::call(0x20008086)
     },
     Procedure {
@@ -508,11 +585,17 @@ pub(super) static ROWS: [Procedure; 39] = [
         reply: Some(<DomainGetInterfaceParametersReply as Wire>::SHAPE),
         apis: &["virDomainGetInterfaceParameters"],
         on: DriverKind::Hypervisor,
+        module: ErrorDomain::DOMAIN,
         owner: Owner::Driver,
         class: Class::Query,
         typed_strings: true,
         acl: &[AclRule::always(ObjectKind::Domain, "read")],
         rules: &[Rule::NonNegative("nparams")],
+        counts: &[Count {
+            arguments: &["nparams"],
+            most: Some(16),
+            code: ErrorCode::INTERNAL_ERROR,
+        }],
         ..Procedure::call(0x20008086)
     },
     Procedure {
@@ -524,11 +607,24 @@ pub(super) static ROWS: [Procedure; 39] = [
         reply: Some(<DomainGetCpuStatsReply as Wire>::SHAPE),
         apis: &["virDomainGetCPUStats"],
         on: DriverKind::Hypervisor,
+        module: ErrorDomain::DOMAIN,
         owner: Owner::Driver,
         class: Class::Query,
         typed_strings: true,
         acl: &[AclRule::always(ObjectKind::Domain, "read")],
         rules: &[Rule::Check("cpu_range", &["start_cpu", "ncpus", "nparams"])],
+        counts: &[
+            Count {
+                arguments: &["nparams"],
+                most: Some(16),
+                code: ErrorCode::INTERNAL_ERROR,
+            },
+            Count {
+                arguments: &["ncpus"],
+                most: Some(128),
+                code: ErrorCode::INTERNAL_ERROR,
+            },
+        ],
         ..Procedure::call(0x20008086)
     },
     Procedure {
@@ -540,9 +636,15 @@ pub(super) static ROWS: [Procedure; 39] = [
         reply: Some(<DomainGetDiskErrorsReply as Wire>::SHAPE),
         apis: &["virDomainGetDiskErrors"],
         on: DriverKind::Hypervisor,
+        module: ErrorDomain::DOMAIN,
         owner: Owner::Driver,
         class: Class::Query,
         acl: &[AclRule::always(ObjectKind::Domain, "read")],
+        counts: &[Count {
+            arguments: &["maxerrors"],
+            most: Some(256),
+            code: ErrorCode::INTERNAL_ERROR,
+        }],
         ..Procedure::call(0x20008086)
     },
     Procedure {
@@ -554,6 +656,7 @@ pub(super) static ROWS: [Procedure; 39] = [
         reply: Some(<DomainGetMetadataReply as Wire>::SHAPE),
         apis: &["virDomainGetMetadata"],
         on: DriverKind::Hypervisor,
+        module: ErrorDomain::DOMAIN,
         owner: Owner::Driver,
         class: Class::Query,
         inline: true,
@@ -582,6 +685,7 @@ pub(super) static ROWS: [Procedure; 39] = [
         reply: Some(<DomainGetHostnameReply as Wire>::SHAPE),
         apis: &["virDomainGetHostname"],
         on: DriverKind::Hypervisor,
+        module: ErrorDomain::DOMAIN,
         owner: Owner::Driver,
         class: Class::Agent,
         read_only: ReadOnly::Deny,
@@ -597,6 +701,7 @@ pub(super) static ROWS: [Procedure; 39] = [
         reply: Some(<DomainGetSecurityLabelListReply as Wire>::SHAPE),
         apis: &["virDomainGetSecurityLabelList"],
         on: DriverKind::Hypervisor,
+        module: ErrorDomain::DOMAIN,
         owner: Owner::Driver,
         class: Class::Query,
         priority: Priority::High,
@@ -612,6 +717,7 @@ pub(super) static ROWS: [Procedure; 39] = [
         reply: Some(<DomainGetEmulatorPinInfoReply as Wire>::SHAPE),
         apis: &["virDomainGetEmulatorPinInfo"],
         on: DriverKind::Hypervisor,
+        module: ErrorDomain::DOMAIN,
         owner: Owner::Driver,
         class: Class::Query,
         acl: &[AclRule::always(ObjectKind::Domain, "read")],
@@ -628,6 +734,11 @@ pub(super) static ROWS: [Procedure; 39] = [
                 },
             ),
         ],
+        counts: &[Count {
+            arguments: &["maplen"],
+            most: None,
+            code: ErrorCode::INTERNAL_ERROR,
+        }],
         ..Procedure::call(0x20008086)
     },
     Procedure {
@@ -639,6 +750,7 @@ pub(super) static ROWS: [Procedure; 39] = [
         reply: Some(<DomainGetJobStatsReply as Wire>::SHAPE),
         apis: &["virDomainGetJobStats"],
         on: DriverKind::Hypervisor,
+        module: ErrorDomain::DOMAIN,
         owner: Owner::Driver,
         class: Class::Query,
         acl: &[AclRule::always(ObjectKind::Domain, "read")],
@@ -663,6 +775,7 @@ pub(super) static ROWS: [Procedure; 39] = [
         reply: Some(<DomainGetTimeReply as Wire>::SHAPE),
         apis: &["virDomainGetTime"],
         on: DriverKind::Hypervisor,
+        module: ErrorDomain::DOMAIN,
         owner: Owner::Driver,
         class: Class::Agent,
         read_only: ReadOnly::Deny,
@@ -678,6 +791,7 @@ pub(super) static ROWS: [Procedure; 39] = [
         reply: Some(<DomainGetFsinfoReply as Wire>::SHAPE),
         apis: &["virDomainGetFSInfo"],
         on: DriverKind::Hypervisor,
+        module: ErrorDomain::DOMAIN,
         owner: Owner::Driver,
         class: Class::Agent,
         read_only: ReadOnly::Deny,
@@ -693,6 +807,7 @@ pub(super) static ROWS: [Procedure; 39] = [
         reply: Some(<DomainGetIothreadInfoReply as Wire>::SHAPE),
         apis: &["virDomainGetIOThreadInfo"],
         on: DriverKind::Hypervisor,
+        module: ErrorDomain::DOMAIN,
         owner: Owner::Driver,
         class: Class::Query,
         acl: &[AclRule::always(ObjectKind::Domain, "read")],
@@ -717,6 +832,7 @@ pub(super) static ROWS: [Procedure; 39] = [
         reply: Some(<DomainGetPerfEventsReply as Wire>::SHAPE),
         apis: &["virDomainGetPerfEvents"],
         on: DriverKind::Hypervisor,
+        module: ErrorDomain::DOMAIN,
         owner: Owner::Driver,
         class: Class::Query,
         typed_strings: true,
@@ -732,6 +848,7 @@ pub(super) static ROWS: [Procedure; 39] = [
         reply: Some(<DomainGetGuestVcpusReply as Wire>::SHAPE),
         apis: &["virDomainGetGuestVcpus"],
         on: DriverKind::Hypervisor,
+        module: ErrorDomain::DOMAIN,
         owner: Owner::Driver,
         class: Class::Agent,
         read_only: ReadOnly::Deny,
@@ -747,6 +864,7 @@ pub(super) static ROWS: [Procedure; 39] = [
         reply: Some(<DomainGetLaunchSecurityInfoReply as Wire>::SHAPE),
         apis: &["virDomainGetLaunchSecurityInfo"],
         on: DriverKind::Hypervisor,
+        module: ErrorDomain::DOMAIN,
         owner: Owner::Driver,
         class: Class::Query,
         typed_strings: true,
@@ -763,6 +881,7 @@ pub(super) static ROWS: [Procedure; 39] = [
         reply: Some(<DomainGetGuestInfoReply as Wire>::SHAPE),
         apis: &["virDomainGetGuestInfo"],
         on: DriverKind::Hypervisor,
+        module: ErrorDomain::DOMAIN,
         owner: Owner::Driver,
         class: Class::Agent,
         read_only: ReadOnly::Deny,
@@ -778,6 +897,7 @@ pub(super) static ROWS: [Procedure; 39] = [
         reply: Some(<DomainGetMessagesReply as Wire>::SHAPE),
         apis: &["virDomainGetMessages"],
         on: DriverKind::Hypervisor,
+        module: ErrorDomain::DOMAIN,
         owner: Owner::Driver,
         class: Class::Query,
         acl: &[AclRule::always(ObjectKind::Domain, "read")],
@@ -792,6 +912,7 @@ pub(super) static ROWS: [Procedure; 39] = [
         reply: Some(<DomainGetAutostartOnceReply as Wire>::SHAPE),
         apis: &["virDomainGetAutostartOnce"],
         on: DriverKind::Hypervisor,
+        module: ErrorDomain::DOMAIN,
         owner: Owner::Driver,
         class: Class::Query,
         priority: Priority::High,

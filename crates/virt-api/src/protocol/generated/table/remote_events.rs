@@ -11,6 +11,7 @@ use crate::access::{ObjectKind, Permission};
 use crate::protocol::remote::*;
 use crate::protocol::table::*;
 use crate::protocol::wire::Wire;
+use virt_util::{ErrorCode, ErrorDomain};
 
 pub(super) static ROWS: [Procedure; 53] = [
     Procedure {

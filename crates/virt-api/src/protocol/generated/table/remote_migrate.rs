@@ -11,6 +11,7 @@ use crate::access::{ObjectKind, Permission};
 use crate::protocol::remote::*;
 use crate::protocol::table::*;
 use crate::protocol::wire::Wire;
+use virt_util::{ErrorCode, ErrorDomain};
 
 pub(super) static ROWS: [Procedure; 25] = [
     Procedure {
@@ -22,6 +23,7 @@ pub(super) static ROWS: [Procedure; 25] = [
         reply: Some(<DomainMigratePrepareReply as Wire>::SHAPE),
         apis: &["virDomainMigrate", "virDomainMigrate2", "virDomainMigrate3"],
         on: DriverKind::Hypervisor,
+        module: ErrorDomain::DOMAIN,
         owner: Owner::Driver,
         class: Class::Long,
         read_only: ReadOnly::Deny,
@@ -31,6 +33,7 @@ pub(super) static ROWS: [Procedure; 25] = [
             AclRule::always(ObjectKind::Domain, "write"),
         ],
         object: Some(ObjectSource::Xml),
+        rules: &[Rule::NonEmpty("dname")],
         ..Procedure::call(0x20008086)
     },
     Procedure {
@@ -48,10 +51,12 @@ pub(super) static ROWS: [Procedure; 25] = [
             "virDomainMigrateToURI3",
         ],
         on: DriverKind::Hypervisor,
+        module: ErrorDomain::DOMAIN,
         owner: Owner::Driver,
         class: Class::Long,
         read_only: ReadOnly::Deny,
         acl: &[AclRule::always(ObjectKind::Domain, "migrate")],
+        rules: &[Rule::NonEmpty("dname")],
         ..Procedure::call(0x20008086)
     },
     Procedure {
@@ -63,11 +68,13 @@ pub(super) static ROWS: [Procedure; 25] = [
         reply: Some(<DomainMigrateFinishReply as Wire>::SHAPE),
         apis: &["virDomainMigrate", "virDomainMigrate2", "virDomainMigrate3"],
         on: DriverKind::Hypervisor,
+        module: ErrorDomain::DOMAIN,
         owner: Owner::Driver,
         class: Class::Long,
         read_only: ReadOnly::Deny,
         acl: &[AclRule::always(ObjectKind::Domain, "migrate")],
         object: Some(ObjectSource::Name),
+        rules: &[Rule::NonEmpty("dname")],
         ..Procedure::call(0x20008086)
     },
     Procedure {
@@ -79,6 +86,7 @@ pub(super) static ROWS: [Procedure; 25] = [
         reply: Some(<DomainMigratePrepare2Reply as Wire>::SHAPE),
         apis: &["virDomainMigrate", "virDomainMigrate2", "virDomainMigrate3"],
         on: DriverKind::Hypervisor,
+        module: ErrorDomain::DOMAIN,
         owner: Owner::Driver,
         class: Class::Long,
         read_only: ReadOnly::Deny,
@@ -88,6 +96,7 @@ pub(super) static ROWS: [Procedure; 25] = [
             AclRule::always(ObjectKind::Domain, "write"),
         ],
         object: Some(ObjectSource::Xml),
+        rules: &[Rule::NonEmpty("dname")],
         ..Procedure::call(0x20008086)
     },
     Procedure {
@@ -99,11 +108,13 @@ pub(super) static ROWS: [Procedure; 25] = [
         reply: Some(<DomainMigrateFinish2Reply as Wire>::SHAPE),
         apis: &["virDomainMigrate", "virDomainMigrate2", "virDomainMigrate3"],
         on: DriverKind::Hypervisor,
+        module: ErrorDomain::DOMAIN,
         owner: Owner::Driver,
         class: Class::Long,
         read_only: ReadOnly::Deny,
         acl: &[AclRule::always(ObjectKind::Domain, "migrate")],
         object: Some(ObjectSource::Name),
+        rules: &[Rule::NonEmpty("dname")],
         ..Procedure::call(0x20008086)
     },
     Procedure {
@@ -113,6 +124,7 @@ pub(super) static ROWS: [Procedure; 25] = [
         doc: "Makes the destination ready to receive a guest through this connection.",
         args: Some(<DomainMigratePrepareTunnelArgs as Wire>::SHAPE),
         on: DriverKind::Hypervisor,
+        module: ErrorDomain::DOMAIN,
         owner: Owner::Driver,
         class: Class::Long,
         read_only: ReadOnly::Deny,
@@ -122,6 +134,7 @@ pub(super) static ROWS: [Procedure; 25] = [
             AclRule::always(ObjectKind::Domain, "write"),
         ],
         object: Some(ObjectSource::Xml),
+        rules: &[Rule::NonEmpty("dname")],
         stream: Some(StreamUse {
             direction: StreamDirection::In,
             both: false,
@@ -137,6 +150,7 @@ pub(super) static ROWS: [Procedure; 25] = [
         args: Some(<DomainMigrateSetMaxDowntimeArgs as Wire>::SHAPE),
         apis: &["virDomainMigrateSetMaxDowntime"],
         on: DriverKind::Hypervisor,
+        module: ErrorDomain::DOMAIN,
         owner: Owner::Driver,
         class: Class::Control,
         read_only: ReadOnly::Deny,
@@ -151,6 +165,7 @@ pub(super) static ROWS: [Procedure; 25] = [
         args: Some(<DomainMigrateSetMaxSpeedArgs as Wire>::SHAPE),
         apis: &["virDomainMigrateSetMaxSpeed"],
         on: DriverKind::Hypervisor,
+        module: ErrorDomain::DOMAIN,
         owner: Owner::Driver,
         class: Class::Control,
         read_only: ReadOnly::Deny,
@@ -166,10 +181,12 @@ pub(super) static ROWS: [Procedure; 25] = [
         reply: Some(<DomainMigrateBegin3Reply as Wire>::SHAPE),
         apis: &["virDomainMigrate", "virDomainMigrate2", "virDomainMigrate3"],
         on: DriverKind::Hypervisor,
+        module: ErrorDomain::DOMAIN,
         owner: Owner::Driver,
         class: Class::Long,
         read_only: ReadOnly::Deny,
         acl: &[AclRule::always(ObjectKind::Domain, "migrate")],
+        rules: &[Rule::NonEmpty("dname")],
         ..Procedure::call(0x20008086)
     },
     Procedure {
@@ -181,6 +198,7 @@ pub(super) static ROWS: [Procedure; 25] = [
         reply: Some(<DomainMigratePrepare3Reply as Wire>::SHAPE),
         apis: &["virDomainMigrate", "virDomainMigrate2", "virDomainMigrate3"],
         on: DriverKind::Hypervisor,
+        module: ErrorDomain::DOMAIN,
         owner: Owner::Driver,
         class: Class::Long,
         read_only: ReadOnly::Deny,
@@ -190,6 +208,7 @@ pub(super) static ROWS: [Procedure; 25] = [
             AclRule::always(ObjectKind::Domain, "write"),
         ],
         object: Some(ObjectSource::Xml),
+        rules: &[Rule::NonEmpty("dname")],
         ..Procedure::call(0x20008086)
     },
     Procedure {
@@ -200,6 +219,7 @@ pub(super) static ROWS: [Procedure; 25] = [
         args: Some(<DomainMigratePrepareTunnel3Args as Wire>::SHAPE),
         reply: Some(<DomainMigratePrepareTunnel3Reply as Wire>::SHAPE),
         on: DriverKind::Hypervisor,
+        module: ErrorDomain::DOMAIN,
         owner: Owner::Driver,
         class: Class::Long,
         read_only: ReadOnly::Deny,
@@ -209,6 +229,7 @@ pub(super) static ROWS: [Procedure; 25] = [
             AclRule::always(ObjectKind::Domain, "write"),
         ],
         object: Some(ObjectSource::Xml),
+        rules: &[Rule::NonEmpty("dname")],
         stream: Some(StreamUse {
             direction: StreamDirection::In,
             both: false,
@@ -232,10 +253,12 @@ pub(super) static ROWS: [Procedure; 25] = [
             "virDomainMigrateToURI3",
         ],
         on: DriverKind::Hypervisor,
+        module: ErrorDomain::DOMAIN,
         owner: Owner::Driver,
         class: Class::Long,
         read_only: ReadOnly::Deny,
         acl: &[AclRule::always(ObjectKind::Domain, "migrate")],
+        rules: &[Rule::NonEmpty("dname")],
         ..Procedure::call(0x20008086)
     },
     Procedure {
@@ -247,11 +270,13 @@ pub(super) static ROWS: [Procedure; 25] = [
         reply: Some(<DomainMigrateFinish3Reply as Wire>::SHAPE),
         apis: &["virDomainMigrate", "virDomainMigrate2", "virDomainMigrate3"],
         on: DriverKind::Hypervisor,
+        module: ErrorDomain::DOMAIN,
         owner: Owner::Driver,
         class: Class::Long,
         read_only: ReadOnly::Deny,
         acl: &[AclRule::always(ObjectKind::Domain, "migrate")],
         object: Some(ObjectSource::Name),
+        rules: &[Rule::NonEmpty("dname")],
         ..Procedure::call(0x20008086)
     },
     Procedure {
@@ -262,6 +287,7 @@ pub(super) static ROWS: [Procedure; 25] = [
         args: Some(<DomainMigrateConfirm3Args as Wire>::SHAPE),
         apis: &["virDomainMigrate", "virDomainMigrate2", "virDomainMigrate3"],
         on: DriverKind::Hypervisor,
+        module: ErrorDomain::DOMAIN,
         owner: Owner::Driver,
         class: Class::Long,
         read_only: ReadOnly::Deny,
@@ -277,6 +303,7 @@ pub(super) static ROWS: [Procedure; 25] = [
         reply: Some(<DomainMigrateGetMaxSpeedReply as Wire>::SHAPE),
         apis: &["virDomainMigrateGetMaxSpeed"],
         on: DriverKind::Hypervisor,
+        module: ErrorDomain::DOMAIN,
         owner: Owner::Driver,
         class: Class::Query,
         read_only: ReadOnly::Deny,
@@ -292,6 +319,7 @@ pub(super) static ROWS: [Procedure; 25] = [
         reply: Some(<DomainMigrateGetCompressionCacheReply as Wire>::SHAPE),
         apis: &["virDomainMigrateGetCompressionCache"],
         on: DriverKind::Hypervisor,
+        module: ErrorDomain::DOMAIN,
         owner: Owner::Driver,
         class: Class::Query,
         acl: &[AclRule::always(ObjectKind::Domain, "migrate")],
@@ -305,6 +333,7 @@ pub(super) static ROWS: [Procedure; 25] = [
         args: Some(<DomainMigrateSetCompressionCacheArgs as Wire>::SHAPE),
         apis: &["virDomainMigrateSetCompressionCache"],
         on: DriverKind::Hypervisor,
+        module: ErrorDomain::DOMAIN,
         owner: Owner::Driver,
         class: Class::Control,
         read_only: ReadOnly::Deny,
@@ -320,6 +349,7 @@ pub(super) static ROWS: [Procedure; 25] = [
         reply: Some(<DomainMigrateBegin3ParamsReply as Wire>::SHAPE),
         apis: &["virDomainMigrate", "virDomainMigrate2", "virDomainMigrate3"],
         on: DriverKind::Hypervisor,
+        module: ErrorDomain::DOMAIN,
         owner: Owner::Driver,
         class: Class::Long,
         read_only: ReadOnly::Deny,
@@ -335,6 +365,7 @@ pub(super) static ROWS: [Procedure; 25] = [
         reply: Some(<DomainMigratePrepare3ParamsReply as Wire>::SHAPE),
         apis: &["virDomainMigrate", "virDomainMigrate2", "virDomainMigrate3"],
         on: DriverKind::Hypervisor,
+        module: ErrorDomain::DOMAIN,
         owner: Owner::Driver,
         class: Class::Long,
         read_only: ReadOnly::Deny,
@@ -354,6 +385,7 @@ pub(super) static ROWS: [Procedure; 25] = [
         args: Some(<DomainMigratePrepareTunnel3ParamsArgs as Wire>::SHAPE),
         reply: Some(<DomainMigratePrepareTunnel3ParamsReply as Wire>::SHAPE),
         on: DriverKind::Hypervisor,
+        module: ErrorDomain::DOMAIN,
         owner: Owner::Driver,
         class: Class::Long,
         read_only: ReadOnly::Deny,
@@ -381,6 +413,7 @@ pub(super) static ROWS: [Procedure; 25] = [
             "virDomainMigrateToURI3",
         ],
         on: DriverKind::Hypervisor,
+        module: ErrorDomain::DOMAIN,
         owner: Owner::Driver,
         class: Class::Long,
         read_only: ReadOnly::Deny,
@@ -396,6 +429,7 @@ pub(super) static ROWS: [Procedure; 25] = [
         reply: Some(<DomainMigrateFinish3ParamsReply as Wire>::SHAPE),
         apis: &["virDomainMigrate", "virDomainMigrate2", "virDomainMigrate3"],
         on: DriverKind::Hypervisor,
+        module: ErrorDomain::DOMAIN,
         owner: Owner::Driver,
         class: Class::Long,
         read_only: ReadOnly::Deny,
@@ -411,6 +445,7 @@ pub(super) static ROWS: [Procedure; 25] = [
         args: Some(<DomainMigrateConfirm3ParamsArgs as Wire>::SHAPE),
         apis: &["virDomainMigrate", "virDomainMigrate2", "virDomainMigrate3"],
         on: DriverKind::Hypervisor,
+        module: ErrorDomain::DOMAIN,
         owner: Owner::Driver,
         class: Class::Long,
         read_only: ReadOnly::Deny,
@@ -425,6 +460,7 @@ pub(super) static ROWS: [Procedure; 25] = [
         args: Some(<DomainMigrateStartPostCopyArgs as Wire>::SHAPE),
         apis: &["virDomainMigrateStartPostCopy"],
         on: DriverKind::Hypervisor,
+        module: ErrorDomain::DOMAIN,
         owner: Owner::Driver,
         class: Class::Control,
         read_only: ReadOnly::Deny,
@@ -440,6 +476,7 @@ pub(super) static ROWS: [Procedure; 25] = [
         reply: Some(<DomainMigrateGetMaxDowntimeReply as Wire>::SHAPE),
         apis: &["virDomainMigrateGetMaxDowntime"],
         on: DriverKind::Hypervisor,
+        module: ErrorDomain::DOMAIN,
         owner: Owner::Driver,
         class: Class::Query,
         acl: &[AclRule::always(ObjectKind::Domain, "migrate")],

@@ -6,7 +6,7 @@
 
 use uuid::Uuid;
 use virt_util::typed_param::TypedParams;
-use virt_util::{Result, VirtError};
+use virt_util::{ErrorDomain, Result, VirtError};
 
 use crate::access::*;
 use crate::call::CallContext;
@@ -29,21 +29,21 @@ pub trait AdminService: Send + Sync {
     ///
     /// Behind `virAdmConnectOpen`.
     fn connect_open(&self, cx: &mut CallContext<'_>, flags: u32) -> Result<()> {
-        Err(VirtError::no_support("virAdmConnectOpen"))
+        Err(VirtError::no_support("virAdmConnectOpen").in_domain(ErrorDomain::ADMIN))
     }
 
     /// Ends the administration.
     ///
     /// Behind `virAdmConnectClose`.
     fn connect_close(&self, cx: &mut CallContext<'_>) -> Result<()> {
-        Err(VirtError::no_support("virAdmConnectClose"))
+        Err(VirtError::no_support("virAdmConnectClose").in_domain(ErrorDomain::ADMIN))
     }
 
     /// Answers the version of the interface that the daemon speaks.
     ///
     /// Behind `virAdmConnectGetLibVersion`.
     fn connect_get_lib_version(&self, cx: &mut CallContext<'_>) -> Result<AdminConnectGetLibVersionReply> {
-        Err(VirtError::no_support("virAdmConnectGetLibVersion"))
+        Err(VirtError::no_support("virAdmConnectGetLibVersion").in_domain(ErrorDomain::ADMIN))
     }
 
     /// Lists the servers inside the daemon.
@@ -55,7 +55,7 @@ pub trait AdminService: Send + Sync {
         need_results: u32,
         flags: u32,
     ) -> Result<AdminConnectListServersReply> {
-        Err(VirtError::no_support("virAdmConnectListServers"))
+        Err(VirtError::no_support("virAdmConnectListServers").in_domain(ErrorDomain::ADMIN))
     }
 
     /// Finds a server inside the daemon by its name.
@@ -67,7 +67,7 @@ pub trait AdminService: Send + Sync {
         name: String,
         flags: u32,
     ) -> Result<AdminConnectLookupServerReply> {
-        Err(VirtError::no_support("virAdmConnectLookupServer"))
+        Err(VirtError::no_support("virAdmConnectLookupServer").in_domain(ErrorDomain::ADMIN))
     }
 
     /// Answers how many workers a server has, may have, and keeps for high priority.
@@ -79,7 +79,7 @@ pub trait AdminService: Send + Sync {
         server: ServerRef,
         flags: u32,
     ) -> Result<AdminServerGetThreadpoolParametersReply> {
-        Err(VirtError::no_support("virAdmServerGetThreadPoolParameters"))
+        Err(VirtError::no_support("virAdmServerGetThreadPoolParameters").in_domain(ErrorDomain::ADMIN))
     }
 
     /// Changes how many workers a server may have and keeps for high priority.
@@ -92,7 +92,7 @@ pub trait AdminService: Send + Sync {
         params: TypedParams,
         flags: u32,
     ) -> Result<()> {
-        Err(VirtError::no_support("virAdmServerSetThreadPoolParameters"))
+        Err(VirtError::no_support("virAdmServerSetThreadPoolParameters").in_domain(ErrorDomain::ADMIN))
     }
 
     /// Lists the clients of a server.
@@ -105,7 +105,7 @@ pub trait AdminService: Send + Sync {
         need_results: u32,
         flags: u32,
     ) -> Result<AdminServerListClientsReply> {
-        Err(VirtError::no_support("virAdmServerListClients"))
+        Err(VirtError::no_support("virAdmServerListClients").in_domain(ErrorDomain::ADMIN))
     }
 
     /// Finds a client of a server by its id.
@@ -118,7 +118,7 @@ pub trait AdminService: Send + Sync {
         id: u64,
         flags: u32,
     ) -> Result<AdminServerLookupClientReply> {
-        Err(VirtError::no_support("virAdmServerLookupClient"))
+        Err(VirtError::no_support("virAdmServerLookupClient").in_domain(ErrorDomain::ADMIN))
     }
 
     /// Answers who a client is and how it is connected.
@@ -130,14 +130,14 @@ pub trait AdminService: Send + Sync {
         client: ClientRef,
         flags: u32,
     ) -> Result<AdminClientGetInfoReply> {
-        Err(VirtError::no_support("virAdmClientGetInfo"))
+        Err(VirtError::no_support("virAdmClientGetInfo").in_domain(ErrorDomain::ADMIN))
     }
 
     /// Throws a client out.
     ///
     /// Behind `virAdmClientClose`.
     fn client_close(&self, cx: &mut CallContext<'_>, client: ClientRef, flags: u32) -> Result<()> {
-        Err(VirtError::no_support("virAdmClientClose"))
+        Err(VirtError::no_support("virAdmClientClose").in_domain(ErrorDomain::ADMIN))
     }
 
     /// Answers how many clients a server takes, and how many before they prove who they are.
@@ -149,7 +149,7 @@ pub trait AdminService: Send + Sync {
         server: ServerRef,
         flags: u32,
     ) -> Result<AdminServerGetClientLimitsReply> {
-        Err(VirtError::no_support("virAdmServerGetClientLimits"))
+        Err(VirtError::no_support("virAdmServerGetClientLimits").in_domain(ErrorDomain::ADMIN))
     }
 
     /// Changes how many clients a server takes.
@@ -162,7 +162,7 @@ pub trait AdminService: Send + Sync {
         params: TypedParams,
         flags: u32,
     ) -> Result<()> {
-        Err(VirtError::no_support("virAdmServerSetClientLimits"))
+        Err(VirtError::no_support("virAdmServerSetClientLimits").in_domain(ErrorDomain::ADMIN))
     }
 
     /// Answers where the daemon's log goes.
@@ -173,7 +173,7 @@ pub trait AdminService: Send + Sync {
         cx: &mut CallContext<'_>,
         flags: u32,
     ) -> Result<AdminConnectGetLoggingOutputsReply> {
-        Err(VirtError::no_support("virAdmConnectGetLoggingOutputs"))
+        Err(VirtError::no_support("virAdmConnectGetLoggingOutputs").in_domain(ErrorDomain::ADMIN))
     }
 
     /// Answers what the daemon logs by part.
@@ -184,7 +184,7 @@ pub trait AdminService: Send + Sync {
         cx: &mut CallContext<'_>,
         flags: u32,
     ) -> Result<AdminConnectGetLoggingFiltersReply> {
-        Err(VirtError::no_support("virAdmConnectGetLoggingFilters"))
+        Err(VirtError::no_support("virAdmConnectGetLoggingFilters").in_domain(ErrorDomain::ADMIN))
     }
 
     /// Changes where the daemon's log goes.
@@ -196,7 +196,7 @@ pub trait AdminService: Send + Sync {
         outputs: Option<String>,
         flags: u32,
     ) -> Result<()> {
-        Err(VirtError::no_support("virAdmConnectSetLoggingOutputs"))
+        Err(VirtError::no_support("virAdmConnectSetLoggingOutputs").in_domain(ErrorDomain::ADMIN))
     }
 
     /// Changes what the daemon logs by part.
@@ -208,27 +208,27 @@ pub trait AdminService: Send + Sync {
         filters: Option<String>,
         flags: u32,
     ) -> Result<()> {
-        Err(VirtError::no_support("virAdmConnectSetLoggingFilters"))
+        Err(VirtError::no_support("virAdmConnectSetLoggingFilters").in_domain(ErrorDomain::ADMIN))
     }
 
     /// Has a server read its certificates again.
     ///
     /// Behind `virAdmServerUpdateTlsFiles`.
     fn server_update_tls_files(&self, cx: &mut CallContext<'_>, server: ServerRef, flags: u32) -> Result<()> {
-        Err(VirtError::no_support("virAdmServerUpdateTlsFiles"))
+        Err(VirtError::no_support("virAdmServerUpdateTlsFiles").in_domain(ErrorDomain::ADMIN))
     }
 
     /// Sets after how many idle seconds the daemon ends.
     ///
     /// Behind `virAdmConnectSetDaemonTimeout`.
     fn connect_set_daemon_timeout(&self, cx: &mut CallContext<'_>, timeout: u32, flags: u32) -> Result<()> {
-        Err(VirtError::no_support("virAdmConnectSetDaemonTimeout"))
+        Err(VirtError::no_support("virAdmConnectSetDaemonTimeout").in_domain(ErrorDomain::ADMIN))
     }
 
     /// Ends the daemon, with or without saving its guests.
     ///
     /// Behind `virAdmConnectDaemonShutdown`.
     fn connect_daemon_shutdown(&self, cx: &mut CallContext<'_>, flags: u32) -> Result<()> {
-        Err(VirtError::no_support("virAdmConnectDaemonShutdown"))
+        Err(VirtError::no_support("virAdmConnectDaemonShutdown").in_domain(ErrorDomain::ADMIN))
     }
 }

@@ -6,7 +6,7 @@
 
 use uuid::Uuid;
 use virt_util::typed_param::TypedParams;
-use virt_util::{Result, VirtError};
+use virt_util::{ErrorDomain, Result, VirtError};
 
 use crate::access::*;
 use crate::call::CallContext;
@@ -32,14 +32,14 @@ pub trait HypervisorDriver: Send + Sync {
     ///
     /// Behind `virConnectGetType`.
     fn connect_get_type(&self, cx: &mut CallContext<'_>) -> Result<ConnectGetTypeReply> {
-        Err(VirtError::no_support("virConnectGetType"))
+        Err(VirtError::no_support("virConnectGetType").in_domain(ErrorDomain::DOMAIN))
     }
 
     /// Answers the hypervisor's version as major × 1,000,000 + minor × 1,000 + release.
     ///
     /// Behind `virConnectGetVersion`.
     fn connect_get_version(&self, cx: &mut CallContext<'_>) -> Result<ConnectGetVersionReply> {
-        Err(VirtError::no_support("virConnectGetVersion"))
+        Err(VirtError::no_support("virConnectGetVersion").in_domain(ErrorDomain::DOMAIN))
     }
 
     /// Answers how many virtual CPUs a guest of the given type may have.
@@ -50,21 +50,21 @@ pub trait HypervisorDriver: Send + Sync {
         cx: &mut CallContext<'_>,
         kind: Option<String>,
     ) -> Result<ConnectGetMaxVcpusReply> {
-        Err(VirtError::no_support("virConnectGetMaxVcpus"))
+        Err(VirtError::no_support("virConnectGetMaxVcpus").in_domain(ErrorDomain::DOMAIN))
     }
 
     /// Describes the host's processors and memory in numbers.
     ///
     /// Behind `virNodeGetInfo`.
     fn node_get_info(&self, cx: &mut CallContext<'_>) -> Result<NodeGetInfoReply> {
-        Err(VirtError::no_support("virNodeGetInfo"))
+        Err(VirtError::no_support("virNodeGetInfo").in_domain(ErrorDomain::DOMAIN))
     }
 
     /// Describes the host and the guests it can run, as XML.
     ///
     /// Behind `virConnectGetCapabilities`.
     fn connect_get_capabilities(&self, cx: &mut CallContext<'_>) -> Result<ConnectGetCapabilitiesReply> {
-        Err(VirtError::no_support("virConnectGetCapabilities"))
+        Err(VirtError::no_support("virConnectGetCapabilities").in_domain(ErrorDomain::DOMAIN))
     }
 
     /// Plugs a device into a running guest.
@@ -76,14 +76,14 @@ pub trait HypervisorDriver: Send + Sync {
         domain: Resolved<Domain>,
         xml: String,
     ) -> Result<()> {
-        Err(VirtError::no_support("virDomainAttachDevice"))
+        Err(VirtError::no_support("virDomainAttachDevice").in_domain(ErrorDomain::DOMAIN))
     }
 
     /// Starts a defined guest.
     ///
     /// Behind `virDomainCreate`.
     fn domain_create(&self, cx: &mut CallContext<'_>, domain: Resolved<Domain>) -> Result<()> {
-        Err(VirtError::no_support("virDomainCreate"))
+        Err(VirtError::no_support("virDomainCreate").in_domain(ErrorDomain::DOMAIN))
     }
 
     /// Starts a guest from XML without keeping its definition afterwards.
@@ -97,7 +97,7 @@ pub trait HypervisorDriver: Send + Sync {
         xml_desc: String,
         flags: u32,
     ) -> Result<Authorized<DomainCreateXmlReply>> {
-        Err(VirtError::no_support("virDomainCreateXML"))
+        Err(VirtError::no_support("virDomainCreateXML").in_domain(ErrorDomain::DOMAIN))
     }
 
     /// Keeps a guest's definition, new or in place of the one it has.
@@ -110,14 +110,14 @@ pub trait HypervisorDriver: Send + Sync {
         unchecked: Unchecked,
         xml: String,
     ) -> Result<Authorized<DomainDefineXmlReply>> {
-        Err(VirtError::no_support("virDomainDefineXML"))
+        Err(VirtError::no_support("virDomainDefineXML").in_domain(ErrorDomain::DOMAIN))
     }
 
     /// Ends a guest at once, as if its power were cut.
     ///
     /// Behind `virDomainDestroy`.
     fn domain_destroy(&self, cx: &mut CallContext<'_>, domain: Resolved<Domain>) -> Result<()> {
-        Err(VirtError::no_support("virDomainDestroy"))
+        Err(VirtError::no_support("virDomainDestroy").in_domain(ErrorDomain::DOMAIN))
     }
 
     /// Unplugs a device from a running guest.
@@ -129,7 +129,7 @@ pub trait HypervisorDriver: Send + Sync {
         domain: Resolved<Domain>,
         xml: String,
     ) -> Result<()> {
-        Err(VirtError::no_support("virDomainDetachDevice"))
+        Err(VirtError::no_support("virDomainDetachDevice").in_domain(ErrorDomain::DOMAIN))
     }
 
     /// Answers a guest's definition as XML, live or for its next start.
@@ -141,7 +141,7 @@ pub trait HypervisorDriver: Send + Sync {
         domain: Resolved<Domain>,
         flags: u32,
     ) -> Result<DomainGetXmlDescReply> {
-        Err(VirtError::no_support("virDomainGetXMLDesc"))
+        Err(VirtError::no_support("virDomainGetXMLDesc").in_domain(ErrorDomain::DOMAIN))
     }
 
     /// Tells whether a guest starts together with the host.
@@ -152,7 +152,7 @@ pub trait HypervisorDriver: Send + Sync {
         cx: &mut CallContext<'_>,
         domain: Resolved<Domain>,
     ) -> Result<DomainGetAutostartReply> {
-        Err(VirtError::no_support("virDomainGetAutostart"))
+        Err(VirtError::no_support("virDomainGetAutostart").in_domain(ErrorDomain::DOMAIN))
     }
 
     /// Answers a guest's state, memory, CPU count and CPU time used.
@@ -163,7 +163,7 @@ pub trait HypervisorDriver: Send + Sync {
         cx: &mut CallContext<'_>,
         domain: Resolved<Domain>,
     ) -> Result<DomainGetInfoReply> {
-        Err(VirtError::no_support("virDomainGetInfo"))
+        Err(VirtError::no_support("virDomainGetInfo").in_domain(ErrorDomain::DOMAIN))
     }
 
     /// Answers the most memory a guest may be given, in KiB.
@@ -174,7 +174,7 @@ pub trait HypervisorDriver: Send + Sync {
         cx: &mut CallContext<'_>,
         domain: Resolved<Domain>,
     ) -> Result<DomainGetMaxMemoryReply> {
-        Err(VirtError::no_support("virDomainGetMaxMemory"))
+        Err(VirtError::no_support("virDomainGetMaxMemory").in_domain(ErrorDomain::DOMAIN))
     }
 
     /// Answers the most virtual CPUs a guest may be given.
@@ -185,7 +185,7 @@ pub trait HypervisorDriver: Send + Sync {
         cx: &mut CallContext<'_>,
         domain: Resolved<Domain>,
     ) -> Result<DomainGetMaxVcpusReply> {
-        Err(VirtError::no_support("virDomainGetMaxVcpus"))
+        Err(VirtError::no_support("virDomainGetMaxVcpus").in_domain(ErrorDomain::DOMAIN))
     }
 
     /// Answers what kind of system a guest boots, such as hvm.
@@ -196,7 +196,7 @@ pub trait HypervisorDriver: Send + Sync {
         cx: &mut CallContext<'_>,
         domain: Resolved<Domain>,
     ) -> Result<DomainGetOsTypeReply> {
-        Err(VirtError::no_support("virDomainGetOSType"))
+        Err(VirtError::no_support("virDomainGetOSType").in_domain(ErrorDomain::DOMAIN))
     }
 
     /// Tells for each virtual CPU its state, its CPU time, and the host CPUs it may use.
@@ -209,7 +209,7 @@ pub trait HypervisorDriver: Send + Sync {
         maxinfo: i32,
         maplen: i32,
     ) -> Result<DomainGetVcpusReply> {
-        Err(VirtError::no_support("virDomainGetVcpus"))
+        Err(VirtError::no_support("virDomainGetVcpus").in_domain(ErrorDomain::DOMAIN))
     }
 
     /// Lists the names of guests that are defined and not running.
@@ -220,7 +220,7 @@ pub trait HypervisorDriver: Send + Sync {
         cx: &mut CallContext<'_>,
         maxnames: i32,
     ) -> Result<ConnectListDefinedDomainsReply> {
-        Err(VirtError::no_support("virConnectListDefinedDomains"))
+        Err(VirtError::no_support("virConnectListDefinedDomains").in_domain(ErrorDomain::DOMAIN))
     }
 
     /// Finds a running guest by its id.
@@ -233,7 +233,7 @@ pub trait HypervisorDriver: Send + Sync {
         unchecked: Unchecked,
         id: i32,
     ) -> Result<Authorized<DomainLookupByIdReply>> {
-        Err(VirtError::no_support("virDomainLookupByID"))
+        Err(VirtError::no_support("virDomainLookupByID").in_domain(ErrorDomain::DOMAIN))
     }
 
     /// Finds a guest by its name.
@@ -246,7 +246,7 @@ pub trait HypervisorDriver: Send + Sync {
         unchecked: Unchecked,
         name: String,
     ) -> Result<Authorized<DomainLookupByNameReply>> {
-        Err(VirtError::no_support("virDomainLookupByName"))
+        Err(VirtError::no_support("virDomainLookupByName").in_domain(ErrorDomain::DOMAIN))
     }
 
     /// Finds a guest by its UUID.
@@ -259,7 +259,7 @@ pub trait HypervisorDriver: Send + Sync {
         unchecked: Unchecked,
         uuid: Uuid,
     ) -> Result<Authorized<DomainLookupByUuidReply>> {
-        Err(VirtError::no_support("virDomainLookupByUUID"))
+        Err(VirtError::no_support("virDomainLookupByUUID").in_domain(ErrorDomain::DOMAIN))
     }
 
     /// Counts the guests that are defined and not running.
@@ -269,7 +269,7 @@ pub trait HypervisorDriver: Send + Sync {
         &self,
         cx: &mut CallContext<'_>,
     ) -> Result<ConnectNumOfDefinedDomainsReply> {
-        Err(VirtError::no_support("virConnectNumOfDefinedDomains"))
+        Err(VirtError::no_support("virConnectNumOfDefinedDomains").in_domain(ErrorDomain::DOMAIN))
     }
 
     /// Binds a virtual CPU of a running guest to host CPUs.
@@ -282,21 +282,21 @@ pub trait HypervisorDriver: Send + Sync {
         vcpu: u32,
         cpumap: Vec<u8>,
     ) -> Result<()> {
-        Err(VirtError::no_support("virDomainPinVcpu"))
+        Err(VirtError::no_support("virDomainPinVcpu").in_domain(ErrorDomain::DOMAIN))
     }
 
     /// Asks a guest to restart its system.
     ///
     /// Behind `virDomainReboot`.
     fn domain_reboot(&self, cx: &mut CallContext<'_>, domain: Resolved<Domain>, flags: u32) -> Result<()> {
-        Err(VirtError::no_support("virDomainReboot"))
+        Err(VirtError::no_support("virDomainReboot").in_domain(ErrorDomain::DOMAIN))
     }
 
     /// Lets a paused guest go on.
     ///
     /// Behind `virDomainResume`.
     fn domain_resume(&self, cx: &mut CallContext<'_>, domain: Resolved<Domain>) -> Result<()> {
-        Err(VirtError::no_support("virDomainResume"))
+        Err(VirtError::no_support("virDomainResume").in_domain(ErrorDomain::DOMAIN))
     }
 
     /// Chooses whether a guest starts together with the host.
@@ -308,7 +308,7 @@ pub trait HypervisorDriver: Send + Sync {
         domain: Resolved<Domain>,
         autostart: i32,
     ) -> Result<()> {
-        Err(VirtError::no_support("virDomainSetAutostart"))
+        Err(VirtError::no_support("virDomainSetAutostart").in_domain(ErrorDomain::DOMAIN))
     }
 
     /// Sets the most memory a guest may be given, in KiB.
@@ -320,7 +320,7 @@ pub trait HypervisorDriver: Send + Sync {
         domain: Resolved<Domain>,
         memory: u64,
     ) -> Result<()> {
-        Err(VirtError::no_support("virDomainSetMaxMemory"))
+        Err(VirtError::no_support("virDomainSetMaxMemory").in_domain(ErrorDomain::DOMAIN))
     }
 
     /// Sets the memory that a running guest may use now, in KiB.
@@ -332,7 +332,7 @@ pub trait HypervisorDriver: Send + Sync {
         domain: Resolved<Domain>,
         memory: u64,
     ) -> Result<()> {
-        Err(VirtError::no_support("virDomainSetMemory"))
+        Err(VirtError::no_support("virDomainSetMemory").in_domain(ErrorDomain::DOMAIN))
     }
 
     /// Sets how many virtual CPUs a running guest uses.
@@ -344,42 +344,42 @@ pub trait HypervisorDriver: Send + Sync {
         domain: Resolved<Domain>,
         nvcpus: u32,
     ) -> Result<()> {
-        Err(VirtError::no_support("virDomainSetVcpus"))
+        Err(VirtError::no_support("virDomainSetVcpus").in_domain(ErrorDomain::DOMAIN))
     }
 
     /// Asks a guest's system to shut down; it may take its time or ignore that.
     ///
     /// Behind `virDomainShutdown`.
     fn domain_shutdown(&self, cx: &mut CallContext<'_>, domain: Resolved<Domain>) -> Result<()> {
-        Err(VirtError::no_support("virDomainShutdown"))
+        Err(VirtError::no_support("virDomainShutdown").in_domain(ErrorDomain::DOMAIN))
     }
 
     /// Pauses a guest; it keeps its memory and uses no CPU.
     ///
     /// Behind `virDomainSuspend`.
     fn domain_suspend(&self, cx: &mut CallContext<'_>, domain: Resolved<Domain>) -> Result<()> {
-        Err(VirtError::no_support("virDomainSuspend"))
+        Err(VirtError::no_support("virDomainSuspend").in_domain(ErrorDomain::DOMAIN))
     }
 
     /// Forgets a guest's definition.
     ///
     /// Behind `virDomainUndefine`.
     fn domain_undefine(&self, cx: &mut CallContext<'_>, domain: Resolved<Domain>) -> Result<()> {
-        Err(VirtError::no_support("virDomainUndefine"))
+        Err(VirtError::no_support("virDomainUndefine").in_domain(ErrorDomain::DOMAIN))
     }
 
     /// Lists the ids of running guests.
     ///
     /// Behind `virConnectListDomains`.
     fn connect_list_domains(&self, cx: &mut CallContext<'_>, maxids: i32) -> Result<ConnectListDomainsReply> {
-        Err(VirtError::no_support("virConnectListDomains"))
+        Err(VirtError::no_support("virConnectListDomains").in_domain(ErrorDomain::DOMAIN))
     }
 
     /// Counts the running guests.
     ///
     /// Behind `virConnectNumOfDomains`.
     fn connect_num_of_domains(&self, cx: &mut CallContext<'_>) -> Result<ConnectNumOfDomainsReply> {
-        Err(VirtError::no_support("virConnectNumOfDomains"))
+        Err(VirtError::no_support("virConnectNumOfDomains").in_domain(ErrorDomain::DOMAIN))
     }
 
     /// Writes a guest's memory to a file on the host, for debugging.
@@ -392,7 +392,7 @@ pub trait HypervisorDriver: Send + Sync {
         to: String,
         flags: u32,
     ) -> Result<()> {
-        Err(VirtError::no_support("virDomainCoreDump"))
+        Err(VirtError::no_support("virDomainCoreDump").in_domain(ErrorDomain::DOMAIN))
     }
 
     /// Starts a guest from a file that it was saved to.
@@ -405,14 +405,14 @@ pub trait HypervisorDriver: Send + Sync {
         unchecked: Unchecked,
         from: String,
     ) -> Result<Authorized<()>> {
-        Err(VirtError::no_support("virDomainRestore"))
+        Err(VirtError::no_support("virDomainRestore").in_domain(ErrorDomain::DOMAIN))
     }
 
     /// Saves a guest's memory to a file and ends it.
     ///
     /// Behind `virDomainSave`.
     fn domain_save(&self, cx: &mut CallContext<'_>, domain: Resolved<Domain>, to: String) -> Result<()> {
-        Err(VirtError::no_support("virDomainSave"))
+        Err(VirtError::no_support("virDomainSave").in_domain(ErrorDomain::DOMAIN))
     }
 
     /// Answers the name of the scheduler that runs a guest, and how many parameters it has.
@@ -423,7 +423,7 @@ pub trait HypervisorDriver: Send + Sync {
         cx: &mut CallContext<'_>,
         domain: Resolved<Domain>,
     ) -> Result<DomainGetSchedulerTypeReply> {
-        Err(VirtError::no_support("virDomainGetSchedulerType"))
+        Err(VirtError::no_support("virDomainGetSchedulerType").in_domain(ErrorDomain::DOMAIN))
     }
 
     /// Answers the parameters of a guest's scheduler.
@@ -435,7 +435,7 @@ pub trait HypervisorDriver: Send + Sync {
         domain: Resolved<Domain>,
         nparams: i32,
     ) -> Result<DomainGetSchedulerParametersReply> {
-        Err(VirtError::no_support("virDomainGetSchedulerParameters"))
+        Err(VirtError::no_support("virDomainGetSchedulerParameters").in_domain(ErrorDomain::DOMAIN))
     }
 
     /// Changes parameters of a guest's scheduler.
@@ -447,14 +447,14 @@ pub trait HypervisorDriver: Send + Sync {
         domain: Resolved<Domain>,
         params: TypedParams,
     ) -> Result<()> {
-        Err(VirtError::no_support("virDomainSetSchedulerParameters"))
+        Err(VirtError::no_support("virDomainSetSchedulerParameters").in_domain(ErrorDomain::DOMAIN))
     }
 
     /// Answers the name of the host that the driver runs on.
     ///
     /// Behind `virConnectGetHostname`.
     fn connect_get_hostname(&self, cx: &mut CallContext<'_>) -> Result<ConnectGetHostnameReply> {
-        Err(VirtError::no_support("virConnectGetHostname"))
+        Err(VirtError::no_support("virConnectGetHostname").in_domain(ErrorDomain::DOMAIN))
     }
 
     /// Tells whether the driver, or the way to it, has a feature.
@@ -465,7 +465,7 @@ pub trait HypervisorDriver: Send + Sync {
         cx: &mut CallContext<'_>,
         feature: i32,
     ) -> Result<ConnectSupportsFeatureReply> {
-        Err(VirtError::no_support("virConnectOpen"))
+        Err(VirtError::no_support("virConnectOpen").in_domain(ErrorDomain::NONE))
     }
 
     /// Makes the destination ready to receive a guest, in the oldest form of migration.
@@ -481,7 +481,7 @@ pub trait HypervisorDriver: Send + Sync {
         dname: Option<String>,
         resource: u64,
     ) -> Result<Authorized<DomainMigratePrepareReply>> {
-        Err(VirtError::no_support("virDomainMigrate"))
+        Err(VirtError::no_support("virDomainMigrate").in_domain(ErrorDomain::DOMAIN))
     }
 
     /// Sends a guest to its destination, in the first two forms of migration.
@@ -497,7 +497,7 @@ pub trait HypervisorDriver: Send + Sync {
         dname: Option<String>,
         resource: u64,
     ) -> Result<()> {
-        Err(VirtError::no_support("virDomainMigrate"))
+        Err(VirtError::no_support("virDomainMigrate").in_domain(ErrorDomain::DOMAIN))
     }
 
     /// Ends a migration at its destination, in its oldest form.
@@ -513,7 +513,7 @@ pub trait HypervisorDriver: Send + Sync {
         uri: String,
         flags: u64,
     ) -> Result<Authorized<DomainMigrateFinishReply>> {
-        Err(VirtError::no_support("virDomainMigrate"))
+        Err(VirtError::no_support("virDomainMigrate").in_domain(ErrorDomain::DOMAIN))
     }
 
     /// Answers what a guest's disk has read and written, in a fixed set of counters.
@@ -525,7 +525,7 @@ pub trait HypervisorDriver: Send + Sync {
         domain: Resolved<Domain>,
         path: String,
     ) -> Result<DomainBlockStatsReply> {
-        Err(VirtError::no_support("virDomainBlockStats"))
+        Err(VirtError::no_support("virDomainBlockStats").in_domain(ErrorDomain::DOMAIN))
     }
 
     /// Answers what a guest's network interface has sent and received.
@@ -537,7 +537,7 @@ pub trait HypervisorDriver: Send + Sync {
         domain: Resolved<Domain>,
         device: String,
     ) -> Result<DomainInterfaceStatsReply> {
-        Err(VirtError::no_support("virDomainInterfaceStats"))
+        Err(VirtError::no_support("virDomainInterfaceStats").in_domain(ErrorDomain::DOMAIN))
     }
 
     /// Answers the free memory of NUMA nodes in a row, in bytes.
@@ -549,14 +549,14 @@ pub trait HypervisorDriver: Send + Sync {
         start_cell: i32,
         maxcells: i32,
     ) -> Result<NodeGetCellsFreeMemoryReply> {
-        Err(VirtError::no_support("virNodeGetCellsFreeMemory"))
+        Err(VirtError::no_support("virNodeGetCellsFreeMemory").in_domain(ErrorDomain::DOMAIN))
     }
 
     /// Answers the host's free memory in bytes.
     ///
     /// Behind `virNodeGetFreeMemory`.
     fn node_get_free_memory(&self, cx: &mut CallContext<'_>) -> Result<NodeGetFreeMemoryReply> {
-        Err(VirtError::no_support("virNodeGetFreeMemory"))
+        Err(VirtError::no_support("virNodeGetFreeMemory").in_domain(ErrorDomain::DOMAIN))
     }
 
     /// Reads from a guest's disk, past the guest.
@@ -571,7 +571,7 @@ pub trait HypervisorDriver: Send + Sync {
         size: u32,
         flags: u32,
     ) -> Result<DomainBlockPeekReply> {
-        Err(VirtError::no_support("virDomainBlockPeek"))
+        Err(VirtError::no_support("virDomainBlockPeek").in_domain(ErrorDomain::DOMAIN))
     }
 
     /// Reads from a guest's memory, past the guest.
@@ -585,7 +585,7 @@ pub trait HypervisorDriver: Send + Sync {
         size: u32,
         flags: u32,
     ) -> Result<DomainMemoryPeekReply> {
-        Err(VirtError::no_support("virDomainMemoryPeek"))
+        Err(VirtError::no_support("virDomainMemoryPeek").in_domain(ErrorDomain::DOMAIN))
     }
 
     /// Makes the destination ready to receive a guest whose definition is sent ahead.
@@ -602,7 +602,7 @@ pub trait HypervisorDriver: Send + Sync {
         resource: u64,
         dom_xml: String,
     ) -> Result<Authorized<DomainMigratePrepare2Reply>> {
-        Err(VirtError::no_support("virDomainMigrate"))
+        Err(VirtError::no_support("virDomainMigrate").in_domain(ErrorDomain::DOMAIN))
     }
 
     /// Ends a migration at its destination and learns how the source fared.
@@ -619,14 +619,14 @@ pub trait HypervisorDriver: Send + Sync {
         flags: u64,
         retcode: i32,
     ) -> Result<Authorized<DomainMigrateFinish2Reply>> {
-        Err(VirtError::no_support("virDomainMigrate"))
+        Err(VirtError::no_support("virDomainMigrate").in_domain(ErrorDomain::DOMAIN))
     }
 
     /// Answers the URI that leads to this driver.
     ///
     /// Behind `virConnectOpen`, `virConnectOpenAuth`, `virConnectOpenReadOnly`.
     fn connect_get_uri(&self, cx: &mut CallContext<'_>) -> Result<ConnectGetUriReply> {
-        Err(VirtError::no_support("virConnectOpen"))
+        Err(VirtError::no_support("virConnectOpen").in_domain(ErrorDomain::NONE))
     }
 
     /// Takes a host device from its driver so that a guest can have it.
@@ -639,7 +639,7 @@ pub trait HypervisorDriver: Send + Sync {
         unchecked: Unchecked,
         device: NodeDeviceRef,
     ) -> Result<Authorized<()>> {
-        Err(VirtError::no_support("virNodeDeviceDettach"))
+        Err(VirtError::no_support("virNodeDeviceDettach").in_domain(ErrorDomain::NODEDEV))
     }
 
     /// Gives a host device back to the host's driver.
@@ -652,7 +652,7 @@ pub trait HypervisorDriver: Send + Sync {
         unchecked: Unchecked,
         device: NodeDeviceRef,
     ) -> Result<Authorized<()>> {
-        Err(VirtError::no_support("virNodeDeviceReAttach"))
+        Err(VirtError::no_support("virNodeDeviceReAttach").in_domain(ErrorDomain::NODEDEV))
     }
 
     /// Resets a host device before or after a guest has it.
@@ -665,7 +665,7 @@ pub trait HypervisorDriver: Send + Sync {
         unchecked: Unchecked,
         device: NodeDeviceRef,
     ) -> Result<Authorized<()>> {
-        Err(VirtError::no_support("virNodeDeviceReset"))
+        Err(VirtError::no_support("virNodeDeviceReset").in_domain(ErrorDomain::NODEDEV))
     }
 
     /// Answers the label that confines a running guest.
@@ -676,14 +676,14 @@ pub trait HypervisorDriver: Send + Sync {
         cx: &mut CallContext<'_>,
         domain: Resolved<Domain>,
     ) -> Result<DomainGetSecurityLabelReply> {
-        Err(VirtError::no_support("virDomainGetSecurityLabel"))
+        Err(VirtError::no_support("virDomainGetSecurityLabel").in_domain(ErrorDomain::DOMAIN))
     }
 
     /// Answers which security model the driver confines guests with.
     ///
     /// Behind `virNodeGetSecurityModel`.
     fn node_get_security_model(&self, cx: &mut CallContext<'_>) -> Result<NodeGetSecurityModelReply> {
-        Err(VirtError::no_support("virNodeGetSecurityModel"))
+        Err(VirtError::no_support("virNodeGetSecurityModel").in_domain(ErrorDomain::DOMAIN))
     }
 
     /// Turns a hypervisor's own configuration into a guest's XML.
@@ -696,7 +696,7 @@ pub trait HypervisorDriver: Send + Sync {
         native_config: String,
         flags: u32,
     ) -> Result<ConnectDomainXmlFromNativeReply> {
-        Err(VirtError::no_support("virConnectDomainXMLFromNative"))
+        Err(VirtError::no_support("virConnectDomainXMLFromNative").in_domain(ErrorDomain::DOMAIN))
     }
 
     /// Turns a guest's XML into the hypervisor's own configuration.
@@ -709,7 +709,7 @@ pub trait HypervisorDriver: Send + Sync {
         domain_xml: String,
         flags: u32,
     ) -> Result<ConnectDomainXmlToNativeReply> {
-        Err(VirtError::no_support("virConnectDomainXMLToNative"))
+        Err(VirtError::no_support("virConnectDomainXMLToNative").in_domain(ErrorDomain::DOMAIN))
     }
 
     /// Makes the destination ready to receive a guest through this connection.
@@ -724,14 +724,14 @@ pub trait HypervisorDriver: Send + Sync {
         resource: u64,
         dom_xml: String,
     ) -> Result<Authorized<()>> {
-        Err(VirtError::no_support("domain_migrate_prepare_tunnel"))
+        Err(VirtError::no_support("domain_migrate_prepare_tunnel").in_domain(ErrorDomain::DOMAIN))
     }
 
     /// Tells whether nobody can listen in on the connection.
     ///
     /// Behind `virConnectIsSecure`.
     fn connect_is_secure(&self, cx: &mut CallContext<'_>) -> Result<ConnectIsSecureReply> {
-        Err(VirtError::no_support("virConnectIsSecure"))
+        Err(VirtError::no_support("virConnectIsSecure").in_domain(ErrorDomain::DOMAIN))
     }
 
     /// Tells whether a guest is running.
@@ -742,7 +742,7 @@ pub trait HypervisorDriver: Send + Sync {
         cx: &mut CallContext<'_>,
         domain: Resolved<Domain>,
     ) -> Result<DomainIsActiveReply> {
-        Err(VirtError::no_support("virDomainIsActive"))
+        Err(VirtError::no_support("virDomainIsActive").in_domain(ErrorDomain::DOMAIN))
     }
 
     /// Tells whether a guest's definition is kept when it ends.
@@ -753,14 +753,14 @@ pub trait HypervisorDriver: Send + Sync {
         cx: &mut CallContext<'_>,
         domain: Resolved<Domain>,
     ) -> Result<DomainIsPersistentReply> {
-        Err(VirtError::no_support("virDomainIsPersistent"))
+        Err(VirtError::no_support("virDomainIsPersistent").in_domain(ErrorDomain::DOMAIN))
     }
 
     /// Answers the version of the interface that the other side speaks.
     ///
     /// Behind `virConnectGetLibVersion`.
     fn connect_get_lib_version(&self, cx: &mut CallContext<'_>) -> Result<ConnectGetLibVersionReply> {
-        Err(VirtError::no_support("virConnectGetLibVersion"))
+        Err(VirtError::no_support("virConnectGetLibVersion").in_domain(ErrorDomain::DOMAIN))
     }
 
     /// Compares a described CPU with the host's.
@@ -772,7 +772,7 @@ pub trait HypervisorDriver: Send + Sync {
         xml: String,
         flags: u32,
     ) -> Result<ConnectCompareCpuReply> {
-        Err(VirtError::no_support("virConnectCompareCPU"))
+        Err(VirtError::no_support("virConnectCompareCPU").in_domain(ErrorDomain::DOMAIN))
     }
 
     /// Answers figures about a guest's memory, as far as its balloon tells them.
@@ -785,7 +785,7 @@ pub trait HypervisorDriver: Send + Sync {
         max_stats: u32,
         flags: u32,
     ) -> Result<DomainMemoryStatsReply> {
-        Err(VirtError::no_support("virDomainMemoryStats"))
+        Err(VirtError::no_support("virDomainMemoryStats").in_domain(ErrorDomain::DOMAIN))
     }
 
     /// Plugs a device into a guest, its definition, or both.
@@ -798,7 +798,7 @@ pub trait HypervisorDriver: Send + Sync {
         xml: String,
         flags: u32,
     ) -> Result<()> {
-        Err(VirtError::no_support("virDomainAttachDeviceFlags"))
+        Err(VirtError::no_support("virDomainAttachDeviceFlags").in_domain(ErrorDomain::DOMAIN))
     }
 
     /// Unplugs a device from a guest, its definition, or both.
@@ -811,7 +811,7 @@ pub trait HypervisorDriver: Send + Sync {
         xml: String,
         flags: u32,
     ) -> Result<()> {
-        Err(VirtError::no_support("virDomainDetachDeviceFlags"))
+        Err(VirtError::no_support("virDomainDetachDeviceFlags").in_domain(ErrorDomain::DOMAIN))
     }
 
     /// Finds the richest CPU that all given CPUs can be.
@@ -823,7 +823,7 @@ pub trait HypervisorDriver: Send + Sync {
         xml_cpus: Vec<String>,
         flags: u32,
     ) -> Result<ConnectBaselineCpuReply> {
-        Err(VirtError::no_support("virConnectBaselineCPU"))
+        Err(VirtError::no_support("virConnectBaselineCPU").in_domain(ErrorDomain::DOMAIN))
     }
 
     /// Answers how far the job on a guest is.
@@ -834,14 +834,14 @@ pub trait HypervisorDriver: Send + Sync {
         cx: &mut CallContext<'_>,
         domain: Resolved<Domain>,
     ) -> Result<DomainGetJobInfoReply> {
-        Err(VirtError::no_support("virDomainGetJobInfo"))
+        Err(VirtError::no_support("virDomainGetJobInfo").in_domain(ErrorDomain::DOMAIN))
     }
 
     /// Stops the job that runs on a guest.
     ///
     /// Behind `virDomainAbortJob`.
     fn domain_abort_job(&self, cx: &mut CallContext<'_>, domain: Resolved<Domain>) -> Result<()> {
-        Err(VirtError::no_support("virDomainAbortJob"))
+        Err(VirtError::no_support("virDomainAbortJob").in_domain(ErrorDomain::DOMAIN))
     }
 
     /// Sets how long a guest may stand still at the end of its migration, in milliseconds.
@@ -854,7 +854,7 @@ pub trait HypervisorDriver: Send + Sync {
         downtime: u64,
         flags: u32,
     ) -> Result<()> {
-        Err(VirtError::no_support("virDomainMigrateSetMaxDowntime"))
+        Err(VirtError::no_support("virDomainMigrateSetMaxDowntime").in_domain(ErrorDomain::DOMAIN))
     }
 
     /// Changes a device of a guest in place: medium, link, password.
@@ -867,7 +867,7 @@ pub trait HypervisorDriver: Send + Sync {
         xml: String,
         flags: u32,
     ) -> Result<()> {
-        Err(VirtError::no_support("virDomainUpdateDeviceFlags"))
+        Err(VirtError::no_support("virDomainUpdateDeviceFlags").in_domain(ErrorDomain::DOMAIN))
     }
 
     /// Saves a guest's memory where the driver keeps it and ends the guest.
@@ -879,7 +879,7 @@ pub trait HypervisorDriver: Send + Sync {
         domain: Resolved<Domain>,
         flags: u32,
     ) -> Result<()> {
-        Err(VirtError::no_support("virDomainManagedSave"))
+        Err(VirtError::no_support("virDomainManagedSave").in_domain(ErrorDomain::DOMAIN))
     }
 
     /// Tells whether the driver keeps saved memory of a guest.
@@ -891,7 +891,7 @@ pub trait HypervisorDriver: Send + Sync {
         domain: Resolved<Domain>,
         flags: u32,
     ) -> Result<DomainHasManagedSaveImageReply> {
-        Err(VirtError::no_support("virDomainHasManagedSaveImage"))
+        Err(VirtError::no_support("virDomainHasManagedSaveImage").in_domain(ErrorDomain::DOMAIN))
     }
 
     /// Throws away the saved memory that the driver keeps of a guest.
@@ -903,7 +903,7 @@ pub trait HypervisorDriver: Send + Sync {
         domain: Resolved<Domain>,
         flags: u32,
     ) -> Result<()> {
-        Err(VirtError::no_support("virDomainManagedSaveRemove"))
+        Err(VirtError::no_support("virDomainManagedSaveRemove").in_domain(ErrorDomain::DOMAIN))
     }
 
     /// Takes a snapshot of a guest: disks, memory, or both.
@@ -916,7 +916,7 @@ pub trait HypervisorDriver: Send + Sync {
         xml_desc: String,
         flags: u32,
     ) -> Result<DomainSnapshotCreateXmlReply> {
-        Err(VirtError::no_support("virDomainSnapshotCreateXML"))
+        Err(VirtError::no_support("virDomainSnapshotCreateXML").in_domain(ErrorDomain::DOMAIN_SNAPSHOT))
     }
 
     /// Answers a snapshot's description as XML.
@@ -928,7 +928,7 @@ pub trait HypervisorDriver: Send + Sync {
         snapshot: Resolved<DomainSnapshot>,
         flags: u32,
     ) -> Result<DomainSnapshotGetXmlDescReply> {
-        Err(VirtError::no_support("virDomainSnapshotGetXMLDesc"))
+        Err(VirtError::no_support("virDomainSnapshotGetXMLDesc").in_domain(ErrorDomain::DOMAIN_SNAPSHOT))
     }
 
     /// Counts a guest's snapshots.
@@ -940,7 +940,7 @@ pub trait HypervisorDriver: Send + Sync {
         domain: Resolved<Domain>,
         flags: u32,
     ) -> Result<DomainSnapshotNumReply> {
-        Err(VirtError::no_support("virDomainSnapshotNum"))
+        Err(VirtError::no_support("virDomainSnapshotNum").in_domain(ErrorDomain::DOMAIN_SNAPSHOT))
     }
 
     /// Lists the names of a guest's snapshots.
@@ -953,7 +953,7 @@ pub trait HypervisorDriver: Send + Sync {
         maxnames: i32,
         flags: u32,
     ) -> Result<DomainSnapshotListNamesReply> {
-        Err(VirtError::no_support("virDomainSnapshotListNames"))
+        Err(VirtError::no_support("virDomainSnapshotListNames").in_domain(ErrorDomain::DOMAIN_SNAPSHOT))
     }
 
     /// Finds a snapshot of a guest by its name.
@@ -966,7 +966,7 @@ pub trait HypervisorDriver: Send + Sync {
         name: String,
         flags: u32,
     ) -> Result<DomainSnapshotLookupByNameReply> {
-        Err(VirtError::no_support("virDomainSnapshotLookupByName"))
+        Err(VirtError::no_support("virDomainSnapshotLookupByName").in_domain(ErrorDomain::DOMAIN_SNAPSHOT))
     }
 
     /// Tells whether a guest has a current snapshot.
@@ -978,7 +978,7 @@ pub trait HypervisorDriver: Send + Sync {
         domain: Resolved<Domain>,
         flags: u32,
     ) -> Result<DomainHasCurrentSnapshotReply> {
-        Err(VirtError::no_support("virDomainHasCurrentSnapshot"))
+        Err(VirtError::no_support("virDomainHasCurrentSnapshot").in_domain(ErrorDomain::DOMAIN_SNAPSHOT))
     }
 
     /// Answers the snapshot that a guest's state is based on.
@@ -990,7 +990,7 @@ pub trait HypervisorDriver: Send + Sync {
         domain: Resolved<Domain>,
         flags: u32,
     ) -> Result<DomainSnapshotCurrentReply> {
-        Err(VirtError::no_support("virDomainSnapshotCurrent"))
+        Err(VirtError::no_support("virDomainSnapshotCurrent").in_domain(ErrorDomain::DOMAIN_SNAPSHOT))
     }
 
     /// Takes a guest back to a snapshot.
@@ -1002,7 +1002,7 @@ pub trait HypervisorDriver: Send + Sync {
         snapshot: Resolved<DomainSnapshot>,
         flags: u32,
     ) -> Result<()> {
-        Err(VirtError::no_support("virDomainRevertToSnapshot"))
+        Err(VirtError::no_support("virDomainRevertToSnapshot").in_domain(ErrorDomain::DOMAIN_SNAPSHOT))
     }
 
     /// Deletes a snapshot, with or without those below it.
@@ -1014,7 +1014,7 @@ pub trait HypervisorDriver: Send + Sync {
         snapshot: Resolved<DomainSnapshot>,
         flags: u32,
     ) -> Result<()> {
-        Err(VirtError::no_support("virDomainSnapshotDelete"))
+        Err(VirtError::no_support("virDomainSnapshotDelete").in_domain(ErrorDomain::DOMAIN_SNAPSHOT))
     }
 
     /// Answers the size of a guest's disk, and how much of it is used.
@@ -1027,7 +1027,7 @@ pub trait HypervisorDriver: Send + Sync {
         path: String,
         flags: u32,
     ) -> Result<DomainGetBlockInfoReply> {
-        Err(VirtError::no_support("virDomainGetBlockInfo"))
+        Err(VirtError::no_support("virDomainGetBlockInfo").in_domain(ErrorDomain::DOMAIN))
     }
 
     /// Starts a defined guest in a chosen way, such as paused.
@@ -1039,7 +1039,7 @@ pub trait HypervisorDriver: Send + Sync {
         domain: Resolved<Domain>,
         flags: u32,
     ) -> Result<DomainCreateWithFlagsReply> {
-        Err(VirtError::no_support("virDomainCreateWithFlags"))
+        Err(VirtError::no_support("virDomainCreateWithFlags").in_domain(ErrorDomain::DOMAIN))
     }
 
     /// Changes the limits on a guest's memory.
@@ -1052,7 +1052,7 @@ pub trait HypervisorDriver: Send + Sync {
         params: TypedParams,
         flags: u32,
     ) -> Result<()> {
-        Err(VirtError::no_support("virDomainSetMemoryParameters"))
+        Err(VirtError::no_support("virDomainSetMemoryParameters").in_domain(ErrorDomain::DOMAIN))
     }
 
     /// Answers the limits on a guest's memory.
@@ -1065,7 +1065,7 @@ pub trait HypervisorDriver: Send + Sync {
         nparams: i32,
         flags: u32,
     ) -> Result<DomainGetMemoryParametersReply> {
-        Err(VirtError::no_support("virDomainGetMemoryParameters"))
+        Err(VirtError::no_support("virDomainGetMemoryParameters").in_domain(ErrorDomain::DOMAIN))
     }
 
     /// Sets how many virtual CPUs a guest has, now, at its next start, or at most.
@@ -1078,7 +1078,7 @@ pub trait HypervisorDriver: Send + Sync {
         nvcpus: u32,
         flags: u32,
     ) -> Result<()> {
-        Err(VirtError::no_support("virDomainSetVcpusFlags"))
+        Err(VirtError::no_support("virDomainSetVcpusFlags").in_domain(ErrorDomain::DOMAIN))
     }
 
     /// Answers how many virtual CPUs a guest has, now, at its next start, or at most.
@@ -1090,7 +1090,7 @@ pub trait HypervisorDriver: Send + Sync {
         domain: Resolved<Domain>,
         flags: u32,
     ) -> Result<DomainGetVcpusFlagsReply> {
-        Err(VirtError::no_support("virDomainGetVcpusFlags"))
+        Err(VirtError::no_support("virDomainGetVcpusFlags").in_domain(ErrorDomain::DOMAIN))
     }
 
     /// Opens a guest's console as a stream in both directions.
@@ -1103,7 +1103,7 @@ pub trait HypervisorDriver: Send + Sync {
         dev_name: Option<String>,
         flags: u32,
     ) -> Result<()> {
-        Err(VirtError::no_support("virDomainOpenConsole"))
+        Err(VirtError::no_support("virDomainOpenConsole").in_domain(ErrorDomain::DOMAIN))
     }
 
     /// Tells whether a guest's definition was changed since it started.
@@ -1114,14 +1114,14 @@ pub trait HypervisorDriver: Send + Sync {
         cx: &mut CallContext<'_>,
         domain: Resolved<Domain>,
     ) -> Result<DomainIsUpdatedReply> {
-        Err(VirtError::no_support("virDomainIsUpdated"))
+        Err(VirtError::no_support("virDomainIsUpdated").in_domain(ErrorDomain::DOMAIN))
     }
 
     /// Answers what the host's firmware says about the machine, as XML.
     ///
     /// Behind `virConnectGetSysinfo`.
     fn connect_get_sysinfo(&self, cx: &mut CallContext<'_>, flags: u32) -> Result<ConnectGetSysinfoReply> {
-        Err(VirtError::no_support("virConnectGetSysinfo"))
+        Err(VirtError::no_support("virConnectGetSysinfo").in_domain(ErrorDomain::DOMAIN))
     }
 
     /// Sets a guest's memory, now, at its next start, or at most, in KiB.
@@ -1134,7 +1134,7 @@ pub trait HypervisorDriver: Send + Sync {
         memory: u64,
         flags: u32,
     ) -> Result<()> {
-        Err(VirtError::no_support("virDomainSetMemoryFlags"))
+        Err(VirtError::no_support("virDomainSetMemoryFlags").in_domain(ErrorDomain::DOMAIN))
     }
 
     /// Changes the shares and limits of a guest's disk traffic.
@@ -1147,7 +1147,7 @@ pub trait HypervisorDriver: Send + Sync {
         params: TypedParams,
         flags: u32,
     ) -> Result<()> {
-        Err(VirtError::no_support("virDomainSetBlkioParameters"))
+        Err(VirtError::no_support("virDomainSetBlkioParameters").in_domain(ErrorDomain::DOMAIN))
     }
 
     /// Answers the shares and limits of a guest's disk traffic.
@@ -1160,7 +1160,7 @@ pub trait HypervisorDriver: Send + Sync {
         nparams: i32,
         flags: u32,
     ) -> Result<DomainGetBlkioParametersReply> {
-        Err(VirtError::no_support("virDomainGetBlkioParameters"))
+        Err(VirtError::no_support("virDomainGetBlkioParameters").in_domain(ErrorDomain::DOMAIN))
     }
 
     /// Sets how fast a guest's migration may be, in MiB a second.
@@ -1173,7 +1173,7 @@ pub trait HypervisorDriver: Send + Sync {
         bandwidth: u64,
         flags: u32,
     ) -> Result<()> {
-        Err(VirtError::no_support("virDomainMigrateSetMaxSpeed"))
+        Err(VirtError::no_support("virDomainMigrateSetMaxSpeed").in_domain(ErrorDomain::DOMAIN))
     }
 
     /// Sends a non-maskable interrupt into a guest.
@@ -1185,7 +1185,7 @@ pub trait HypervisorDriver: Send + Sync {
         domain: Resolved<Domain>,
         flags: u32,
     ) -> Result<()> {
-        Err(VirtError::no_support("virDomainInjectNMI"))
+        Err(VirtError::no_support("virDomainInjectNMI").in_domain(ErrorDomain::DOMAIN))
     }
 
     /// Takes a picture of a guest's screen and sends it through a stream.
@@ -1198,7 +1198,7 @@ pub trait HypervisorDriver: Send + Sync {
         screen: u32,
         flags: u32,
     ) -> Result<DomainScreenshotReply> {
-        Err(VirtError::no_support("virDomainScreenshot"))
+        Err(VirtError::no_support("virDomainScreenshot").in_domain(ErrorDomain::DOMAIN))
     }
 
     /// Answers a guest's state and how it came to it.
@@ -1210,7 +1210,7 @@ pub trait HypervisorDriver: Send + Sync {
         domain: Resolved<Domain>,
         flags: u32,
     ) -> Result<DomainGetStateReply> {
-        Err(VirtError::no_support("virDomainGetState"))
+        Err(VirtError::no_support("virDomainGetState").in_domain(ErrorDomain::DOMAIN))
     }
 
     /// Begins a migration at its source and answers what the destination must know.
@@ -1225,7 +1225,7 @@ pub trait HypervisorDriver: Send + Sync {
         dname: Option<String>,
         resource: u64,
     ) -> Result<DomainMigrateBegin3Reply> {
-        Err(VirtError::no_support("virDomainMigrate"))
+        Err(VirtError::no_support("virDomainMigrate").in_domain(ErrorDomain::DOMAIN))
     }
 
     /// Makes the destination ready, with what the source said.
@@ -1243,7 +1243,7 @@ pub trait HypervisorDriver: Send + Sync {
         resource: u64,
         dom_xml: String,
     ) -> Result<Authorized<DomainMigratePrepare3Reply>> {
-        Err(VirtError::no_support("virDomainMigrate"))
+        Err(VirtError::no_support("virDomainMigrate").in_domain(ErrorDomain::DOMAIN))
     }
 
     /// Makes the destination ready to receive through this connection, with what the source said.
@@ -1259,7 +1259,7 @@ pub trait HypervisorDriver: Send + Sync {
         resource: u64,
         dom_xml: String,
     ) -> Result<Authorized<DomainMigratePrepareTunnel3Reply>> {
-        Err(VirtError::no_support("domain_migrate_prepare_tunnel3"))
+        Err(VirtError::no_support("domain_migrate_prepare_tunnel3").in_domain(ErrorDomain::DOMAIN))
     }
 
     /// Sends a guest to its destination.
@@ -1277,7 +1277,7 @@ pub trait HypervisorDriver: Send + Sync {
         dname: Option<String>,
         resource: u64,
     ) -> Result<DomainMigratePerform3Reply> {
-        Err(VirtError::no_support("virDomainMigrate"))
+        Err(VirtError::no_support("virDomainMigrate").in_domain(ErrorDomain::DOMAIN))
     }
 
     /// Starts the guest at its destination, or throws it away if the source failed.
@@ -1295,7 +1295,7 @@ pub trait HypervisorDriver: Send + Sync {
         flags: u64,
         cancelled: i32,
     ) -> Result<Authorized<DomainMigrateFinish3Reply>> {
-        Err(VirtError::no_support("virDomainMigrate"))
+        Err(VirtError::no_support("virDomainMigrate").in_domain(ErrorDomain::DOMAIN))
     }
 
     /// Ends the guest at its source, or lets it go on there if the destination failed.
@@ -1309,7 +1309,7 @@ pub trait HypervisorDriver: Send + Sync {
         flags: u64,
         cancelled: i32,
     ) -> Result<()> {
-        Err(VirtError::no_support("virDomainMigrate"))
+        Err(VirtError::no_support("virDomainMigrate").in_domain(ErrorDomain::DOMAIN))
     }
 
     /// Changes parameters of a guest's scheduler, now or at its next start.
@@ -1322,7 +1322,7 @@ pub trait HypervisorDriver: Send + Sync {
         params: TypedParams,
         flags: u32,
     ) -> Result<()> {
-        Err(VirtError::no_support("virDomainSetSchedulerParametersFlags"))
+        Err(VirtError::no_support("virDomainSetSchedulerParametersFlags").in_domain(ErrorDomain::DOMAIN))
     }
 
     /// Answers the parameters of a guest's scheduler, now or at its next start.
@@ -1335,7 +1335,7 @@ pub trait HypervisorDriver: Send + Sync {
         nparams: i32,
         flags: u32,
     ) -> Result<DomainGetSchedulerParametersFlagsReply> {
-        Err(VirtError::no_support("virDomainGetSchedulerParametersFlags"))
+        Err(VirtError::no_support("virDomainGetSchedulerParametersFlags").in_domain(ErrorDomain::DOMAIN))
     }
 
     /// Binds a virtual CPU to host CPUs, now or at the next start.
@@ -1349,7 +1349,7 @@ pub trait HypervisorDriver: Send + Sync {
         cpumap: Vec<u8>,
         flags: u32,
     ) -> Result<()> {
-        Err(VirtError::no_support("virDomainPinVcpuFlags"))
+        Err(VirtError::no_support("virDomainPinVcpuFlags").in_domain(ErrorDomain::DOMAIN))
     }
 
     /// Presses keys on a guest's keyboard together and lets go after a time.
@@ -1364,7 +1364,7 @@ pub trait HypervisorDriver: Send + Sync {
         keycodes: Vec<u32>,
         flags: u32,
     ) -> Result<()> {
-        Err(VirtError::no_support("virDomainSendKey"))
+        Err(VirtError::no_support("virDomainSendKey").in_domain(ErrorDomain::DOMAIN))
     }
 
     /// Answers how the host's CPU time was spent.
@@ -1377,7 +1377,7 @@ pub trait HypervisorDriver: Send + Sync {
         nparams: i32,
         flags: u32,
     ) -> Result<NodeGetCpuStatsReply> {
-        Err(VirtError::no_support("virNodeGetCPUStats"))
+        Err(VirtError::no_support("virNodeGetCPUStats").in_domain(ErrorDomain::DOMAIN))
     }
 
     /// Answers how the host's memory is used.
@@ -1390,7 +1390,7 @@ pub trait HypervisorDriver: Send + Sync {
         cell_num: i32,
         flags: u32,
     ) -> Result<NodeGetMemoryStatsReply> {
-        Err(VirtError::no_support("virNodeGetMemoryStats"))
+        Err(VirtError::no_support("virNodeGetMemoryStats").in_domain(ErrorDomain::DOMAIN))
     }
 
     /// Tells whether the way to control a guest is free, busy or broken, and since when.
@@ -1402,7 +1402,7 @@ pub trait HypervisorDriver: Send + Sync {
         domain: Resolved<Domain>,
         flags: u32,
     ) -> Result<DomainGetControlInfoReply> {
-        Err(VirtError::no_support("virDomainGetControlInfo"))
+        Err(VirtError::no_support("virDomainGetControlInfo").in_domain(ErrorDomain::DOMAIN))
     }
 
     /// Answers the host CPUs that each virtual CPU may use.
@@ -1416,7 +1416,7 @@ pub trait HypervisorDriver: Send + Sync {
         maplen: i32,
         flags: u32,
     ) -> Result<DomainGetVcpuPinInfoReply> {
-        Err(VirtError::no_support("virDomainGetVcpuPinInfo"))
+        Err(VirtError::no_support("virDomainGetVcpuPinInfo").in_domain(ErrorDomain::DOMAIN))
     }
 
     /// Forgets a guest's definition and chosen things beside it: saved memory, snapshots, variables.
@@ -1428,7 +1428,7 @@ pub trait HypervisorDriver: Send + Sync {
         domain: Resolved<Domain>,
         flags: u32,
     ) -> Result<()> {
-        Err(VirtError::no_support("virDomainUndefineFlags"))
+        Err(VirtError::no_support("virDomainUndefineFlags").in_domain(ErrorDomain::DOMAIN))
     }
 
     /// Saves a guest's memory to a file in a chosen way and ends it.
@@ -1442,7 +1442,7 @@ pub trait HypervisorDriver: Send + Sync {
         dxml: Option<String>,
         flags: u32,
     ) -> Result<()> {
-        Err(VirtError::no_support("virDomainSaveFlags"))
+        Err(VirtError::no_support("virDomainSaveFlags").in_domain(ErrorDomain::DOMAIN))
     }
 
     /// Starts a guest from a saved file in a chosen way.
@@ -1457,7 +1457,7 @@ pub trait HypervisorDriver: Send + Sync {
         dxml: Option<String>,
         flags: u32,
     ) -> Result<Authorized<()>> {
-        Err(VirtError::no_support("virDomainRestoreFlags"))
+        Err(VirtError::no_support("virDomainRestoreFlags").in_domain(ErrorDomain::DOMAIN))
     }
 
     /// Ends a guest at once, with or without giving it a moment.
@@ -1469,7 +1469,7 @@ pub trait HypervisorDriver: Send + Sync {
         domain: Resolved<Domain>,
         flags: u32,
     ) -> Result<()> {
-        Err(VirtError::no_support("virDomainDestroyFlags"))
+        Err(VirtError::no_support("virDomainDestroyFlags").in_domain(ErrorDomain::DOMAIN))
     }
 
     /// Answers the definition that lies in a saved file.
@@ -1483,7 +1483,7 @@ pub trait HypervisorDriver: Send + Sync {
         file: String,
         flags: u32,
     ) -> Result<Authorized<DomainSaveImageGetXmlDescReply>> {
-        Err(VirtError::no_support("virDomainSaveImageGetXMLDesc"))
+        Err(VirtError::no_support("virDomainSaveImageGetXMLDesc").in_domain(ErrorDomain::DOMAIN))
     }
 
     /// Changes the definition that lies in a saved file.
@@ -1498,7 +1498,7 @@ pub trait HypervisorDriver: Send + Sync {
         dxml: String,
         flags: u32,
     ) -> Result<Authorized<()>> {
-        Err(VirtError::no_support("virDomainSaveImageDefineXML"))
+        Err(VirtError::no_support("virDomainSaveImageDefineXML").in_domain(ErrorDomain::DOMAIN))
     }
 
     /// Ends the job on a guest's disk, or completes it by switching over.
@@ -1511,7 +1511,7 @@ pub trait HypervisorDriver: Send + Sync {
         path: String,
         flags: u32,
     ) -> Result<()> {
-        Err(VirtError::no_support("virDomainBlockJobAbort"))
+        Err(VirtError::no_support("virDomainBlockJobAbort").in_domain(ErrorDomain::DOMAIN))
     }
 
     /// Answers how far the job on a guest's disk is.
@@ -1524,7 +1524,7 @@ pub trait HypervisorDriver: Send + Sync {
         path: String,
         flags: u32,
     ) -> Result<DomainGetBlockJobInfoReply> {
-        Err(VirtError::no_support("virDomainGetBlockJobInfo"))
+        Err(VirtError::no_support("virDomainGetBlockJobInfo").in_domain(ErrorDomain::DOMAIN))
     }
 
     /// Limits the speed of the job on a guest's disk.
@@ -1538,7 +1538,7 @@ pub trait HypervisorDriver: Send + Sync {
         bandwidth: u64,
         flags: u32,
     ) -> Result<()> {
-        Err(VirtError::no_support("virDomainBlockJobSetSpeed"))
+        Err(VirtError::no_support("virDomainBlockJobSetSpeed").in_domain(ErrorDomain::DOMAIN))
     }
 
     /// Copies what lies below a guest's disk up into it.
@@ -1552,7 +1552,7 @@ pub trait HypervisorDriver: Send + Sync {
         bandwidth: u64,
         flags: u32,
     ) -> Result<()> {
-        Err(VirtError::no_support("virDomainBlockPull"))
+        Err(VirtError::no_support("virDomainBlockPull").in_domain(ErrorDomain::DOMAIN))
     }
 
     /// Answers how fast a guest's migration may be, in MiB a second.
@@ -1564,7 +1564,7 @@ pub trait HypervisorDriver: Send + Sync {
         domain: Resolved<Domain>,
         flags: u32,
     ) -> Result<DomainMigrateGetMaxSpeedReply> {
-        Err(VirtError::no_support("virDomainMigrateGetMaxSpeed"))
+        Err(VirtError::no_support("virDomainMigrateGetMaxSpeed").in_domain(ErrorDomain::DOMAIN))
     }
 
     /// Answers what a guest's disk has read and written, as typed parameters.
@@ -1578,7 +1578,7 @@ pub trait HypervisorDriver: Send + Sync {
         nparams: i32,
         flags: u32,
     ) -> Result<DomainBlockStatsFlagsReply> {
-        Err(VirtError::no_support("virDomainBlockStatsFlags"))
+        Err(VirtError::no_support("virDomainBlockStatsFlags").in_domain(ErrorDomain::DOMAIN))
     }
 
     /// Answers the snapshot that a snapshot was taken from.
@@ -1590,14 +1590,14 @@ pub trait HypervisorDriver: Send + Sync {
         snapshot: Resolved<DomainSnapshot>,
         flags: u32,
     ) -> Result<DomainSnapshotGetParentReply> {
-        Err(VirtError::no_support("virDomainSnapshotGetParent"))
+        Err(VirtError::no_support("virDomainSnapshotGetParent").in_domain(ErrorDomain::DOMAIN_SNAPSHOT))
     }
 
     /// Presses a guest's reset button.
     ///
     /// Behind `virDomainReset`.
     fn domain_reset(&self, cx: &mut CallContext<'_>, domain: Resolved<Domain>, flags: u32) -> Result<()> {
-        Err(VirtError::no_support("virDomainReset"))
+        Err(VirtError::no_support("virDomainReset").in_domain(ErrorDomain::DOMAIN))
     }
 
     /// Counts the snapshots below a snapshot.
@@ -1609,7 +1609,7 @@ pub trait HypervisorDriver: Send + Sync {
         snapshot: Resolved<DomainSnapshot>,
         flags: u32,
     ) -> Result<DomainSnapshotNumChildrenReply> {
-        Err(VirtError::no_support("virDomainSnapshotNumChildren"))
+        Err(VirtError::no_support("virDomainSnapshotNumChildren").in_domain(ErrorDomain::DOMAIN_SNAPSHOT))
     }
 
     /// Lists the names of the snapshots below a snapshot.
@@ -1622,7 +1622,8 @@ pub trait HypervisorDriver: Send + Sync {
         maxnames: i32,
         flags: u32,
     ) -> Result<DomainSnapshotListChildrenNamesReply> {
-        Err(VirtError::no_support("virDomainSnapshotListChildrenNames"))
+        Err(VirtError::no_support("virDomainSnapshotListChildrenNames")
+            .in_domain(ErrorDomain::DOMAIN_SNAPSHOT))
     }
 
     /// Connects a passed socket to a guest's screen.
@@ -1635,7 +1636,7 @@ pub trait HypervisorDriver: Send + Sync {
         idx: u32,
         flags: u32,
     ) -> Result<()> {
-        Err(VirtError::no_support("virDomainOpenGraphics"))
+        Err(VirtError::no_support("virDomainOpenGraphics").in_domain(ErrorDomain::DOMAIN))
     }
 
     /// Puts the host to sleep and wakes it after a time, in seconds.
@@ -1648,7 +1649,7 @@ pub trait HypervisorDriver: Send + Sync {
         duration: u64,
         flags: u32,
     ) -> Result<()> {
-        Err(VirtError::no_support("virNodeSuspendForDuration"))
+        Err(VirtError::no_support("virNodeSuspendForDuration").in_domain(ErrorDomain::DOMAIN))
     }
 
     /// Changes the size of a guest's disk while the guest runs.
@@ -1662,7 +1663,7 @@ pub trait HypervisorDriver: Send + Sync {
         size: u64,
         flags: u32,
     ) -> Result<()> {
-        Err(VirtError::no_support("virDomainBlockResize"))
+        Err(VirtError::no_support("virDomainBlockResize").in_domain(ErrorDomain::DOMAIN))
     }
 
     /// Limits the speed of a guest's disk.
@@ -1676,7 +1677,7 @@ pub trait HypervisorDriver: Send + Sync {
         params: TypedParams,
         flags: u32,
     ) -> Result<()> {
-        Err(VirtError::no_support("virDomainSetBlockIoTune"))
+        Err(VirtError::no_support("virDomainSetBlockIoTune").in_domain(ErrorDomain::DOMAIN))
     }
 
     /// Answers the limits on the speed of a guest's disk.
@@ -1690,7 +1691,7 @@ pub trait HypervisorDriver: Send + Sync {
         nparams: i32,
         flags: u32,
     ) -> Result<DomainGetBlockIoTuneReply> {
-        Err(VirtError::no_support("virDomainGetBlockIoTune"))
+        Err(VirtError::no_support("virDomainGetBlockIoTune").in_domain(ErrorDomain::DOMAIN))
     }
 
     /// Changes which NUMA nodes a guest's memory comes from.
@@ -1703,7 +1704,7 @@ pub trait HypervisorDriver: Send + Sync {
         params: TypedParams,
         flags: u32,
     ) -> Result<()> {
-        Err(VirtError::no_support("virDomainSetNumaParameters"))
+        Err(VirtError::no_support("virDomainSetNumaParameters").in_domain(ErrorDomain::DOMAIN))
     }
 
     /// Answers which NUMA nodes a guest's memory comes from.
@@ -1716,7 +1717,7 @@ pub trait HypervisorDriver: Send + Sync {
         nparams: i32,
         flags: u32,
     ) -> Result<DomainGetNumaParametersReply> {
-        Err(VirtError::no_support("virDomainGetNumaParameters"))
+        Err(VirtError::no_support("virDomainGetNumaParameters").in_domain(ErrorDomain::DOMAIN))
     }
 
     /// Limits the bandwidth of a guest's network interface.
@@ -1730,7 +1731,7 @@ pub trait HypervisorDriver: Send + Sync {
         params: TypedParams,
         flags: u32,
     ) -> Result<()> {
-        Err(VirtError::no_support("virDomainSetInterfaceParameters"))
+        Err(VirtError::no_support("virDomainSetInterfaceParameters").in_domain(ErrorDomain::DOMAIN))
     }
 
     /// Answers the limits on the bandwidth of a guest's network interface.
@@ -1744,7 +1745,7 @@ pub trait HypervisorDriver: Send + Sync {
         nparams: i32,
         flags: u32,
     ) -> Result<DomainGetInterfaceParametersReply> {
-        Err(VirtError::no_support("virDomainGetInterfaceParameters"))
+        Err(VirtError::no_support("virDomainGetInterfaceParameters").in_domain(ErrorDomain::DOMAIN))
     }
 
     /// Asks a guest's system to shut down in chosen ways: power button, agent, signal.
@@ -1756,7 +1757,7 @@ pub trait HypervisorDriver: Send + Sync {
         domain: Resolved<Domain>,
         flags: u32,
     ) -> Result<()> {
-        Err(VirtError::no_support("virDomainShutdownFlags"))
+        Err(VirtError::no_support("virDomainShutdownFlags").in_domain(ErrorDomain::DOMAIN))
     }
 
     /// Asks a guest's system to put itself to sleep.
@@ -1770,7 +1771,7 @@ pub trait HypervisorDriver: Send + Sync {
         duration: u64,
         flags: u32,
     ) -> Result<()> {
-        Err(VirtError::no_support("virDomainPMSuspendForDuration"))
+        Err(VirtError::no_support("virDomainPMSuspendForDuration").in_domain(ErrorDomain::DOMAIN))
     }
 
     /// Answers the CPU time that a guest used, in all or by host CPU.
@@ -1785,7 +1786,7 @@ pub trait HypervisorDriver: Send + Sync {
         ncpus: u32,
         flags: u32,
     ) -> Result<DomainGetCpuStatsReply> {
-        Err(VirtError::no_support("virDomainGetCPUStats"))
+        Err(VirtError::no_support("virDomainGetCPUStats").in_domain(ErrorDomain::DOMAIN))
     }
 
     /// Lists the disks of a guest that have failed.
@@ -1798,7 +1799,7 @@ pub trait HypervisorDriver: Send + Sync {
         maxerrors: u32,
         flags: u32,
     ) -> Result<DomainGetDiskErrorsReply> {
-        Err(VirtError::no_support("virDomainGetDiskErrors"))
+        Err(VirtError::no_support("virDomainGetDiskErrors").in_domain(ErrorDomain::DOMAIN))
     }
 
     /// Sets a guest's title, description, or an element that an application keeps with it.
@@ -1814,7 +1815,7 @@ pub trait HypervisorDriver: Send + Sync {
         uri: Option<String>,
         flags: u32,
     ) -> Result<()> {
-        Err(VirtError::no_support("virDomainSetMetadata"))
+        Err(VirtError::no_support("virDomainSetMetadata").in_domain(ErrorDomain::DOMAIN))
     }
 
     /// Answers a guest's title, description, or an element that an application keeps with it.
@@ -1828,7 +1829,7 @@ pub trait HypervisorDriver: Send + Sync {
         uri: Option<String>,
         flags: u32,
     ) -> Result<DomainGetMetadataReply> {
-        Err(VirtError::no_support("virDomainGetMetadata"))
+        Err(VirtError::no_support("virDomainGetMetadata").in_domain(ErrorDomain::DOMAIN))
     }
 
     /// Gives a guest's disk another base by copying into it, or copies the disk elsewhere.
@@ -1843,14 +1844,14 @@ pub trait HypervisorDriver: Send + Sync {
         bandwidth: u64,
         flags: u32,
     ) -> Result<()> {
-        Err(VirtError::no_support("virDomainBlockRebase"))
+        Err(VirtError::no_support("virDomainBlockRebase").in_domain(ErrorDomain::DOMAIN))
     }
 
     /// Wakes a guest whose system put itself to sleep.
     ///
     /// Behind `virDomainPMWakeup`.
     fn domain_pm_wakeup(&self, cx: &mut CallContext<'_>, domain: Resolved<Domain>, flags: u32) -> Result<()> {
-        Err(VirtError::no_support("virDomainPMWakeup"))
+        Err(VirtError::no_support("virDomainPMWakeup").in_domain(ErrorDomain::DOMAIN))
     }
 
     /// Tells whether a guest's state is based on a snapshot.
@@ -1862,7 +1863,7 @@ pub trait HypervisorDriver: Send + Sync {
         snapshot: Resolved<DomainSnapshot>,
         flags: u32,
     ) -> Result<DomainSnapshotIsCurrentReply> {
-        Err(VirtError::no_support("virDomainSnapshotIsCurrent"))
+        Err(VirtError::no_support("virDomainSnapshotIsCurrent").in_domain(ErrorDomain::DOMAIN_SNAPSHOT))
     }
 
     /// Tells whether the driver keeps a description of a snapshot that must be forgotten first.
@@ -1874,7 +1875,7 @@ pub trait HypervisorDriver: Send + Sync {
         snapshot: Resolved<DomainSnapshot>,
         flags: u32,
     ) -> Result<DomainSnapshotHasMetadataReply> {
-        Err(VirtError::no_support("virDomainSnapshotHasMetadata"))
+        Err(VirtError::no_support("virDomainSnapshotHasMetadata").in_domain(ErrorDomain::DOMAIN_SNAPSHOT))
     }
 
     /// Lists guests, chosen by state and other traits.
@@ -1886,7 +1887,7 @@ pub trait HypervisorDriver: Send + Sync {
         need_results: i32,
         flags: u32,
     ) -> Result<ConnectListAllDomainsReply> {
-        Err(VirtError::no_support("virConnectListAllDomains"))
+        Err(VirtError::no_support("virConnectListAllDomains").in_domain(ErrorDomain::DOMAIN))
     }
 
     /// Lists a guest's snapshots, chosen by their traits.
@@ -1899,7 +1900,7 @@ pub trait HypervisorDriver: Send + Sync {
         need_results: i32,
         flags: u32,
     ) -> Result<DomainListAllSnapshotsReply> {
-        Err(VirtError::no_support("virDomainListAllSnapshots"))
+        Err(VirtError::no_support("virDomainListAllSnapshots").in_domain(ErrorDomain::DOMAIN_SNAPSHOT))
     }
 
     /// Lists the snapshots below a snapshot, chosen by their traits.
@@ -1912,7 +1913,7 @@ pub trait HypervisorDriver: Send + Sync {
         need_results: i32,
         flags: u32,
     ) -> Result<DomainSnapshotListAllChildrenReply> {
-        Err(VirtError::no_support("virDomainSnapshotListAllChildren"))
+        Err(VirtError::no_support("virDomainSnapshotListAllChildren").in_domain(ErrorDomain::DOMAIN_SNAPSHOT))
     }
 
     /// Answers the name that a guest's system gives itself.
@@ -1924,7 +1925,7 @@ pub trait HypervisorDriver: Send + Sync {
         domain: Resolved<Domain>,
         flags: u32,
     ) -> Result<DomainGetHostnameReply> {
-        Err(VirtError::no_support("virDomainGetHostname"))
+        Err(VirtError::no_support("virDomainGetHostname").in_domain(ErrorDomain::DOMAIN))
     }
 
     /// Answers the labels of all security models that confine a running guest.
@@ -1935,7 +1936,7 @@ pub trait HypervisorDriver: Send + Sync {
         cx: &mut CallContext<'_>,
         domain: Resolved<Domain>,
     ) -> Result<DomainGetSecurityLabelListReply> {
-        Err(VirtError::no_support("virDomainGetSecurityLabelList"))
+        Err(VirtError::no_support("virDomainGetSecurityLabelList").in_domain(ErrorDomain::DOMAIN))
     }
 
     /// Binds the threads of a guest's emulator to host CPUs.
@@ -1948,7 +1949,7 @@ pub trait HypervisorDriver: Send + Sync {
         cpumap: Vec<u8>,
         flags: u32,
     ) -> Result<()> {
-        Err(VirtError::no_support("virDomainPinEmulator"))
+        Err(VirtError::no_support("virDomainPinEmulator").in_domain(ErrorDomain::DOMAIN))
     }
 
     /// Answers the host CPUs that the threads of a guest's emulator may use.
@@ -1961,7 +1962,7 @@ pub trait HypervisorDriver: Send + Sync {
         maplen: i32,
         flags: u32,
     ) -> Result<DomainGetEmulatorPinInfoReply> {
-        Err(VirtError::no_support("virDomainGetEmulatorPinInfo"))
+        Err(VirtError::no_support("virDomainGetEmulatorPinInfo").in_domain(ErrorDomain::DOMAIN))
     }
 
     /// Changes how the host merges equal pages of memory.
@@ -1973,7 +1974,7 @@ pub trait HypervisorDriver: Send + Sync {
         params: TypedParams,
         flags: u32,
     ) -> Result<()> {
-        Err(VirtError::no_support("virNodeSetMemoryParameters"))
+        Err(VirtError::no_support("virNodeSetMemoryParameters").in_domain(ErrorDomain::DOMAIN))
     }
 
     /// Answers how the host merges equal pages of memory.
@@ -1985,7 +1986,7 @@ pub trait HypervisorDriver: Send + Sync {
         nparams: i32,
         flags: u32,
     ) -> Result<NodeGetMemoryParametersReply> {
-        Err(VirtError::no_support("virNodeGetMemoryParameters"))
+        Err(VirtError::no_support("virNodeGetMemoryParameters").in_domain(ErrorDomain::DOMAIN))
     }
 
     /// Writes the changes of a guest's disk down into an image below it.
@@ -2001,7 +2002,7 @@ pub trait HypervisorDriver: Send + Sync {
         bandwidth: u64,
         flags: u32,
     ) -> Result<()> {
-        Err(VirtError::no_support("virDomainBlockCommit"))
+        Err(VirtError::no_support("virDomainBlockCommit").in_domain(ErrorDomain::DOMAIN))
     }
 
     /// Answers which CPUs the host has and which of them are online.
@@ -2014,7 +2015,7 @@ pub trait HypervisorDriver: Send + Sync {
         need_online: i32,
         flags: u32,
     ) -> Result<NodeGetCpuMapReply> {
-        Err(VirtError::no_support("virNodeGetCPUMap"))
+        Err(VirtError::no_support("virNodeGetCPUMap").in_domain(ErrorDomain::DOMAIN))
     }
 
     /// Asks a guest's system to tell which blocks of its file systems are free.
@@ -2028,7 +2029,7 @@ pub trait HypervisorDriver: Send + Sync {
         minimum: u64,
         flags: u32,
     ) -> Result<()> {
-        Err(VirtError::no_support("virDomainFSTrim"))
+        Err(VirtError::no_support("virDomainFSTrim").in_domain(ErrorDomain::DOMAIN))
     }
 
     /// Sends a signal to a process inside a guest.
@@ -2042,7 +2043,7 @@ pub trait HypervisorDriver: Send + Sync {
         signum: u32,
         flags: u32,
     ) -> Result<()> {
-        Err(VirtError::no_support("virDomainSendProcessSignal"))
+        Err(VirtError::no_support("virDomainSendProcessSignal").in_domain(ErrorDomain::DOMAIN))
     }
 
     /// Opens a guest's channel as a stream in both directions.
@@ -2055,7 +2056,7 @@ pub trait HypervisorDriver: Send + Sync {
         name: Option<String>,
         flags: u32,
     ) -> Result<()> {
-        Err(VirtError::no_support("virDomainOpenChannel"))
+        Err(VirtError::no_support("virDomainOpenChannel").in_domain(ErrorDomain::DOMAIN))
     }
 
     /// Answers figures about the job on a guest, running or just ended.
@@ -2067,7 +2068,7 @@ pub trait HypervisorDriver: Send + Sync {
         domain: Resolved<Domain>,
         flags: u32,
     ) -> Result<DomainGetJobStatsReply> {
-        Err(VirtError::no_support("virDomainGetJobStats"))
+        Err(VirtError::no_support("virDomainGetJobStats").in_domain(ErrorDomain::DOMAIN))
     }
 
     /// Answers how large the cache for a compressed migration is, in bytes.
@@ -2079,7 +2080,7 @@ pub trait HypervisorDriver: Send + Sync {
         domain: Resolved<Domain>,
         flags: u32,
     ) -> Result<DomainMigrateGetCompressionCacheReply> {
-        Err(VirtError::no_support("virDomainMigrateGetCompressionCache"))
+        Err(VirtError::no_support("virDomainMigrateGetCompressionCache").in_domain(ErrorDomain::DOMAIN))
     }
 
     /// Sets how large the cache for a compressed migration is, in bytes.
@@ -2092,7 +2093,7 @@ pub trait HypervisorDriver: Send + Sync {
         cache_size: u64,
         flags: u32,
     ) -> Result<()> {
-        Err(VirtError::no_support("virDomainMigrateSetCompressionCache"))
+        Err(VirtError::no_support("virDomainMigrateSetCompressionCache").in_domain(ErrorDomain::DOMAIN))
     }
 
     /// Takes a host device from its driver, giving it to a named one.
@@ -2107,7 +2108,7 @@ pub trait HypervisorDriver: Send + Sync {
         driver_name: Option<String>,
         flags: u32,
     ) -> Result<Authorized<()>> {
-        Err(VirtError::no_support("virNodeDeviceDetachFlags"))
+        Err(VirtError::no_support("virNodeDeviceDetachFlags").in_domain(ErrorDomain::NODEDEV))
     }
 
     /// Begins a migration at its source; what is wanted comes as typed parameters.
@@ -2120,7 +2121,7 @@ pub trait HypervisorDriver: Send + Sync {
         params: TypedParams,
         flags: u32,
     ) -> Result<DomainMigrateBegin3ParamsReply> {
-        Err(VirtError::no_support("virDomainMigrate"))
+        Err(VirtError::no_support("virDomainMigrate").in_domain(ErrorDomain::DOMAIN))
     }
 
     /// Makes the destination ready; what is wanted comes as typed parameters.
@@ -2135,7 +2136,7 @@ pub trait HypervisorDriver: Send + Sync {
         cookie_in: Vec<u8>,
         flags: u32,
     ) -> Result<Authorized<DomainMigratePrepare3ParamsReply>> {
-        Err(VirtError::no_support("virDomainMigrate"))
+        Err(VirtError::no_support("virDomainMigrate").in_domain(ErrorDomain::DOMAIN))
     }
 
     /// Makes the destination ready to receive through this connection; what is wanted comes as typed parameters.
@@ -2149,7 +2150,7 @@ pub trait HypervisorDriver: Send + Sync {
         cookie_in: Vec<u8>,
         flags: u32,
     ) -> Result<Authorized<DomainMigratePrepareTunnel3ParamsReply>> {
-        Err(VirtError::no_support("domain_migrate_prepare_tunnel3_params"))
+        Err(VirtError::no_support("domain_migrate_prepare_tunnel3_params").in_domain(ErrorDomain::DOMAIN))
     }
 
     /// Sends a guest to its destination; what is wanted comes as typed parameters.
@@ -2164,7 +2165,7 @@ pub trait HypervisorDriver: Send + Sync {
         cookie_in: Vec<u8>,
         flags: u32,
     ) -> Result<DomainMigratePerform3ParamsReply> {
-        Err(VirtError::no_support("virDomainMigrate"))
+        Err(VirtError::no_support("virDomainMigrate").in_domain(ErrorDomain::DOMAIN))
     }
 
     /// Starts the guest at its destination or throws it away; what is wanted comes as typed parameters.
@@ -2180,7 +2181,7 @@ pub trait HypervisorDriver: Send + Sync {
         flags: u32,
         cancelled: i32,
     ) -> Result<Authorized<DomainMigrateFinish3ParamsReply>> {
-        Err(VirtError::no_support("virDomainMigrate"))
+        Err(VirtError::no_support("virDomainMigrate").in_domain(ErrorDomain::DOMAIN))
     }
 
     /// Ends the guest at its source or lets it go on; what is wanted comes as typed parameters.
@@ -2195,7 +2196,7 @@ pub trait HypervisorDriver: Send + Sync {
         flags: u32,
         cancelled: i32,
     ) -> Result<()> {
-        Err(VirtError::no_support("virDomainMigrate"))
+        Err(VirtError::no_support("virDomainMigrate").in_domain(ErrorDomain::DOMAIN))
     }
 
     /// Sets how often a guest tells figures about its memory, in seconds.
@@ -2208,7 +2209,7 @@ pub trait HypervisorDriver: Send + Sync {
         period: i32,
         flags: u32,
     ) -> Result<()> {
-        Err(VirtError::no_support("virDomainSetMemoryStatsPeriod"))
+        Err(VirtError::no_support("virDomainSetMemoryStatsPeriod").in_domain(ErrorDomain::DOMAIN))
     }
 
     /// Starts a guest from XML with passed descriptors, without keeping its definition.
@@ -2222,7 +2223,7 @@ pub trait HypervisorDriver: Send + Sync {
         xml_desc: String,
         flags: u32,
     ) -> Result<Authorized<DomainCreateXmlWithFilesReply>> {
-        Err(VirtError::no_support("virDomainCreateXMLWithFiles"))
+        Err(VirtError::no_support("virDomainCreateXMLWithFiles").in_domain(ErrorDomain::DOMAIN))
     }
 
     /// Starts a defined guest with passed descriptors.
@@ -2234,7 +2235,7 @@ pub trait HypervisorDriver: Send + Sync {
         domain: Resolved<Domain>,
         flags: u32,
     ) -> Result<DomainCreateWithFilesReply> {
-        Err(VirtError::no_support("virDomainCreateWithFiles"))
+        Err(VirtError::no_support("virDomainCreateWithFiles").in_domain(ErrorDomain::DOMAIN))
     }
 
     /// Lists the CPU models that are known for an architecture.
@@ -2247,7 +2248,7 @@ pub trait HypervisorDriver: Send + Sync {
         need_results: i32,
         flags: u32,
     ) -> Result<ConnectGetCpuModelNamesReply> {
-        Err(VirtError::no_support("virConnectGetCPUModelNames"))
+        Err(VirtError::no_support("virConnectGetCPUModelNames").in_domain(ErrorDomain::DOMAIN))
     }
 
     /// Writes a guest's memory to a file on the host in a chosen format.
@@ -2261,7 +2262,7 @@ pub trait HypervisorDriver: Send + Sync {
         dumpformat: u32,
         flags: u32,
     ) -> Result<()> {
-        Err(VirtError::no_support("virDomainCoreDumpWithFormat"))
+        Err(VirtError::no_support("virDomainCoreDumpWithFormat").in_domain(ErrorDomain::DOMAIN))
     }
 
     /// Has a guest's system hold its file systems still, for a consistent backup.
@@ -2274,7 +2275,7 @@ pub trait HypervisorDriver: Send + Sync {
         mountpoints: Vec<String>,
         flags: u32,
     ) -> Result<DomainFsfreezeReply> {
-        Err(VirtError::no_support("virDomainFSFreeze"))
+        Err(VirtError::no_support("virDomainFSFreeze").in_domain(ErrorDomain::DOMAIN))
     }
 
     /// Lets a guest's file systems go on.
@@ -2287,7 +2288,7 @@ pub trait HypervisorDriver: Send + Sync {
         mountpoints: Vec<String>,
         flags: u32,
     ) -> Result<DomainFsthawReply> {
-        Err(VirtError::no_support("virDomainFSThaw"))
+        Err(VirtError::no_support("virDomainFSThaw").in_domain(ErrorDomain::DOMAIN))
     }
 
     /// Answers the time that a guest's system believes it is.
@@ -2299,7 +2300,7 @@ pub trait HypervisorDriver: Send + Sync {
         domain: Resolved<Domain>,
         flags: u32,
     ) -> Result<DomainGetTimeReply> {
-        Err(VirtError::no_support("virDomainGetTime"))
+        Err(VirtError::no_support("virDomainGetTime").in_domain(ErrorDomain::DOMAIN))
     }
 
     /// Sets the time of a guest's system.
@@ -2313,7 +2314,7 @@ pub trait HypervisorDriver: Send + Sync {
         nseconds: u32,
         flags: u32,
     ) -> Result<()> {
-        Err(VirtError::no_support("virDomainSetTime"))
+        Err(VirtError::no_support("virDomainSetTime").in_domain(ErrorDomain::DOMAIN))
     }
 
     /// Answers how many huge pages of each size are free on NUMA nodes in a row.
@@ -2327,7 +2328,7 @@ pub trait HypervisorDriver: Send + Sync {
         cell_count: u32,
         flags: u32,
     ) -> Result<NodeGetFreePagesReply> {
-        Err(VirtError::no_support("virNodeGetFreePages"))
+        Err(VirtError::no_support("virNodeGetFreePages").in_domain(ErrorDomain::DOMAIN))
     }
 
     /// Describes what a guest may have with an emulator, architecture and machine, as XML.
@@ -2342,7 +2343,7 @@ pub trait HypervisorDriver: Send + Sync {
         virttype: Option<String>,
         flags: u32,
     ) -> Result<ConnectGetDomainCapabilitiesReply> {
-        Err(VirtError::no_support("virConnectGetDomainCapabilities"))
+        Err(VirtError::no_support("virConnectGetDomainCapabilities").in_domain(ErrorDomain::DOMAIN))
     }
 
     /// Answers a socket that is connected to a guest's screen.
@@ -2355,7 +2356,7 @@ pub trait HypervisorDriver: Send + Sync {
         idx: u32,
         flags: u32,
     ) -> Result<()> {
-        Err(VirtError::no_support("virDomainOpenGraphicsFD"))
+        Err(VirtError::no_support("virDomainOpenGraphicsFD").in_domain(ErrorDomain::DOMAIN))
     }
 
     /// Answers figures about many guests at once.
@@ -2368,7 +2369,7 @@ pub trait HypervisorDriver: Send + Sync {
         stats: u32,
         flags: u32,
     ) -> Result<ConnectGetAllDomainStatsReply> {
-        Err(VirtError::no_support("virConnectGetAllDomainStats"))
+        Err(VirtError::no_support("virConnectGetAllDomainStats").in_domain(ErrorDomain::DOMAIN))
     }
 
     /// Copies a guest's disk to a place described in XML while the guest runs.
@@ -2383,7 +2384,7 @@ pub trait HypervisorDriver: Send + Sync {
         params: TypedParams,
         flags: u32,
     ) -> Result<()> {
-        Err(VirtError::no_support("virDomainBlockCopy"))
+        Err(VirtError::no_support("virDomainBlockCopy").in_domain(ErrorDomain::DOMAIN))
     }
 
     /// Sets aside huge pages on NUMA nodes, or gives them back.
@@ -2398,7 +2399,7 @@ pub trait HypervisorDriver: Send + Sync {
         cell_count: u32,
         flags: u32,
     ) -> Result<NodeAllocPagesReply> {
-        Err(VirtError::no_support("virNodeAllocPages"))
+        Err(VirtError::no_support("virNodeAllocPages").in_domain(ErrorDomain::DOMAIN))
     }
 
     /// Lists the file systems that a guest's system has mounted.
@@ -2410,7 +2411,7 @@ pub trait HypervisorDriver: Send + Sync {
         domain: Resolved<Domain>,
         flags: u32,
     ) -> Result<DomainGetFsinfoReply> {
-        Err(VirtError::no_support("virDomainGetFSInfo"))
+        Err(VirtError::no_support("virDomainGetFSInfo").in_domain(ErrorDomain::DOMAIN))
     }
 
     /// Keeps a guest's definition, checked as the flags say.
@@ -2424,7 +2425,7 @@ pub trait HypervisorDriver: Send + Sync {
         xml: String,
         flags: u32,
     ) -> Result<Authorized<DomainDefineXmlFlagsReply>> {
-        Err(VirtError::no_support("virDomainDefineXMLFlags"))
+        Err(VirtError::no_support("virDomainDefineXMLFlags").in_domain(ErrorDomain::DOMAIN))
     }
 
     /// Lists a guest's I/O threads and the host CPUs each may use.
@@ -2436,7 +2437,7 @@ pub trait HypervisorDriver: Send + Sync {
         domain: Resolved<Domain>,
         flags: u32,
     ) -> Result<DomainGetIothreadInfoReply> {
-        Err(VirtError::no_support("virDomainGetIOThreadInfo"))
+        Err(VirtError::no_support("virDomainGetIOThreadInfo").in_domain(ErrorDomain::DOMAIN))
     }
 
     /// Binds an I/O thread of a guest to host CPUs.
@@ -2450,7 +2451,7 @@ pub trait HypervisorDriver: Send + Sync {
         cpumap: Vec<u8>,
         flags: u32,
     ) -> Result<()> {
-        Err(VirtError::no_support("virDomainPinIOThread"))
+        Err(VirtError::no_support("virDomainPinIOThread").in_domain(ErrorDomain::DOMAIN))
     }
 
     /// Lists the addresses of a guest's network interfaces, from leases, the agent or the host.
@@ -2463,7 +2464,7 @@ pub trait HypervisorDriver: Send + Sync {
         source: u32,
         flags: u32,
     ) -> Result<DomainInterfaceAddressesReply> {
-        Err(VirtError::no_support("virDomainInterfaceAddresses"))
+        Err(VirtError::no_support("virDomainInterfaceAddresses").in_domain(ErrorDomain::DOMAIN))
     }
 
     /// Adds an I/O thread to a guest.
@@ -2476,7 +2477,7 @@ pub trait HypervisorDriver: Send + Sync {
         iothread_id: u32,
         flags: u32,
     ) -> Result<()> {
-        Err(VirtError::no_support("virDomainAddIOThread"))
+        Err(VirtError::no_support("virDomainAddIOThread").in_domain(ErrorDomain::DOMAIN))
     }
 
     /// Removes an I/O thread from a guest.
@@ -2489,7 +2490,7 @@ pub trait HypervisorDriver: Send + Sync {
         iothread_id: u32,
         flags: u32,
     ) -> Result<()> {
-        Err(VirtError::no_support("virDomainDelIOThread"))
+        Err(VirtError::no_support("virDomainDelIOThread").in_domain(ErrorDomain::DOMAIN))
     }
 
     /// Sets the password of a user inside a guest.
@@ -2503,7 +2504,7 @@ pub trait HypervisorDriver: Send + Sync {
         password: Option<String>,
         flags: u32,
     ) -> Result<()> {
-        Err(VirtError::no_support("virDomainSetUserPassword"))
+        Err(VirtError::no_support("virDomainSetUserPassword").in_domain(ErrorDomain::DOMAIN))
     }
 
     /// Gives a guest that is not running another name.
@@ -2516,7 +2517,7 @@ pub trait HypervisorDriver: Send + Sync {
         new_name: Option<String>,
         flags: u32,
     ) -> Result<DomainRenameReply> {
-        Err(VirtError::no_support("virDomainRename"))
+        Err(VirtError::no_support("virDomainRename").in_domain(ErrorDomain::DOMAIN))
     }
 
     /// Switches a running migration over: the guest goes on at its destination and fetches what is missing.
@@ -2528,7 +2529,7 @@ pub trait HypervisorDriver: Send + Sync {
         domain: Resolved<Domain>,
         flags: u32,
     ) -> Result<()> {
-        Err(VirtError::no_support("virDomainMigrateStartPostCopy"))
+        Err(VirtError::no_support("virDomainMigrateStartPostCopy").in_domain(ErrorDomain::DOMAIN))
     }
 
     /// Tells which performance counters of a guest are on.
@@ -2540,7 +2541,7 @@ pub trait HypervisorDriver: Send + Sync {
         domain: Resolved<Domain>,
         flags: u32,
     ) -> Result<DomainGetPerfEventsReply> {
-        Err(VirtError::no_support("virDomainGetPerfEvents"))
+        Err(VirtError::no_support("virDomainGetPerfEvents").in_domain(ErrorDomain::DOMAIN))
     }
 
     /// Turns performance counters of a guest on or off.
@@ -2553,7 +2554,7 @@ pub trait HypervisorDriver: Send + Sync {
         params: TypedParams,
         flags: u32,
     ) -> Result<()> {
-        Err(VirtError::no_support("virDomainSetPerfEvents"))
+        Err(VirtError::no_support("virDomainSetPerfEvents").in_domain(ErrorDomain::DOMAIN))
     }
 
     /// Answers which virtual CPUs a guest's system uses and could put online.
@@ -2565,7 +2566,7 @@ pub trait HypervisorDriver: Send + Sync {
         domain: Resolved<Domain>,
         flags: u32,
     ) -> Result<DomainGetGuestVcpusReply> {
-        Err(VirtError::no_support("virDomainGetGuestVcpus"))
+        Err(VirtError::no_support("virDomainGetGuestVcpus").in_domain(ErrorDomain::DOMAIN))
     }
 
     /// Has a guest's system put virtual CPUs online or offline.
@@ -2579,7 +2580,7 @@ pub trait HypervisorDriver: Send + Sync {
         state: i32,
         flags: u32,
     ) -> Result<()> {
-        Err(VirtError::no_support("virDomainSetGuestVcpus"))
+        Err(VirtError::no_support("virDomainSetGuestVcpus").in_domain(ErrorDomain::DOMAIN))
     }
 
     /// Plugs single virtual CPUs into a guest, or unplugs them.
@@ -2593,7 +2594,7 @@ pub trait HypervisorDriver: Send + Sync {
         state: i32,
         flags: u32,
     ) -> Result<()> {
-        Err(VirtError::no_support("virDomainSetVcpu"))
+        Err(VirtError::no_support("virDomainSetVcpu").in_domain(ErrorDomain::DOMAIN))
     }
 
     /// Sets an offset of a guest's disk; a write beyond it is told once.
@@ -2607,7 +2608,7 @@ pub trait HypervisorDriver: Send + Sync {
         threshold: u64,
         flags: u32,
     ) -> Result<()> {
-        Err(VirtError::no_support("virDomainSetBlockThreshold"))
+        Err(VirtError::no_support("virDomainSetBlockThreshold").in_domain(ErrorDomain::DOMAIN))
     }
 
     /// Answers how long a guest may stand still at the end of its migration, in milliseconds.
@@ -2619,7 +2620,7 @@ pub trait HypervisorDriver: Send + Sync {
         domain: Resolved<Domain>,
         flags: u32,
     ) -> Result<DomainMigrateGetMaxDowntimeReply> {
-        Err(VirtError::no_support("virDomainMigrateGetMaxDowntime"))
+        Err(VirtError::no_support("virDomainMigrateGetMaxDowntime").in_domain(ErrorDomain::DOMAIN))
     }
 
     /// Answers the definition that lies with a guest's saved memory.
@@ -2631,7 +2632,7 @@ pub trait HypervisorDriver: Send + Sync {
         domain: Resolved<Domain>,
         flags: u32,
     ) -> Result<DomainManagedSaveGetXmlDescReply> {
-        Err(VirtError::no_support("virDomainManagedSaveGetXMLDesc"))
+        Err(VirtError::no_support("virDomainManagedSaveGetXMLDesc").in_domain(ErrorDomain::DOMAIN))
     }
 
     /// Changes the definition that lies with a guest's saved memory.
@@ -2644,7 +2645,7 @@ pub trait HypervisorDriver: Send + Sync {
         dxml: Option<String>,
         flags: u32,
     ) -> Result<()> {
-        Err(VirtError::no_support("virDomainManagedSaveDefineXML"))
+        Err(VirtError::no_support("virDomainManagedSaveDefineXML").in_domain(ErrorDomain::DOMAIN))
     }
 
     /// Chooses what happens when a guest shuts down, restarts or crashes.
@@ -2658,7 +2659,7 @@ pub trait HypervisorDriver: Send + Sync {
         action: u32,
         flags: u32,
     ) -> Result<()> {
-        Err(VirtError::no_support("virDomainSetLifecycleAction"))
+        Err(VirtError::no_support("virDomainSetLifecycleAction").in_domain(ErrorDomain::DOMAIN))
     }
 
     /// Unplugs the device of a guest that has this alias.
@@ -2671,7 +2672,7 @@ pub trait HypervisorDriver: Send + Sync {
         alias: String,
         flags: u32,
     ) -> Result<()> {
-        Err(VirtError::no_support("virDomainDetachDeviceAlias"))
+        Err(VirtError::no_support("virDomainDetachDeviceAlias").in_domain(ErrorDomain::DOMAIN))
     }
 
     /// Compares a described CPU with what the hypervisor can offer.
@@ -2687,7 +2688,7 @@ pub trait HypervisorDriver: Send + Sync {
         xml_cpu: String,
         flags: u32,
     ) -> Result<ConnectCompareHypervisorCpuReply> {
-        Err(VirtError::no_support("virConnectCompareHypervisorCPU"))
+        Err(VirtError::no_support("virConnectCompareHypervisorCPU").in_domain(ErrorDomain::DOMAIN))
     }
 
     /// Finds the richest CPU that the hypervisor can offer on all given hosts.
@@ -2703,7 +2704,7 @@ pub trait HypervisorDriver: Send + Sync {
         xml_cpus: Vec<String>,
         flags: u32,
     ) -> Result<ConnectBaselineHypervisorCpuReply> {
-        Err(VirtError::no_support("virConnectBaselineHypervisorCPU"))
+        Err(VirtError::no_support("virConnectBaselineHypervisorCPU").in_domain(ErrorDomain::DOMAIN))
     }
 
     /// Answers what the host offers for encrypted guests of the AMD kind.
@@ -2715,7 +2716,7 @@ pub trait HypervisorDriver: Send + Sync {
         nparams: i32,
         flags: u32,
     ) -> Result<NodeGetSevInfoReply> {
-        Err(VirtError::no_support("virNodeGetSEVInfo"))
+        Err(VirtError::no_support("virNodeGetSEVInfo").in_domain(ErrorDomain::DOMAIN))
     }
 
     /// Answers how an encrypted guest was measured at its start.
@@ -2727,7 +2728,7 @@ pub trait HypervisorDriver: Send + Sync {
         domain: Resolved<Domain>,
         flags: u32,
     ) -> Result<DomainGetLaunchSecurityInfoReply> {
-        Err(VirtError::no_support("virDomainGetLaunchSecurityInfo"))
+        Err(VirtError::no_support("virDomainGetLaunchSecurityInfo").in_domain(ErrorDomain::DOMAIN))
     }
 
     /// Changes how an I/O thread of a guest polls and how many workers it has.
@@ -2741,7 +2742,7 @@ pub trait HypervisorDriver: Send + Sync {
         params: TypedParams,
         flags: u32,
     ) -> Result<()> {
-        Err(VirtError::no_support("virDomainSetIOThreadParams"))
+        Err(VirtError::no_support("virDomainSetIOThreadParams").in_domain(ErrorDomain::DOMAIN))
     }
 
     /// Marks a point in time from which a guest's disk changes are tracked.
@@ -2754,7 +2755,7 @@ pub trait HypervisorDriver: Send + Sync {
         xml_desc: String,
         flags: u32,
     ) -> Result<DomainCheckpointCreateXmlReply> {
-        Err(VirtError::no_support("virDomainCheckpointCreateXML"))
+        Err(VirtError::no_support("virDomainCheckpointCreateXML").in_domain(ErrorDomain::DOMAIN_CHECKPOINT))
     }
 
     /// Answers a checkpoint's description as XML.
@@ -2766,7 +2767,7 @@ pub trait HypervisorDriver: Send + Sync {
         checkpoint: Resolved<DomainCheckpoint>,
         flags: u32,
     ) -> Result<DomainCheckpointGetXmlDescReply> {
-        Err(VirtError::no_support("virDomainCheckpointGetXMLDesc"))
+        Err(VirtError::no_support("virDomainCheckpointGetXMLDesc").in_domain(ErrorDomain::DOMAIN_CHECKPOINT))
     }
 
     /// Lists a guest's checkpoints, chosen by their traits.
@@ -2779,7 +2780,7 @@ pub trait HypervisorDriver: Send + Sync {
         need_results: i32,
         flags: u32,
     ) -> Result<DomainListAllCheckpointsReply> {
-        Err(VirtError::no_support("virDomainListAllCheckpoints"))
+        Err(VirtError::no_support("virDomainListAllCheckpoints").in_domain(ErrorDomain::DOMAIN_CHECKPOINT))
     }
 
     /// Lists the checkpoints below a checkpoint, chosen by their traits.
@@ -2792,7 +2793,8 @@ pub trait HypervisorDriver: Send + Sync {
         need_results: i32,
         flags: u32,
     ) -> Result<DomainCheckpointListAllChildrenReply> {
-        Err(VirtError::no_support("virDomainCheckpointListAllChildren"))
+        Err(VirtError::no_support("virDomainCheckpointListAllChildren")
+            .in_domain(ErrorDomain::DOMAIN_CHECKPOINT))
     }
 
     /// Finds a checkpoint of a guest by its name.
@@ -2805,7 +2807,8 @@ pub trait HypervisorDriver: Send + Sync {
         name: String,
         flags: u32,
     ) -> Result<DomainCheckpointLookupByNameReply> {
-        Err(VirtError::no_support("virDomainCheckpointLookupByName"))
+        Err(VirtError::no_support("virDomainCheckpointLookupByName")
+            .in_domain(ErrorDomain::DOMAIN_CHECKPOINT))
     }
 
     /// Answers the checkpoint before a checkpoint.
@@ -2817,7 +2820,7 @@ pub trait HypervisorDriver: Send + Sync {
         checkpoint: Resolved<DomainCheckpoint>,
         flags: u32,
     ) -> Result<DomainCheckpointGetParentReply> {
-        Err(VirtError::no_support("virDomainCheckpointGetParent"))
+        Err(VirtError::no_support("virDomainCheckpointGetParent").in_domain(ErrorDomain::DOMAIN_CHECKPOINT))
     }
 
     /// Deletes a checkpoint, with or without those below it.
@@ -2829,7 +2832,7 @@ pub trait HypervisorDriver: Send + Sync {
         checkpoint: Resolved<DomainCheckpoint>,
         flags: u32,
     ) -> Result<()> {
-        Err(VirtError::no_support("virDomainCheckpointDelete"))
+        Err(VirtError::no_support("virDomainCheckpointDelete").in_domain(ErrorDomain::DOMAIN_CHECKPOINT))
     }
 
     /// Answers what a guest's system says about itself: users, system, time zone, disks and more.
@@ -2842,7 +2845,7 @@ pub trait HypervisorDriver: Send + Sync {
         types: u32,
         flags: u32,
     ) -> Result<DomainGetGuestInfoReply> {
-        Err(VirtError::no_support("virDomainGetGuestInfo"))
+        Err(VirtError::no_support("virDomainGetGuestInfo").in_domain(ErrorDomain::DOMAIN))
     }
 
     /// Sets how long the agent inside a guest may take to answer, in seconds.
@@ -2855,7 +2858,7 @@ pub trait HypervisorDriver: Send + Sync {
         timeout: i32,
         flags: u32,
     ) -> Result<DomainAgentSetResponseTimeoutReply> {
-        Err(VirtError::no_support("virDomainAgentSetResponseTimeout"))
+        Err(VirtError::no_support("virDomainAgentSetResponseTimeout").in_domain(ErrorDomain::DOMAIN))
     }
 
     /// Begins to copy a guest's disks out, all or what changed since a checkpoint.
@@ -2869,7 +2872,7 @@ pub trait HypervisorDriver: Send + Sync {
         checkpoint_xml: Option<String>,
         flags: u32,
     ) -> Result<()> {
-        Err(VirtError::no_support("virDomainBackupBegin"))
+        Err(VirtError::no_support("virDomainBackupBegin").in_domain(ErrorDomain::DOMAIN))
     }
 
     /// Describes the backup of a guest that is running, as XML.
@@ -2881,7 +2884,7 @@ pub trait HypervisorDriver: Send + Sync {
         domain: Resolved<Domain>,
         flags: u32,
     ) -> Result<DomainBackupGetXmlDescReply> {
-        Err(VirtError::no_support("virDomainBackupGetXMLDesc"))
+        Err(VirtError::no_support("virDomainBackupGetXMLDesc").in_domain(ErrorDomain::DOMAIN))
     }
 
     /// Lists the keys that may log in as a user of a guest.
@@ -2894,7 +2897,7 @@ pub trait HypervisorDriver: Send + Sync {
         user: String,
         flags: u32,
     ) -> Result<DomainAuthorizedSshKeysGetReply> {
-        Err(VirtError::no_support("virDomainAuthorizedSSHKeysGet"))
+        Err(VirtError::no_support("virDomainAuthorizedSSHKeysGet").in_domain(ErrorDomain::DOMAIN))
     }
 
     /// Changes the keys that may log in as a user of a guest.
@@ -2908,7 +2911,7 @@ pub trait HypervisorDriver: Send + Sync {
         keys: Vec<String>,
         flags: u32,
     ) -> Result<()> {
-        Err(VirtError::no_support("virDomainAuthorizedSSHKeysSet"))
+        Err(VirtError::no_support("virDomainAuthorizedSSHKeysSet").in_domain(ErrorDomain::DOMAIN))
     }
 
     /// Lists what is odd about a guest: deprecated settings, taints, a silent monitor.
@@ -2920,7 +2923,7 @@ pub trait HypervisorDriver: Send + Sync {
         domain: Resolved<Domain>,
         flags: u32,
     ) -> Result<DomainGetMessagesReply> {
-        Err(VirtError::no_support("virDomainGetMessages"))
+        Err(VirtError::no_support("virDomainGetMessages").in_domain(ErrorDomain::DOMAIN))
     }
 
     /// Begins to measure how fast a guest changes its memory, for so many seconds.
@@ -2933,7 +2936,7 @@ pub trait HypervisorDriver: Send + Sync {
         seconds: i32,
         flags: u32,
     ) -> Result<()> {
-        Err(VirtError::no_support("virDomainStartDirtyRateCalc"))
+        Err(VirtError::no_support("virDomainStartDirtyRateCalc").in_domain(ErrorDomain::DOMAIN))
     }
 
     /// Gives an encrypted guest its secret before it starts to run.
@@ -2946,7 +2949,7 @@ pub trait HypervisorDriver: Send + Sync {
         params: TypedParams,
         flags: u32,
     ) -> Result<()> {
-        Err(VirtError::no_support("virDomainSetLaunchSecurityState"))
+        Err(VirtError::no_support("virDomainSetLaunchSecurityState").in_domain(ErrorDomain::DOMAIN))
     }
 
     /// Saves a guest's memory as the typed parameters say and ends it.
@@ -2959,7 +2962,7 @@ pub trait HypervisorDriver: Send + Sync {
         params: TypedParams,
         flags: u32,
     ) -> Result<()> {
-        Err(VirtError::no_support("virDomainSaveParams"))
+        Err(VirtError::no_support("virDomainSaveParams").in_domain(ErrorDomain::DOMAIN))
     }
 
     /// Starts a guest from a saved file as the typed parameters say.
@@ -2973,7 +2976,7 @@ pub trait HypervisorDriver: Send + Sync {
         params: TypedParams,
         flags: u32,
     ) -> Result<Authorized<()>> {
-        Err(VirtError::no_support("virDomainRestoreParams"))
+        Err(VirtError::no_support("virDomainRestoreParams").in_domain(ErrorDomain::DOMAIN))
     }
 
     /// Stops the job that runs on a guest, in a chosen way.
@@ -2985,7 +2988,7 @@ pub trait HypervisorDriver: Send + Sync {
         domain: Resolved<Domain>,
         flags: u32,
     ) -> Result<()> {
-        Err(VirtError::no_support("virDomainAbortJobFlags"))
+        Err(VirtError::no_support("virDomainAbortJobFlags").in_domain(ErrorDomain::DOMAIN))
     }
 
     /// Gives passed descriptors a name by which a guest's definition can use them, while the connection lasts.
@@ -2998,7 +3001,7 @@ pub trait HypervisorDriver: Send + Sync {
         name: String,
         flags: u32,
     ) -> Result<()> {
-        Err(VirtError::no_support("virDomainFDAssociate"))
+        Err(VirtError::no_support("virDomainFDAssociate").in_domain(ErrorDomain::DOMAIN))
     }
 
     /// Has a guest's screen read its certificates again.
@@ -3011,7 +3014,7 @@ pub trait HypervisorDriver: Send + Sync {
         kind: u32,
         flags: u32,
     ) -> Result<()> {
-        Err(VirtError::no_support("virDomainGraphicsReload"))
+        Err(VirtError::no_support("virDomainGraphicsReload").in_domain(ErrorDomain::DOMAIN))
     }
 
     /// Tells whether a guest starts at the host's next start alone.
@@ -3022,7 +3025,7 @@ pub trait HypervisorDriver: Send + Sync {
         cx: &mut CallContext<'_>,
         domain: Resolved<Domain>,
     ) -> Result<DomainGetAutostartOnceReply> {
-        Err(VirtError::no_support("virDomainGetAutostartOnce"))
+        Err(VirtError::no_support("virDomainGetAutostartOnce").in_domain(ErrorDomain::DOMAIN))
     }
 
     /// Chooses whether a guest starts at the host's next start alone.
@@ -3034,7 +3037,7 @@ pub trait HypervisorDriver: Send + Sync {
         domain: Resolved<Domain>,
         autostart: i32,
     ) -> Result<()> {
-        Err(VirtError::no_support("virDomainSetAutostartOnce"))
+        Err(VirtError::no_support("virDomainSetAutostartOnce").in_domain(ErrorDomain::DOMAIN))
     }
 
     /// Sets the speed limits that a group of a guest's disks shares.
@@ -3048,7 +3051,7 @@ pub trait HypervisorDriver: Send + Sync {
         params: TypedParams,
         flags: u32,
     ) -> Result<()> {
-        Err(VirtError::no_support("virDomainSetThrottleGroup"))
+        Err(VirtError::no_support("virDomainSetThrottleGroup").in_domain(ErrorDomain::DOMAIN))
     }
 
     /// Removes a group of shared speed limits from a guest.
@@ -3061,7 +3064,7 @@ pub trait HypervisorDriver: Send + Sync {
         group: Option<String>,
         flags: u32,
     ) -> Result<()> {
-        Err(VirtError::no_support("virDomainDelThrottleGroup"))
+        Err(VirtError::no_support("virDomainDelThrottleGroup").in_domain(ErrorDomain::DOMAIN))
     }
 
     /// Sends a command to QEMU's monitor past the driver, which then marks the guest.
@@ -3074,7 +3077,7 @@ pub trait HypervisorDriver: Send + Sync {
         cmd: String,
         flags: u32,
     ) -> Result<QemuDomainMonitorCommandReply> {
-        Err(VirtError::no_support("virDomainQemuMonitorCommand"))
+        Err(VirtError::no_support("virDomainQemuMonitorCommand").in_domain(ErrorDomain::NONE))
     }
 
     /// Takes a running QEMU process over as a guest.
@@ -3088,7 +3091,7 @@ pub trait HypervisorDriver: Send + Sync {
         pid_value: u32,
         flags: u32,
     ) -> Result<Authorized<QemuDomainAttachReply>> {
-        Err(VirtError::no_support("virDomainQemuAttach"))
+        Err(VirtError::no_support("virDomainQemuAttach").in_domain(ErrorDomain::NONE))
     }
 
     /// Sends a command to the agent inside a guest.
@@ -3102,7 +3105,7 @@ pub trait HypervisorDriver: Send + Sync {
         timeout: i32,
         flags: u32,
     ) -> Result<QemuDomainAgentCommandReply> {
-        Err(VirtError::no_support("virDomainQemuAgentCommand"))
+        Err(VirtError::no_support("virDomainQemuAgentCommand").in_domain(ErrorDomain::NONE))
     }
 
     /// Sends a command to QEMU's monitor together with descriptors.
@@ -3115,7 +3118,7 @@ pub trait HypervisorDriver: Send + Sync {
         cmd: String,
         flags: u32,
     ) -> Result<QemuDomainMonitorCommandWithFilesReply> {
-        Err(VirtError::no_support("virDomainQemuMonitorCommandWithFiles"))
+        Err(VirtError::no_support("virDomainQemuMonitorCommandWithFiles").in_domain(ErrorDomain::NONE))
     }
 
     /// Answers descriptors of a container's namespaces, to enter them.
@@ -3127,7 +3130,7 @@ pub trait HypervisorDriver: Send + Sync {
         domain: Resolved<Domain>,
         flags: u32,
     ) -> Result<()> {
-        Err(VirtError::no_support("virDomainLxcOpenNamespace"))
+        Err(VirtError::no_support("virDomainLxcOpenNamespace").in_domain(ErrorDomain::NONE))
     }
 
     /// Answers the definition that the driver would store if it were given this one, with all that it fills in; stores nothing.
@@ -3140,7 +3143,7 @@ pub trait HypervisorDriver: Send + Sync {
         xml: String,
         flags: u32,
     ) -> Result<Authorized<FerrovirtDomainPreviewXmlReply>> {
-        Err(VirtError::no_support("domain_preview_xml"))
+        Err(VirtError::no_support("domain_preview_xml").in_domain(ErrorDomain::DOMAIN))
     }
 
     /// Tells whether what goes over the connection is encrypted. Whoever reaches a driver over a network answers for the
@@ -3148,6 +3151,6 @@ pub trait HypervisorDriver: Send + Sync {
     ///
     /// Behind `virConnectIsEncrypted`.
     fn connect_is_encrypted(&self, cx: &mut CallContext<'_>) -> Result<FerrovirtConnectIsEncryptedReply> {
-        Err(VirtError::no_support("virConnectIsEncrypted"))
+        Err(VirtError::no_support("virConnectIsEncrypted").in_domain(ErrorDomain::NONE))
     }
 }

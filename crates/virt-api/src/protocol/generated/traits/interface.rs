@@ -6,7 +6,7 @@
 
 use uuid::Uuid;
 use virt_util::typed_param::TypedParams;
-use virt_util::{Result, VirtError};
+use virt_util::{ErrorDomain, Result, VirtError};
 
 use crate::access::*;
 use crate::call::CallContext;
@@ -29,7 +29,7 @@ pub trait InterfaceDriver: Send + Sync {
     ///
     /// Behind `virConnectNumOfInterfaces`.
     fn connect_num_of_interfaces(&self, cx: &mut CallContext<'_>) -> Result<ConnectNumOfInterfacesReply> {
-        Err(VirtError::no_support("virConnectNumOfInterfaces"))
+        Err(VirtError::no_support("virConnectNumOfInterfaces").in_domain(ErrorDomain::INTERFACE))
     }
 
     /// Lists the names of the host's active interfaces.
@@ -40,7 +40,7 @@ pub trait InterfaceDriver: Send + Sync {
         cx: &mut CallContext<'_>,
         maxnames: i32,
     ) -> Result<ConnectListInterfacesReply> {
-        Err(VirtError::no_support("virConnectListInterfaces"))
+        Err(VirtError::no_support("virConnectListInterfaces").in_domain(ErrorDomain::INTERFACE))
     }
 
     /// Finds a host interface by its name.
@@ -53,7 +53,7 @@ pub trait InterfaceDriver: Send + Sync {
         unchecked: Unchecked,
         name: String,
     ) -> Result<Authorized<InterfaceLookupByNameReply>> {
-        Err(VirtError::no_support("virInterfaceLookupByName"))
+        Err(VirtError::no_support("virInterfaceLookupByName").in_domain(ErrorDomain::INTERFACE))
     }
 
     /// Finds a host interface by its MAC address.
@@ -66,7 +66,7 @@ pub trait InterfaceDriver: Send + Sync {
         unchecked: Unchecked,
         mac: String,
     ) -> Result<Authorized<InterfaceLookupByMacStringReply>> {
-        Err(VirtError::no_support("virInterfaceLookupByMACString"))
+        Err(VirtError::no_support("virInterfaceLookupByMACString").in_domain(ErrorDomain::INTERFACE))
     }
 
     /// Describes a host interface as XML.
@@ -78,7 +78,7 @@ pub trait InterfaceDriver: Send + Sync {
         interface: Resolved<Interface>,
         flags: u32,
     ) -> Result<InterfaceGetXmlDescReply> {
-        Err(VirtError::no_support("virInterfaceGetXMLDesc"))
+        Err(VirtError::no_support("virInterfaceGetXMLDesc").in_domain(ErrorDomain::INTERFACE))
     }
 
     /// Keeps a host interface's configuration, new or changed.
@@ -92,14 +92,14 @@ pub trait InterfaceDriver: Send + Sync {
         xml: String,
         flags: u32,
     ) -> Result<Authorized<InterfaceDefineXmlReply>> {
-        Err(VirtError::no_support("virInterfaceDefineXML"))
+        Err(VirtError::no_support("virInterfaceDefineXML").in_domain(ErrorDomain::INTERFACE))
     }
 
     /// Removes a host interface's configuration.
     ///
     /// Behind `virInterfaceUndefine`.
     fn interface_undefine(&self, cx: &mut CallContext<'_>, interface: Resolved<Interface>) -> Result<()> {
-        Err(VirtError::no_support("virInterfaceUndefine"))
+        Err(VirtError::no_support("virInterfaceUndefine").in_domain(ErrorDomain::INTERFACE))
     }
 
     /// Brings a host interface up.
@@ -111,7 +111,7 @@ pub trait InterfaceDriver: Send + Sync {
         interface: Resolved<Interface>,
         flags: u32,
     ) -> Result<()> {
-        Err(VirtError::no_support("virInterfaceCreate"))
+        Err(VirtError::no_support("virInterfaceCreate").in_domain(ErrorDomain::INTERFACE))
     }
 
     /// Takes a host interface down.
@@ -123,7 +123,7 @@ pub trait InterfaceDriver: Send + Sync {
         interface: Resolved<Interface>,
         flags: u32,
     ) -> Result<()> {
-        Err(VirtError::no_support("virInterfaceDestroy"))
+        Err(VirtError::no_support("virInterfaceDestroy").in_domain(ErrorDomain::INTERFACE))
     }
 
     /// Counts the host's interfaces that are not active.
@@ -133,7 +133,7 @@ pub trait InterfaceDriver: Send + Sync {
         &self,
         cx: &mut CallContext<'_>,
     ) -> Result<ConnectNumOfDefinedInterfacesReply> {
-        Err(VirtError::no_support("virConnectNumOfDefinedInterfaces"))
+        Err(VirtError::no_support("virConnectNumOfDefinedInterfaces").in_domain(ErrorDomain::INTERFACE))
     }
 
     /// Lists the names of the host's interfaces that are not active.
@@ -144,7 +144,7 @@ pub trait InterfaceDriver: Send + Sync {
         cx: &mut CallContext<'_>,
         maxnames: i32,
     ) -> Result<ConnectListDefinedInterfacesReply> {
-        Err(VirtError::no_support("virConnectListDefinedInterfaces"))
+        Err(VirtError::no_support("virConnectListDefinedInterfaces").in_domain(ErrorDomain::INTERFACE))
     }
 
     /// Tells whether a host interface is up.
@@ -155,28 +155,28 @@ pub trait InterfaceDriver: Send + Sync {
         cx: &mut CallContext<'_>,
         interface: Resolved<Interface>,
     ) -> Result<InterfaceIsActiveReply> {
-        Err(VirtError::no_support("virInterfaceIsActive"))
+        Err(VirtError::no_support("virInterfaceIsActive").in_domain(ErrorDomain::INTERFACE))
     }
 
     /// Begins a change of the host's interfaces that can be taken back.
     ///
     /// Behind `virInterfaceChangeBegin`.
     fn interface_change_begin(&self, cx: &mut CallContext<'_>, flags: u32) -> Result<()> {
-        Err(VirtError::no_support("virInterfaceChangeBegin"))
+        Err(VirtError::no_support("virInterfaceChangeBegin").in_domain(ErrorDomain::INTERFACE))
     }
 
     /// Keeps the changes of the host's interfaces.
     ///
     /// Behind `virInterfaceChangeCommit`.
     fn interface_change_commit(&self, cx: &mut CallContext<'_>, flags: u32) -> Result<()> {
-        Err(VirtError::no_support("virInterfaceChangeCommit"))
+        Err(VirtError::no_support("virInterfaceChangeCommit").in_domain(ErrorDomain::INTERFACE))
     }
 
     /// Takes the changes of the host's interfaces back.
     ///
     /// Behind `virInterfaceChangeRollback`.
     fn interface_change_rollback(&self, cx: &mut CallContext<'_>, flags: u32) -> Result<()> {
-        Err(VirtError::no_support("virInterfaceChangeRollback"))
+        Err(VirtError::no_support("virInterfaceChangeRollback").in_domain(ErrorDomain::INTERFACE))
     }
 
     /// Lists the host's interfaces, chosen by state.
@@ -188,6 +188,6 @@ pub trait InterfaceDriver: Send + Sync {
         need_results: i32,
         flags: u32,
     ) -> Result<ConnectListAllInterfacesReply> {
-        Err(VirtError::no_support("virConnectListAllInterfaces"))
+        Err(VirtError::no_support("virConnectListAllInterfaces").in_domain(ErrorDomain::INTERFACE))
     }
 }

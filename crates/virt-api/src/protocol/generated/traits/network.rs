@@ -6,7 +6,7 @@
 
 use uuid::Uuid;
 use virt_util::typed_param::TypedParams;
-use virt_util::{Result, VirtError};
+use virt_util::{ErrorDomain, Result, VirtError};
 
 use crate::access::*;
 use crate::call::CallContext;
@@ -33,7 +33,7 @@ pub trait NetworkDriver: Send + Sync {
         cx: &mut CallContext<'_>,
         maxnames: i32,
     ) -> Result<ConnectListDefinedNetworksReply> {
-        Err(VirtError::no_support("virConnectListDefinedNetworks"))
+        Err(VirtError::no_support("virConnectListDefinedNetworks").in_domain(ErrorDomain::NETWORK))
     }
 
     /// Lists the names of active networks.
@@ -44,14 +44,14 @@ pub trait NetworkDriver: Send + Sync {
         cx: &mut CallContext<'_>,
         maxnames: i32,
     ) -> Result<ConnectListNetworksReply> {
-        Err(VirtError::no_support("virConnectListNetworks"))
+        Err(VirtError::no_support("virConnectListNetworks").in_domain(ErrorDomain::NETWORK))
     }
 
     /// Starts a defined network.
     ///
     /// Behind `virNetworkCreate`.
     fn network_create(&self, cx: &mut CallContext<'_>, network: Resolved<Network>) -> Result<()> {
-        Err(VirtError::no_support("virNetworkCreate"))
+        Err(VirtError::no_support("virNetworkCreate").in_domain(ErrorDomain::NETWORK))
     }
 
     /// Starts a network from XML without keeping its definition afterwards.
@@ -64,7 +64,7 @@ pub trait NetworkDriver: Send + Sync {
         unchecked: Unchecked,
         xml: String,
     ) -> Result<Authorized<NetworkCreateXmlReply>> {
-        Err(VirtError::no_support("virNetworkCreateXML"))
+        Err(VirtError::no_support("virNetworkCreateXML").in_domain(ErrorDomain::NETWORK))
     }
 
     /// Keeps a network's definition, new or in place of the one it has.
@@ -77,14 +77,14 @@ pub trait NetworkDriver: Send + Sync {
         unchecked: Unchecked,
         xml: String,
     ) -> Result<Authorized<NetworkDefineXmlReply>> {
-        Err(VirtError::no_support("virNetworkDefineXML"))
+        Err(VirtError::no_support("virNetworkDefineXML").in_domain(ErrorDomain::NETWORK))
     }
 
     /// Stops a network; guests on it lose their link.
     ///
     /// Behind `virNetworkDestroy`.
     fn network_destroy(&self, cx: &mut CallContext<'_>, network: Resolved<Network>) -> Result<()> {
-        Err(VirtError::no_support("virNetworkDestroy"))
+        Err(VirtError::no_support("virNetworkDestroy").in_domain(ErrorDomain::NETWORK))
     }
 
     /// Answers a network's definition as XML.
@@ -96,7 +96,7 @@ pub trait NetworkDriver: Send + Sync {
         network: Resolved<Network>,
         flags: u32,
     ) -> Result<NetworkGetXmlDescReply> {
-        Err(VirtError::no_support("virNetworkGetXMLDesc"))
+        Err(VirtError::no_support("virNetworkGetXMLDesc").in_domain(ErrorDomain::NETWORK))
     }
 
     /// Tells whether a network starts together with the host.
@@ -107,7 +107,7 @@ pub trait NetworkDriver: Send + Sync {
         cx: &mut CallContext<'_>,
         network: Resolved<Network>,
     ) -> Result<NetworkGetAutostartReply> {
-        Err(VirtError::no_support("virNetworkGetAutostart"))
+        Err(VirtError::no_support("virNetworkGetAutostart").in_domain(ErrorDomain::NETWORK))
     }
 
     /// Answers the host bridge that a network uses.
@@ -118,7 +118,7 @@ pub trait NetworkDriver: Send + Sync {
         cx: &mut CallContext<'_>,
         network: Resolved<Network>,
     ) -> Result<NetworkGetBridgeNameReply> {
-        Err(VirtError::no_support("virNetworkGetBridgeName"))
+        Err(VirtError::no_support("virNetworkGetBridgeName").in_domain(ErrorDomain::NETWORK))
     }
 
     /// Finds a network by its name.
@@ -131,7 +131,7 @@ pub trait NetworkDriver: Send + Sync {
         unchecked: Unchecked,
         name: String,
     ) -> Result<Authorized<NetworkLookupByNameReply>> {
-        Err(VirtError::no_support("virNetworkLookupByName"))
+        Err(VirtError::no_support("virNetworkLookupByName").in_domain(ErrorDomain::NETWORK))
     }
 
     /// Finds a network by its UUID.
@@ -144,7 +144,7 @@ pub trait NetworkDriver: Send + Sync {
         unchecked: Unchecked,
         uuid: Uuid,
     ) -> Result<Authorized<NetworkLookupByUuidReply>> {
-        Err(VirtError::no_support("virNetworkLookupByUUID"))
+        Err(VirtError::no_support("virNetworkLookupByUUID").in_domain(ErrorDomain::NETWORK))
     }
 
     /// Chooses whether a network starts together with the host.
@@ -156,14 +156,14 @@ pub trait NetworkDriver: Send + Sync {
         network: Resolved<Network>,
         autostart: i32,
     ) -> Result<()> {
-        Err(VirtError::no_support("virNetworkSetAutostart"))
+        Err(VirtError::no_support("virNetworkSetAutostart").in_domain(ErrorDomain::NETWORK))
     }
 
     /// Forgets a network's definition.
     ///
     /// Behind `virNetworkUndefine`.
     fn network_undefine(&self, cx: &mut CallContext<'_>, network: Resolved<Network>) -> Result<()> {
-        Err(VirtError::no_support("virNetworkUndefine"))
+        Err(VirtError::no_support("virNetworkUndefine").in_domain(ErrorDomain::NETWORK))
     }
 
     /// Counts the networks that are defined and not active.
@@ -173,14 +173,14 @@ pub trait NetworkDriver: Send + Sync {
         &self,
         cx: &mut CallContext<'_>,
     ) -> Result<ConnectNumOfDefinedNetworksReply> {
-        Err(VirtError::no_support("virConnectNumOfDefinedNetworks"))
+        Err(VirtError::no_support("virConnectNumOfDefinedNetworks").in_domain(ErrorDomain::NETWORK))
     }
 
     /// Counts the active networks.
     ///
     /// Behind `virConnectNumOfNetworks`.
     fn connect_num_of_networks(&self, cx: &mut CallContext<'_>) -> Result<ConnectNumOfNetworksReply> {
-        Err(VirtError::no_support("virConnectNumOfNetworks"))
+        Err(VirtError::no_support("virConnectNumOfNetworks").in_domain(ErrorDomain::NETWORK))
     }
 
     /// Tells whether a network is active.
@@ -191,7 +191,7 @@ pub trait NetworkDriver: Send + Sync {
         cx: &mut CallContext<'_>,
         network: Resolved<Network>,
     ) -> Result<NetworkIsActiveReply> {
-        Err(VirtError::no_support("virNetworkIsActive"))
+        Err(VirtError::no_support("virNetworkIsActive").in_domain(ErrorDomain::NETWORK))
     }
 
     /// Tells whether a network's definition is kept when it stops.
@@ -202,7 +202,7 @@ pub trait NetworkDriver: Send + Sync {
         cx: &mut CallContext<'_>,
         network: Resolved<Network>,
     ) -> Result<NetworkIsPersistentReply> {
-        Err(VirtError::no_support("virNetworkIsPersistent"))
+        Err(VirtError::no_support("virNetworkIsPersistent").in_domain(ErrorDomain::NETWORK))
     }
 
     /// Lists networks, chosen by state and other traits.
@@ -214,7 +214,7 @@ pub trait NetworkDriver: Send + Sync {
         need_results: i32,
         flags: u32,
     ) -> Result<ConnectListAllNetworksReply> {
-        Err(VirtError::no_support("virConnectListAllNetworks"))
+        Err(VirtError::no_support("virConnectListAllNetworks").in_domain(ErrorDomain::NETWORK))
     }
 
     /// Changes one part of a network: a host, a range, a record.
@@ -230,7 +230,7 @@ pub trait NetworkDriver: Send + Sync {
         xml: String,
         flags: u32,
     ) -> Result<()> {
-        Err(VirtError::no_support("virNetworkUpdate"))
+        Err(VirtError::no_support("virNetworkUpdate").in_domain(ErrorDomain::NETWORK))
     }
 
     /// Lists the addresses that a network has given out.
@@ -244,7 +244,7 @@ pub trait NetworkDriver: Send + Sync {
         need_results: i32,
         flags: u32,
     ) -> Result<NetworkGetDhcpLeasesReply> {
-        Err(VirtError::no_support("virNetworkGetDHCPLeases"))
+        Err(VirtError::no_support("virNetworkGetDHCPLeases").in_domain(ErrorDomain::NETWORK))
     }
 
     /// Lists the ports of a network.
@@ -257,7 +257,7 @@ pub trait NetworkDriver: Send + Sync {
         need_results: i32,
         flags: u32,
     ) -> Result<NetworkListAllPortsReply> {
-        Err(VirtError::no_support("virNetworkListAllPorts"))
+        Err(VirtError::no_support("virNetworkListAllPorts").in_domain(ErrorDomain::NETWORK))
     }
 
     /// Finds a port of a network by its UUID.
@@ -271,7 +271,7 @@ pub trait NetworkDriver: Send + Sync {
         network: NetworkRef,
         uuid: Uuid,
     ) -> Result<Authorized<NetworkPortLookupByUuidReply>> {
-        Err(VirtError::no_support("virNetworkPortLookupByUUID"))
+        Err(VirtError::no_support("virNetworkPortLookupByUUID").in_domain(ErrorDomain::NETWORK))
     }
 
     /// Makes a port of a network for a guest's interface.
@@ -286,7 +286,7 @@ pub trait NetworkDriver: Send + Sync {
         xml: String,
         flags: u32,
     ) -> Result<Authorized<NetworkPortCreateXmlReply>> {
-        Err(VirtError::no_support("virNetworkPortCreateXML"))
+        Err(VirtError::no_support("virNetworkPortCreateXML").in_domain(ErrorDomain::NETWORK))
     }
 
     /// Answers the bandwidth limits of a network's port.
@@ -299,7 +299,7 @@ pub trait NetworkDriver: Send + Sync {
         nparams: i32,
         flags: u32,
     ) -> Result<NetworkPortGetParametersReply> {
-        Err(VirtError::no_support("virNetworkPortGetParameters"))
+        Err(VirtError::no_support("virNetworkPortGetParameters").in_domain(ErrorDomain::NETWORK))
     }
 
     /// Changes the bandwidth limits of a network's port.
@@ -312,7 +312,7 @@ pub trait NetworkDriver: Send + Sync {
         params: TypedParams,
         flags: u32,
     ) -> Result<()> {
-        Err(VirtError::no_support("virNetworkPortSetParameters"))
+        Err(VirtError::no_support("virNetworkPortSetParameters").in_domain(ErrorDomain::NETWORK))
     }
 
     /// Describes a network's port as XML.
@@ -324,7 +324,7 @@ pub trait NetworkDriver: Send + Sync {
         port: Resolved<NetworkPort>,
         flags: u32,
     ) -> Result<NetworkPortGetXmlDescReply> {
-        Err(VirtError::no_support("virNetworkPortGetXMLDesc"))
+        Err(VirtError::no_support("virNetworkPortGetXMLDesc").in_domain(ErrorDomain::NETWORK))
     }
 
     /// Removes a port from its network.
@@ -336,7 +336,7 @@ pub trait NetworkDriver: Send + Sync {
         port: Resolved<NetworkPort>,
         flags: u32,
     ) -> Result<()> {
-        Err(VirtError::no_support("virNetworkPortDelete"))
+        Err(VirtError::no_support("virNetworkPortDelete").in_domain(ErrorDomain::NETWORK))
     }
 
     /// Keeps a network's definition, checked as the flags say.
@@ -350,7 +350,7 @@ pub trait NetworkDriver: Send + Sync {
         xml: String,
         flags: u32,
     ) -> Result<Authorized<NetworkDefineXmlFlagsReply>> {
-        Err(VirtError::no_support("virNetworkDefineXMLFlags"))
+        Err(VirtError::no_support("virNetworkDefineXMLFlags").in_domain(ErrorDomain::NETWORK))
     }
 
     /// Starts a network from XML, checked as the flags say, without keeping its definition.
@@ -364,7 +364,7 @@ pub trait NetworkDriver: Send + Sync {
         xml: String,
         flags: u32,
     ) -> Result<Authorized<NetworkCreateXmlFlagsReply>> {
-        Err(VirtError::no_support("virNetworkCreateXMLFlags"))
+        Err(VirtError::no_support("virNetworkCreateXMLFlags").in_domain(ErrorDomain::NETWORK))
     }
 
     /// Sets a network's title, description, or an element that an application keeps with it.
@@ -380,7 +380,7 @@ pub trait NetworkDriver: Send + Sync {
         uri: Option<String>,
         flags: u32,
     ) -> Result<()> {
-        Err(VirtError::no_support("virNetworkSetMetadata"))
+        Err(VirtError::no_support("virNetworkSetMetadata").in_domain(ErrorDomain::NETWORK))
     }
 
     /// Answers a network's title, description, or an element that an application keeps with it.
@@ -394,6 +394,6 @@ pub trait NetworkDriver: Send + Sync {
         uri: Option<String>,
         flags: u32,
     ) -> Result<NetworkGetMetadataReply> {
-        Err(VirtError::no_support("virNetworkGetMetadata"))
+        Err(VirtError::no_support("virNetworkGetMetadata").in_domain(ErrorDomain::NETWORK))
     }
 }

@@ -6,7 +6,7 @@
 
 use uuid::Uuid;
 use virt_util::typed_param::TypedParams;
-use virt_util::{Result, VirtError};
+use virt_util::{ErrorDomain, Result, VirtError};
 
 use crate::access::*;
 use crate::call::CallContext;
@@ -34,7 +34,7 @@ pub trait NodeDeviceDriver: Send + Sync {
         cap: Option<String>,
         flags: u32,
     ) -> Result<NodeNumOfDevicesReply> {
-        Err(VirtError::no_support("virNodeNumOfDevices"))
+        Err(VirtError::no_support("virNodeNumOfDevices").in_domain(ErrorDomain::NODEDEV))
     }
 
     /// Lists the names of the host's devices, all or those with a capability.
@@ -47,7 +47,7 @@ pub trait NodeDeviceDriver: Send + Sync {
         maxnames: i32,
         flags: u32,
     ) -> Result<NodeListDevicesReply> {
-        Err(VirtError::no_support("virNodeListDevices"))
+        Err(VirtError::no_support("virNodeListDevices").in_domain(ErrorDomain::NODEDEV))
     }
 
     /// Finds a host device by its name.
@@ -60,7 +60,7 @@ pub trait NodeDeviceDriver: Send + Sync {
         unchecked: Unchecked,
         name: String,
     ) -> Result<Authorized<NodeDeviceLookupByNameReply>> {
-        Err(VirtError::no_support("virNodeDeviceLookupByName"))
+        Err(VirtError::no_support("virNodeDeviceLookupByName").in_domain(ErrorDomain::NODEDEV))
     }
 
     /// Describes a host device as XML.
@@ -72,7 +72,7 @@ pub trait NodeDeviceDriver: Send + Sync {
         device: Resolved<NodeDevice>,
         flags: u32,
     ) -> Result<NodeDeviceGetXmlDescReply> {
-        Err(VirtError::no_support("virNodeDeviceGetXMLDesc"))
+        Err(VirtError::no_support("virNodeDeviceGetXMLDesc").in_domain(ErrorDomain::NODEDEV))
     }
 
     /// Answers the device that a host device hangs on.
@@ -83,7 +83,7 @@ pub trait NodeDeviceDriver: Send + Sync {
         cx: &mut CallContext<'_>,
         device: Resolved<NodeDevice>,
     ) -> Result<NodeDeviceGetParentReply> {
-        Err(VirtError::no_support("virNodeDeviceGetParent"))
+        Err(VirtError::no_support("virNodeDeviceGetParent").in_domain(ErrorDomain::NODEDEV))
     }
 
     /// Counts the capabilities of a host device.
@@ -94,7 +94,7 @@ pub trait NodeDeviceDriver: Send + Sync {
         cx: &mut CallContext<'_>,
         device: Resolved<NodeDevice>,
     ) -> Result<NodeDeviceNumOfCapsReply> {
-        Err(VirtError::no_support("virNodeDeviceNumOfCaps"))
+        Err(VirtError::no_support("virNodeDeviceNumOfCaps").in_domain(ErrorDomain::NODEDEV))
     }
 
     /// Lists the capabilities of a host device.
@@ -106,7 +106,7 @@ pub trait NodeDeviceDriver: Send + Sync {
         device: Resolved<NodeDevice>,
         maxnames: i32,
     ) -> Result<NodeDeviceListCapsReply> {
-        Err(VirtError::no_support("virNodeDeviceListCaps"))
+        Err(VirtError::no_support("virNodeDeviceListCaps").in_domain(ErrorDomain::NODEDEV))
     }
 
     /// Makes a virtual host device from XML, until it is destroyed.
@@ -120,14 +120,14 @@ pub trait NodeDeviceDriver: Send + Sync {
         xml_desc: String,
         flags: u32,
     ) -> Result<Authorized<NodeDeviceCreateXmlReply>> {
-        Err(VirtError::no_support("virNodeDeviceCreateXML"))
+        Err(VirtError::no_support("virNodeDeviceCreateXML").in_domain(ErrorDomain::NODEDEV))
     }
 
     /// Removes a virtual host device.
     ///
     /// Behind `virNodeDeviceDestroy`.
     fn node_device_destroy(&self, cx: &mut CallContext<'_>, device: Resolved<NodeDevice>) -> Result<()> {
-        Err(VirtError::no_support("virNodeDeviceDestroy"))
+        Err(VirtError::no_support("virNodeDeviceDestroy").in_domain(ErrorDomain::NODEDEV))
     }
 
     /// Lists the host's devices, chosen by capability and state.
@@ -139,7 +139,7 @@ pub trait NodeDeviceDriver: Send + Sync {
         need_results: i32,
         flags: u32,
     ) -> Result<ConnectListAllNodeDevicesReply> {
-        Err(VirtError::no_support("virConnectListAllNodeDevices"))
+        Err(VirtError::no_support("virConnectListAllNodeDevices").in_domain(ErrorDomain::NODEDEV))
     }
 
     /// Finds a host adapter by its world-wide names.
@@ -154,7 +154,7 @@ pub trait NodeDeviceDriver: Send + Sync {
         wwpn: String,
         flags: u32,
     ) -> Result<Authorized<NodeDeviceLookupScsiHostByWwnReply>> {
-        Err(VirtError::no_support("virNodeDeviceLookupSCSIHostByWWN"))
+        Err(VirtError::no_support("virNodeDeviceLookupSCSIHostByWWN").in_domain(ErrorDomain::NODEDEV))
     }
 
     /// Keeps the definition of a virtual host device, new or changed.
@@ -168,7 +168,7 @@ pub trait NodeDeviceDriver: Send + Sync {
         xml_desc: String,
         flags: u32,
     ) -> Result<Authorized<NodeDeviceDefineXmlReply>> {
-        Err(VirtError::no_support("virNodeDeviceDefineXML"))
+        Err(VirtError::no_support("virNodeDeviceDefineXML").in_domain(ErrorDomain::NODEDEV))
     }
 
     /// Forgets the definition of a virtual host device.
@@ -180,7 +180,7 @@ pub trait NodeDeviceDriver: Send + Sync {
         device: Resolved<NodeDevice>,
         flags: u32,
     ) -> Result<()> {
-        Err(VirtError::no_support("virNodeDeviceUndefine"))
+        Err(VirtError::no_support("virNodeDeviceUndefine").in_domain(ErrorDomain::NODEDEV))
     }
 
     /// Makes the virtual host device of a definition.
@@ -192,7 +192,7 @@ pub trait NodeDeviceDriver: Send + Sync {
         device: Resolved<NodeDevice>,
         flags: u32,
     ) -> Result<()> {
-        Err(VirtError::no_support("virNodeDeviceCreate"))
+        Err(VirtError::no_support("virNodeDeviceCreate").in_domain(ErrorDomain::NODEDEV))
     }
 
     /// Tells whether a virtual host device is made when its parent appears.
@@ -203,7 +203,7 @@ pub trait NodeDeviceDriver: Send + Sync {
         cx: &mut CallContext<'_>,
         device: Resolved<NodeDevice>,
     ) -> Result<NodeDeviceGetAutostartReply> {
-        Err(VirtError::no_support("virNodeDeviceGetAutostart"))
+        Err(VirtError::no_support("virNodeDeviceGetAutostart").in_domain(ErrorDomain::NODEDEV))
     }
 
     /// Chooses whether a virtual host device is made when its parent appears.
@@ -215,7 +215,7 @@ pub trait NodeDeviceDriver: Send + Sync {
         device: Resolved<NodeDevice>,
         autostart: i32,
     ) -> Result<()> {
-        Err(VirtError::no_support("virNodeDeviceSetAutostart"))
+        Err(VirtError::no_support("virNodeDeviceSetAutostart").in_domain(ErrorDomain::NODEDEV))
     }
 
     /// Tells whether a host device has a definition that is kept.
@@ -226,7 +226,7 @@ pub trait NodeDeviceDriver: Send + Sync {
         cx: &mut CallContext<'_>,
         device: Resolved<NodeDevice>,
     ) -> Result<NodeDeviceIsPersistentReply> {
-        Err(VirtError::no_support("virNodeDeviceIsPersistent"))
+        Err(VirtError::no_support("virNodeDeviceIsPersistent").in_domain(ErrorDomain::NODEDEV))
     }
 
     /// Tells whether a host device exists now.
@@ -237,7 +237,7 @@ pub trait NodeDeviceDriver: Send + Sync {
         cx: &mut CallContext<'_>,
         device: Resolved<NodeDevice>,
     ) -> Result<NodeDeviceIsActiveReply> {
-        Err(VirtError::no_support("virNodeDeviceIsActive"))
+        Err(VirtError::no_support("virNodeDeviceIsActive").in_domain(ErrorDomain::NODEDEV))
     }
 
     /// Changes a host device or its definition in place.
@@ -250,6 +250,6 @@ pub trait NodeDeviceDriver: Send + Sync {
         xml_desc: String,
         flags: u32,
     ) -> Result<()> {
-        Err(VirtError::no_support("virNodeDeviceUpdate"))
+        Err(VirtError::no_support("virNodeDeviceUpdate").in_domain(ErrorDomain::NODEDEV))
     }
 }

@@ -6,7 +6,7 @@
 
 use uuid::Uuid;
 use virt_util::typed_param::TypedParams;
-use virt_util::{Result, VirtError};
+use virt_util::{ErrorDomain, Result, VirtError};
 
 use crate::access::*;
 use crate::call::CallContext;
@@ -35,7 +35,7 @@ pub trait NwfilterDriver: Send + Sync {
         unchecked: Unchecked,
         name: String,
     ) -> Result<Authorized<NwfilterLookupByNameReply>> {
-        Err(VirtError::no_support("virNWFilterLookupByName"))
+        Err(VirtError::no_support("virNWFilterLookupByName").in_domain(ErrorDomain::NWFILTER))
     }
 
     /// Finds a network filter by its UUID.
@@ -48,7 +48,7 @@ pub trait NwfilterDriver: Send + Sync {
         unchecked: Unchecked,
         uuid: Uuid,
     ) -> Result<Authorized<NwfilterLookupByUuidReply>> {
-        Err(VirtError::no_support("virNWFilterLookupByUUID"))
+        Err(VirtError::no_support("virNWFilterLookupByUUID").in_domain(ErrorDomain::NWFILTER))
     }
 
     /// Answers a network filter's definition as XML.
@@ -60,14 +60,14 @@ pub trait NwfilterDriver: Send + Sync {
         nwfilter: Resolved<Nwfilter>,
         flags: u32,
     ) -> Result<NwfilterGetXmlDescReply> {
-        Err(VirtError::no_support("virNWFilterGetXMLDesc"))
+        Err(VirtError::no_support("virNWFilterGetXMLDesc").in_domain(ErrorDomain::NWFILTER))
     }
 
     /// Counts the network filters.
     ///
     /// Behind `virConnectNumOfNWFilters`.
     fn connect_num_of_nwfilters(&self, cx: &mut CallContext<'_>) -> Result<ConnectNumOfNwfiltersReply> {
-        Err(VirtError::no_support("virConnectNumOfNWFilters"))
+        Err(VirtError::no_support("virConnectNumOfNWFilters").in_domain(ErrorDomain::NWFILTER))
     }
 
     /// Lists the names of the network filters.
@@ -78,7 +78,7 @@ pub trait NwfilterDriver: Send + Sync {
         cx: &mut CallContext<'_>,
         maxnames: i32,
     ) -> Result<ConnectListNwfiltersReply> {
-        Err(VirtError::no_support("virConnectListNWFilters"))
+        Err(VirtError::no_support("virConnectListNWFilters").in_domain(ErrorDomain::NWFILTER))
     }
 
     /// Keeps a network filter's definition; what uses it changes at once.
@@ -91,14 +91,14 @@ pub trait NwfilterDriver: Send + Sync {
         unchecked: Unchecked,
         xml: String,
     ) -> Result<Authorized<NwfilterDefineXmlReply>> {
-        Err(VirtError::no_support("virNWFilterDefineXML"))
+        Err(VirtError::no_support("virNWFilterDefineXML").in_domain(ErrorDomain::NWFILTER))
     }
 
     /// Forgets a network filter that nothing uses.
     ///
     /// Behind `virNWFilterUndefine`.
     fn nwfilter_undefine(&self, cx: &mut CallContext<'_>, nwfilter: Resolved<Nwfilter>) -> Result<()> {
-        Err(VirtError::no_support("virNWFilterUndefine"))
+        Err(VirtError::no_support("virNWFilterUndefine").in_domain(ErrorDomain::NWFILTER))
     }
 
     /// Lists the network filters.
@@ -110,7 +110,7 @@ pub trait NwfilterDriver: Send + Sync {
         need_results: i32,
         flags: u32,
     ) -> Result<ConnectListAllNwfiltersReply> {
-        Err(VirtError::no_support("virConnectListAllNWFilters"))
+        Err(VirtError::no_support("virConnectListAllNWFilters").in_domain(ErrorDomain::NWFILTER))
     }
 
     /// Finds the filter binding of a port.
@@ -123,7 +123,7 @@ pub trait NwfilterDriver: Send + Sync {
         unchecked: Unchecked,
         name: String,
     ) -> Result<Authorized<NwfilterBindingLookupByPortDevReply>> {
-        Err(VirtError::no_support("virNWFilterBindingLookupByPortDev"))
+        Err(VirtError::no_support("virNWFilterBindingLookupByPortDev").in_domain(ErrorDomain::NWFILTER))
     }
 
     /// Describes a filter binding as XML.
@@ -135,7 +135,7 @@ pub trait NwfilterDriver: Send + Sync {
         nwfilter: Resolved<NwfilterBinding>,
         flags: u32,
     ) -> Result<NwfilterBindingGetXmlDescReply> {
-        Err(VirtError::no_support("virNWFilterBindingGetXMLDesc"))
+        Err(VirtError::no_support("virNWFilterBindingGetXMLDesc").in_domain(ErrorDomain::NWFILTER))
     }
 
     /// Binds a network filter to a port.
@@ -149,7 +149,7 @@ pub trait NwfilterDriver: Send + Sync {
         xml: String,
         flags: u32,
     ) -> Result<Authorized<NwfilterBindingCreateXmlReply>> {
-        Err(VirtError::no_support("virNWFilterBindingCreateXML"))
+        Err(VirtError::no_support("virNWFilterBindingCreateXML").in_domain(ErrorDomain::NWFILTER))
     }
 
     /// Takes the filter off a port.
@@ -160,7 +160,7 @@ pub trait NwfilterDriver: Send + Sync {
         cx: &mut CallContext<'_>,
         nwfilter: Resolved<NwfilterBinding>,
     ) -> Result<()> {
-        Err(VirtError::no_support("virNWFilterBindingDelete"))
+        Err(VirtError::no_support("virNWFilterBindingDelete").in_domain(ErrorDomain::NWFILTER))
     }
 
     /// Lists the bindings of network filters to ports.
@@ -172,7 +172,7 @@ pub trait NwfilterDriver: Send + Sync {
         need_results: i32,
         flags: u32,
     ) -> Result<ConnectListAllNwfilterBindingsReply> {
-        Err(VirtError::no_support("virConnectListAllNWFilterBindings"))
+        Err(VirtError::no_support("virConnectListAllNWFilterBindings").in_domain(ErrorDomain::NWFILTER))
     }
 
     /// Keeps a network filter's definition, checked as the flags say.
@@ -186,6 +186,6 @@ pub trait NwfilterDriver: Send + Sync {
         xml: String,
         flags: u32,
     ) -> Result<Authorized<NwfilterDefineXmlFlagsReply>> {
-        Err(VirtError::no_support("virNWFilterDefineXMLFlags"))
+        Err(VirtError::no_support("virNWFilterDefineXMLFlags").in_domain(ErrorDomain::NWFILTER))
     }
 }

@@ -6,7 +6,7 @@
 
 use uuid::Uuid;
 use virt_util::typed_param::TypedParams;
-use virt_util::{Result, VirtError};
+use virt_util::{ErrorDomain, Result, VirtError};
 
 use crate::access::*;
 use crate::call::CallContext;
@@ -29,7 +29,7 @@ pub trait SecretDriver: Send + Sync {
     ///
     /// Behind `virConnectNumOfSecrets`.
     fn connect_num_of_secrets(&self, cx: &mut CallContext<'_>) -> Result<ConnectNumOfSecretsReply> {
-        Err(VirtError::no_support("virConnectNumOfSecrets"))
+        Err(VirtError::no_support("virConnectNumOfSecrets").in_domain(ErrorDomain::SECRET))
     }
 
     /// Lists the UUIDs of the secrets.
@@ -40,7 +40,7 @@ pub trait SecretDriver: Send + Sync {
         cx: &mut CallContext<'_>,
         maxuuids: i32,
     ) -> Result<ConnectListSecretsReply> {
-        Err(VirtError::no_support("virConnectListSecrets"))
+        Err(VirtError::no_support("virConnectListSecrets").in_domain(ErrorDomain::SECRET))
     }
 
     /// Finds a secret by its UUID.
@@ -53,7 +53,7 @@ pub trait SecretDriver: Send + Sync {
         unchecked: Unchecked,
         uuid: Uuid,
     ) -> Result<Authorized<SecretLookupByUuidReply>> {
-        Err(VirtError::no_support("virSecretLookupByUUID"))
+        Err(VirtError::no_support("virSecretLookupByUUID").in_domain(ErrorDomain::SECRET))
     }
 
     /// Keeps a secret's definition; its value is set apart from it.
@@ -67,7 +67,7 @@ pub trait SecretDriver: Send + Sync {
         xml: String,
         flags: u32,
     ) -> Result<Authorized<SecretDefineXmlReply>> {
-        Err(VirtError::no_support("virSecretDefineXML"))
+        Err(VirtError::no_support("virSecretDefineXML").in_domain(ErrorDomain::SECRET))
     }
 
     /// Answers a secret's definition as XML, without its value.
@@ -79,7 +79,7 @@ pub trait SecretDriver: Send + Sync {
         secret: Resolved<Secret>,
         flags: u32,
     ) -> Result<SecretGetXmlDescReply> {
-        Err(VirtError::no_support("virSecretGetXMLDesc"))
+        Err(VirtError::no_support("virSecretGetXMLDesc").in_domain(ErrorDomain::SECRET))
     }
 
     /// Sets the value of a secret.
@@ -92,7 +92,7 @@ pub trait SecretDriver: Send + Sync {
         value: Vec<u8>,
         flags: u32,
     ) -> Result<()> {
-        Err(VirtError::no_support("virSecretSetValue"))
+        Err(VirtError::no_support("virSecretSetValue").in_domain(ErrorDomain::SECRET))
     }
 
     /// Answers the value of a secret that is not private.
@@ -104,14 +104,14 @@ pub trait SecretDriver: Send + Sync {
         secret: Resolved<Secret>,
         flags: u32,
     ) -> Result<SecretGetValueReply> {
-        Err(VirtError::no_support("virSecretGetValue"))
+        Err(VirtError::no_support("virSecretGetValue").in_domain(ErrorDomain::SECRET))
     }
 
     /// Forgets a secret and its value.
     ///
     /// Behind `virSecretUndefine`.
     fn secret_undefine(&self, cx: &mut CallContext<'_>, secret: Resolved<Secret>) -> Result<()> {
-        Err(VirtError::no_support("virSecretUndefine"))
+        Err(VirtError::no_support("virSecretUndefine").in_domain(ErrorDomain::SECRET))
     }
 
     /// Finds a secret by what it is for.
@@ -125,7 +125,7 @@ pub trait SecretDriver: Send + Sync {
         usage_type: i32,
         usage_id: String,
     ) -> Result<Authorized<SecretLookupByUsageReply>> {
-        Err(VirtError::no_support("virSecretLookupByUsage"))
+        Err(VirtError::no_support("virSecretLookupByUsage").in_domain(ErrorDomain::SECRET))
     }
 
     /// Lists secrets, chosen by whether they are private or kept.
@@ -137,6 +137,6 @@ pub trait SecretDriver: Send + Sync {
         need_results: i32,
         flags: u32,
     ) -> Result<ConnectListAllSecretsReply> {
-        Err(VirtError::no_support("virConnectListAllSecrets"))
+        Err(VirtError::no_support("virConnectListAllSecrets").in_domain(ErrorDomain::SECRET))
     }
 }

@@ -6,7 +6,7 @@
 
 use uuid::Uuid;
 use virt_util::typed_param::TypedParams;
-use virt_util::{Result, VirtError};
+use virt_util::{ErrorDomain, Result, VirtError};
 
 use crate::access::*;
 use crate::call::CallContext;
@@ -32,7 +32,7 @@ pub trait StorageDriver: Send + Sync {
         &self,
         cx: &mut CallContext<'_>,
     ) -> Result<ConnectNumOfStoragePoolsReply> {
-        Err(VirtError::no_support("virConnectNumOfStoragePools"))
+        Err(VirtError::no_support("virConnectNumOfStoragePools").in_domain(ErrorDomain::STORAGE))
     }
 
     /// Lists the names of active storage pools.
@@ -43,7 +43,7 @@ pub trait StorageDriver: Send + Sync {
         cx: &mut CallContext<'_>,
         maxnames: i32,
     ) -> Result<ConnectListStoragePoolsReply> {
-        Err(VirtError::no_support("virConnectListStoragePools"))
+        Err(VirtError::no_support("virConnectListStoragePools").in_domain(ErrorDomain::STORAGE))
     }
 
     /// Counts the storage pools that are defined and not active.
@@ -53,7 +53,7 @@ pub trait StorageDriver: Send + Sync {
         &self,
         cx: &mut CallContext<'_>,
     ) -> Result<ConnectNumOfDefinedStoragePoolsReply> {
-        Err(VirtError::no_support("virConnectNumOfDefinedStoragePools"))
+        Err(VirtError::no_support("virConnectNumOfDefinedStoragePools").in_domain(ErrorDomain::STORAGE))
     }
 
     /// Lists the names of storage pools that are defined and not active.
@@ -64,7 +64,7 @@ pub trait StorageDriver: Send + Sync {
         cx: &mut CallContext<'_>,
         maxnames: i32,
     ) -> Result<ConnectListDefinedStoragePoolsReply> {
-        Err(VirtError::no_support("virConnectListDefinedStoragePools"))
+        Err(VirtError::no_support("virConnectListDefinedStoragePools").in_domain(ErrorDomain::STORAGE))
     }
 
     /// Searches for what pools of a type could be made of, such as exports of a server.
@@ -77,7 +77,7 @@ pub trait StorageDriver: Send + Sync {
         src_spec: Option<String>,
         flags: u32,
     ) -> Result<ConnectFindStoragePoolSourcesReply> {
-        Err(VirtError::no_support("virConnectFindStoragePoolSources"))
+        Err(VirtError::no_support("virConnectFindStoragePoolSources").in_domain(ErrorDomain::STORAGE))
     }
 
     /// Starts a storage pool from XML without keeping its definition afterwards.
@@ -91,7 +91,7 @@ pub trait StorageDriver: Send + Sync {
         xml: String,
         flags: u32,
     ) -> Result<Authorized<StoragePoolCreateXmlReply>> {
-        Err(VirtError::no_support("virStoragePoolCreateXML"))
+        Err(VirtError::no_support("virStoragePoolCreateXML").in_domain(ErrorDomain::STORAGE))
     }
 
     /// Keeps a storage pool's definition, new or in place of the one it has.
@@ -105,7 +105,7 @@ pub trait StorageDriver: Send + Sync {
         xml: String,
         flags: u32,
     ) -> Result<Authorized<StoragePoolDefineXmlReply>> {
-        Err(VirtError::no_support("virStoragePoolDefineXML"))
+        Err(VirtError::no_support("virStoragePoolDefineXML").in_domain(ErrorDomain::STORAGE))
     }
 
     /// Starts a defined storage pool.
@@ -117,7 +117,7 @@ pub trait StorageDriver: Send + Sync {
         pool: Resolved<StoragePool>,
         flags: u32,
     ) -> Result<()> {
-        Err(VirtError::no_support("virStoragePoolCreate"))
+        Err(VirtError::no_support("virStoragePoolCreate").in_domain(ErrorDomain::STORAGE))
     }
 
     /// Makes the storage behind a pool: directory, file system, volume group.
@@ -129,14 +129,14 @@ pub trait StorageDriver: Send + Sync {
         pool: Resolved<StoragePool>,
         flags: u32,
     ) -> Result<()> {
-        Err(VirtError::no_support("virStoragePoolBuild"))
+        Err(VirtError::no_support("virStoragePoolBuild").in_domain(ErrorDomain::STORAGE))
     }
 
     /// Stops a storage pool; its data stays.
     ///
     /// Behind `virStoragePoolDestroy`.
     fn storage_pool_destroy(&self, cx: &mut CallContext<'_>, pool: Resolved<StoragePool>) -> Result<()> {
-        Err(VirtError::no_support("virStoragePoolDestroy"))
+        Err(VirtError::no_support("virStoragePoolDestroy").in_domain(ErrorDomain::STORAGE))
     }
 
     /// Destroys the storage behind a stopped pool, data and all.
@@ -148,14 +148,14 @@ pub trait StorageDriver: Send + Sync {
         pool: Resolved<StoragePool>,
         flags: u32,
     ) -> Result<()> {
-        Err(VirtError::no_support("virStoragePoolDelete"))
+        Err(VirtError::no_support("virStoragePoolDelete").in_domain(ErrorDomain::STORAGE))
     }
 
     /// Forgets a storage pool's definition.
     ///
     /// Behind `virStoragePoolUndefine`.
     fn storage_pool_undefine(&self, cx: &mut CallContext<'_>, pool: Resolved<StoragePool>) -> Result<()> {
-        Err(VirtError::no_support("virStoragePoolUndefine"))
+        Err(VirtError::no_support("virStoragePoolUndefine").in_domain(ErrorDomain::STORAGE))
     }
 
     /// Reads again which volumes a pool has.
@@ -167,7 +167,7 @@ pub trait StorageDriver: Send + Sync {
         pool: Resolved<StoragePool>,
         flags: u32,
     ) -> Result<()> {
-        Err(VirtError::no_support("virStoragePoolRefresh"))
+        Err(VirtError::no_support("virStoragePoolRefresh").in_domain(ErrorDomain::STORAGE))
     }
 
     /// Finds a storage pool by its name.
@@ -180,7 +180,7 @@ pub trait StorageDriver: Send + Sync {
         unchecked: Unchecked,
         name: String,
     ) -> Result<Authorized<StoragePoolLookupByNameReply>> {
-        Err(VirtError::no_support("virStoragePoolLookupByName"))
+        Err(VirtError::no_support("virStoragePoolLookupByName").in_domain(ErrorDomain::STORAGE))
     }
 
     /// Finds a storage pool by its UUID.
@@ -193,7 +193,7 @@ pub trait StorageDriver: Send + Sync {
         unchecked: Unchecked,
         uuid: Uuid,
     ) -> Result<Authorized<StoragePoolLookupByUuidReply>> {
-        Err(VirtError::no_support("virStoragePoolLookupByUUID"))
+        Err(VirtError::no_support("virStoragePoolLookupByUUID").in_domain(ErrorDomain::STORAGE))
     }
 
     /// Finds the storage pool that a volume lies in.
@@ -206,7 +206,7 @@ pub trait StorageDriver: Send + Sync {
         unchecked: Unchecked,
         volume: StorageVolRef,
     ) -> Result<Authorized<StoragePoolLookupByVolumeReply>> {
-        Err(VirtError::no_support("virStoragePoolLookupByVolume"))
+        Err(VirtError::no_support("virStoragePoolLookupByVolume").in_domain(ErrorDomain::STORAGE))
     }
 
     /// Answers a storage pool's state, size and free space.
@@ -217,7 +217,7 @@ pub trait StorageDriver: Send + Sync {
         cx: &mut CallContext<'_>,
         pool: Resolved<StoragePool>,
     ) -> Result<StoragePoolGetInfoReply> {
-        Err(VirtError::no_support("virStoragePoolGetInfo"))
+        Err(VirtError::no_support("virStoragePoolGetInfo").in_domain(ErrorDomain::STORAGE))
     }
 
     /// Answers a storage pool's definition as XML.
@@ -229,7 +229,7 @@ pub trait StorageDriver: Send + Sync {
         pool: Resolved<StoragePool>,
         flags: u32,
     ) -> Result<StoragePoolGetXmlDescReply> {
-        Err(VirtError::no_support("virStoragePoolGetXMLDesc"))
+        Err(VirtError::no_support("virStoragePoolGetXMLDesc").in_domain(ErrorDomain::STORAGE))
     }
 
     /// Tells whether a storage pool starts together with the host.
@@ -240,7 +240,7 @@ pub trait StorageDriver: Send + Sync {
         cx: &mut CallContext<'_>,
         pool: Resolved<StoragePool>,
     ) -> Result<StoragePoolGetAutostartReply> {
-        Err(VirtError::no_support("virStoragePoolGetAutostart"))
+        Err(VirtError::no_support("virStoragePoolGetAutostart").in_domain(ErrorDomain::STORAGE))
     }
 
     /// Chooses whether a storage pool starts together with the host.
@@ -252,7 +252,7 @@ pub trait StorageDriver: Send + Sync {
         pool: Resolved<StoragePool>,
         autostart: i32,
     ) -> Result<()> {
-        Err(VirtError::no_support("virStoragePoolSetAutostart"))
+        Err(VirtError::no_support("virStoragePoolSetAutostart").in_domain(ErrorDomain::STORAGE))
     }
 
     /// Counts the volumes of a storage pool.
@@ -263,7 +263,7 @@ pub trait StorageDriver: Send + Sync {
         cx: &mut CallContext<'_>,
         pool: Resolved<StoragePool>,
     ) -> Result<StoragePoolNumOfVolumesReply> {
-        Err(VirtError::no_support("virStoragePoolNumOfVolumes"))
+        Err(VirtError::no_support("virStoragePoolNumOfVolumes").in_domain(ErrorDomain::STORAGE))
     }
 
     /// Lists the names of a storage pool's volumes.
@@ -275,7 +275,7 @@ pub trait StorageDriver: Send + Sync {
         pool: Resolved<StoragePool>,
         maxnames: i32,
     ) -> Result<StoragePoolListVolumesReply> {
-        Err(VirtError::no_support("virStoragePoolListVolumes"))
+        Err(VirtError::no_support("virStoragePoolListVolumes").in_domain(ErrorDomain::STORAGE))
     }
 
     /// Makes a volume in a pool from XML.
@@ -290,7 +290,7 @@ pub trait StorageDriver: Send + Sync {
         xml: String,
         flags: u32,
     ) -> Result<Authorized<StorageVolCreateXmlReply>> {
-        Err(VirtError::no_support("virStorageVolCreateXML"))
+        Err(VirtError::no_support("virStorageVolCreateXML").in_domain(ErrorDomain::STORAGE))
     }
 
     /// Deletes a volume and its data.
@@ -302,7 +302,7 @@ pub trait StorageDriver: Send + Sync {
         volume: Resolved<StorageVol>,
         flags: u32,
     ) -> Result<()> {
-        Err(VirtError::no_support("virStorageVolDelete"))
+        Err(VirtError::no_support("virStorageVolDelete").in_domain(ErrorDomain::STORAGE))
     }
 
     /// Finds a volume by its name in a pool.
@@ -316,7 +316,7 @@ pub trait StorageDriver: Send + Sync {
         pool: StoragePoolRef,
         name: String,
     ) -> Result<Authorized<StorageVolLookupByNameReply>> {
-        Err(VirtError::no_support("virStorageVolLookupByName"))
+        Err(VirtError::no_support("virStorageVolLookupByName").in_domain(ErrorDomain::STORAGE))
     }
 
     /// Finds a volume by its key, which is unique on the host.
@@ -329,7 +329,7 @@ pub trait StorageDriver: Send + Sync {
         unchecked: Unchecked,
         key: String,
     ) -> Result<Authorized<StorageVolLookupByKeyReply>> {
-        Err(VirtError::no_support("virStorageVolLookupByKey"))
+        Err(VirtError::no_support("virStorageVolLookupByKey").in_domain(ErrorDomain::STORAGE))
     }
 
     /// Finds a volume by its path on the host.
@@ -342,7 +342,7 @@ pub trait StorageDriver: Send + Sync {
         unchecked: Unchecked,
         path: String,
     ) -> Result<Authorized<StorageVolLookupByPathReply>> {
-        Err(VirtError::no_support("virStorageVolLookupByPath"))
+        Err(VirtError::no_support("virStorageVolLookupByPath").in_domain(ErrorDomain::STORAGE))
     }
 
     /// Answers a volume's type and size.
@@ -353,7 +353,7 @@ pub trait StorageDriver: Send + Sync {
         cx: &mut CallContext<'_>,
         volume: Resolved<StorageVol>,
     ) -> Result<StorageVolGetInfoReply> {
-        Err(VirtError::no_support("virStorageVolGetInfo"))
+        Err(VirtError::no_support("virStorageVolGetInfo").in_domain(ErrorDomain::STORAGE))
     }
 
     /// Answers a volume's description as XML.
@@ -365,7 +365,7 @@ pub trait StorageDriver: Send + Sync {
         volume: Resolved<StorageVol>,
         flags: u32,
     ) -> Result<StorageVolGetXmlDescReply> {
-        Err(VirtError::no_support("virStorageVolGetXMLDesc"))
+        Err(VirtError::no_support("virStorageVolGetXMLDesc").in_domain(ErrorDomain::STORAGE))
     }
 
     /// Answers a volume's path on the host.
@@ -376,7 +376,7 @@ pub trait StorageDriver: Send + Sync {
         cx: &mut CallContext<'_>,
         volume: Resolved<StorageVol>,
     ) -> Result<StorageVolGetPathReply> {
-        Err(VirtError::no_support("virStorageVolGetPath"))
+        Err(VirtError::no_support("virStorageVolGetPath").in_domain(ErrorDomain::STORAGE))
     }
 
     /// Makes a volume in a pool from XML with the data of another volume.
@@ -392,7 +392,7 @@ pub trait StorageDriver: Send + Sync {
         source_volume: StorageVolRef,
         flags: u32,
     ) -> Result<Authorized<StorageVolCreateXmlFromReply>> {
-        Err(VirtError::no_support("virStorageVolCreateXMLFrom"))
+        Err(VirtError::no_support("virStorageVolCreateXMLFrom").in_domain(ErrorDomain::STORAGE))
     }
 
     /// Tells whether a storage pool is active.
@@ -403,7 +403,7 @@ pub trait StorageDriver: Send + Sync {
         cx: &mut CallContext<'_>,
         pool: Resolved<StoragePool>,
     ) -> Result<StoragePoolIsActiveReply> {
-        Err(VirtError::no_support("virStoragePoolIsActive"))
+        Err(VirtError::no_support("virStoragePoolIsActive").in_domain(ErrorDomain::STORAGE))
     }
 
     /// Tells whether a storage pool's definition is kept when it stops.
@@ -414,7 +414,7 @@ pub trait StorageDriver: Send + Sync {
         cx: &mut CallContext<'_>,
         pool: Resolved<StoragePool>,
     ) -> Result<StoragePoolIsPersistentReply> {
-        Err(VirtError::no_support("virStoragePoolIsPersistent"))
+        Err(VirtError::no_support("virStoragePoolIsPersistent").in_domain(ErrorDomain::STORAGE))
     }
 
     /// Overwrites a volume so that its old data cannot be read.
@@ -426,7 +426,7 @@ pub trait StorageDriver: Send + Sync {
         volume: Resolved<StorageVol>,
         flags: u32,
     ) -> Result<()> {
-        Err(VirtError::no_support("virStorageVolWipe"))
+        Err(VirtError::no_support("virStorageVolWipe").in_domain(ErrorDomain::STORAGE))
     }
 
     /// Writes a stream's data into a volume.
@@ -440,7 +440,7 @@ pub trait StorageDriver: Send + Sync {
         length: u64,
         flags: u32,
     ) -> Result<()> {
-        Err(VirtError::no_support("virStorageVolUpload"))
+        Err(VirtError::no_support("virStorageVolUpload").in_domain(ErrorDomain::STORAGE))
     }
 
     /// Reads a volume's data out through a stream.
@@ -454,7 +454,7 @@ pub trait StorageDriver: Send + Sync {
         length: u64,
         flags: u32,
     ) -> Result<()> {
-        Err(VirtError::no_support("virStorageVolDownload"))
+        Err(VirtError::no_support("virStorageVolDownload").in_domain(ErrorDomain::STORAGE))
     }
 
     /// Overwrites a volume with a chosen pattern.
@@ -467,7 +467,7 @@ pub trait StorageDriver: Send + Sync {
         algorithm: u32,
         flags: u32,
     ) -> Result<()> {
-        Err(VirtError::no_support("virStorageVolWipePattern"))
+        Err(VirtError::no_support("virStorageVolWipePattern").in_domain(ErrorDomain::STORAGE))
     }
 
     /// Changes the size of a volume.
@@ -480,7 +480,7 @@ pub trait StorageDriver: Send + Sync {
         capacity: u64,
         flags: u32,
     ) -> Result<()> {
-        Err(VirtError::no_support("virStorageVolResize"))
+        Err(VirtError::no_support("virStorageVolResize").in_domain(ErrorDomain::STORAGE))
     }
 
     /// Lists storage pools, chosen by state, type and other traits.
@@ -492,7 +492,7 @@ pub trait StorageDriver: Send + Sync {
         need_results: i32,
         flags: u32,
     ) -> Result<ConnectListAllStoragePoolsReply> {
-        Err(VirtError::no_support("virConnectListAllStoragePools"))
+        Err(VirtError::no_support("virConnectListAllStoragePools").in_domain(ErrorDomain::STORAGE))
     }
 
     /// Lists the volumes of a storage pool.
@@ -505,7 +505,7 @@ pub trait StorageDriver: Send + Sync {
         need_results: i32,
         flags: u32,
     ) -> Result<StoragePoolListAllVolumesReply> {
-        Err(VirtError::no_support("virStoragePoolListAllVolumes"))
+        Err(VirtError::no_support("virStoragePoolListAllVolumes").in_domain(ErrorDomain::STORAGE))
     }
 
     /// Answers a volume's type and size; the flags choose what is counted as used.
@@ -517,7 +517,7 @@ pub trait StorageDriver: Send + Sync {
         volume: Resolved<StorageVol>,
         flags: u32,
     ) -> Result<StorageVolGetInfoFlagsReply> {
-        Err(VirtError::no_support("virStorageVolGetInfoFlags"))
+        Err(VirtError::no_support("virStorageVolGetInfoFlags").in_domain(ErrorDomain::STORAGE))
     }
 
     /// Finds a storage pool by the path that it is reached at.
@@ -530,7 +530,7 @@ pub trait StorageDriver: Send + Sync {
         unchecked: Unchecked,
         path: String,
     ) -> Result<Authorized<StoragePoolLookupByTargetPathReply>> {
-        Err(VirtError::no_support("virStoragePoolLookupByTargetPath"))
+        Err(VirtError::no_support("virStoragePoolLookupByTargetPath").in_domain(ErrorDomain::STORAGE))
     }
 
     /// Describes the types of storage pools that the driver knows, as XML.
@@ -541,6 +541,6 @@ pub trait StorageDriver: Send + Sync {
         cx: &mut CallContext<'_>,
         flags: u32,
     ) -> Result<ConnectGetStoragePoolCapabilitiesReply> {
-        Err(VirtError::no_support("virConnectGetStoragePoolCapabilities"))
+        Err(VirtError::no_support("virConnectGetStoragePoolCapabilities").in_domain(ErrorDomain::STORAGE))
     }
 }
