@@ -73,9 +73,17 @@ impl Wire {
     /// # Errors
     /// Those of the socket, and that the daemon refuses.
     pub fn begin(&mut self, uri: &str) -> std::io::Result<()> {
+        self.begin_with(uri, 0)
+    }
+
+    /// Opens `uri` on a connection with these flags.
+    ///
+    /// # Errors
+    /// Those of the socket, and that the daemon refuses.
+    pub fn begin_with(&mut self, uri: &str, flags: u32) -> std::io::Result<()> {
         let args = ConnectOpenArgs {
             name: Some(uri.to_owned()),
-            flags: 0,
+            flags,
         };
         let args = args.to_xdr().map_err(std::io::Error::other)?;
         for (procedure, args) in [(procedure::AUTH_LIST, &[][..]), (procedure::CONNECT_OPEN, &args)] {
@@ -101,8 +109,16 @@ impl Wire {
     /// # Errors
     /// Those of the socket.
     pub fn send(&mut self, procedure: u32, args: &[u8]) -> std::io::Result<u32> {
+        self.send_to(PROGRAM_REMOTE, procedure, args)
+    }
+
+    /// [`Wire::send`] with another program's procedure.
+    ///
+    /// # Errors
+    /// Those of the socket.
+    pub fn send_to(&mut self, program: u32, procedure: u32, args: &[u8]) -> std::io::Result<u32> {
         self.serial += 1;
-        let header = Header::call(PROGRAM_REMOTE, 1, procedure.cast_signed(), self.serial);
+        let header = Header::call(program, 1, procedure.cast_signed(), self.serial);
         let packet = PacketWriter::new(&header)
             .finish_with(args)
             .map_err(std::io::Error::other)?;
