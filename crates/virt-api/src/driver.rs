@@ -293,11 +293,12 @@ pub struct KnownFlags {
 }
 
 impl MethodEntry {
-    /// The entries of several parts of an implementation; `N` is how many they are together.
+    /// The entries of several parts of an implementation, in the order of their names; `N` is how many they are together.
     ///
     /// # Panics
     /// If they are not `N`: when it is compiled.
     #[doc(hidden)]
+    #[allow(clippy::indexing_slicing, reason = "the compiler does it, and would stop")]
     pub const fn join<const N: usize>(mut parts: &[&[Self]]) -> [Self; N] {
         let mut all = [Self {
             name: "",
@@ -313,8 +314,35 @@ impl MethodEntry {
             parts = others;
         }
         assert!(rest.is_empty(), "`N` is the number of all entries");
+        let mut sorted = 0;
+        while sorted < N {
+            let mut at = sorted;
+            while at > 0 && is_before(all[at].name.as_bytes(), all[at - 1].name.as_bytes()) {
+                all.swap(at, at - 1);
+                at -= 1;
+            }
+            sorted += 1;
+        }
         all
     }
+
+    /// The entry of that name among entries that [`MethodEntry::join`] has put in order: each call looks for its own.
+    pub(crate) fn find(entries: &'static [Self], name: &str) -> Option<&'static Self> {
+        let at = entries.binary_search_by(|entry| entry.name.cmp(name)).ok()?;
+        entries.get(at)
+    }
+}
+
+/// The order of strings, for the compiler.
+const fn is_before(mut one: &[u8], mut other: &[u8]) -> bool {
+    while let (Some((a, behind)), Some((b, others))) = (one.split_first(), other.split_first()) {
+        if *a != *b {
+            return *a < *b;
+        }
+        one = behind;
+        other = others;
+    }
+    one.len() < other.len()
 }
 
 /// What the signatures of driver traits are made of.
@@ -334,4 +362,32 @@ pub mod signatures {
     pub use crate::protocol::lxc::*;
     pub use crate::protocol::qemu::*;
     pub use crate::protocol::remote::*;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::MethodEntry;
+
+    const fn named(name: &'static str) -> MethodEntry {
+        MethodEntry {
+            name,
+            inline_safe: false,
+            flags: None,
+            first: None,
+        }
+    }
+
+    #[test]
+    fn each_method_of_several_parts_is_found() {
+        const ONE: [MethodEntry; 3] = [named("domain_reset"), named("domain"), named("node_get_info")];
+        const OTHER: [MethodEntry; 2] = [named("domain_reboot"), named("")];
+        static ALL: [MethodEntry; 5] = MethodEntry::join(&[&ONE, &OTHER]);
+        assert!(ALL.is_sorted_by_key(|entry| entry.name));
+        for entry in ONE.iter().chain(&OTHER) {
+            let found = MethodEntry::find(&ALL, entry.name).unwrap();
+            assert_eq!(found.name, entry.name);
+        }
+        assert!(MethodEntry::find(&ALL, "domain_re").is_none());
+        assert!(MethodEntry::find(&[], "domain").is_none());
+    }
 }

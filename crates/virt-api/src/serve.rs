@@ -84,7 +84,7 @@ impl Method {
         match methods(connection, procedure) {
             Some([]) => Self::Unrecorded,
             methods => methods
-                .and_then(|methods| methods.iter().find(|entry| entry.name == procedure.method))
+                .and_then(|methods| MethodEntry::find(methods, procedure.method))
                 .map_or(Self::Missing, Self::Written),
         }
     }

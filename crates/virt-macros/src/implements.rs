@@ -77,9 +77,11 @@ fn implements(arguments: TokenStream, item: TokenStream) -> Result<TokenStream> 
     let entries = entries(&mut block)?;
     match arguments {
         Arguments::Whole => {
+            let count = entries.len();
             block.items.push(implemented_methods(&quote! {
-                const ALL: &[::virt_api::driver::MethodEntry] = &[#(#entries),*];
-                ALL
+                const ALL: [::virt_api::driver::MethodEntry; #count] =
+                    ::virt_api::driver::MethodEntry::join(&[&[#(#entries),*]]);
+                &ALL
             }));
             Ok(quote! { #block })
         }

@@ -90,7 +90,8 @@ impl Access {
     /// object.
     ///
     /// # Errors
-    /// "authentication required", `RPC` for arguments that are none, what asks for too much, `OPERATION_DENIED` on a read-only connection, `ACCESS_DENIED`.
+    /// "authentication required"; `RPC` for bytes that are not its arguments; `INTERNAL_ERROR` or `RPC` for a count beyond
+    /// what may be asked for; `OPERATION_DENIED` on a read-only connection; `ACCESS_DENIED`.
     pub fn admit(&self, procedure: &Procedure, args: &[u8], caller: &Caller<'_>) -> Result<()> {
         if !procedure.before_auth && !caller.authenticated {
             return Err(crate::auth::required());
