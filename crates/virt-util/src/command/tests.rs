@@ -1,5 +1,5 @@
 use super::*;
-use crate::sys::process::{Exit, PidFd};
+use crate::sys::process::{Exit, PidFd, Stat};
 use std::fs::File;
 use std::io::{Read, Write, pipe};
 use std::time::Duration;
@@ -267,10 +267,8 @@ fn a_daemon_is_nobodys_child_and_holds_its_pid_file() {
     drop(command);
     assert_eq!(std::fs::read_to_string(&path).unwrap(), child.pid().to_string());
     child.release(limit(), &Cancel::never()).unwrap();
-    let stat = std::fs::read_to_string(format!("/proc/{}/stat", child.pid())).unwrap();
-    let fields: Vec<&str> = stat.rsplit(')').next().unwrap().split_whitespace().collect();
-    let parent: u32 = fields[1].parse().unwrap();
-    assert_ne!(parent, std::process::id());
+    let parent = Stat::of(child.pid()).and_then(|stat| stat.parent()).unwrap();
+    assert_ne!(parent, std::process::id().cast_signed());
     assert_eq!(
         std::fs::read_link(format!("/proc/{}/cwd", child.pid())).unwrap(),
         Path::new("/")

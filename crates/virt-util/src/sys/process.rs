@@ -6,6 +6,7 @@
 )]
 
 use std::fmt;
+use std::io::Read as _;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 
 use nix::errno::Errno;
@@ -147,6 +148,59 @@ impl AsFd for PidFd {
     }
 }
 
+/// What the kernel tells of a process in one line, as `proc_pid_stat(5)` has it.
+#[derive(Clone, Debug)]
+pub struct Stat {
+    /// What stands behind the program's name: fields from the third on.
+    behind_name: String,
+}
+
+impl Stat {
+    /// That of the process with number `pid`; `None` if there is none.
+    pub fn of(pid: i32) -> Option<Self> {
+        // One read: the kernel makes the line anew for each, and it is much shorter.
+        let mut buffer = [0; 1024];
+        let mut file = std::fs::File::open(format!("/proc/{pid}/stat")).ok()?;
+        let length = file.read(&mut buffer).ok()?;
+        Self::parse(&String::from_utf8_lossy(buffer.get(..length)?))
+    }
+
+    fn parse(line: &str) -> Option<Self> {
+        // The name stands in parentheses and may hold anything, blanks and parentheses too.
+        let (_, behind) = line.rsplit_once(')')?;
+        Some(Self {
+            behind_name: behind.to_owned(),
+        })
+    }
+
+    /// A field by its number in the manual, from 3 on.
+    fn field<T: std::str::FromStr>(&self, number: usize) -> Option<T> {
+        let mut fields = self.behind_name.split_ascii_whitespace();
+        fields.nth(number.checked_sub(3)?)?.parse().ok()
+    }
+
+    /// The letter of its state: `R` for one that runs, `T` and `t` for one that was stopped, `Z` for one that has ended.
+    pub fn state(&self) -> Option<char> {
+        self.field(3)
+    }
+
+    /// The process that it is a child of.
+    pub fn parent(&self) -> Option<i32> {
+        self.field(4)
+    }
+
+    /// The processor's time that it has used itself and had the kernel use, in clock ticks.
+    pub fn cpu_ticks(&self) -> u64 {
+        let ticks = |number| self.field::<u64>(number).unwrap_or(0);
+        ticks(14).saturating_add(ticks(15))
+    }
+
+    /// When it started, in clock ticks since the host's start.
+    pub fn start_time(&self) -> Option<u64> {
+        self.field(22)
+    }
+}
+
 #[cfg(test)]
 #[allow(
     clippy::zombie_processes,
@@ -184,5 +238,31 @@ mod tests {
     fn no_such_process() {
         // Above the kernel's largest possible process number.
         assert!(PidFd::open(i32::MAX).unwrap().is_none());
+    }
+
+    #[test]
+    fn a_name_may_look_like_the_line_itself() {
+        let line = "7 (a) R 1 (b) S 42 7 7 0 -1 0 0 0 0 0 30 12 0 0 20 0 1 0 987 0 0\n";
+        let stat = Stat::parse(line).unwrap();
+        assert_eq!((stat.state(), stat.parent()), (Some('S'), Some(42)));
+        assert_eq!((stat.cpu_ticks(), stat.start_time()), (42, Some(987)));
+        let cut = Stat::parse("7 (a) S 4").unwrap();
+        assert_eq!(
+            (cut.parent(), cut.cpu_ticks(), cut.start_time()),
+            (Some(4), 0, None)
+        );
+        assert!(Stat::parse("").is_none());
+    }
+
+    #[test]
+    fn a_child_is_ours() {
+        let own = std::process::id().cast_signed();
+        let mut child = Command::new("/bin/cat").stdin(Stdio::piped()).spawn().unwrap();
+        let stat = Stat::of(child.id().cast_signed()).unwrap();
+        assert_eq!(stat.parent(), Some(own));
+        assert!(stat.start_time() >= Stat::of(own).unwrap().start_time());
+        drop(child.stdin.take());
+        child.wait().unwrap();
+        assert!(Stat::of(i32::MAX).is_none());
     }
 }

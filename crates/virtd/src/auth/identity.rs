@@ -3,11 +3,11 @@
 //! Everything comes from the kernel, from TLS or from SASL, never from what the client says; but a client that may write
 //! to the connection can act for others ([`ClientIdentity::forward`]), as libvirt's proxy daemon does.
 
-use std::io::Read;
 use std::os::fd::AsFd;
 use std::sync::LazyLock;
 
 use virt_api::call::Identity;
+use virt_util::sys::process::Stat;
 use virt_util::sys::socket::{PeerCredentials, peer_credentials, peer_security_label};
 use virt_util::typed_param::{TypedParams, TypedValue};
 use virt_util::types::params::identity as names;
@@ -234,14 +234,7 @@ pub fn process_of(identity: &Identity) -> Option<UnixPeer> {
 
 /// When a process started, in clock ticks since the host's start.
 pub fn start_time(pid: i32) -> Option<u64> {
-    // One read: the kernel makes the line anew for each, and it is much shorter.
-    let mut buffer = [0; 1024];
-    let mut file = std::fs::File::open(format!("/proc/{pid}/stat")).ok()?;
-    let length = file.read(&mut buffer).ok()?;
-    let stat = String::from_utf8_lossy(buffer.get(..length)?);
-    // The program's name stands in parentheses and may hold anything, blanks and parentheses too.
-    let (_, behind) = stat.rsplit_once(')')?;
-    behind.split_ascii_whitespace().nth(19)?.parse().ok()
+    Stat::of(pid)?.start_time()
 }
 
 /// Whether processes have SELinux contexts; that is decided when the host starts.

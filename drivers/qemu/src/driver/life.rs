@@ -13,6 +13,7 @@ use virt_conf::domain::lifecycle::LifecycleAction;
 use virt_conf::domain::{Devices, Domain};
 use virt_conf::registry::Snapshot;
 use virt_conf::registry::job::{AgentJob, Asker, Job, JobGuard};
+use virt_util::sys::process::Stat;
 use virt_util::time::{Cancel, Deadline};
 use virt_util::types::{
     DomainCreateFlags, DomainEventStartedDetail, DomainEventSuspendedDetail, DomainMemoryStatTags,
@@ -554,16 +555,7 @@ pub fn cpu_time(snapshot: &Snapshot<GuestKind>, object: &GuestObject) -> u64 {
     let Some(guest) = object.private().running().filter(|_| snapshot.is_active()) else {
         return 0;
     };
-    let stat = std::fs::read_to_string(format!("/proc/{}/stat", guest.process().pid())).unwrap_or_default();
-    let Some((_, rest)) = stat.rsplit_once(')') else {
-        return 0;
-    };
-    let ticks: u64 = rest
-        .split_ascii_whitespace()
-        .skip(11)
-        .take(2)
-        .filter_map(|word| word.parse::<u64>().ok())
-        .sum();
+    let ticks = Stat::of(guest.process().pid()).map_or(0, |stat| stat.cpu_ticks());
     let per_second = nix::unistd::sysconf(nix::unistd::SysconfVar::CLK_TCK)
         .ok()
         .flatten()

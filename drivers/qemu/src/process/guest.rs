@@ -17,7 +17,7 @@ use parking_lot::Mutex;
 use serde_json::Value;
 use virt_util::error::SystemResult as _;
 use virt_util::reactor::{ReactorHandle, Timer};
-use virt_util::sys::process::PidFd;
+use virt_util::sys::process::{PidFd, Stat};
 use virt_util::time::{Cancel, Clock as _, Deadline, Interest, SystemClock, Waited, wait_fd};
 use virt_util::types::{DomainPausedReason, DomainRunningReason, DomainShutoffReason, DomainState};
 use virt_util::{ErrorCode, Result, VirtError};
@@ -684,13 +684,8 @@ pub fn require_all(commands: &[Command], replies: Vec<Reply>) -> Result<Vec<Valu
 
 /// Whether somebody has sent SIGSTOP to the process: then it hears nothing but SIGKILL.
 fn is_stopped(pid: i32) -> bool {
-    // The name before the state is in parentheses and may hold anything.
-    std::fs::read_to_string(format!("/proc/{pid}/stat"))
-        .ok()
-        .and_then(|stat| {
-            let (_, rest) = stat.rsplit_once(')')?;
-            rest.trim_start().chars().next()
-        })
+    Stat::of(pid)
+        .and_then(|stat| stat.state())
         .is_some_and(|state| state == 'T' || state == 't')
 }
 
