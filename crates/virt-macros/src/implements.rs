@@ -7,8 +7,8 @@ use syn::parse::{Parse, ParseStream};
 use syn::punctuated::Punctuated;
 use syn::spanned::Spanned;
 use syn::{
-    Error, Expr, FnArg, GenericParam, ImplItem, ImplItemFn, ItemImpl, Path, Result, Token, parenthesized,
-    parse_quote, parse2,
+    Error, Expr, FnArg, GenericParam, ImplItem, ImplItemFn, ItemImpl, Path, Result, Token, Type,
+    parenthesized, parse_quote, parse2,
 };
 
 /// The marker of methods that may run on an I/O thread.
@@ -103,6 +103,7 @@ fn entries(block: &mut ItemImpl) -> Result<Vec<TokenStream>> {
             .attrs
             .retain(|attribute| !attribute.path().is_ident(INLINE_SAFE));
         let inline_safe = method.attrs.len() != before;
+        refuse_useless_marks(method)?;
         let flags = known_flags(method)?;
         let first = first(method)?;
         let name = method.sig.ident.to_string();
@@ -117,6 +118,26 @@ fn entries(block: &mut ItemImpl) -> Result<Vec<TokenStream>> {
         });
     }
     Ok(entries)
+}
+
+/// What is looked at before the object is looked at by nobody where there is no object.
+fn refuse_useless_marks(method: &ImplItemFn) -> Result<()> {
+    let has_object = method.sig.inputs.iter().any(|input| match input {
+        FnArg::Typed(argument) => matches!(argument.ty.as_ref(), Type::Path(ty)
+            if ty.path.segments.last().is_some_and(|last| last.ident == "Resolved")),
+        FnArg::Receiver(_) => false,
+    });
+    let mut marks = method
+        .attrs
+        .iter()
+        .filter(|attribute| [FLAGS, FIRST].iter().any(|mark| attribute.path().is_ident(mark)));
+    match marks.next() {
+        Some(mark) if !has_object => Err(Error::new(
+            mark.span(),
+            "the method is given no resolved object: it has to look at its arguments itself",
+        )),
+        _ => Ok(()),
+    }
 }
 
 /// The flags that a method is marked with; the mark is taken away.
@@ -331,7 +352,7 @@ mod tests {
                 impl HypervisorDriver for X {
                     #[flags("testA", 3)]
                     #[first(known)]
-                    fn a(&self) {}
+                    fn a(&self, domain: Resolved<Domain>) {}
                     fn b(&self) {}
                 }
             },
@@ -352,6 +373,20 @@ mod tests {
             !expanded.contains("# [flags") && !expanded.contains("# [first"),
             "{expanded}"
         );
+    }
+
+    #[test]
+    fn a_mark_that_nobody_looks_at_is_refused() {
+        for mark in [quote!(#[flags("testA", 3)]), quote!(#[first(known)])] {
+            let item = quote! {
+                impl HypervisorDriver for X {
+                    #mark
+                    fn a(&self, cx: &mut CallContext<'_>, flags: u32) {}
+                }
+            };
+            let expanded = expanded(TokenStream::new(), item);
+            assert!(expanded.contains("is given no resolved object"), "{expanded}");
+        }
     }
 
     #[test]
